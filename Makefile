@@ -1,0 +1,97 @@
+# Everything a contributor runs. `make` alone lists the targets.
+#
+#   make test ARGS="-k alarms -x"        arguments for pytest
+#   make bench W=W1 STORE=sqlite         some workloads, some stores
+#   make setup PYTHON=python3.13         another Python, 3.11 or newer
+
+PYTHON ?= python3
+ARGS ?=
+W ?=
+STORE ?=
+
+BIN := .venv/bin
+PY := $(BIN)/python
+STAMP := .venv/.stamp
+
+define NEED_PYTHON
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "wakelog needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
+	echo "name another one, for example: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; } >&2
+endef
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test chaos check format bench wheel constraints clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP)  ## make .venv and install everything into it
+
+demo: $(STAMP)  ## see it work
+	@$(BIN)/wakelog demo
+
+test: $(STAMP)  ## run the tests; ARGS="-k name" to choose
+	@$(PY) -m pytest $(ARGS)
+
+chaos: $(STAMP)  ## run the minutes-long tests that kill processes
+	@$(PY) -m pytest -m chaos $(ARGS)
+
+check: $(STAMP)  ## format, lint, types, layers and tests: all that must pass
+	@echo "== format"
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted; run: make format" >&2; exit 1; }
+	@echo "== lint"
+	@$(BIN)/ruff check --quiet .
+	@echo "== types (mypy)"
+	@$(BIN)/mypy
+	@echo "== types (pyright)"
+	@$(BIN)/pyright
+	@echo "== layers"
+	@$(BIN)/lint-imports --no-logo
+	@echo "== tests"
+	@$(PY) -m pytest $(ARGS)
+
+format: $(STAMP)  ## format the code and fix what the linter can
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+bench: $(STAMP)  ## measure; W= some workloads, STORE= some stores
+	@$(PY) tests/bench/run.py $(if $(W),--workloads $(W)) $(if $(STORE),--stores $(STORE))
+
+wheel: $(STAMP)  ## build the wheel into dist/
+	@rm -rf dist
+	@$(PY) -m build --wheel --no-isolation --outdir dist .
+
+constraints:  ## remake constraints.txt with the newest versions allowed
+	$(NEED_PYTHON)
+	@echo "resolving the newest versions in a fresh environment ..."
+	@rm -rf .venv-constraints
+	@$(PYTHON) -m venv .venv-constraints
+	@.venv-constraints/bin/python -m pip uninstall -qq -y setuptools
+	@.venv-constraints/bin/python -m pip install -qq --upgrade pip
+	@.venv-constraints/bin/python -m pip install -qq --group dev .
+	@echo "# Every package of .venv, pinned. To remake it with the newest: make constraints" \
+		> .venv-constraints/constraints.txt
+	@.venv-constraints/bin/python -m pip freeze -qq --all --exclude wakelog \
+		>> .venv-constraints/constraints.txt
+	@mv .venv-constraints/constraints.txt constraints.txt
+	@rm -rf .venv-constraints
+
+clean:  ## remove .venv and all that was built
+	@rm -rf .venv .venv-constraints dist htmlcov .coverage .coverage.*
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find engine projections adapters tests examples -name __pycache__ -type d -prune \
+		-exec rm -rf {} +
+
+# A .venv that was cut short has no working pip: start it anew. Else only what changed is installed.
+$(STAMP): pyproject.toml constraints.txt
+	$(NEED_PYTHON)
+	@echo "setting up .venv (about a minute, once) ..."
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@$(PY) -m pip install -qq -c constraints.txt pip
+	@$(PY) -m pip install -qq -c constraints.txt --group dev
+	@$(PY) -m pip install -qq -c constraints.txt --no-build-isolation -e .
+	@touch $@

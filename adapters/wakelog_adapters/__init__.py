@@ -1,0 +1,1 @@
+"""The world: databases, schedulers, screens. Imports the engine, and is imported by nobody."""

@@ -1,0 +1,42 @@
+"""The SQLite store: `sqlite:///jobs.db`, for one machine and any number of its processes."""
+
+from __future__ import annotations
+
+import math
+
+from eventsourcing import sqlite as library
+
+from wakelog_adapters.sqlite.store import SQLiteStore
+from wakelog_adapters.sqlite.url import Place, parse
+
+__all__ = ["SQLiteFactory", "SQLiteStore", "open_store"]
+
+
+def open_store(url: str) -> SQLiteFactory:
+    """Open the file that `url` names, and make it if need be; see `url.parse` for the options.
+
+    Raises `ValidationError` for a URL that cannot be one, and `StoreUnavailableError` for a file
+    that cannot be such a store.
+    """
+    return SQLiteFactory(parse(url))
+
+
+class SQLiteFactory(library.SQLiteFactory):
+    """The library's factory, whose application recorder is the store."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(
+            {
+                self.SQLITE_DBNAME: place.path,
+                self.SQLITE_LOCK_TIMEOUT: str(math.ceil(place.timeout_s)),
+                self.ORIGINATOR_ID_TYPE: "text",
+            }
+        )
+        self._store = SQLiteStore(self.datastore, place)
+
+    def application_recorder(self) -> SQLiteStore:
+        """The store: one object for the library and for the engine."""
+        return self._store
+
+    def close(self) -> None:
+        self._store.close()

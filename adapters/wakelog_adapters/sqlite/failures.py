@@ -1,0 +1,52 @@
+"""What SQLite's error codes mean to the engine."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from wakelog.errors import StoreReason, StoreUnavailableError
+
+__all__ = ["REFUSALS", "reason_of", "translated"]
+
+_REASONS: dict[int, StoreReason] = {
+    sqlite3.SQLITE_BUSY: "locked",
+    sqlite3.SQLITE_LOCKED: "locked",
+    sqlite3.SQLITE_PROTOCOL: "locked",
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_READONLY: "read_only",
+    sqlite3.SQLITE_NOTADB: "not_a_database",
+    sqlite3.SQLITE_CORRUPT: "damaged",
+    sqlite3.SQLITE_ERROR: "damaged",  # our own tables or columns are not there
+    sqlite3.SQLITE_SCHEMA: "damaged",
+    sqlite3.SQLITE_TOOBIG: "refused",
+    sqlite3.SQLITE_CONSTRAINT: "refused",
+    sqlite3.SQLITE_MISMATCH: "refused",
+}
+
+REFUSALS = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    ValueError,
+    TypeError,
+)
+"""What says that one of the values is at fault. All else concerns the whole transaction."""
+
+
+def reason_of(error: BaseException) -> StoreReason:
+    """The word for `error`. Without a code, or with a disk's error: unreachable."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return "unreachable" if code is None else _REASONS.get(code & 0xFF, "unreachable")
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Raise `StoreUnavailableError` in the place of any error of SQLite's."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreUnavailableError(reason_of(error), f"{path}: {error}") from error

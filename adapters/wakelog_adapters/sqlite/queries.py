@@ -1,0 +1,157 @@
+"""What is read, as SQL. Each query answers one row, with rows of the result as JSON in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wakelog.ports import Listing, StatusRow
+
+__all__ = ["PAGE", "Queries", "listing_where"]
+
+PAGE = 500
+"""How many events are read in one go: so many are parsed without halting an event loop."""
+
+LARGE = 65_536
+"""States longer than this are not packed with others but fetched one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """The queries, for tables whose names begin with `prefix`."""
+
+    prefix: str
+
+    def load(self) -> str:
+        """(stream) -> the newest snapshot's version and state, and the events after it."""
+        return f"""WITH newest AS MATERIALIZED (
+                SELECT version, state FROM {self.prefix}snapshots
+                WHERE stream = ?1 ORDER BY version DESC LIMIT 1)
+            SELECT (SELECT version FROM newest), (SELECT state FROM newest), ({
+            self._packed_events("ifnull((SELECT version FROM newest), 0)", "9e18", str(PAGE))
+        })"""
+
+    def events(self) -> str:
+        """(stream, after, upto, limit) -> [[version, topic, state in hex], …]
+
+        The state is null where it is large: ask for it with `event_state`.
+        """
+        return self._packed_events("?2", "?3", "?4")
+
+    def _packed_events(self, after: str, upto: str, limit: str) -> str:
+        state = f"CASE WHEN length(state) <= {LARGE} THEN hex(state) END"
+        return f"""SELECT json_group_array(json_array(originator_version, topic, {state}))
+            FROM (SELECT originator_version, topic, state FROM {self.prefix}stored_events
+                WHERE originator_id = ?1
+                AND originator_version > {after} AND originator_version <= {upto}
+                ORDER BY originator_version LIMIT {limit})"""
+
+    def event_state(self) -> str:
+        """(stream, version) -> the state of one event, as it is."""
+        return f"""SELECT state FROM {self.prefix}stored_events
+            WHERE originator_id = ? AND originator_version = ?"""
+
+    def status_row(self) -> str:
+        """(stream) -> one status row, as it is."""
+        return f"SELECT {', '.join(StatusRow._fields)} FROM {self.prefix}status WHERE stream = ?"
+
+    def status(self) -> str:
+        """(streams as JSON) -> status rows. A large state is 1: ask with `status_row`."""
+        return self._packed_status("stream IN (SELECT value FROM json_each(?))", "")
+
+    def list(self, where: str) -> str:
+        """(… , limit) -> status rows in order, as from `status`."""
+        return self._packed_status(where, "ORDER BY stream LIMIT ?")
+
+    def _packed_status(self, where: str, rest: str) -> str:
+        columns = ", ".join(StatusRow._fields)
+        short = ", ".join(StatusRow._fields[:-1])
+        state = f"CASE WHEN length(state) <= {LARGE} THEN state WHEN state IS NOT NULL THEN 1 END"
+        return f"""SELECT json_group_array(json_array({short}, {state})) FROM (
+            SELECT {columns} FROM {self.prefix}status WHERE {where} {rest})"""
+
+    def answers(self) -> str:
+        """([stream, key] pairs as JSON) -> [[stream, key, action, …], …]"""
+        return f"""SELECT json_group_array(json_array(
+                a.stream, a.key, a.action, a.fingerprint, a.body, a.expires_us))
+            FROM json_each(?) j JOIN {self.prefix}answers a
+            ON a.stream = json_extract(j.value, '$[0]')
+            AND a.key = json_extract(j.value, '$[1]')"""
+
+    def next_due(self) -> str:
+        """(jobs as JSON, now) -> when something can be claimed. Two index probes for each job."""
+        return f"""SELECT min(at_us) FROM (
+            SELECT (SELECT a.due_us FROM {self.prefix}alarms a
+                WHERE a.job = j.value AND NOT EXISTS (SELECT 1 FROM {self.prefix}leases l
+                    WHERE l.stream = a.stream AND l.until_us > ?2)
+                ORDER BY a.due_us LIMIT 1) AS at_us FROM json_each(?1) j
+            UNION ALL
+            SELECT (SELECT min(l.until_us) FROM {self.prefix}leases l WHERE l.job = j.value)
+                FROM json_each(?1) j)"""
+
+    def due(self) -> str:
+        """(jobs as JSON, now, limit) -> [[stream, due], …]: for each job its oldest."""
+        alarms = f"""SELECT json_group_array(json_array(stream, due_us)) FROM (
+            SELECT a.stream, a.due_us FROM {self.prefix}alarms a
+            WHERE a.job = j.value AND a.due_us <= ?2
+            AND NOT EXISTS (SELECT 1 FROM {self.prefix}leases l
+                WHERE l.stream = a.stream AND l.until_us > ?2)
+            ORDER BY a.due_us, a.stream LIMIT ?3)"""
+        ended = f"""SELECT json_group_array(json_array(stream, until_us)) FROM (
+            SELECT l.stream, l.until_us FROM {self.prefix}leases l
+            WHERE l.job = j.value AND l.until_us <= ?2
+            ORDER BY l.until_us, l.stream LIMIT ?3)"""
+        return f"""SELECT json_group_array(json(d.value)) FROM (
+            SELECT k.value FROM json_each(?1) j, json_each(({alarms})) k
+            UNION ALL
+            SELECT k.value FROM json_each(?1) j, json_each(({ended})) k) d"""
+
+    def claimed(self) -> str:
+        """(streams as JSON, now) -> [[stream, version, owner, until, token, run], …]
+
+        The owner is null where no lease has ended.
+        """
+        return f"""SELECT json_group_array(json_array(
+                j.value, ifnull(s.version, 0), l.owner, l.until_us, l.token, l.run))
+            FROM json_each(?1) j LEFT JOIN {self.prefix}status s ON s.stream = j.value
+            LEFT JOIN {self.prefix}leases l ON l.stream = j.value AND l.until_us <= ?2"""
+
+    def stranded(self) -> str:
+        """(before, limit) -> streams with work but neither alarm nor lease.
+
+        The first half walks the whole status table, on purpose: an index for it would be written
+        with every append, and this is asked seldom.
+        """
+        no_lease = f"NOT EXISTS (SELECT 1 FROM {self.prefix}leases l WHERE l.stream = s.stream)"
+        return f"""SELECT json_group_array(stream) FROM (
+            SELECT s.stream FROM {self.prefix}status s
+                WHERE s.executing = 1 AND s.updated_us < ?1 AND {no_lease}
+            UNION
+            SELECT s.stream FROM {self.prefix}status s
+                WHERE s.wake_us IS NOT NULL AND s.updated_us < ?1 AND {no_lease}
+                AND NOT EXISTS (SELECT 1 FROM {self.prefix}alarms a WHERE a.stream = s.stream)
+            LIMIT ?2)"""
+
+
+def listing_where(listing: Listing) -> tuple[str, list[object]]:
+    """The condition for a page of living instances, and its parameters."""
+    conditions: list[tuple[str, tuple[object, ...]]] = [("status <> 'not_found'", ())]
+    if listing.job is not None:
+        # One range of the primary key; ";" is the character after ":".
+        conditions.append(("stream > ? AND stream < ?", (f"{listing.job}:", f"{listing.job};")))
+    if listing.kind is not None:
+        conditions.append(("kind = ?", (listing.kind,)))
+    if listing.status is not None:
+        conditions.append(("status = ?", (listing.status,)))
+    if listing.id_prefix is not None:
+        prefix = listing.id_prefix
+        conditions.append(("substr(id, 1, ?) = ?", (len(prefix), prefix)))
+    if listing.due_before_us is not None:
+        conditions.append(("wake_us < ?", (listing.due_before_us,)))
+    if listing.error_type is not None:
+        conditions.append(("json_extract(last_error, '$.error_type') = ?", (listing.error_type,)))
+    if listing.updated_after_us is not None:
+        conditions.append(("updated_us > ?", (listing.updated_after_us,)))
+    if listing.after is not None:
+        conditions.append(("stream > ?", (listing.after,)))
+    where = " AND ".join(condition for condition, _ in conditions)
+    return where, [value for _, values in conditions for value in values]

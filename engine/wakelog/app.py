@@ -1,0 +1,144 @@
+"""The open app: typed handles on its jobs, and what can be asked of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar, cast, overload
+
+from wakelog.application import Application
+from wakelog.client import Door, TaskClient
+from wakelog.core.schedule import Duration, duration_us, moment_us
+from wakelog.definition import Task
+from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
+from wakelog.history import HistoryEntry, PastState, history, state_at
+from wakelog.ids import KINDS, InstanceId
+from wakelog.ports import AlarmClock, Desk, Listing
+from wakelog.results import InstanceRow, instance_row
+from wakelog.worker import Worker, WorkerSettings
+
+__all__ = ["App"]
+
+S = TypeVar("S")
+E = TypeVar("E")
+
+MAX_LIST = 1_000
+"""Instances in one page of a list."""
+
+
+class App:
+    """An open app, async. Get one from `jobs.open(url)`; use it on the loop that opened it."""
+
+    def __init__(self, application: Application, *, handlers: bool) -> None:
+        self._application = application
+        self._door = Door(application, handlers=handlers)
+        self._worker: Worker | None = None
+        self._tasks: dict[str, TaskClient[Any, Any]] = {}
+
+    @overload
+    def task(self, job: Task[S, E]) -> TaskClient[S, E]: ...
+    @overload
+    def task(self, job: str) -> TaskClient[Any, Any]: ...
+    def task(self, job: Task[S, E] | str) -> TaskClient[S, E] | TaskClient[Any, Any]:
+        """The instances of a Task, given by its definition (fully typed) or by its name.
+
+        Raises `UnknownJobError`.
+        """
+        definition = self._application.registry.find(job, "task")
+        client = self._tasks.get(definition.name)
+        if client is None:
+            client = TaskClient(self._door, cast("Task[Any, Any]", definition))
+            self._tasks[definition.name] = client
+        return client
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._application.registry
+
+    def names(self, kind: str | None = None) -> tuple[str, ...]:
+        """The registered names, of one type of job or of all. Raises `UnknownJobTypeError`."""
+        return self._application.registry.names(kind)
+
+    async def history(self, instance_id: str) -> list[HistoryEntry]:
+        """Every event of every life of an instance, in order, in plain words and as data.
+
+        Raises `InvalidIdError`, `InstanceNotFoundError` for one that never was, and
+        `UnreadableEventError` or `IntegrityError` where the log does not add up.
+        """
+        self._door.check()
+        id = InstanceId.parse(instance_id)
+        return await self._application.read(history, self._application.store, id)
+
+    async def state_at(
+        self, instance_id: str, *, version: int | None = None, at: datetime | None = None
+    ) -> PastState:
+        """How an instance stood at a version, or at a moment (aware): give one of the two."""
+        self._door.check()
+        id = InstanceId.parse(instance_id)
+        at_us = None if at is None else moment_us(at, "at")
+        store = self._application.store
+        return await self._application.read(state_at, store, id, version=version, at_us=at_us)
+
+    async def list(
+        self,
+        *,
+        type: str | None = None,
+        name: str | None = None,
+        status: str | None = None,
+        id_prefix: str | None = None,
+        due_before: datetime | None = None,
+        error: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[InstanceRow]:
+        """Living instances that match all that is given, by id, at most `limit`.
+
+        `after` goes on behind the last instance id of the page before; `error` is the type of the
+        last error. `status="unhandled"` looks among the `active` and `idle` ones of that page.
+        """
+        self._door.check()
+        if type is not None and type not in KINDS:
+            raise UnknownJobTypeError(type, KINDS)
+        if not 1 <= limit <= MAX_LIST:
+            issue = Issue(loc="limit", msg=f"it must be 1 to {MAX_LIST}", type="bound")
+            raise ValidationError(f"limit {limit}", [issue])
+        listing = Listing(
+            kind=type,
+            name=name,
+            status=None if status == "unhandled" else status,
+            id_prefix=id_prefix,
+            due_before_us=None if due_before is None else moment_us(due_before, "due_before"),
+            error_type=error,
+            limit=limit,
+            after=after,
+        )
+        rows = await self._application.read(self._application.store.list, listing)
+        found = [instance_row(row, unhandled=await self._door.unhandled(row)) for row in rows]
+        return [row for row in found if status is None or row.status == status]
+
+    # -- life of the app
+
+    async def start_worker(
+        self, settings: WorkerSettings, make_clock: Callable[[Desk], AlarmClock]
+    ) -> None:
+        """Work here too: called by `jobs.open(url, worker=…)`."""
+        self._worker = Worker(self._application, settings, make_clock)
+        await self._worker.start()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no run is going on in this process."""
+        return self._worker is None or self._worker.running == 0
+
+    async def close(self, *, grace: Duration | None = None) -> None:
+        """End: take nothing new, let runs end within `grace`, give the others back, let go.
+
+        Every acknowledged request stays recorded. Safe to call twice.
+        """
+        if self._door.closed:
+            return
+        grace_us = None if grace is None else duration_us(grace, "grace")
+        if self._worker is not None:
+            await self._worker.close(grace_us)
+        self._door.closed = True
+        await self._application.drained()
+        self._application.close()

@@ -1,0 +1,429 @@
+"""The application: loads an instance, takes its turn, has the outcome appended; again if it lost.
+
+Built on the eventsourcing library's `Application`, so that its notification log and projections
+work on ours. One of these stands behind an open app; clients and workers share it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+
+import eventsourcing.application as library
+from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory
+from eventsourcing.utils import Environment
+
+from wakelog.cache import Slot, Slots
+from wakelog.call import Caller
+from wakelog.clock import Clock
+from wakelog.commits import Committer
+from wakelog.core.commands import Receive, Request, Settle
+from wakelog.core.instance import Instance
+from wakelog.definition import Definition
+from wakelog.errors import (
+    ConflictError,
+    IdempotencyConflictError,
+    LeaseLostError,
+    WaitTimeoutError,
+)
+from wakelog.ids import InstanceId
+from wakelog.lanes import InlineLane, Lane, ThreadLane
+from wakelog.log import Head, LogMapper, Meta, Recorded, decode, encode, refold, snapshot
+from wakelog.ports import (
+    Answer,
+    KeyTaken,
+    LeaseGone,
+    StatusRow,
+    Store,
+    Unit,
+    VersionConflict,
+)
+from wakelog.reads import GroupReader
+from wakelog.registry import Registry
+from wakelog.turn import Memory, Turn, take_turn
+
+__all__ = ["Application", "Asked", "Key", "Origin", "Settings"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MAX_LOSSES = 10
+"""How often an event loses to other processes before it is accepted as deferred instead."""
+MAX_CONFLICTS = 1_000
+"""How often any other request loses before its caller is told."""
+BACKOFF_S = 0.05
+"""The longest pause between two tries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What may be set when an app is opened. Durations in microseconds."""
+
+    cache: int = 10_000
+    """How many instances are kept in memory."""
+    snapshot_every: int = 100
+    """Events between two snapshots of an instance."""
+    threads: int = 40
+    """How many `def` handlers run at a time."""
+    idempotency_window_us: int = 7 * 86_400_000_000
+    lease_us: int = 30_000_000
+    """How long a worker may be silent before its runs are taken over."""
+    max_lost: int = 5
+    """How many workers in a row a run may cost before it is given up."""
+
+
+class Origin(NamedTuple):
+    """Where a request comes from, for the record."""
+
+    actor: str | None = None
+    correlation: str | None = None
+    cause: str | None = None
+
+
+class Key(NamedTuple):
+    """An idempotency key: a request with the same one is recorded once."""
+
+    key: str
+    action: str
+    fingerprint: str
+    body: Callable[[Turn], str]
+    """The answer to keep, as JSON."""
+
+
+class Asked(NamedTuple):
+    """What became of a request: its turn, or the answer that an earlier one was given."""
+
+    turn: Turn | None
+    answer: Answer | None = None
+
+
+@dataclass(slots=True)
+class _Try:
+    """One request on its way through the conflict loop."""
+
+    definition: Definition
+    id: InstanceId
+    request: Request
+    origin: Origin
+    key: Key | None
+    holds: int | None
+    ends_lease: Callable[[Instance], bool]
+    memory: Memory | None = None
+    losses: int = field(default=0)
+
+
+def _never(_: Instance) -> bool:
+    return False
+
+
+class Application(library.Application[str]):
+    """Turns, one at a time for each instance, many at a time for each append."""
+
+    name = "wakelog"
+
+    def __init__(
+        self,
+        factory: InfrastructureFactory[Any],
+        registry: Registry,
+        clock: Clock,
+        settings: Settings,
+        *,
+        inline: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        """Work on the store of `factory`. `inline`: nothing on other threads, for simulations."""
+        self._given_factory = factory
+        super().__init__()
+        self.store = cast(Store, self.recorder)
+        self.registry = registry
+        self.clock = clock
+        self.settings = settings
+        self.caller = Caller(clock, inline=inline, threads=settings.threads)
+        self.on_wake: Callable[[int], None] = lambda due_us: None
+        """Told the earliest alarm of each append."""
+        self.on_cleared: Callable[[str], None] = lambda stream: None
+        """Told each stream whose life was ended from outside."""
+        self.drive: Callable[[], Awaitable[None]] | None = None
+        """In a simulation: lets the next thing happen, while a caller waits for an outcome."""
+        self._slots = Slots(settings.cache)
+        threaded = self.store.blocking and not inline
+        self._reads: Lane = ThreadLane("reads", 2) if threaded else InlineLane()
+        self._writes: Lane | None = ThreadLane("writes") if threaded else None
+        self._commits = Committer(
+            self.store, self._writes, on_refused=self._refused, on_appended=self._appended
+        )
+        self._statuses = GroupReader(self._reads, self.store.status)
+        self._answers = GroupReader(self._reads, self.store.answers)
+        self._watched: dict[str, set[asyncio.Event]] = {}
+        entropy = random.Random(seed) if seed is not None else secrets.SystemRandom()
+        self._entropy: random.Random = entropy
+        self._commit_prefix = f"{entropy.getrandbits(64):016x}"
+        self._commit_numbers = itertools.count(1)
+
+    # -- the eventsourcing library's hooks
+
+    def construct_env(self, name: str, env: Mapping[str, str] | None = None) -> Environment:
+        """Nothing from the process's environment: it may belong to another application."""
+        return Environment(name, {})
+
+    def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
+        return self._given_factory
+
+    def construct_mapper(self) -> LogMapper:
+        return LogMapper()
+
+    def construct_recorder(self) -> ApplicationRecorder:
+        return self.factory.application_recorder()
+
+    # -- requests
+
+    async def ask(
+        self,
+        definition: Definition,
+        id: InstanceId,
+        request: Request,
+        *,
+        origin: Origin = Origin(),
+        key: Key | None = None,
+        holds: int | None = None,
+        ends_lease: Callable[[Instance], bool] = _never,
+    ) -> Asked:
+        """Put `request` to the instance and have what follows appended.
+
+        Redone on the fresh instance whenever another process was faster; a run's handlers are
+        not called again. `holds` is the token of the lease that the request works under. Raises
+        `ConflictError` when it lost too often, `LeaseLostError` when the run is not ours any
+        more, `IdempotencyConflictError`, and what `decide` and the store raise. A crash before
+        the append leaves nothing, a crash after it everything.
+        """
+        memory: Memory | None = {} if isinstance(request, Settle) else None
+        this = _Try(definition, id, request, origin, key, holds, ends_lease, memory)
+        while True:
+            try:
+                asked = await self._try(this)
+            except (VersionConflict, KeyTaken):
+                await self._lost(this)
+            except LeaseGone:
+                raise _lease_lost(this) from None
+            else:
+                if asked is not None:
+                    return asked
+
+    async def _try(self, this: _Try) -> Asked | None:
+        """One try; None where it has to begin again because the ground has moved."""
+        slot = await self._slot(this.id)
+        async with slot.turn:
+            if slot.dead:
+                return None
+            same_key = slot.keys.get(this.key.key) if this.key else None
+            if same_key is None:
+                if this.key and (found := await self._answered(this, this.key)):
+                    return Asked(None, found)
+                now_us = self.now_us(slot.head.instance)
+                turn = await take_turn(
+                    self.caller, this.definition, slot.head.instance, this.request, now_us,
+                    this.memory,
+                )  # fmt: skip
+                if turn.stale:
+                    raise _lease_lost(this)
+                if slot.dead:
+                    raise VersionConflict(slot.stream)
+                if not turn.events:
+                    return Asked(turn)
+                committed = self._submit(slot, turn, this, now_us)
+        if same_key is not None:
+            await asyncio.wait([same_key])
+            return None
+        await committed
+        return Asked(turn)
+
+    def _submit(
+        self, slot: Slot, turn: Turn, this: _Try, now_us: int
+    ) -> asyncio.Future[None]:
+        """Queue the turn's outcome for the next append, and let later turns build on it."""
+        meta = self.meta(now_us, this.origin)
+        base = slot.head.instance.version
+        records, hash = encode(slot.stream, base, slot.head.hash, turn.events, meta)
+        head = Head(turn.after, hash)
+        accepted = this.key is not None and not turn.raises
+        unit = Unit(
+            stream=slot.stream,
+            base_version=base,
+            events=records,
+            after=turn.after,
+            hash=hash,
+            commit=meta.commit,
+            answer=self._answer(this.key, turn, now_us) if this.key and accepted else None,
+            snapshot=snapshot(head) if self._is_snapshot_due(base, turn.after) else None,
+            holds=this.holds,
+            ends_lease=this.ends_lease(turn.after) or (turn.before.exists and not turn.after.exists),
+        )
+        slot.head = head
+        committed = self._commits.submit(unit)
+        if unit.answer is None:
+            return committed
+        if not committed.done():
+            slot.keys[unit.answer.key] = committed
+        return asyncio.shield(committed)  # others with the same key wait for it too
+
+    async def _lost(self, this: _Try) -> None:
+        """Another was first: wait a little, and give way after some losses."""
+        this.losses += 1
+        if isinstance(this.request, Receive) and this.losses >= MAX_LOSSES:
+            this.request = this.request._replace(defer=True)
+        if this.losses >= MAX_CONFLICTS:
+            raise ConflictError(str(this.id), this.losses)
+        pause_s = min(BACKOFF_S, 0.001 * 2 ** min(this.losses, 6))
+        await asyncio.sleep(pause_s * self._entropy.random())
+
+    # -- idempotency
+
+    async def _answered(self, this: _Try, key: Key) -> Answer | None:
+        found = await self._answers.read((str(this.id), key.key))
+        if found is None or (found.expires_us or 0) <= self.clock.now_us():
+            return None
+        if (found.action, found.fingerprint) != (key.action, key.fingerprint):
+            raise IdempotencyConflictError(str(this.id), key.key, found.action, key.action)
+        return found
+
+    def _answer(self, key: Key, turn: Turn, now_us: int) -> Answer:
+        expires_us = now_us + self.settings.idempotency_window_us
+        return Answer(key.key, key.action, key.fingerprint, key.body(turn), expires_us)
+
+    # -- reading
+
+    async def load(self, id: InstanceId) -> Head:
+        """The instance as it is recorded now, by whatever process."""
+        stream = str(id)
+        row = await self._statuses.read(stream)
+        known = self._slots.peek(stream)
+        if row is not None and known is not None and known.instance.version == row.version:
+            return known
+        return refold(stream, await self._reads.run(self.store.load, stream))
+
+    async def status(self, id: InstanceId, *, stale_ok: bool = False) -> Head | StatusRow | None:
+        """The status row as recorded now; with `stale_ok` the instance at hand, if it is."""
+        known = self._slots.peek(str(id)) if stale_ok else None
+        return known or await self._statuses.read(str(id))
+
+    async def read(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a reading method of the store off the loop."""
+        return await self._reads.run(fn, *args, **kwargs)
+
+    async def write(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a writing method of the store off the loop, between two appends."""
+        if self._writes is None:
+            return fn(*args, **kwargs)
+        return await self._writes.run(fn, *args, **kwargs)
+
+    async def watch(
+        self, stream: str, after: int, find: Callable[[Recorded], R | None], timeout_us: int | None
+    ) -> R:
+        """Wait until `find` finds something in an event after version `after`, whoever appends it.
+
+        Raises `WaitTimeoutError`.
+        """
+        seen = asyncio.Event()
+        self._watched.setdefault(stream, set()).add(seen)
+        try:
+            async with asyncio.timeout(None if timeout_us is None else timeout_us / 1_000_000):
+                for pause_s in itertools.chain((0.01, 0.02, 0.05, 0.1), itertools.repeat(0.25)):
+                    seen.clear()
+                    for stored in await self.read(self.store.events, stream, after=after):
+                        after = stored.version
+                        if (found := find(decode(stored))) is not None:
+                            return found
+                    await self._pause(seen, pause_s)
+        except TimeoutError:
+            raise WaitTimeoutError(stream, (timeout_us or 0) / 1_000_000) from None
+        finally:
+            self._watched[stream].discard(seen)
+            if not self._watched[stream]:
+                del self._watched[stream]
+        raise AssertionError("waiting has no end of its own")
+
+    async def _pause(self, seen: asyncio.Event, pause_s: float) -> None:
+        """Until this process appends to the stream; others' appends are found by looking."""
+        if self.drive is not None:
+            await self.drive()
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await seen.wait()
+
+    # -- inside
+
+    def meta(self, now_us: int, origin: Origin) -> Meta:
+        """What surrounds the events of a new unit of work."""
+        commit = f"{self._commit_prefix}{next(self._commit_numbers):x}"
+        salt = f"{self._entropy.getrandbits(128):032x}"
+        return Meta(now_us, commit, salt, origin.cause, origin.correlation, origin.actor)
+
+    async def _slot(self, id: InstanceId) -> Slot:
+        stream = str(id)
+        slot = self._slots.get(stream)
+        if slot is None:
+            head = refold(stream, await self._reads.run(self.store.load, stream))
+            slot = self._slots.put(stream, head)
+        return slot
+
+    def _is_snapshot_due(self, base: int, after: Instance) -> bool:
+        every = self.settings.snapshot_every
+        return base // every != after.version // every
+
+    def _refused(self, unit: Unit) -> None:
+        self._slots.drop(unit.stream)
+
+    def _appended(self, units: Sequence[Unit], due_us: int | None) -> None:
+        for unit in units:
+            self._slots.appended(unit.stream, Head(unit.after, unit.hash))
+            slot = self._slots.get(unit.stream) if unit.answer else None
+            if slot is not None and unit.answer is not None:
+                slot.keys.pop(unit.answer.key, None)
+            if unit.holds is None and not unit.after.exists:
+                self.on_cleared(unit.stream)
+            for watcher in self._watched.get(unit.stream, ()):
+                watcher.set()
+        if due_us is not None:
+            self.on_wake(due_us)
+
+    def adopt(self, stream: str, head: Head) -> None:
+        """Learn what a claim has appended."""
+        self._slots.adopt(stream, head)
+
+    def forget(self, stream: str) -> None:
+        """Look at the store again before the next turn of this stream."""
+        self._slots.drop(stream)
+
+    def now_us(self, instance: Instance) -> int:
+        """The time for a unit of this instance: its history never goes back."""
+        return max(self.clock.now_us(), instance.recorded_us)
+
+    def known(self, stream: str, version: int) -> Head:
+        """The head of a stream at `version`, out of memory if it is there. Blocks; any thread."""
+        head = self._slots.peek(stream)
+        if head is None or head.instance.version != version:
+            head = refold(stream, self.store.load(stream))
+        return head
+
+    async def drained(self) -> None:
+        """Wait until everything that was decided is appended."""
+        await self._commits.drained()
+
+    def close(self) -> None:
+        """Let go of threads and store. Await `drained()` first."""
+        if self._writes is not None:
+            self._writes.close()
+        self._reads.close()
+        self.store.close()
+
+
+def _lease_lost(this: _Try) -> LeaseLostError:
+    run = this.request.call.run if isinstance(this.request, Settle) else None
+    return LeaseLostError(str(this.id), run.number if run else 0)

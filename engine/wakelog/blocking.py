@@ -1,0 +1,90 @@
+"""The blocking client: the same methods as the async one, called on a loop in a thread.
+
+The methods are not written twice: each is the async one, wrapped, with its signature.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from anyio.from_thread import BlockingPortal
+
+from wakelog.app import App
+from wakelog.call import context_of_caller
+from wakelog.client import TaskClient
+from wakelog.definition import Task
+from wakelog.errors import InvalidStateError
+
+__all__ = ["BlockingApp", "BlockingTaskClient"]
+
+S = TypeVar("S")
+E = TypeVar("E")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+class Portal:
+    """Calls coroutine functions on the app's loop and waits for their results."""
+
+    def __init__(self, portal: BlockingPortal) -> None:
+        self._portal = portal
+
+    def wraps(self, method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+        """`method` as a blocking function."""
+
+        @functools.wraps(method)
+        def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
+            ctx = context_of_caller()
+            if ctx is not None:
+                raise InvalidStateError(
+                    f"a handler of {ctx.instance_id} must not wait for the app: it holds its own "
+                    f"turn; let the handler end first, and ask from outside"
+                )
+            return self._portal.call(functools.partial(method, *args, **kwargs))
+
+        return blocking
+
+
+class BlockingTaskClient(Generic[S, E]):
+    """What can be asked of the instances of one Task; see `TaskClient` for each method."""
+
+    def __init__(self, client: TaskClient[S, E], portal: Portal) -> None:
+        self.send = portal.wraps(client.send)
+        self.trigger = portal.wraps(client.trigger)
+        self.clear = portal.wraps(client.clear)
+        self.cancel_clear = portal.wraps(client.cancel_clear)
+        self.status = portal.wraps(client.status)
+        self.get_state = portal.wraps(client.get_state)
+        self.forget_key = portal.wraps(client.forget_key)
+
+
+class BlockingApp:
+    """An open app, blocking; see `App` for each method. Any thread may use it."""
+
+    def __init__(self, app: App, portal: BlockingPortal) -> None:
+        self._app = app
+        self._portal = Portal(portal)
+        self._tasks: dict[str, BlockingTaskClient[Any, Any]] = {}
+        self.names = app.names
+        self.history = self._portal.wraps(app.history)
+        self.state_at = self._portal.wraps(app.state_at)
+        self.list = self._portal.wraps(app.list)
+        self.close = self._portal.wraps(app.close)
+
+    @overload
+    def task(self, job: Task[S, E]) -> BlockingTaskClient[S, E]: ...
+    @overload
+    def task(self, job: str) -> BlockingTaskClient[Any, Any]: ...
+    def task(
+        self, job: Task[S, E] | str
+    ) -> BlockingTaskClient[S, E] | BlockingTaskClient[Any, Any]:
+        """The instances of a Task, given by its definition (fully typed) or by its name."""
+        client = cast("TaskClient[Any, Any]", self._app.task(job))
+        found = self._tasks.get(client.name)
+        if found is None:
+            found = self._tasks[client.name] = BlockingTaskClient(client, self._portal)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._app

@@ -1,0 +1,92 @@
+"""The instances at hand: bounded, each with its queue of turns.
+
+A slot's head may be ahead of the store: turns build on each other before they are appended. When
+one is refused its slot dies, and everybody who used it starts over from the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+from wakelog.log import Head
+
+__all__ = ["Slot", "Slots"]
+
+
+class Slot:
+    """One instance in memory. `turn` is held by whoever decides for it: one at a time."""
+
+    __slots__ = ("committed", "dead", "head", "keys", "stream", "turn")
+
+    def __init__(self, stream: str, head: Head) -> None:
+        self.stream = stream
+        self.head = head
+        """The newest version decided on, appended or about to be."""
+        self.committed = head
+        """The newest version known to be appended."""
+        self.turn = asyncio.Lock()
+        self.dead = False
+        self.keys: dict[str, asyncio.Future[None]] = {}
+        """Idempotency keys of units that are about to be appended."""
+
+
+class Slots:
+    """Slots by stream, the least recently used given up first. Used from the loop's thread only,
+    except for `peek`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._slots: OrderedDict[str, Slot] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def get(self, stream: str) -> Slot | None:
+        """The live slot of a stream, now the most recently used."""
+        slot = self._slots.get(stream)
+        if slot is not None:
+            self._slots.move_to_end(stream)
+        return slot
+
+    def peek(self, stream: str) -> Head | None:
+        """The newest head known to be appended. Any thread may ask."""
+        slot = self._slots.get(stream)
+        return None if slot is None else slot.committed
+
+    def put(self, stream: str, head: Head) -> Slot:
+        """A slot for what was loaded; the one that is there already, if somebody was faster."""
+        slot = self._slots.get(stream)
+        if slot is None:
+            slot = self._slots[stream] = Slot(stream, head)
+            if len(self._slots) > self._limit:
+                self._evict()
+        return slot
+
+    def appended(self, stream: str, head: Head) -> None:
+        """Learn that a unit decided on here is on the disk."""
+        slot = self._slots.get(stream)
+        if slot is not None and slot.committed.instance.version < head.instance.version:
+            is_newest = slot.head.instance.version == head.instance.version
+            slot.committed = slot.head if is_newest else head
+
+    def adopt(self, stream: str, head: Head) -> None:
+        """Learn that somebody else appended up to `head`, unless more is known already."""
+        slot = self._slots.get(stream)
+        if slot is not None and slot.committed.instance.version >= head.instance.version:
+            return
+        self.drop(stream)
+        self.put(stream, head)
+
+    def drop(self, stream: str) -> None:
+        """Forget a stream: what was decided on its head is void."""
+        slot = self._slots.pop(stream, None)
+        if slot is not None:
+            slot.dead = True
+
+    def _evict(self) -> None:
+        for stream, slot in self._slots.items():
+            if slot.head is slot.committed and not slot.turn.locked():
+                slot.dead = True
+                del self._slots[stream]
+                return

@@ -1,0 +1,167 @@
+"""Calling one handler: user code goes in, a plain outcome comes out, whatever it did."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import logging
+import traceback
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from wakelog.clock import Clock
+from wakelog.context import CURRENT, ClearSignal, TaskContext
+from wakelog.core.commands import Call, Ended, Failed, GaveBack, Outcome
+from wakelog.core.instance import Instance
+from wakelog.definition import Definition, Handler
+from wakelog.errors import HandlerTimeoutError
+
+__all__ = ["Caller", "context_of_caller"]
+
+MAX_MESSAGE = 2_000
+MAX_TRACEBACK = 8_000
+"""Characters kept of an error's message and traceback; of a traceback the end, which tells most."""
+
+_LOG = logging.getLogger("wakelog.call")
+
+
+class Caller:
+    """Calls handlers: `async def` on the loop, `def` in a thread, or all inline in a simulation."""
+
+    def __init__(self, clock: Clock, *, inline: bool, threads: int) -> None:
+        self._clock = clock
+        self._inline = inline
+        self._limiter = anyio.CapacityLimiter(threads)
+
+    async def call(
+        self, definition: Definition, call: Call, instance: Instance, now_us: int
+    ) -> Outcome:
+        """Call the handler on `instance` and say how it ended.
+
+        Only a cancellation of the task itself passes through, and only where the handler runs in
+        its caller's own task; one that meets a run gives the run back.
+        """
+        handler = definition.handlers[call.handler]
+        ctx = context(definition, call, instance, now_us)
+        token = CURRENT.set(ctx)
+        try:
+            extra = _argument(definition, call)
+            await self._run(handler, call, (ctx, *extra))
+        except asyncio.CancelledError as error:
+            if not ctx.cleared:
+                return self._cancelled(call, error)
+        except BaseException as error:
+            if not ctx.cleared:
+                return self._failed(error)
+        finally:
+            ctx.close()
+            CURRENT.reset(token)
+        now_us = self._clock.now_us()
+        return Ended(tuple(ctx.commands), ctx.cleared, ctx.clear_reason, now_us)
+
+    async def shown(
+        self, definition: Definition, instance: Instance, now_us: int
+    ) -> Any | BaseException:
+        """The state as `on_client_get_state` shows it; or the exception that it raised."""
+        call = Call("on_client_get_state", base=instance)
+        ctx = context(definition, call, instance, now_us)
+        token = CURRENT.set(ctx)
+        try:
+            return await self._run(definition.handlers[call.handler], call, (ctx, ctx.state))
+        except Exception as error:
+            return error
+        finally:
+            ctx.close()
+            CURRENT.reset(token)
+
+    async def _run(self, handler: Handler, call: Call, args: tuple[Any, ...]) -> Any:
+        if handler.timeout_us is None:
+            return await self._result(handler, args)
+        timeout_s = handler.timeout_us / 1_000_000
+        scope = asyncio.timeout(timeout_s)
+        try:
+            async with scope:
+                return await self._result(handler, args)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            if not handler.is_async and not self._inline:
+                _LOG.error(
+                    "%s of %s is stuck in its thread after %g s; what it still does is ignored",
+                    call.handler,
+                    call.base.id,
+                    timeout_s,
+                    extra={"instance": str(call.base.id)},
+                )
+            raise HandlerTimeoutError(call.handler, timeout_s) from None
+
+    async def _result(self, handler: Handler, args: tuple[Any, ...]) -> Any:
+        if handler.is_async:
+            return await handler.fn(*args)
+        if self._inline:
+            result = handler.fn(*args)
+        else:
+            result = await anyio.to_thread.run_sync(
+                functools.partial(handler.fn, *args),
+                abandon_on_cancel=True,
+                limiter=self._limiter,
+            )
+        return await result if inspect.isawaitable(result) else result
+
+    def _cancelled(self, call: Call, error: asyncio.CancelledError) -> Outcome:
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():
+            return self._failed(error)
+        if call.run is None:
+            raise error
+        while task.cancelling():
+            task.uncancel()
+        return GaveBack()
+
+    def _failed(self, error: BaseException) -> Failed:
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        lines = traceback.format_exception(error)
+        return Failed(
+            error,
+            type(error).__qualname__,
+            _clean(_message(error))[:MAX_MESSAGE],
+            _clean("".join(lines))[-MAX_TRACEBACK:],
+            self._clock.now_us(),
+        )
+
+
+def context(
+    definition: Definition, call: Call, instance: Instance, now_us: int
+) -> TaskContext[Any]:
+    """The context for one call."""
+    return TaskContext(definition.state, call, instance, now_us, definition.resources)
+
+
+def context_of_caller() -> TaskContext[Any] | None:
+    """The context of the handler that is being called here, if one is."""
+    ctx = CURRENT.get()
+    return ctx if ctx is not None and ctx.is_open else None
+
+
+def _argument(definition: Definition, call: Call) -> tuple[Any, ...]:
+    if call.handler == "on_error":
+        return (call.error,)
+    if call.payload is not None:
+        return (definition.event.load(call.payload),)
+    return ()
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as unprintable:
+        return f"(its message cannot be shown: {type(unprintable).__name__})"
+
+
+def _clean(text: str) -> str:
+    """`text` as any store and any reader can take it: no lone surrogates, no NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

@@ -1,0 +1,183 @@
+"""What may be asked: requests from outside, and commands from handlers.
+
+A request opens a unit of work. It may lead to a `Call` of a handler; the call's `Outcome` carries
+the commands that the handler gave through its context; `Settle` brings both back to `decide`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from wakelog.core.instance import Instance, OpenRun
+
+__all__ = [
+    "Call",
+    "CancelClear",
+    "CancelSchedule",
+    "Claim",
+    "Clear",
+    "Command",
+    "Emit",
+    "Ended",
+    "Failed",
+    "GaveBack",
+    "HandlerName",
+    "HandleWaiting",
+    "Outcome",
+    "Rearm",
+    "Receive",
+    "Request",
+    "ScheduleAt",
+    "SetState",
+    "Settle",
+    "TriggerRun",
+]
+
+HandlerName = Literal["on_event", "execute", "on_idle", "on_error", "on_client_get_state"]
+
+
+# -- commands: what a handler asks for --------------------------------------------------------------
+
+
+class SetState(NamedTuple):
+    """Let the state be this JSON text; None unsets it."""
+
+    state: str | None
+    schema_version: int
+
+
+class ScheduleAt(NamedTuple):
+    """Let the schedule be at `due_us`; `asked_us` is the time asked for, where it differs."""
+
+    due_us: int
+    asked_us: int | None
+
+
+class CancelSchedule(NamedTuple):
+    """Let there be no schedule."""
+
+
+class Emit(NamedTuple):
+    """Send a message to the outside."""
+
+    topic: str
+    payload: str
+
+
+Command = SetState | ScheduleAt | CancelSchedule | Emit
+
+
+# -- calls and their outcomes -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Which handler to call, and with what."""
+
+    handler: HandlerName
+    base: Instance
+    """The instance as it was before the handler's unit of work, or when its run had started."""
+    payload: str | None = None
+    """The event's JSON text, for `on_event`."""
+    event_id: str | None = None
+    event_version: int | None = None
+    """The version of the deferred event that is being handled."""
+    run: OpenRun | None = None
+    error: BaseException | None = None
+    """What `on_error` is told."""
+    recovers: Settle | None = None
+    """The failed settlement that `on_error` is asked to recover."""
+    source: HandlerName | None = None
+    """Which handler failed (`on_error`), or after which one nothing is left to do (`on_idle`)."""
+
+
+class Ended(NamedTuple):
+    """The handler returned, or cleared its instance, having asked for these commands."""
+
+    commands: tuple[Command, ...] = ()
+    cleared: bool = False
+    reason: str | None = None
+    """The reason given to `ctx.clear`."""
+    now_us: int = 0
+    """When the handler ended."""
+
+
+class Failed(NamedTuple):
+    """The handler raised."""
+
+    error: BaseException
+    error_type: str
+    message: str
+    traceback: str
+    now_us: int = 0
+
+
+class GaveBack(NamedTuple):
+    """The engine itself stopped the handler: the run is to be done again by somebody else."""
+
+
+Outcome = Ended | Failed | GaveBack
+
+
+# -- requests: what opens or goes on with a unit of work --------------------------------------------
+
+
+class Receive(NamedTuple):
+    """An event from outside, already valid."""
+
+    payload: str
+    event_id: str | None = None
+    handle_at_us: int | None = None
+    """For a delayed event: when it is to be handled."""
+    defer: bool = False
+    """Accept it without calling a handler here."""
+
+
+class HandleWaiting(NamedTuple):
+    """Handle the waiting event that was accepted as this version."""
+
+    version: int
+    payload: str
+    event_id: str | None = None
+
+
+class Claim(NamedTuple):
+    """A worker takes what the instance is due for."""
+
+    worker: str
+    lost: OpenRun | None = None
+    """The run whose lease has ended, where that is why."""
+    max_lost: int = 5
+
+
+class TriggerRun(NamedTuple):
+    """Run `execute` now, beside the schedule or in its place."""
+
+    consume_alarm: bool = False
+
+
+class Clear(NamedTuple):
+    """End the life, now or at `at_us`."""
+
+    reason: str | None = None
+    at_us: int | None = None
+
+
+class CancelClear(NamedTuple):
+    """Take back a delayed clear."""
+
+
+class Rearm(NamedTuple):
+    """A sweep found this instance without the alarm or the lease that it should have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """A call has ended: what follows from its outcome?"""
+
+    call: Call
+    outcome: Outcome
+
+
+Request = Receive | HandleWaiting | Claim | TriggerRun | Clear | CancelClear | Rearm | Settle

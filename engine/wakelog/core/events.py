@@ -1,0 +1,372 @@
+"""The events: what can have happened to an instance. This file is the log's format.
+
+An event that was released is never changed: fields may be added with a default, anything else is
+a new class with a new topic. Defaults are left out of the stored text, so a default is for ever.
+
+Times are microseconds since 1970 in UTC (`…_us`). A field typed `Payload` holds raw JSON of the
+user's: it is stored beside the rest, byte for byte (see `wakelog.log`), at most one per event.
+What surrounds every event (stream, version, time, commit, cause, hash) is in `wakelog.log.Recorded`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "EVENTS",
+    "Archived",
+    "Cancelled",
+    "Cleared",
+    "DeadLettered",
+    "Discarded",
+    "Erased",
+    "Event",
+    "EventHandled",
+    "EventReceived",
+    "Executed",
+    "ExecutionFailed",
+    "ExecutionLost",
+    "Flushed",
+    "MessageSent",
+    "Missed",
+    "Parked",
+    "Paused",
+    "PriorityChanged",
+    "Requeued",
+    "Resumed",
+    "RetryExhausted",
+    "RetryScheduled",
+    "RunStarted",
+    "Scheduled",
+    "ScheduleCancelled",
+    "Started",
+    "StateSet",
+    "StepCompleted",
+    "Stopped",
+]
+
+Payload = Annotated[str | None, Field(default=None, exclude=True)]
+"""Raw JSON text of the user's, or None where there is none."""
+
+Action = Literal["execute", "flush", "clear", "trigger", "deferred"]
+"""What a wake-up is for. `trigger` is a run an operator asked for, beside the schedule;
+`deferred` is waiting events (recorded only where a sweep had to re-arm them)."""
+
+By = Literal["handler", "policy", "operator", "sweep"]
+Trigger = Literal["alarm", "manual", "start", "max_events", "retry", "recovery"]
+
+
+class Event(BaseModel):
+    """What the events have in common: they never change, and each has a topic of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    TOPIC: ClassVar[str] = ""
+    PAYLOAD: ClassVar[str | None] = None
+    """The name of the field that holds the user's raw JSON, where there is one."""
+
+
+class Started(Event):
+    """A life begins."""
+
+    TOPIC = "wakelog.Started"
+    PAYLOAD = "input"
+
+    kind: str
+    name: str
+    id: str
+    input: Payload
+
+
+class EventReceived(Event):
+    """An event from outside was accepted. Deferred: accepted now, to be handled later."""
+
+    TOPIC = "wakelog.EventReceived"
+    PAYLOAD = "payload"
+
+    event_id: str | None = None
+    deferred: bool = False
+    handle_at_us: int | None = None
+    """When a delayed event is to be handled; None: as soon as it can be."""
+    payload: Payload
+
+
+class EventHandled(Event):
+    """A deferred event was handled."""
+
+    TOPIC = "wakelog.EventHandled"
+
+    event_version: int
+    """The version of its `EventReceived`."""
+
+
+class StateSet(Event):
+    """The state is now this; or, unset, there is none."""
+
+    TOPIC = "wakelog.StateSet"
+    PAYLOAD = "state"
+
+    schema_version: int = 1
+    state: Payload
+    """The whole state; None means unset (a state that is JSON `null` is the text `null`)."""
+
+
+class Scheduled(Event):
+    """There is a wake-up at `due_us`."""
+
+    TOPIC = "wakelog.Scheduled"
+
+    due_us: int
+    action: Action = "execute"
+    by: By = "handler"
+    asked_us: int | None = None
+    """The time asked for, where it differs: one in the past is due at once."""
+    reason: str | None = None
+
+
+class ScheduleCancelled(Event):
+    """There is no such wake-up any more."""
+
+    TOPIC = "wakelog.ScheduleCancelled"
+
+    action: Action = "execute"
+    by: By = "handler"
+
+
+class RunStarted(Event):
+    """`execute` is about to be called. Its version in the stream is the run's fencing token."""
+
+    TOPIC = "wakelog.RunStarted"
+
+    run: int
+    attempt: int = 1
+    trigger: Trigger = "alarm"
+    due_us: int
+    late_us: int = 0
+    worker: str
+    events: tuple[int, ...] = ()
+    """The versions of the events that the run has taken, for a flush or a pool."""
+
+
+class StepCompleted(Event):
+    """A named step of a run ended with this result."""
+
+    TOPIC = "wakelog.StepCompleted"
+    PAYLOAD = "result"
+
+    run: int
+    step: str
+    result: Payload
+
+
+class MessageSent(Event):
+    """The handler sent an event to another instance (`to`) or to the outside (`topic`)."""
+
+    TOPIC = "wakelog.MessageSent"
+    PAYLOAD = "payload"
+
+    to: str | None = None
+    topic: str | None = None
+    payload: Payload
+
+
+class Executed(Event):
+    """The run ended well."""
+
+    TOPIC = "wakelog.Executed"
+    PAYLOAD = "result"
+
+    run: int
+    attempt: int = 1
+    started_us: int
+    duration_us: int
+    result: Payload
+
+
+class ExecutionFailed(Event):
+    """A handler failed; what it asked for was dropped."""
+
+    TOPIC = "wakelog.ExecutionFailed"
+    PAYLOAD = "payload"
+
+    handler: str
+    error_type: str
+    message: str
+    traceback: str = ""
+    run: int | None = None
+    attempt: int | None = None
+    will_retry: bool = False
+    recovered: bool = False
+    """`on_error` dealt with it and ended well."""
+    event_version: int | None = None
+    """The deferred event that was being handled."""
+    payload: Payload
+    """The event that was refused, where one was."""
+
+
+class RetryScheduled(Event):
+    """The next attempt of a failed run is at `due_us`."""
+
+    TOPIC = "wakelog.RetryScheduled"
+
+    run: int
+    attempt: int
+    due_us: int
+
+
+class RetryExhausted(Event):
+    """No attempt of the run is left."""
+
+    TOPIC = "wakelog.RetryExhausted"
+
+    run: int
+    attempts: int
+    reason: Literal["max_attempts", "max_duration", "not_retryable", "lost"]
+
+
+class ExecutionLost(Event):
+    """A run's worker died, stalled, lost its lease or gave the run back; its outcome is unknown."""
+
+    TOPIC = "wakelog.ExecutionLost"
+
+    run: int
+    attempt: int = 1
+    worker: str
+    reason: Literal["lease_expired", "shutdown", "no_lease"] = "lease_expired"
+
+
+class Flushed(Event):
+    """A debounce batch was handed over."""
+
+    TOPIC = "wakelog.Flushed"
+
+    events: tuple[int, ...]
+    reason: str
+
+
+class Missed(Event):
+    """Occurrences passed while nothing ran, and what the policy did about them."""
+
+    TOPIC = "wakelog.Missed"
+
+    due_us: int
+    count: int = 1
+    policy: Literal["once", "all", "skip"]
+
+
+class Paused(Event):
+    """Alarms wait and events are deferred until `Resumed`."""
+
+    TOPIC = "wakelog.Paused"
+
+    reason: str | None = None
+    by: By = "operator"
+
+
+class Resumed(Event):
+    """Work goes on."""
+
+    TOPIC = "wakelog.Resumed"
+
+    reason: str | None = None
+    by: By = "operator"
+
+
+class Stopped(Event):
+    """Recurring work ended; the state is kept."""
+
+    TOPIC = "wakelog.Stopped"
+
+    reason: str | None = None
+    by: By = "operator"
+
+
+class DeadLettered(Event):
+    """An event will not be handled any more; it is kept for an operator."""
+
+    TOPIC = "wakelog.DeadLettered"
+
+    event_version: int
+    reason: str
+    error_type: str = ""
+    message: str = ""
+    attempts: int = 1
+
+
+class Requeued(Event):
+    """A dead-lettered event waits again."""
+
+    TOPIC = "wakelog.Requeued"
+
+    event_version: int
+
+
+class Discarded(Event):
+    """A dead-lettered event was dropped for good."""
+
+    TOPIC = "wakelog.Discarded"
+
+    event_version: int
+    reason: str | None = None
+
+
+class Cancelled(Event):
+    """A waiting event was taken out."""
+
+    TOPIC = "wakelog.Cancelled"
+
+    event_version: int
+    reason: str | None = None
+
+
+class PriorityChanged(Event):
+    """A waiting event was moved in its queue."""
+
+    TOPIC = "wakelog.PriorityChanged"
+
+    event_version: int
+    priority: int
+
+
+class Parked(Event):
+    """This instance cannot be read or run, and why."""
+
+    TOPIC = "wakelog.Parked"
+
+    reason: str
+    error_type: str = ""
+    message: str = ""
+
+
+class Cleared(Event):
+    """The life ended. Its history stays, its id may be used again."""
+
+    TOPIC = "wakelog.Cleared"
+
+    reason: str | None = None
+    by: By = "operator"
+    discarded: int = 0
+    """How many waiting events went with it; a handler's own clear keeps them for the next life."""
+
+
+class Archived(Event):
+    """Events up to this version were moved elsewhere."""
+
+    TOPIC = "wakelog.Archived"
+
+    upto_version: int
+    location: str
+
+
+class Erased(Event):
+    """Payloads up to this version were destroyed on request."""
+
+    TOPIC = "wakelog.Erased"
+
+    upto_version: int
+
+
+EVENTS: dict[str, type[Event]] = {cls.TOPIC: cls for cls in Event.__subclasses__()}
+"""Topic -> class. A topic is a chosen word, never a module path, so that files may move."""

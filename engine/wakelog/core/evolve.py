@@ -1,0 +1,170 @@
+"""How one event changes an instance. Nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wakelog.core.events import (
+    Cancelled,
+    Cleared,
+    DeadLettered,
+    Event,
+    EventHandled,
+    EventReceived,
+    Executed,
+    ExecutionFailed,
+    ExecutionLost,
+    Parked,
+    Paused,
+    Requeued,
+    Resumed,
+    RetryExhausted,
+    RetryScheduled,
+    RunStarted,
+    Scheduled,
+    ScheduleCancelled,
+    Started,
+    StateSet,
+    Stopped,
+)
+from wakelog.core.instance import Failure, Instance, OpenRun, Retry, Waiting
+
+__all__ = ["evolve", "fold"]
+
+
+def fold(instance: Instance, events: Iterable[Event], at_us: int) -> Instance:
+    """Evolve over the events of one unit of work, all recorded at `at_us`."""
+    for event in events:
+        instance = evolve(instance, event, at_us)
+    return instance
+
+
+def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
+    """The instance after `event`, recorded at `at_us` as its next version."""
+    step = instance._replace(version=instance.version + 1, recorded_us=at_us)
+    match event:
+        case EventReceived():
+            return _received(step, event)
+        case StateSet():
+            return step._replace(state=event.state, state_schema=event.schema_version)
+        case Scheduled():
+            return _scheduled(step, event.action, event.due_us, event.reason)
+        case ScheduleCancelled():
+            return _scheduled(step, event.action, None)
+        case RunStarted():
+            return _run_started(step, event)
+        case Executed():
+            return step._replace(run=None, losses=0, failed=False)
+        case Started():
+            return Instance(
+                step.id,
+                version=step.version,
+                recorded_us=at_us,
+                lives=step.lives + 1,
+                started_us=at_us,
+                waiting=step.waiting,
+                event_count=len(step.waiting),
+            )
+        case EventHandled():
+            return _handled(step, event.event_version)._replace(failed=False)
+        case ExecutionFailed():
+            return _failed(step, event)
+        case ExecutionLost():
+            return _lost(step, event)
+        case RetryScheduled():
+            return step._replace(retry=Retry(event.run, event.attempt, event.due_us, "retry"))
+        case RetryExhausted():
+            return step._replace(retry=None, failed=True)
+        case DeadLettered() | Cancelled():
+            return _handled(step, event.event_version)
+        case Requeued():
+            waiting = (*step.waiting, Waiting(event.event_version, at_us))
+            return step._replace(waiting=waiting)
+        case Cleared():
+            waiting = step.waiting if event.by == "handler" else ()
+            return Instance(step.id, step.version, at_us, lives=step.lives, waiting=waiting)
+        case Paused():
+            return step._replace(paused=True)
+        case Resumed():
+            return step._replace(paused=False, stopped=False, parked=False)
+        case Stopped():
+            return step._replace(stopped=True)
+        case Parked():
+            return step._replace(parked=True)
+        case _:
+            return step
+
+
+def _received(step: Instance, event: EventReceived) -> Instance:
+    count = step.event_count + 1
+    if not event.deferred:
+        return step._replace(event_count=count, failed=False)
+    at_us = step.recorded_us if event.handle_at_us is None else event.handle_at_us
+    waiting = (*step.waiting, Waiting(step.version, at_us))
+    return step._replace(event_count=count, waiting=waiting)
+
+
+def _handled(step: Instance, event_version: int) -> Instance:
+    return step._replace(waiting=tuple(w for w in step.waiting if w.version != event_version))
+
+
+def _scheduled(
+    step: Instance, action: str, due_us: int | None, reason: str | None = None
+) -> Instance:
+    if action == "clear":
+        return step._replace(clear_at_us=due_us, clear_reason=reason)
+    if action == "trigger":
+        return step._replace(triggered_us=due_us)
+    if action == "flush":
+        return step._replace(due_us=due_us, due_action="flush")
+    if action == "execute":
+        return step._replace(due_us=due_us, due_action="execute")
+    return step
+
+
+def _run_started(step: Instance, event: RunStarted) -> Instance:
+    """A run consumes what it was started for: the schedule, the trigger or the retry."""
+    run = OpenRun(
+        event.run,
+        event.attempt,
+        event.trigger,
+        event.due_us,
+        step.recorded_us,
+        event.worker,
+        step.version,
+    )
+    step = step._replace(run=run, run_count=event.run, retry=None, failed=False)
+    if event.trigger == "alarm":
+        return step._replace(due_us=None, losses=0)
+    if event.trigger == "manual":
+        return step._replace(triggered_us=None, losses=0)
+    return step
+
+
+def _failed(step: Instance, event: ExecutionFailed) -> Instance:
+    error = Failure(
+        event.handler, event.error_type, event.message, event.traceback, step.recorded_us
+    )
+    step = step._replace(failure_count=step.failure_count + 1, last_error=error)
+    if event.handler != "execute":
+        return step
+    failed = not (event.recovered or event.will_retry)
+    return step._replace(run=None, losses=0, failed=failed)
+
+
+def _lost(step: Instance, event: ExecutionLost) -> Instance:
+    """The run is still owed: its next attempt is due at once, under the same number."""
+    error = Failure(
+        "execute",
+        "ExecutionLost",
+        f"worker {event.worker} was lost ({event.reason})",
+        "",
+        step.recorded_us,
+    )
+    given_back = event.reason == "shutdown"
+    return step._replace(
+        run=None,
+        retry=Retry(event.run, event.attempt + 1, step.recorded_us, "recovery"),
+        losses=step.losses if given_back else step.losses + 1,
+        last_error=step.last_error if given_back else error,
+    )

@@ -1,0 +1,145 @@
+"""The instance: what a job is at one version of its history, folded from its events.
+
+Instances are immutable and compare as plain values, so a refold can be held against the live
+one. The user's state is kept as the JSON text that the log holds and decoded anew for each
+handler: a handler cannot corrupt what the next one sees.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from wakelog.core.events import Action, Trigger
+from wakelog.ids import InstanceId
+
+__all__ = ["Failure", "Instance", "OpenRun", "Retry", "Waiting", "Wake", "next_wake"]
+
+
+class OpenRun(NamedTuple):
+    """A run of `execute` that was started and has no recorded outcome yet."""
+
+    number: int
+    attempt: int
+    trigger: Trigger
+    due_us: int
+    started_us: int
+    worker: str
+    token: int
+    """The version of its `RunStarted`: versions only grow, so this fences off older holders."""
+
+
+class Retry(NamedTuple):
+    """The pending next attempt of a run that failed or was lost."""
+
+    run: int
+    attempt: int
+    due_us: int
+    trigger: Trigger
+
+
+class Waiting(NamedTuple):
+    """An accepted event that is still to be handled."""
+
+    version: int
+    handle_at_us: int
+
+
+class Failure(NamedTuple):
+    """What went wrong last, as recorded."""
+
+    handler: str
+    error_type: str
+    message: str
+    traceback: str
+    at_us: int
+
+
+class Wake(NamedTuple):
+    """The next thing that an instance must be woken for."""
+
+    due_us: int
+    action: Action
+    """`execute` stands for the next attempt of a run too, where one is pending."""
+
+
+class Instance(NamedTuple):
+    """One job instance. It exists (is alive) while `started_us` is set."""
+
+    id: InstanceId
+    version: int = 0
+    recorded_us: int = 0
+    """When the newest event was recorded; never goes back."""
+    lives: int = 0
+    started_us: int | None = None
+    state: str | None = None
+    """The user's state as JSON text; None while unset."""
+    state_schema: int = 1
+    due_us: int | None = None
+    """The schedule: the one pending wake-up that handlers and policies set."""
+    due_action: Action = "execute"
+    clear_at_us: int | None = None
+    """When an operator's delayed clear is due."""
+    clear_reason: str | None = None
+    triggered_us: int | None = None
+    """When an operator asked for a run that no worker has started yet."""
+    retry: Retry | None = None
+    run: OpenRun | None = None
+    waiting: tuple[Waiting, ...] = ()
+    """Deferred and delayed events, in order of acceptance."""
+    event_count: int = 0
+    run_count: int = 0
+    failure_count: int = 0
+    losses: int = 0
+    """How often in a row a worker was lost during the current run."""
+    failed: bool = False
+    """The last run failed for good and nothing has ended well since."""
+    paused: bool = False
+    stopped: bool = False
+    parked: bool = False
+    last_error: Failure | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether a life is going on: started, and not cleared since."""
+        return self.started_us is not None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing may be started now: a run is open, or an operator or damage holds it."""
+        return self.run is not None or self.paused or self.stopped or self.parked
+
+    def first_waiting(self, now_us: int) -> Waiting | None:
+        """The waiting event to be handled next, if one is ready by `now_us`."""
+        ready = [w for w in self.waiting if w.handle_at_us <= now_us]
+        return min(ready, key=lambda w: (w.handle_at_us, w.version)) if ready else None
+
+    def is_busy(self, now_us: int) -> bool:
+        """Whether an event must wait: for an open run, for events before it, or for a resume."""
+        return bool(
+            self.run is not None
+            or self.paused
+            or (self.waiting and self.first_waiting(now_us) is not None)
+        )
+
+
+def next_wake(instance: Instance) -> Wake | None:
+    """What the instance must be woken for next; None while a run is open or nothing is due.
+
+    The one rule behind the alarm rows. A delayed clear comes whatever else goes on. Then, while
+    no run is open and nothing holds the instance back: the retry before the schedule (a due
+    schedule waits until the run has ended with all its retries), the earliest of the rest.
+    """
+    wakes: list[Wake] = []
+    if instance.clear_at_us is not None:
+        wakes.append(Wake(instance.clear_at_us, "clear"))
+    if not instance.is_held:
+        if instance.waiting:
+            wakes.append(Wake(min(w.handle_at_us for w in instance.waiting), "deferred"))
+        if instance.retry is not None:
+            wakes.append(Wake(instance.retry.due_us, "execute"))
+        else:
+            if instance.triggered_us is not None:
+                wakes.append(Wake(instance.triggered_us, "trigger"))
+            if instance.due_us is not None:
+                wakes.append(Wake(instance.due_us, instance.due_action))
+    return min(wakes, key=lambda wake: wake.due_us) if wakes else None

@@ -1,0 +1,314 @@
+"""Every error that wakelog raises, on one page.
+
+Who is at fault decides the branch: the caller (`RequestError`), the job's own code (`JobError`),
+the world around us (`WorldError`) or the recorded history (`HistoryError`). The positional
+arguments are the data, so each error pickles with its type, and each message says what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+__all__ = [
+    "ConflictError",
+    "ExecutionError",
+    "HandlerTimeoutError",
+    "HistoryError",
+    "IdempotencyConflictError",
+    "InstanceNotFoundError",
+    "IntegrityError",
+    "InvalidIdError",
+    "InvalidStateError",
+    "Issue",
+    "JobError",
+    "LeaseLostError",
+    "QueueFullError",
+    "RequestError",
+    "RetryExhaustedError",
+    "StoreUnavailableError",
+    "UnknownActionError",
+    "UnknownJobError",
+    "UnknownJobTypeError",
+    "UnreadableEventError",
+    "ValidationError",
+    "WaitTimeoutError",
+    "WakelogError",
+    "WorldError",
+]
+
+
+class WakelogError(Exception):
+    """The root: `except WakelogError` catches everything this library raises on purpose."""
+
+
+# -- the caller's ---------------------------------------------------------------------------------
+
+
+class RequestError(WakelogError):
+    """The request cannot be carried out as asked; nothing was recorded."""
+
+
+class UnknownJobError(RequestError):
+    """No definition of this kind is registered under this name."""
+
+    def __init__(self, name: str, known: Sequence[str], kind: str = "job") -> None:
+        self.name, self.known, self.kind = name, tuple(known), kind
+        super().__init__(name, self.known, kind)
+
+    def __str__(self) -> str:
+        known = ", ".join(self.known) or "none"
+        return (
+            f"no {self.kind} is registered as {self.name!r} (registered: {known}); "
+            f"pass it to Jobs(...) under that name, or use one of those"
+        )
+
+
+class UnknownJobTypeError(RequestError):
+    """The word is not a type of job."""
+
+    def __init__(self, kind: str, known: Sequence[str]) -> None:
+        self.kind, self.known = kind, tuple(known)
+        super().__init__(kind, self.known)
+
+    def __str__(self) -> str:
+        return f"{self.kind!r} is not a type of job; the types are {', '.join(self.known)}"
+
+
+class UnknownActionError(RequestError):
+    """The job's type has no such action, or the definition lacks the handler it needs."""
+
+    def __init__(self, action: str, kind: str, advice: str) -> None:
+        self.action, self.kind, self.advice = action, kind, advice
+        super().__init__(action, kind, advice)
+
+    def __str__(self) -> str:
+        return f"a {self.kind} cannot {self.action}: {self.advice}"
+
+
+class Issue(TypedDict):
+    """One thing that is wrong with a value: where (`a.0.b`, or empty for the whole), and what."""
+
+    loc: str
+    msg: str
+    type: str
+
+
+class ValidationError(RequestError, ValueError):
+    """A value does not fit: an event, a state, an input, a duration, a moment, a key."""
+
+    def __init__(self, what: str, issues: Sequence[Issue]) -> None:
+        self.what, self.issues = what, tuple(issues)
+        super().__init__(what, self.issues)
+
+    def __str__(self) -> str:
+        lines = [f"{i['loc']}: {i['msg']}" if i["loc"] else i["msg"] for i in self.issues]
+        return f"{self.what} is not valid: " + "; ".join(lines)
+
+
+class InvalidIdError(ValidationError):
+    """An instance id or a job name that cannot be one."""
+
+
+class InvalidStateError(RequestError):
+    """The call makes no sense here and now (a closed context, a closed app, inside a handler)."""
+
+
+class InstanceNotFoundError(RequestError):
+    """The instance has never existed: it has no history to show."""
+
+    def __init__(self, instance_id: str) -> None:
+        self.instance_id = instance_id
+        super().__init__(instance_id)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.instance_id!r} has no history in this store; check the id "
+            f"(type:name:id, as in task:order:o-17) and the store's URL"
+        )
+
+
+class IdempotencyConflictError(RequestError):
+    """The key was used before on this instance, with another payload or action."""
+
+    def __init__(self, instance_id: str, key: str, recorded_action: str, action: str) -> None:
+        self.instance_id, self.key = instance_id, key
+        self.recorded_action, self.action = recorded_action, action
+        super().__init__(instance_id, key, recorded_action, action)
+
+    def __str__(self) -> str:
+        what = (
+            "with another payload or other options"
+            if self.recorded_action == self.action
+            else f"for {self.recorded_action!r}"
+        )
+        return (
+            f"key {self.key!r} was already used on {self.instance_id!r} {what}; "
+            f"take a new key for a new request, or forget_key() to free this one"
+        )
+
+
+class QueueFullError(RequestError):
+    """A bounded queue is full; nothing was accepted."""
+
+    def __init__(self, what: str, limit: int, advice: str) -> None:
+        self.what, self.limit, self.advice = what, limit, advice
+        super().__init__(what, limit, advice)
+
+    def __str__(self) -> str:
+        return f"{self.what} is full ({self.limit}); {self.advice}"
+
+
+class WaitTimeoutError(RequestError, TimeoutError):
+    """The answer did not come within `timeout=`; what was accepted stays accepted."""
+
+    def __init__(self, instance_id: str, timeout_s: float) -> None:
+        self.instance_id, self.timeout_s = instance_id, timeout_s
+        super().__init__(instance_id, timeout_s)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.instance_id} was not done within {self.timeout_s:g} s; the request stays "
+            f"recorded: look at its status, and at whether a worker is running"
+        )
+
+
+# -- the job's ------------------------------------------------------------------------------------
+
+
+class JobError(WakelogError):
+    """A handler of the job went wrong; the original is `__cause__`."""
+
+
+class ExecutionError(JobError):
+    """A handler raised, and nothing recovered it. The original exception is `__cause__`."""
+
+    def __init__(self, instance_id: str, handler: str, error_type: str, message: str) -> None:
+        self.instance_id, self.handler = instance_id, handler
+        self.error_type, self.message = error_type, message
+        super().__init__(instance_id, handler, error_type, message)
+
+    def __str__(self) -> str:
+        return f"{self.handler} of {self.instance_id} failed: {self.error_type}: {self.message}"
+
+
+class HandlerTimeoutError(JobError, TimeoutError):
+    """A handler took longer than its `timeout=`."""
+
+    def __init__(self, handler: str, timeout_s: float) -> None:
+        self.handler, self.timeout_s = handler, timeout_s
+        super().__init__(handler, timeout_s)
+
+    def __str__(self) -> str:
+        return f"{self.handler} took longer than its timeout of {self.timeout_s:g} s"
+
+
+class RetryExhaustedError(JobError):
+    """A run has used up all its attempts."""
+
+    def __init__(self, instance_id: str, reason: str, attempts: int) -> None:
+        self.instance_id, self.reason, self.attempts = instance_id, reason, attempts
+        super().__init__(instance_id, reason, attempts)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.instance_id} gave up after {self.attempts} attempts ({self.reason}); "
+            f"see its history, then trigger it again"
+        )
+
+
+# -- the world's ----------------------------------------------------------------------------------
+
+
+class WorldError(WakelogError):
+    """Something around the engine failed; what was acknowledged before is still recorded."""
+
+
+StoreReason = Literal[
+    "unreachable",
+    "full",
+    "not_a_database",
+    "wrong_version",
+    "locked",
+    "read_only",
+    "unknown_scheme",
+    "damaged",
+    "refused",
+]
+
+_STORE_ADVICE: dict[str, str] = {
+    "unreachable": "check that the path or host exists and may be opened",
+    "full": "free some space, then ask again: nothing of this request was recorded",
+    "not_a_database": "the file is something else: give the path of a wakelog database or a new one",
+    "wrong_version": "it was written by a newer wakelog: upgrade this installation",
+    "locked": "another process holds the write lock for too long: look for a long transaction",
+    "read_only": "the file or folder may not be written: check its permissions",
+    "unknown_scheme": "use one of the installed stores' schemes",
+    "refused": "it does not take this value: make the state or payload smaller",
+    "damaged": "the file is damaged: restore a copy, or run the database's own check",
+}
+
+
+class StoreUnavailableError(WorldError):
+    """The store cannot answer. `reason` is one word for programs, `detail` the driver's own."""
+
+    def __init__(self, reason: StoreReason, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(reason, detail)
+
+    def __str__(self) -> str:
+        return f"store unavailable ({self.reason}): {self.detail}; {_STORE_ADVICE[self.reason]}"
+
+
+class ConflictError(WorldError):
+    """Others kept changing the instance first, until the bounded retries were used up."""
+
+    def __init__(self, instance_id: str, tries: int) -> None:
+        self.instance_id, self.tries = instance_id, tries
+        super().__init__(instance_id, tries)
+
+    def __str__(self) -> str:
+        return f"{self.instance_id} was changed by others {self.tries} times in a row; ask again"
+
+
+class LeaseLostError(WorldError):
+    """The run was taken from this worker (cleared, or its lease ended): its outcome is dropped."""
+
+    def __init__(self, instance_id: str, run: int) -> None:
+        self.instance_id, self.run = instance_id, run
+        super().__init__(instance_id, run)
+
+    def __str__(self) -> str:
+        return f"run {self.run} of {self.instance_id} no longer belongs to this worker"
+
+
+# -- history's ------------------------------------------------------------------------------------
+
+
+class HistoryError(WakelogError):
+    """The recorded history cannot be read or does not add up."""
+
+
+class UnreadableEventError(HistoryError):
+    """A stored event cannot be decoded."""
+
+    def __init__(self, stream: str, version: int, topic: str, detail: str) -> None:
+        self.stream, self.version, self.topic, self.detail = stream, version, topic, detail
+        super().__init__(stream, version, topic, detail)
+
+    def __str__(self) -> str:
+        return (
+            f"event {self.version} of {self.stream} ({self.topic}) cannot be read: {self.detail}; "
+            f"a newer wakelog may have written it, or the store is damaged"
+        )
+
+
+class IntegrityError(HistoryError):
+    """The hash chain or the version sequence of a stream is broken."""
+
+    def __init__(self, stream: str, version: int, detail: str) -> None:
+        self.stream, self.version, self.detail = stream, version, detail
+        super().__init__(stream, version, detail)
+
+    def __str__(self) -> str:
+        return f"the history of {self.stream} is broken at version {self.version}: {self.detail}"

@@ -1,0 +1,72 @@
+"""Instance ids: the only place that knows about the colon in a stream id."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Literal, NamedTuple, get_args
+
+from wakelog.errors import InvalidIdError, UnknownJobTypeError
+
+__all__ = ["KINDS", "InstanceId", "Kind", "check_id", "check_name"]
+
+Kind = Literal["task", "continuous", "debounce", "workerPool"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+MAX_ID_LENGTH = 255
+
+
+class InstanceId(NamedTuple):
+    """One keyed, durable job. `str()` of it is the stream id, as in `task:order:o-17`."""
+
+    kind: Kind
+    name: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}:{self.id}"
+
+    @property
+    def job(self) -> str:
+        """Kind and name, as in `task:order`: what a worker must know to run the instance."""
+        return f"{self.kind}:{self.name}"
+
+    @classmethod
+    def parse(cls, stream: str) -> InstanceId:
+        """Split at the first two colons (ids may hold more). Raises `InvalidIdError`."""
+        kind, _, rest = stream.partition(":")
+        name, colon, id = rest.partition(":")
+        if not colon:
+            raise _invalid(stream, "instance id", "must read type:name:id, as in task:order:o-17")
+        if kind not in KINDS:
+            raise UnknownJobTypeError(kind, KINDS)
+        return cls(kind, check_name(name), check_id(id))
+
+
+def check_id(id: str) -> str:
+    """Answer `id` if it may name an instance: 1 to 255 characters, nothing invisible to a log.
+
+    Raises `InvalidIdError` for an empty or overlong id, control characters and lone surrogates.
+    """
+    return _check(id, "instance id")
+
+
+def check_name(name: str) -> str:
+    """Answer `name` if a definition may be registered under it: an id without a colon."""
+    if isinstance(name, str) and ":" in name:
+        raise _invalid(name, "job name", "must not hold ':' (it separates type, name and id)")
+    return _check(name, "job name")
+
+
+def _check(text: str, what: str) -> str:
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise _invalid(text, what, f"must be a string, not {type(text).__name__}")
+    if not 1 <= len(text) <= MAX_ID_LENGTH:
+        raise _invalid(text, what, f"must have 1 to {MAX_ID_LENGTH} characters, not {len(text)}")
+    if not text.isprintable() and any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+        raise _invalid(text, what, "must not hold control characters or lone surrogates")
+    return text
+
+
+def _invalid(value: object, what: str, message: str) -> InvalidIdError:
+    shown = ascii(value)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    return InvalidIdError(f"{what} {shown}", [{"loc": "", "msg": message, "type": "id"}])

@@ -1,0 +1,168 @@
+"""Jobs: definitions under their names, and the door to a store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from types import TracebackType
+from typing import Any
+
+from anyio.from_thread import start_blocking_portal
+
+from wakelog.app import App
+from wakelog.application import Application, Settings
+from wakelog.blocking import BlockingApp
+from wakelog.clock import SystemClock
+from wakelog.core.schedule import Duration, duration_us
+from wakelog.definition import Definition
+from wakelog.errors import InvalidStateError, StoreUnavailableError
+from wakelog.ports import AlarmClock, Desk
+from wakelog.registry import Registry
+from wakelog.worker import WorkerSettings
+
+__all__ = ["Jobs", "Opening", "open_store"]
+
+STORES = "wakelog.stores"
+ALARM_CLOCKS = "wakelog.alarm_clocks"
+
+
+class Jobs:
+    """A set of definitions, each under the name it is given as a keyword.
+
+        jobs = Jobs(order=order, invoice=invoice, resources=services)
+
+    Nothing is global: several may live in one process, on one or several stores. `resources` is
+    what handlers find as `ctx.resources`, unless their definition brings its own.
+    """
+
+    def __init__(self, *, resources: Any = None, **definitions: Definition) -> None:
+        self.registry = Registry(definitions, resources)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.registry
+
+    def names(self, kind: str | None = None) -> tuple[str, ...]:
+        """The registered names, of one type of job or of all. Raises `UnknownJobTypeError`."""
+        return self.registry.names(kind)
+
+    def open(
+        self,
+        url: str,
+        *,
+        worker: bool = False,
+        handlers: bool = True,
+        concurrency: int = 100,
+        only: tuple[str, ...] | list[str] = (),
+        grace: Duration = "30s",
+        lease: Duration = "30s",
+        max_lost: int = 5,
+        cache: int = 10_000,
+        threads: int = 40,
+        snapshot_every: int = 100,
+        idempotency_window: Duration = "7d",
+    ) -> Opening:
+        """Open the store at `url` (`sqlite:///orders.db`, `memory://`): use the answer as a
+        context, `with` for the blocking app, `async with` for the async one.
+
+        `worker`: this process runs what is due, `concurrency` instances at a time, of all jobs or
+        of those named in `only`; leaving the context lets runs end within `grace`. Without it the
+        process is a client only: alarms wait for a worker elsewhere. `handlers=False`: `on_event`
+        is not called here either, all events are deferred to the workers.
+
+        `lease` is how long a worker may be silent before its runs are taken over, `max_lost` how
+        many workers in a row one run may cost; `cache` is how many instances are kept in memory,
+        `threads` how many `def` handlers run at a time, `snapshot_every` how many events lie
+        between two snapshots, `idempotency_window` how long keys are remembered.
+        """
+        settings = Settings(
+            cache=cache,
+            snapshot_every=snapshot_every,
+            threads=max(threads, concurrency) if worker else threads,
+            idempotency_window_us=duration_us(idempotency_window, "idempotency_window"),
+            lease_us=duration_us(lease, "lease"),
+            max_lost=max_lost,
+        )
+        grace_us = duration_us(grace, "grace")
+        works = WorkerSettings(concurrency=concurrency, only=tuple(only), grace_us=grace_us)
+        return Opening(self.registry, url, settings, works if worker else None, handlers)
+
+
+class Opening:
+    """An app about to be opened; each opening can be entered once."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        url: str,
+        settings: Settings,
+        worker: WorkerSettings | None,
+        handlers: bool,
+    ) -> None:
+        self._registry = registry
+        self._url = url
+        self._settings = settings
+        self._worker = worker
+        self._handlers = handlers
+        self._entered = False
+        self._app: App | None = None
+        self._stack = contextlib.ExitStack()
+
+    async def __aenter__(self) -> App:
+        if self._entered:
+            raise InvalidStateError("this opening was used before: call jobs.open(...) again")
+        self._entered = True
+        factory = open_store(self._url)
+        try:
+            application = Application(factory, self._registry, SystemClock(), self._settings)
+            app = App(application, handlers=self._handlers)
+            if self._worker is not None:
+                await app.start_worker(self._worker, _alarm_clock())
+        except BaseException:
+            factory.close()
+            raise
+        self._app = app
+        return app
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._app is not None:
+            await self._app.close()
+
+    def __enter__(self) -> BlockingApp:
+        with contextlib.ExitStack() as stack:
+            portal = stack.enter_context(start_blocking_portal("asyncio"))
+            app = stack.enter_context(portal.wrap_async_context_manager(self))
+            self._stack = stack.pop_all()
+        return BlockingApp(app, portal)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+def open_store(url: str) -> Any:
+    """The persistence factory for a URL, by its scheme among the installed stores.
+
+    Raises `StoreUnavailableError`.
+    """
+    scheme, colon, _ = url.partition("://")
+    stores = entry_points(group=STORES)
+    if not colon or scheme not in stores.names:
+        known = ", ".join(f"{name}://" for name in sorted(stores.names))
+        raise StoreUnavailableError("unknown_scheme", f"{url!r} (installed: {known})")
+    opener: Callable[[str], Any] = stores[scheme].load()
+    return opener(url)
+
+
+def _alarm_clock() -> Callable[[Desk], AlarmClock]:
+    make: Callable[[Desk], AlarmClock] = entry_points(group=ALARM_CLOCKS)["apscheduler"].load()
+    return make

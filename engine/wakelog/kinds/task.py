@@ -1,0 +1,51 @@
+"""Task: a state machine driven by events and by the one alarm that its handlers set."""
+
+from __future__ import annotations
+
+from wakelog.core.commands import HandlerName
+from wakelog.core.decide import Then
+from wakelog.core.instance import Instance
+
+__all__ = ["TASK"]
+
+
+class TaskBehaviour:
+    """An event calls `on_event`, an alarm `execute`; when nothing is left to do, `on_idle`."""
+
+    def received(self, instance: Instance) -> Then:
+        return Then(call="on_event")
+
+    def woken(self, instance: Instance) -> Then:
+        return Then(call="execute")
+
+    def succeeded(self, instance: Instance, after: HandlerName) -> Then:
+        """Idle is: no alarm, no run asked for, no event waiting (T6)."""
+        quiet = (
+            instance.due_us is None
+            and instance.retry is None
+            and instance.triggered_us is None
+            and not instance.waiting
+        )
+        return Then(call="on_idle") if quiet else Then()
+
+    def failed(self, instance: Instance) -> Then:
+        """It stays `failed`, for all to see, until something ends well (T13)."""
+        return Then()
+
+    def status(self, instance: Instance) -> str:
+        """The first that holds (T10); `unhandled` depends on who is alive, so readers add it."""
+        if not instance.exists:
+            return "not_found"
+        if instance.failed or instance.parked:
+            return "failed"
+        if instance.paused:
+            return "paused"
+        if instance.stopped:
+            return "stopped"
+        if instance.retry is not None:
+            return "retrying"
+        scheduled = instance.due_us is not None or instance.triggered_us is not None
+        return "active" if scheduled or instance.waiting else "idle"
+
+
+TASK = TaskBehaviour()

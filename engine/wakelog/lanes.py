@@ -1,0 +1,48 @@
+"""Lanes: on which thread a blocking call to the store runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, Protocol, TypeVar
+
+__all__ = ["InlineLane", "Lane", "ThreadLane"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Lane(Protocol):
+    """Runs blocking functions for the event loop."""
+
+    def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        """The result of `fn(*args, **kwargs)`."""
+        ...
+
+    def close(self) -> None:
+        """Wait for what is running, then end."""
+        ...
+
+
+class InlineLane:
+    """Calls at once, on the loop: for stores that do not block, and for simulations."""
+
+    async def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return fn(*args, **kwargs)
+
+    def close(self) -> None:
+        """There is nothing to wait for."""
+
+
+class ThreadLane:
+    """Calls on a few threads of its own, so that the loop goes on meanwhile."""
+
+    def __init__(self, name: str, threads: int = 1) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"wakelog-{name}")
+
+    def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        return asyncio.wrap_future(self._threads.submit(fn, *args, **kwargs))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)

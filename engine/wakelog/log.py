@@ -1,0 +1,220 @@
+"""The log: how an event becomes a stored record, and a record an event again.
+
+A record is one to three lines of UTF-8, readable with any tool:
+
+    {"at_us":1795449240123456,"commit":"5f0c…","prev":"9a41…","due_us":1795449540123456}
+    b3c1d2…                      the salt, where there is a payload
+    {"status":"pending"}         the user's JSON, byte for byte
+
+The first line is what surrounds every event (when, in which commit, because of what, by whom, and
+the hash of the event before it in its stream) together with the event's own fields; defaults are
+left out. The hash of an event is SHA-256 over its stream, version, topic, first line and the
+SHA-256 of salt and payload: a payload and its salt can be destroyed on request without breaking
+the chain, and the rest cannot be changed without breaking it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import eventsourcing.persistence as library
+import pydantic
+from pydantic import TypeAdapter
+
+from wakelog.core.events import EVENTS, Event
+from wakelog.core.evolve import evolve
+from wakelog.core.instance import Instance
+from wakelog.errors import IntegrityError, UnreadableEventError
+from wakelog.ids import InstanceId
+from wakelog.ports import Loaded, StoredEvent, StoredSnapshot
+
+__all__ = ["Head", "LogMapper", "Meta", "Recorded", "decode", "encode", "refold", "snapshot"]
+
+GENESIS = ""
+"""What the first event of a stream names as the hash before it."""
+SNAPSHOT_FORMAT = 1
+"""Raised whenever `Instance` changes: snapshots of another format are ignored, never migrated."""
+
+
+class Meta(NamedTuple):
+    """What surrounds every event of one unit of work."""
+
+    at_us: int
+    commit: str
+    salt: str
+    cause: str | None = None
+    """`stream@version` of the event that led to this unit, where one did."""
+    correlation: str | None = None
+    actor: str | None = None
+
+
+class Head(NamedTuple):
+    """Where a stream stands: the folded instance, and the hash of its newest event."""
+
+    instance: Instance
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event with all that surrounds it, as read from the log."""
+
+    stream: str
+    version: int
+    at_us: int
+    commit: str
+    cause: str | None
+    correlation: str | None
+    actor: str | None
+    prev: str
+    hash: str
+    event: Event
+
+    @property
+    def originator_id(self) -> str:
+        """The stream id, under the name that the eventsourcing library knows."""
+        return self.stream
+
+    @property
+    def originator_version(self) -> int:
+        """The version, under the name that the eventsourcing library knows."""
+        return self.version
+
+
+def encode(
+    stream: str, base_version: int, prev: str, events: Iterable[Event], meta: Meta
+) -> tuple[list[StoredEvent], str]:
+    """The records of one unit's events, which follow `base_version`; and the newest hash."""
+    opening = _opening(meta)
+    records: list[StoredEvent] = []
+    version = base_version
+    for event in events:
+        version += 1
+        own: bytes = event.__pydantic_serializer__.to_json(event, exclude_defaults=True)
+        line = b'%b"%b"%b%b' % (opening, prev.encode(), b"," if own != b"{}" else b"", own[1:])
+        body = b""
+        name = event.PAYLOAD
+        payload: str | None = getattr(event, name) if name else None
+        if payload is not None:
+            body = f"{meta.salt}\n{payload}".encode()
+        prev = _hash(stream, version, event.TOPIC, line, body)
+        state = b"%b\n%b" % (line, body) if body else line
+        records.append(StoredEvent(stream, version, event.TOPIC, state))
+    return records, prev
+
+
+def decode(stored: StoredEvent) -> Recorded:
+    """Read one record back. Raises `UnreadableEventError`: nothing is skipped in silence."""
+    line, _, body = stored.state.partition(b"\n")
+    cls = EVENTS.get(stored.topic)
+    if cls is None:
+        raise UnreadableEventError(
+            stored.stream, stored.version, stored.topic, "no event is known under this topic"
+        )
+    try:
+        fields: dict[str, Any] = json.loads(line)
+        if body and cls.PAYLOAD:
+            fields[cls.PAYLOAD] = body.partition(b"\n")[2].decode()
+        return Recorded(
+            stream=stored.stream,
+            version=stored.version,
+            at_us=fields["at_us"],
+            commit=fields["commit"],
+            cause=fields.get("cause"),
+            correlation=fields.get("corr"),
+            actor=fields.get("actor"),
+            prev=fields["prev"],
+            hash=_hash(stored.stream, stored.version, stored.topic, line, body),
+            event=cls.model_validate(fields),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        detail = f"{type(error).__name__}: {error}"
+        raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail) from error
+
+
+def refold(stream: str, loaded: Loaded, start: Head | None = None) -> Head:
+    """Rebuild an instance from its newest snapshot and the events after it.
+
+    `start` takes the snapshot's place. Raises `UnreadableEventError`, and `IntegrityError` where
+    a version is missing or an event does not follow the one before it.
+    """
+    head = start or _from_snapshot(loaded.snapshot)
+    head = head or Head(Instance(InstanceId.parse(stream)), GENESIS)
+    for head, _ in replayed(head, loaded.tail):
+        pass
+    return head
+
+
+def replayed(head: Head, tail: Sequence[StoredEvent]) -> Iterator[tuple[Head, Recorded]]:
+    """Fold `tail` on `head`, one event at a time, checking that each follows the one before."""
+    instance, hash = head
+    for stored in tail:
+        if stored.version != instance.version + 1:
+            raise IntegrityError(stored.stream, stored.version, f"{instance.version} comes before")
+        recorded = decode(stored)
+        if recorded.prev != hash:
+            raise IntegrityError(
+                stored.stream, stored.version, "it does not name the hash of the event before it"
+            )
+        instance, hash = evolve(instance, recorded.event, recorded.at_us), recorded.hash
+        yield Head(instance, hash), recorded
+
+
+def snapshot(head: Head) -> StoredSnapshot:
+    """The snapshot record of a head."""
+    state = _SNAPSHOTS.dump_json(_Snapshot(SNAPSHOT_FORMAT, head.hash, head.instance))
+    return StoredSnapshot(head.instance.version, state)
+
+
+class LogMapper(library.Mapper[str]):
+    """Our records, read by the eventsourcing library's notification logs and projections."""
+
+    def __init__(self) -> None:
+        super().__init__(library.JSONTranscoder())
+
+    def to_stored_event(self, domain_event: Any) -> library.StoredEvent:
+        raise NotImplementedError("events are appended by wakelog.commits, with their views")
+
+    def to_domain_event(self, stored_event: library.StoredEvent) -> Any:
+        stream = str(stored_event.originator_id)
+        version, topic = stored_event.originator_version, stored_event.topic
+        return decode(StoredEvent(stream, version, topic, stored_event.state))
+
+
+class _Snapshot(NamedTuple):
+    format: int
+    hash: str
+    instance: Instance
+
+
+_SNAPSHOTS = TypeAdapter(_Snapshot)
+
+
+def _from_snapshot(stored: StoredSnapshot | None) -> Head | None:
+    """The head of a snapshot; None where its format is another one: it is only a short cut."""
+    if stored is None:
+        return None
+    try:
+        read = _SNAPSHOTS.validate_json(stored.state)
+    except pydantic.ValidationError:
+        return None
+    return Head(read.instance, read.hash) if read.format == SNAPSHOT_FORMAT else None
+
+
+def _opening(meta: Meta) -> bytes:
+    """The first line up to the hash before, which is all that differs inside a unit."""
+    text = f'{{"at_us":{meta.at_us},"commit":"{meta.commit}"'
+    for name, value in (("cause", meta.cause), ("corr", meta.correlation), ("actor", meta.actor)):
+        if value is not None:
+            text += f',"{name}":{json.dumps(value, ensure_ascii=False)}'
+    return (text + ',"prev":').encode()
+
+
+def _hash(stream: str, version: int, topic: str, line: bytes, body: bytes) -> str:
+    digest = hashlib.sha256(body).hexdigest() if body else ""
+    said = b"%b\n%d\n%b\n%b\n%b" % (stream.encode(), version, topic.encode(), line, digest.encode())
+    return hashlib.sha256(said).hexdigest()

@@ -1,0 +1,346 @@
+"""The small protocols that the adapters fill, and the plain values that pass through them.
+
+A store is one transaction wide: `append` writes the events of many units of work together with
+every view that must agree with them, or nothing. Times are microseconds since 1970 in UTC and
+always given: a store reads no clock, except that a database's own judges leases where it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from wakelog.core.instance import Instance
+
+__all__ = [
+    "AlarmClock",
+    "Answer",
+    "Appended",
+    "Desk",
+    "Due",
+    "KeyTaken",
+    "Lease",
+    "LeaseGone",
+    "Listing",
+    "Loaded",
+    "Refused",
+    "StatusRow",
+    "Store",
+    "StoredEvent",
+    "StoredSnapshot",
+    "Unit",
+    "VersionConflict",
+    "WorkerRow",
+]
+
+
+class StoredEvent(NamedTuple):
+    """An event as it lies in the log: `state` is the record that `wakelog.log` writes and reads."""
+
+    stream: str
+    version: int
+    topic: str
+    state: bytes
+
+
+class StoredSnapshot(NamedTuple):
+    """A folded instance at one version, as bytes of `wakelog.log`."""
+
+    version: int
+    state: bytes
+
+
+class Loaded(NamedTuple):
+    """What it takes to rebuild an instance: the newest snapshot, and the events after it."""
+
+    snapshot: StoredSnapshot | None
+    tail: Sequence[StoredEvent]
+
+
+class Answer(NamedTuple):
+    """What a request with a key was answered, kept until `expires_us`."""
+
+    key: str
+    action: str
+    fingerprint: str
+    """A digest of what was asked, to tell a repetition from a clash."""
+    body: str
+    """The answer as JSON."""
+    expires_us: int | None
+
+
+class Lease(NamedTuple):
+    """The right to work on one instance until `until_us`."""
+
+    owner: str
+    until_us: int
+    token: int
+    """The version at which it was taken: an older holder's token never matches again."""
+    run: bool
+    """Whether a run is open under it (else waiting events are being handled)."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """One unit of work, ready to be appended: all of it becomes visible, or nothing.
+
+    A store writes the events with versions `base_version + 1 …` only if the stream stands at
+    `base_version`, sets the instance's view rows from `after`, and takes or drops the lease.
+    """
+
+    stream: str
+    base_version: int
+    events: Sequence[StoredEvent]
+    after: Instance
+    hash: str
+    """The hash of the newest event."""
+    commit: str
+    """The commit id, the same in each of the unit's events."""
+    answer: Answer | None = None
+    snapshot: StoredSnapshot | None = None
+    take: Lease | None = None
+    """A lease to take with it, in the place of whatever lease there is."""
+    holds: int | None = None
+    """The token of the lease that this unit works under: refused unless it is still there."""
+    ends_lease: bool = False
+    """Drop the lease (the one held; or, with `holds` None, whatever lease there is)."""
+
+
+class Appended(NamedTuple):
+    """What became of a group of units: for each, None or the error that refused it alone."""
+
+    errors: Sequence[Exception | None]
+    next_due_us: int | None
+    """The earliest alarm among those written, for waking the alarm clock."""
+
+
+class Due(NamedTuple):
+    """An instance that somebody must work on: its alarm is due, or its lease has ended."""
+
+    stream: str
+    due_us: int
+    version: int
+    """The version that the instance's views show."""
+    expired: Lease | None
+    """The lease that ended, where that is why."""
+
+
+class StatusRow(NamedTuple):
+    """The status view's row of one instance."""
+
+    stream: str
+    kind: str
+    name: str
+    id: str
+    version: int
+    hash: str
+    status: str
+    executing: bool
+    due_us: int | None
+    retry_us: int | None
+    clear_us: int | None
+    wake_us: int | None
+    """When it must be woken next, for whatever reason; what `unhandled` is judged by."""
+    created_us: int | None
+    updated_us: int
+    event_count: int
+    run_count: int
+    failure_count: int
+    waiting_count: int
+    last_error: str | None
+    """The last failure as JSON: handler, error_type, message, traceback, at_us."""
+    state: str | None
+
+
+class WorkerRow(NamedTuple):
+    """A worker process that was alive until `until_us` at least."""
+
+    worker: str
+    jobs: tuple[str, ...]
+    """The jobs it can run, as in `task:order`."""
+    concurrency: int
+    host: str
+    pid: int
+    started_us: int
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which instances to list: all that match every field that is set."""
+
+    kind: str | None = None
+    name: str | None = None
+    status: str | None = None
+    id_prefix: str | None = None
+    due_before_us: int | None = None
+    error_type: str | None = None
+    updated_after_us: int | None = None
+    limit: int = 100
+    after: str | None = None
+    """The stream id that the page before ended with."""
+
+
+class Store(Protocol):
+    """A place where logs lie. All calls block; the engine decides on which thread they run.
+
+    Each raises `StoreUnavailableError` when the store cannot answer; then nothing was written.
+    """
+
+    @property
+    def blocking(self) -> bool:
+        """Whether calls wait for a disk or a network, and so must stay off an event loop."""
+        ...
+
+    @property
+    def poll_us(self) -> int | None:
+        """How often to look for the alarms that other processes set; None: there are none."""
+        ...
+
+    # -- writing
+
+    def append(self, units: Sequence[Unit]) -> Appended:
+        """Write all units in one transaction, in their order, with one commit.
+
+        A unit that meets another version than its base is refused alone with `VersionConflict`
+        in `errors`, one that meets a used key with `KeyTaken`, one whose lease is gone with
+        `LeaseGone`, one that the database itself will not take with `StoreUnavailableError`
+        ("refused"); later units of a refused unit's stream are refused with it. A unit without
+        events only sets the view rows and the lease.
+        """
+        ...
+
+    def claim(
+        self,
+        *,
+        now_us: int,
+        jobs: Sequence[str],
+        limit: int,
+        begin: Callable[[Sequence[Due]], Sequence[Unit]],
+    ) -> Appended:
+        """Take up to `limit` due instances of `jobs`, oldest first, and append what `begin` says.
+
+        Not those under a live lease. All in one transaction: two workers never take the same.
+        """
+        ...
+
+    def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
+        """Prolong all live leases of `owner`; answer the streams and tokens it still holds."""
+        ...
+
+    def release(self, owner: str, held: Sequence[tuple[str, int]]) -> None:
+        """Give up these leases (streams and tokens) of `owner` at once, without any event."""
+        ...
+
+    def forget_key(self, stream: str, key: str) -> bool:
+        """Free an idempotency key; answer whether it was there."""
+        ...
+
+    def purge_answers(self, now_us: int, limit: int) -> int:
+        """Delete up to `limit` expired idempotency answers; answer how many."""
+        ...
+
+    def put_worker(self, row: WorkerRow) -> None:
+        """Say that this worker lives."""
+        ...
+
+    def remove_worker(self, worker: str) -> None:
+        """Say that this worker has ended."""
+        ...
+
+    # -- reading
+
+    def load(self, stream: str, after_version: int | None = None) -> Loaded:
+        """The newest snapshot and the events after it; or the events after `after_version`."""
+        ...
+
+    def events(
+        self, stream: str, *, after: int = 0, upto: int | None = None, limit: int | None = None
+    ) -> Sequence[StoredEvent]:
+        """Events of one stream in order: versions `after + 1` to `upto`, at most `limit`."""
+        ...
+
+    def snapshot_before(self, stream: str, version: int) -> StoredSnapshot | None:
+        """The newest snapshot at or before `version`."""
+        ...
+
+    def status(self, streams: Sequence[str]) -> Sequence[StatusRow | None]:
+        """The status rows of these streams, None where there never was an instance."""
+        ...
+
+    def answers(self, keys: Sequence[tuple[str, str]]) -> Sequence[Answer | None]:
+        """What was answered to these (stream, key) pairs."""
+        ...
+
+    def row(self, instance: Instance, hash: str) -> StatusRow:
+        """The status row that the view shows for this instance, which need not be recorded."""
+        ...
+
+    def list(self, listing: Listing) -> Sequence[StatusRow]:
+        """The rows of living instances that match, by stream id."""
+        ...
+
+    def next_due_us(self, jobs: Sequence[str], now_us: int) -> int | None:
+        """When something of `jobs` can be claimed next: an alarm not under a live lease, or
+        the end of a lease."""
+        ...
+
+    def stranded(self, before_us: int, limit: int) -> Sequence[str]:
+        """Streams last written before `before_us` that have work but no alarm and no lease."""
+        ...
+
+    def workers(self, now_us: int) -> Sequence[WorkerRow]:
+        """The workers that are alive."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+class Desk(Protocol):
+    """What an alarm clock asks of the worker that it wakes. Called on the clock's own thread."""
+
+    def take(self, now_us: int) -> Sequence[object]:
+        """Claim what is due at `now_us`, for the free slots only."""
+        ...
+
+    def begin(self, claimed: object) -> None:
+        """Start working on what was taken."""
+        ...
+
+    def next_us(self, now_us: int) -> int | None:
+        """When to look again; None: not before a `wakeup()`."""
+        ...
+
+
+class AlarmClock(Protocol):
+    """What wakes a worker at the right instant."""
+
+    def start(self) -> None:
+        """Begin: ask the desk (given at construction) whenever something is due."""
+        ...
+
+    def wakeup(self) -> None:
+        """Look again now: an earlier alarm was set, or a slot became free. Any thread may call."""
+        ...
+
+    def stop(self) -> None:
+        """End, and wait until no call of `take` is under way."""
+        ...
+
+class Refused(Exception):
+    """A unit was not appended, alone: the world has moved on since it was decided."""
+
+
+class VersionConflict(Refused):
+    """The stream does not stand at the unit's base version any more."""
+
+
+class KeyTaken(Refused):
+    """The unit's idempotency key has been recorded by another unit."""
+
+
+class LeaseGone(Refused):
+    """The lease that the unit works under is not held any more."""

@@ -1,0 +1,66 @@
+"""Group reads: keys asked for while a query is running go together in the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+from wakelog.lanes import Lane
+
+__all__ = ["GroupReader"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+MAX_KEYS = 256
+
+
+class GroupReader(Generic[K, V]):
+    """Answers single keys by querying for many at once. Used from the loop's thread only.
+
+    A key is never answered by a query that began before it was asked for, so an answer shows
+    whatever was recorded before the call.
+    """
+
+    def __init__(self, lane: Lane, query: Callable[[Sequence[K]], Sequence[V]]) -> None:
+        self._lane = lane
+        self._query = query
+        self._asked: dict[K, list[asyncio.Future[V]]] = {}
+        self._running = False
+
+    async def read(self, key: K) -> V:
+        """The value of `key`; raises what the query raises."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[V] = loop.create_future()
+        self._asked.setdefault(key, []).append(future)
+        if not self._running:
+            self._running = True
+            loop.call_soon(self._start)
+        return await future
+
+    def _start(self) -> None:
+        if not self._asked:
+            self._running = False
+            return
+        keys = list(self._asked)[:MAX_KEYS]
+        waiting = [self._asked.pop(key) for key in keys]
+        reading = asyncio.ensure_future(self._lane.run(self._query, keys))
+        reading.add_done_callback(lambda done: self._ended(waiting, done))
+
+    def _ended(
+        self, waiting: Sequence[Sequence[asyncio.Future[V]]], done: asyncio.Future[Sequence[V]]
+    ) -> None:
+        if done.cancelled():
+            error: BaseException | None = RuntimeError("the read was cut")
+        else:
+            error = done.exception()
+        for index, futures in enumerate(waiting):
+            for future in futures:
+                if future.done():  # its caller has gone away
+                    continue
+                if error is None:
+                    future.set_result(done.result()[index])
+                else:
+                    future.set_exception(error)
+        self._start()

@@ -1,0 +1,125 @@
+"""Waiting for an outcome that a worker will record, perhaps in another process."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from wakelog.application import Application
+from wakelog.core.events import (
+    Cleared,
+    DeadLettered,
+    EventHandled,
+    Executed,
+    ExecutionFailed,
+    RetryExhausted,
+    RetryScheduled,
+    RunStarted,
+)
+from wakelog.errors import ExecutionError
+from wakelog.ids import InstanceId
+from wakelog.log import Recorded, decode
+from wakelog.results import Failed, TriggerResult, moment
+
+__all__ = ["handled", "ran"]
+
+_LOG = logging.getLogger("wakelog.client")
+
+
+async def handled(
+    app: Application, id: InstanceId, version: int, timeout_us: int | None
+) -> None:
+    """Wait until the event accepted as `version` was handled.
+
+    Raises `ExecutionError` where its handler failed or its life was ended first, and
+    `WaitTimeoutError`.
+    """
+    await _warn_if_alone(app, id)
+
+    def find(recorded: Recorded) -> DeadLettered | EventHandled | Cleared | None:
+        event = recorded.event
+        if isinstance(event, EventHandled | DeadLettered) and event.event_version == version:
+            return event
+        return event if isinstance(event, Cleared) and event.by != "handler" else None
+
+    found = await app.watch(str(id), version, find, timeout_us)
+    if isinstance(found, DeadLettered):
+        raise ExecutionError(str(id), "on_event", found.error_type, found.message)
+    if isinstance(found, Cleared):
+        reason = found.reason or "the instance was cleared before the event was handled"
+        raise ExecutionError(str(id), "on_event", "Cleared", reason)
+
+
+async def ran(
+    app: Application, id: InstanceId, asked: TriggerResult, timeout_us: int | None
+) -> TriggerResult:
+    """Wait for the outcome of the run that was asked for. Raises `WaitTimeoutError`."""
+    await _warn_if_alone(app, id)
+    run: int | None = None
+
+    def find(recorded: Recorded) -> TriggerResult | None:
+        nonlocal run
+        event = recorded.event
+        if run is None:
+            if isinstance(event, RunStarted) and event.trigger == "manual":
+                run = event.run
+            elif isinstance(event, Cleared):
+                return dataclasses.replace(asked, version=recorded.version, cleared=True)
+            return None
+        match event:
+            case Executed(run=number) if number == run:
+                return dataclasses.replace(asked, version=recorded.version)
+            case ExecutionFailed(handler="execute", run=number) if number == run:
+                error = Failed(type=event.error_type, message=event.message)
+                failed = not event.recovered
+                return dataclasses.replace(
+                    asked,
+                    version=recorded.version,
+                    failed=failed,
+                    error=error if failed else None,
+                )
+            case RetryExhausted(run=number) if number == run:
+                error = Failed(type="RetryExhausted", message=event.reason)
+                return dataclasses.replace(
+                    asked, version=recorded.version, failed=True, error=error
+                )
+            case Cleared():
+                return dataclasses.replace(asked, version=recorded.version, cleared=True)
+            case _:
+                return None
+
+    result = await app.watch(str(id), asked.version, find, timeout_us)
+    return await _completed(app, id, result)
+
+
+async def _completed(
+    app: Application, id: InstanceId, result: TriggerResult
+) -> TriggerResult:
+    """With what else was recorded in the outcome's own commit: a retry, a clear."""
+    stored = await app.read(app.store.events, str(id), after=result.version - 1)
+    commit = decode(stored[0]).commit
+    for each in stored[1:]:
+        recorded = decode(each)
+        if recorded.commit != commit:
+            break
+        version = recorded.version
+        match recorded.event:
+            case RetryScheduled(due_us=due_us):
+                result = dataclasses.replace(result, version=version, retry_at=moment(due_us))
+            case Cleared():
+                result = dataclasses.replace(result, version=version, cleared=True)
+            case _:
+                result = dataclasses.replace(result, version=version)
+    return result
+
+
+async def _warn_if_alone(app: Application, id: InstanceId) -> None:
+    workers = await app.read(app.store.workers, app.clock.now_us())
+    if app.drive is None and all(id.job not in worker.jobs for worker in workers):
+        _LOG.warning(
+            "waiting for %s, but no living worker knows %s: start one (wakelog worker "
+            "MODULE:jobs, or jobs.open(url, worker=True))",
+            id,
+            id.job,
+            extra={"instance": str(id)},
+        )

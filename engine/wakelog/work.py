@@ -1,0 +1,195 @@
+"""What a worker does with what it takes: claim it, run it, handle what waits, re-arm what hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wakelog.application import Application, Origin
+from wakelog.core.commands import Call, Claim, Ended, Failed, HandleWaiting, Rearm, Settle
+from wakelog.core.decide import decide
+from wakelog.core.events import EventReceived
+from wakelog.core.instance import Instance, Waiting
+from wakelog.errors import StoreUnavailableError
+from wakelog.ids import InstanceId
+from wakelog.log import Head, decode, encode
+from wakelog.ports import Due, Lease, Unit
+from wakelog.turn import perform
+
+__all__ = ["Claimed", "rearm", "take", "work"]
+
+_LOG = logging.getLogger("wakelog.worker")
+MAX_PAUSE_S = 5.0
+"""The longest pause between two tries to record an outcome while the store is unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a worker took: the unit that takes it, and the call to make where a run has begun."""
+
+    unit: Unit
+    head: Head
+    call: Call | None
+
+    @property
+    def works(self) -> bool:
+        """Whether there is anything left to do (a due clear is done with the claim itself)."""
+        return self.unit.take is not None
+
+
+def take(
+    app: Application, *, worker: str, jobs: Sequence[str], limit: int, now_us: int
+) -> list[Claimed]:
+    """Claim up to `limit` due instances: their leases and `RunStarted` events in one append.
+
+    Blocks; called on the alarm clock's thread. A crash before the append leaves them to others,
+    a crash after it until their leases end.
+    """
+    claimed: list[Claimed] = []
+
+    def begin(dues: Sequence[Due]) -> list[Unit]:
+        claimed.extend(_claim(app, due, worker, now_us) for due in dues)
+        return [each.unit for each in claimed]
+
+    appended = app.store.claim(now_us=now_us, jobs=jobs, limit=limit, begin=begin)
+    paired = zip(claimed, appended.errors, strict=True)
+    return [each for each, error in paired if error is None]
+
+
+async def work(app: Application, claimed: Claimed) -> None:
+    """Do what was claimed, record how it ended, and give the lease up.
+
+    Raises `LeaseLostError` when the instance was cleared or taken over meanwhile: then nothing
+    was recorded.
+    """
+    if claimed.call is not None:
+        await _run(app, claimed, claimed.call)
+    else:
+        await _handle_waiting(app, claimed)
+
+
+async def rearm(app: Application, stream: str) -> None:
+    """Put back the alarm, or end the run, of an instance that a sweep found stranded (A4)."""
+    id = InstanceId.parse(stream)
+    app.forget(stream)
+    asked = await app.ask(app.registry.of(id), id, Rearm(), origin=Origin(actor="sweep"))
+    if asked.turn is not None and asked.turn.events:
+        _LOG.warning("%s had work but no alarm: re-armed", stream, extra={"instance": stream})
+
+
+def _claim(app: Application, due: Due, worker: str, now_us: int) -> Claimed:
+    """The unit that takes one due instance."""
+    id = InstanceId.parse(due.stream)
+    head = app.known(due.stream, due.version)
+    instance = head.instance
+    at_us = max(now_us, instance.recorded_us)
+    lost = instance.run if due.expired is not None and due.expired.run else None
+    policy = app.registry.of(id).policy
+    if policy is None:
+        raise AssertionError(f"{id.job} is not registered")
+    decision = decide(instance, Claim(worker, lost, app.settings.max_lost), policy, at_us)
+    meta = app.meta(at_us, Origin())
+    records, hash = encode(due.stream, instance.version, head.hash, decision.events, meta)
+    after = decision.after
+    waits = not decision.events and not after.is_held and after.first_waiting(at_us) is not None
+    works = decision.call is not None or waits
+    until_us = now_us + app.settings.lease_us
+    lease = Lease(worker, until_us, after.version, run=decision.call is not None)
+    unit = Unit(
+        stream=due.stream,
+        base_version=instance.version,
+        events=records,
+        after=after,
+        hash=hash,
+        commit=meta.commit,
+        take=lease if works else None,
+        ends_lease=not works,
+    )
+    return Claimed(unit, Head(after, hash), decision.call)
+
+
+async def _run(app: Application, claimed: Claimed, call: Call) -> None:
+    """Call `execute`, then settle on whatever the instance is by then."""
+    id = claimed.head.instance.id
+    definition = app.registry.of(id)
+    settle = await perform(app.caller, definition, call)
+    token = claimed.head.instance.version
+    origin = Origin(cause=f"{id}@{token}")
+    pause_s = 0.05
+    while True:
+        try:
+            await app.ask(
+                definition, id, settle, origin=origin, holds=token, ends_lease=_always
+            )
+            return
+        except StoreUnavailableError as error:
+            if error.reason == "refused" and isinstance(settle.outcome, Ended):
+                settle = Settle(call, _refused(error, settle.outcome.now_us))
+                continue
+            _LOG.error("the outcome of %s cannot be recorded yet: %s", id, error)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+
+async def _handle_waiting(app: Application, claimed: Claimed) -> None:
+    """Handle the events that wait, one unit each, until none is ready; then give the lease up."""
+    ended = False
+    try:
+        ended = await _handle_all(app, claimed.head.instance)
+    finally:
+        if not ended and claimed.unit.take is not None:
+            held = [(claimed.unit.stream, claimed.unit.take.token)]
+            await app.write(app.store.release, claimed.unit.take.owner, held)
+
+
+async def _handle_all(app: Application, instance: Instance) -> bool:
+    """Whether the last unit gave the lease up with it."""
+    id, token = instance.id, instance.version
+    definition = app.registry.of(id)
+    waiting = instance.first_waiting(app.now_us(instance))
+    while waiting is not None:
+        request, origin = await _recorded(app, id, waiting)
+        asked = await app.ask(
+            definition,
+            id,
+            request,
+            origin=origin,
+            holds=token,
+            ends_lease=lambda after: not _has_more(after),
+        )
+        turn = asked.turn
+        if turn is None or not turn.events:
+            break
+        if not _has_more(turn.after):
+            return True
+        waiting = turn.after.first_waiting(app.now_us(turn.after))
+    return False
+
+
+def _has_more(after: Instance) -> bool:
+    return not after.is_held and after.first_waiting(after.recorded_us) is not None
+
+
+async def _recorded(
+    app: Application, id: InstanceId, waiting: Waiting
+) -> tuple[HandleWaiting, Origin]:
+    """The accepted event as it lies in the log, and whence it came."""
+    version = waiting.version
+    stored = await app.read(app.store.events, str(id), after=version - 1, upto=version)
+    recorded = decode(stored[0])
+    event = recorded.event
+    if not isinstance(event, EventReceived):
+        raise AssertionError(f"{id}@{version} is no event received, but {event!r}")
+    request = HandleWaiting(version, event.payload or json.dumps(None), event.event_id)
+    return request, Origin(recorded.actor, recorded.correlation, f"{id}@{version}")
+
+
+def _refused(error: StoreUnavailableError, now_us: int) -> Failed:
+    return Failed(error, type(error).__name__, str(error), "", now_us)
+
+
+def _always(_: Instance) -> bool:
+    return True

@@ -1,0 +1,276 @@
+"""A worker: takes what is due, as long as it has free slots, and keeps what it took alive.
+
+Three threads meet here: the alarm clock's (claims), the heart's (leases, sweeps) and the event
+loop's (the work itself). They share a few counters, and hand everything else over to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from wakelog.application import Application
+from wakelog.errors import Issue, LeaseLostError, StoreUnavailableError, ValidationError
+from wakelog.ports import AlarmClock, Desk, WorkerRow
+from wakelog.work import Claimed, rearm, take, work
+
+__all__ = ["Worker", "WorkerSettings"]
+
+_LOG = logging.getLogger("wakelog.worker")
+LAST_S = 5.0
+"""How long a shutdown waits for what it has given back to be recorded."""
+STRANDED_US = 10_000_000
+"""How long work must have been without an alarm before a sweep calls it stranded."""
+SWEEP_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What may be set for a worker. Durations in microseconds."""
+
+    concurrency: int = 100
+    """How many instances it works on at a time."""
+    only: tuple[str, ...] = ()
+    """Names of the jobs it works on; empty: all that are registered."""
+    grace_us: int = 30_000_000
+    """How long a shutdown lets runs end by themselves."""
+    sweep_us: int = 30_000_000
+    """How often it looks for work that a bug or an operator has stranded."""
+
+
+class Worker:
+    """Works for one application. Made and closed on its event loop."""
+
+    def __init__(
+        self,
+        app: Application,
+        settings: WorkerSettings,
+        make_clock: Callable[[Desk], AlarmClock],
+    ) -> None:
+        if settings.concurrency < 1:
+            issue = Issue(loc="", msg="it must be at least 1", type="bound")
+            raise ValidationError(f"concurrency {settings.concurrency!r}", [issue])
+        self._app = app
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self.jobs = _jobs(app, settings.only)
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{app.clock.now_us():x}"
+        self._started_us = app.clock.now_us()
+        self._clock = make_clock(self)
+        self._lock = threading.Lock()
+        self._running = 0
+        self._closing = False
+        self._empty_take_us = -1
+        self._asleep_until_us: int | None = None
+        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._heart = _Heart(self, app.settings.lease_us / 3_000_000)
+        app.on_wake = self._on_wake
+        app.on_cleared = self.cancel
+
+    async def start(self) -> None:
+        """Say that this worker lives, then begin to take what is due."""
+        await self._app.write(self._app.store.put_worker, self._row())
+        self._heart.start()
+        self._clock.start()
+
+    async def close(self, grace_us: int | None = None) -> None:
+        """Take nothing new, let runs end within the grace, give the others back at once.
+
+        A run in a thread cannot be stopped: it keeps its lease until it has ended or the lease
+        does. Safe to call twice.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        await asyncio.to_thread(self._clock.stop)
+        grace_us = self._settings.grace_us if grace_us is None else grace_us
+        tasks = set(self._tasks.values())
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=grace_us / 1_000_000)
+        for (stream, _), task in list(self._tasks.items()):
+            if task in tasks and self._can_stop(stream):
+                task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=LAST_S)
+        await asyncio.to_thread(self._heart.stop)
+        await self._app.write(self._app.store.remove_worker, self.name)
+
+    @property
+    def running(self) -> int:
+        """How many instances it is working on."""
+        return self._running
+
+    # -- the desk: on the alarm clock's thread
+
+    def take(self, now_us: int) -> Sequence[object]:
+        """Claim what is due, for the free slots only."""
+        self._asleep_until_us = None
+        free = self._settings.concurrency - self._running
+        if free <= 0 or self._closing:
+            return ()
+        claimed = take(
+            self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us
+        )
+        self._empty_take_us = -1 if claimed else now_us
+        with self._lock:
+            self._running += sum(each.works for each in claimed)
+        return claimed
+
+    def begin(self, claimed: object) -> None:
+        """Hand what was taken to the loop."""
+        if not isinstance(claimed, Claimed):
+            raise AssertionError(f"not taken here: {claimed!r}")
+        self._loop.call_soon_threadsafe(self._begin, claimed)
+
+    def next_us(self, now_us: int) -> int | None:
+        """When to look again: never while no slot is free; else when something is due.
+
+        Something due that a moment ago could not be had (another worker was faster) is not
+        worth a second look at once; alarms set by other processes are found by polling.
+        """
+        if self._running >= self._settings.concurrency or self._closing:
+            return None
+        store = self._app.store
+        next_us = store.next_due_us(self.jobs, now_us)
+        if next_us is not None and next_us <= self._empty_take_us:
+            next_us = now_us + 50_000
+        if store.poll_us is not None:
+            poll_us = now_us + store.poll_us
+            next_us = poll_us if next_us is None else min(next_us, poll_us)
+        self._asleep_until_us = next_us
+        return next_us
+
+    # -- on the loop
+
+    def cancel(self, stream: str) -> None:
+        """Stop working on an instance: its life was ended, or its lease is not ours any more."""
+        for (working_on, _), task in self._tasks.items():
+            if working_on == stream:
+                task.cancel()
+
+    def _begin(self, claimed: Claimed) -> None:
+        unit = claimed.unit
+        self._app.adopt(unit.stream, claimed.head)
+        if claimed.works:
+            task = self._loop.create_task(self._work(claimed))
+            self._tasks[unit.stream, unit.after.version] = task
+
+    async def _work(self, claimed: Claimed) -> None:
+        stream, token = claimed.unit.stream, claimed.unit.after.version
+        try:
+            await work(self._app, claimed)
+        except LeaseLostError as error:
+            _LOG.warning("%s: its outcome is dropped", error, extra={"instance": stream})
+        except asyncio.CancelledError:
+            _LOG.info("stopped working on %s", stream, extra={"instance": stream})
+        except Exception:
+            _LOG.exception(
+                "%s could not be worked on; it is taken up again when its lease ends",
+                stream,
+                extra={"instance": stream},
+            )
+        finally:
+            del self._tasks[stream, token]
+            self._free()
+
+    def _free(self) -> None:
+        with self._lock:
+            was_full = self._running >= self._settings.concurrency
+            self._running -= 1
+        if was_full and not self._closing:
+            self._clock.wakeup()
+
+    def _on_wake(self, due_us: int) -> None:
+        """An append has set an alarm: wake the clock if that is earlier than it would wake."""
+        asleep_until_us = self._asleep_until_us
+        if (asleep_until_us is None or due_us < asleep_until_us) and not self._closing:
+            self._clock.wakeup()
+
+    def _can_stop(self, stream: str) -> bool:
+        kind, name, _ = stream.split(":", 2)
+        handler = self._app.registry.find(name, kind).handlers["execute"]
+        return handler.is_async
+
+    # -- on the heart's thread
+
+    def beat(self) -> None:
+        """Prolong what is held, and stop working on what is not held any more."""
+        app = self._app
+        now_us = app.clock.now_us()
+        working_on = list(self._tasks)
+        held = set(app.store.renew(self.name, now_us + app.settings.lease_us, now_us))
+        app.store.put_worker(self._row())
+        for stream, token in working_on:
+            if (stream, token) not in held:
+                self._loop.call_soon_threadsafe(self._lost, stream, token)
+
+    def sweep(self) -> None:
+        """Find what is stranded, and forget old answers."""
+        app = self._app
+        now_us = app.clock.now_us()
+        app.store.purge_answers(now_us, limit=10_000)
+        for stream in app.store.stranded(now_us - STRANDED_US, SWEEP_LIMIT):
+            if ":".join(stream.split(":", 2)[:2]) in self.jobs:
+                asyncio.run_coroutine_threadsafe(rearm(app, stream), self._loop)
+
+    @property
+    def sweep_s(self) -> float:
+        """Seconds between two sweeps."""
+        return self._settings.sweep_us / 1_000_000
+
+    def _lost(self, stream: str, token: int) -> None:
+        task = self._tasks.get((stream, token))
+        if task is not None:
+            _LOG.warning("the lease on %s is lost: stopping", stream, extra={"instance": stream})
+            task.cancel()
+
+    def _row(self) -> WorkerRow:
+        return WorkerRow(
+            worker=self.name,
+            jobs=self.jobs,
+            concurrency=self._settings.concurrency,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            started_us=self._started_us,
+            until_us=self._app.clock.now_us() + self._app.settings.lease_us,
+        )
+
+
+class _Heart(threading.Thread):
+    """Beats from a thread of its own: a loop that user code blocks must not lose its leases."""
+
+    def __init__(self, worker: Worker, every_s: float) -> None:
+        super().__init__(name="wakelog-heart", daemon=True)
+        self._worker = worker
+        self._every_s = every_s
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        beats_to_sweep = max(1, round(self._worker.sweep_s / self._every_s))
+        beats = 0
+        while not self._stopped.wait(self._every_s):
+            beats += 1
+            try:
+                self._worker.beat()
+                if beats % beats_to_sweep == 0:
+                    self._worker.sweep()
+            except StoreUnavailableError as error:
+                _LOG.error("a heartbeat was missed: %s", error)
+            except Exception:
+                _LOG.exception("a heartbeat failed")
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+
+def _jobs(app: Application, only: tuple[str, ...]) -> tuple[str, ...]:
+    """The jobs to work on, as `kind:name`. Raises `UnknownJobError`."""
+    if not only:
+        return app.registry.jobs()
+    return tuple(app.registry.job_of(name) for name in only)

@@ -1,0 +1,1 @@
+"""Questions asked of the log. Knows the engine; knows no database."""
