@@ -86,6 +86,9 @@ class Origin(NamedTuple):
     cause: str | None = None
 
 
+NOWHERE = Origin()
+
+
 class Key(NamedTuple):
     """An idempotency key: a request with the same one is recorded once."""
 
@@ -189,7 +192,7 @@ class Application(library.Application[str]):
         id: InstanceId,
         request: Request,
         *,
-        origin: Origin = Origin(),
+        origin: Origin = NOWHERE,
         key: Key | None = None,
         holds: int | None = None,
         ends_lease: Callable[[Instance], bool] = _never,
@@ -223,29 +226,33 @@ class Application(library.Application[str]):
                 return None
             same_key = slot.keys.get(this.key.key) if this.key else None
             if same_key is None:
-                if this.key and (found := await self._answered(this, this.key)):
-                    return Asked(None, found)
-                now_us = self.now_us(slot.head.instance)
-                turn = await take_turn(
-                    self.caller, this.definition, slot.head.instance, this.request, now_us,
-                    this.memory,
-                )  # fmt: skip
-                if turn.stale:
-                    raise _lease_lost(this)
-                if slot.dead:
-                    raise VersionConflict(slot.stream)
-                if not turn.events:
-                    return Asked(turn)
-                committed = self._submit(slot, turn, this, now_us)
-        if same_key is not None:
+                asked, committed = await self._turn(slot, this)
+            else:
+                asked, committed = None, None
+        if same_key is not None:  # the same request is about to be appended: hear its answer
             await asyncio.wait([same_key])
-            return None
-        await committed
-        return Asked(turn)
+        if committed is not None:
+            await committed
+        return asked
 
-    def _submit(
-        self, slot: Slot, turn: Turn, this: _Try, now_us: int
-    ) -> asyncio.Future[None]:
+    async def _turn(self, slot: Slot, this: _Try) -> tuple[Asked, asyncio.Future[None] | None]:
+        """Take the turn of an instance; what it came to, and the append to wait for."""
+        if this.key and (found := await self._answered(this, this.key)):
+            return Asked(None, found), None
+        instance = slot.head.instance
+        now_us = self.now_us(instance)
+        turn = await take_turn(
+            self.caller, this.definition, instance, this.request, now_us, this.memory
+        )
+        if turn.stale:
+            raise _lease_lost(this)
+        if slot.dead:
+            raise VersionConflict(slot.stream)
+        if not turn.events:
+            return Asked(turn), None
+        return Asked(turn), self._submit(slot, turn, this, now_us)
+
+    def _submit(self, slot: Slot, turn: Turn, this: _Try, now_us: int) -> asyncio.Future[None]:
         """Queue the turn's outcome for the next append, and let later turns build on it."""
         meta = self.meta(now_us, this.origin)
         base = slot.head.instance.version
@@ -262,7 +269,7 @@ class Application(library.Application[str]):
             answer=self._answer(this.key, turn, now_us) if this.key and accepted else None,
             snapshot=snapshot(head) if self._is_snapshot_due(base, turn.after) else None,
             holds=this.holds,
-            ends_lease=this.ends_lease(turn.after) or (turn.before.exists and not turn.after.exists),
+            ends_lease=this.ends_lease(turn.after) or _ended(turn),
         )
         slot.head = head
         committed = self._commits.submit(unit)
@@ -422,6 +429,10 @@ class Application(library.Application[str]):
             self._writes.close()
         self._reads.close()
         self.store.close()
+
+
+def _ended(turn: Turn) -> bool:
+    return turn.before.exists and not turn.after.exists
 
 
 def _lease_lost(this: _Try) -> LeaseLostError:

@@ -7,41 +7,42 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from anyio.from_thread import BlockingPortal
 
 from wakelog.app import App
-from wakelog.call import context_of_caller
-from wakelog.client import TaskClient
+from wakelog.client import TaskClient, refuse_in_handler
 from wakelog.definition import Task
-from wakelog.errors import InvalidStateError
 
-__all__ = ["BlockingApp", "BlockingTaskClient"]
+__all__ = ["BlockingApp", "BlockingTaskClient", "Portal"]
 
 S = TypeVar("S")
 E = TypeVar("E")
 P = ParamSpec("P")
 R = TypeVar("R")
 
-class Portal:
-    """Calls coroutine functions on the app's loop and waits for their results."""
+
+class Portal(Protocol):
+    """Makes a coroutine function blocking."""
+
+    def wraps(self, method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
+        """`method`, run to its end on the app's loop, with the same signature."""
+        ...
+
+
+class ThreadPortal:
+    """Calls on a loop that runs in a thread of its own."""
 
     def __init__(self, portal: BlockingPortal) -> None:
         self._portal = portal
 
     def wraps(self, method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
-        """`method` as a blocking function."""
-
         @functools.wraps(method)
         def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
-            ctx = context_of_caller()
-            if ctx is not None:
-                raise InvalidStateError(
-                    f"a handler of {ctx.instance_id} must not wait for the app: it holds its own "
-                    f"turn; let the handler end first, and ask from outside"
-                )
-            return self._portal.call(functools.partial(method, *args, **kwargs))
+            refuse_in_handler()
+            result: R = self._portal.call(functools.partial(method, *args, **kwargs))
+            return result
 
         return blocking
 
@@ -64,7 +65,7 @@ class BlockingApp:
 
     def __init__(self, app: App, portal: BlockingPortal) -> None:
         self._app = app
-        self._portal = Portal(portal)
+        self._portal: Portal = ThreadPortal(portal)
         self._tasks: dict[str, BlockingTaskClient[Any, Any]] = {}
         self.names = app.names
         self.history = self._portal.wraps(app.history)
@@ -80,7 +81,7 @@ class BlockingApp:
         self, job: Task[S, E] | str
     ) -> BlockingTaskClient[S, E] | BlockingTaskClient[Any, Any]:
         """The instances of a Task, given by its definition (fully typed) or by its name."""
-        client = cast("TaskClient[Any, Any]", self._app.task(job))
+        client = self._app.task(job)
         found = self._tasks.get(client.name)
         if found is None:
             found = self._tasks[client.name] = BlockingTaskClient(client, self._portal)

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from wakelog.clock import Clock
-from wakelog.context import CURRENT, ClearSignal, TaskContext
+from wakelog.context import CURRENT, TaskContext
 from wakelog.core.commands import Call, Ended, Failed, GaveBack, Outcome
 from wakelog.core.instance import Instance
 from wakelog.definition import Definition, Handler

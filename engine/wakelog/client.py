@@ -35,10 +35,20 @@ from wakelog.results import (
 from wakelog.turn import Turn
 from wakelog.waiting import handled, ran
 
-__all__ = ["Door", "TaskClient"]
+__all__ = ["Door", "TaskClient", "refuse_in_handler"]
 
 S = TypeVar("S")
 E = TypeVar("E")
+
+
+def refuse_in_handler() -> None:
+    """Raise `InvalidStateError` in a handler: it would wait for itself."""
+    ctx = context_of_caller()
+    if ctx is not None:
+        raise InvalidStateError(
+            f"a handler of {ctx.instance_id} must not wait for the app: it holds its own turn; "
+            f"let the handler end first, and ask from outside"
+        )
 
 
 class Door:
@@ -52,12 +62,7 @@ class Door:
 
     def check(self) -> None:
         """Raise `InvalidStateError` in a handler, and when the app is closed."""
-        ctx = context_of_caller()
-        if ctx is not None:
-            raise InvalidStateError(
-                f"a handler of {ctx.instance_id} must not wait for the app: it holds its own turn; "
-                f"let the handler end first, and ask from outside"
-            )
+        refuse_in_handler()
         if self.closed:
             raise InvalidStateError("the app is closed: open it again with jobs.open(...)")
 
@@ -263,7 +268,7 @@ class TaskClient(Generic[S, E]):
         return InstanceId(self._definition.kind, self._definition.name, check_id(id))
 
 
-# -- answers: what is said of a turn, and kept under a key ------------------------------------------
+# -- answers: what is said of a turn, and kept under a key -----------------------------------------
 
 
 def _sent(turn: Turn) -> dict[str, Any]:
@@ -307,7 +312,7 @@ def _body(asked: Asked, answer: Callable[[Turn], dict[str, Any]]) -> dict[str, A
     return body
 
 
-# -- arguments --------------------------------------------------------------------------------------
+# -- arguments -------------------------------------------------------------------------------------
 
 
 def _key(
@@ -322,9 +327,14 @@ def _key(
     try:
         check_id(key)
     except InvalidIdError as error:
-        raise ValidationError("key " + error.what.removeprefix("instance id "), error.issues) from None
+        what = "key " + error.what.removeprefix("instance id ")
+        raise ValidationError(what, error.issues) from None
     fingerprint = hashlib.sha256(repr(options).encode()).hexdigest()
-    return Key(key, action, fingerprint, lambda turn: json.dumps(answer(turn)))
+
+    def body(turn: Turn) -> str:
+        return json.dumps(answer(turn))
+
+    return Key(key, action, fingerprint, body)
 
 
 def _delay(delay: Duration | None, at: datetime | None) -> tuple[int | None, int | None]:

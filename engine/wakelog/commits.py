@@ -45,6 +45,7 @@ class Committer:
         self._on_appended = on_appended
         self._queue: deque[Entry] = deque()
         self._running = False
+        self._appending: asyncio.Future[Appended] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self.batches = 0
@@ -88,10 +89,9 @@ class Committer:
             return
         size = min(len(self._queue), MAX_BATCH)
         batch = [self._queue.popleft() for _ in range(size)]
-        appending = asyncio.ensure_future(
-            self._lane.run(self._store.append, [unit for unit, _ in batch])
-        )
-        appending.add_done_callback(lambda done: self._ended(batch, done))
+        units = [unit for unit, _ in batch]
+        self._appending = asyncio.ensure_future(self._lane.run(self._store.append, units))
+        self._appending.add_done_callback(lambda done: self._ended(batch, done))
 
     def _ended(self, batch: list[Entry], done: asyncio.Future[Appended]) -> None:
         error = asyncio.CancelledError() if done.cancelled() else done.exception()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, overload
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, overload
 
 import pydantic
 from pydantic import TypeAdapter
-from typing_extensions import Self, TypeForm
+from typing_extensions import TypeForm
 
 from wakelog.context import TaskContext
 from wakelog.core.commands import HandlerName
@@ -114,7 +114,9 @@ class Definition:
     def registered(self, name: str) -> Self:
         """A copy under its name, complete: no handler can be added any more."""
         if "on_event" not in self.handlers:
-            issue = Issue(loc="on_event", msg="decorate a function with @….on_event", type="missing")
+            issue = Issue(
+                loc="on_event", msg="decorate a function with @….on_event", type="missing"
+            )
             raise ValidationError(f"the definition of {self.kind} {name!r}", [issue])
         copied = self.with_resources(self.resources)
         copied.name = name

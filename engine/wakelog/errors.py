@@ -239,7 +239,7 @@ StoreReason = Literal[
 _STORE_ADVICE: dict[str, str] = {
     "unreachable": "check that the path or host exists and may be opened",
     "full": "free some space, then ask again: nothing of this request was recorded",
-    "not_a_database": "the file is something else: give the path of a wakelog database or a new one",
+    "not_a_database": "the file is something else: give a wakelog database, or a new path",
     "wrong_version": "it was written by a newer wakelog: upgrade this installation",
     "locked": "another process holds the write lock for too long: look for a long transaction",
     "read_only": "the file or folder may not be written: check its permissions",

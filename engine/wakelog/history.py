@@ -209,7 +209,9 @@ def _received(event: e.EventReceived) -> str:
             event.handle_at_us
         )
     later = ", to be handled later" if event.deferred else ""
-    return f"{'accepted' if event.deferred else 'received'} event {_shown(event.payload)}{key}{later}"
+    return (
+        f"{'accepted' if event.deferred else 'received'} event {_shown(event.payload)}{key}{later}"
+    )
 
 
 def _scheduled(event: e.Scheduled) -> str:

@@ -51,9 +51,9 @@ def check_id(id: str) -> str:
 
 def check_name(name: str) -> str:
     """Answer `name` if a definition may be registered under it: an id without a colon."""
-    if isinstance(name, str) and ":" in name:
+    if ":" in _check(name, "job name"):
         raise _invalid(name, "job name", "must not hold ':' (it separates type, name and id)")
-    return _check(name, "job name")
+    return name
 
 
 def _check(text: str, what: str) -> str:

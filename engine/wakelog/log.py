@@ -144,8 +144,8 @@ def refold(stream: str, loaded: Loaded, start: Head | None = None) -> Head:
     """
     head = start or _from_snapshot(loaded.snapshot)
     head = head or Head(Instance(InstanceId.parse(stream)), GENESIS)
-    for head, _ in replayed(head, loaded.tail):
-        pass
+    for after, _ in replayed(head, loaded.tail):
+        head = after
     return head
 
 

@@ -330,6 +330,7 @@ class AlarmClock(Protocol):
         """End, and wait until no call of `take` is under way."""
         ...
 
+
 class Refused(Exception):
     """A unit was not appended, alone: the world has moved on since it was decided."""
 

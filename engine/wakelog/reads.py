@@ -28,6 +28,7 @@ class GroupReader(Generic[K, V]):
         self._query = query
         self._asked: dict[K, list[asyncio.Future[V]]] = {}
         self._running = False
+        self._reading: asyncio.Future[Sequence[V]] | None = None
 
     async def read(self, key: K) -> V:
         """The value of `key`; raises what the query raises."""
@@ -45,8 +46,8 @@ class GroupReader(Generic[K, V]):
             return
         keys = list(self._asked)[:MAX_KEYS]
         waiting = [self._asked.pop(key) for key in keys]
-        reading = asyncio.ensure_future(self._lane.run(self._query, keys))
-        reading.add_done_callback(lambda done: self._ended(waiting, done))
+        self._reading = asyncio.ensure_future(self._lane.run(self._query, keys))
+        self._reading.add_done_callback(lambda done: self._ended(waiting, done))
 
     def _ended(
         self, waiting: Sequence[Sequence[asyncio.Future[V]]], done: asyncio.Future[Sequence[V]]

@@ -26,9 +26,7 @@ __all__ = ["handled", "ran"]
 _LOG = logging.getLogger("wakelog.client")
 
 
-async def handled(
-    app: Application, id: InstanceId, version: int, timeout_us: int | None
-) -> None:
+async def handled(app: Application, id: InstanceId, version: int, timeout_us: int | None) -> None:
     """Wait until the event accepted as `version` was handled.
 
     Raises `ExecutionError` where its handler failed or its life was ended first, and
@@ -92,9 +90,7 @@ async def ran(
     return await _completed(app, id, result)
 
 
-async def _completed(
-    app: Application, id: InstanceId, result: TriggerResult
-) -> TriggerResult:
+async def _completed(app: Application, id: InstanceId, result: TriggerResult) -> TriggerResult:
     """With what else was recorded in the outcome's own commit: a retry, a clear."""
     stored = await app.read(app.store.events, str(id), after=result.version - 1)
     commit = decode(stored[0]).commit

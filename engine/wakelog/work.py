@@ -121,9 +121,7 @@ async def _run(app: Application, claimed: Claimed, call: Call) -> None:
     pause_s = 0.05
     while True:
         try:
-            await app.ask(
-                definition, id, settle, origin=origin, holds=token, ends_lease=_always
-            )
+            await app.ask(definition, id, settle, origin=origin, holds=token, ends_lease=_always)
             return
         except StoreUnavailableError as error:
             if error.reason == "refused" and isinstance(settle.outcome, Ended):

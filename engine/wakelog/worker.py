@@ -113,9 +113,7 @@ class Worker:
         free = self._settings.concurrency - self._running
         if free <= 0 or self._closing:
             return ()
-        claimed = take(
-            self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us
-        )
+        claimed = take(self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us)
         self._empty_take_us = -1 if claimed else now_us
         with self._lock:
             self._running += sum(each.works for each in claimed)

@@ -35,9 +35,7 @@ def append_carefully(
         return _one_by_one(door, units, errors)
 
 
-def _one_by_one(
-    door: Door, units: Sequence[Unit], errors: Sequence[Exception | None]
-) -> Appended:
+def _one_by_one(door: Door, units: Sequence[Unit], errors: Sequence[Exception | None]) -> Appended:
     """Each statement stands or falls by itself, so one that fails leaves nothing behind."""
     refused: set[str] = set()
     results: list[Exception | None] = []
@@ -83,9 +81,7 @@ class _Facts(NamedTuple):
     """When the recorded answers expire."""
 
     @classmethod
-    def read(
-        cls, connection: sqlite3.Connection, units: Sequence[Unit], prefix: str
-    ) -> _Facts:
+    def read(cls, connection: sqlite3.Connection, units: Sequence[Unit], prefix: str) -> _Facts:
         streams = [unit.stream for unit in units]
         keys = [(unit.stream, unit.answer.key) for unit in units if unit.answer is not None]
         row: tuple[str, str, str] = connection.execute(

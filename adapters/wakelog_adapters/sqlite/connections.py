@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 from wakelog.errors import StoreUnavailableError
@@ -77,7 +77,7 @@ class Readers:
         self._closed = False
 
     @contextmanager
-    def lend(self) -> Iterator[sqlite3.Connection]:
+    def lend(self) -> Generator[sqlite3.Connection, None, None]:
         """A connection that shows all that was committed before each of its statements."""
         if self._closed:
             raise StoreUnavailableError("unreachable", f"{self._place.path}: the store is closed")

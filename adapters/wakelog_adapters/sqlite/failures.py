@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from wakelog.errors import StoreReason, StoreUnavailableError
@@ -44,7 +44,7 @@ def reason_of(error: BaseException) -> StoreReason:
 
 
 @contextmanager
-def translated(path: str) -> Iterator[None]:
+def translated(path: str) -> Generator[None, None, None]:
     """Raise `StoreUnavailableError` in the place of any error of SQLite's."""
     try:
         yield

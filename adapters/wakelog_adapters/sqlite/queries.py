@@ -135,11 +135,12 @@ class Queries:
 def listing_where(listing: Listing) -> tuple[str, list[object]]:
     """The condition for a page of living instances, and its parameters."""
     conditions: list[tuple[str, tuple[object, ...]]] = [("status <> 'not_found'", ())]
-    if listing.job is not None:
-        # One range of the primary key; ";" is the character after ":".
-        conditions.append(("stream > ? AND stream < ?", (f"{listing.job}:", f"{listing.job};")))
     if listing.kind is not None:
-        conditions.append(("kind = ?", (listing.kind,)))
+        # One range of the primary key; ";" is the character after ":".
+        start = listing.kind if listing.name is None else f"{listing.kind}:{listing.name}"
+        conditions.append(("stream > ? AND stream < ?", (f"{start}:", f"{start};")))
+    elif listing.name is not None:
+        conditions.append(("name = ?", (listing.name,)))
     if listing.status is not None:
         conditions.append(("status = ?", (listing.status,)))
     if listing.id_prefix is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from eventsourcing import sqlite as library
 
+from wakelog.core.instance import Instance
 from wakelog.ports import (
     Answer,
     Listing,
@@ -22,6 +23,7 @@ from wakelog_adapters.sqlite.door import dumps
 from wakelog_adapters.sqlite.failures import translated
 from wakelog_adapters.sqlite.queries import PAGE, Queries, listing_where
 from wakelog_adapters.sqlite.url import Place
+from wakelog_projections import status
 
 __all__ = ["SQLiteReading"]
 
@@ -99,6 +101,9 @@ class SQLiteReading(library.SQLiteApplicationRecorder):
         rows = json.loads(self._row(self._queries.answers(), dumps(keys))[0])
         found = {(stream, answer[0]): Answer(*answer) for stream, *answer in rows}
         return [found.get(key) for key in keys]
+
+    def row(self, instance: Instance, hash: str) -> StatusRow:
+        return status.row(instance, hash)
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
         where, params = listing_where(listing)

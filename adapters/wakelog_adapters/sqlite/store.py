@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -62,7 +62,7 @@ class SQLiteStore(SQLiteReading):
     # -- writing
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self) -> Generator[sqlite3.Connection, None, None]:
         """The connection that writes, for this thread alone."""
         with self._write_lock:
             if self._closed:
@@ -72,7 +72,7 @@ class SQLiteStore(SQLiteReading):
             yield self._writer
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Generator[sqlite3.Connection, None, None]:
         """A transaction that has the write lock from its begin, and commits at its end.
 
         Any exception undoes it. SQLite may have done that already, after a full disk for one.
@@ -92,14 +92,16 @@ class SQLiteStore(SQLiteReading):
                 raise
 
     def append(self, units: Sequence[Unit]) -> Appended:
-        """One statement if all is as expected, else the careful way. Killed here: all or nothing."""
+        """One statement if all is as expected, else the careful way.
+
+        Killed here: the whole group was appended, or nothing of it.
+        """
         if not units:
             return _NOTHING
-        with self._writing(), translated(self._place.path):
-            with suppress(*REFUSALS):
-                appended = Appended([None] * len(units), self._door.pass_in(units))
-                self._notify_listeners()
-                return appended
+        with self._writing(), translated(self._place.path), suppress(*REFUSALS):
+            appended = Appended([None] * len(units), self._door.pass_in(units))
+            self._notify_listeners()
+            return appended
         with self._transaction() as connection, translated(self._place.path):
             appended = append_carefully(connection, self._door, units, self._place.prefix)
         self._notify_listeners()
@@ -165,8 +167,7 @@ class SQLiteStore(SQLiteReading):
                 f"UPDATE {leases} SET until_us = ? WHERE owner = ?", (until_us, owner)
             )
             held = connection.execute(
-                f"SELECT json_group_array(json_array(stream, token)) FROM {leases} "
-                "WHERE owner = ?",
+                f"SELECT json_group_array(json_array(stream, token)) FROM {leases} WHERE owner = ?",
                 (owner,),
             ).fetchone()[0]
         return [(stream, token) for stream, token in json.loads(held)]
@@ -196,7 +197,7 @@ class SQLiteStore(SQLiteReading):
         self._run(
             f"INSERT OR REPLACE INTO {workers} ({', '.join(WorkerRow._fields)}) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            *row._replace(jobs=dumps(row.jobs)),  # pyright: ignore[reportArgumentType]
+            *(dumps(value) if isinstance(value, tuple) else value for value in row),
         )
         self._run(f"DELETE FROM {workers} WHERE until_us < ?", row.until_us - _FORGET_WORKERS_US)
 

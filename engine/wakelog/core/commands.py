@@ -22,8 +22,8 @@ __all__ = [
     "Ended",
     "Failed",
     "GaveBack",
-    "HandlerName",
     "HandleWaiting",
+    "HandlerName",
     "Outcome",
     "Rearm",
     "Receive",
@@ -37,7 +37,7 @@ __all__ = [
 HandlerName = Literal["on_event", "execute", "on_idle", "on_error", "on_client_get_state"]
 
 
-# -- commands: what a handler asks for --------------------------------------------------------------
+# -- commands: what a handler asks for -------------------------------------------------------------
 
 
 class SetState(NamedTuple):
@@ -68,7 +68,7 @@ class Emit(NamedTuple):
 Command = SetState | ScheduleAt | CancelSchedule | Emit
 
 
-# -- calls and their outcomes -----------------------------------------------------------------------
+# -- calls and their outcomes ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class GaveBack(NamedTuple):
 Outcome = Ended | Failed | GaveBack
 
 
-# -- requests: what opens or goes on with a unit of work --------------------------------------------
+# -- requests: what opens or goes on with a unit of work -------------------------------------------
 
 
 class Receive(NamedTuple):

@@ -36,8 +36,8 @@ from wakelog.core.events import (
     RetryExhausted,
     RetryScheduled,
     RunStarted,
-    Scheduled,
     ScheduleCancelled,
+    Scheduled,
     Started,
     Trigger,
 )
@@ -110,10 +110,10 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
             return _settle(instance, request, policy, now_us)
         case Receive():
             return _receive(instance, request, policy, now_us)
-        case Claim(lost=None):
-            return _claim(instance, request.worker, policy, now_us)
-        case Claim(lost=OpenRun() as lost):
-            return _recover(instance, request, lost, policy, now_us)
+        case Claim():
+            if request.lost is None:
+                return _claim(instance, request.worker, policy, now_us)
+            return _recover(instance, request, request.lost, policy, now_us)
         case HandleWaiting():
             return _handle_waiting(instance, request, policy, now_us)
         case TriggerRun():
@@ -126,7 +126,6 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
             return _decided(instance, (cancelled,) if pending else (), now_us)
         case Rearm():
             return _rearm(instance, now_us)
-    raise AssertionError(f"no such request: {request!r}")
 
 
 def _decided(
@@ -215,7 +214,14 @@ def _recover(
         exhausted = RetryExhausted(run=lost.number, attempts=lost.attempt, reason="lost")
         return _decided(instance, (gone, exhausted), now_us)
     again = _run(
-        after, request.worker, "recovery", lost.number, lost.attempt + 1, policy, now_us, lost.due_us
+        after,
+        request.worker,
+        "recovery",
+        lost.number,
+        lost.attempt + 1,
+        policy,
+        now_us,
+        lost.due_us,
     )
     return again._replace(events=(gone, *again.events))
 
@@ -309,9 +315,7 @@ def _settle(instance: Instance, settle: Settle, policy: Policy, now_us: int) -> 
             return _decided(instance, (back,), now_us)
 
 
-def _ended(
-    instance: Instance, call: Call, outcome: Ended, policy: Policy, now_us: int
-) -> Decision:
+def _ended(instance: Instance, call: Call, outcome: Ended, policy: Policy, now_us: int) -> Decision:
     events = (*closing(call, outcome), *moves(instance, outcome))
     after = fold(instance, events, now_us)
     if outcome.cleared or call.handler == "on_idle":

@@ -5,7 +5,8 @@ a new class with a new topic. Defaults are left out of the stored text, so a def
 
 Times are microseconds since 1970 in UTC (`…_us`). A field typed `Payload` holds raw JSON of the
 user's: it is stored beside the rest, byte for byte (see `wakelog.log`), at most one per event.
-What surrounds every event (stream, version, time, commit, cause, hash) is in `wakelog.log.Recorded`.
+What surrounds every event (stream, version, time, commit, cause, hash) is in
+`wakelog.log.Recorded`.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ __all__ = [
     "RetryExhausted",
     "RetryScheduled",
     "RunStarted",
-    "Scheduled",
     "ScheduleCancelled",
+    "Scheduled",
     "Started",
     "StateSet",
     "StepCompleted",
     "Stopped",
 ]
 
-Payload = Annotated[str | None, Field(default=None, exclude=True)]
+Payload = Annotated[str | None, Field(exclude=True)]
 """Raw JSON text of the user's, or None where there is none."""
 
 Action = Literal["execute", "flush", "clear", "trigger", "deferred"]
@@ -77,7 +78,7 @@ class Started(Event):
     kind: str
     name: str
     id: str
-    input: Payload
+    input: Payload = None
 
 
 class EventReceived(Event):
@@ -90,7 +91,7 @@ class EventReceived(Event):
     deferred: bool = False
     handle_at_us: int | None = None
     """When a delayed event is to be handled; None: as soon as it can be."""
-    payload: Payload
+    payload: Payload = None
 
 
 class EventHandled(Event):
@@ -109,7 +110,7 @@ class StateSet(Event):
     PAYLOAD = "state"
 
     schema_version: int = 1
-    state: Payload
+    state: Payload = None
     """The whole state; None means unset (a state that is JSON `null` is the text `null`)."""
 
 
@@ -158,7 +159,7 @@ class StepCompleted(Event):
 
     run: int
     step: str
-    result: Payload
+    result: Payload = None
 
 
 class MessageSent(Event):
@@ -169,7 +170,7 @@ class MessageSent(Event):
 
     to: str | None = None
     topic: str | None = None
-    payload: Payload
+    payload: Payload = None
 
 
 class Executed(Event):
@@ -182,7 +183,7 @@ class Executed(Event):
     attempt: int = 1
     started_us: int
     duration_us: int
-    result: Payload
+    result: Payload = None
 
 
 class ExecutionFailed(Event):
@@ -202,7 +203,7 @@ class ExecutionFailed(Event):
     """`on_error` dealt with it and ended well."""
     event_version: int | None = None
     """The deferred event that was being handled."""
-    payload: Payload
+    payload: Payload = None
     """The event that was refused, where one was."""
 
 

@@ -47,7 +47,7 @@ def duration_us(value: Duration, what: str = "duration") -> int:
         us = _text_us(value, what)
     elif isinstance(value, timedelta):
         us = value // MICROSECOND
-    elif isinstance(value, bool) or not isinstance(value, int | float):
+    elif isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise _invalid(what, value, "write seconds, a timedelta, or a text such as '5m' or '1h30m'")
     elif not math.isfinite(value):
         raise _invalid(what, value, "it must be finite")

@@ -20,8 +20,8 @@ from wakelog.core.events import (
     Executed,
     ExecutionFailed,
     MessageSent,
-    Scheduled,
     ScheduleCancelled,
+    Scheduled,
     StateSet,
 )
 from wakelog.core.instance import Instance

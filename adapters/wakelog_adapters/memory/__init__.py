@@ -1,0 +1,43 @@
+"""The memory store: `memory://`, gone with the process; `memory://name`, shared inside it."""
+
+from __future__ import annotations
+
+import threading
+
+from eventsourcing import popo
+
+from wakelog.errors import ValidationError
+from wakelog_adapters.memory.store import MemoryStore
+
+__all__ = ["MemoryFactory", "MemoryStore", "open_store"]
+
+_shared: dict[str, MemoryStore] = {}
+_shared_lock = threading.Lock()
+
+
+def open_store(url: str) -> MemoryFactory:
+    """`memory://`: a fresh store. `memory://name`: the same store for each who opens that name.
+
+    A named store stays until the process ends, so that a test can close an app and open it
+    again. Raises `ValidationError` for a URL with options: there are none.
+    """
+    name = url.partition("memory://")[2]
+    if "?" in name:
+        message = "a store in memory has no options"
+        raise ValidationError(f"store URL {url!r}", [{"loc": "", "msg": message, "type": "url"}])
+    if not name:
+        return MemoryFactory(MemoryStore())
+    with _shared_lock:
+        return MemoryFactory(_shared.setdefault(name, MemoryStore()))
+
+
+class MemoryFactory(popo.POPOFactory):
+    """The library's factory, whose application recorder is the store."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__({})
+        self._store = store
+
+    def application_recorder(self) -> MemoryStore:
+        """The store: one object for the library and for the engine."""
+        return self._store

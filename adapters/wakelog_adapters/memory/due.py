@@ -1,0 +1,65 @@
+"""What is due when, in order: a heap whose outdated entries are dropped when they come up."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+
+__all__ = ["DueQueue"]
+
+_SLACK = 64
+
+
+class DueQueue:
+    """One moment for each stream. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, str]] = []
+        self._live: dict[str, int] = {}
+
+    def __contains__(self, stream: str) -> bool:
+        return stream in self._live
+
+    def put(self, stream: str, at_us: int) -> None:
+        """Let the stream's moment be `at_us`, whatever it was."""
+        if self._live.get(stream) == at_us:
+            return
+        self._live[stream] = at_us
+        heapq.heappush(self._heap, (at_us, stream))
+        if len(self._heap) > 2 * len(self._live) + _SLACK:
+            self._heap = [(at_us, stream) for stream, at_us in self._live.items()]
+            heapq.heapify(self._heap)
+
+    def drop(self, stream: str) -> None:
+        """Let the stream have no moment."""
+        self._live.pop(stream, None)
+
+    def first_us(self, skip: Callable[[str], bool]) -> int | None:
+        """The earliest moment of a stream that is not to be skipped."""
+        first = self._take(1, None, skip)
+        return first[0][0] if first else None
+
+    def upto(
+        self, now_us: int, limit: int, skip: Callable[[str], bool]
+    ) -> Sequence[tuple[int, str]]:
+        """The first `limit` moments until `now_us`, earliest first; they stay in the queue."""
+        return self._take(limit, now_us, skip)
+
+    def _take(
+        self, limit: int, upto_us: int | None, skip: Callable[[str], bool]
+    ) -> list[tuple[int, str]]:
+        heap, live = self._heap, self._live
+        found: list[tuple[int, str]] = []
+        skipped: list[tuple[int, str]] = []
+        last: tuple[int, str] | None = None
+        while heap and len(found) < limit and (upto_us is None or heap[0][0] <= upto_us):
+            entry = heapq.heappop(heap)
+            if live.get(entry[1]) != entry[0] or entry == last:
+                continue  # replaced since, or there twice
+            last = entry
+            (skipped if skip(entry[1]) else found).append(entry)
+        for entry in found:
+            heapq.heappush(heap, entry)
+        for entry in skipped:
+            heapq.heappush(heap, entry)
+        return found

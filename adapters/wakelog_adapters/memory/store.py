@@ -1,0 +1,326 @@
+"""The memory store: dictionaries under one lock, for tests, simulations and trying things out."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+from wakelog.core.instance import Instance, next_wake
+from wakelog.ports import (
+    Answer,
+    Appended,
+    Due,
+    KeyTaken,
+    Lease,
+    LeaseGone,
+    Listing,
+    Loaded,
+    StatusRow,
+    StoredEvent,
+    StoredSnapshot,
+    Unit,
+    VersionConflict,
+    WorkerRow,
+)
+from wakelog_adapters.memory.due import DueQueue
+from wakelog_adapters.memory.library import MemoryLog, version_of
+from wakelog_projections import alarms, status
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore(MemoryLog):
+    """Everything a store promises, for as long as the process lives.
+
+    The views are kept as the instances they are made from, and made when somebody asks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._heads: dict[str, tuple[Instance, str]] = {}
+        self._snapshots: dict[str, list[StoredSnapshot]] = {}
+        self._alarms: dict[str, DueQueue] = {}
+        self._leases: dict[str, Lease] = {}
+        self._lease_ends: dict[str, DueQueue] = {}
+        self._answers: dict[tuple[str, str], Answer] = {}
+        self._workers: dict[str, WorkerRow] = {}
+
+    @property
+    def blocking(self) -> bool:
+        return False
+
+    @property
+    def poll_us(self) -> int | None:
+        return None
+
+    # -- writing
+
+    def append(self, units: Sequence[Unit]) -> Appended:
+        """Each unit is judged in full before anything of it is applied."""
+        with self._database_lock:
+            refused: set[str] = set()
+            errors: list[Exception | None] = []
+            next_due_us: int | None = None
+            for unit in units:
+                error = self._fault(unit, refused)
+                errors.append(error)
+                if error is not None:
+                    refused.add(unit.stream)
+                    continue
+                due_us = self._apply(unit)
+                if due_us is not None and (next_due_us is None or due_us < next_due_us):
+                    next_due_us = due_us
+        if self._listeners:
+            self._notify_listeners()
+        return Appended(errors, next_due_us)
+
+    def _fault(self, unit: Unit, refused: set[str]) -> Exception | None:
+        """The most final fault first: a lost lease, then a used key, then another version."""
+        stream = unit.stream
+        if stream in refused:
+            return VersionConflict(f"a unit of {stream} before this one was refused")
+        if unit.holds is not None:
+            lease = self._leases.get(stream)
+            if lease is None or lease.token != unit.holds:
+                return LeaseGone(f"the lease {unit.holds} of {stream} is not held any more")
+        if unit.answer is not None:
+            used = self._answers.get((stream, unit.answer.key))
+            if used is not None and not _expired(used, unit.after.recorded_us):
+                return KeyTaken(f"key {unit.answer.key!r} of {stream} has been used")
+        head = self._heads.get(stream)
+        stands = 0 if head is None else head[0].version
+        if stands != unit.base_version:
+            return VersionConflict(f"{stream} stands at {stands}, not at {unit.base_version}")
+        if unit.events and self._between(stream, stands, None):
+            return VersionConflict(f"{stream} has events after {stands}")
+        return None
+
+    def _apply(self, unit: Unit) -> int | None:
+        """Answer the unit's alarm."""
+        stream, after = unit.stream, unit.after
+        if unit.events:
+            self._log += unit.events
+            self._streams.setdefault(stream, []).extend(unit.events)
+        self._heads[stream] = (after, unit.hash)
+        if unit.answer is not None:
+            self._answers[stream, unit.answer.key] = unit.answer
+        if unit.snapshot is not None:
+            self._keep_snapshot(stream, unit.snapshot)
+        if unit.take is not None:
+            self._set_lease(stream, unit.take)
+        elif unit.ends_lease:
+            self._drop_lease(stream)
+        job = after.id.job
+        alarm = alarms.row(after)
+        if alarm is None:
+            if job in self._alarms:
+                self._alarms[job].drop(stream)
+            return None
+        _queue(self._alarms, job).put(stream, alarm.due_us)
+        return alarm.due_us
+
+    def _keep_snapshot(self, stream: str, snapshot: StoredSnapshot) -> None:
+        kept = self._snapshots.setdefault(stream, [])
+        index = bisect_right(kept, snapshot.version, key=version_of)
+        if index and kept[index - 1].version == snapshot.version:
+            kept[index - 1] = snapshot
+        else:
+            kept.insert(index, snapshot)
+
+    def _set_lease(self, stream: str, lease: Lease) -> None:
+        self._leases[stream] = lease
+        _queue(self._lease_ends, self._heads[stream][0].id.job).put(stream, lease.until_us)
+
+    def _drop_lease(self, stream: str) -> None:
+        if self._leases.pop(stream, None) is not None:
+            self._lease_ends[self._heads[stream][0].id.job].drop(stream)
+
+    def claim(
+        self,
+        *,
+        now_us: int,
+        jobs: Sequence[str],
+        limit: int,
+        begin: Callable[[Sequence[Due]], Sequence[Unit]],
+    ) -> Appended:
+        """`begin` is called under the lock, from the same thread: it may read and append."""
+        with self._database_lock:
+            dues = self._due(now_us, jobs, limit)
+            return self.append(begin(dues)) if dues else Appended((), None)
+
+    def _due(self, now_us: int, jobs: Sequence[str], limit: int) -> Sequence[Due]:
+        leased = self._leased(now_us)
+        found: list[tuple[int, str]] = []
+        for job in jobs:
+            for queues, skip in ((self._alarms, leased), (self._lease_ends, _never)):
+                if job in queues and limit > 0:
+                    found += queues[job].upto(now_us, limit, skip)
+        oldest: dict[str, int] = {}
+        for due_us, stream in sorted(found):
+            oldest.setdefault(stream, due_us)
+        return [
+            Due(stream, due_us, self._heads[stream][0].version, self._leases.get(stream))
+            for stream, due_us in islice(oldest.items(), max(limit, 0))
+        ]
+
+    def _leased(self, now_us: int) -> Callable[[str], bool]:
+        """Whether a stream is under a lease that has not ended at `now_us`."""
+        leases = self._leases
+
+        def leased(stream: str) -> bool:
+            lease = leases.get(stream)
+            return lease is not None and lease.until_us > now_us
+
+        return leased
+
+    def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
+        """Leases that have ended are prolonged too, as long as nobody has taken them."""
+        with self._database_lock:
+            held = [(s, lease) for s, lease in self._leases.items() if lease.owner == owner]
+            for stream, lease in held:
+                self._set_lease(stream, lease._replace(until_us=until_us))
+            return [(stream, lease.token) for stream, lease in held]
+
+    def release(self, owner: str, held: Sequence[tuple[str, int]]) -> None:
+        with self._database_lock:
+            for stream, token in held:
+                lease = self._leases.get(stream)
+                if lease is not None and (lease.owner, lease.token) == (owner, token):
+                    self._drop_lease(stream)
+
+    def forget_key(self, stream: str, key: str) -> bool:
+        with self._database_lock:
+            return self._answers.pop((stream, key), None) is not None
+
+    def purge_answers(self, now_us: int, limit: int) -> int:
+        with self._database_lock:
+            expired = (where for where, answer in self._answers.items() if _expired(answer, now_us))
+            purged = list(islice(expired, limit))
+            for where in purged:
+                del self._answers[where]
+            return len(purged)
+
+    def put_worker(self, row: WorkerRow) -> None:
+        with self._database_lock:
+            self._workers[row.worker] = row
+
+    def remove_worker(self, worker: str) -> None:
+        with self._database_lock:
+            self._workers.pop(worker, None)
+
+    # -- reading
+
+    def load(self, stream: str, after_version: int | None = None) -> Loaded:
+        with self._database_lock:
+            if after_version is not None:
+                return Loaded(None, self._between(stream, after_version, None))
+            kept = self._snapshots.get(stream)
+            snapshot = kept[-1] if kept else None
+            after = 0 if snapshot is None else snapshot.version
+            return Loaded(snapshot, self._between(stream, after, None))
+
+    def events(
+        self, stream: str, *, after: int = 0, upto: int | None = None, limit: int | None = None
+    ) -> Sequence[StoredEvent]:
+        with self._database_lock:
+            return self._between(stream, after, upto)[:limit]
+
+    def snapshot_before(self, stream: str, version: int) -> StoredSnapshot | None:
+        with self._database_lock:
+            kept = self._snapshots.get(stream, [])
+            index = bisect_right(kept, version, key=version_of)
+            return kept[index - 1] if index else None
+
+    def status(self, streams: Sequence[str]) -> Sequence[StatusRow | None]:
+        with self._database_lock:
+            heads = [self._heads.get(stream) for stream in streams]
+        return [None if head is None else status.row(*head) for head in heads]
+
+    def answers(self, keys: Sequence[tuple[str, str]]) -> Sequence[Answer | None]:
+        with self._database_lock:
+            return [self._answers.get(key) for key in keys]
+
+    def row(self, instance: Instance, hash: str) -> StatusRow:
+        return status.row(instance, hash)
+
+    def list(self, listing: Listing) -> Sequence[StatusRow]:
+        with self._database_lock:
+            return heapq.nsmallest(listing.limit, self._matching(listing))
+
+    def _matching(self, listing: Listing) -> Iterator[StatusRow]:
+        for stream, head in self._heads.items():
+            if listing.after is not None and stream <= listing.after:
+                continue
+            row = status.row(*head)
+            if _matches(row, head[0], listing):
+                yield row
+
+    def next_due_us(self, jobs: Sequence[str], now_us: int) -> int | None:
+        with self._database_lock:
+            leased = self._leased(now_us)
+            firsts = [self._alarms[job].first_us(leased) for job in jobs if job in self._alarms]
+            firsts += [
+                self._lease_ends[job].first_us(_never) for job in jobs if job in self._lease_ends
+            ]
+        return min((first for first in firsts if first is not None), default=None)
+
+    def stranded(self, before_us: int, limit: int) -> Sequence[str]:
+        with self._database_lock:
+            found = (
+                stream
+                for stream, (instance, _) in self._heads.items()
+                if instance.recorded_us < before_us
+                and stream not in self._leases
+                and (instance.run is not None or self._lacks_alarm(stream, instance))
+            )
+            return list(islice(found, limit))
+
+    def _lacks_alarm(self, stream: str, instance: Instance) -> bool:
+        if next_wake(instance) is None:
+            return False
+        queue = self._alarms.get(instance.id.job)
+        return queue is None or stream not in queue
+
+    def workers(self, now_us: int) -> Sequence[WorkerRow]:
+        with self._database_lock:
+            return sorted(row for row in self._workers.values() if row.until_us > now_us)
+
+    def close(self) -> None:
+        """Nothing to let go of: who opens the same name again finds all as it was."""
+
+
+def _queue(queues: dict[str, DueQueue], job: str) -> DueQueue:
+    queue = queues.get(job)
+    if queue is None:
+        queue = queues[job] = DueQueue()
+    return queue
+
+
+def _expired(answer: Answer, now_us: int) -> bool:
+    return answer.expires_us is not None and answer.expires_us <= now_us
+
+
+def _never(stream: str) -> bool:
+    return False
+
+
+def _matches(row: StatusRow, instance: Instance, listing: Listing) -> bool:
+    error = instance.last_error
+    return (
+        row.status != "not_found"
+        and (listing.kind is None or row.kind == listing.kind)
+        and (listing.name is None or row.name == listing.name)
+        and (listing.status is None or row.status == listing.status)
+        and (listing.id_prefix is None or row.id.startswith(listing.id_prefix))
+        and (
+            listing.due_before_us is None
+            or (row.wake_us is not None and row.wake_us < listing.due_before_us)
+        )
+        and (
+            listing.error_type is None
+            or (error is not None and error.error_type == listing.error_type)
+        )
+        and (listing.updated_after_us is None or row.updated_us > listing.updated_after_us)
+    )
