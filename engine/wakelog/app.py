@@ -112,7 +112,9 @@ class App:
             after=after,
         )
         rows = await self._application.read(self._application.store.list, listing)
-        found = [instance_row(row, unhandled=await self._door.unhandled(row)) for row in rows]
+        unhandled = await self._door.unhandled(rows)
+        paired = zip(rows, unhandled, strict=True)
+        found = [instance_row(row, unhandled=is_unhandled) for row, is_unhandled in paired]
         return [row for row in found if status is None or row.status == status]
 
     # -- life of the app

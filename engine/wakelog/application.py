@@ -196,16 +196,17 @@ class Application(library.Application[str]):
         key: Key | None = None,
         holds: int | None = None,
         ends_lease: Callable[[Instance], bool] = _never,
+        memory: Memory | None = None,
     ) -> Asked:
         """Put `request` to the instance and have what follows appended.
 
         Redone on the fresh instance whenever another process was faster; a run's handlers are
-        not called again. `holds` is the token of the lease that the request works under. Raises
+        not called again (`memory` has their outcomes). `holds` is the token of the lease that the
+        request works under. Raises
         `ConflictError` when it lost too often, `LeaseLostError` when the run is not ours any
         more, `IdempotencyConflictError`, and what `decide` and the store raise. A crash before
         the append leaves nothing, a crash after it everything.
         """
-        memory: Memory | None = {} if isinstance(request, Settle) else None
         this = _Try(definition, id, request, origin, key, holds, ends_lease, memory)
         while True:
             try:
@@ -395,14 +396,22 @@ class Application(library.Application[str]):
                 slot.keys.pop(unit.answer.key, None)
             if unit.holds is None and not unit.after.exists:
                 self.on_cleared(unit.stream)
-            for watcher in self._watched.get(unit.stream, ()):
-                watcher.set()
+            self._tell_watchers(unit.stream)
         if due_us is not None:
             self.on_wake(due_us)
 
-    def adopt(self, stream: str, head: Head) -> None:
-        """Learn what a claim has appended."""
+    async def adopt(self, head: Head) -> None:
+        """Learn what a claim has appended, and wait for a handler that is at it already.
+
+        That handler's outcome is void, but one instance never has two handlers running here.
+        """
+        stream = str(head.instance.id)
+        slot = self._slots.get(stream)
         self._slots.adopt(stream, head)
+        self._tell_watchers(stream)
+        if slot is not None and slot.turn.locked():
+            async with slot.turn:
+                pass
 
     def forget(self, stream: str) -> None:
         """Look at the store again before the next turn of this stream."""
@@ -419,16 +428,23 @@ class Application(library.Application[str]):
             head = refold(stream, self.store.load(stream))
         return head
 
+    def _tell_watchers(self, stream: str) -> None:
+        for watcher in self._watched.get(stream, ()):
+            watcher.set()
+
     async def drained(self) -> None:
         """Wait until everything that was decided is appended."""
         await self._commits.drained()
 
     def close(self) -> None:
-        """Let go of threads and store. Await `drained()` first."""
+        """Let go of threads and store. Await `drained()` first. Safe to call twice."""
         if self._writes is not None:
             self._writes.close()
         self._reads.close()
         self.store.close()
+
+    def __del__(self) -> None:
+        """Unlike the library's: the store may have a new application by now."""
 
 
 def _ended(turn: Turn) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
@@ -81,13 +81,21 @@ class Door:
             _raise(id, asked.turn.raises)
         return asked
 
-    async def unhandled(self, row: StatusRow | None) -> bool:
-        """Whether an alarm of the instance is due, and no living worker knows the job."""
+    async def unhandled(self, rows: Sequence[StatusRow | None]) -> list[bool]:
+        """For each instance, whether it has an alarm due that no living worker could take."""
         now_us = self.app.clock.now_us()
-        if row is None or row.wake_us is None or row.wake_us > now_us or row.executing:
-            return False
+        due = [r is not None and r.wake_us is not None and r.wake_us <= now_us for r in rows]
+        if not any(due):
+            return due
         workers = await self.app.read(self.app.store.workers, now_us)
-        return all(f"{row.kind}:{row.name}" not in worker.jobs for worker in workers)
+        known = {job for worker in workers for job in worker.jobs}
+        return [
+            is_due
+            and row is not None
+            and not row.executing
+            and f"{row.kind}:{row.name}" not in known
+            for is_due, row in zip(due, rows, strict=True)
+        ]
 
     async def row(self, id: InstanceId, *, stale_ok: bool = False) -> StatusRow | None:
         """The status row of an instance."""
@@ -222,7 +230,8 @@ class TaskClient(Generic[S, E]):
         """How the instance stands, as recorded now; `stale_ok` may answer out of memory."""
         instance = self._id(id)
         row = await self._door.row(instance, stale_ok=stale_ok)
-        return task_status(str(instance), row, unhandled=await self._door.unhandled(row))
+        [unhandled] = await self._door.unhandled([row])
+        return task_status(str(instance), row, unhandled=unhandled)
 
     async def get_state(self, id: str, *, stale_ok: bool = False) -> S | None:
         """The state as `on_client_get_state` shows it, None where there is none.

@@ -17,7 +17,7 @@ from wakelog.errors import StoreUnavailableError
 from wakelog.ids import InstanceId
 from wakelog.log import Head, decode, encode
 from wakelog.ports import Due, Lease, Unit
-from wakelog.turn import perform
+from wakelog.turn import Memory, perform
 
 __all__ = ["Claimed", "rearm", "take", "work"]
 
@@ -62,12 +62,13 @@ def take(
 async def work(app: Application, claimed: Claimed) -> None:
     """Do what was claimed, record how it ended, and give the lease up.
 
-    Raises `LeaseLostError` when the instance was cleared or taken over meanwhile: then nothing
-    was recorded.
+    Waits first for a handler that is still at the instance. Raises `LeaseLostError` when the
+    instance was cleared or taken over meanwhile: then nothing was recorded.
     """
+    await app.adopt(claimed.head)
     if claimed.call is not None:
         await _run(app, claimed, claimed.call)
-    else:
+    elif claimed.works:
         await _handle_waiting(app, claimed)
 
 
@@ -116,12 +117,21 @@ async def _run(app: Application, claimed: Claimed, call: Call) -> None:
     id = claimed.head.instance.id
     definition = app.registry.of(id)
     settle = await perform(app.caller, definition, call)
+    memory: Memory = {}
     token = claimed.head.instance.version
     origin = Origin(cause=f"{id}@{token}")
     pause_s = 0.05
     while True:
         try:
-            await app.ask(definition, id, settle, origin=origin, holds=token, ends_lease=_always)
+            await app.ask(
+                definition,
+                id,
+                settle,
+                origin=origin,
+                holds=token,
+                ends_lease=_always,
+                memory=memory,
+            )
             return
         except StoreUnavailableError as error:
             if error.reason == "refused" and isinstance(settle.outcome, Ended):

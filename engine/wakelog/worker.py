@@ -116,7 +116,7 @@ class Worker:
         claimed = take(self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us)
         self._empty_take_us = -1 if claimed else now_us
         with self._lock:
-            self._running += sum(each.works for each in claimed)
+            self._running += len(claimed)
         return claimed
 
     def begin(self, claimed: object) -> None:
@@ -152,11 +152,8 @@ class Worker:
                 task.cancel()
 
     def _begin(self, claimed: Claimed) -> None:
-        unit = claimed.unit
-        self._app.adopt(unit.stream, claimed.head)
-        if claimed.works:
-            task = self._loop.create_task(self._work(claimed))
-            self._tasks[unit.stream, unit.after.version] = task
+        task = self._loop.create_task(self._work(claimed))
+        self._tasks[claimed.unit.stream, claimed.unit.after.version] = task
 
     async def _work(self, claimed: Claimed) -> None:
         stream, token = claimed.unit.stream, claimed.unit.after.version
@@ -173,7 +170,7 @@ class Worker:
                 extra={"instance": stream},
             )
         finally:
-            del self._tasks[stream, token]
+            self._tasks.pop((stream, token), None)
             self._free()
 
     def _free(self) -> None:

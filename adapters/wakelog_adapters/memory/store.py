@@ -59,22 +59,22 @@ class MemoryStore(MemoryLog):
 
     def append(self, units: Sequence[Unit]) -> Appended:
         """Each unit is judged in full before anything of it is applied."""
+        if not units:
+            return Appended((), None)
+        refused: set[str] = set()
+        errors: list[Exception | None] = []
+        dues: dict[str, int | None] = {}
         with self._database_lock:
-            refused: set[str] = set()
-            errors: list[Exception | None] = []
-            next_due_us: int | None = None
             for unit in units:
                 error = self._fault(unit, refused)
                 errors.append(error)
-                if error is not None:
+                if error is None:
+                    dues[unit.stream] = self._apply(unit)
+                else:
                     refused.add(unit.stream)
-                    continue
-                due_us = self._apply(unit)
-                if due_us is not None and (next_due_us is None or due_us < next_due_us):
-                    next_due_us = due_us
         if self._listeners:
             self._notify_listeners()
-        return Appended(errors, next_due_us)
+        return Appended(errors, min((at for at in dues.values() if at is not None), default=None))
 
     def _fault(self, unit: Unit, refused: set[str]) -> Exception | None:
         """The most final fault first: a lost lease, then a used key, then another version."""

@@ -39,30 +39,27 @@ def _one_by_one(door: Door, units: Sequence[Unit], errors: Sequence[Exception | 
     """Each statement stands or falls by itself, so one that fails leaves nothing behind."""
     refused: set[str] = set()
     results: list[Exception | None] = []
-    due: list[int] = []
+    dues: dict[str, int | None] = {}
     for unit, judged in zip(units, errors, strict=True):
         error = judged
         if error is None and unit.stream in refused:
             error = _follows_refused(unit)
         if error is None:
-            error = _alone(door, unit, due)
+            error = _alone(door, unit, dues)
         if error is not None:
             refused.add(unit.stream)
         results.append(error)
-    return Appended(results, min(due, default=None))
+    return Appended(results, min((at for at in dues.values() if at is not None), default=None))
 
 
-def _alone(door: Door, unit: Unit, due: list[int]) -> Exception | None:
+def _alone(door: Door, unit: Unit, dues: dict[str, int | None]) -> Exception | None:
     try:
-        due_us = door.pass_in([unit])
-    except sqlite3.IntegrityError as error:
-        if unit.events:  # the status row agreed, the log does not: it is the log that counts
-            return VersionConflict(f"{unit.stream} has events after {unit.base_version}: {error}")
-        return StoreUnavailableError("refused", f"{unit.stream}: {error}")
+        dues[unit.stream] = door.pass_in([unit])
     except REFUSALS as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+            # The status row agreed, the log does not: it is the log that counts.
+            return VersionConflict(f"{unit.stream} has events after {unit.base_version}")
         return StoreUnavailableError("refused", f"{unit.stream}: {error}")
-    if due_us is not None:
-        due.append(due_us)
     return None
 
 

@@ -236,9 +236,7 @@ class Simulation:
 
     async def _work(self, claimed: Claimed) -> None:
         self._fired += 1
-        self._application.adopt(claimed.unit.stream, claimed.head)
-        if claimed.works:
-            await work(self._application, claimed)
+        await work(self._application, claimed)
 
     async def _fire_one(self, stream: str) -> bool:
         """Claim until it is the turn of `stream`; what is due before it fires before it."""

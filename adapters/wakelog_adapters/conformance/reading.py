@@ -1,0 +1,192 @@
+"""The exam's third part: what was written is found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from eventsourcing.persistence import ApplicationRecorder
+
+from wakelog.core.events import Cleared, ExecutionFailed, Scheduled
+from wakelog.ports import Lease, Listing, Loaded, StoredSnapshot, WorkerRow
+from wakelog_adapters.conformance.pen import NOW, ORDERS, Pen
+from wakelog_adapters.conformance.sitting import Sitting
+
+__all__ = ["ReadingExam"]
+
+
+class ReadingExam(Sitting):
+    """Reads show all that was committed before them, by whomever."""
+
+    def test_two_openings_see_each_other(self, tmp_path: Path) -> None:
+        one, two, pen = self.open(tmp_path), self.open(tmp_path), Pen()
+        assert two.status([pen.stream]) == [None]
+        one.append([pen.begin(NOW)])
+        assert two.status([pen.stream]) == [two.row(pen.instance, "hash-3")]
+        two.append([pen.receive()])
+        assert [event.version for event in one.load(pen.stream).tail] == [1, 2, 3, 4]
+
+    def test_what_is_closed_can_be_opened_again(self, tmp_path: Path) -> None:
+        pen = Pen()
+        store = self.make_store(tmp_path)
+        store.append([pen.begin(NOW)])
+        store.close()
+        assert len(self.open(tmp_path).load(pen.stream).tail) == 3
+
+    # -- events and snapshots
+
+    def test_load_answers_the_newest_snapshot_and_what_follows(self, tmp_path: Path) -> None:
+        store, pen = self.open(tmp_path), Pen()
+        assert store.load(pen.stream) == Loaded(None, [])
+        first = pen.begin(snapshot=StoredSnapshot(2, b"\xff2"))
+        store.append([first, *[pen.receive() for _ in range(3)]])
+        second = pen.receive(snapshot=StoredSnapshot(6, b"\xff6"))
+        store.append([second, pen.receive()])
+        loaded = store.load(pen.stream)
+        assert loaded.snapshot == StoredSnapshot(6, b"\xff6")
+        assert [event.version for event in loaded.tail] == [7]
+        only_tail = store.load(pen.stream, after_version=4)
+        assert only_tail.snapshot is None
+        assert [event.version for event in only_tail.tail] == [5, 6, 7]
+        befores = [store.snapshot_before(pen.stream, version) for version in (1, 2, 5, 6)]
+        two, six = StoredSnapshot(2, b"\xff2"), StoredSnapshot(6, b"\xff6")
+        assert befores == [None, two, two, six]
+
+    def test_a_snapshot_may_be_made_anew(self, tmp_path: Path) -> None:
+        store, pen = self.open(tmp_path), Pen()
+        store.append([pen.begin(snapshot=StoredSnapshot(2, b"old"))])
+        store.append([pen.unit(snapshot=StoredSnapshot(2, b"new"))])
+        assert store.load(pen.stream) == Loaded(StoredSnapshot(2, b"new"), [])
+
+    def test_events_are_answered_by_range(self, tmp_path: Path) -> None:
+        store, pen, other = self.open(tmp_path), Pen(), Pen("o-10")
+        store.append([pen.begin(), other.begin(), *[pen.receive() for _ in range(1200)]])
+        assert [e.version for e in store.events(pen.stream)] == list(range(1, 1203))
+        assert [e.version for e in store.load(pen.stream).tail] == list(range(1, 1203))
+        assert [e.version for e in store.events(pen.stream, after=1200)] == [1201, 1202]
+        assert [e.version for e in store.events(pen.stream, after=3, upto=5)] == [4, 5]
+        assert [e.version for e in store.events(pen.stream, after=3, limit=3)] == [4, 5, 6]
+        assert len(store.events(pen.stream, limit=501)) == 501
+        assert [e.version for e in store.events(pen.stream, upto=1001)][-1] == 1001
+        assert list(store.events("task:order:none")) == []
+
+    # -- the status view
+
+    def test_status_answers_in_the_order_asked(self, tmp_path: Path) -> None:
+        store, pens = self.open(tmp_path), [Pen("o-1"), Pen("o-2")]
+        store.append([pen.begin() for pen in pens])
+        streams = [pens[1].stream, "task:order:none", pens[0].stream, pens[1].stream]
+        rows = store.status(streams)
+        assert [row and row.id for row in rows] == ["o-2", None, "o-1", "o-2"]
+        assert store.status([]) == []
+        assert store.answers([]) == []
+
+    def test_a_cleared_instance_keeps_its_row_but_is_not_listed(self, tmp_path: Path) -> None:
+        store, pen = self.open(tmp_path), Pen()
+        store.append([pen.begin(NOW), pen.unit(Cleared())])
+        assert store.status([pen.stream]) == [store.row(pen.instance, "hash-4")]
+        assert store.list(Listing()) == []
+        assert store.next_due_us([ORDERS], NOW) is None
+        store.append([pen.begin(NOW)])
+        assert [row.version for row in store.list(Listing())] == [7]
+
+    def test_listings_filter(self, tmp_path: Path) -> None:
+        store = self.open(tmp_path)
+        due, idle, failed = Pen("a-1"), Pen("a-2"), Pen("b-1")
+        mail, orders = Pen("a-1", "mail"), Pen("a-9", "orders")
+        error = ExecutionFailed(handler="execute", error_type="Oops", message="", payload=None)
+        store.append([due.begin(NOW + 5), idle.begin(at_us=NOW + 1), mail.begin(NOW)])
+        store.append([failed.begin(), failed.unit(error), orders.begin(NOW + 6)])
+
+        def ids(listing: Listing) -> list[str]:
+            return [row.stream.removeprefix("task:") for row in store.list(listing)]
+
+        everything = ["mail:a-1", "order:a-1", "order:a-2", "order:b-1", "orders:a-9"]
+        assert ids(Listing()) == ids(Listing(kind="task")) == everything
+        assert ids(Listing(kind="debounce")) == []
+        assert ids(Listing(kind="task", name="order")) == everything[1:4]
+        assert ids(Listing(name="mail")) == everything[:1]
+        assert ids(Listing(status="failed")) == ids(Listing(error_type="Oops")) == ["order:b-1"]
+        assert ids(Listing(name="order", id_prefix="a-")) == ["order:a-1", "order:a-2"]
+        assert ids(Listing(id_prefix="%")) == []
+        assert ids(Listing(due_before_us=NOW + 6)) == ["mail:a-1", "order:a-1"]
+        assert ids(Listing(updated_after_us=NOW)) == ["order:a-2"]
+        assert ids(Listing(status="active", id_prefix="a-9")) == ["orders:a-9"]
+
+    def test_listings_are_paged_by_stream(self, tmp_path: Path) -> None:
+        store, names = self.open(tmp_path), ["Z", "a", "b:1", "ä", "☃", "🎉", "\uffff"]
+        store.append([Pen(name).begin() for name in names])
+        found: list[str] = []
+        after: str | None = None
+        while page := store.list(Listing(kind="task", limit=2, after=after)):
+            found += [row.id for row in page]
+            after = page[-1].stream
+        assert found == sorted(names)
+
+    # -- what is due, what is stuck, who lives
+
+    def test_the_next_due_is_an_alarm_or_the_end_of_a_lease(self, tmp_path: Path) -> None:
+        store, pens = self.open(tmp_path), [Pen("o-1"), Pen("o-2"), Pen("o-3")]
+        store.append([pens[0].begin(NOW + 9), pens[1].begin(NOW + 3), pens[2].begin()])
+        assert store.next_due_us([ORDERS], NOW) == NOW + 3
+        store.append([pens[1].unit(take=Lease("w1", NOW + 20, 3, False))])
+        assert store.next_due_us([ORDERS], NOW) == NOW + 9
+        store.append([pens[2].run("w1", NOW + 6)])
+        assert store.next_due_us([ORDERS], NOW) == NOW + 6
+        assert store.next_due_us([ORDERS], NOW + 25) == NOW + 3
+        store.append([pens[1].unit(Scheduled(due_us=NOW + 30))])
+        assert store.next_due_us([ORDERS], NOW + 25) == NOW + 6
+
+    def test_a_run_without_a_lease_is_stranded(self, tmp_path: Path) -> None:
+        store, pens = self.open(tmp_path), [Pen("o-1"), Pen("o-2"), Pen("o-3"), Pen("o-4")]
+        store.append([pens[0].begin(), pens[1].begin(), pens[2].begin(NOW), pens[3].begin()])
+        lost = [pens[0].run("w1", NOW), pens[1].run("w1", NOW), pens[3].run("w1", NOW)]
+        store.append(lost)
+        store.release("w1", [(pens[0].stream, 3), (pens[3].stream, 3)])
+        assert sorted(store.stranded(NOW + 1, 9)) == [pens[0].stream, pens[3].stream]
+        assert len(store.stranded(NOW + 1, 1)) == 1
+        assert store.stranded(NOW, 9) == []
+
+    def test_workers_are_known_while_they_live(self, tmp_path: Path) -> None:
+        store = self.open(tmp_path)
+        one = WorkerRow("w1", (ORDERS, "task:mail"), 100, "host ☃", 7, NOW, NOW + 5)
+        two = one._replace(worker="w2", until_us=NOW + 9)
+        store.put_worker(two)
+        store.put_worker(one)
+        assert store.workers(NOW) == [one, two]
+        assert store.workers(NOW + 5) == [two]
+        store.put_worker(one._replace(until_us=NOW + 50))
+        assert [row.worker for row in store.workers(NOW + 10)] == ["w1"]
+        store.remove_worker("w1")
+        assert store.workers(NOW) == [two]
+
+    # -- the library's side
+
+    def test_the_log_has_one_order_without_gaps(self, tmp_path: Path) -> None:
+        store, pens = self.open(tmp_path), [Pen("o-1"), Pen("o-2")]
+        recorder = cast(ApplicationRecorder, store)
+        assert recorder.max_notification_id() is None
+        units = [pens[0].begin(), pens[1].begin(NOW), pens[0].receive()]
+        store.append(units)
+        refused = Pen("o-1").begin()
+        store.append([refused, pens[1].receive()])
+        notifications = recorder.select_notifications(start=None, limit=99)
+        assert [n.id for n in notifications] == list(range(1, 8))
+        written = [event for unit in units for event in unit.events]
+        read = [(n.originator_id, n.originator_version, n.topic, n.state) for n in notifications]
+        assert read[:6] == written
+        assert recorder.max_notification_id() == 7
+        some = recorder.select_notifications(2, 2, inclusive_of_start=False)
+        assert [n.id for n in some] == [3, 4]
+        received = recorder.select_notifications(1, 9, topics=["wakelog.EventReceived"])
+        assert [n.id for n in received] == [6, 7]
+        of_stream = recorder.select_events(pens[0].stream, gt=1, desc=True, limit=1)
+        assert [event.originator_version for event in of_stream] == [3]
+
+    def test_a_subscription_follows_the_log(self, tmp_path: Path) -> None:
+        store, pen = self.open(tmp_path), Pen()
+        store.append([pen.begin()])
+        with cast(ApplicationRecorder, store).subscribe(gt=1) as subscription:
+            assert next(subscription).originator_version == 2
+            store.append([pen.receive()])
+            assert next(subscription).originator_version == 3
