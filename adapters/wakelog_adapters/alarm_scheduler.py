@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from apscheduler.executors.base import BaseExecutor
@@ -25,6 +25,7 @@ from wakelog.ports import Desk
 
 __all__ = ["AlarmJobStore", "SchedulerClock", "open_alarm_clock"]
 
+_LOG = logging.getLogger("wakelog.alarms")
 RETRY_S = 1
 """How soon to look again after the store could not answer."""
 
@@ -45,7 +46,7 @@ class SchedulerClock:
             timezone=UTC,
             jobstore_retry_interval=RETRY_S,
             daemon=True,
-            logger=logging.getLogger("wakelog.alarms"),
+            logger=_LOG,
         )
 
     def start(self) -> None:
@@ -76,8 +77,16 @@ class AlarmJobStore(BaseJobStore):
         return [self._job(number, each, now) for number, each in enumerate(claimed)]
 
     def get_next_run_time(self) -> datetime | None:
-        """When to look again; None while no slot is free, so that nothing is polled in vain."""
-        next_us = self._desk.next_us(moment_us(datetime.now(UTC)))
+        """When to look again; None while no slot is free, so that nothing is polled in vain.
+
+        What is raised here would end APScheduler's thread, and with it the worker, in silence.
+        """
+        now = datetime.now(UTC)
+        try:
+            next_us = self._desk.next_us(moment_us(now))
+        except Exception as error:
+            _LOG.warning("the next alarm cannot be read, looking again soon: %s", error)
+            return now + timedelta(seconds=RETRY_S)
         return None if next_us is None else as_datetime(next_us)
 
     def remove_job(self, job_id: str) -> None:

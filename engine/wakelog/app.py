@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Any, TypeVar, cast, overload
 
 from wakelog.application import Application
-from wakelog.client import Door, TaskClient
+from wakelog.client import Door, TaskClient, refuse_in_handler
 from wakelog.core.schedule import Duration, duration_us, moment_us
 from wakelog.definition import Task
 from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
 from wakelog.history import HistoryEntry, PastState, history, state_at
 from wakelog.ids import KINDS, InstanceId
 from wakelog.ports import AlarmClock, Desk, Listing
-from wakelog.results import InstanceRow, instance_row
+from wakelog.results import InstanceRow, TaskStatus, instance_row, task_status
 from wakelog.worker import Worker, WorkerSettings
 
 __all__ = ["App"]
@@ -57,6 +57,16 @@ class App:
     def names(self, kind: str | None = None) -> tuple[str, ...]:
         """The registered names, of one type of job or of all. Raises `UnknownJobTypeError`."""
         return self._application.registry.names(kind)
+
+    async def status_of(self, instance_id: str) -> TaskStatus:
+        """How an instance stands, by its whole id; no definition of its job is needed.
+
+        Raises `InvalidIdError` and `UnknownJobTypeError`.
+        """
+        id = InstanceId.parse(instance_id)
+        row = await self._door.row(id)
+        [unhandled] = await self._door.unhandled([row])
+        return task_status(str(id), row, unhandled=unhandled)
 
     async def history(self, instance_id: str) -> list[HistoryEntry]:
         """Every event of every life of an instance, in order, in plain words and as data.
@@ -136,6 +146,7 @@ class App:
 
         Every acknowledged request stays recorded. Safe to call twice.
         """
+        refuse_in_handler()
         if self._door.closed:
             return
         grace_us = None if grace is None else duration_us(grace, "grace")

@@ -41,6 +41,7 @@ from wakelog.ports import (
     LeaseGone,
     StatusRow,
     Store,
+    StoredSnapshot,
     Unit,
     VersionConflict,
 )
@@ -268,9 +269,9 @@ class Application(library.Application[str]):
             hash=hash,
             commit=meta.commit,
             answer=self._answer(this.key, turn, now_us) if this.key and accepted else None,
-            snapshot=snapshot(head) if self._is_snapshot_due(base, turn.after) else None,
+            snapshot=self.snapshot_if_due(base, head),
             holds=this.holds,
-            ends_lease=this.ends_lease(turn.after) or _ended(turn),
+            ends_lease=this.ends_lease(turn.after) or (this.holds is None and _ended(turn)),
         )
         slot.head = head
         committed = self._commits.submit(unit)
@@ -381,10 +382,6 @@ class Application(library.Application[str]):
             slot = self._slots.put(stream, head)
         return slot
 
-    def _is_snapshot_due(self, base: int, after: Instance) -> bool:
-        every = self.settings.snapshot_every
-        return base // every != after.version // every
-
     def _refused(self, unit: Unit) -> None:
         self._slots.drop(unit.stream)
 
@@ -431,6 +428,16 @@ class Application(library.Application[str]):
     def _tell_watchers(self, stream: str) -> None:
         for watcher in self._watched.get(stream, ()):
             watcher.set()
+
+    @property
+    def appends(self) -> tuple[int, int]:
+        """How many appends requests have led to so far, and how many units went with them."""
+        return self._commits.batches, self._commits.units
+
+    def snapshot_if_due(self, base: int, head: Head) -> StoredSnapshot | None:
+        """The snapshot to append with a unit that goes from version `base` to `head`."""
+        every = self.settings.snapshot_every
+        return snapshot(head) if base // every != head.instance.version // every else None
 
     async def drained(self) -> None:
         """Wait until everything that was decided is appended."""

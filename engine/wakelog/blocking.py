@@ -68,6 +68,7 @@ class BlockingApp:
         self._portal: Portal = ThreadPortal(portal)
         self._tasks: dict[str, BlockingTaskClient[Any, Any]] = {}
         self.names = app.names
+        self.status_of = self._portal.wraps(app.status_of)
         self.history = self._portal.wraps(app.history)
         self.state_at = self._portal.wraps(app.state_at)
         self.list = self._portal.wraps(app.list)

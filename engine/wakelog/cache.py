@@ -58,16 +58,16 @@ class Slots:
         """A slot for what was loaded; the one that is there already, if somebody was faster."""
         slot = self._slots.get(stream)
         if slot is None:
+            while len(self._slots) >= self._limit and self._evict():
+                pass
             slot = self._slots[stream] = Slot(stream, head)
-            if len(self._slots) > self._limit:
-                self._evict()
         return slot
 
     def appended(self, stream: str, head: Head) -> None:
         """Learn that a unit decided on here is on the disk."""
         slot = self._slots.get(stream)
         if slot is not None and slot.committed.instance.version < head.instance.version:
-            is_newest = slot.head.instance.version == head.instance.version
+            is_newest = slot.head.hash == head.hash  # not the version: that may be another's
             slot.committed = slot.head if is_newest else head
 
     def adopt(self, stream: str, head: Head) -> None:
@@ -84,9 +84,12 @@ class Slots:
         if slot is not None:
             slot.dead = True
 
-    def _evict(self) -> None:
+    def _evict(self) -> bool:
+        """Give one up; False where all are in use: then there are more than the limit for a while,
+        for an instance that is about to take its turn must stay until it has."""
         for stream, slot in self._slots.items():
             if slot.head is slot.committed and not slot.turn.locked():
                 slot.dead = True
                 del self._slots[stream]
-                return
+                return True
+        return False

@@ -71,7 +71,11 @@ class Caller:
         token = CURRENT.set(ctx)
         try:
             return await self._run(definition.handlers[call.handler], call, (ctx, ctx.state))
-        except Exception as error:
+        except BaseException as error:
+            task = asyncio.current_task()
+            asked = isinstance(error, asyncio.CancelledError) and task and task.cancelling()
+            if asked or isinstance(error, KeyboardInterrupt):
+                raise
             return error
         finally:
             ctx.close()
@@ -82,12 +86,15 @@ class Caller:
             return await self._result(handler, args)
         timeout_s = handler.timeout_us / 1_000_000
         scope = asyncio.timeout(timeout_s)
+        error: BaseException | None = None
         try:
             async with scope:
-                return await self._result(handler, args)
-        except TimeoutError:
-            if not scope.expired():
-                raise
+                result = await self._result(handler, args)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as raised:
+            error = raised
+        if scope.expired():  # however it ended: user code may have caught its cancellation
             if not handler.is_async and not self._inline:
                 _LOG.error(
                     "%s of %s is stuck in its thread after %g s; what it still does is ignored",
@@ -96,7 +103,11 @@ class Caller:
                     timeout_s,
                     extra={"instance": str(call.base.id)},
                 )
-            raise HandlerTimeoutError(call.handler, timeout_s) from None
+            late = None if isinstance(error, TimeoutError) else error
+            raise HandlerTimeoutError(call.handler, timeout_s) from late
+        if error is not None:
+            raise error
+        return result
 
     async def _result(self, handler: Handler, args: tuple[Any, ...]) -> Any:
         if handler.is_async:

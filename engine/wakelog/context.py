@@ -23,6 +23,7 @@ from wakelog.core.commands import (
 from wakelog.core.instance import Instance, OpenRun
 from wakelog.core.schedule import When, as_datetime, when_us
 from wakelog.errors import InvalidStateError, Issue, ValidationError
+from wakelog.ids import check_text
 
 if TYPE_CHECKING:
     from wakelog.definition import Schema
@@ -205,7 +206,7 @@ class TaskContext(Generic[S]):
     def emit(self, topic: str, payload: Any) -> None:
         """Record a message for the outside; whoever follows the log gets it."""
         self._check_command("emit")
-        if not topic:
+        if not check_text(topic, "topic"):
             issue = Issue(loc="topic", msg="it must not be empty", type="topic")
             raise ValidationError("topic", [issue])
         try:
@@ -218,6 +219,8 @@ class TaskContext(Generic[S]):
     def clear(self, reason: str | None = None) -> NoReturn:
         """End this life and this handler at once. Drops its state and schedule, keeps messages."""
         self._check_command("clear")
+        if reason is not None:
+            check_text(reason, "reason")
         self.cleared, self.clear_reason = True, reason
         raise ClearSignal
 
@@ -313,5 +316,7 @@ class TaskContext(Generic[S]):
 
     def _check_command(self, member: str) -> None:
         self._check()
+        if self.cleared:  # user code caught the signal: say it again
+            raise ClearSignal
         if self._call.handler == "on_client_get_state":
             raise InvalidStateError(f"ctx.{member} is not for on_client_get_state: it only reads")

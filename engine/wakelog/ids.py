@@ -5,9 +5,9 @@ from __future__ import annotations
 import unicodedata
 from typing import Literal, NamedTuple, get_args
 
-from wakelog.errors import InvalidIdError, UnknownJobTypeError
+from wakelog.errors import InvalidIdError, UnknownJobTypeError, ValidationError
 
-__all__ = ["KINDS", "InstanceId", "Kind", "check_id", "check_name"]
+__all__ = ["KINDS", "InstanceId", "Kind", "check_id", "check_name", "check_text"]
 
 Kind = Literal["task", "continuous", "debounce", "workerPool"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -32,6 +32,8 @@ class InstanceId(NamedTuple):
     @classmethod
     def parse(cls, stream: str) -> InstanceId:
         """Split at the first two colons (ids may hold more). Raises `InvalidIdError`."""
+        if not isinstance(stream, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise _invalid(stream, "instance id", f"must be a string, not {type(stream).__name__}")
         kind, _, rest = stream.partition(":")
         name, colon, id = rest.partition(":")
         if not colon:
@@ -56,6 +58,18 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_text(text: str, what: str) -> str:
+    """Answer `text` if the log can hold it: a reason, an actor, a topic.
+
+    Raises `ValidationError`, naming it `what`, for what is no string or has lone surrogates.
+    """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise _unfit(text, what, f"must be a string, not {type(text).__name__}")
+    if not text.isascii() and any(unicodedata.category(c) == "Cs" for c in text):
+        raise _unfit(text, what, "must not hold lone surrogates")
+    return text
+
+
 def _check(text: str, what: str) -> str:
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise _invalid(text, what, f"must be a string, not {type(text).__name__}")
@@ -67,6 +81,13 @@ def _check(text: str, what: str) -> str:
 
 
 def _invalid(value: object, what: str, message: str) -> InvalidIdError:
+    return InvalidIdError(_shown(value, what), [{"loc": "", "msg": message, "type": "id"}])
+
+
+def _unfit(value: object, what: str, message: str) -> ValidationError:
+    return ValidationError(_shown(value, what), [{"loc": "", "msg": message, "type": "text"}])
+
+
+def _shown(value: object, what: str) -> str:
     shown = ascii(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return InvalidIdError(f"{what} {shown}", [{"loc": "", "msg": message, "type": "id"}])
+    return f"{what} {shown if len(shown) <= 60 else shown[:57] + '...'}"

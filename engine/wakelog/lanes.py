@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, Protocol, TypeVar
+from typing import NoReturn, ParamSpec, Protocol, TypeVar
+
+from wakelog.errors import InvalidStateError
 
 __all__ = ["InlineLane", "Lane", "ThreadLane"]
 
@@ -40,9 +42,20 @@ class ThreadLane:
 
     def __init__(self, name: str, threads: int = 1) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"wakelog-{name}")
+        self._closed = False
 
     def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        if self._closed:
+            return _refused()
         return asyncio.wrap_future(self._threads.submit(fn, *args, **kwargs))
 
     def close(self) -> None:
+        """What is asked for from now on raises `InvalidStateError`."""
+        self._closed = True
         self._threads.shutdown(wait=True)
+
+
+async def _refused() -> NoReturn:
+    raise InvalidStateError(
+        "the app was closed meanwhile: open it again, and look at what was recorded"
+    )

@@ -18,6 +18,7 @@ class Registry:
     def __init__(self, definitions: Mapping[str, Definition], resources: Any) -> None:
         self._by_name: dict[str, Definition] = {}
         self._sources: dict[int, str] = {}
+        self._given = tuple(definitions.values())  # held, so that no other takes over their id()
         for name, definition in definitions.items():
             if not isinstance(definition, Definition):  # pyright: ignore[reportUnnecessaryIsInstance]
                 issue = Issue(loc=name, msg="give a definition, such as a Task(...)", type="type")

@@ -8,12 +8,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wakelog.application import Application, Origin
+from wakelog.application import NOWHERE, Application, Origin
 from wakelog.core.commands import Call, Claim, Ended, Failed, HandleWaiting, Rearm, Settle
 from wakelog.core.decide import decide
-from wakelog.core.events import EventReceived
+from wakelog.core.events import EventReceived, Parked
+from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance, Waiting
-from wakelog.errors import StoreUnavailableError
+from wakelog.errors import HistoryError, StoreUnavailableError
 from wakelog.ids import InstanceId
 from wakelog.log import Head, decode, encode
 from wakelog.ports import Due, Lease, Unit
@@ -82,9 +83,12 @@ async def rearm(app: Application, stream: str) -> None:
 
 
 def _claim(app: Application, due: Due, worker: str, now_us: int) -> Claimed:
-    """The unit that takes one due instance."""
+    """The unit that takes one due instance; or parks it, where its history cannot be read."""
     id = InstanceId.parse(due.stream)
-    head = app.known(due.stream, due.version)
+    try:
+        head = app.known(due.stream, due.version)
+    except HistoryError as error:
+        return _parked(app, id, error, now_us)
     instance = head.instance
     at_us = max(now_us, instance.recorded_us)
     lost = instance.run if due.expired is not None and due.expired.run else None
@@ -92,9 +96,10 @@ def _claim(app: Application, due: Due, worker: str, now_us: int) -> Claimed:
     if policy is None:
         raise AssertionError(f"{id.job} is not registered")
     decision = decide(instance, Claim(worker, lost, app.settings.max_lost), policy, at_us)
-    meta = app.meta(at_us, Origin())
+    meta = app.meta(at_us, NOWHERE)
     records, hash = encode(due.stream, instance.version, head.hash, decision.events, meta)
     after = decision.after
+    taken = Head(after, hash)
     waits = not decision.events and not after.is_held and after.first_waiting(at_us) is not None
     works = decision.call is not None or waits
     until_us = now_us + app.settings.lease_us
@@ -106,10 +111,28 @@ def _claim(app: Application, due: Due, worker: str, now_us: int) -> Claimed:
         after=after,
         hash=hash,
         commit=meta.commit,
+        snapshot=app.snapshot_if_due(instance.version, taken),
         take=lease if works else None,
         ends_lease=not works,
     )
-    return Claimed(unit, Head(after, hash), decision.call)
+    return Claimed(unit, taken, decision.call)
+
+
+def _parked(app: Application, id: InstanceId, error: HistoryError, now_us: int) -> Claimed:
+    """Set a damaged instance aside, so that others go on; it shows as `failed`, and why."""
+    stream = str(id)
+    _LOG.error("%s is parked: %s", stream, error, extra={"instance": stream})
+    [row] = app.store.status([stream])
+    if row is None:
+        raise error
+    at_us = max(now_us, row.updated_us)
+    event = Parked(reason="unreadable", error_type=type(error).__name__, message=str(error))
+    before = Instance(id, row.version, row.updated_us, lives=1, started_us=row.created_us or at_us)
+    after = evolve(before, event, at_us)
+    meta = app.meta(at_us, NOWHERE)
+    records, hash = encode(stream, row.version, row.hash, [event], meta)
+    unit = Unit(stream, row.version, records, after, hash, meta.commit, ends_lease=True)
+    return Claimed(unit, Head(after, hash), None)
 
 
 async def _run(app: Application, claimed: Claimed, call: Call) -> None:

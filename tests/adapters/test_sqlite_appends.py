@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -75,16 +75,6 @@ def test_a_value_too_big_is_refused_alone(store: SQLiteStore) -> None:
     assert refused(errors[1])
 
 
-def test_a_number_too_big_is_refused_alone(store: SQLiteStore) -> None:
-    good, bad = Pen("o-1"), Pen("o-2")
-    bad.begin()
-    bad.instance = bad.instance._replace(version=0)
-    wrong = replace(bad.begin(), events=good.fork().begin().events[:1])
-    errors = store.append([good.begin(), wrong]).errors
-    assert errors[0] is None
-    assert refused(errors[1])
-
-
 def test_events_that_the_views_do_not_know_are_a_conflict(
     store: SQLiteStore, bare: sqlite3.Connection
 ) -> None:
@@ -94,25 +84,30 @@ def test_events_that_the_views_do_not_know_are_a_conflict(
     assert store.status([pen.stream]) == [None]
 
 
+def traced(store: SQLiteStore) -> list[str]:
+    """The first words of the statements from now on; the door's comes once for each table."""
+    words: list[str] = []
+    store._writer.set_trace_callback(lambda sql: words.append(sql.split()[0]))
+    return words
+
+
 def test_a_refused_group_costs_a_few_statements_whatever_its_size(store: SQLiteStore) -> None:
     pens = [Pen(f"o-{i}") for i in range(100)]
     store.append([pen.begin() for pen in pens])
     late = pens[50].fork()
     store.append([pens[50].receive()])
-    statements: list[str] = []
-    store._writer.set_trace_callback(lambda sql: statements.append(sql.split()[0]))
+    statements = traced(store)
     group = [(late if i == 50 else pen).receive() for i, pen in enumerate(pens)]
     errors = store.append(group).errors
     assert [i for i, error in enumerate(errors) if error is not None] == [50]
-    outer = [word for word in statements if word != "--"]
-    assert outer == ["INSERT", "BEGIN", "SELECT", "INSERT", "COMMIT"]
+    words = [word for word, _ in groupby(statements)]
+    assert words == ["INSERT", "BEGIN", "SELECT", "INSERT", "COMMIT"]
 
 
 def test_a_good_group_is_one_statement(store: SQLiteStore) -> None:
-    statements: list[str] = []
-    store._writer.set_trace_callback(lambda sql: statements.append(sql.split()[0]))
+    statements = traced(store)
     store.append([Pen(f"o-{i}").begin(NOW, answer=answer("k")) for i in range(300)])
-    assert [word for word in statements if word != "--"] == ["INSERT"]
+    assert [word for word, _ in groupby(statements)] == ["INSERT"]
 
 
 # -- the views' rows
@@ -174,7 +169,7 @@ def test_what_is_asked_often_walks_no_table(bare: sqlite3.Connection) -> None:
 
 
 def test_sweeps_pages_and_purges_use_their_indexes(bare: sqlite3.Connection) -> None:
-    assert "status_executing (updated_us<?)" in plan(bare, Queries("").stranded(), 1, 1)
+    assert "status_executing (updated_us<?)" in plan(bare, Queries("").stranded_runs(), 1, 1)
     where, params = listing_where(Listing(kind="task", name="order", after="task:order:o-1"))
     page = plan(bare, Queries("").list(where), *params, 10)
     assert "sqlite_autoindex_status_1 (stream>? AND stream<?)" in page
@@ -232,10 +227,8 @@ shared, done = Pen("shared"), 0
 while done < count:
     own = Pen(f"{owner}-{done}")
     shared.instance = shared.instance._replace(version=len(store.events(shared.stream)))
-    own_error, shared_error = store.append([own.begin(), shared.receive()]).errors
+    own_error, _ = store.append([own.begin(), shared.receive()]).errors
     assert own_error is None
-    if shared_error is None:
-        shared_at = shared.instance.version
     done += 1
     print(done, flush=True)
 store.close()
@@ -269,16 +262,17 @@ def test_a_process_killed_while_it_appends_leaves_whole_units(tmp_path: Path) ->
     for life in range(3):
         process = spawn(url, f"life{life}", 1_000_000)
         assert process.stdout is not None
+        line = ""
         for line in process.stdout:
             if int(line) == 20 + 17 * life:
                 break
         process.kill()
-        acknowledged += int(([line, *process.stdout.readlines()])[-1])
+        acknowledged += int([line, *process.stdout.readlines()][-1])
         process.stdout.close()
         process.wait()
         store = open_store(url).application_recorder()
         rows = store.list(Listing(id_prefix="life", limit=10_000))
-        assert acknowledged <= len(rows) <= acknowledged + life + 1
+        assert acknowledged <= len(rows) <= acknowledged + 1
         acknowledged = len(rows)
         for row in rows:
             assert [event.version for event in store.events(row.stream)] == [1, 2]

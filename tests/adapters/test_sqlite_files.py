@@ -214,11 +214,7 @@ def test_a_damaged_file(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xa5" * (len(content) - 4096)
     path.write_bytes(content)
-    store = open_store(f"sqlite:///{path}").application_recorder()
-    with pytest.raises(StoreUnavailableError) as caught:
-        store.append([Pen().begin()])
-    assert caught.value.reason == "damaged"
-    store.close()
+    assert refusal(f"sqlite:///{path}").reason == "damaged"
 
 
 def test_a_full_disk_refuses_the_group_and_keeps_the_rest(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from wakelog.core.events import (
     Scheduled,
     StateSet,
 )
+from wakelog.errors import StoreUnavailableError
 from wakelog.ports import (
     Appended,
     KeyTaken,
@@ -120,6 +121,13 @@ class AppendingExam(Sitting):
         assert kinds(store.append(group)) == [VersionConflict, VersionConflict]
         assert len(store.events(pen.stream)) == 2
         assert store.status([missing.stream]) == [None]
+
+    def test_a_unit_that_leaves_a_version_out_is_refused(self, tmp_path: Path) -> None:
+        store, good, bad = self.open(tmp_path), Pen(), Pen("o-2")
+        wrong = bad.begin()
+        wrong.events = wrong.events[:1]
+        assert kinds(store.append([good.begin(), wrong])) == [None, StoreUnavailableError]
+        assert [row.id for row in store.list(Listing())] == ["o-1"]
 
     def test_a_unit_without_events_sets_views_and_lease(self, tmp_path: Path) -> None:
         store, pen = self.open(tmp_path), Pen()

@@ -28,7 +28,7 @@ def open_store(url: str) -> MemoryFactory:
     if not name:
         return MemoryFactory(MemoryStore())
     with _shared_lock:
-        return MemoryFactory(_shared.setdefault(name, MemoryStore()))
+        return MemoryFactory(_shared.setdefault(name, MemoryStore(is_shared=True)))
 
 
 class MemoryFactory(popo.POPOFactory):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from wakelog.core.instance import Instance, next_wake
+from wakelog.errors import StoreUnavailableError
 from wakelog.ports import (
     Answer,
     Appended,
@@ -30,6 +31,8 @@ from wakelog_projections import alarms, status
 
 __all__ = ["MemoryStore"]
 
+_POLL_US = 20_000
+
 
 class MemoryStore(MemoryLog):
     """Everything a store promises, for as long as the process lives.
@@ -37,8 +40,10 @@ class MemoryStore(MemoryLog):
     The views are kept as the instances they are made from, and made when somebody asks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_shared: bool = False) -> None:
+        """`is_shared`: several applications of this process may have it open."""
         super().__init__()
+        self._is_shared = is_shared
         self._heads: dict[str, tuple[Instance, str]] = {}
         self._snapshots: dict[str, list[StoredSnapshot]] = {}
         self._alarms: dict[str, DueQueue] = {}
@@ -53,7 +58,7 @@ class MemoryStore(MemoryLog):
 
     @property
     def poll_us(self) -> int | None:
-        return None
+        return _POLL_US if self._is_shared else None
 
     # -- writing
 
@@ -93,8 +98,13 @@ class MemoryStore(MemoryLog):
         stands = 0 if head is None else head[0].version
         if stands != unit.base_version:
             return VersionConflict(f"{stream} stands at {stands}, not at {unit.base_version}")
-        if unit.events and self._between(stream, stands, None):
+        events = self._streams.get(stream)
+        if unit.events and events and events[-1].version > stands:
             return VersionConflict(f"{stream} has events after {stands}")
+        version = stands + len(unit.events)
+        if unit.after.version != version or (unit.events and unit.events[-1].version != version):
+            detail = f"{stream}: the versions of the unit have a gap"
+            return StoreUnavailableError("refused", detail)
         return None
 
     def _apply(self, unit: Unit) -> int | None:

@@ -20,6 +20,9 @@ from wakelog_adapters.sqlite.url import Place
 
 __all__ = ["FairLock", "Readers", "check_file", "connect"]
 
+_OLDEST = (3, 38, 0)
+"""The first SQLite that cannot be without JSON."""
+
 _WAL_RETRY_S = 0.01
 _KEPT_READERS = 8
 _WRITER_CACHE_KIB = 32_768
@@ -131,6 +134,9 @@ def connect(place: Place, *, cache_kib: int = _WRITER_CACHE_KIB) -> sqlite3.Conn
 
     Raises `StoreUnavailableError`. It may be used by any thread, one at a time.
     """
+    if sqlite3.sqlite_version_info < _OLDEST:
+        needed, found = ".".join(map(str, _OLDEST)), sqlite3.sqlite_version
+        raise StoreUnavailableError("wrong_version", f"SQLite {found} is older than {needed}")
     try:
         connection = sqlite3.connect(
             place.path, timeout=place.timeout_s, isolation_level=None, check_same_thread=False

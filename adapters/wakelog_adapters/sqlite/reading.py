@@ -123,10 +123,12 @@ class SQLiteReading(library.SQLiteApplicationRecorder):
         return due_us
 
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:
-        streams: Sequence[str] = json.loads(
-            self._row(self._queries.stranded(), before_us, limit)[0]
-        )
-        return streams
+        runs, agree = self._row(self._queries.stranded_runs(), before_us, limit)
+        found: list[str] = json.loads(runs)
+        if not agree and len(found) < limit:
+            rest = limit - len(found)
+            found += json.loads(self._row(self._queries.stranded_alarms(), before_us, rest)[0])
+        return found
 
     def workers(self, now_us: int) -> Sequence[WorkerRow]:
         columns = ", ".join(WorkerRow._fields)

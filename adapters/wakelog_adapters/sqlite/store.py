@@ -115,7 +115,10 @@ class SQLiteStore(SQLiteReading):
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
     ) -> Appended:
-        """Looks first without the write lock. Killed here: nothing was claimed."""
+        """Looks first without the write lock. Killed here: nothing was claimed.
+
+        `begin` is called in the transaction, under the lock: it may read, and must not write.
+        """
         if limit <= 0:
             return _NOTHING
         due_us = self.next_due_us(jobs, now_us)
@@ -173,6 +176,8 @@ class SQLiteStore(SQLiteReading):
         return [(stream, token) for stream, token in json.loads(held)]
 
     def release(self, owner: str, held: Sequence[tuple[str, int]]) -> None:
+        if not held:
+            return
         self._run(
             f"DELETE FROM {self._place.prefix}leases WHERE owner = ? AND (stream, token) IN "
             "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))",

@@ -152,10 +152,13 @@ def _receive(instance: Instance, request: Receive, policy: Policy, now_us: int) 
                 policy.max_waiting,
                 "let a worker handle some first, or raise max_waiting= of the definition",
             )
+        handle_at_us = request.handle_at_us
+        if handle_at_us is not None:  # a time in the past does not overtake those who wait already
+            handle_at_us = max(now_us, handle_at_us)
         waiting = EventReceived(
             event_id=request.event_id,
             deferred=True,
-            handle_at_us=request.handle_at_us,
+            handle_at_us=handle_at_us,
             payload=request.payload,
         )
         return _decided(instance, (*_begun(instance), waiting), now_us)

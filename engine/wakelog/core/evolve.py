@@ -90,7 +90,8 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case Stopped():
             return step._replace(stopped=True)
         case Parked():
-            return step._replace(parked=True)
+            error = Failure("load", event.error_type, event.message, "", at_us)
+            return step._replace(parked=True, last_error=error)
         case _:
             return step
 

@@ -14,13 +14,14 @@ from functools import lru_cache
 
 from wakelog.errors import ValidationError
 
-__all__ = ["Duration", "When", "as_datetime", "duration_us", "moment_us", "when_us"]
+__all__ = ["Duration", "When", "as_datetime", "duration_us", "later_us", "moment_us", "when_us"]
 
 Duration = float | timedelta | str
 When = Duration | datetime
 
 MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MIN_US = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 MAX_US = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 
 _UNITS_US = {
@@ -43,21 +44,22 @@ _ISO = re.compile(
 
 def duration_us(value: Duration, what: str = "duration") -> int:
     """Microseconds of a duration; raises `ValidationError`, naming it `what`."""
+    us: float
     if isinstance(value, str):
         us = _text_us(value, what)
     elif isinstance(value, timedelta):
         us = value // MICROSECOND
     elif isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise _invalid(what, value, "write seconds, a timedelta, or a text such as '5m' or '1h30m'")
-    elif not math.isfinite(value):
+    elif isinstance(value, float) and not math.isfinite(value):
         raise _invalid(what, value, "it must be finite")
     else:
-        us = round(value * 1_000_000)
+        us = value * 1_000_000
     if us < 0:
         raise _invalid(what, value, "it must not be negative")
     if us > MAX_US:
         raise _invalid(what, value, "it is too long: at most until the year 9999")
-    return us
+    return round(us)
 
 
 def moment_us(value: datetime, what: str = "moment") -> int:
@@ -66,13 +68,21 @@ def moment_us(value: datetime, what: str = "moment") -> int:
         raise _invalid(what, value, "write an aware datetime")
     if value.utcoffset() is None:
         raise _invalid(what, value, "it is naive: give it a time zone, as in datetime.now(UTC)")
-    return (value - EPOCH) // MICROSECOND
+    us = (value - EPOCH) // MICROSECOND
+    if not MIN_US <= us <= MAX_US:
+        raise _invalid(what, value, "in UTC it lies outside of the years 1 to 9999")
+    return us
 
 
 def when_us(value: When, now_us: int, what: str = "time") -> int:
     """The moment that is meant: an aware datetime as it is, a duration counted from `now_us`."""
     if isinstance(value, datetime):
         return moment_us(value, what)
+    return later_us(value, now_us, what)
+
+
+def later_us(value: Duration, now_us: int, what: str = "duration") -> int:
+    """The moment that lies a duration after `now_us`; raises `ValidationError` past 9999."""
     due_us = now_us + duration_us(value, what)
     if due_us > MAX_US:
         raise _invalid(what, value, "it is too far away: at most until the year 9999")
@@ -85,7 +95,7 @@ def as_datetime(us: int) -> datetime:
 
 
 @lru_cache(maxsize=1024)
-def _text_us(text: str, what: str) -> int:
+def _text_us(text: str, what: str) -> float:
     stripped = text.strip()
     if _SHORT.fullmatch(stripped):
         parts = re.findall(_PART, stripped)
@@ -95,7 +105,7 @@ def _text_us(text: str, what: str) -> int:
         parts = []
     if not parts:
         raise _invalid(what, text, "write it as '90s', '5m', '1h30m', '1d' or ISO-8601 'PT90S'")
-    return round(sum(float(number) * _UNITS_US[unit] for number, unit in parts))
+    return sum(float(number) * _UNITS_US[unit] for number, unit in parts)
 
 
 def _invalid(what: str, value: object, message: str) -> ValidationError:

@@ -1,0 +1,73 @@
+"""The options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Actor",
+    "Correlation",
+    "Instance",
+    "Jobs",
+    "Json",
+    "KnownJobs",
+    "Limit",
+    "RequestKey",
+    "Timeout",
+    "Url",
+]
+
+MAX_LIMIT = 1_000
+
+Instance = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INSTANCE",
+        help="Its job's name and its id, as in 'order o-17', or its whole id 'task:order:o-17'.",
+        show_default=False,
+    ),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url", metavar="URL", help="The store, as in sqlite:///orders.db (or WAKELOG_URL)."
+    ),
+]
+Jobs = Annotated[
+    str | None,
+    typer.Option(
+        "--jobs", metavar="MODULE:NAME", help="The jobs, as in orders:jobs (or WAKELOG_JOBS)."
+    ),
+]
+KnownJobs = Annotated[
+    str | None,
+    typer.Option(
+        "--jobs",
+        metavar="MODULE:NAME",
+        help="Check the job's name against these jobs; nothing else here needs them.",
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else there.")
+]
+RequestKey = Annotated[
+    str | None,
+    typer.Option("--key", help="Idempotency key: the same one again is answered as before."),
+]
+Actor = Annotated[
+    str | None, typer.Option("--actor", help="Who asks, for the record in the history.")
+]
+Correlation = Annotated[
+    str | None, typer.Option("--correlation-id", help="What this belongs to, for the record.")
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout", metavar="DURATION", help="Wait no longer than this, as in 30s.", show_default=""
+    ),
+]
+Limit = Annotated[
+    int, typer.Option("--limit", min=1, max=MAX_LIMIT, help="How many to show at most.")
+]
