@@ -19,11 +19,13 @@ import eventsourcing.application as library
 from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory
 from eventsourcing.utils import Environment
 
+from wakelog.bounds import at_least
 from wakelog.cache import Slot, Slots
 from wakelog.call import Caller
 from wakelog.clock import Clock
 from wakelog.commits import Committer
 from wakelog.core.commands import Receive, Request, Settle
+from wakelog.core.events import Cleared
 from wakelog.core.instance import Instance
 from wakelog.definition import Definition
 from wakelog.errors import (
@@ -34,7 +36,7 @@ from wakelog.errors import (
 )
 from wakelog.ids import InstanceId
 from wakelog.lanes import InlineLane, Lane, ThreadLane
-from wakelog.log import Head, LogMapper, Meta, Recorded, decode, encode, refold, snapshot
+from wakelog.log import Head, LogMapper, Meta, Recorded, Salts, decode, encode, refold, snapshot
 from wakelog.ports import (
     Answer,
     KeyTaken,
@@ -58,6 +60,8 @@ MAX_LOSSES = 10
 """How often an event loses to other processes before it is accepted as deferred instead."""
 MAX_CONFLICTS = 1_000
 """How often any other request loses before its caller is told."""
+MIN_LEASE_US = 100_000
+"""The shortest lease: three heartbeats, each with a write to the disk, must fit into it."""
 BACKOFF_S = 0.05
 """The longest pause between two tries."""
 
@@ -77,6 +81,13 @@ class Settings:
     """How long a worker may be silent before its runs are taken over."""
     max_lost: int = 5
     """How many workers in a row a run may cost before it is given up."""
+
+    def __post_init__(self) -> None:
+        """Raises `ValidationError`."""
+        for what in ("cache", "snapshot_every", "threads", "max_lost"):
+            at_least(1, what, getattr(self, what))
+        at_least(1, "idempotency_window in microseconds", self.idempotency_window_us)
+        at_least(MIN_LEASE_US, "lease in microseconds", self.lease_us)
 
 
 class Origin(NamedTuple):
@@ -167,6 +178,7 @@ class Application(library.Application[str]):
         self._watched: dict[str, set[asyncio.Event]] = {}
         entropy = random.Random(seed) if seed is not None else secrets.SystemRandom()
         self._entropy: random.Random = entropy
+        self._salts = Salts(entropy)
         self._commit_prefix = f"{entropy.getrandbits(64):016x}"
         self._commit_numbers = itertools.count(1)
 
@@ -371,7 +383,7 @@ class Application(library.Application[str]):
     def meta(self, now_us: int, origin: Origin) -> Meta:
         """What surrounds the events of a new unit of work."""
         commit = f"{self._commit_prefix}{next(self._commit_numbers):x}"
-        salt = f"{self._entropy.getrandbits(128):032x}"
+        salt = self._salts.next()
         return Meta(now_us, commit, salt, origin.cause, origin.correlation, origin.actor)
 
     async def _slot(self, id: InstanceId) -> Slot:
@@ -455,7 +467,7 @@ class Application(library.Application[str]):
 
 
 def _ended(turn: Turn) -> bool:
-    return turn.before.exists and not turn.after.exists
+    return any(isinstance(event, Cleared) for event in turn.events)
 
 
 def _lease_lost(this: _Try) -> LeaseLostError:

@@ -7,6 +7,7 @@ import functools
 import inspect
 import logging
 import traceback
+import weakref
 from typing import Any
 
 import anyio
@@ -35,14 +36,26 @@ class Caller:
         self._clock = clock
         self._inline = inline
         self._limiter = anyio.CapacityLimiter(threads)
+        self._own: weakref.WeakKeyDictionary[asyncio.Task[Any], bool] = weakref.WeakKeyDictionary()
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """Take `task` for the engine's: what cancels it, other than `stop`, is a failure of the
+        handler that it meets (user code can cancel the task it runs in)."""
+        self._own[task] = False
+
+    def stop(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task of the engine's: a run that this meets is given back."""
+        self._own[task] = True
+        task.cancel()
 
     async def call(
         self, definition: Definition, call: Call, instance: Instance, now_us: int
     ) -> Outcome:
         """Call the handler on `instance` and say how it ended.
 
-        Only a cancellation of the task itself passes through, and only where the handler runs in
-        its caller's own task; one that meets a run gives the run back.
+        Only a cancellation that was asked for passes through: by a caller in whose own task the
+        handler runs, or by `stop`. One that meets a run gives the run back; one that meets
+        `on_idle` is its failure, so that the unit it came after is kept.
         """
         handler = definition.handlers[call.handler]
         ctx = context(definition, call, instance, now_us)
@@ -84,30 +97,32 @@ class Caller:
     async def _run(self, handler: Handler, call: Call, args: tuple[Any, ...]) -> Any:
         if handler.timeout_us is None:
             return await self._result(handler, args)
-        timeout_s = handler.timeout_us / 1_000_000
-        scope = asyncio.timeout(timeout_s)
-        error: BaseException | None = None
+        scope = asyncio.timeout(handler.timeout_us / 1_000_000)
         try:
             async with scope:
                 result = await self._result(handler, args)
         except asyncio.CancelledError:
             raise
-        except BaseException as raised:
-            error = raised
-        if scope.expired():  # however it ended: user code may have caught its cancellation
-            if not handler.is_async and not self._inline:
-                _LOG.error(
-                    "%s of %s is stuck in its thread after %g s; what it still does is ignored",
-                    call.handler,
-                    call.base.id,
-                    timeout_s,
-                    extra={"instance": str(call.base.id)},
-                )
-            late = None if isinstance(error, TimeoutError) else error
-            raise HandlerTimeoutError(call.handler, timeout_s) from late
-        if error is not None:
-            raise error
+        except BaseException as error:
+            if not scope.expired():
+                raise
+            cause = None if isinstance(error, TimeoutError) else error
+            raise self._timed_out(call, handler, handler.timeout_us) from cause
+        if scope.expired():  # it caught its cancellation, and returned
+            raise self._timed_out(call, handler, handler.timeout_us)
         return result
+
+    def _timed_out(self, call: Call, handler: Handler, timeout_us: int) -> HandlerTimeoutError:
+        timeout_s = timeout_us / 1_000_000
+        if not handler.is_async and not self._inline:
+            _LOG.error(
+                "%s of %s is stuck in its thread after %g s; what it still does is ignored",
+                call.handler,
+                call.base.id,
+                timeout_s,
+                extra={"instance": str(call.base.id)},
+            )
+        return HandlerTimeoutError(call.handler, timeout_s)
 
     async def _result(self, handler: Handler, args: tuple[Any, ...]) -> Any:
         if handler.is_async:
@@ -126,11 +141,12 @@ class Caller:
         task = asyncio.current_task()
         if task is None or not task.cancelling():
             return self._failed(error)
-        if call.run is None:
+        is_stopped = False if self._inline else self._own.get(task)
+        if is_stopped is None or (is_stopped and call.run is None and call.handler != "on_idle"):
             raise error
         while task.cancelling():
             task.uncancel()
-        return GaveBack()
+        return GaveBack() if is_stopped and call.run is not None else self._failed(error)
 
     def _failed(self, error: BaseException) -> Failed:
         if isinstance(error, KeyboardInterrupt):

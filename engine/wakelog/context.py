@@ -6,6 +6,7 @@ import contextvars
 import logging
 import random
 import uuid
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
@@ -156,7 +157,7 @@ class TaskContext(Generic[S]):
         text, self._state = self._schema.dump(state, self.job_name)
         self.commands.append(SetState(text, 1))
 
-    def update_state(self, fn: Any) -> None:
+    def update_state(self, fn: Callable[[S], S]) -> None:
         """Let the state be `fn(state)`. Raises `InvalidStateError` where there is none yet."""
         current = self.state
         if current is None:

@@ -41,7 +41,11 @@ class Handler(NamedTuple):
 
 
 class Schema(Generic[S]):
-    """A user's type: checked and dumped at the door, decoded anew for each reader."""
+    """A user's type: checked and dumped at the door, decoded anew for each reader.
+
+    The text names fields as the class does, whatever aliases they have, and leaves out what is
+    computed: so that it always reads back.
+    """
 
     def __init__(self, type_: Any, what: str) -> None:
         self.what = what
@@ -57,8 +61,9 @@ class Schema(Generic[S]):
         Raises `ValidationError` with each issue, also where the text would not read back.
         """
         try:
-            data = self._adapter.dump_json(self._adapter.validate_python(value), warnings=False)
-            return data.decode(), self._adapter.validate_json(data)
+            valid = self._adapter.validate_python(value)
+            data = self._adapter.dump_json(valid, by_alias=False, round_trip=True, warnings=False)
+            return data.decode(), self._adapter.validate_json(data, by_name=True)
         except pydantic.ValidationError as error:
             raise ValidationError(f"{self.what} of {name!r}", issues_of(error)) from error
         except (ValueError, TypeError) as error:
@@ -67,7 +72,7 @@ class Schema(Generic[S]):
 
     def load(self, text: str) -> S:
         """A fresh value of recorded JSON text. Raises pydantic's error: the text was recorded."""
-        return self._adapter.validate_json(text)
+        return self._adapter.validate_json(text, by_name=True)
 
     def try_load(self, text: str) -> S | Exception:
         """As `load`, but answers the exception."""

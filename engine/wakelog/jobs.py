@@ -13,10 +13,11 @@ from anyio.from_thread import start_blocking_portal
 from wakelog.app import App
 from wakelog.application import Application, Settings
 from wakelog.blocking import BlockingApp
+from wakelog.bounds import at_least
 from wakelog.clock import SystemClock
 from wakelog.core.schedule import Duration, duration_us
 from wakelog.definition import Definition
-from wakelog.errors import InvalidStateError, StoreUnavailableError
+from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError
 from wakelog.ports import AlarmClock, Desk
 from wakelog.registry import Registry
 from wakelog.worker import WorkerSettings
@@ -75,6 +76,10 @@ class Jobs:
         `threads` how many `def` handlers run at a time, `snapshot_every` how many events lie
         between two snapshots, `idempotency_window` how long keys are remembered.
         """
+        at_least(1, "threads", threads)
+        works = WorkerSettings(
+            concurrency=concurrency, only=_names(only), grace_us=duration_us(grace, "grace")
+        )
         settings = Settings(
             cache=cache,
             snapshot_every=snapshot_every,
@@ -83,8 +88,6 @@ class Jobs:
             lease_us=duration_us(lease, "lease"),
             max_lost=max_lost,
         )
-        grace_us = duration_us(grace, "grace")
-        works = WorkerSettings(concurrency=concurrency, only=tuple(only), grace_us=grace_us)
         return Opening(self.registry, url, settings, works if worker else None, handlers)
 
 
@@ -152,8 +155,11 @@ class Opening:
 def open_store(url: str) -> Any:
     """The persistence factory for a URL, by its scheme among the installed stores.
 
-    Raises `StoreUnavailableError`.
+    Raises `StoreUnavailableError`, and `ValidationError` for what is no URL.
     """
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        issue = Issue(loc="", msg="give a text such as 'sqlite:///jobs.db'", type="type")
+        raise ValidationError(f"store URL {url!r}", [issue])
     scheme, colon, _ = url.partition("://")
     stores = entry_points(group=STORES)
     if not colon or scheme not in stores.names:
@@ -161,6 +167,13 @@ def open_store(url: str) -> Any:
         raise StoreUnavailableError("unknown_scheme", f"{url!r} (installed: {known})")
     opener: Callable[[str], Any] = stores[scheme].load()
     return opener(url)
+
+
+def _names(only: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    if isinstance(only, str):  # which is a sequence of names too, of one letter each
+        issue = Issue(loc="", msg=f"give a list: [{only!r}]", type="type")
+        raise ValidationError(f"only {only!r}", [issue])
+    return tuple(only)
 
 
 def _alarm_clock() -> Callable[[Desk], AlarmClock]:

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -32,10 +34,22 @@ from wakelog.errors import IntegrityError, UnreadableEventError
 from wakelog.ids import InstanceId
 from wakelog.ports import Loaded, StoredEvent, StoredSnapshot
 
-__all__ = ["Head", "LogMapper", "Meta", "Recorded", "decode", "encode", "refold", "snapshot"]
+__all__ = [
+    "Head",
+    "LogMapper",
+    "Meta",
+    "Recorded",
+    "Salts",
+    "decode",
+    "encode",
+    "refold",
+    "snapshot",
+]
 
 GENESIS = ""
 """What the first event of a stream names as the hash before it."""
+SALTS_DRAWN = 1_024
+"""How many salts are drawn at a time."""
 SNAPSHOT_FORMAT = 1
 """Raised whenever `Instance` changes: snapshots of another format are ignored, never migrated."""
 
@@ -83,6 +97,28 @@ class Recorded:
     def originator_version(self) -> int:
         """The version, under the name that the eventsourcing library knows."""
         return self.version
+
+
+class Salts:
+    """Random salts, one for each unit of work. Any thread may ask.
+
+    Each draw from the system's randomness lets another thread in. One for every unit would let
+    a thread in so often, and each time for so short, that the one which writes never got its turn
+    while the loop was busy.
+    """
+
+    def __init__(self, entropy: random.Random) -> None:
+        self._entropy = entropy
+        self._drawn: deque[str] = deque()
+
+    def next(self) -> str:
+        """32 hexadecimal digits that were never given out before."""
+        while True:
+            try:
+                return self._drawn.pop()
+            except IndexError:
+                digits = f"{self._entropy.getrandbits(128 * SALTS_DRAWN):0{32 * SALTS_DRAWN}x}"
+                self._drawn.extend(digits[at : at + 32] for at in range(0, len(digits), 32))
 
 
 def encode(

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from wakelog.application import Application
-from wakelog.errors import Issue, LeaseLostError, StoreUnavailableError, ValidationError
+from wakelog.bounds import at_least
+from wakelog.errors import LeaseLostError, StoreUnavailableError
 from wakelog.ports import AlarmClock, Desk, WorkerRow
 from wakelog.work import Claimed, rearm, take, work
 
@@ -42,6 +43,10 @@ class WorkerSettings:
     sweep_us: int = 30_000_000
     """How often it looks for work that a bug or an operator has stranded."""
 
+    def __post_init__(self) -> None:
+        """Raises `ValidationError`."""
+        at_least(1, "concurrency", self.concurrency)
+
 
 class Worker:
     """Works for one application. Made and closed on its event loop."""
@@ -52,9 +57,6 @@ class Worker:
         settings: WorkerSettings,
         make_clock: Callable[[Desk], AlarmClock],
     ) -> None:
-        if settings.concurrency < 1:
-            issue = Issue(loc="", msg="it must be at least 1", type="bound")
-            raise ValidationError(f"concurrency {settings.concurrency!r}", [issue])
         self._app = app
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -94,7 +96,7 @@ class Worker:
             _, tasks = await asyncio.wait(tasks, timeout=grace_us / 1_000_000)
         for (stream, _), task in list(self._tasks.items()):
             if task in tasks and self._can_stop(stream):
-                task.cancel()
+                self._app.caller.stop(task)
         if tasks:
             await asyncio.wait(tasks, timeout=LAST_S)
         await asyncio.to_thread(self._heart.stop)
@@ -149,10 +151,11 @@ class Worker:
         """Stop working on an instance: its life was ended, or its lease is not ours any more."""
         for (working_on, _), task in self._tasks.items():
             if working_on == stream:
-                task.cancel()
+                self._app.caller.stop(task)
 
     def _begin(self, claimed: Claimed) -> None:
         task = self._loop.create_task(self._work(claimed))
+        self._app.caller.own(task)
         self._tasks[claimed.unit.stream, claimed.unit.after.version] = task
 
     async def _work(self, claimed: Claimed) -> None:
@@ -222,7 +225,7 @@ class Worker:
         task = self._tasks.get((stream, token))
         if task is not None:
             _LOG.warning("the lease on %s is lost: stopping", stream, extra={"instance": stream})
-            task.cancel()
+            self._app.caller.stop(task)
 
     def _row(self) -> WorkerRow:
         return WorkerRow(

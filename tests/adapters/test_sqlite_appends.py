@@ -79,7 +79,7 @@ def test_events_that_the_views_do_not_know_are_a_conflict(
     store: SQLiteStore, bare: sqlite3.Connection
 ) -> None:
     pen, other = Pen(), Pen("o-2")
-    bare.execute("INSERT INTO stored_events VALUES (?, 2, 't', x'00')", (pen.stream,))
+    bare.execute("INSERT INTO wakelog_stored_events VALUES (?, 2, 't', x'00')", (pen.stream,))
     assert kinds(store.append([other.begin(), pen.begin()])) == [None, VersionConflict]
     assert store.status([pen.stream]) == [None]
 
@@ -118,7 +118,7 @@ def test_an_alarm_row_that_vanished_is_found(store: SQLiteStore, bare: sqlite3.C
     store.append([pen.begin(NOW + 5) for pen in pens])
     store.append([pens[2].unit(take=Lease("w1", NOW + 9, 3, False))])
     assert store.stranded(NOW + 1, 9) == []
-    bare.execute("DELETE FROM alarms WHERE stream <> ?", (pens[0].stream,))
+    bare.execute("DELETE FROM wakelog_alarms WHERE stream <> ?", (pens[0].stream,))
     assert store.stranded(NOW + 1, 9) == [pens[1].stream]
     assert store.stranded(NOW, 9) == []
     store.append([pens[1].unit()])
@@ -132,9 +132,9 @@ def test_view_rows_are_written_as_plain_columns(
     pen = Pen()
     store.append([pen.begin(NOW), pen.run("w1", NOW + 5), pen.unit(Scheduled(due_us=NOW + 9))])
     row = store.row(pen.instance, "hash-5")
-    assert bare.execute("SELECT * FROM status").fetchall() == [(*row,)]
+    assert bare.execute("SELECT * FROM wakelog_status").fetchall() == [(*row,)]
     lease = (pen.stream, ORDERS, "w1", NOW + 5, 4, 1)
-    assert bare.execute("SELECT * FROM leases").fetchall() == [lease]
+    assert bare.execute("SELECT * FROM wakelog_leases").fetchall() == [lease]
 
 
 # -- queries use the indexes
@@ -146,7 +146,7 @@ def plan(bare: sqlite3.Connection, sql: str, *params: object) -> str:
 
 
 def test_what_is_asked_often_walks_no_table(bare: sqlite3.Connection) -> None:
-    queries = Queries("")
+    queries = Queries("wakelog_")
     often = {
         "next_due": (queries.next_due(), ("[]", 1)),
         "due": (queries.due(), ("[]", 1, 1)),
@@ -156,7 +156,8 @@ def test_what_is_asked_often_walks_no_table(bare: sqlite3.Connection) -> None:
         "status": (queries.status(), ("[]",)),
         "answers": (queries.answers(), ("[]",)),
     }
-    tables = ("status", "alarms", "leases", "answers", "snapshots", "stored_events", "a", "l", "s")
+    own = ("status", "alarms", "leases", "answers", "snapshots", "stored_events")
+    tables = (*(f"wakelog_{name}" for name in own), "a", "l", "s")
     for name, (sql, params) in often.items():
         steps = plan(bare, sql, *params).splitlines()
         walked = [step for step in steps for table in tables if step == f"SCAN {table}"]
@@ -169,10 +170,12 @@ def test_what_is_asked_often_walks_no_table(bare: sqlite3.Connection) -> None:
 
 
 def test_sweeps_pages_and_purges_use_their_indexes(bare: sqlite3.Connection) -> None:
-    assert "status_executing (updated_us<?)" in plan(bare, Queries("").stranded_runs(), 1, 1)
+    assert "status_executing (updated_us<?)" in plan(
+        bare, Queries("wakelog_").stranded_runs(), 1, 1
+    )
     where, params = listing_where(Listing(kind="task", name="order", after="task:order:o-1"))
-    page = plan(bare, Queries("").list(where), *params, 10)
-    assert "sqlite_autoindex_status_1 (stream>? AND stream<?)" in page
+    page = plan(bare, Queries("wakelog_").list(where), *params, 10)
+    assert "sqlite_autoindex_wakelog_status_1 (stream>? AND stream<?)" in page
     assert "TEMP B-TREE" not in page
     purge = "SELECT rowid FROM answers WHERE expires_us <= ? ORDER BY expires_us LIMIT ?"
     assert "answers_expires (expires_us<?)" in plan(bare, purge, 1, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sqlite3
 import tempfile
 import threading
@@ -250,7 +251,7 @@ def test_a_full_disk_refuses_the_group_and_keeps_the_rest(tmp_path: Path) -> Non
 # -- the lock
 
 
-def test_the_lock_is_fair_and_survives_an_interrupted_wait() -> None:
+def test_the_lock_goes_round_in_the_order_of_asking() -> None:
     lock, order = FairLock(), list[int]()
     waiting = [threading.Event() for _ in range(3)]
 
@@ -269,6 +270,29 @@ def test_the_lock_is_fair_and_survives_an_interrupted_wait() -> None:
     for thread in threads:
         thread.join()
     assert order == [0, 1, 2]
+
+
+def test_the_lock_survives_an_interrupted_wait() -> None:
+    lock, held, release = FairLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            release.wait()
+
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    with pytest.raises(InterruptedError):
+        lock.__enter__()
+    signal.signal(signal.SIGALRM, before)
+    release.set()
+    holder.join()
     with lock:
         pass
 

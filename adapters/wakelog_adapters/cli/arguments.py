@@ -30,24 +30,25 @@ class Named(NamedTuple):
         return str(self.full) if self.full else f"{self.name} {self.id}"
 
 
-def named(words: Sequence[str], *, more: int = 0) -> tuple[Named, list[str]]:
+def named(given: Sequence[str | None], *, more: int = 0) -> tuple[Named, list[str]]:
     """The instance that the first words name, and at most `more` words that follow.
 
     A job's name holds no colon, so a first word with one is a whole id. Raises `UsageError`, and
     `InvalidIdError` or `UnknownJobTypeError` for a whole id that cannot be one.
     """
+    words = [word for word in given if word is not None]
     first = words[0]
     if ":" in first:
         full = InstanceId.parse(first)
-        found, rest = Named(full, full.name, full.id), list(words[1:])
+        found, rest = Named(full, full.name, full.id), words[1:]
     elif len(words) > 1:
-        found, rest = Named(None, first, words[1]), list(words[2:])
+        found, rest = Named(None, first, words[1]), words[2:]
     else:
         raise UsageError(
             f"{first!r} names no instance: write 'order o-17' or the whole id 'task:order:o-17'"
         )
     if len(rest) > more:
-        raise UsageError(f"{rest[more]!r} is too much (does a word with spaces lack its quotes?)")
+        raise UsageError(f"{rest[more]!r} is too much after the whole id {first}")
     return found, rest
 
 
@@ -89,12 +90,9 @@ def moment(word: str | None, option: str) -> datetime | None:
     try:
         value = datetime.fromisoformat(word)
         moment_us(value, option)
-    except ValidationError:
-        raise UsageError(f"{option} {word!r} has no time zone: write {word}Z for UTC") from None
-    except ValueError:
-        raise UsageError(
-            f"{option} {word!r} is no moment: write it as 2026-01-31T09:00:00Z"
-        ) from None
+    except ValueError as error:  # ours, for a naive one, is a ValueError too
+        wrong = "has no time zone" if isinstance(error, ValidationError) else "is no moment"
+        raise UsageError(f"{option} {word!r} {wrong}: write it as 2026-01-31T09:00:00Z") from None
     return value
 
 

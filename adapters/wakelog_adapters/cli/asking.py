@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -170,10 +171,10 @@ def status(where: Where, who: Named) -> TaskStatus:
     return _asked(where, who, ask)
 
 
-def state(where: Where, who: Named) -> Shown:
-    """The newest state: as `on_client_get_state` shows it where the jobs are named, else as it
-    is recorded."""
-    reference = where.reference()
+def state(where: Where, who: Named, *, raw: bool) -> Shown:
+    """The newest state: as `on_client_get_state` shows it where the jobs are named, else, or
+    with `raw`, as it is recorded."""
+    reference = None if raw else where.reference()
     jobs = load_jobs(reference) if reference else None
 
     async def ask(app: App, id: InstanceId) -> Shown:
@@ -185,9 +186,7 @@ def state(where: Where, who: Named) -> Shown:
             value = await _shown(app, jobs, id)
         else:
             value = (await app.state_at(str(id), version=stands.version)).state
-        return Shown(
-            instance_id=str(id), version=stands.version, status=stands.status, state=value
-        )
+        return Shown(instance_id=str(id), version=stands.version, status=stands.status, state=value)
 
     return _asked(where, who, ask, jobs)
 
@@ -210,7 +209,7 @@ def history(where: Where, who: Named, *, life: int | None, limit: int | None) ->
         found = await app.history(str(id))
         lives = found[-1].life
         if life is not None and life > lives:
-            raise UsageError(f"--life {life}: {id} has had {lives} {_plural('life', lives)}")
+            raise UsageError(f"--life {life}: the newest life of {id} is {lives}")
         kept = [entry for entry in found if life in (None, entry.life)]
         newest = kept[-limit:] if limit else kept
         left_out = len(kept) - len(newest)
@@ -302,15 +301,4 @@ async def _shown(app: App, jobs: Jobs, id: InstanceId) -> Any:
     if value is None:
         return None
     text, _ = jobs.registry.of(id).state.dump(value, id.name)
-    return pydantic_json(text)
-
-
-def pydantic_json(text: str) -> Any:
-    """JSON text as data."""
-    import json
-
     return json.loads(text)
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else {"life": "lives"}[word]

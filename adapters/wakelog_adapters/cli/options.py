@@ -9,7 +9,8 @@ import typer
 __all__ = [
     "Actor",
     "Correlation",
-    "Instance",
+    "Id",
+    "Job",
     "Jobs",
     "Json",
     "KnownJobs",
@@ -21,13 +22,17 @@ __all__ = [
 
 MAX_LIMIT = 1_000
 
-Instance = Annotated[
-    list[str],
+Job = Annotated[
+    str,
     typer.Argument(
-        metavar="INSTANCE",
-        help="Its job's name and its id, as in 'order o-17', or its whole id 'task:order:o-17'.",
+        metavar="JOB",
+        help="The job's name, as in 'order o-17'; or, alone, the whole id 'task:order:o-17'.",
         show_default=False,
     ),
+]
+Id = Annotated[
+    str | None,
+    typer.Argument(metavar="ID", help="The instance's own id.", show_default=False),
 ]
 Url = Annotated[
     str | None,
@@ -54,18 +59,24 @@ Json = Annotated[
 ]
 RequestKey = Annotated[
     str | None,
-    typer.Option("--key", help="Idempotency key: the same one again is answered as before."),
+    typer.Option(
+        "--key", metavar="KEY", help="Idempotency key: the same one again is answered as before."
+    ),
 ]
 Actor = Annotated[
-    str | None, typer.Option("--actor", help="Who asks, for the record in the history.")
+    str | None,
+    typer.Option("--actor", metavar="WHO", help="Who asks, for the record in the history."),
 ]
 Correlation = Annotated[
-    str | None, typer.Option("--correlation-id", help="What this belongs to, for the record.")
+    str | None,
+    typer.Option("--correlation-id", metavar="ID", help="What this belongs to, for the record."),
 ]
 Timeout = Annotated[
     str | None,
     typer.Option(
-        "--timeout", metavar="DURATION", help="Wait no longer than this, as in 30s.", show_default=""
+        "--timeout",
+        metavar="DURATION",
+        help="Wait no longer than this, as in 30s.",
     ),
 ]
 Limit = Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import operator
 import os
+import re
 import sys
 import traceback
 from collections.abc import AsyncGenerator
@@ -19,7 +20,7 @@ from wakelog.errors import InvalidIdError, StoreUnavailableError, ValidationErro
 from wakelog.jobs import Jobs
 from wakelog_adapters.cli.failures import UsageError
 
-__all__ = ["Where", "load_jobs", "opened"]
+__all__ = ["Where", "load_jobs", "opened", "without_secrets"]
 
 EXAMPLE_URL = "sqlite:///orders.db"
 
@@ -98,6 +99,12 @@ async def opened(
         yield app
     finally:
         await opening.__aexit__(None, None, None)
+
+
+def without_secrets(url: str) -> str:
+    """`url` as it may be shown: a password in it is masked."""
+    masked = re.sub(r"(://[^:/@?]*:)[^@/]*@", r"\1***@", url)
+    return re.sub(r"([?&][^=&]*password=)[^&]*", r"\1***", masked)
 
 
 def _check_exists(url: str) -> None:

@@ -4,8 +4,8 @@ A view of the connection's own with a trigger on it: inserting one row of JSON i
 events, status, alarms, leases, answers and snapshots, each table set-wise, and raises (so that
 all of it is undone) where a version, a lease or a key is not as the units expect. Outside a
 transaction the statement is one by itself and ends with the commit. Why one statement: see
-`connections`; measured beside a computing thread it is three times as fast as one multi-row
-statement per table.
+`connections`; beside a thread that computes, groups of 256 units pass at 15,000 units/s, and with
+one multi-row statement for each table at 5,000.
 
 JSON carries what is short. States, events and other long or binary values travel in one blob,
 `bulk`, and the JSON says where in it they lie.

@@ -61,7 +61,7 @@ def migrate(connection: sqlite3.Connection, place: Place) -> None:
 
 
 def _apply(connection: sqlite3.Connection, place: Place, known: Sequence[Migration]) -> None:
-    table = f"{place.prefix}wakelog_migrations"
+    table = f"{place.prefix}migrations"
     applied = _applied(connection, place, known)  # again: another process may have been faster
     connection.execute(
         f"CREATE TABLE IF NOT EXISTS {table} "
@@ -78,7 +78,7 @@ def _apply(connection: sqlite3.Connection, place: Place, known: Sequence[Migrati
 
 
 def _applied(connection: sqlite3.Connection, place: Place, known: Sequence[Migration]) -> int:
-    table = f"{place.prefix}wakelog_migrations"
+    table = f"{place.prefix}migrations"
     exists = connection.execute(
         "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
     ).fetchone()

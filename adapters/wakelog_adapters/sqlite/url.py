@@ -22,8 +22,8 @@ class Place:
 
     path: str
     """Absolute: a process may change its folder later."""
-    prefix: str = ""
-    """What the names of the tables begin with, so that several stores may share a file."""
+    prefix: str = "wakelog_"
+    """What the names of the tables begin with: a file may hold other tables, or other stores."""
     timeout_s: float = 5.0
     """How long a write waits for another process's write."""
     max_mib: int | None = None
@@ -47,7 +47,7 @@ def parse(url: str) -> Place:
     options = dict(parse_qsl(query, keep_blank_values=True))
     place = Place(
         path=os.path.abspath(path),
-        prefix=_prefix(url, options.pop("prefix", "")),
+        prefix=_prefix(url, options.pop("prefix", "wakelog_")),
         timeout_s=_timeout_s(url, options.pop("timeout", "5")),
         max_mib=_max_mib(url, options.pop("max_mib", None)),
     )

@@ -21,7 +21,7 @@ from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs, open_store
 from wakelog.log import Recorded, decode
 from wakelog.ports import Listing, StatusRow
-from wakelog.testing.crash import CrashPoint, crash_next
+from wakelog.testing.crash import CrashPoint, crash_next, never_mind
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
 from wakelog.work import Claimed, take, work
 
@@ -82,6 +82,7 @@ class Simulation:
         self._loop = VirtualLoop(self._clock)
         self._factory = open_store(url)
         self._fired = 0
+        self._restarts = 0
         self._open()
 
     def __enter__(self) -> Simulation:
@@ -160,6 +161,8 @@ class Simulation:
 
     def restart(self) -> None:
         """Begin again as a new process would, with nothing but what the store holds."""
+        never_mind(self._application.store)
+        self._restarts += 1
         self._open()
 
     def close(self) -> None:
@@ -196,7 +199,7 @@ class Simulation:
             self._clock,
             self._settings,
             inline=True,
-            seed=self._seed,
+            seed=self._seed + (self._restarts << 64),  # no commit id may come twice
         )
 
     def _run(self, coroutine: Coroutine[Any, Any, R]) -> R:

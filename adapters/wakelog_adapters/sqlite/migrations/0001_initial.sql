@@ -1,4 +1,4 @@
--- {prefix} is the prefix of the store's URL, empty unless given. Times are microseconds since
+-- {prefix} is the prefix of the store's URL, wakelog_ unless given. Times are microseconds since
 -- 1970 in UTC. One statement ends where a line ends with a semicolon.
 
 -- The log, as the eventsourcing library makes it: its rowid is the notification id.

@@ -1,0 +1,93 @@
+"""The frame of `wakelog`: the app that the commands join, and how an answer is printed."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+from wakelog_adapters.cli.failures import EXIT_CODES, reporting
+
+__all__ = ["app", "print_document", "prints_on_stderr", "tell"]
+
+R = TypeVar("R")
+
+
+class Commands(TyperGroup):
+    """A group whose commands answer wakelog's errors with a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with reporting():
+            return super().invoke(ctx)
+
+
+EPILOG = "\n\n".join(
+    [
+        "\b\nExit codes:\n"
+        + "\n".join(f"  {code:>3}  {what}" for code, what in EXIT_CODES.items()),
+        "\b\nEnvironment:\n"
+        "  WAKELOG_URL   the store, where --url is not given\n"
+        "  WAKELOG_JOBS  the jobs, where --jobs or MODULE:NAME is not given",
+        "Answers go to stdout, messages and logs to stderr, times are in UTC.",
+    ]
+)
+
+app = typer.Typer(
+    cls=Commands,
+    help="Durable jobs whose every move is in the log.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"wakelog {version('wakelog')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _wakelog(  # pyright: ignore[reportUnusedFunction]
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Durable jobs whose every move is in the log."""
+
+
+def tell(ask: Callable[[], R], show: Callable[[R], Any], json: bool) -> R:
+    """Ask, then print the answer on stdout, where nothing else may be."""
+    with prints_on_stderr():
+        answer = ask()
+    if json:
+        print_document(answer)
+    else:
+        from wakelog_adapters.cli.show import console
+
+        console(sys.stdout).print(show(answer))
+    return answer
+
+
+def print_document(answer: Any) -> None:
+    """Print `answer` as one JSON document, on one line where no person reads it."""
+    from wakelog_adapters.cli.documents import document
+
+    print(document(answer, indent=2 if sys.stdout.isatty() else None), flush=True)
+
+
+def prints_on_stderr() -> contextlib.redirect_stdout[Any]:
+    """While the jobs' own code runs: what it prints is no part of the answer."""
+    return contextlib.redirect_stdout(sys.stderr)

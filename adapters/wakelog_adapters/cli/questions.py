@@ -1,0 +1,149 @@
+"""The commands that only look: status, state, history, ls."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from wakelog_adapters.cli import options
+from wakelog_adapters.cli.failures import UsageError
+from wakelog_adapters.cli.frame import app, tell
+
+__all__ = ["history", "ls", "state", "status"]
+
+
+@app.command()
+def status(
+    job: options.Job,
+    id: options.Id = None,
+    url: options.Url = None,
+    jobs: options.KnownJobs = None,
+    json: options.Json = False,
+) -> None:
+    """Say how an instance stands."""
+    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli.surroundings import Where
+
+    who, _ = arguments.named([job, id])
+    tell(lambda: asking.status(Where(url, jobs), who), show.status, json)
+
+
+@app.command()
+def state(
+    job: options.Job,
+    id: options.Id = None,
+    jobs: options.Jobs = None,
+    url: options.Url = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="As recorded, even where the jobs are known.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Show the state of an instance.
+
+    With the jobs (--jobs or WAKELOG_JOBS) as their on_client_get_state shows it to callers,
+    without them as it is recorded.
+    """
+    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli.surroundings import Where
+
+    who, _ = arguments.named([job, id])
+    tell(lambda: asking.state(Where(url, jobs), who, raw=raw), show.state, json)
+
+
+@app.command()
+def history(
+    job: options.Job,
+    id: options.Id = None,
+    url: options.Url = None,
+    jobs: options.KnownJobs = None,
+    life: Annotated[
+        int | None, typer.Option("--life", min=1, help="Only this life of the id, from 1.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Only so many, the newest.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="Show how it stood then, instead."),
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", min=0, help="Show how it stood at this version.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Show all that happened to an instance, or how it stood once."""
+    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli.surroundings import Where
+
+    who, _ = arguments.named([job, id])
+    where, moment = Where(url, jobs), arguments.moment(at, "--at")
+    if version is None and moment is None:
+        tell(lambda: asking.history(where, who, life=life, limit=limit), show.history, json)
+        return
+    if None not in (version, moment) or life or limit:
+        raise UsageError("--at and --version go with no other of --at, --version, --life, --limit")
+    tell(lambda: asking.state_then(where, who, version=version, moment=moment), show.past, json)
+
+
+@app.command()
+def ls(
+    url: options.Url = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="JOB", help="Of this job.")] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            "--status",
+            metavar="STATUS",
+            help="Standing so: active, failed, idle, unhandled and so on.",
+        ),
+    ] = None,
+    type: Annotated[
+        str | None,
+        typer.Option("--type", metavar="TYPE", help="Of this type of job, such as task."),
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option("--prefix", metavar="TEXT", help="With an id that begins like this."),
+    ] = None,
+    due_before: Annotated[
+        str | None,
+        typer.Option(
+            "--due-before", metavar="TIME", help="Due before then: 1h, or 2026-01-31T09:00:00Z."
+        ),
+    ] = None,
+    error: Annotated[
+        str | None,
+        typer.Option("--error", metavar="TYPE", help="Whose last error was of this type."),
+    ] = None,
+    limit: options.Limit = 100,
+    after: Annotated[
+        str | None,
+        typer.Option("--after", metavar="ID", help="Go on behind this whole id."),
+    ] = None,
+    jobs: options.KnownJobs = None,
+    json: options.Json = False,
+) -> None:
+    """List living instances that match all that is given, by id."""
+    from wakelog_adapters.cli import asking, show
+    from wakelog_adapters.cli.surroundings import Where
+
+    page = tell(
+        lambda: asking.instances(
+            Where(url, jobs),
+            limit=limit,
+            after=after,
+            status=status,
+            name=name,
+            due_before=due_before,
+            type=type,
+            id_prefix=prefix,
+            error=error,
+        ),
+        show.instances,
+        json,
+    )
+    if page.next and not json:
+        print(f"there are more: --after {page.next}", file=sys.stderr)

@@ -1,0 +1,179 @@
+"""The commands that change something: send, trigger, clear."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from wakelog_adapters.cli import options
+from wakelog_adapters.cli.failures import JOB_FAILED, REFUSED, complain
+from wakelog_adapters.cli.frame import app, prints_on_stderr, tell
+
+__all__ = ["clear", "send", "trigger"]
+
+
+@app.command()
+def send(
+    job: options.Job,
+    id: options.Id = None,
+    payload: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PAYLOAD",
+            help="The event: JSON, @FILE, or - for stdin; without one it is null.",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: options.Jobs = None,
+    url: options.Url = None,
+    key: options.RequestKey = None,
+    delay: Annotated[
+        str | None,
+        typer.Option("--delay", metavar="DURATION", help="Have it handled after this, as in 5m."),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="Have it handled then: 2026-01-31T09:00:00Z."),
+    ] = None,
+    defer: Annotated[
+        bool, typer.Option("--defer", help="Leave on_event to a worker, do not call it here.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until a worker has handled a deferred event.")
+    ] = False,
+    timeout: options.Timeout = None,
+    actor: options.Actor = None,
+    correlation_id: options.Correlation = None,
+    json: options.Json = False,
+) -> None:
+    """Send an event; the first one begins an instance's life."""
+    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli.surroundings import Where
+
+    who, rest = arguments.named([job, id, payload], more=1)
+    event = arguments.payload(rest[0] if rest else None)
+    moment, after = arguments.moment(at, "--at"), arguments.duration(delay, "--delay")
+    longest = arguments.duration(timeout, "--timeout")
+
+    tell(
+        lambda: asking.send(
+            asking.target(Where(url, jobs), who),
+            event,
+            defer=defer,
+            key=key,
+            delay=after,
+            moment=moment,
+            wait=wait,
+            timeout=longest,
+            actor=actor,
+            correlation_id=correlation_id,
+        ),
+        show.sent,
+        json,
+    )
+
+
+@app.command()
+def trigger(
+    job: options.Job,
+    id: options.Id = None,
+    jobs: options.Jobs = None,
+    url: options.Url = None,
+    key: options.RequestKey = None,
+    consume_alarm: Annotated[
+        bool, typer.Option("--consume-alarm", help="Let this run take the scheduled one's place.")
+    ] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Do not wait until a worker has run it.")
+    ] = False,
+    timeout: options.Timeout = None,
+    actor: options.Actor = None,
+    correlation_id: options.Correlation = None,
+    json: options.Json = False,
+) -> None:
+    """Have a worker run an instance now, and wait for the outcome.
+
+    Exits with 4 where the run failed, with 1 where there is nothing to run, or a run going on.
+    """
+    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli.surroundings import Where
+
+    who, _ = arguments.named([job, id])
+    longest = arguments.duration(timeout, "--timeout")
+    result = tell(
+        lambda: asking.trigger(
+            asking.target(Where(url, jobs), who),
+            consume_alarm=consume_alarm,
+            wait=not no_wait,
+            timeout=longest,
+            idempotency_key=key,
+            actor=actor,
+            correlation_id=correlation_id,
+        ),
+        show.triggered,
+        json,
+    )
+    if result.failed:
+        raise typer.Exit(JOB_FAILED)
+    if not result.triggered:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def clear(
+    job: options.Job,
+    id: options.Id = None,
+    jobs: options.Jobs = None,
+    url: options.Url = None,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="DURATION", help="Not now, but after this.")
+    ] = None,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Take back an end that is still to come.")
+    ] = False,
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", metavar="TEXT", help="Why, for the record in the history."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    key: options.RequestKey = None,
+    actor: options.Actor = None,
+    correlation_id: options.Correlation = None,
+    json: options.Json = False,
+) -> None:
+    """End the life of an instance. Its history stays, and its id may be used again.
+
+    Asks first where stdin is a terminal. A missing instance is no error.
+    """
+    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli.surroundings import Where
+
+    who, _ = arguments.named([job, id])
+    later = arguments.duration(after, "--after")
+    with prints_on_stderr():
+        at = asking.target(Where(url, jobs), who)
+    if not (yes or cancel) and not _confirmed(f"End the life of {at.id}?"):
+        complain(["nothing was cleared"])
+        raise typer.Exit(REFUSED)
+    tell(
+        lambda: asking.clear(
+            at,
+            cancel=cancel,
+            after=later,
+            reason=reason,
+            idempotency_key=key,
+            actor=actor,
+            correlation_id=correlation_id,
+        ),
+        show.cancelled if cancel else show.cleared,
+        json,
+    )
+
+
+def _confirmed(question: str) -> bool:
+    """Ask on the terminal; where nobody is there to answer, the command itself was the answer."""
+    if not sys.stdin.isatty():
+        return True
+    return typer.confirm(question, err=True)
