@@ -177,9 +177,9 @@ def test_sweeps_pages_and_purges_use_their_indexes(bare: sqlite3.Connection) -> 
     page = plan(bare, Queries("wakelog_").list(where), *params, 10)
     assert "sqlite_autoindex_wakelog_status_1 (stream>? AND stream<?)" in page
     assert "TEMP B-TREE" not in page
-    purge = "SELECT rowid FROM answers WHERE expires_us <= ? ORDER BY expires_us LIMIT ?"
+    purge = "SELECT rowid FROM wakelog_answers WHERE expires_us <= ? ORDER BY expires_us LIMIT ?"
     assert "answers_expires (expires_us<?)" in plan(bare, purge, 1, 1)
-    renew = "UPDATE leases SET until_us = ? WHERE owner = ?"
+    renew = "UPDATE wakelog_leases SET until_us = ? WHERE owner = ?"
     assert "leases_owner (owner=?)" in plan(bare, renew, 1, "w")
 
 
