@@ -36,11 +36,11 @@ def open_alarm_clock(desk: Desk) -> SchedulerClock:
 
 
 class SchedulerClock:
-    """Wakes a worker: a `BackgroundScheduler` whose one job store is the alarm view."""
+    """Wakes a worker: a background scheduler whose one job store is the alarm view."""
 
     def __init__(self, desk: Desk) -> None:
         self._store = AlarmJobStore(desk)
-        self._scheduler = BackgroundScheduler(
+        self._scheduler = Scheduler(
             jobstores={"default": self._store},
             executors={"default": HandOver()},
             timezone=UTC,
@@ -62,6 +62,14 @@ class SchedulerClock:
         """End the thread; a claim that is under way is finished first."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
+
+
+class Scheduler(BackgroundScheduler):
+    """Hands over everything that it claimed, also while it is being stopped."""
+
+    def remove_job(self, job_id: str, jobstore: str | None = None) -> None:
+        """There is nothing to remove. APScheduler's own raises once a stop was asked for, in the
+        middle of a batch: the claims behind it would be held, and never worked on."""
 
 
 class AlarmJobStore(BaseJobStore):

@@ -176,10 +176,11 @@ class Application(library.Application[str]):
         self._statuses = GroupReader(self._reads, self.store.status)
         self._answers = GroupReader(self._reads, self.store.answers)
         self._watched: dict[str, set[asyncio.Event]] = {}
-        entropy = random.Random(seed) if seed is not None else secrets.SystemRandom()
-        self._entropy: random.Random = entropy
-        self._salts = Salts(entropy)
-        self._commit_prefix = f"{entropy.getrandbits(64):016x}"
+        self._entropy: random.Random = secrets.SystemRandom()
+        if seed is not None:  # with the position: commit ids never repeat, whoever opens again
+            self._entropy = random.Random(f"{seed}@{self.recorder.max_notification_id()}")
+        self._salts = Salts(self._entropy)
+        self._commit_prefix = f"{self._entropy.getrandbits(64):016x}"
         self._commit_numbers = itertools.count(1)
 
     # -- the eventsourcing library's hooks

@@ -289,14 +289,17 @@ class TaskClient(Generic[S, E]):
 
 
 def _sent(turn: Turn) -> dict[str, Any]:
-    """A send was accepted: `event_count` counts it, also where its handler ended the life."""
-    after = turn.after
+    """A send was accepted: `event_count` counts it, also where its handler ended the life.
+
+    Nothing follows an event that is deferred: it is the last one of its unit.
+    """
+    after, last = turn.after, turn.events[-1]
     return {
         "version": after.version,
         "created": isinstance(turn.events[0], Started),
         "scheduled_us": after.due_us,
         "event_count": after.event_count if after.exists else turn.before.event_count + 1,
-        "deferred": any(isinstance(e, EventReceived) and e.deferred for e in turn.events),
+        "deferred": isinstance(last, EventReceived) and last.deferred,
     }
 
 

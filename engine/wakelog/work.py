@@ -84,17 +84,16 @@ async def rearm(app: Application, stream: str) -> None:
 
 def _claim(app: Application, due: Due, worker: str, now_us: int) -> Claimed:
     """The unit that takes one due instance; or parks it, where its history cannot be read."""
-    id = InstanceId.parse(due.stream)
     try:
         head = app.known(due.stream, due.version)
     except HistoryError as error:
-        return _parked(app, id, error, now_us)
+        return _parked(app, InstanceId.parse(due.stream), error, now_us)
     instance = head.instance
     at_us = max(now_us, instance.recorded_us)
     lost = instance.run if due.expired is not None and due.expired.run else None
-    policy = app.registry.of(id).policy
+    policy = app.registry.of(instance.id).policy
     if policy is None:
-        raise AssertionError(f"{id.job} is not registered")
+        raise AssertionError(f"{instance.id.job} is not registered")
     decision = decide(instance, Claim(worker, lost, app.settings.max_lost), policy, at_us)
     meta = app.meta(at_us, NOWHERE)
     records, hash = encode(due.stream, instance.version, head.hash, decision.events, meta)

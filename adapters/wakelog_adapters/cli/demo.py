@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from wakelog import Jobs, Task, TaskContext
 
-__all__ = ["PACKING_S", "Cancelled", "Order", "Paid", "Placed", "jobs", "order"]
+__all__ = ["PACKING_S", "REMIND_EVERY", "Cancelled", "Order", "Paid", "Placed", "jobs", "order"]
 
+REMIND_EVERY = "1d"
 PACKING_S = 1.5
 """Long enough for a worker to be killed in the middle of it."""
 
@@ -24,7 +25,7 @@ class Order(BaseModel):
 class Placed(BaseModel):
     kind: Literal["placed"] = "placed"
     item: str
-    remind_after: str = "1d"
+    remind_after: str = REMIND_EVERY
 
 
 class Paid(BaseModel):
@@ -57,7 +58,7 @@ async def act(ctx: TaskContext[Order]) -> None:
         return
     if ctx.state.status == "unpaid":
         ctx.update_state(lambda now: now.model_copy(update={"reminders": now.reminders + 1}))
-        ctx.schedule("1d")
+        ctx.schedule(REMIND_EVERY)
         return
     await asyncio.sleep(PACKING_S)
     ctx.update_state(lambda now: now.model_copy(update={"status": "packed"}))

@@ -54,7 +54,7 @@ def reporting() -> Generator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # Abort: at a question
         complain(["interrupted"])
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:

@@ -176,4 +176,5 @@ def _confirmed(question: str) -> bool:
     """Ask on the terminal; where nobody is there to answer, the command itself was the answer."""
     if not sys.stdin.isatty():
         return True
-    return typer.confirm(question, err=True)
+    with prints_on_stderr():
+        return typer.confirm(question)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -183,8 +182,8 @@ def history(found: History) -> RenderableType:
 
 
 def timeline(entries: Iterable[HistoryEntry]) -> Table:
-    """Version, time, time since the entry before, and what happened; a line between two lives."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """Version, time, time since the entry before, and what happened; a gap between two lives."""
+    table = _table()
     table.add_column("version", justify="right", style="dim", no_wrap=True)
     table.add_column("time (UTC)", no_wrap=True)
     table.add_column("after", justify="right", style="dim", no_wrap=True)
@@ -192,7 +191,7 @@ def timeline(entries: Iterable[HistoryEntry]) -> Table:
     before: HistoryEntry | None = None
     for entry in entries:
         if before is not None and before.life != entry.life:
-            table.add_section()
+            table.add_row()
         what = Text(printable(entry.description), _EVENT_STYLES.get(entry.event, ""))
         if entry.actor:
             what.append(f" (by {printable(entry.actor)})", "dim")
@@ -206,16 +205,18 @@ def instances(page: Page) -> RenderableType:
     """A page of instances."""
     if not page.instances:
         return Text("no living instance matches", "dim")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    errors = any(row.last_error for row in page.instances)
+    table = _table()
     table.add_column("instance", overflow="fold")
-    table.add_column("status")
+    table.add_column("status", no_wrap=True)
     for name in ("events", "runs", "failures", "waiting"):
-        table.add_column(name, justify="right")
-    for name in ("next run (UTC)", "updated (UTC)"):
-        table.add_column(name)
-    table.add_column("last error", overflow="fold")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("next run (UTC)", no_wrap=True)
+    if errors:
+        table.add_column("last error", overflow="fold")
     for row in page.instances:
-        table.add_row(*_cells(row))
+        error = Text(printable(row.last_error.type), "red") if row.last_error else ""
+        table.add_row(*_cells(row), *([error] if errors else []))
     return table
 
 
@@ -235,10 +236,13 @@ def _cells(row: InstanceRow) -> list[str | Text]:
         str(row.run_count),
         str(row.failure_count),
         str(row.deferred_count),
-        _time(row.scheduled_at, zone="") if row.scheduled_at else "",
-        _time(row.updated_at, zone=""),
-        Text(printable(row.last_error.type), "red") if row.last_error else "",
+        f"{row.scheduled_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if row.scheduled_at else "",
     ]
+
+
+def _table() -> Table:
+    """A plain table, two spaces between its columns."""
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
 def _sentence(instance_id: str, said: str, more: str) -> Text:

@@ -30,7 +30,7 @@ from wakelog.testing import Simulation
 from wakelog_adapters.cli import show
 from wakelog_adapters.cli.demo import Cancelled, Order, Paid, Placed, jobs, order
 
-__all__ = ["DemoFailedError", "Summary", "tell"]
+__all__ = ["DemoFailedError", "Stage", "Summary", "tell", "virtual_time"]
 
 LEASE = "2s"
 PATIENCE_S = 20.0
@@ -145,7 +145,7 @@ def tell(out: Console, *, keep: bool = False) -> Summary:
                 Text("\nThe history of o-2, as `wakelog history order o-2` shows it:", "bold")
             )
             out.print(show.timeline(entries))
-        alarms, virtual_ms = _virtual_time(stage)
+        alarms, virtual_ms = virtual_time(stage)
         seconds = time.monotonic() - stage.began_s
         stage.say("all of this was checked on the way: it works", "bold green")
         return Summary(
@@ -230,7 +230,7 @@ def _check_takeover(stage: Stage, entries: list[HistoryEntry]) -> None:
     stage.check("no version is missing", versions == list(range(1, len(entries) + 1)))
 
 
-def _virtual_time(stage: Stage) -> tuple[int, float]:
+def virtual_time(stage: Stage) -> tuple[int, float]:
     """Sixty days of two more orders in a simulation; answers the alarms fired, and real ms."""
     began_s = time.perf_counter()
     with Simulation(jobs) as sim:

@@ -71,8 +71,7 @@ Command = SetState | ScheduleAt | CancelSchedule | Emit
 # -- calls and their outcomes ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Which handler to call, and with what."""
 
     handler: HandlerName

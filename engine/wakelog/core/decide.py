@@ -195,14 +195,16 @@ def _claim(instance: Instance, worker: str, policy: Policy, now_us: int) -> Deci
     wake = next_wake(instance)
     if wake is None or wake.due_us > now_us or wake.action == "deferred":
         return _decided(instance, (), now_us)
+    due_us = wake.due_us
     if wake.action == "clear":
         cleared = Cleared(reason=instance.clear_reason, discarded=len(instance.waiting))
         return _decided(instance, (cleared,), now_us)
     if instance.retry is not None:
         retry = instance.retry
-        return _run(instance, worker, retry.trigger, retry.run, retry.attempt, policy, now_us)
+        attempt = retry.attempt
+        return _run(instance, worker, retry.trigger, retry.run, attempt, policy, now_us, due_us)
     trigger: Trigger = "manual" if wake.action == "trigger" else "alarm"
-    return _run(instance, worker, trigger, instance.run_count + 1, 1, policy, now_us)
+    return _run(instance, worker, trigger, instance.run_count + 1, 1, policy, now_us, due_us)
 
 
 def _recover(
@@ -237,11 +239,8 @@ def _run(
     attempt: int,
     policy: Policy,
     now_us: int,
-    due_us: int | None = None,
+    due_us: int,
 ) -> Decision:
-    wake = next_wake(instance)
-    if due_us is None:
-        due_us = wake.due_us if wake else now_us
     then = policy.woken(instance)
     started = RunStarted(
         run=number,

@@ -129,17 +129,22 @@ def next_wake(instance: Instance) -> Wake | None:
     no run is open and nothing holds the instance back: the retry before the schedule (a due
     schedule waits until the run has ended with all its retries), the earliest of the rest.
     """
-    wakes: list[Wake] = []
+    wake: Wake | None = None
     if instance.clear_at_us is not None:
-        wakes.append(Wake(instance.clear_at_us, "clear"))
-    if not instance.is_held:
-        if instance.waiting:
-            wakes.append(Wake(min(w.handle_at_us for w in instance.waiting), "deferred"))
-        if instance.retry is not None:
-            wakes.append(Wake(instance.retry.due_us, "execute"))
-        else:
-            if instance.triggered_us is not None:
-                wakes.append(Wake(instance.triggered_us, "trigger"))
-            if instance.due_us is not None:
-                wakes.append(Wake(instance.due_us, instance.due_action))
-    return min(wakes, key=lambda wake: wake.due_us) if wakes else None
+        wake = Wake(instance.clear_at_us, "clear")
+    if instance.is_held:
+        return wake
+    if instance.waiting:
+        wake = _earlier(wake, min(w.handle_at_us for w in instance.waiting), "deferred")
+    if instance.retry is not None:
+        return _earlier(wake, instance.retry.due_us, "execute")
+    if instance.triggered_us is not None:
+        wake = _earlier(wake, instance.triggered_us, "trigger")
+    if instance.due_us is not None:
+        wake = _earlier(wake, instance.due_us, instance.due_action)
+    return wake
+
+
+def _earlier(wake: Wake | None, due_us: int, action: Action) -> Wake:
+    """The earlier of two; the first where they are due together."""
+    return wake if wake is not None and wake.due_us <= due_us else Wake(due_us, action)

@@ -1,0 +1,181 @@
+"""The documentation cannot rot: what it shows is run, what it prints is compared.
+
+A block fenced as `python run` is run, all of one page in order and together, in a folder of its
+own. A block fenced as `text output` is what the block before it prints; a `…` in it stands for
+anything on one line (a time, a hash). A block fenced as `python` is a fragment and must parse.
+"""
+
+from __future__ import annotations
+
+import ast
+import code
+import inspect
+import io
+import re
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from wakelog import Jobs, TaskContext, errors
+from wakelog.core.events import EVENTS
+from wakelog_adapters.cli.commands import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)(?P<file>[^)#\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
+README_LINES = 15
+"""The first example of the README stays under this."""
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+class Block(NamedTuple):
+    """A fenced block of a page: what stands behind the fence, its text, and its line."""
+
+    info: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        Block(found["info"].strip(), found["text"], text.count("\n", 0, found.start()) + 2)
+        for found in FENCE.finditer(text)
+    ]
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """What links into a page may name: its headings, as a renderer turns them into anchors."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).strip().replace(" ", "-") for each in headings}
+
+
+def pattern(expected: str) -> re.Pattern[str]:
+    """What is expected, with `…` for anything on one line."""
+    return re.compile("[^\n]*".join(map(re.escape, expected.rstrip().split("…"))))
+
+
+def pairs(page: Path) -> Iterator[tuple[Block, Block | None]]:
+    """Each block to run, with the block that shows its output, where one follows."""
+    found = blocks(page)
+    for block, after in zip_longest(found, found[1:]):
+        if block.info == "python run":
+            yield block, after if after and after.info == "text output" else None
+
+
+@every_page
+def test_what_a_page_shows_runs_and_prints_what_it_says(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": f"docs_{page.stem}"}
+    for block, output in pairs(page):
+        padded = "\n" * (block.line - 1) + block.text
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            exec(compile(padded, str(page), "exec", dont_inherit=True), names)
+        if output is not None:
+            said = printed.getvalue().rstrip()
+            assert pattern(output.text).fullmatch(said), f"{page.name}:{output.line}: {said}"
+
+
+@every_page
+def test_fragments_parse_and_outputs_belong_to_what_is_run(page: Path) -> None:
+    known = {"python run", "python", "text output", "text", "sh", "sql", "json", "toml"}
+    before = ""
+    for block in blocks(page):
+        assert block.info in known, f"{page.name}:{block.line}"
+        if block.info == "python":
+            assert ast.parse(block.text).body
+        if block.info == "text output":
+            assert before == "python run", f"{page.name}:{block.line}"
+        before = block.info
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for found in LINK.finditer(prose(page)):
+        target = page.parent / found["file"] if found["file"] else page
+        assert target.exists(), found[0]
+        if found["anchor"]:
+            assert found["anchor"] in anchors(target), found[0]
+
+
+@every_page
+def test_no_page_promises_more_than_can_be_kept(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").lower()
+    assert "exactly once" not in text
+    assert "exactly-once" not in text
+
+
+def test_every_page_is_on_the_map() -> None:
+    linked = {found["file"] for found in LINK.finditer(prose(ROOT / "docs" / "index.md"))}
+    assert {page.name for page in PAGES if page.parent.name == "docs"} - {"index.md"} <= linked
+
+
+def test_the_first_example_is_short_and_can_be_typed_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = blocks(ROOT / "README.md")[0]
+    assert first.info == "python run"
+    lines = first.text.rstrip().splitlines()
+    assert len(lines) < README_LINES
+    console = code.InteractiveConsole()
+    printed, complaints = io.StringIO(), io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(complaints):
+        for line in [*lines, ""]:
+            console.push(line)
+    assert complaints.getvalue() == ""
+    assert 'received event "placed"' in printed.getvalue()
+
+
+def test_the_page_on_errors_names_every_error() -> None:
+    text = prose(ROOT / "docs" / "errors.md")
+    classes = [name for name in errors.__all__ if name != "Issue"]
+    assert [name for name in classes if f"`{name}`" not in text] == []
+
+
+def test_the_page_on_the_log_names_every_event_and_every_field() -> None:
+    text = prose(ROOT / "docs" / "log-format.md")
+    rows = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
+    for topic, event in EVENTS.items():
+        row = rows[topic.removeprefix("wakelog.")]
+        assert [field for field in event.model_fields if f"`{field}`" not in row] == [], topic
+
+
+def test_the_guide_to_tasks_names_every_member_of_the_context() -> None:
+    text = prose(ROOT / "docs" / "tasks.md")
+    inside = {"cleared", "clear_reason", "close", "commands", "is_open"}
+    members = {name for name in dir(TaskContext) if not name.startswith("_")} - inside
+    assert [name for name in sorted(members) if f"`{name}" not in text] == []
+
+
+def test_the_page_on_operations_names_every_setting_with_its_default() -> None:
+    text = prose(ROOT / "docs" / "operations.md")
+    rows = [row.split("|") for row in text.splitlines() if row.startswith("| `")]
+    shown = {row[1].strip(" `"): row[2].strip(" `") for row in rows}
+    settings = inspect.signature(Jobs.open).parameters
+    for name, setting in settings.items():
+        if setting.kind is inspect.Parameter.KEYWORD_ONLY:
+            default = "all" if setting.default == () else repr(setting.default).replace("'", '"')
+            assert shown[name].replace(",", "") == default, name
+
+
+def test_the_page_on_operations_names_every_command() -> None:
+    text = prose(ROOT / "docs" / "operations.md")
+    commands = [c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands]
+    assert commands
+    assert [name for name in commands if f"`wakelog {name}" not in text] == []

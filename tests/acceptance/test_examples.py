@@ -1,0 +1,71 @@
+"""The examples run as they are shown, and print what they are said to print."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+IN_A_STORE = """\
+created task:order:o-17
+status: active
+history: Started, EventReceived, StateSet, Scheduled
+"""
+
+IN_VIRTUAL_TIME = """\
+two hours pass:
+  (mail: please pay o-17)
+  (mail: please pay o-17)
+status: idle
+alarms left: 0
+   1  2026-03-02 09:00:00  life began
+   2  2026-03-02 09:00:00  received event {"kind":"placed"}
+   3  2026-03-02 09:00:00  state set to {"status":"pending"}
+   4  2026-03-02 09:00:00  scheduled a run at 2026-03-02 09:05:00 UTC
+   5  2026-03-02 09:05:00  run 1 started (alarm) on simulation
+   6  2026-03-02 09:05:00  run 1 ended well after 0 ms
+   7  2026-03-02 09:05:00  scheduled a run at 2026-03-02 10:05:00 UTC
+   8  2026-03-02 10:05:00  run 2 started (alarm) on simulation
+   9  2026-03-02 10:05:00  run 2 ended well after 0 ms
+  10  2026-03-02 10:05:00  scheduled a run at 2026-03-02 11:05:00 UTC
+  11  2026-03-02 11:00:00  received event {"kind":"paid"} (by till 3)
+  12  2026-03-02 11:00:00  state set to {"status":"paid"} (by till 3)
+  13  2026-03-02 11:00:00  cancelled the schedule (by till 3)
+"""
+
+
+def run(*arguments: str, folder: Path) -> str:
+    """What an example prints, run as a user would, without any warning."""
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / "orders.py"), *arguments]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout
+
+
+def test_the_order_reminds_its_customer_until_it_is_paid(tmp_path: Path) -> None:
+    printed = run(folder=tmp_path)
+    assert printed == f"{IN_A_STORE}\n{IN_VIRTUAL_TIME}"
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_with_a_url_the_order_is_kept_and_met_again(tmp_path: Path) -> None:
+    first = run("sqlite:///orders.db", folder=tmp_path)
+    again = run("sqlite:///orders.db", folder=tmp_path)
+    assert first.startswith(IN_A_STORE)
+    assert again.startswith("known already task:order:o-17\nstatus: active\n")
+    more = "EventReceived, StateSet, Scheduled"
+    assert f"history: Started, {more}, {more}\n" in again
+
+
+@pytest.mark.parametrize("name", ["orders.py", "traffic_fines/fine.py"])
+def test_an_example_uses_only_the_public_words(name: str) -> None:
+    text = (ROOT / "examples" / name).read_text(encoding="utf-8")
+    imported = [line for line in text.splitlines() if line.startswith(("from wake", "import wake"))]
+    assert imported
+    assert all(
+        line.startswith(("from wakelog import ", "from wakelog.testing ")) for line in imported
+    )

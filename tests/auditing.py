@@ -1,0 +1,119 @@
+"""What must hold of any store at any time, whatever was done to it and whoever was killed.
+
+`audit(store, stream)` reads one stream as it lies there and raises `AssertionError` where versions,
+times, hashes, commits, runs or views do not add up. It answers the events, for further questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from wakelog.core.events import (
+    Cleared,
+    Executed,
+    ExecutionFailed,
+    ExecutionLost,
+    RunStarted,
+)
+from wakelog.log import Head, Recorded, decode, refold
+from wakelog.ports import Listing, Loaded, Store
+from wakelog_projections import alarms, status
+
+__all__ = ["audit", "audit_all", "fold_from_the_log", "runs_of"]
+
+
+def audit(store: Store, stream: str) -> list[Recorded]:
+    """Check all that is recorded of one stream; nobody may be appending to it meanwhile."""
+    history = [decode(stored) for stored in store.events(stream)]
+    _check_chain(history)
+    _check_commits(history)
+    _check_runs(history)
+    head = fold_from_the_log(store, stream)
+    assert refold(stream, store.load(stream)) == head, "snapshot and tail differ from the whole log"
+    _check_views(store, head)
+    return history
+
+
+def audit_all(store: Store) -> dict[str, list[Recorded]]:
+    """Audit every living stream."""
+    audited: dict[str, list[Recorded]] = {}
+    after: str | None = None
+    while page := store.list(Listing(limit=1000, after=after)):
+        after = page[-1].stream
+        audited.update({row.stream: audit(store, row.stream) for row in page})
+    return audited
+
+
+def fold_from_the_log(store: Store, stream: str) -> Head:
+    """The instance as all of its events make it, without snapshots."""
+    return refold(stream, Loaded(None, store.events(stream)))
+
+
+def runs_of(history: Sequence[Recorded]) -> dict[tuple[int, int, int], list[Recorded]]:
+    """For each attempt (its life, run and attempt numbers) what was recorded as its end."""
+    ends: dict[tuple[int, int, int], list[Recorded]] = {}
+    open_run: tuple[int, int, int] | None = None
+    life = 0
+    for recorded in history:
+        event = recorded.event
+        if isinstance(event, RunStarted):
+            assert open_run is None, f"run {open_run} was open when {event} came"
+            open_run = life, event.run, event.attempt
+            assert open_run not in ends, f"run {open_run} was started twice"
+            ends[open_run] = []
+        elif _ends_run(event):
+            assert open_run is not None, f"{event} ends a run, but none is open"
+            named = life, getattr(event, "run", None), getattr(event, "attempt", None)
+            assert open_run == named, f"{event} does not end {open_run}"
+            ends[open_run].append(recorded)
+            open_run = None
+        if isinstance(event, Cleared):
+            life += 1
+            if open_run is not None:
+                ends[open_run].append(recorded)
+            open_run = None
+    return ends
+
+
+def _ends_run(event: object) -> bool:
+    if isinstance(event, ExecutionFailed):
+        return event.handler == "execute"
+    return isinstance(event, Executed | ExecutionLost)
+
+
+def _check_chain(history: Sequence[Recorded]) -> None:
+    assert [r.version for r in history] == [*range(1, len(history) + 1)], "versions have a gap"
+    before = ""
+    for recorded in history:
+        assert recorded.prev == before, f"the chain is broken at {recorded.version}"
+        before = recorded.hash
+    times = [r.at_us for r in history]
+    assert times == sorted(times), "the recorded time goes back"
+
+
+def _check_commits(history: Sequence[Recorded]) -> None:
+    units = [commit for commit, _ in groupby(history, key=lambda r: r.commit)]
+    assert len(units) == len(set(units)), "a commit id stands for two units of work"
+
+
+def _check_runs(history: Sequence[Recorded]) -> None:
+    for recorded in history:
+        if isinstance(recorded.event, RunStarted):
+            early_us = recorded.event.due_us - recorded.at_us
+            assert early_us <= 0, f"run {recorded.event.run} began {early_us} us early"
+    attempts = list(runs_of(history).items())
+    for attempt, ends in attempts[:-1]:
+        assert len(ends) == 1, f"attempt {attempt} has {len(ends)} ends: {ends}"
+
+
+def _check_views(store: Store, head: Head) -> None:
+    """The status row, and the alarm as `next_due_us` answers it, are those of the refold."""
+    instance = head.instance
+    [row] = store.status([str(instance.id)])
+    if instance.version == 0:
+        assert row is None, "there is a status row, but no event"
+        return
+    assert row == status.row(instance, head.hash), "the status row differs from the refold's"
+    alarm = alarms.row(instance)
+    assert (row.wake_us is None) == (alarm is None)

@@ -1,0 +1,89 @@
+"""The jobs that are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import BaseModel
+
+from wakelog.context import TaskContext
+from wakelog.core.schedule import Duration
+from wakelog.definition import Task
+from wakelog.jobs import Jobs
+
+__all__ = ["Count", "Order", "Placed", "Tick", "counting", "orders", "ticking"]
+
+
+class Order(BaseModel):
+    """A small state."""
+
+    status: Literal["pending", "paid"]
+    items: int
+    note: str
+
+
+class Placed(BaseModel):
+    """A small event."""
+
+    kind: Literal["placed"] = "placed"
+    items: int
+    note: str = "please ring twice"
+
+
+def orders(*, blocking: bool = False) -> Jobs:
+    """`on_event` sets the state and schedules: three events and two view rows for each send."""
+    order = Task(state=Order, event=Placed)
+
+    def placed(ctx: TaskContext[Order], event: Placed) -> None:
+        ctx.set_state(Order(status="pending", items=event.items, note=event.note))
+        ctx.schedule("1h")
+
+    async def placed_async(ctx: TaskContext[Order], event: Placed) -> None:
+        placed(ctx, event)
+
+    order.on_event(placed if blocking else placed_async)
+    return Jobs(order=order)
+
+
+class Count(BaseModel):
+    """A state that shows whether an event was lost."""
+
+    n: int
+
+
+class Tick(BaseModel):
+    """An event that says nothing but that it was."""
+
+
+def counting() -> Jobs:
+    """`on_event` reads the state and writes it back, one more."""
+    counter = Task(state=Count, event=Tick)
+
+    @counter.on_event
+    async def ticked(ctx: TaskContext[Count], event: Tick) -> None:
+        ctx.set_state(Count(n=ctx.state.n + 1 if ctx.state else 1))
+        ctx.schedule("1h")
+
+    return Jobs(counter=counter)
+
+
+def ticking(*, first: Duration, on_run: Callable[[], None] = lambda: None) -> Jobs:
+    """An event schedules; each run counts itself and schedules the next, an hour later.
+
+    `on_run` hears of each run; its outcome is not recorded yet.
+    """
+    ticker = Task(state=Count, event=Tick)
+
+    @ticker.on_event
+    async def begun(ctx: TaskContext[Count], event: Tick) -> None:
+        ctx.set_state(Count(n=0))
+        ctx.schedule(first)
+
+    @ticker.execute
+    async def ran(ctx: TaskContext[Count]) -> None:
+        ctx.update_state(lambda count: Count(n=count.n + 1))
+        ctx.schedule("1h")
+        on_run()
+
+    return Jobs(ticker=ticker)

@@ -1,0 +1,203 @@
+"""The floor on SQLite: a bare loop that writes the rows that the engine has written.
+
+The rows are made from the engine's own log, one unit of work at a time: the events as they lie
+there, the status and alarm rows as the views show them after the unit, leases and snapshots. The
+loop starts on a copy of the engine's file from before the timed part, with the engine's settings,
+and writes batches of the engine's mean size: prepared tuples, `executemany`, one commit a batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wakelog.core.evolve import evolve
+from wakelog.core.instance import Instance
+from wakelog.ids import InstanceId
+from wakelog.log import decode
+from wakelog.ports import StatusRow, StoredEvent
+from wakelog_adapters.sqlite.connections import connect
+from wakelog_adapters.sqlite.url import Place
+from wakelog_projections import alarms, status
+
+__all__ = ["Written", "copy", "rate", "recorded"]
+
+LEASE_US = 30_000_000
+"""The length of the leases in the copied rows: any number of this size will do."""
+
+_Rows = list[Any]
+_CHANGING = [c for c in StatusRow._fields if c not in ("stream", "kind", "name", "id")]
+_EVENT = "INSERT INTO wakelog_stored_events VALUES (?, ?, ?, ?)"
+_STATUS = (
+    f"INSERT INTO wakelog_status ({', '.join(StatusRow._fields)}) "
+    f"VALUES ({', '.join('?' for _ in StatusRow._fields)}) ON CONFLICT (stream) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in _CHANGING)
+)
+_ALARM = (
+    "INSERT INTO wakelog_alarms VALUES (?, ?, ?, ?) ON CONFLICT (stream) "
+    "DO UPDATE SET due_us = excluded.due_us, action = excluded.action"
+)
+_NO_ALARM = "DELETE FROM wakelog_alarms WHERE stream = ?"
+_LEASE = "INSERT OR REPLACE INTO wakelog_leases VALUES (?, ?, ?, ?, ?, ?)"
+_NO_LEASE = "DELETE FROM wakelog_leases WHERE stream = ?"
+_SNAPSHOT = "INSERT INTO wakelog_snapshots VALUES (?, ?, ?)"
+
+
+class Written(NamedTuple):
+    """The rows of one unit of work."""
+
+    stream: str
+    events: Sequence[StoredEvent]
+    status: StatusRow
+    alarm: alarms.AlarmRow | None
+    lease: tuple[Any, ...] | None
+    """Taken with it."""
+    drops_lease: bool
+    snapshot: tuple[str, int, bytes] | None
+
+    @property
+    def claim(self) -> int | None:
+        """When it was claimed, for a unit that claims: all of one claim share the moment."""
+        return self.status.updated_us if self.lease else None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The rows of one commit; of view rows only the last of each stream, as the engine writes."""
+
+    events: _Rows = field(default_factory=list[Any])
+    status: dict[str, StatusRow] = field(default_factory=dict[str, StatusRow])
+    alarms: dict[str, alarms.AlarmRow | None] = field(default_factory=dict[str, Any])
+    leases: _Rows = field(default_factory=list[Any])
+    dropped: _Rows = field(default_factory=list[Any])
+    snapshots: _Rows = field(default_factory=list[Any])
+
+    def add(self, unit: Written) -> None:
+        self.events += unit.events
+        self.status[unit.stream] = unit.status
+        self.alarms[unit.stream] = unit.alarm
+        if unit.lease is not None:
+            self.leases.append(unit.lease)
+        if unit.drops_lease:
+            self.dropped.append((unit.stream,))
+        if unit.snapshot is not None:
+            self.snapshots.append(unit.snapshot)
+
+    def statements(self) -> Sequence[tuple[str, _Rows]]:
+        """What to execute, with the rows for each."""
+        set_ = [row for row in self.alarms.values() if row is not None]
+        gone = [(stream,) for stream, row in self.alarms.items() if row is None]
+        all_ = (
+            (_EVENT, self.events),
+            (_STATUS, list(self.status.values())),
+            *((_ALARM, set_), (_NO_ALARM, gone)),
+            *((_LEASE, self.leases), (_NO_LEASE, self.dropped)),
+            (_SNAPSHOT, self.snapshots),
+        )
+        return [(sql, rows) for sql, rows in all_ if rows]
+
+
+def copy(path: str, into: Path) -> int:
+    """Copy the engine's file as it is now; answer its newest position."""
+    with contextlib.closing(sqlite3.connect(path)) as source:
+        with contextlib.closing(sqlite3.connect(into)) as target:
+            source.backup(target)
+        position: int = source.execute("SELECT ifnull(max(rowid), 0) FROM wakelog_stored_events").fetchone()[0]
+        return position
+
+
+def recorded(path: str, after: int) -> list[Written]:
+    """The units of work that the engine appended behind position `after`, in order."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        snapshots = {
+            (stream, version): (stream, version, state)
+            for stream, version, state in connection.execute("SELECT * FROM wakelog_snapshots")
+        }
+        return [
+            _written(unit, before, after_, hash, snapshots)
+            for position, unit, before, after_, hash in _units(connection)
+            if position > after
+        ]
+
+
+_Unit = tuple[int, Sequence[StoredEvent], Instance, Instance, str]
+
+
+def _units(connection: sqlite3.Connection) -> Iterator[_Unit]:
+    """Each unit of the log: its last position, events, and the instance before and after."""
+    heads: dict[str, Instance] = {}
+    events: list[StoredEvent] = []
+    commit = ""
+    last: _Unit | None = None
+    for position, *fields in connection.execute("SELECT rowid, * FROM wakelog_stored_events ORDER BY rowid"):
+        stored = StoredEvent(*fields)
+        said = decode(stored)
+        if last is not None and said.commit != commit:
+            yield last
+            last, events = None, []
+        stream, commit = stored.stream, said.commit
+        start = heads.get(stream) or Instance(InstanceId.parse(stream))
+        before = last[2] if last is not None else start
+        heads[stream] = after = evolve(start, said.event, said.at_us)
+        events.append(stored)
+        last = (position, events, before, after, said.hash)
+    if last is not None:
+        yield last
+
+
+def _written(
+    events: Sequence[StoredEvent],
+    before: Instance,
+    after: Instance,
+    hash: str,
+    snapshots: dict[tuple[str, int], tuple[str, int, bytes]],
+) -> Written:
+    stream, run = str(after.id), after.run
+    lease = None
+    if run is not None and run != before.run:
+        until_us = run.started_us + LEASE_US
+        lease = (stream, after.id.job, run.worker, until_us, run.token, 1)
+    return Written(
+        stream,
+        events,
+        status.row(after, hash),
+        alarms.row(after),
+        lease,
+        drops_lease=before.run is not None and run is None,
+        snapshot=snapshots.get((stream, after.version)),
+    )
+
+
+def rate(place: Place, units: Sequence[Written], size: int) -> float:
+    """Write the units in batches of `size`, and claims as they were; answer units a second."""
+    batches = [batch.statements() for batch in _batches(units, size)]
+    connection = connect(place)
+    try:
+        began = time.perf_counter()
+        for statements in batches:
+            connection.execute("BEGIN IMMEDIATE")
+            for sql, rows in statements:
+                connection.executemany(sql, rows)
+            connection.execute("COMMIT")
+        elapsed_s = time.perf_counter() - began
+    finally:
+        connection.close()
+    return len(units) / elapsed_s
+
+
+def _batches(units: Sequence[Written], size: int) -> Iterator[_Batch]:
+    batch, count, claim = _Batch(), 0, None
+    for unit in units:
+        full = count >= size if unit.claim is None else False
+        if count and (full or unit.claim != claim):
+            yield batch
+            batch, count = _Batch(), 0
+        batch.add(unit)
+        count, claim = count + 1, unit.claim
+    if count:
+        yield batch
