@@ -164,7 +164,7 @@ class Application(library.Application[str]):
         """Told the earliest alarm of each append."""
         self.on_cleared: Callable[[str], None] = lambda stream: None
         """Told each stream whose life was ended from outside."""
-        self.drive: Callable[[], Awaitable[None]] | None = None
+        self.drive: Callable[[int | None], Awaitable[None]] | None = None
         """In a simulation: lets the next thing happen, while a caller waits for an outcome."""
         self._slots = Slots(settings.cache)
         threaded = self.store.blocking and not inline
@@ -353,15 +353,17 @@ class Application(library.Application[str]):
         """
         seen = asyncio.Event()
         self._watched.setdefault(stream, set()).add(seen)
+        until_us = None if timeout_us is None else self.clock.now_us() + timeout_us
+        timeout_s = None if timeout_us is None or self.drive else timeout_us / 1_000_000
         try:
-            async with asyncio.timeout(None if timeout_us is None else timeout_us / 1_000_000):
+            async with asyncio.timeout(timeout_s):
                 for pause_s in itertools.chain((0.01, 0.02, 0.05, 0.1), itertools.repeat(0.25)):
                     seen.clear()
                     for stored in await self.read(self.store.events, stream, after=after):
                         after = stored.version
                         if (found := find(decode(stored))) is not None:
                             return found
-                    await self._pause(seen, pause_s)
+                    await self._pause(seen, pause_s, until_us)
         except TimeoutError:
             raise WaitTimeoutError(stream, (timeout_us or 0) / 1_000_000) from None
         finally:
@@ -370,10 +372,17 @@ class Application(library.Application[str]):
                 del self._watched[stream]
         raise AssertionError("waiting has no end of its own")
 
-    async def _pause(self, seen: asyncio.Event, pause_s: float) -> None:
-        """Until this process appends to the stream; others' appends are found by looking."""
+    async def _pause(self, seen: asyncio.Event, pause_s: float, until_us: int | None) -> None:
+        """Until this process appends to the stream; others' appends are found by looking.
+
+        In a simulation: until something has happened. Raises `TimeoutError` if that is too late;
+        cancelling the wait would cancel the handler that it lets run.
+        """
         if self.drive is not None:
-            await self.drive()
+            if until_us is None or self.clock.now_us() < until_us:
+                await self.drive(until_us)
+            if until_us is not None and self.clock.now_us() >= until_us:
+                raise TimeoutError
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):

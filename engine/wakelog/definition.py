@@ -52,8 +52,19 @@ class Schema(Generic[S]):
         try:
             self._adapter: TypeAdapter[S] = TypeAdapter(type_)
         except pydantic.errors.PydanticUserError as error:
-            issue = Issue(loc="", msg=str(error).split("\n")[0], type="type")
-            raise ValidationError(f"the type given as {what}=", [issue]) from error
+            raise self._no_type(error) from error
+
+    def complete(self) -> None:
+        """Resolve what the type names; raises `ValidationError` where something is not defined."""
+        try:
+            self._adapter.rebuild()
+            _ = self._adapter.validator.title  # a type that is not complete says so here
+        except (pydantic.errors.PydanticUserError, NameError) as error:
+            raise self._no_type(error) from error
+
+    def _no_type(self, error: Exception) -> ValidationError:
+        issue = Issue(loc="", msg=str(error).split("\n")[0], type="type")
+        return ValidationError(f"the type given as {self.what}=", [issue])
 
     def dump(self, value: object, name: str) -> tuple[str, S]:
         """JSON text of `value`, and what reading it back gives: a copy of its own.
@@ -123,6 +134,8 @@ class Definition:
                 loc="on_event", msg="decorate a function with @….on_event", type="missing"
             )
             raise ValidationError(f"the definition of {self.kind} {name!r}", [issue])
+        self.state.complete()
+        self.event.complete()
         copied = self.with_resources(self.resources)
         copied.name = name
         copied.handlers.setdefault("execute", Handler(_no_execute, False, None))

@@ -165,18 +165,33 @@ async def _run(app: Application, claimed: Claimed, call: Call) -> None:
 
 
 async def _handle_waiting(app: Application, claimed: Claimed) -> None:
-    """Handle the events that wait, one unit each, until none is ready; then give the lease up."""
+    """Handle the events that wait, one unit each, until none is ready; then give the lease up.
+
+    It is kept where something went wrong, until it ends: trying again at once would be in vain.
+    """
     ended = False
     try:
         ended = await _handle_all(app, claimed.head.instance)
-    finally:
-        if not ended and claimed.unit.take is not None:
-            held = [(claimed.unit.stream, claimed.unit.take.token)]
-            await app.write(app.store.release, claimed.unit.take.owner, held)
+    except asyncio.CancelledError:
+        await _give_up(app, claimed)
+        raise
+    if not ended:
+        await _give_up(app, claimed)
+
+
+async def _give_up(app: Application, claimed: Claimed) -> None:
+    lease = claimed.unit.take
+    if lease is not None:
+        held = [(claimed.unit.stream, lease.token)]
+        await app.write(app.store.release, lease.owner, held)
 
 
 async def _handle_all(app: Application, instance: Instance) -> bool:
-    """Whether the last unit gave the lease up with it."""
+    """Whether the last unit gave the lease up with it.
+
+    While events wait others can only append more of them: like a run's, the outcome of a handler
+    goes on top of what they append, and it is not called again.
+    """
     id, token = instance.id, instance.version
     definition = app.registry.of(id)
     waiting = instance.first_waiting(app.now_us(instance))
@@ -189,6 +204,7 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
             origin=origin,
             holds=token,
             ends_lease=lambda after: not _has_more(after),
+            memory={},
         )
         turn = asked.turn
         if turn is None or not turn.events:

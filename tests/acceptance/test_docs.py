@@ -12,6 +12,7 @@ import code
 import inspect
 import io
 import re
+import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from itertools import zip_longest
@@ -140,6 +141,14 @@ def test_the_first_example_is_short_and_can_be_typed_by_hand(
             console.push(line)
     assert complaints.getvalue() == ""
     assert 'received event "placed"' in printed.getvalue()
+
+
+def test_the_readme_installs_the_wheel_of_this_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"wakelog-\S+\.whl", text) == [
+        f"wakelog-{project['version']}-py3-none-any.whl"
+    ]
 
 
 def test_the_page_on_errors_names_every_error() -> None:

@@ -43,7 +43,8 @@ DELAYS_US = [None, None, None, 0, 10_000_000, 60_000_000]
 PASSES_US = [0, 1, 10_000_000, 29_999_999, 30_000_000, 3_600_000_000]
 
 scripts = st.lists(st.sampled_from(WORDS), max_size=4).map(tuple)
-acts = st.builds(Act, now=scripts, later=st.none() | scripts)
+runs = scripts.filter(lambda script: "past" not in script)  # or it would run for ever
+acts = st.builds(Act, now=scripts, later=st.none() | runs)
 
 
 class Boom(Exception):
@@ -185,6 +186,8 @@ class TaskMachine(RuleBasedStateMachine):
             answer = ask()
         except ExecutionError as error:
             assert raises and isinstance(error.__cause__, Boom)
+            if calls:
+                self._restart()  # nothing was written, but the next write would be the last
             return None
         except SimulatedCrash as crash:
             raise AssertionError("it died where nothing was to be written") from crash

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -178,10 +179,8 @@ def test_T7_a_run_that_ends_the_life_says_so(stage: Staging, where: str) -> None
     assert (result.triggered, result.cleared, result.failed) == (True, True, False)
 
 
-def test_T7_waiting_for_a_run_that_does_not_come_ends_at_the_timeout(stage: Staging) -> None:
+def test_T7_waiting_for_a_run_that_takes_too_long_ends_at_the_timeout(stage: Staging) -> None:
     # given a run that takes an hour of virtual time
-    import asyncio
-
     async def execute(ctx: Ctx) -> None:
         await asyncio.sleep(3600)
         ctx.set_state("ran")
@@ -191,12 +190,22 @@ def test_T7_waiting_for_a_run_that_does_not_come_ends_at_the_timeout(stage: Stag
     # when
     with pytest.raises(WaitTimeoutError) as raised:
         job.trigger(timeout="5s")
-    # then what was asked for stays asked for
+    # then what was asked for is done all the same
     assert (raised.value.instance_id, raised.value.timeout_s) == ("task:job:a", 5)
     assert isinstance(raised.value, TimeoutError)
     assert isinstance(raised.value, WakelogError)
-    job.sim.advance("2h")
+    job.sim.run_until_idle()
     assert job.state() == "ran"
+    assert "ExecutionLost" not in job.names()
+
+
+def test_T1_waiting_for_an_event_that_is_due_later_ends_at_the_timeout(stage: Staging) -> None:
+    job = stage()
+    with pytest.raises(WaitTimeoutError):
+        job.send({"set_state": 1}, delay="1h", wait=True, timeout="5s")
+    assert job.sim.now == START + timedelta(seconds=5)
+    job.sim.advance("1h")
+    assert job.state() == 1
 
 
 def test_T7_a_trigger_of_a_task_without_execute_fails_and_says_what_to_do(stage: Staging) -> None:

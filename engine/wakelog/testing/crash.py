@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from wakelog.ports import Appended, Store
 
-__all__ = ["CrashPoint", "SimulatedCrash", "crash_next", "never_mind"]
+__all__ = ["CrashPoint", "SimulatedCrash", "crash_next", "revive"]
 
 CrashPoint = Literal["before_write", "after_write"]
-WRITES = ("append", "claim")
+DECISIVE = ("append", "claim")
+WRITES = (*DECISIVE, "renew", "release", "forget_key", "purge_answers", "put_worker")
 
 
 class SimulatedCrash(BaseException):
@@ -18,24 +19,28 @@ class SimulatedCrash(BaseException):
 
 
 def crash_next(store: Store, point: CrashPoint) -> None:
-    """Make the next write of `store`, an append or a claim, the last one of this process."""
-    never_mind(store)
-    originals = {name: getattr(store, name) for name in WRITES}
+    """Make the next append or claim of `store` the last thing that this process writes."""
+    revive(store)
 
     def dying(original: Callable[..., Appended]) -> Callable[..., Appended]:
         def die(*args: Any, **kwargs: Any) -> Appended:
-            never_mind(store)
+            revive(store)
             if point == "after_write":
                 original(*args, **kwargs)
-            raise SimulatedCrash(point)
+            for name in WRITES:
+                setattr(store, name, dead)
+            dead()
 
         return die
 
-    for name, original in originals.items():
-        setattr(store, name, dying(original))
+    def dead(*_: Any, **__: Any) -> NoReturn:
+        raise SimulatedCrash(point)
+
+    for name in DECISIVE:
+        setattr(store, name, dying(getattr(store, name)))
 
 
-def never_mind(store: Store) -> None:
-    """Take back a crash that has not come yet."""
+def revive(store: Store) -> None:
+    """Let the store write again; take back a crash that has not come yet."""
     for name in WRITES:
         vars(store).pop(name, None)

@@ -21,7 +21,7 @@ from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs, open_store
 from wakelog.log import Recorded, decode
 from wakelog.ports import Listing, StatusRow
-from wakelog.testing.crash import CrashPoint, crash_next, never_mind
+from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
 from wakelog.work import Claimed, take, work
 
@@ -161,7 +161,7 @@ class Simulation:
 
     def restart(self) -> None:
         """Begin again as a new process would, with nothing but what the store holds."""
-        never_mind(self._application.store)
+        revive(self._application.store)
         self._restarts += 1
         self._open()
 
@@ -249,9 +249,12 @@ class Simulation:
                 break
         return self._fired > before
 
-    async def _next(self) -> None:
-        """A caller waits for an outcome: go to the next alarm, if there is one."""
+    async def _next(self, until_us: int | None) -> None:
+        """A caller waits for an outcome: go to the next alarm, or to the end of its patience."""
         due_us = self._application.store.next_due_us(self._work_on, self._clock.now_us())
+        if until_us is not None and (due_us is None or due_us > until_us):
+            self._clock.move_to(until_us)
+            return
         if due_us is None:
             raise InvalidStateError("nothing is left to happen that could bring the outcome")
         self._clock.move_to(due_us)
