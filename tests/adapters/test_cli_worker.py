@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.adapters.commandline import CommandLine, Process, process
+from tests.adapters.commandline import CommandLine, process
 from wakelog_adapters.cli.surroundings import without_secrets
 
 DEPOT = """
@@ -42,22 +42,14 @@ jobs = Jobs(gate=gate, stuck=stuck)
 
 
 @pytest.fixture
-def depot(tmp_path: Path, sqlite_url: str) -> Iterator[CommandLine]:
-    """Jobs in a module of a folder, whose runs pass a gate that the test opens."""
+def sender(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    """In a folder with a module of jobs, whose runs pass a gate that the test opens."""
     (tmp_path / "depot.py").write_text(DEPOT)
     os.mkfifo(tmp_path / "gate")
-    yield CommandLine(sqlite_url, jobs="")
-
-
-@pytest.fixture
-def sender(tmp_path: Path, depot: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return CommandLine(depot.env["WAKELOG_URL"], jobs="depot:jobs")
-
-
-def start(sender: CommandLine, cwd: Path, *options: str) -> Process:
-    return Process("worker", "depot:jobs", *options, cwd=cwd, env=sender.env)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    return CommandLine(sqlite_url, jobs="depot:jobs")
 
 
 def events(wakelog: CommandLine, instance: str) -> list[str]:
@@ -199,3 +191,12 @@ def test_the_level_of_its_log_can_be_set(sender: CommandLine, tmp_path: Path) ->
 )
 def test_a_password_in_a_url_is_never_shown(url: str, shown: str) -> None:
     assert without_secrets(url) == shown
+
+
+def test_logging_that_the_jobs_set_up_is_left_alone(sender: CommandLine, tmp_path: Path) -> None:
+    module = tmp_path / "depot.py"
+    module.write_text("import logging\nlogging.basicConfig(format='own: %(message)s')\n" + DEPOT)
+    with process("worker", cwd=tmp_path, env=sender.env) as worker:
+        assert worker.log_line("working on").startswith("own: working on task:gate")
+        worker.popen.terminate()
+        assert worker.end()[0] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import operator
 import os
 import re
@@ -22,6 +23,7 @@ from wakelog_adapters.cli.failures import UsageError
 
 __all__ = ["Where", "load_jobs", "opened", "without_secrets"]
 
+_LOG = logging.getLogger("wakelog.cli")
 EXAMPLE_URL = "sqlite:///orders.db"
 
 
@@ -86,6 +88,8 @@ async def opened(
 
     Raises `UsageError` for a URL or an option that cannot be one, and `StoreUnavailableError`.
     """
+    if url.startswith("memory:"):
+        _LOG.warning("a store in memory is seen by this process only, and ends with it")
     try:
         if not create:
             _check_exists(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -85,8 +86,6 @@ def _announce(about: dict[str, Any], json: bool) -> None:
         about["lease"],
         about["pid"],
     )
-    if about["url"].startswith("memory:"):
-        _LOG.warning("a store in memory is seen by this process only: nobody else can send here")
     if json:
         print_document(about)
         sys.stdout = sys.stderr  # what handlers print is no part of the document
@@ -109,7 +108,8 @@ def _do_not_wait_for_threads() -> None:
 class Signals:
     """SIGINT and SIGTERM: the first asks to stop, the second ends the process at once.
 
-    Plain signal handlers, not the event loop's: a handler of the user's may be blocking the loop.
+    Python's own handlers, because a job's handler may be blocking the event loop; and the loop's,
+    because a signal that comes just before the loop falls asleep would not wake it without them.
     """
 
     def __init__(self, stop: asyncio.Event) -> None:
@@ -120,7 +120,10 @@ class Signals:
 
     def __enter__(self) -> Signals:
         for each in (signal.SIGINT, signal.SIGTERM):
-            self._before[each] = signal.signal(each, self._handle)
+            self._before[each] = signal.getsignal(each)
+            with contextlib.suppress(NotImplementedError):  # Windows' loop is always woken
+                self._loop.add_signal_handler(each, self._stop.set)
+            signal.signal(each, self._handle)
         return self
 
     def __exit__(
