@@ -48,7 +48,7 @@ __all__ = [
 
 GENESIS = ""
 """What the first event of a stream names as the hash before it."""
-SALTS_DRAWN = 1_024
+SALTS_DRAWN = 256
 """How many salts are drawn at a time."""
 SNAPSHOT_FORMAT = 1
 """Raised whenever `Instance` changes: snapshots of another format are ignored, never migrated."""
@@ -241,12 +241,15 @@ def _from_snapshot(stored: StoredSnapshot | None) -> Head | None:
     return Head(read.instance, read.hash) if read.format == SNAPSHOT_FORMAT else None
 
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def _opening(meta: Meta) -> bytes:
     """The first line up to the hash before, which is all that differs inside a unit."""
     text = f'{{"at_us":{meta.at_us},"commit":"{meta.commit}"'
     for name, value in (("cause", meta.cause), ("corr", meta.correlation), ("actor", meta.actor)):
         if value is not None:
-            text += f',"{name}":{json.dumps(value, ensure_ascii=False)}'
+            text += f',"{name}":{_quoted(value)}'
     return (text + ',"prev":').encode()
 
 

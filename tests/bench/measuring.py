@@ -18,7 +18,17 @@ from wakelog.application import Application, Settings
 from wakelog.clock import SystemClock
 from wakelog.jobs import Jobs, open_store
 
-__all__ = ["Appends", "Plan", "Round", "Row", "call_all", "fresh_heap", "opened", "percentile", "row"]
+__all__ = [
+    "Appends",
+    "Plan",
+    "Round",
+    "Row",
+    "call_all",
+    "fresh_heap",
+    "opened",
+    "percentile",
+    "row",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +42,8 @@ class Plan:
     """How many sends, alarms, events or reads, in the place of a benchmark's own sizes."""
     share: float = 1.0
     """What part of a benchmark's own sizes to do."""
+    seconds: float = 5.0
+    """How long to look at what takes its time."""
 
     def sized(self, *own: int) -> tuple[int, ...]:
         """The sizes to measure, where a benchmark's own are these."""

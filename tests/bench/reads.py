@@ -35,17 +35,18 @@ async def _round(plan: Plan, size: int, method: str, stale_ok: bool) -> Round:
     right = 0
     async with opened(orders(), plan.storage.fresh()) as (app, _):
         client: TaskClient[Order, Placed] = app.task("order")
-        await call_all(lambda n: client.send(f"o-{n}", Placed(items=n)), INSTANCES, 64)
+        instances = min(INSTANCES, size)
+        await call_all(lambda n: client.send(f"o-{n}", Placed(items=n)), instances, 64)
 
         async def status(number: int) -> None:
             nonlocal right
-            found = await client.status(f"o-{number % INSTANCES}", stale_ok=stale_ok)
+            found = await client.status(f"o-{number % instances}", stale_ok=stale_ok)
             right += found.status == "active"
 
         async def get_state(number: int) -> None:
             nonlocal right
-            found = await client.get_state(f"o-{number % INSTANCES}", stale_ok=stale_ok)
-            right += found is not None and found.items == number % INSTANCES
+            found = await client.get_state(f"o-{number % instances}", stale_ok=stale_ok)
+            right += found is not None and found.items == number % instances
 
         read = status if method == "status" else get_state
         elapsed_s, each_s = await call_all(read, size, IN_FLIGHT)

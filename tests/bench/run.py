@@ -11,14 +11,24 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import cold, drain, hot, machine, reads, report, send, simulated  # noqa: E402
-from tests.bench.measuring import Plan, Row  # noqa: E402
-from tests.bench.storage import STORES  # noqa: E402
+from tests.bench import (
+    cold,
+    drain,
+    hot,
+    machine,
+    reads,
+    report,
+    send,
+    simulated,
+    steady,
+)
+from tests.bench.measuring import Plan, Row
+from tests.bench.storage import STORES
 
 __all__ = ["WORKLOADS", "main"]
 
@@ -26,6 +36,7 @@ WORKLOADS: dict[str, tuple[str, Callable[[Plan], Iterator[Row]]]] = {
     "send": ("W1", send.measure),
     "hot": ("W2", hot.measure),
     "alarms": ("W3", drain.measure),
+    "steady": ("W3 steady", steady.measure),
     "cold": ("W5", cold.measure),
     "simulation": ("W7", simulated.measure),
     "reads": ("W8", reads.measure),
@@ -94,7 +105,7 @@ def _stores(text: str) -> list[str]:
     return _known(text.split(","), STORES, "store")
 
 
-def _known(asked: list[str], known: Sequence[str] | dict[str, object], what: str) -> list[str]:
+def _known(asked: list[str], known: Collection[str], what: str) -> list[str]:
     for name in asked:
         if name not in known:
             raise argparse.ArgumentTypeError(f"no {what} {name!r}; there are: {', '.join(known)}")

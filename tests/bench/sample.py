@@ -53,7 +53,10 @@ class Count(BaseModel):
 
 
 class Tick(BaseModel):
-    """An event that says nothing but that it was."""
+    """An event that says little more than that it was."""
+
+    after_s: float | None = None
+    """When the first run is to be, where it is not as usual."""
 
 
 def counting() -> Jobs:
@@ -78,7 +81,7 @@ def ticking(*, first: Duration, on_run: Callable[[], None] = lambda: None) -> Jo
     @ticker.on_event
     async def begun(ctx: TaskContext[Count], event: Tick) -> None:
         ctx.set_state(Count(n=0))
-        ctx.schedule(first)
+        ctx.schedule(first if event.after_s is None else event.after_s)
 
     @ticker.execute
     async def ran(ctx: TaskContext[Count]) -> None:

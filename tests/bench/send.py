@@ -56,7 +56,7 @@ async def _round(plan: Plan, blocking: bool, in_flight: int, size: int) -> Round
         async def send(number: int) -> None:
             await client.send(stream_number(number), Placed(items=number))
 
-        await call_all(send, INSTANCES, 64)
+        await call_all(send, min(INSTANCES, size), 64)
         before = await _counted(app, application)
         mark = plan.storage.mark(url)
         appends = Appends(application)
@@ -72,7 +72,7 @@ async def _counted(app: App, application: Application) -> dict[str, int]:
     """What the store shows: events in the log, events that instances say they have accepted."""
     rows = await app.list(limit=INSTANCES)
     return {
-        "log": application.store.max_notification_id() or 0,
+        "log": application.recorder.max_notification_id() or 0,
         "accepted": sum(each.event_count for each in rows),
     }
 

@@ -34,6 +34,7 @@ def _round(hours: int) -> Round:
         elapsed_s = time.perf_counter() - began
         events = len(sim.events("task:ticker:t"))
         state = sim.task("ticker").get_state("t")
-    if not runs == state.n == hours or events != EVENTS_BEFORE + EVENTS_A_RUN * hours:
+    n = state.n if state else None
+    if not runs == n == hours or events != EVENTS_BEFORE + EVENTS_A_RUN * hours:
         raise AssertionError(f"{hours} hours: {runs} runs, {events} events, {state!r}")
     return Round(elapsed_s, counts={"runs": runs, "events": events})

@@ -32,20 +32,34 @@ LEASE_US = 30_000_000
 
 _Rows = list[Any]
 _CHANGING = [c for c in StatusRow._fields if c not in ("stream", "kind", "name", "id")]
-_EVENT = "INSERT INTO wakelog_stored_events VALUES (?, ?, ?, ?)"
-_STATUS = (
-    f"INSERT INTO wakelog_status ({', '.join(StatusRow._fields)}) "
-    f"VALUES ({', '.join('?' for _ in StatusRow._fields)}) ON CONFLICT (stream) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in _CHANGING)
-)
-_ALARM = (
-    "INSERT INTO wakelog_alarms VALUES (?, ?, ?, ?) ON CONFLICT (stream) "
-    "DO UPDATE SET due_us = excluded.due_us, action = excluded.action"
-)
-_NO_ALARM = "DELETE FROM wakelog_alarms WHERE stream = ?"
-_LEASE = "INSERT OR REPLACE INTO wakelog_leases VALUES (?, ?, ?, ?, ?, ?)"
-_NO_LEASE = "DELETE FROM wakelog_leases WHERE stream = ?"
-_SNAPSHOT = "INSERT INTO wakelog_snapshots VALUES (?, ?, ?)"
+
+
+class _Sql(NamedTuple):
+    """The statements, for tables whose names begin with a prefix."""
+
+    event: str
+    status: str
+    alarm: str
+    no_alarm: str
+    lease: str
+    no_lease: str
+    snapshot: str
+
+
+def _sql(prefix: str) -> _Sql:
+    return _Sql(
+        event=f"INSERT INTO {prefix}stored_events VALUES (?, ?, ?, ?)",
+        status=f"INSERT INTO {prefix}status ({', '.join(StatusRow._fields)}) "
+        f"VALUES ({', '.join('?' for _ in StatusRow._fields)}) "
+        "ON CONFLICT (stream) DO UPDATE SET "
+        + ", ".join(f"{column} = excluded.{column}" for column in _CHANGING),
+        alarm=f"INSERT INTO {prefix}alarms VALUES (?, ?, ?, ?) ON CONFLICT (stream) "
+        "DO UPDATE SET due_us = excluded.due_us, action = excluded.action",
+        no_alarm=f"DELETE FROM {prefix}alarms WHERE stream = ?",
+        lease=f"INSERT OR REPLACE INTO {prefix}leases VALUES (?, ?, ?, ?, ?, ?)",
+        no_lease=f"DELETE FROM {prefix}leases WHERE stream = ?",
+        snapshot=f"INSERT INTO {prefix}snapshots VALUES (?, ?, ?)",
+    )
 
 
 class Written(NamedTuple):
@@ -88,39 +102,42 @@ class _Batch:
         if unit.snapshot is not None:
             self.snapshots.append(unit.snapshot)
 
-    def statements(self) -> Sequence[tuple[str, _Rows]]:
+    def statements(self, sql: _Sql) -> Sequence[tuple[str, _Rows]]:
         """What to execute, with the rows for each."""
         set_ = [row for row in self.alarms.values() if row is not None]
         gone = [(stream,) for stream, row in self.alarms.items() if row is None]
         all_ = (
-            (_EVENT, self.events),
-            (_STATUS, list(self.status.values())),
-            *((_ALARM, set_), (_NO_ALARM, gone)),
-            *((_LEASE, self.leases), (_NO_LEASE, self.dropped)),
-            (_SNAPSHOT, self.snapshots),
+            (sql.event, self.events),
+            (sql.status, list(self.status.values())),
+            *((sql.alarm, set_), (sql.no_alarm, gone)),
+            *((sql.lease, self.leases), (sql.no_lease, self.dropped)),
+            (sql.snapshot, self.snapshots),
         )
-        return [(sql, rows) for sql, rows in all_ if rows]
+        return [(statement, rows) for statement, rows in all_ if rows]
 
 
-def copy(path: str, into: Path) -> int:
+def copy(place: Place, into: Path) -> int:
     """Copy the engine's file as it is now; answer its newest position."""
-    with contextlib.closing(sqlite3.connect(path)) as source:
+    with contextlib.closing(sqlite3.connect(place.path)) as source:
         with contextlib.closing(sqlite3.connect(into)) as target:
             source.backup(target)
-        position: int = source.execute("SELECT ifnull(max(rowid), 0) FROM wakelog_stored_events").fetchone()[0]
+        newest = f"SELECT ifnull(max(rowid), 0) FROM {place.prefix}stored_events"
+        position: int = source.execute(newest).fetchone()[0]
         return position
 
 
-def recorded(path: str, after: int) -> list[Written]:
+def recorded(place: Place, after: int) -> list[Written]:
     """The units of work that the engine appended behind position `after`, in order."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
+    with contextlib.closing(sqlite3.connect(place.path)) as connection:
         snapshots = {
             (stream, version): (stream, version, state)
-            for stream, version, state in connection.execute("SELECT * FROM wakelog_snapshots")
+            for stream, version, state in connection.execute(
+                f"SELECT stream, version, state FROM {place.prefix}snapshots"
+            )
         }
         return [
             _written(unit, before, after_, hash, snapshots)
-            for position, unit, before, after_, hash in _units(connection)
+            for position, unit, before, after_, hash in _units(connection, place.prefix)
             if position > after
         ]
 
@@ -128,13 +145,14 @@ def recorded(path: str, after: int) -> list[Written]:
 _Unit = tuple[int, Sequence[StoredEvent], Instance, Instance, str]
 
 
-def _units(connection: sqlite3.Connection) -> Iterator[_Unit]:
+def _units(connection: sqlite3.Connection, prefix: str) -> Iterator[_Unit]:
     """Each unit of the log: its last position, events, and the instance before and after."""
     heads: dict[str, Instance] = {}
     events: list[StoredEvent] = []
     commit = ""
     last: _Unit | None = None
-    for position, *fields in connection.execute("SELECT rowid, * FROM wakelog_stored_events ORDER BY rowid"):
+    log = f"SELECT rowid, * FROM {prefix}stored_events ORDER BY rowid"
+    for position, *fields in connection.execute(log):
         stored = StoredEvent(*fields)
         said = decode(stored)
         if last is not None and said.commit != commit:
@@ -175,7 +193,7 @@ def _written(
 
 def rate(place: Place, units: Sequence[Written], size: int) -> float:
     """Write the units in batches of `size`, and claims as they were; answer units a second."""
-    batches = [batch.statements() for batch in _batches(units, size)]
+    batches = [batch.statements(_sql(place.prefix)) for batch in _batches(units, size)]
     connection = connect(place)
     try:
         began = time.perf_counter()

@@ -97,12 +97,12 @@ class SQLiteStorage:
 
     def mark(self, url: str) -> Mark | None:
         copy = self.folder / f"{next(self._numbers)}.floor.db"
-        return Mark(copy, sqlite_floor.copy(parse(url).path, copy))
+        return Mark(copy, sqlite_floor.copy(parse(url), copy))
 
     def floor(self, url: str, mark: Mark | None, mean_batch: float) -> float | None:
         if mark is None:
             return None
-        units = sqlite_floor.recorded(parse(url).path, mark.position)
+        units = sqlite_floor.recorded(parse(url), mark.position)
         return sqlite_floor.rate(parse(f"sqlite:///{mark.copy}"), units, max(1, round(mean_batch)))
 
 

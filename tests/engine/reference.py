@@ -12,12 +12,12 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-__all__ = ["LEASE_US", "WORDS", "Act", "Box", "Model", "after_error", "when_idle"]
+__all__ = ["LEASE_US", "MAX_LOST", "WORDS", "Act", "Box", "Model", "after_error", "when_idle"]
 
 SECOND = 1_000_000
 LEASE_US = 30 * SECOND
-MAX_LOST = 5
-WORDS = ("add", "unset", "soon", "later", "past", "cancel", "emit", "clear", "raise")
+MAX_LOST = 2
+WORDS = ("add", "double", "unset", "soon", "later", "past", "cancel", "emit", "clear", "raise")
 DELAYS_US = {"soon": 10 * SECOND, "later": 3600 * SECOND, "past": 0}
 
 Script = tuple[str, ...]
@@ -62,6 +62,9 @@ class Draft:
                 case "add":
                     box = self.box or Box()
                     self.box = box.model_copy(update={"n": box.n + 1})
+                case "double":
+                    box = self.box
+                    self.box = box and box.model_copy(update={"n": 2 * box.n})
                 case "unset":
                     self.box = None
                 case "soon" | "later" | "past":

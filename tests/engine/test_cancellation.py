@@ -13,6 +13,10 @@ from wakelog import ExecutionError, Jobs, SendResult
 pytestmark = pytest.mark.anyio
 
 
+class Odd(BaseException):
+    """No `Exception`, but no signal of the engine's either."""
+
+
 async def test_U6_a_call_cancelled_by_its_caller_leaves_the_instance_usable(
     sqlite_url: str,
 ) -> None:
@@ -148,7 +152,7 @@ async def test_U6_so_has_a_deferred_one(sqlite_url: str) -> None:
 @pytest.mark.parametrize("is_async", [True, False])
 @pytest.mark.parametrize(
     "error",
-    [ValueError("v"), SystemExit(1), GeneratorExit("g"), BaseExceptionGroup("b", [SystemExit()])],
+    [ValueError("v"), SystemExit(1), Odd(), BaseExceptionGroup("b", [SystemExit()])],
 )
 async def test_U6_all_exceptions_are_treated_alike(
     sqlite_url: str, is_async: bool, error: BaseException

@@ -134,12 +134,16 @@ def _run_started(step: Instance, event: RunStarted) -> Instance:
         event.worker,
         step.version,
     )
-    step = step._replace(run=run, run_count=event.run, retry=None, failed=False)
-    if event.trigger == "alarm":
-        return step._replace(due_us=None, losses=0)
-    if event.trigger == "manual":
-        return step._replace(triggered_us=None, losses=0)
-    return step
+    alarm, manual = event.trigger == "alarm", event.trigger == "manual"
+    return step._replace(
+        run=run,
+        run_count=event.run,
+        retry=None,
+        failed=False,
+        due_us=None if alarm else step.due_us,
+        triggered_us=None if manual else step.triggered_us,
+        losses=0 if alarm or manual else step.losses,
+    )
 
 
 def _failed(step: Instance, event: ExecutionFailed) -> Instance:
