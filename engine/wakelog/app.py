@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, cast, overload
 
 from wakelog.application import Application
+from wakelog.bounds import at_least
 from wakelog.client import Door, TaskClient, refuse_in_handler
 from wakelog.core.schedule import Duration, duration_us, moment_us
 from wakelog.definition import Task
 from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
 from wakelog.history import HistoryEntry, PastState, history, state_at
-from wakelog.ids import KINDS, InstanceId
+from wakelog.ids import KINDS, InstanceId, check_text
 from wakelog.ports import AlarmClock, Desk, Listing
 from wakelog.results import InstanceRow, TaskStatus, instance_row, task_status
 from wakelog.worker import Worker, WorkerSettings
@@ -24,6 +27,10 @@ E = TypeVar("E")
 
 MAX_LIST = 1_000
 """Instances in one page of a list."""
+STATUSES = ("active", "failed", "idle", "paused", "retrying", "stopped", "unhandled")
+"""How a living instance may stand."""
+SEEN_BY_READERS = ("active", "idle", "unhandled")
+"""Statuses that the store cannot tell apart: whether a worker lives is seen when reading."""
 
 
 class App:
@@ -33,6 +40,7 @@ class App:
         self._application = application
         self._door = Door(application, handlers=handlers)
         self._worker: Worker | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._tasks: dict[str, TaskClient[Any, Any]] = {}
 
     @overload
@@ -76,7 +84,7 @@ class App:
         """
         self._door.check()
         id = InstanceId.parse(instance_id)
-        return await self._application.read(history, self._application.store, id)
+        return await self._application.browse(history, self._application.store, id)
 
     async def state_at(
         self, instance_id: str, *, version: int | None = None, at: datetime | None = None
@@ -86,7 +94,7 @@ class App:
         id = InstanceId.parse(instance_id)
         at_us = None if at is None else moment_us(at, "at")
         store = self._application.store
-        return await self._application.read(state_at, store, id, version=version, at_us=at_us)
+        return await self._application.browse(state_at, store, id, version=version, at_us=at_us)
 
     async def list(
         self,
@@ -103,29 +111,43 @@ class App:
         """Living instances that match all that is given, by id, at most `limit`.
 
         `after` goes on behind the last instance id of the page before; `error` is the type of the
-        last error. `status="unhandled"` looks among the `active` and `idle` ones of that page.
+        last error. Raises `ValidationError` and `UnknownJobTypeError`.
         """
         self._door.check()
         if type is not None and type not in KINDS:
             raise UnknownJobTypeError(type, KINDS)
-        if not 1 <= limit <= MAX_LIST:
+        if status is not None and status not in STATUSES:
+            issue = Issue(loc="status", msg=f"give one of {', '.join(STATUSES)}", type="status")
+            raise ValidationError(f"status {status!r}", [issue])
+        at_least(1, "limit", limit)
+        if limit > MAX_LIST:
             issue = Issue(loc="limit", msg=f"it must be 1 to {MAX_LIST}", type="bound")
             raise ValidationError(f"limit {limit}", [issue])
+        texts = {"name": name, "id_prefix": id_prefix, "error": error, "after": after}
+        for what, text in texts.items():
+            if text is not None:
+                check_text(text, what)
         listing = Listing(
             kind=type,
             name=name,
-            status=None if status == "unhandled" else status,
+            status=None if status in SEEN_BY_READERS else status,
             id_prefix=id_prefix,
             due_before_us=None if due_before is None else moment_us(due_before, "due_before"),
             error_type=error,
-            limit=limit,
+            limit=MAX_LIST if status in SEEN_BY_READERS else limit,
             after=after,
         )
-        rows = await self._application.read(self._application.store.list, listing)
-        unhandled = await self._door.unhandled(rows)
-        paired = zip(rows, unhandled, strict=True)
-        found = [instance_row(row, unhandled=is_unhandled) for row, is_unhandled in paired]
-        return [row for row in found if status is None or row.status == status]
+        found: list[InstanceRow] = []
+        while True:
+            rows = await self._application.browse(self._application.store.list, listing)
+            unhandled = await self._door.unhandled(rows)
+            for row, is_unhandled in zip(rows, unhandled, strict=True):
+                shown = instance_row(row, unhandled=is_unhandled)
+                if status in (None, shown.status):
+                    found.append(shown)
+            if len(found) >= limit or len(rows) < listing.limit:
+                return found[:limit]
+            listing = replace(listing, after=rows[-1].stream)
 
     # -- life of the app
 
@@ -137,6 +159,11 @@ class App:
         await self._worker.start()
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the app has ended: it takes nothing any more."""
+        return self._door.closed
+
+    @property
     def is_idle(self) -> bool:
         """Whether no run is going on in this process."""
         return self._worker is None or self._worker.running == 0
@@ -144,12 +171,16 @@ class App:
     async def close(self, *, grace: Duration | None = None) -> None:
         """End: take nothing new, let runs end within `grace`, give the others back, let go.
 
-        Every acknowledged request stays recorded. Safe to call twice.
+        Every acknowledged request stays recorded. Safe to call again: there is one end, which
+        goes on though a caller stops waiting for it.
         """
         refuse_in_handler()
-        if self._door.closed:
-            return
-        grace_us = None if grace is None else duration_us(grace, "grace")
+        if self._closing is None:
+            grace_us = None if grace is None else duration_us(grace, "grace")
+            self._closing = asyncio.create_task(self._close(grace_us))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, grace_us: int | None) -> None:
         if self._worker is not None:
             await self._worker.close(grace_us)
         self._door.closed = True

@@ -12,7 +12,7 @@ import itertools
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import eventsourcing.application as library
@@ -24,7 +24,7 @@ from wakelog.cache import Slot, Slots
 from wakelog.call import Caller
 from wakelog.clock import Clock
 from wakelog.commits import Committer
-from wakelog.core.commands import Receive, Request, Settle
+from wakelog.core.commands import HandleWaiting, Receive, Request, Settle
 from wakelog.core.events import Cleared
 from wakelog.core.instance import Instance
 from wakelog.definition import Definition
@@ -62,6 +62,8 @@ MAX_CONFLICTS = 1_000
 """How often any other request loses before its caller is told."""
 MIN_LEASE_US = 100_000
 """The shortest lease: three heartbeats, each with a write to the disk, must fit into it."""
+MAX_PURGED = 1_000
+"""Expired answers deleted in one transaction."""
 BACKOFF_S = 0.05
 """The longest pause between two tries."""
 
@@ -130,7 +132,9 @@ class _Try:
     holds: int | None
     ends_lease: Callable[[Instance], bool]
     memory: Memory | None = None
-    losses: int = field(default=0)
+    losses: int = 0
+    seen: tuple[object, ...] = ()
+    """What the handlers whose outcomes are in `memory` could see of the instance."""
 
 
 def _never(_: Instance) -> bool:
@@ -166,9 +170,12 @@ class Application(library.Application[str]):
         """Told each stream whose life was ended from outside."""
         self.drive: Callable[[int | None], Awaitable[None]] | None = None
         """In a simulation: lets the next thing happen, while a caller waits for an outcome."""
+        self.stopping = False
+        """This process ends: begin nothing that can wait."""
         self._slots = Slots(settings.cache)
         threaded = self.store.blocking and not inline
         self._reads: Lane = ThreadLane("reads", 2) if threaded else InlineLane()
+        self._long_reads: Lane = ThreadLane("long-reads", 2) if threaded else InlineLane()
         self._writes: Lane | None = ThreadLane("writes") if threaded else None
         self._commits = Committer(
             self.store, self._writes, on_refused=self._refused, on_appended=self._appended
@@ -216,10 +223,9 @@ class Application(library.Application[str]):
 
         Redone on the fresh instance whenever another process was faster; a run's handlers are
         not called again (`memory` has their outcomes). `holds` is the token of the lease that the
-        request works under. Raises
-        `ConflictError` when it lost too often, `LeaseLostError` when the run is not ours any
-        more, `IdempotencyConflictError`, and what `decide` and the store raise. A crash before
-        the append leaves nothing, a crash after it everything.
+        request works under. Raises `ConflictError` when it lost too often, `LeaseLostError` when
+        the run is not ours any more, `IdempotencyConflictError`, and what `decide` and the store
+        raise. A crash before the append leaves nothing, a crash after it everything.
         """
         this = _Try(definition, id, request, origin, key, holds, ends_lease, memory)
         while True:
@@ -256,6 +262,10 @@ class Application(library.Application[str]):
             return Asked(None, found), None
         instance = slot.head.instance
         now_us = self.now_us(instance)
+        seen = (instance.state, instance.due_us, instance.lives)
+        if isinstance(this.request, HandleWaiting) and this.memory and this.seen not in ((), seen):
+            this.memory.clear()  # an `on_event` elsewhere was faster: its outcome must be seen
+        this.seen = seen
         turn = await take_turn(
             self.caller, this.definition, instance, this.request, now_us, this.memory
         )
@@ -263,7 +273,7 @@ class Application(library.Application[str]):
             raise _lease_lost(this)
         if slot.dead:
             raise VersionConflict(slot.stream)
-        if not turn.events:
+        if not turn.events and (this.key is None or turn.raises):
             return Asked(turn), None
         return Asked(turn), self._submit(slot, turn, this, now_us)
 
@@ -286,7 +296,8 @@ class Application(library.Application[str]):
             holds=this.holds,
             ends_lease=this.ends_lease(turn.after) or (this.holds is None and _ended(turn)),
         )
-        slot.head = head
+        if records:  # else only the answer is new
+            slot.head = head
         committed = self._commits.submit(unit)
         if unit.answer is None:
             return committed
@@ -308,11 +319,20 @@ class Application(library.Application[str]):
 
     async def _answered(self, this: _Try, key: Key) -> Answer | None:
         found = await self._answers.read((str(this.id), key.key))
-        if found is None or (found.expires_us or 0) <= self.clock.now_us():
+        if found is None:
+            return None
+        now_us = self.clock.now_us()
+        if (found.expires_us or 0) <= now_us:
+            await self._purge(now_us)
             return None
         if (found.action, found.fingerprint) != (key.action, key.fingerprint):
             raise IdempotencyConflictError(str(this.id), key.key, found.action, key.action)
         return found
+
+    async def _purge(self, now_us: int) -> None:
+        """Make room for a new answer: one without events may be older than what it replaces."""
+        while await self.write(self.store.purge_answers, now_us, MAX_PURGED) == MAX_PURGED:
+            pass
 
     def _answer(self, key: Key, turn: Turn, now_us: int) -> Answer:
         expires_us = now_us + self.settings.idempotency_window_us
@@ -337,6 +357,10 @@ class Application(library.Application[str]):
     async def read(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a reading method of the store off the loop."""
         return await self._reads.run(fn, *args, **kwargs)
+
+    async def browse(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `read`, for what may take long: no request waits behind it."""
+        return await self._long_reads.run(fn, *args, **kwargs)
 
     async def write(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a writing method of the store off the loop, between two appends."""
@@ -419,18 +443,20 @@ class Application(library.Application[str]):
         if due_us is not None:
             self.on_wake(due_us)
 
-    async def adopt(self, head: Head) -> None:
+    async def adopt(self, head: Head) -> Instance:
         """Learn what a claim has appended, and wait for a handler that is at it already.
 
         That handler's outcome is void, but one instance never has two handlers running here.
+        Answers how the instance stands then: somebody may have cleared it meanwhile.
         """
         stream = str(head.instance.id)
-        slot = self._slots.get(stream)
-        self._slots.adopt(stream, head)
+        slot = self._slots.adopt(stream, head)
         self._tell_watchers(stream)
-        if slot is not None and slot.turn.locked():
+        if slot.turn.locked():
             async with slot.turn:
                 pass
+        known = self._slots.peek(stream)
+        return head.instance if known is None else known.instance
 
     def forget(self, stream: str) -> None:
         """Look at the store again before the next turn of this stream."""
@@ -470,6 +496,7 @@ class Application(library.Application[str]):
         if self._writes is not None:
             self._writes.close()
         self._reads.close()
+        self._long_reads.close()
         self.store.close()
 
     def __del__(self) -> None:

@@ -12,8 +12,10 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 from anyio.from_thread import BlockingPortal
 
 from wakelog.app import App
-from wakelog.client import TaskClient, refuse_in_handler
+from wakelog.client import CLOSED, TaskClient, refuse_in_handler
+from wakelog.core.schedule import Duration
 from wakelog.definition import Task
+from wakelog.errors import InvalidStateError
 
 __all__ = ["BlockingApp", "BlockingTaskClient", "Portal"]
 
@@ -34,14 +36,21 @@ class Portal(Protocol):
 class ThreadPortal:
     """Calls on a loop that runs in a thread of its own."""
 
-    def __init__(self, portal: BlockingPortal) -> None:
+    def __init__(self, portal: BlockingPortal, app: App) -> None:
         self._portal = portal
+        self._app = app
 
     def wraps(self, method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
         @functools.wraps(method)
         def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
             refuse_in_handler()
-            result: R = self._portal.call(functools.partial(method, *args, **kwargs))
+            try:
+                future = self._portal.start_task_soon(functools.partial(method, *args, **kwargs))
+            except RuntimeError:
+                if not self._app.is_closed:
+                    raise
+                raise InvalidStateError(CLOSED) from None
+            result: R = future.result()
             return result
 
         return blocking
@@ -65,14 +74,14 @@ class BlockingApp:
 
     def __init__(self, app: App, portal: BlockingPortal) -> None:
         self._app = app
-        self._portal: Portal = ThreadPortal(portal)
+        self._portal: Portal = ThreadPortal(portal, app)
         self._tasks: dict[str, BlockingTaskClient[Any, Any]] = {}
         self.names = app.names
         self.status_of = self._portal.wraps(app.status_of)
         self.history = self._portal.wraps(app.history)
         self.state_at = self._portal.wraps(app.state_at)
         self.list = self._portal.wraps(app.list)
-        self.close = self._portal.wraps(app.close)
+        self._close = self._portal.wraps(app.close)
 
     @overload
     def task(self, job: Task[S, E]) -> BlockingTaskClient[S, E]: ...
@@ -87,6 +96,11 @@ class BlockingApp:
         if found is None:
             found = self._tasks[client.name] = BlockingTaskClient(client, self._portal)
         return found
+
+    def close(self, *, grace: Duration | None = None) -> None:
+        """End, as `App.close` does. Nothing happens where the app has ended."""
+        if not self._app.is_closed:
+            self._close(grace=grace)
 
     def __contains__(self, name: object) -> bool:
         return name in self._app

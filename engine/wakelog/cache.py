@@ -7,6 +7,7 @@ one is refused its slot dies, and everybody who used it starts over from the sto
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import OrderedDict
 
 from wakelog.log import Head
@@ -19,13 +20,14 @@ class Slot:
 
     __slots__ = ("committed", "dead", "head", "keys", "stream", "turn")
 
-    def __init__(self, stream: str, head: Head) -> None:
+    def __init__(self, stream: str, head: Head, turn: asyncio.Lock) -> None:
         self.stream = stream
         self.head = head
         """The newest version decided on, appended or about to be."""
         self.committed = head
         """The newest version known to be appended."""
-        self.turn = asyncio.Lock()
+        self.turn = turn
+        """Shared with the slots of this stream that have died: somebody may still be at it."""
         self.dead = False
         self.keys: dict[str, asyncio.Future[None]] = {}
         """Idempotency keys of units that are about to be appended."""
@@ -38,6 +40,7 @@ class Slots:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._slots: OrderedDict[str, Slot] = OrderedDict()
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -60,7 +63,9 @@ class Slots:
         if slot is None:
             while len(self._slots) >= self._limit and self._evict():
                 pass
-            slot = self._slots[stream] = Slot(stream, head)
+            turn = self._turns.get(stream) or asyncio.Lock()
+            self._turns[stream] = turn
+            slot = self._slots[stream] = Slot(stream, head, turn)
         return slot
 
     def appended(self, stream: str, head: Head) -> None:
@@ -70,13 +75,13 @@ class Slots:
             is_newest = slot.head.hash == head.hash  # not the version: that may be another's
             slot.committed = slot.head if is_newest else head
 
-    def adopt(self, stream: str, head: Head) -> None:
+    def adopt(self, stream: str, head: Head) -> Slot:
         """Learn that somebody else appended up to `head`, unless more is known already."""
         slot = self._slots.get(stream)
         if slot is not None and slot.committed.instance.version >= head.instance.version:
-            return
+            return slot
         self.drop(stream)
-        self.put(stream, head)
+        return self.put(stream, head)
 
     def drop(self, stream: str) -> None:
         """Forget a stream: what was decided on its head is void."""

@@ -8,6 +8,7 @@ import inspect
 import logging
 import traceback
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -34,7 +35,8 @@ class Caller:
 
     def __init__(self, clock: Clock, *, inline: bool, threads: int) -> None:
         self._clock = clock
-        self._inline = inline
+        self.inline = inline
+        """Whether a `def` is called on the loop too."""
         self._limiter = anyio.CapacityLimiter(threads)
         self._own: weakref.WeakKeyDictionary[asyncio.Task[Any], bool] = weakref.WeakKeyDictionary()
 
@@ -87,7 +89,7 @@ class Caller:
         except BaseException as error:
             task = asyncio.current_task()
             asked = isinstance(error, asyncio.CancelledError) and task and task.cancelling()
-            if asked or isinstance(error, KeyboardInterrupt):
+            if asked or (self.inline and isinstance(error, KeyboardInterrupt)):
                 raise
             return error
         finally:
@@ -114,7 +116,7 @@ class Caller:
 
     def _timed_out(self, call: Call, handler: Handler, timeout_us: int) -> HandlerTimeoutError:
         timeout_s = timeout_us / 1_000_000
-        if not handler.is_async and not self._inline:
+        if not handler.is_async and not self.inline:
             _LOG.error(
                 "%s of %s is stuck in its thread after %g s; what it still does is ignored",
                 call.handler,
@@ -127,21 +129,23 @@ class Caller:
     async def _result(self, handler: Handler, args: tuple[Any, ...]) -> Any:
         if handler.is_async:
             return await handler.fn(*args)
-        if self._inline:
+        if self.inline:
             result = handler.fn(*args)
         else:
-            result = await anyio.to_thread.run_sync(
-                functools.partial(handler.fn, *args),
+            result, error = await anyio.to_thread.run_sync(
+                functools.partial(_caught, handler.fn, args),
                 abandon_on_cancel=True,
                 limiter=self._limiter,
             )
+            if error is not None:
+                raise error
         return await result if inspect.isawaitable(result) else result
 
     def _cancelled(self, call: Call, error: asyncio.CancelledError) -> Outcome:
         task = asyncio.current_task()
         if task is None or not task.cancelling():
             return self._failed(error)
-        is_stopped = False if self._inline else self._own.get(task)
+        is_stopped = False if self.inline else self._own.get(task)
         if is_stopped is None or (is_stopped and call.run is None and call.handler != "on_idle"):
             raise error
         while task.cancelling():
@@ -149,8 +153,8 @@ class Caller:
         return GaveBack() if is_stopped and call.run is not None else self._failed(error)
 
     def _failed(self, error: BaseException) -> Failed:
-        if isinstance(error, KeyboardInterrupt):
-            raise error
+        if self.inline and isinstance(error, KeyboardInterrupt):
+            raise error  # of the person who runs the simulation
         lines = traceback.format_exception(error)
         return Failed(
             error,
@@ -180,6 +184,14 @@ def _argument(definition: Definition, call: Call) -> tuple[Any, ...]:
     if call.payload is not None:
         return (definition.event.load(call.payload),)
     return ()
+
+
+def _caught(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+    """What `fn` answers or raises, as values: some exceptions would end more than the handler."""
+    try:
+        return fn(*args), None
+    except BaseException as error:
+        return None, error
 
 
 def _message(error: BaseException) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
@@ -41,6 +42,9 @@ S = TypeVar("S")
 E = TypeVar("E")
 
 
+CLOSED = "the app is closed: open it again with jobs.open(...)"
+
+
 def refuse_in_handler() -> None:
     """Raise `InvalidStateError` in a handler: it would wait for itself."""
     ctx = context_of_caller()
@@ -59,12 +63,14 @@ class Door:
         self.handlers = handlers
         """Whether `on_event` may run in this process; else every event is deferred."""
         self.closed = False
+        self._threads = not app.caller.inline
+        self._whole_tasks: set[asyncio.Task[Asked]] = set()
 
     def check(self) -> None:
         """Raise `InvalidStateError` in a handler, and when the app is closed."""
         refuse_in_handler()
         if self.closed:
-            raise InvalidStateError("the app is closed: open it again with jobs.open(...)")
+            raise InvalidStateError(CLOSED)
 
     async def ask(
         self,
@@ -76,10 +82,23 @@ class Door:
     ) -> Asked:
         """Put a request. Raises `ExecutionError` where a handler of it failed for good."""
         self.check()
-        asked = await self.app.ask(definition, id, request, key=key, origin=origin)
+        asking = self.app.ask(definition, id, request, key=key, origin=origin)
+        asked = await (self._whole(asking) if self._threads and definition.has_threads else asking)
         if asked.turn is not None and asked.turn.raises:
             _raise(id, asked.turn.raises)
         return asked
+
+    async def _whole(self, asking: Coroutine[Any, Any, Asked]) -> Asked:
+        """Go on though the caller gives up: a handler in a thread does, and holds its turn."""
+        task = asyncio.create_task(asking)
+        self._whole_tasks.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Asked]) -> None:
+        self._whole_tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller was told, or is gone
 
     async def unhandled(self, rows: Sequence[StatusRow | None]) -> list[bool]:
         """For each instance, whether it has an alarm due that no living worker could take."""
@@ -101,7 +120,8 @@ class Door:
         """The status row of an instance."""
         self.check()
         found = await self.app.status(id, stale_ok=stale_ok)
-        return self.app.store.row(*found) if isinstance(found, Head) else found
+        row = self.app.store.row(*found) if isinstance(found, Head) else found
+        return row if row is None or row.version else None  # 0: only an answer is kept for it
 
 
 class TaskClient(Generic[S, E]):
@@ -267,7 +287,7 @@ class TaskClient(Generic[S, E]):
         """Free an idempotency key before its time; answers whether it was there."""
         self._door.check()
         app = self._door.app
-        return await app.write(app.store.forget_key, str(self._id(id)), key)
+        return await app.write(app.store.forget_key, str(self._id(id)), _check_key(key))
 
     async def _clear(
         self, instance: InstanceId, request: Clear | CancelClear, key: Key | None, origin: Origin
@@ -344,17 +364,21 @@ def _key(
     """The idempotency key of a request, with a digest of what it asks. Raises `ValidationError`."""
     if key is None:
         return None
-    try:
-        check_id(key)
-    except InvalidIdError as error:
-        what = "key " + error.what.removeprefix("instance id ")
-        raise ValidationError(what, error.issues) from None
+    _check_key(key)
     fingerprint = hashlib.sha256(repr(options).encode()).hexdigest()
 
     def body(turn: Turn) -> str:
         return json.dumps(answer(turn))
 
     return Key(key, action, fingerprint, body)
+
+
+def _check_key(key: str) -> str:
+    try:
+        return check_id(key)
+    except InvalidIdError as error:
+        what = "key " + error.what.removeprefix("instance id ")
+        raise ValidationError(what, error.issues) from None
 
 
 def _origin(actor: str | None, correlation_id: str | None) -> Origin:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, overload
 
 import pydantic
 from pydantic import TypeAdapter
 from typing_extensions import TypeForm
 
+from wakelog.bounds import at_least
 from wakelog.context import TaskContext
 from wakelog.core.commands import HandlerName
 from wakelog.core.schedule import Duration, duration_us
@@ -69,17 +74,39 @@ class Schema(Generic[S]):
     def dump(self, value: object, name: str) -> tuple[str, S]:
         """JSON text of `value`, and what reading it back gives: a copy of its own.
 
-        Raises `ValidationError` with each issue, also where the text would not read back.
+        Raises `ValidationError` with each issue, also where the text would not read back as the
+        same value.
         """
+        data, valid, again = self._through(value, name)
+        if (type(again) is type(valid) and _equal(again, valid)) or self._same(data, valid, again):
+            return data.decode(), again
+        raise ValidationError(f"{self.what} of {name!r}", [_CHANGED])
+
+    def shown(self, value: object, name: str) -> str:
+        """JSON text of a value that is only shown. Raises `ValidationError`."""
+        return self._through(value, name)[0].decode()
+
+    def _through(self, value: object, name: str) -> tuple[bytes, S, S]:
+        """The text, the value that it was made from, and the one that it makes."""
         try:
             valid = self._adapter.validate_python(value)
-            data = self._adapter.dump_json(valid, by_alias=False, round_trip=True, warnings=False)
-            return data.decode(), self._adapter.validate_json(data, by_name=True)
+            data = self._text(valid)
+            return data, valid, self._adapter.validate_json(data, by_name=True)
         except pydantic.ValidationError as error:
             raise ValidationError(f"{self.what} of {name!r}", issues_of(error)) from error
         except (ValueError, TypeError) as error:
             issue = Issue(loc="", msg=str(error), type=type(error).__name__)
             raise ValidationError(f"{self.what} of {name!r}", [issue]) from error
+
+    def _text(self, valid: S) -> bytes:
+        return self._adapter.dump_json(valid, by_alias=False, round_trip=True, warnings=False)
+
+    def _same(self, data: bytes, valid: S, again: S) -> bool:
+        """Whether what was read back is the same, part by part: the long way."""
+        likeness = _Likeness(frozenset(_classes(self._adapter.core_schema)))
+        if not likeness.same(valid, again):
+            return False
+        return not likeness.is_opaque or self._text(again) == data
 
     def load(self, text: str) -> S:
         """A fresh value of recorded JSON text. Raises pydantic's error: the text was recorded."""
@@ -91,6 +118,90 @@ class Schema(Generic[S]):
             return self.load(text)
         except pydantic.ValidationError as error:
             return error
+
+
+_CHANGED = Issue(
+    loc="",
+    msg="it does not read back as what was given: give each class of a union a literal `kind`, "
+    "and keep secrets and infinities out",
+    type="round_trip",
+)
+
+
+class _Likeness:
+    """Whether two values are the same for whoever reads them, where `==` alone will not do."""
+
+    def __init__(self, declared: frozenset[type]) -> None:
+        self._declared = declared
+        self.is_opaque = False
+        """Something in it has no `==`: only its text can tell."""
+
+    def same(self, a: Any, b: Any) -> bool:
+        """`a` may be of a subclass that adds no field, unless the type names that class itself."""
+        fields = _fields_of(b)
+        if type(a) is type(b):
+            equal = _equal(a, b)
+            if equal or isinstance(a, float | Decimal):
+                return equal or (a != a and b != b)  # not a number
+        elif type(a) in self._declared or fields is None or not isinstance(a, type(b)):
+            return False
+        else:
+            equal = False
+            if _fields_of(a) != fields:
+                return False
+        if fields is not None:
+            parts = (self.same(getattr(a, f, None), getattr(b, f, None)) for f in fields)
+            return all(parts) and self.same(_extra(a), _extra(b))
+        if isinstance(a, dict):
+            return a.keys() == b.keys() and all(self.same(a[key], b[key]) for key in a)
+        if isinstance(a, list | tuple | deque):
+            return len(a) == len(b) and all(map(self.same, a, b))
+        if isinstance(a, datetime):  # an hour that comes twice equals none of another time zone
+            aware = a.tzinfo is not None and b.tzinfo is not None
+            return aware and a.timestamp() == b.timestamp()
+        self.is_opaque = self.is_opaque or equal is None
+        return equal is None
+
+
+def _equal(a: Any, b: Any) -> bool | None:
+    """Whether `a == b`; None where their class does not say."""
+    try:
+        if a == b:
+            return True
+    except Exception:  # such as an array's, which is equal in parts
+        return None
+    return None if type(a).__eq__ is object.__eq__ else False
+
+
+def _fields_of(value: Any) -> list[str] | None:
+    """The names of the fields that are kept, of a model or a dataclass."""
+    fields: dict[str, Any] | None = getattr(type(value), "__pydantic_fields__", None)
+    if fields is not None:
+        return [
+            name
+            for name, field in fields.items()
+            if not field.exclude and getattr(field, "exclude_if", None) is None
+        ]
+    if dataclasses.is_dataclass(value):
+        return [field.name for field in dataclasses.fields(value) if field.compare]
+    return None
+
+
+def _extra(value: Any) -> dict[str, Any] | None:
+    return getattr(value, "__pydantic_extra__", None)
+
+
+def _classes(schema: Any) -> Iterator[type]:
+    """The classes that a pydantic core schema names."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("cls"), type):
+            yield schema["cls"]
+        for key, part in schema.items():
+            if key not in ("metadata", "default"):
+                yield from _classes(part)
+    elif isinstance(schema, list | tuple):
+        for part in schema:
+            yield from _classes(part)
 
 
 def issues_of(error: pydantic.ValidationError) -> list[Issue]:
@@ -110,14 +221,18 @@ class Definition:
     event: Schema[Any]
 
     def __init__(self, *, max_waiting: int) -> None:
-        if max_waiting < 1:
-            issue = Issue(loc="", msg="it must be at least 1", type="bound")
-            raise ValidationError(f"max_waiting {max_waiting!r}", [issue])
+        at_least(1, "max_waiting", max_waiting)
         self.name = ""
         self.handlers: dict[HandlerName, Handler] = {}
         self.max_waiting = max_waiting
         self.resources: Any = None
+        self._has_threads = False
         self.policy: BoundPolicy | None = None
+
+    @property
+    def has_threads(self) -> bool:
+        """Whether a handler that a request may call is a `def`, and so is called in a thread."""
+        return self._has_threads
 
     def with_resources(self, resources: Any) -> Self:
         """A copy whose handlers see `resources` as `ctx.resources`."""
@@ -138,6 +253,8 @@ class Definition:
         self.event.complete()
         copied = self.with_resources(self.resources)
         copied.name = name
+        called = (copied.handlers.get(name) for name in ("on_event", "on_error", "on_idle"))
+        copied._has_threads = any(handler and not handler.is_async for handler in called)
         copied.handlers.setdefault("execute", Handler(_no_execute, False, None))
         names = frozenset[str](copied.handlers)
         copied.policy = BoundPolicy(BEHAVIOURS[self.kind], names, self.max_waiting)
@@ -157,13 +274,23 @@ class Definition:
             if not callable(fn):
                 issue = Issue(loc=handler, msg="a handler must be callable", type="callable")
                 raise ValidationError(f"{handler} {fn!r}", [issue])
-            is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
-                getattr(fn, "__call__", None)  # noqa: B004  an object whose call is a coroutine
-            )
+            call = getattr(fn, "__call__", None)  # noqa: B004  an object whose call is a coroutine
+            if any(map(_is_generator, (fn, call))):
+                issue = Issue(
+                    loc=handler,
+                    msg="a handler must not yield: nobody would go on",
+                    type="generator",
+                )
+                raise ValidationError(f"{handler} {fn!r}", [issue])
+            is_async = any(map(inspect.iscoroutinefunction, (fn, call)))
             self.handlers[handler] = Handler(fn, is_async, timeout_us)
             return fn
 
         return add if fn is None else add(fn)
+
+
+def _is_generator(fn: object) -> bool:
+    return inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
 
 
 def _no_execute(ctx: TaskContext[Any]) -> None:

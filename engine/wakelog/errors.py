@@ -200,7 +200,10 @@ class HandlerTimeoutError(JobError, TimeoutError):
         super().__init__(handler, timeout_s)
 
     def __str__(self) -> str:
-        return f"{self.handler} took longer than its timeout of {self.timeout_s:g} s"
+        return (
+            f"{self.handler} took longer than its timeout of {self.timeout_s:g} s; "
+            f"make it quicker, or give its decorator a longer timeout="
+        )
 
 
 class RetryExhaustedError(JobError):
@@ -279,7 +282,10 @@ class LeaseLostError(WorldError):
         super().__init__(instance_id, run)
 
     def __str__(self) -> str:
-        return f"run {self.run} of {self.instance_id} no longer belongs to this worker"
+        return (
+            f"run {self.run} of {self.instance_id} no longer belongs to this worker: "
+            f"see its history for who cleared it or took it over"
+        )
 
 
 # -- history's ------------------------------------------------------------------------------------
@@ -311,4 +317,7 @@ class IntegrityError(HistoryError):
         super().__init__(stream, version, detail)
 
     def __str__(self) -> str:
-        return f"the history of {self.stream} is broken at version {self.version}: {self.detail}"
+        return (
+            f"the history of {self.stream} is broken at version {self.version}: {self.detail}; "
+            f"something else has changed the store: restore a copy"
+        )

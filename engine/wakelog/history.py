@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from wakelog.bounds import at_least
 from wakelog.core import events as e
 from wakelog.core.instance import Instance
 from wakelog.core.schedule import as_datetime
@@ -22,6 +23,8 @@ __all__ = ["HistoryEntry", "PastState", "history", "state_at"]
 
 PAGE = 1_000
 """Events read at a time."""
+MAX_VERSION = 1 << 62
+"""More than any version there will be, and what every store can compare with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +117,11 @@ def describe(recorded: Recorded) -> str:
 
 def _at_version(store: Store, id: InstanceId, version: int) -> Head:
     stream = str(id)
-    if version < 0:
-        issue = Issue(loc="version", msg="it must not be negative", type="bound")
-        raise ValidationError(f"version {version}", [issue])
-    nearest = store.snapshot_before(stream, version)
+    at_least(0, "version", version)
+    upto = min(version, MAX_VERSION)
+    nearest = store.snapshot_before(stream, upto)
     after = nearest.version if nearest else 0
-    head = refold(stream, Loaded(nearest, store.events(stream, after=after, upto=version)))
+    head = refold(stream, Loaded(nearest, store.events(stream, after=after, upto=upto)))
     if head.instance.version != version:
         newest = refold(stream, store.load(stream)).instance.version
         if newest == 0:

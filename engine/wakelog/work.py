@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from wakelog.core.decide import decide
 from wakelog.core.events import EventReceived, Parked
 from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance, Waiting
-from wakelog.errors import HistoryError, StoreUnavailableError
+from wakelog.errors import HistoryError, LeaseLostError, StoreUnavailableError
 from wakelog.ids import InstanceId
 from wakelog.log import Head, decode, encode
 from wakelog.ports import Due, Lease, Unit
@@ -34,6 +35,11 @@ class Claimed:
     unit: Unit
     head: Head
     call: Call | None
+
+    @property
+    def held(self) -> tuple[str, int]:
+        """The stream, and the token of the lease on it."""
+        return self.unit.stream, self.unit.after.version
 
     @property
     def works(self) -> bool:
@@ -66,18 +72,24 @@ async def work(app: Application, claimed: Claimed) -> None:
     Waits first for a handler that is still at the instance. Raises `LeaseLostError` when the
     instance was cleared or taken over meanwhile: then nothing was recorded.
     """
-    await app.adopt(claimed.head)
+    instance = await app.adopt(claimed.head)
     if claimed.call is not None:
+        run = claimed.call.run
+        if run is not None and (instance.run is None or instance.run.token != run.token):
+            raise LeaseLostError(str(instance.id), run.number)
         await _run(app, claimed, claimed.call)
     elif claimed.works:
         await _handle_waiting(app, claimed)
 
 
-async def rearm(app: Application, stream: str) -> None:
-    """Put back the alarm, or end the run, of an instance that a sweep found stranded (A4)."""
+async def rearm(app: Application, stream: str, version: int) -> None:
+    """Put back the alarm, or end the run, of an instance that was found stranded at `version` (A4).
+
+    Nothing happens where it has moved on since: somebody works on it.
+    """
     id = InstanceId.parse(stream)
     app.forget(stream)
-    asked = await app.ask(app.registry.of(id), id, Rearm(), origin=Origin(actor="sweep"))
+    asked = await app.ask(app.registry.of(id), id, Rearm(version), origin=Origin(actor="sweep"))
     if asked.turn is not None and asked.turn.events:
         _LOG.warning("%s had work but no alarm: re-armed", stream, extra={"instance": stream})
 
@@ -167,7 +179,8 @@ async def _run(app: Application, claimed: Claimed, call: Call) -> None:
 async def _handle_waiting(app: Application, claimed: Claimed) -> None:
     """Handle the events that wait, one unit each, until none is ready; then give the lease up.
 
-    It is kept where something went wrong, until it ends: trying again at once would be in vain.
+    Where something went wrong it is left to the heart, which gives it up a little later: trying
+    again at once would be in vain.
     """
     ended = False
     try:
@@ -189,27 +202,37 @@ async def _give_up(app: Application, claimed: Claimed) -> None:
 async def _handle_all(app: Application, instance: Instance) -> bool:
     """Whether the last unit gave the lease up with it.
 
-    While events wait others can only append more of them: like a run's, the outcome of a handler
-    goes on top of what they append, and it is not called again.
+    While events wait others mostly append more of them: like a run's, the outcome of a handler
+    goes on top of what they append. It is called again only where an `on_event` that had begun
+    before was faster.
     """
+    ended = False
+
+    def ends(after: Instance) -> bool:
+        nonlocal ended
+        ended = app.stopping or not _has_more(after)
+        return ended
+
     id, token = instance.id, instance.version
     definition = app.registry.of(id)
     waiting = instance.first_waiting(app.now_us(instance))
     while waiting is not None:
         request, origin = await _recorded(app, id, waiting)
-        asked = await app.ask(
-            definition,
-            id,
-            request,
-            origin=origin,
-            holds=token,
-            ends_lease=lambda after: not _has_more(after),
-            memory={},
+        memory: Memory = {}
+        asking = functools.partial(
+            app.ask, definition, id, request, origin=origin, holds=token, ends_lease=ends
         )
+        try:
+            asked = await asking(memory=memory)
+        except StoreUnavailableError as error:
+            if error.reason != "refused":
+                raise
+            memory["on_event"] = _refused(error, app.now_us(instance))
+            asked = await asking(memory=memory)
         turn = asked.turn
         if turn is None or not turn.events:
             break
-        if not _has_more(turn.after):
+        if ended:
             return True
         waiting = turn.after.first_waiting(app.now_us(turn.after))
     return False

@@ -7,6 +7,8 @@ loop's (the work itself). They share a few counters, and hand everything else ov
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import functools
 import logging
 import os
 import socket
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 
 from wakelog.application import Application
 from wakelog.bounds import at_least
+from wakelog.core.commands import HandlerName
 from wakelog.errors import LeaseLostError, StoreUnavailableError
 from wakelog.ports import AlarmClock, Desk, WorkerRow
 from wakelog.work import Claimed, rearm, take, work
@@ -28,6 +31,9 @@ LAST_S = 5.0
 STRANDED_US = 10_000_000
 """How long work must have been without an alarm before a sweep calls it stranded."""
 SWEEP_LIMIT = 100
+
+Held = tuple[str, int]
+"""A stream, and the token of the lease on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +75,11 @@ class Worker:
         self._closing = False
         self._empty_take_us = -1
         self._asleep_until_us: int | None = None
-        self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._holding: set[Held] = set()
+        """What was taken and is not done with, begun or not."""
+        self._doubtful: set[Held] = set()
+        """What the last beat found held but not worked on, or worked on but not held."""
+        self._tasks: dict[Held, tuple[Claimed, asyncio.Task[None]]] = {}
         self._heart = _Heart(self, app.settings.lease_us / 3_000_000)
         app.on_wake = self._on_wake
         app.on_cleared = self.cancel
@@ -83,19 +93,17 @@ class Worker:
     async def close(self, grace_us: int | None = None) -> None:
         """Take nothing new, let runs end within the grace, give the others back at once.
 
-        A run in a thread cannot be stopped: it keeps its lease until it has ended or the lease
-        does. Safe to call twice.
+        A handler in a thread cannot be stopped: it keeps its lease until it has ended or the
+        lease does.
         """
-        if self._closing:
-            return
-        self._closing = True
+        self._closing = self._app.stopping = True
         await asyncio.to_thread(self._clock.stop)
         grace_us = self._settings.grace_us if grace_us is None else grace_us
-        tasks = set(self._tasks.values())
+        tasks = {task for _, task in self._tasks.values()}
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=grace_us / 1_000_000)
-        for (stream, _), task in list(self._tasks.items()):
-            if task in tasks and self._can_stop(stream):
+        for claimed, task in list(self._tasks.values()):
+            if task in tasks and self._can_stop(claimed):
                 self._app.caller.stop(task)
         if tasks:
             await asyncio.wait(tasks, timeout=LAST_S)
@@ -119,6 +127,7 @@ class Worker:
         self._empty_take_us = -1 if claimed else now_us
         with self._lock:
             self._running += len(claimed)
+            self._holding |= {each.held for each in claimed if each.works}
         return claimed
 
     def begin(self, claimed: object) -> None:
@@ -149,17 +158,18 @@ class Worker:
 
     def cancel(self, stream: str) -> None:
         """Stop working on an instance: its life was ended, or its lease is not ours any more."""
-        for (working_on, _), task in self._tasks.items():
+        for (working_on, _), (_, task) in list(self._tasks.items()):
             if working_on == stream:
                 self._app.caller.stop(task)
 
     def _begin(self, claimed: Claimed) -> None:
         task = self._loop.create_task(self._work(claimed))
         self._app.caller.own(task)
-        self._tasks[claimed.unit.stream, claimed.unit.after.version] = task
+        self._tasks[claimed.held] = claimed, task
+        task.add_done_callback(lambda _: self._done(claimed.held))
 
     async def _work(self, claimed: Claimed) -> None:
-        stream, token = claimed.unit.stream, claimed.unit.after.version
+        stream = claimed.unit.stream
         try:
             await work(self._app, claimed)
         except LeaseLostError as error:
@@ -168,16 +178,16 @@ class Worker:
             _LOG.info("stopped working on %s", stream, extra={"instance": stream})
         except Exception:
             _LOG.exception(
-                "%s could not be worked on; it is taken up again when its lease ends",
+                "%s could not be worked on; it is taken up again a little later",
                 stream,
                 extra={"instance": stream},
             )
-        finally:
-            self._tasks.pop((stream, token), None)
-            self._free()
 
-    def _free(self) -> None:
+    def _done(self, held: Held) -> None:
+        """A task has ended, or was stopped before it began: its slot is free."""
+        self._tasks.pop(held, None)
         with self._lock:
+            self._holding.discard(held)
             was_full = self._running >= self._settings.concurrency
             self._running -= 1
         if was_full and not self._closing:
@@ -189,43 +199,69 @@ class Worker:
         if (asleep_until_us is None or due_us < asleep_until_us) and not self._closing:
             self._clock.wakeup()
 
-    def _can_stop(self, stream: str) -> bool:
-        kind, name, _ = stream.split(":", 2)
-        handler = self._app.registry.find(name, kind).handlers["execute"]
-        return handler.is_async
+    def _can_stop(self, claimed: Claimed) -> bool:
+        """Whether no handler that may be running for it is in a thread."""
+        handlers = self._app.registry.of(claimed.head.instance.id).handlers
+        first: HandlerName = "on_event" if claimed.call is None else "execute"
+        names: tuple[HandlerName, ...] = (first, "on_error", "on_idle")
+        return all(handlers[name].is_async for name in names if name in handlers)
 
     # -- on the heart's thread
 
     def beat(self) -> None:
-        """Prolong what is held, and stop working on what is not held any more."""
+        """Prolong what is held; stop working on what is not, and give up what nobody works on.
+
+        Only what two beats in a row agree on: in between, a unit may just have been appended.
+        """
         app = self._app
         now_us = app.clock.now_us()
-        working_on = list(self._tasks)
+        with self._lock:
+            before = set(self._holding)
         held = set(app.store.renew(self.name, now_us + app.settings.lease_us, now_us))
         app.store.put_worker(self._row())
-        for stream, token in working_on:
-            if (stream, token) not in held:
-                self._loop.call_soon_threadsafe(self._lost, stream, token)
+        with self._lock:
+            holding = before & self._holding
+            orphaned = held - before - self._holding
+        doubtful = (holding - held) | orphaned
+        for each in doubtful & self._doubtful:
+            if each in orphaned:
+                self._give_up(each)
+            else:
+                self._loop.call_soon_threadsafe(self._lost, each)
+        self._doubtful = doubtful
 
     def sweep(self) -> None:
         """Find what is stranded, and forget old answers."""
         app = self._app
         now_us = app.clock.now_us()
         app.store.purge_answers(now_us, limit=10_000)
-        for stream in app.store.stranded(now_us - STRANDED_US, SWEEP_LIMIT):
-            if ":".join(stream.split(":", 2)[:2]) in self.jobs:
-                asyncio.run_coroutine_threadsafe(rearm(app, stream), self._loop)
+        stranded = app.store.stranded(now_us - STRANDED_US, SWEEP_LIMIT)
+        self._rearm([s for s in stranded if ":".join(s.split(":", 2)[:2]) in self.jobs])
+
+    def _give_up(self, held: Held) -> None:
+        """Work that failed unexpectedly has left its lease behind."""
+        self._app.store.release(self.name, [held])
+        self._rearm([held[0]])
+
+    def _rearm(self, streams: Sequence[str]) -> None:
+        for stream, row in zip(streams, self._app.store.status(streams), strict=True):
+            if row is not None:
+                done = asyncio.run_coroutine_threadsafe(
+                    rearm(self._app, stream, row.version), self._loop
+                )
+                done.add_done_callback(functools.partial(_log_failure, stream))
 
     @property
     def sweep_s(self) -> float:
         """Seconds between two sweeps."""
         return self._settings.sweep_us / 1_000_000
 
-    def _lost(self, stream: str, token: int) -> None:
-        task = self._tasks.get((stream, token))
-        if task is not None:
+    def _lost(self, held: Held) -> None:
+        working = self._tasks.get(held)
+        if working is not None:
+            stream = held[0]
             _LOG.warning("the lease on %s is lost: stopping", stream, extra={"instance": stream})
-            self._app.caller.stop(task)
+            self._app.caller.stop(working[1])
 
     def _row(self) -> WorkerRow:
         return WorkerRow(
@@ -265,6 +301,12 @@ class _Heart(threading.Thread):
     def stop(self) -> None:
         self._stopped.set()
         self.join()
+
+
+def _log_failure(stream: str, done: concurrent.futures.Future[None]) -> None:
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        _LOG.error("%s cannot be re-armed: %s", stream, error, extra={"instance": stream})
 
 
 def _jobs(app: Application, only: tuple[str, ...]) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class Plan:
     """How many sends, alarms, events or reads, in the place of a benchmark's own sizes."""
     share: float = 1.0
     """What part of a benchmark's own sizes to do."""
-    seconds: float = 5.0
+    seconds: float = 0.0
     """How long to look at what takes its time."""
 
     def sized(self, *own: int) -> tuple[int, ...]:

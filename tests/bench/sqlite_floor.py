@@ -12,7 +12,6 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from wakelog_adapters.sqlite.connections import connect
 from wakelog_adapters.sqlite.url import Place
 from wakelog_projections import alarms, status
 
-__all__ = ["Written", "copy", "rate", "recorded"]
+__all__ = ["Written", "batches", "copy", "rate", "recorded"]
 
 LEASE_US = 30_000_000
 """The length of the leases in the copied rows: any number of this size will do."""
@@ -80,18 +79,20 @@ class Written(NamedTuple):
         return self.status.updated_us if self.lease else None
 
 
-@dataclass(slots=True)
 class _Batch:
     """The rows of one commit; of view rows only the last of each stream, as the engine writes."""
 
-    events: _Rows = field(default_factory=list[Any])
-    status: dict[str, StatusRow] = field(default_factory=dict[str, StatusRow])
-    alarms: dict[str, alarms.AlarmRow | None] = field(default_factory=dict[str, Any])
-    leases: _Rows = field(default_factory=list[Any])
-    dropped: _Rows = field(default_factory=list[Any])
-    snapshots: _Rows = field(default_factory=list[Any])
+    def __init__(self, units: Sequence[Written]) -> None:
+        self.events: _Rows = []
+        self.status: dict[str, StatusRow] = {}
+        self.alarms: dict[str, alarms.AlarmRow | None] = {}
+        self.leases: _Rows = []
+        self.dropped: _Rows = []
+        self.snapshots: _Rows = []
+        for unit in units:
+            self._add(unit)
 
-    def add(self, unit: Written) -> None:
+    def _add(self, unit: Written) -> None:
         self.events += unit.events
         self.status[unit.stream] = unit.status
         self.alarms[unit.stream] = unit.alarm
@@ -193,11 +194,11 @@ def _written(
 
 def rate(place: Place, units: Sequence[Written], size: int) -> float:
     """Write the units in batches of `size`, and claims as they were; answer units a second."""
-    batches = [batch.statements(_sql(place.prefix)) for batch in _batches(units, size)]
+    prepared = [_Batch(batch).statements(_sql(place.prefix)) for batch in batches(units, size)]
     connection = connect(place)
     try:
         began = time.perf_counter()
-        for statements in batches:
+        for statements in prepared:
             connection.execute("BEGIN IMMEDIATE")
             for sql, rows in statements:
                 connection.executemany(sql, rows)
@@ -208,14 +209,15 @@ def rate(place: Place, units: Sequence[Written], size: int) -> float:
     return len(units) / elapsed_s
 
 
-def _batches(units: Sequence[Written], size: int) -> Iterator[_Batch]:
-    batch, count, claim = _Batch(), 0, None
+def batches(units: Sequence[Written], size: int) -> Iterator[Sequence[Written]]:
+    """The units in their order, `size` to a commit; those claimed at one moment in one."""
+    batch: list[Written] = []
     for unit in units:
-        full = count >= size if unit.claim is None else False
-        if count and (full or unit.claim != claim):
+        ended = unit.claim != batch[-1].claim if batch else False
+        full = unit.claim is None and len(batch) >= size
+        if ended or full:
             yield batch
-            batch, count = _Batch(), 0
-        batch.add(unit)
-        count, claim = count + 1, unit.claim
-    if count:
+            batch = []
+        batch.append(unit)
+    if batch:
         yield batch

@@ -203,7 +203,7 @@ class Model:
         """Handle the next event that waits; answers whether another one is ready."""
         was = self.copy()
         self._begin()
-        at, order, act = min((w for w in self.waiting if w[0] <= now_us), key=lambda w: w[:2])
+        _, order, act = min((w for w in self.waiting if w[0] <= now_us), key=lambda w: w[:2])
         left = [w for w in self.waiting if w[1] != order]
         self.waiting = left
         if self._call(act, now_us):

@@ -1,4 +1,4 @@
-"""Jobs live in somebody else's process: they own no loop, no signals, no logging, no global (E3)."""
+"""Jobs live in somebody else's process: no loop, signals, logging or global is theirs (E3)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from eventsourcing.application import Application
@@ -90,7 +91,7 @@ class Dog(Aggregate):
         self.name = name
 
 
-class Kennel(Application):
+class Kennel(Application[UUID]):
     """Another application of the eventsourcing library's, configured by the environment."""
 
 
@@ -129,13 +130,8 @@ def test_E3_the_environment_of_another_eventsourcing_application_does_not_leak_i
 def test_E3_no_logging_signals_hooks_or_threads_are_left_behind(sqlite_url: str) -> None:
     # given
     def globals_() -> tuple[Any, ...]:
-        loggers = [logging.getLogger()]
-        loggers += [
-            logger
-            for name, logger in logging.root.manager.loggerDict.items()
-            if isinstance(logger, logging.Logger)
-            and name.split(".")[0] in ("wakelog", "apscheduler")
-        ]
+        names = [n for n in logging.root.manager.loggerDict if n.startswith(("wakelog", "aps"))]
+        loggers = [logging.getLogger(), *(logging.getLogger(name) for name in names)]
         return (
             [handler for logger in loggers for handler in logger.handlers],
             {logger.level for logger in loggers[1:]} - {logging.NOTSET},
@@ -182,7 +178,7 @@ def test_E3_services_come_by_closure_by_jobs_and_by_definition() -> None:
 @pytest.mark.parametrize("url", ["", "nonsense", "nosuch://x", "sqlite", "memory"])
 def test_a_store_that_is_not_installed_says_which_are(url: str) -> None:
     with (
-        pytest.raises(StoreUnavailableError, match="memory://, .*sqlite://") as raised,
+        pytest.raises(StoreUnavailableError, match=r"memory://, .*sqlite://") as raised,
         Jobs(job=task_of()).open(url),
     ):
         pass

@@ -231,11 +231,11 @@ async def test_K2_a_request_that_is_cut_by_the_close_is_told_so(sqlite_url: str)
 
     task = task_of(on_event)
     async with Jobs(job=task).open(sqlite_url) as app:
-        slow = asyncio.create_task(app.task("job").send("a", "slow"))
-        waits = asyncio.create_task(app.task("job").send("b", "x", delay="1h", wait=True))
+        jobs = app.task("job")
+        await jobs.send("b", "x", delay="1h", event_id="k")
+        slow = asyncio.create_task(jobs.send("a", "slow"))
+        waits = asyncio.create_task(jobs.send("b", "x", delay="1h", event_id="k", wait=True))
         await begun.wait()
-        while not await app.list(id_prefix="b"):
-            await asyncio.sleep(0)
     # when
     go.set()
     # then

@@ -170,6 +170,9 @@ class CancelClear(NamedTuple):
 class Rearm(NamedTuple):
     """A sweep found this instance without the alarm or the lease that it should have."""
 
+    version: int
+    """The version that it looked at: one that has moved on since is not stranded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settle:

@@ -125,7 +125,8 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
             cancelled = ScheduleCancelled(action="clear", by="operator")
             return _decided(instance, (cancelled,) if pending else (), now_us)
         case Rearm():
-            return _rearm(instance, now_us)
+            moved_on = instance.version != request.version
+            return _decided(instance, (), now_us) if moved_on else _rearm(instance, now_us)
 
 
 def _decided(

@@ -78,8 +78,7 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case DeadLettered() | Cancelled():
             return _handled(step, event.event_version)
         case Requeued():
-            waiting = (*step.waiting, Waiting(event.event_version, at_us))
-            return step._replace(waiting=waiting)
+            return step._replace(waiting=_joined(step, Waiting(at_us, event.event_version)))
         case Cleared():
             waiting = step.waiting if event.by == "handler" else ()
             return Instance(step.id, step.version, at_us, lives=step.lives, waiting=waiting)
@@ -101,11 +100,19 @@ def _received(step: Instance, event: EventReceived) -> Instance:
     if not event.deferred:
         return step._replace(event_count=count, failed=False)
     at_us = step.recorded_us if event.handle_at_us is None else event.handle_at_us
-    waiting = (*step.waiting, Waiting(step.version, at_us))
+    waiting = _joined(step, Waiting(at_us, step.version))
     return step._replace(event_count=count, waiting=waiting)
 
 
+def _joined(step: Instance, new: Waiting) -> tuple[Waiting, ...]:
+    """Those that wait, with a new one at its place: mostly the last."""
+    waiting = (*step.waiting, new)
+    return waiting if not step.waiting or step.waiting[-1] < new else tuple(sorted(waiting))
+
+
 def _handled(step: Instance, event_version: int) -> Instance:
+    if step.waiting and step.waiting[0].version == event_version:
+        return step._replace(waiting=step.waiting[1:])
     return step._replace(waiting=tuple(w for w in step.waiting if w.version != event_version))
 
 

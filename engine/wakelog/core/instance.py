@@ -38,10 +38,10 @@ class Retry(NamedTuple):
 
 
 class Waiting(NamedTuple):
-    """An accepted event that is still to be handled."""
+    """An accepted event that is still to be handled. They are handled in the order of these."""
 
-    version: int
     handle_at_us: int
+    version: int
 
 
 class Failure(NamedTuple):
@@ -85,7 +85,7 @@ class Instance(NamedTuple):
     retry: Retry | None = None
     run: OpenRun | None = None
     waiting: tuple[Waiting, ...] = ()
-    """Deferred and delayed events, in order of acceptance."""
+    """Deferred and delayed events, in the order in which they will be handled."""
     event_count: int = 0
     run_count: int = 0
     failure_count: int = 0
@@ -110,8 +110,8 @@ class Instance(NamedTuple):
 
     def first_waiting(self, now_us: int) -> Waiting | None:
         """The waiting event to be handled next, if one is ready by `now_us`."""
-        ready = [w for w in self.waiting if w.handle_at_us <= now_us]
-        return min(ready, key=lambda w: (w.handle_at_us, w.version)) if ready else None
+        first = self.waiting[0] if self.waiting else None
+        return first if first is not None and first.handle_at_us <= now_us else None
 
     def is_busy(self, now_us: int) -> bool:
         """Whether an event must wait: for an open run, for events before it, or for a resume."""
@@ -135,7 +135,7 @@ def next_wake(instance: Instance) -> Wake | None:
     if instance.is_held:
         return wake
     if instance.waiting:
-        wake = _earlier(wake, min(w.handle_at_us for w in instance.waiting), "deferred")
+        wake = _earlier(wake, instance.waiting[0].handle_at_us, "deferred")
     if instance.retry is not None:
         return _earlier(wake, instance.retry.due_us, "execute")
     if instance.triggered_us is not None:

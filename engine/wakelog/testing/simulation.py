@@ -73,14 +73,15 @@ class Simulation:
         handlers: bool = True,
         settings: Settings | None = None,
     ) -> None:
+        _refuse_in_loop()
         self._jobs = jobs
         self._url = url
         self._seed = seed
         self._handlers = handlers
         self._settings = settings or Settings()
         self._clock = VirtualClock(moment_us(start, "start"))
-        self._loop = VirtualLoop(self._clock)
         self._factory = open_store(url)
+        self._loop = VirtualLoop(self._clock)
         by_given_time = getattr(self._factory, "judge_leases_by_given_time", None)
         if by_given_time is not None:  # a database's own clock knows nothing of virtual time
             by_given_time()
@@ -208,10 +209,7 @@ class Simulation:
     def _run(self, coroutine: Coroutine[Any, Any, R]) -> R:
         with _closing(coroutine):
             refuse_in_handler()
-            if _is_loop_running():
-                raise InvalidStateError(
-                    "a simulation runs its own event loop: use it in a plain def, not async def"
-                )
+            _refuse_in_loop()
             return self._loop.run_until_complete(coroutine)
 
     async def _fire_until(self, until_us: int | None, limit: int = MAX_FIRED) -> int:
@@ -278,9 +276,11 @@ def _closing(coroutine: Coroutine[Any, Any, Any]) -> Generator[None]:
         coroutine.close()
 
 
-def _is_loop_running() -> bool:
+def _refuse_in_loop() -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        return
+    raise InvalidStateError(
+        "a simulation runs its own event loop: use it in a plain def, not async def"
+    )

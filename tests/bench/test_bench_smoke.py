@@ -1,0 +1,206 @@
+"""The benchmarks do what they say they measure. Counts are asserted here, never times."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bench import cold, drain, hot, reads, run, send, simulated, sqlite_floor, steady
+from tests.bench.measuring import Plan, Row, percentile
+from tests.bench.storage import STORES, Mark, SQLiteStorage
+from wakelog.core.instance import Instance
+from wakelog.ids import InstanceId
+from wakelog_adapters.sqlite.connections import connect
+from wakelog_adapters.sqlite.url import parse
+from wakelog_projections import status
+
+Planned = Callable[..., Plan]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def planned(request: pytest.FixtureRequest, tmp_path: Path) -> Planned:
+    """Plans of one round on each store, of the sizes given."""
+
+    def plan(*sizes: int) -> Plan:
+        return Plan(storage=STORES[request.param](tmp_path), rounds=1, sizes=sizes)
+
+    return plan
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Planned:
+    """Plans of one round on SQLite, of the sizes given."""
+
+    def plan(*sizes: int) -> Plan:
+        return Plan(storage=SQLiteStorage(tmp_path), rounds=1, sizes=sizes)
+
+    return plan
+
+
+def has_floor(row: Row) -> bool:
+    """Whether a floor was measured: wherever something is written to a disk."""
+    assert (row.floor is None) == (row.ratio is None)
+    return row.floor is not None
+
+
+def test_W1_each_send_is_three_events_and_one_accepted(planned: Planned) -> None:
+    # when
+    rows = list(send.measure(planned(20)))
+    # then
+    cases = [row.case for row in rows]
+    assert len(cases) == len(set(cases)) == 7
+    assert all(has_floor(row) == (row.store == "sqlite") for row in rows)
+    *in_flight, alone = rows
+    assert [row.counts for row in in_flight] == [{"log": 60, "accepted": 20}] * 6
+    assert alone.counts == {"accepted": 20}
+
+
+def test_W2_no_send_to_the_hot_key_is_lost(planned: Planned) -> None:
+    [row] = hot.measure(planned(100))
+    assert row.counts == {"counted": 100}
+    assert has_floor(row) == (row.store == "sqlite")
+
+
+def test_W3_every_alarm_runs_once(planned: Planned) -> None:
+    rows = list(drain.measure(planned(10, 20)))
+    assert [(row.size, row.counts) for row in rows if "cached" in row.case] == [
+        (size, {"runs": size, "instances": size})
+        for size in (10, 20)
+        for _ in range(2 if rows[0].store == "sqlite" else 1)
+    ]
+    assert all(has_floor(row) == (row.store == "sqlite") for row in rows)
+
+
+def test_W3_alarms_beside_many_pending_run_once(planned: Planned) -> None:
+    late, idle = steady.measure(planned(30))
+    assert late.counts == {"runs": 1}
+    assert late.p99_ms is not None
+    assert idle.value >= 0
+
+
+def test_W5_the_whole_history_is_found(on_sqlite: Planned) -> None:
+    rows = list(cold.measure(on_sqlite(30)))
+    assert [row.case for row in rows] == list(cold.CALLS)
+    versions = [row.counts["version"] for row in rows]
+    assert versions == [28, 28, 31, 31]  # Started, nine sends of three events; then one more send
+
+
+def test_W7_every_hour_has_its_run_and_its_events(planned: Planned) -> None:
+    [row] = simulated.measure(planned(48))
+    assert row.counts == {"runs": 48, "events": 4 + 4 * 48}
+
+
+def test_W8_every_read_is_right(planned: Planned) -> None:
+    rows = list(reads.measure(planned(40)))
+    assert [row.counts for row in rows] == [{"right": 40}] * 4
+
+
+# -- the floor
+
+
+@pytest.mark.parametrize("measure", [send.measure, drain.measure])
+def test_the_floor_writes_what_the_engine_wrote(
+    measure: Callable[[Plan], Iterator[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: files of the engine and of the floor that are there afterwards
+    storage = SQLiteStorage(tmp_path)
+    pairs: list[tuple[str, Path]] = []
+    real = storage.mark
+
+    def mark(url: str) -> Mark | None:
+        marked = real(url)
+        if marked is not None:
+            pairs.append((url, marked.copy))
+        return marked
+
+    monkeypatch.setattr(storage, "mark", mark)
+    # when
+    rows = list(measure(Plan(storage=storage, rounds=1, sizes=(15,))))
+    # then
+    assert len(pairs) == len(rows)
+    for url, copied in pairs:
+        assert tables(copied) == tables(Path(parse(url).path))
+
+
+def tables(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """The rows of each table that the floor writes."""
+    names = ("stored_events", "status", "alarms", "leases", "snapshots")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return {
+            name: sorted(connection.execute(f"SELECT * FROM wakelog_{name}"), key=repr)
+            for name in names
+        }
+
+
+def test_the_floor_commits_in_batches_and_keeps_claims_together() -> None:
+    # given
+    claimed = [written(at_us=1, claims=True)] * 3
+    others = [written(at_us=2)] * 5
+    # when
+    batches = list(sqlite_floor.batches([*claimed, *others, *claimed], 2))
+    # then
+    assert [len(batch) for batch in batches] == [3, 2, 2, 1, 3]
+
+
+def written(*, at_us: int, claims: bool = False) -> sqlite_floor.Written:
+    """The rows of a unit, one that takes a lease or another one."""
+    shown = status.row(Instance(InstanceId("task", "job", "a"), recorded_us=at_us), "")
+    lease = ("task:job:a",) if claims else None
+    return sqlite_floor.Written(shown.stream, (), shown, None, lease, False, None)
+
+
+# -- the command
+
+
+def lines(text: str) -> Iterator[str]:
+    """The lines of the table."""
+    return (line for line in text.splitlines() if line.startswith("| W"))
+
+
+def test_the_command_writes_the_table_as_markdown_and_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given
+    said, table = tmp_path / "figures.json", tmp_path / "figures.md"
+    asked = ["--workloads", "simulation,W2", "--stores", "sqlite", "--sizes", "24"]
+    # when
+    run.main([*asked, "--rounds", "2", "--json", str(said), "--markdown", str(table)])
+    # then
+    figures = json.loads(said.read_text())
+    assert [row["workload"] for row in figures["rows"]] == ["W7 simulation", "W2 hot key"]
+    assert all(len(row["rounds"]) == 2 for row in figures["rows"])
+    assert figures["store sqlite"] == "journal_mode=WAL, synchronous=FULL"
+    assert {"commit", "cores", "processor", "python", "sqlite", "fsync"} <= figures.keys()
+    assert list(lines(table.read_text())) == list(lines(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize(
+    "asked", [["--workloads", "W99"], ["--stores", "paper"], ["--sizes", "0"], ["--sizes", "x"]]
+)
+def test_the_command_refuses_what_it_does_not_know(asked: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        run.main(asked)
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    assert percentile([1.0, 2.0, 3.0, 4.0], 50) == 2.0
+    assert percentile([1.0, 2.0, 3.0, 4.0], 99) == 4.0
+    assert percentile([7.0], 1) == 7.0
+
+
+def test_settings_that_may_lose_a_commit_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def careless(*args: object, **kwargs: object) -> sqlite3.Connection:
+        connection = connect(parse(f"sqlite:///{tmp_path}/careless.db"))
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    monkeypatch.setattr("tests.bench.storage.connect", careless)
+    with pytest.raises(RuntimeError, match="synchronous=0"):
+        SQLiteStorage(tmp_path).settings()

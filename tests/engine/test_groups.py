@@ -1,0 +1,145 @@
+"""Many units of work go together in one append, and each answers for itself (K5)."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import WAIT_S, Ctx, counter_task, task_of
+from wakelog import App, Jobs, SendResult, StoreUnavailableError
+
+pytestmark = pytest.mark.anyio
+
+
+def appends_of(app: App) -> tuple[int, int]:
+    """How many appends there were, and how many units went with them."""
+    return app._application.appends
+
+
+async def test_K5_units_that_are_ready_together_are_appended_together(sqlite_url: str) -> None:
+    async with Jobs(job=task_of()).open(sqlite_url) as app:
+        before = appends_of(app)
+        # when
+        await asyncio.gather(*(app.task("job").send(f"i{n}", {}) for n in range(100)))
+        # then
+        appends, units = (now - then for now, then in zip(appends_of(app), before, strict=True))
+        assert units == 100
+        assert appends <= 10
+
+
+async def test_K5_the_losers_of_a_conflict_are_found_and_the_rest_commits_together(
+    sqlite_url: str,
+) -> None:
+    # given two apps; what the first knows of a and b is overtaken by the second
+    counter = counter_task(pause_s=0)
+    jobs = Jobs(job=counter)
+    async with jobs.open(sqlite_url) as first, jobs.open(sqlite_url) as second:
+        ids = [f"i{n}" for n in range(40)]
+        await asyncio.gather(*(first.task(counter).send(id, 1) for id in ids))
+        for id in ("i0", "i20"):
+            await second.task(counter).send(id, 10)
+        before = appends_of(first)
+        # when the first sends to all of them at once
+        answers = await asyncio.gather(*(first.task(counter).send(id, 100) for id in ids))
+        # then all were recorded, the two losers on what the second had written
+        states = [await first.task(counter).get_state(id) for id in ids]
+        assert states == [111 if id in ("i0", "i20") else 101 for id in ids]
+        assert [a.event_count for a in answers] == [3 if s == 111 else 2 for s in states]
+        # and it took a few appends, not one for each
+        appends = appends_of(first)[0] - before[0]
+        assert appends <= 5
+
+
+async def test_K5_units_of_one_instance_build_on_each_other_inside_a_group(
+    sqlite_url: str,
+) -> None:
+    counter = counter_task(pause_s=0)
+    async with Jobs(job=counter).open(sqlite_url) as app:
+        before = appends_of(app)
+        # when
+        answers = await asyncio.gather(*(app.task(counter).send("a", 1) for _ in range(50)))
+        # then
+        told = sorted((a.event_count, a.version) for a in answers)
+        assert told == [(n, 2 * n + 1) for n in range(1, 51)]
+        assert appends_of(app)[0] - before[0] <= 10
+
+
+async def test_K5_they_fall_in_order_too_and_are_redone(sqlite_url: str) -> None:
+    # given a chain of units on a version that another app has overtaken
+    counter = counter_task(pause_s=0)
+    jobs = Jobs(job=counter)
+    async with jobs.open(sqlite_url) as first, jobs.open(sqlite_url) as second:
+        await first.task(counter).send("a", 1)
+        await second.task(counter).send("a", 1000)
+        # when
+        answers = await asyncio.gather(*(first.task(counter).send("a", 1) for _ in range(30)))
+        # then each counts once, and no answer was given for what did not stand
+        assert await first.task(counter).get_state("a") == 1031
+        assert sorted(a.event_count for a in answers) == [*range(3, 33)]
+        history = await second.history("task:job:a")
+        assert [entry.version for entry in history] == [*range(1, len(history) + 1)]
+
+
+async def test_K5_a_member_the_database_refuses_fails_alone(sqlite_url: str) -> None:
+    # given a database that takes no value above 100 kB
+    task = task_of(lambda ctx, event: ctx.set_state("x" * event))
+    async with Jobs(job=task).open(sqlite_url) as app:
+        store: Any = app._application.store
+        store._writer.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2_000_000)
+        sizes = [10, 10, 3_000_000, 10, 10]
+        # when
+        sends = [app.task("job").send(f"i{n}", size) for n, size in enumerate(sizes)]
+        answers = await asyncio.gather(*sends, return_exceptions=True)
+        # then
+        assert [isinstance(a, SendResult) for a in answers] == [True, True, False, True, True]
+        refused = answers[2]
+        assert isinstance(refused, StoreUnavailableError)
+        assert refused.reason == "refused"
+        assert (await app.task("job").status("i2")).status == "not_found"
+        # and the instance can be used
+        assert (await app.task("job").send("i2", 10)).created
+
+
+async def test_K5_a_run_whose_outcome_the_database_refuses_has_failed(sqlite_url: str) -> None:
+    # given
+    task = task_of(execute=lambda ctx: ctx.set_state("x" * 3_000_000))
+    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+        store: Any = app._application.store
+        store._writer.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2_000_000)
+        await app.task("job").send("a", {"set_state": "small"})
+        # when
+        result = await app.task("job").trigger("a", timeout=WAIT_S)
+        # then
+        assert result.error is not None
+        assert result.error.type == "StoreUnavailableError"
+        assert await app.task("job").get_state("a") == "small"
+
+
+async def test_K5_nothing_is_answered_before_the_commit(tmp_path: Path) -> None:
+    # given a file that another process is writing to
+    handled = asyncio.Event()
+
+    async def on_event(ctx: Ctx, event: Any) -> None:
+        handled.set()
+        ctx.set_state(event)
+
+    path = tmp_path / "jobs.db"
+    async with Jobs(job=task_of(on_event)).open(f"sqlite:///{path}") as app:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        # when
+        sends = [asyncio.create_task(app.task("job").send(id, 1)) for id in "abc"]
+        await handled.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        # then
+        assert not any(send.done() for send in sends)
+        assert await app.list() == []
+        # when it has ended
+        other.execute("ROLLBACK")
+        other.close()
+        assert len(await asyncio.gather(*sends)) == 3

@@ -1,0 +1,174 @@
+"""What a bug or an operator has stranded is found and re-armed (A4)."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import WAIT_S, Ctx, Stage, staged, task_of
+from wakelog import App, Jobs
+from wakelog.testing import SimulatedCrash
+
+pytestmark = pytest.mark.anyio
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+class Ran:
+    """An `execute` that says when it was called."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.calls: asyncio.Queue[int] = asyncio.Queue()
+        self.task = task_of(execute=self.execute)
+
+    def execute(self, ctx: Ctx) -> None:
+        self.loop.call_soon_threadsafe(self.calls.put_nowait, ctx.attempt)
+
+    async def next(self) -> int:
+        async with asyncio.timeout(WAIT_S):
+            return await self.calls.get()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+async def in_a_simulation(ran: Ran, path: Path, *asks: Any) -> None:
+    """What happened long ago, in another process."""
+
+    def happen() -> None:
+        job = staged(ran.task, f"sqlite:///{path}", start=LONG_AGO)
+        with job.sim:
+            for ask in asks:
+                ask(job)
+
+    await asyncio.to_thread(happen)
+
+
+def vandalise(path: Path, table: str) -> None:
+    """Delete all rows of one of the store's tables."""
+    with sqlite3.connect(path) as connection:
+        assert connection.execute(f"DELETE FROM wakelog_{table}").rowcount == 1
+    connection.close()
+
+
+async def sweep(app: App) -> None:
+    """What the worker's heart does every half minute."""
+    worker: Any = app._worker
+    await asyncio.to_thread(worker.sweep)
+
+
+async def test_A4_an_alarm_that_was_lost_is_armed_again_and_recorded(path: Path) -> None:
+    # given a schedule whose alarm row is gone
+    ran = Ran()
+    await in_a_simulation(ran, path, lambda job: job.send({"schedule": "1h"}))
+    vandalise(path, "alarms")
+    async with Jobs(job=ran.task).open(f"sqlite:///{path}", worker=True) as app:
+        # when
+        await sweep(app)
+        # then
+        assert await ran.next() == 1
+        swept = next(e for e in await app.history("task:job:a") if e.data.get("by") == "sweep")
+        assert (swept.event, swept.actor) == ("Scheduled", "sweep")
+        assert "sweep" in swept.description
+
+
+async def test_A4_an_event_that_waits_without_an_alarm_is_armed_again(path: Path) -> None:
+    # given
+    ran = Ran()
+    await in_a_simulation(ran, path, lambda job: job.send({"schedule": 0}, delay="1h"))
+    vandalise(path, "alarms")
+    async with Jobs(job=ran.task).open(f"sqlite:///{path}", worker=True) as app:
+        # when
+        await sweep(app)
+        # then it is handled, and what it scheduled runs
+        assert await ran.next() == 1
+        assert (await app.task("job").status("a")).deferred_count == 0
+
+
+async def test_A4_a_run_without_a_lease_is_ended_and_taken_up(path: Path) -> None:
+    # given a run whose process died, and whose lease row is gone
+    ran = Ran()
+
+    def die(job: Stage) -> None:
+        job.send({"schedule": "1h"})
+        job.sim.crash_next("after_write")
+        with pytest.raises(SimulatedCrash):
+            job.sim.advance("1h")
+
+    await in_a_simulation(ran, path, die)
+    vandalise(path, "leases")
+    async with Jobs(job=ran.task).open(f"sqlite:///{path}", worker=True) as app:
+        # when
+        await sweep(app)
+        # then
+        assert await ran.next() == 2
+        lost = [e.data for e in await app.history("task:job:a") if e.event == "ExecutionLost"]
+        assert [data["reason"] for data in lost] == ["no_lease"]
+
+
+async def test_A4_a_lease_that_has_ended_needs_no_sweep(path: Path) -> None:
+    ran = Ran()
+
+    def die(job: Stage) -> None:
+        job.send({"schedule": "1h"})
+        job.sim.crash_next("after_write")
+        with pytest.raises(SimulatedCrash):
+            job.sim.advance("1h")
+
+    await in_a_simulation(ran, path, die)
+    async with Jobs(job=ran.task).open(f"sqlite:///{path}", worker=True):
+        assert await ran.next() == 2
+
+
+async def test_A4_a_sweep_leaves_alone_what_is_in_order(path: Path) -> None:
+    # given instances that wait, that are idle, and that were cleared
+    ran = Ran()
+    await in_a_simulation(
+        ran,
+        path,
+        lambda job: job.send({"schedule": "36500d"}, id="waits"),
+        lambda job: job.send({}, id="idle"),
+        lambda job: job.send({}, id="cleared"),
+        lambda job: job.clear("cleared"),
+        lambda job: job.send({}, id="delayed", delay="36500d"),
+    )
+    ids = ("waits", "idle", "cleared", "delayed")
+    async with Jobs(job=ran.task).open(f"sqlite:///{path}", worker=True) as app:
+        before = [(await app.task("job").status(id)).version for id in ids]
+        # when
+        await sweep(app)
+        await app.task("job").send("other", {"schedule": 0})
+        await ran.next()
+        # then
+        assert [(await app.task("job").status(id)).version for id in ids] == before
+
+
+async def test_A3_a_worker_that_opens_after_years_fires_what_was_due_oldest_first(
+    path: Path,
+) -> None:
+    # given
+    order: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def execute(ctx: Ctx) -> None:
+        loop.call_soon_threadsafe(order.put_nowait, ctx.id)
+
+    ran = Ran()
+    ran.task = task_of(execute=execute)
+    for id, delay in (("c", "3h"), ("a", "1h"), ("b", "2h")):
+        await in_a_simulation(
+            ran, path, lambda job, id=id, delay=delay: job.send({"schedule": delay}, id=id)
+        )
+    # when
+    async with Jobs(job=ran.task).open(f"sqlite:///{path}", worker=True, concurrency=1):
+        # then
+        async with asyncio.timeout(WAIT_S):
+            assert [await order.get() for _ in range(3)] == ["a", "b", "c"]
