@@ -44,6 +44,7 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     schema = f"test_{os.getpid()}_{next(_NUMBERS)}"
     yield with_options(postgres_server, schema=schema)
     with bare_connection(postgres_server) as connection:
+        connection.execute("SET lock_timeout = '20s'")
         connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
 
 

@@ -497,6 +497,7 @@ class Application(library.Application[str]):
             self._writes.close()
         self._reads.close()
         self._long_reads.close()
+        self.caller.close()
         self.store.close()
 
     def __del__(self) -> None:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import logging
 import traceback
 import weakref
-from collections.abc import Callable
 from typing import Any
-
-import anyio
-import anyio.to_thread
 
 from wakelog.clock import Clock
 from wakelog.context import CURRENT, TaskContext
@@ -20,6 +15,7 @@ from wakelog.core.commands import Call, Ended, Failed, GaveBack, Outcome
 from wakelog.core.instance import Instance
 from wakelog.definition import Definition, Handler
 from wakelog.errors import HandlerTimeoutError
+from wakelog.threads import Threads
 
 __all__ = ["Caller", "context_of_caller"]
 
@@ -37,7 +33,7 @@ class Caller:
         self._clock = clock
         self.inline = inline
         """Whether a `def` is called on the loop too."""
-        self._limiter = anyio.CapacityLimiter(threads)
+        self._threads = Threads(threads)
         self._own: weakref.WeakKeyDictionary[asyncio.Task[Any], bool] = weakref.WeakKeyDictionary()
 
     def own(self, task: asyncio.Task[Any]) -> None:
@@ -49,6 +45,10 @@ class Caller:
         """Cancel a task of the engine's: a run that this meets is given back."""
         self._own[task] = True
         task.cancel()
+
+    def close(self) -> None:
+        """Let go of the threads; one that is stuck in a handler ends after it."""
+        self._threads.close()
 
     async def call(
         self, definition: Definition, call: Call, instance: Instance, now_us: int
@@ -132,11 +132,7 @@ class Caller:
         if self.inline:
             result = handler.fn(*args)
         else:
-            result, error = await anyio.to_thread.run_sync(
-                functools.partial(_caught, handler.fn, args),
-                abandon_on_cancel=True,
-                limiter=self._limiter,
-            )
+            result, error = await self._threads.call(handler.fn, args)
             if error is not None:
                 raise error
         return await result if inspect.isawaitable(result) else result
@@ -184,14 +180,6 @@ def _argument(definition: Definition, call: Call) -> tuple[Any, ...]:
     if call.payload is not None:
         return (definition.event.load(call.payload),)
     return ()
-
-
-def _caught(fn: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
-    """What `fn` answers or raises, as values: some exceptions would end more than the handler."""
-    try:
-        return fn(*args), None
-    except BaseException as error:
-        return None, error
 
 
 def _message(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, overload
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, cast, overload
 
 import pydantic
 from pydantic import TypeAdapter
@@ -139,6 +139,8 @@ class _Likeness:
     def same(self, a: Any, b: Any) -> bool:
         """`a` may be of a subclass that adds no field, unless the type names that class itself."""
         fields = _fields_of(b)
+        if _is_row(a) and _is_row(b):  # JSON knows one kind
+            return len(a) == len(b) and all(map(self.same, a, b))
         if type(a) is type(b):
             equal = _equal(a, b)
             if equal or isinstance(a, float | Decimal):
@@ -150,17 +152,21 @@ class _Likeness:
             if _fields_of(a) != fields:
                 return False
         if fields is not None:
-            parts = (self.same(getattr(a, f, None), getattr(b, f, None)) for f in fields)
-            return all(parts) and self.same(_extra(a), _extra(b))
-        if isinstance(a, dict):
+            alike = (self.same(getattr(a, f, None), getattr(b, f, None)) for f in fields)
+            return all(alike) and self.same(_extra(a), _extra(b))
+        if issubclass(type(a), dict):
             return a.keys() == b.keys() and all(self.same(a[key], b[key]) for key in a)
-        if isinstance(a, list | tuple | deque):
+        if issubclass(type(a), deque):
             return len(a) == len(b) and all(map(self.same, a, b))
         if isinstance(a, datetime):  # an hour that comes twice equals none of another time zone
             aware = a.tzinfo is not None and b.tzinfo is not None
             return aware and a.timestamp() == b.timestamp()
         self.is_opaque = self.is_opaque or equal is None
         return equal is None
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, list | tuple)
 
 
 def _equal(a: Any, b: Any) -> bool | None:
@@ -170,12 +176,13 @@ def _equal(a: Any, b: Any) -> bool | None:
             return True
     except Exception:  # such as an array's, which is equal in parts
         return None
-    return None if type(a).__eq__ is object.__eq__ else False
+    own: object = type(a).__eq__
+    return None if own is object.__eq__ else False
 
 
 def _fields_of(value: Any) -> list[str] | None:
     """The names of the fields that are kept, of a model or a dataclass."""
-    fields: dict[str, Any] | None = getattr(type(value), "__pydantic_fields__", None)
+    fields: dict[str, Any] | None = getattr(value, "__pydantic_fields__", None)
     if fields is not None:
         return [
             name
@@ -194,13 +201,13 @@ def _extra(value: Any) -> dict[str, Any] | None:
 def _classes(schema: Any) -> Iterator[type]:
     """The classes that a pydantic core schema names."""
     if isinstance(schema, dict):
-        if isinstance(schema.get("cls"), type):
-            yield schema["cls"]
-        for key, part in schema.items():
-            if key not in ("metadata", "default"):
+        for key, part in cast("dict[str, Any]", schema).items():
+            if key == "cls" and isinstance(part, type):
+                yield part
+            elif key not in ("metadata", "default"):
                 yield from _classes(part)
     elif isinstance(schema, list | tuple):
-        for part in schema:
+        for part in cast("list[Any]", schema):
             yield from _classes(part)
 
 

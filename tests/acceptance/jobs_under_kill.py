@@ -1,6 +1,6 @@
 """Jobs whose processes are killed, and the processes: `python -m tests.acceptance.jobs_under_kill`.
 
-    worker URL LEASE            works until it is killed
+    worker URL LEASE SLOTS      works until it is killed, on so many instances at a time
     sender URL FIRST            sends FIRST, FIRST + 1, … and prints each number once acknowledged
     adder URL ID COUNT          on a line of its stdin, sends COUNT events at once
 
@@ -83,9 +83,12 @@ def _say(what: str, ctx: TaskContext[Done]) -> None:
     print(what, ctx.id, ctx.run_count, ctx.attempt, at_us, os.getpid(), flush=True)
 
 
-async def worker(url: str, lease: str) -> None:
+async def worker(url: str, lease: str, slots: str) -> None:
     """Work; a run may cost any number of workers."""
-    async with jobs.open(url, worker=True, lease=lease, max_lost=1_000_000):
+    concurrency = int(slots)
+    async with jobs.open(
+        url, worker=True, lease=lease, concurrency=concurrency, max_lost=1_000_000
+    ):
         print("ready", os.getpid(), flush=True)
         await asyncio.Event().wait()
 

@@ -155,9 +155,9 @@ class Children:
         self._started.append(child)
         return child
 
-    def worker(self, lease: str = "1s") -> Child:
+    def worker(self, lease: str = "1s", slots: int = 100) -> Child:
         """A worker that is ready."""
-        return self.start("worker", lease).ready()
+        return self.start("worker", lease, str(slots)).ready()
 
 
 def wait_until(is_so: Callable[[], bool], child: Child, within_s: float = PATIENCE_S) -> list[str]:

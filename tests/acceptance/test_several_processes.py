@@ -106,8 +106,8 @@ def test_U2_200_increments_from_four_processes_end_at_200(
 def test_U2_two_workers_share_the_runs_and_none_overlaps(
     app: BlockingApp, sqlite_url: str, children: Children
 ) -> None:
-    # given two workers, when events keep coming for a few instances
-    workers = [children.worker("10s"), children.worker("10s")]
+    # given two workers, when more is due than one of them can take
+    workers = [children.worker("10s", slots=2), children.worker("10s", slots=2)]
     task = app.task(chore)
     for number in range(60):
         event = Chore(number=number, after_s=(0, 0.05)[number % 2], work_s=0.05)

@@ -168,9 +168,11 @@ class TestClear:
         assert wakelog.answer("clear", "parcel", "p-1", "--cancel")["clear_at"] is None
         assert wakelog.answer("status", "parcel", "p-1")["clear_at"] is None
 
-    def test_of_nothing_is_no_error(self, wakelog: CommandLine) -> None:
+    def test_of_nothing_is_answered_with_no(self, wakelog: CommandLine) -> None:
         wakelog("send", "parcel", "p-2", WEIGHED)
-        assert not wakelog.answer("clear", "parcel", "p-1")["cleared"]
+        result = wakelog("clear", "parcel", "p-1")
+        assert (result.exit_code, result.stderr) == (1, "")
+        assert "there was nothing to clear" in result.stdout
 
 
 class TestQuestionsWithoutJobs:

@@ -471,12 +471,19 @@ def test_T8_a_delayed_clear_is_an_alarm_that_can_be_taken_back() -> None:
 
 def test_A4_a_sweep_ends_a_run_without_a_lease_and_re_arms_work_without_an_alarm() -> None:
     running, waiting = given(*BEGUN, RUN), given(*BEGUN, Scheduled(due_us=T0 + HOUR))
-    assert asked(running, Rearm()).events == (ExecutionLost(run=1, worker="w", reason="no_lease"),)
-    assert asked(waiting, Rearm()).events == (Scheduled(due_us=T0 + HOUR, by="sweep"),)
-    assert asked(given(*BEGUN), Rearm()).events == ()
+    assert asked(running, Rearm(running.version)).events == (
+        ExecutionLost(run=1, worker="w", reason="no_lease"),
+    )
+    assert asked(waiting, Rearm(waiting.version)).events == (
+        Scheduled(due_us=T0 + HOUR, by="sweep"),
+    )
+    begun = given(*BEGUN)
+    assert asked(begun, Rearm(begun.version)).events == ()
+    # nor for one that has moved on since the sweep looked at it
+    assert asked(running, Rearm(running.version - 1)).events == ()
 
 
 def test_the_same_question_has_always_the_same_answer() -> None:
     instance = given(*BEGUN, Scheduled(due_us=T0))
-    for request in (Receive("2"), Claim("w"), TriggerRun(), Clear(), Rearm()):
+    for request in (Receive("2"), Claim("w"), TriggerRun(), Clear(), Rearm(1)):
         assert asked(instance, request) == asked(instance, request)

@@ -93,11 +93,11 @@ def test_U10_handlers_may_be_of_any_callable_kind(stage: Staging) -> None:
         answers,
     ]
     # when
-    for n, handler in enumerate(handlers):
-        job = stage(handler)
+    jobs = [stage(handler) for handler in handlers]
+    for n, job in enumerate(jobs):
         job.send(1, id=f"i{n}")
     # then
-    assert [job.state(id=f"i{n}") for n in range(5)] == [1, 2, 3, 4, 6]
+    assert [job.state(id=f"i{n}") for n, job in enumerate(jobs)] == [1, 2, 3, 4, 6]
 
 
 @pytest.mark.parametrize("where", ["on_event", "execute", "on_idle", "on_error"])

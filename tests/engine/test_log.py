@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -123,8 +124,9 @@ def test_a_record_cannot_be_moved_to_another_stream() -> None:
         lambda stored: with_state(stored, b'"due_us"', b'"do_us"'),
     ],
 )
-def test_what_cannot_be_read_is_never_skipped(damage: object) -> None:
-    assert callable(damage)
+def test_what_cannot_be_read_is_never_skipped(
+    damage: Callable[[StoredEvent], StoredEvent],
+) -> None:
     with pytest.raises(UnreadableEventError) as raised:
         decode(damage(written(*UNIT)[3]))
     assert (raised.value.stream, raised.value.version) == (STREAM, 4)

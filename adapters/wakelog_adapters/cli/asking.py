@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pydantic
 
-from wakelog.app import App
+from wakelog.app import STATUSES, App
 from wakelog.client import TaskClient
 from wakelog.clock import SystemClock
 from wakelog.core.schedule import Duration
@@ -42,12 +42,6 @@ __all__ = [
 ]
 
 R = TypeVar("R")
-
-STATUSES = ("active", "failed", "idle", "paused", "retrying", "stopped", "unhandled")
-SEEN_BY_READERS = ("active", "idle", "unhandled")
-"""Statuses that the store cannot tell apart: whether a worker lives is seen when reading."""
-PAGE = 1_000
-"""Instances read at a time where some of them will not be shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,24 +228,14 @@ def instances(
     if where.jobs is not None and name is not None:
         load_jobs(where.jobs).registry.job_of(name)
     due = moment_or_duration(due_before, SystemClock().now_us(), "--due-before")
-    exact = None if status in SEEN_BY_READERS else status
-    size = limit + 1 if status == exact and limit < PAGE else PAGE
 
     async def ask() -> Page:
-        found: list[InstanceRow] = []
-        cursor = after
+        asked: dict[str, Any] = {"status": status, "name": name, "due_before": due, **filters}
         async with opened(Jobs(), where.store_url()) as app:
-            while len(found) <= limit:
-                page = await app.list(
-                    status=exact, name=name, due_before=due, limit=size, after=cursor, **filters
-                )
-                found += [row for row in page if status in (None, row.status)]
-                if len(page) < size:
-                    break
-                cursor = page[-1].instance_id
-        more = len(found) > limit
-        shown = found[:limit]
-        return Page(instances=shown, next=shown[-1].instance_id if more else None)
+            shown = await app.list(limit=limit, after=after, **asked)
+            last = shown[-1].instance_id if len(shown) == limit else None
+            more = await app.list(limit=1, after=last, **asked) if last else []
+        return Page(instances=shown, next=last if more else None)
 
     return asyncio.run(ask())
 
@@ -300,5 +284,4 @@ async def _shown(app: App, jobs: Jobs, id: InstanceId) -> Any:
     value = await app.task(id.name).get_state(id.id)
     if value is None:
         return None
-    text, _ = jobs.registry.of(id).state.dump(value, id.name)
-    return json.loads(text)
+    return json.loads(jobs.registry.of(id).state.shown(value, id.name))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wakelog_adapters.cli import options
-from wakelog_adapters.cli.failures import JOB_FAILED, REFUSED, complain
+from wakelog_adapters.cli.failures import JOB_FAILED, REFUSED, UsageError, complain
 from wakelog_adapters.cli.frame import app, prints_on_stderr, tell
 
 __all__ = ["clear", "send", "trigger"]
@@ -145,19 +145,21 @@ def clear(
 ) -> None:
     """End the life of an instance. Its history stays, and its id may be used again.
 
-    Asks first where stdin is a terminal. A missing instance is no error.
+    Asks first where stdin is a terminal. Exits with 1 where nothing lives under this id.
     """
     from wakelog_adapters.cli import arguments, asking, show
     from wakelog_adapters.cli.surroundings import Where
 
     who, _ = arguments.named([job, id])
     later = arguments.duration(after, "--after")
+    if cancel and after is not None:
+        raise UsageError("--after and --cancel do not go together: give one of them")
     with prints_on_stderr():
         at = asking.target(Where(url, jobs), who)
     if not (yes or cancel) and not _confirmed(f"End the life of {at.id}?"):
         complain(["nothing was cleared"])
         raise typer.Exit(REFUSED)
-    tell(
+    result = tell(
         lambda: asking.clear(
             at,
             cancel=cancel,
@@ -170,6 +172,8 @@ def clear(
         show.cancelled if cancel else show.cleared,
         json,
     )
+    if not (cancel or result.cleared or result.clear_at):
+        raise typer.Exit(REFUSED)
 
 
 def _confirmed(question: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from functools import lru_cache
 
 from wakelog.errors import ValidationError
@@ -23,6 +24,9 @@ MICROSECOND = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MIN_US = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 MAX_US = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+
+MAX_TEXT = 100
+"""Characters of a duration."""
 
 _UNITS_US = {
     "us": 1,
@@ -95,8 +99,10 @@ def as_datetime(us: int) -> datetime:
 
 
 @lru_cache(maxsize=1024)
-def _text_us(text: str, what: str) -> float:
+def _text_us(text: str, what: str) -> int:
     stripped = text.strip()
+    if len(stripped) > MAX_TEXT:
+        raise _invalid(what, text, f"it is too long: at most {MAX_TEXT} characters")
     if _SHORT.fullmatch(stripped):
         parts = re.findall(_PART, stripped)
     elif iso := _ISO.fullmatch(stripped):
@@ -105,7 +111,7 @@ def _text_us(text: str, what: str) -> float:
         parts = []
     if not parts:
         raise _invalid(what, text, "write it as '90s', '5m', '1h30m', '1d' or ISO-8601 'PT90S'")
-    return sum(float(number) * _UNITS_US[unit] for number, unit in parts)
+    return round(sum(Fraction(number) * _UNITS_US[unit] for number, unit in parts))
 
 
 def _invalid(what: str, value: object, message: str) -> ValidationError:

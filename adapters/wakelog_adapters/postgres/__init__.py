@@ -1,0 +1,41 @@
+"""The PostgreSQL store: `postgresql://user@host/database`, for any number of machines."""
+
+from __future__ import annotations
+
+from eventsourcing import postgres as library
+
+from wakelog_adapters.postgres.connections import Datastore
+from wakelog_adapters.postgres.store import PostgresStore
+from wakelog_adapters.postgres.url import Place, parse
+
+__all__ = ["PostgresFactory", "PostgresStore", "open_store"]
+
+
+def open_store(url: str) -> PostgresFactory:
+    """Open the schema that `url` names, and make it if need be; see `url.parse` for the options.
+
+    Raises `ValidationError` for a URL that cannot be one, and `StoreUnavailableError` for a
+    database that cannot be reached or cannot be such a store.
+    """
+    return PostgresFactory(parse(url))
+
+
+class PostgresFactory(library.PostgresFactory):
+    """The library's factory, whose application recorder is the store."""
+
+    def __init__(self, place: Place) -> None:
+        # Not the library's __init__: it makes a datastore of an environment, we have a URL.
+        super(library.BasePostgresFactory, self).__init__({})
+        self.datastore = Datastore(place)
+        self._store = PostgresStore(self.datastore, place)
+
+    def application_recorder(self) -> PostgresStore:
+        """The store: one object for the library and for the engine."""
+        return self._store
+
+    def judge_leases_by_given_time(self) -> None:
+        """For simulations: the server's clock knows nothing of virtual time. As `clock=given`."""
+        self._store.datastore.server_clock = False
+
+    def close(self) -> None:
+        self._store.close()

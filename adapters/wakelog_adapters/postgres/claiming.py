@@ -1,0 +1,112 @@
+"""One claim: lock what is due, have the caller begin it, append that, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import psycopg
+
+from wakelog.errors import StoreUnavailableError
+from wakelog.ports import Appended, Due, Lease, Unit
+from wakelog_adapters.postgres.appending import Appender, Attempt
+from wakelog_adapters.postgres.connections import IDLE_TIMEOUT, Connection, Datastore, rows_of
+from wakelog_adapters.postgres.failures import translated
+from wakelog_adapters.postgres.queries import Queries
+from wakelog_adapters.postgres.url import Place
+
+__all__ = ["Begin", "Claimer", "release"]
+
+Begin = Callable[[Sequence[Due]], Sequence[Unit]]
+
+_NOTHING = Appended((), None)
+
+
+class Claimer:
+    """Takes what is due. Any number of processes may claim at the same time."""
+
+    def __init__(
+        self, datastore: Datastore, queries: Queries, place: Place, appender: Appender
+    ) -> None:
+        self._datastore = datastore
+        self._queries = queries
+        self._place = place
+        self._appender = appender
+
+    def claim(self, now_us: int, jobs: Sequence[str], limit: int, begin: Begin) -> Appended:
+        """See `Store.claim`. Killed here: nothing was claimed."""
+        attempts: list[Attempt] = []
+
+        def begun(dues: Sequence[Due]) -> Attempt:
+            attempts.append(self._appender.attempt(begin(dues), now_us))
+            return attempts[0]
+
+        for fresh in (False, True):
+            with translated(self._place.label):
+                with self._datastore.lend() as connection:
+                    try:
+                        return self._claim_on(connection, now_us, jobs, limit, begun)
+                    except psycopg.Error as error:
+                        if not connection.closed or (fresh and not attempts):
+                            raise
+                        lost = error
+                if attempts:
+                    return self._recovered(attempts[0], lost)
+                self._datastore.weed()
+        raise AssertionError("the second time it returns or raises")
+
+    def _claim_on(
+        self,
+        connection: Connection,
+        now_us: int,
+        jobs: Sequence[str],
+        limit: int,
+        begun: Callable[[Sequence[Due]], Attempt],
+    ) -> Appended:
+        clock_us = None if self._datastore.server_clock else now_us
+        asked = (IDLE_TIMEOUT, list(jobs), now_us, clock_us, limit)
+        with connection.transaction():
+            found = rows_of(connection, self._queries.claim, asked)[0][0]
+            if not found:
+                return _NOTHING
+            attempt = begun([_due(*row) for row in found])
+            if attempt.units:
+                self._appender.run(attempt, connection, within=True)
+        return attempt.expected
+
+    def _recovered(self, attempt: Attempt, lost: psycopg.Error) -> Appended:
+        """The commit's answer was lost: hold what was claimed, or be certain to hold nothing."""
+        if self._appender.was_recorded(attempt, lost):
+            return attempt.expected
+        taken = [(unit.stream, unit.take) for unit in attempt.units if unit.take is not None]
+        label = self._place.label
+        with (
+            suppress(StoreUnavailableError),
+            translated(label),
+            self._datastore.lend() as connection,
+        ):
+            for owner in {lease.owner for _, lease in taken}:
+                mine = [(stream, lease.token) for stream, lease in taken if lease.owner == owner]
+                release(connection, self._queries, owner, mine)
+        raise lost
+
+
+def release(
+    connection: Connection, queries: Queries, owner: str, held: Sequence[tuple[str, int]]
+) -> None:
+    """Give up leases (streams and tokens) of `owner`."""
+    streams, tokens = [stream for stream, _ in held], [token for _, token in held]
+    connection.execute(queries.release, (streams, tokens, owner))
+
+
+def _due(
+    stream: str,
+    due_us: int,
+    version: int,
+    owner: str | None,
+    until_us: int,
+    token: int,
+    run: bool,
+) -> Due:
+    expired = None if owner is None else Lease(owner, until_us, token, run)
+    return Due(stream, due_us, version, expired)

@@ -1,0 +1,168 @@
+"""Connections: a pool of them, shared by all threads of the process.
+
+Nothing is kept in a session but prepared statements (which a pooler cannot have): whatever a
+transaction needs to be set, it sets for itself. A connection that breaks is replaced in the
+background; the call that found it broken decides what that means.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import psycopg_pool
+from eventsourcing import postgres as library
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row, tuple_row
+
+from wakelog.errors import StoreUnavailableError
+from wakelog_adapters.postgres.failures import reason_of
+from wakelog_adapters.postgres.url import Place
+
+__all__ = ["IDLE_TIMEOUT", "Connection", "Datastore", "connect", "rows_of"]
+
+Connection = psycopg.Connection[DictRow]
+
+IDLE_TIMEOUT = "20s"
+"""How long a transaction may do nothing before the server gives what it locked to others: its
+process has stalled, or its connection is cut and nobody told the server."""
+_RECONNECT_S = 3.0
+"""How long one attempt to replace a connection goes on; the next call begins another."""
+_CLOSE_S = 5.0
+_DEFAULTS = {
+    "application_name": "wakelog",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""A server that has vanished is noticed within half a minute, not after two hours."""
+
+
+def _arguments(place: Place) -> dict[str, Any]:
+    """What psycopg is given beside the URL; the URL goes before it."""
+    given = conninfo_to_dict(place.conninfo)
+    defaults = {**_DEFAULTS, "connect_timeout": max(2, round(place.timeout_s))}
+    return {
+        **{name: value for name, value in defaults.items() if name not in given},
+        "client_encoding": "utf8",
+        "autocommit": True,
+        "row_factory": dict_row,
+        "prepare_threshold": None if place.pooled else 2,
+    }
+
+
+def connect(place: Place) -> Connection:
+    """A connection outside the pool. Raises `StoreUnavailableError` with the server's reason."""
+    try:
+        return Connection.connect(place.conninfo, **_arguments(place))
+    except psycopg.Error as error:
+        raise StoreUnavailableError(reason_of(error), f"{place.label}: {error}") from error
+
+
+class Datastore(library.PostgresDatastore):
+    """The library's datastore on our pool."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(
+            *("", "", "", "", ""), schema=place.schema, originator_id_type="text"
+        )  # its pool, which is never opened, is replaced by one that takes the whole URL
+        self.server_clock = place.server_clock
+        """Whether the server's clock judges leases; see `url.Place`."""
+        self._place = place
+        self._lock = threading.Lock()
+        self._lent = 0
+        self.pool = library.ConnectionPool(
+            place.conninfo,
+            connection_class=Connection,
+            kwargs=_arguments(place),
+            min_size=1,
+            max_size=place.pool,
+            open=False,
+            configure=None if place.pooled else _configure(place),
+            name=place.label,
+            timeout=place.timeout_s,
+            reconnect_timeout=_RECONNECT_S,
+        )
+
+    @contextmanager
+    def lend(self) -> Generator[Connection, None, None]:
+        """A connection for this thread alone. What goes wrong on it is raised as it is.
+
+        Raises `StoreUnavailableError` where there is none to be had: then nothing was sent.
+        """
+        connection = self._take()
+        try:
+            yield connection
+        finally:
+            with self._lock:
+                self._lent -= 1
+            self.pool.putconn(connection)
+
+    def _take(self) -> Connection:
+        try:
+            connection = self.pool.getconn()
+        except psycopg_pool.PoolClosed:
+            raise StoreUnavailableError(
+                "unreachable", f"{self._place.label}: the store is closed"
+            ) from None
+        except psycopg_pool.PoolTimeout:
+            raise self._why_there_is_none() from None
+        with self._lock:
+            self._lent += 1
+        return connection
+
+    def _why_there_is_none(self) -> StoreUnavailableError:
+        """All in use, or no server: then it is asked once more, so that it says why."""
+        place = self._place
+        waited = f"no connection within {place.timeout_s:g} s"
+        if self._lent < place.pool:
+            try:
+                connect(place).close()
+            except StoreUnavailableError as error:
+                return error
+            return StoreUnavailableError("unreachable", f"{place.label}: {waited}")
+        detail = f"{waited}: all {place.pool} of the pool are in use (pool= in the URL)"
+        return StoreUnavailableError("unreachable", f"{place.label}: {detail}")
+
+    @contextmanager
+    def get_connection(self) -> Generator[Connection, None, None]:
+        """As the library has it, for its own calls, which are tried again a few times."""
+        connection: Connection | None = None
+        try:
+            with super().get_connection() as connection:
+                yield connection
+        finally:
+            if connection is not None and connection.closed:
+                self.weed()
+
+    def weed(self) -> None:
+        """After one was found broken: drop the others that are, all at once, from those idle."""
+        self.pool.check()
+
+    def close(self) -> None:
+        """Safe to call twice. What is lent is closed when it comes back."""
+        self.pool.close(_CLOSE_S)
+
+
+def _configure(place: Place) -> Any:
+    def configure(connection: Connection) -> None:
+        """What a database's or role's own settings could have otherwise."""
+        connection.execute(
+            "SELECT set_config('default_transaction_isolation', 'read committed', false),"
+            " set_config('lock_timeout', %s, false)",
+            (f"{round(place.timeout_s * 1000)}ms",),
+        )
+
+    return configure
+
+
+def rows_of(
+    connection: Connection, sql: bytes, params: Sequence[object] = ()
+) -> list[tuple[Any, ...]]:
+    """The rows that a statement answers, as tuples."""
+    with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
+        return cursor.execute(sql, params).fetchall()

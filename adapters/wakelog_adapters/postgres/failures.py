@@ -1,0 +1,79 @@
+"""What PostgreSQL's error codes mean to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import psycopg
+
+from wakelog.errors import StoreReason, StoreUnavailableError
+
+__all__ = [
+    "DUPLICATE",
+    "has_moved_on",
+    "is_refusal",
+    "is_worth_repeating",
+    "reason_of",
+    "translated",
+]
+
+_MOVED_ON = ("WK001", "WK002", "WK003")
+"""Raised by our own functions: another version, a lease that is gone, a key that was used."""
+DUPLICATE = "23505"
+
+_REASONS: dict[str, StoreReason] = {
+    "22": "refused",  # a value: NUL in a text, a number out of range
+    "23": "refused",
+    "54": "refused",  # too large
+    "25006": "read_only",
+    "40001": "locked",
+    "40P01": "locked",
+    "42501": "read_only",  # not permitted
+    "42": "damaged",  # our own tables, columns or functions are not there
+    "3F000": "damaged",
+    "53100": "full",
+    "53400": "full",
+    "55P03": "locked",
+    "57014": "locked",
+    "58P01": "damaged",
+    "XX001": "damaged",
+    "XX002": "damaged",
+}
+
+
+def reason_of(error: BaseException) -> StoreReason:
+    """The word for `error`. Without a code it is psycopg's own: a value, or the connection."""
+    state = getattr(error, "sqlstate", None)
+    if state is None:
+        return "refused" if isinstance(error, _VALUES) else "unreachable"
+    return _REASONS.get(state) or _REASONS.get(state[:2], "unreachable")
+
+
+_VALUES = (psycopg.DataError, ValueError, OverflowError, TypeError)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether it is about a unit (a value, or what our functions check), not about the server."""
+    if has_moved_on(error):
+        return True
+    return isinstance(error, (psycopg.Error, *_VALUES)) and reason_of(error) == "refused"
+
+
+def has_moved_on(error: BaseException) -> bool:
+    """Whether it is that the world has moved on since a unit was decided."""
+    return getattr(error, "sqlstate", None) in _MOVED_ON
+
+
+def is_worth_repeating(error: BaseException) -> bool:
+    """Whether the server undid the transaction only because another came in between."""
+    return getattr(error, "sqlstate", None) in ("40001", "40P01")
+
+
+@contextmanager
+def translated(label: str) -> Generator[None, None, None]:
+    """Raise `StoreUnavailableError` in the place of any error of psycopg's."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise StoreUnavailableError(reason_of(error), f"{label}: {error}") from error

@@ -1,0 +1,403 @@
+-- {schema} is the schema of the store's URL, wakelog unless given. Times are microseconds since
+-- 1970 in UTC.
+
+-- The log, as the eventsourcing library makes it. Positions (notification_id) are given under the
+-- ordering lock, so their order is the order of the commits.
+CREATE TABLE {schema}.stored_events (
+    originator_id text COLLATE "C" NOT NULL,
+    originator_version bigint NOT NULL,
+    topic text,
+    state bytea,
+    notification_id bigserial,
+    PRIMARY KEY (originator_id, originator_version)
+) WITH (
+    autovacuum_vacuum_threshold = 100000000,
+    autovacuum_vacuum_scale_factor = 0.5,
+    autovacuum_analyze_threshold = 1000,
+    autovacuum_analyze_scale_factor = 0.01
+);
+
+CREATE UNIQUE INDEX stored_events_notification_id_idx ON {schema}.stored_events (notification_id);
+
+CREATE TABLE {schema}.snapshots (
+    stream text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    state bytea NOT NULL,
+    PRIMARY KEY (stream, version)
+);
+
+-- Views: written with the events, and rebuilt from them. A status row stays after a clear. No
+-- index holds a column that each append changes, so that a changed row stays on its page.
+CREATE TABLE {schema}.status (
+    stream text COLLATE "C" NOT NULL PRIMARY KEY,
+    kind text NOT NULL,
+    name text NOT NULL,
+    id text NOT NULL,
+    version bigint NOT NULL,
+    hash text NOT NULL,
+    status text NOT NULL,
+    executing boolean NOT NULL,
+    due_us bigint,
+    retry_us bigint,
+    clear_us bigint,
+    wake_us bigint,
+    created_us bigint,
+    updated_us bigint NOT NULL,
+    event_count bigint NOT NULL,
+    run_count bigint NOT NULL,
+    failure_count bigint NOT NULL,
+    waiting_count bigint NOT NULL,
+    last_error text,
+    state text,
+    error_type text
+) WITH (fillfactor = 70);
+
+CREATE INDEX status_executing ON {schema}.status (stream) WHERE executing;
+
+CREATE TABLE {schema}.alarms (
+    stream text COLLATE "C" NOT NULL PRIMARY KEY,
+    job text COLLATE "C" NOT NULL,
+    due_us bigint NOT NULL,
+    action text NOT NULL
+);
+
+CREATE INDEX alarms_due ON {schema}.alarms (job, due_us, stream);
+
+-- Not views: no rebuild may touch what follows. A lease ends by the clock of this server.
+CREATE TABLE {schema}.leases (
+    stream text COLLATE "C" NOT NULL PRIMARY KEY,
+    job text COLLATE "C" NOT NULL,
+    owner text NOT NULL,
+    until_us bigint NOT NULL,
+    token bigint NOT NULL,
+    run boolean NOT NULL
+);
+
+CREATE INDEX leases_until ON {schema}.leases (job, until_us);
+
+CREATE INDEX leases_owner ON {schema}.leases (owner);
+
+CREATE TABLE {schema}.answers (
+    stream text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    action text NOT NULL,
+    fingerprint text NOT NULL,
+    body text NOT NULL,
+    expires_us bigint,
+    PRIMARY KEY (stream, key)
+);
+
+CREATE INDEX answers_expires ON {schema}.answers (expires_us) WHERE expires_us IS NOT NULL;
+
+CREATE TABLE {schema}.positions (
+    name text NOT NULL PRIMARY KEY,
+    position bigint NOT NULL
+);
+
+CREATE TABLE {schema}.workers (
+    worker text COLLATE "C" NOT NULL PRIMARY KEY,
+    jobs text NOT NULL,
+    concurrency bigint NOT NULL,
+    host text NOT NULL,
+    pid bigint NOT NULL,
+    started_us bigint NOT NULL,
+    until_us bigint NOT NULL
+);
+
+-- Appends whose answer was lost, and of which it was found that they had not been committed: what
+-- is still on its way under such an id is refused.
+CREATE TABLE {schema}.cut (
+    append text COLLATE "C" NOT NULL PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE FUNCTION {schema}.server_us() RETURNS bigint LANGUAGE sql VOLATILE AS
+$$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
+
+-- The one way in for units of work; all of it or nothing. Each function that a process calls has a
+-- number in its name: one that changes takes the next, so that two versions of the package can
+-- work side by side.
+--
+-- The order of locks, the same for all who write, so that nobody waits in a circle: the append's
+-- own id; status rows that exist, by stream; status rows that are new, by stream; lease rows, by
+-- stream; at last the ordering lock, held until the commit. What belongs to a stream (alarms,
+-- answers, snapshots) is changed under the lock on its status row only.
+--
+-- Where tables are small or not yet analysed the planner would rather walk them, and keep to such
+-- a plan while they grow; so walking is off.
+CREATE FUNCTION {schema}.append_1(
+    append_id text,         -- of this call alone
+    lock_timeout text,
+    clock_us bigint,        -- added to the ends of leases; null: the time by this server's clock
+    changed json,           -- status rows that are there, with the version they must have
+    created json,           -- status rows that must not be there
+    events json,            -- the events, and where in `bulk` their states lie
+    alarms json,
+    unset text[],           -- streams without an alarm
+    holds json,             -- leases that must be there
+    taken json,             -- leases to take
+    dropped text[],         -- streams whose lease goes
+    answers json,
+    snapshots json,
+    bulk bytea              -- states of events and snapshots, one after the other
+) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    expected int;
+    found_count int;
+BEGIN
+    PERFORM set_config('lock_timeout', append_1.lock_timeout, true);
+    PERFORM pg_advisory_xact_lock('{schema}.cut'::regclass::oid::int, hashtext(append_id));
+    PERFORM FROM {schema}.cut c WHERE c.append = append_id;
+    IF FOUND THEN
+        RAISE EXCEPTION 'this append was given up' USING ERRCODE = 'WK004';
+    END IF;
+
+    IF changed IS NOT NULL THEN
+        expected := json_array_length(changed);
+        IF expected > 1 THEN
+            PERFORM FROM {schema}.status s WHERE s.stream = ANY (ARRAY(
+                SELECT c.stream FROM json_to_recordset(changed) AS c (stream text)))
+                ORDER BY s.stream FOR UPDATE;
+        END IF;
+        UPDATE {schema}.status s SET
+            version = c.version, hash = c.hash, status = c.status, executing = c.executing,
+            due_us = c.due_us, retry_us = c.retry_us, clear_us = c.clear_us, wake_us = c.wake_us,
+            created_us = c.created_us, updated_us = c.updated_us, event_count = c.event_count,
+            run_count = c.run_count, failure_count = c.failure_count,
+            waiting_count = c.waiting_count, last_error = c.last_error, state = c.state,
+            error_type = c.error_type
+        FROM json_to_recordset(changed) AS c (
+            stream text, base bigint, version bigint, hash text, status text, executing boolean,
+            due_us bigint, retry_us bigint, clear_us bigint, wake_us bigint, created_us bigint,
+            updated_us bigint, event_count bigint, run_count bigint, failure_count bigint,
+            waiting_count bigint, last_error text, state text, error_type text)
+        WHERE s.stream = c.stream AND s.version = c.base;
+        GET DIAGNOSTICS found_count = ROW_COUNT;
+        IF found_count <> expected THEN
+            RAISE EXCEPTION 'a stream stands at another version' USING ERRCODE = 'WK001';
+        END IF;
+    END IF;
+    IF created IS NOT NULL THEN
+        INSERT INTO {schema}.status AS s
+            SELECT c.* FROM json_to_recordset(created) AS c (
+                stream text, kind text, name text, id text, version bigint, hash text,
+                status text, executing boolean, due_us bigint, retry_us bigint, clear_us bigint,
+                wake_us bigint, created_us bigint, updated_us bigint, event_count bigint,
+                run_count bigint, failure_count bigint, waiting_count bigint, last_error text,
+                state text, error_type text)
+            ORDER BY c.stream COLLATE "C"
+            ON CONFLICT DO NOTHING;  -- does not wait for locks on rows that are there
+        GET DIAGNOSTICS found_count = ROW_COUNT;
+        IF found_count <> json_array_length(created) THEN
+            RAISE EXCEPTION 'a stream is there already' USING ERRCODE = 'WK001';
+        END IF;
+    END IF;
+
+    IF holds IS NOT NULL THEN
+        PERFORM FROM json_to_recordset(holds) AS h (stream text, token bigint)
+            LEFT JOIN {schema}.leases l ON l.stream = h.stream
+            WHERE l.token IS DISTINCT FROM h.token;
+        IF FOUND THEN
+            RAISE EXCEPTION 'a lease is not held' USING ERRCODE = 'WK002';
+        END IF;
+    END IF;
+    IF taken IS NOT NULL OR dropped IS NOT NULL THEN
+        PERFORM FROM {schema}.leases l WHERE l.stream = ANY (dropped || ARRAY(
+            SELECT t.stream FROM json_to_recordset(taken) AS t (stream text)))
+            ORDER BY l.stream FOR UPDATE;
+        DELETE FROM {schema}.leases WHERE stream = ANY (dropped);
+        INSERT INTO {schema}.leases (stream, job, owner, until_us, token, run)
+            SELECT t.stream, t.job, t.owner,
+                t.until_us + coalesce(clock_us, {schema}.server_us()), t.token, t.run
+            FROM json_to_recordset(taken) AS t (
+                stream text, job text, owner text, until_us bigint, token bigint, run boolean)
+            ON CONFLICT (stream) DO UPDATE SET owner = excluded.owner,
+                until_us = excluded.until_us, token = excluded.token, run = excluded.run;
+    END IF;
+
+    IF answers IS NOT NULL THEN
+        PERFORM FROM json_to_recordset(answers) AS n (stream text, key text, now_us bigint)
+            JOIN {schema}.answers a ON a.stream = n.stream AND a.key = n.key
+            WHERE a.expires_us IS NULL OR a.expires_us > n.now_us;
+        IF FOUND THEN
+            RAISE EXCEPTION 'a key has been used' USING ERRCODE = 'WK003';
+        END IF;
+        INSERT INTO {schema}.answers (stream, key, action, fingerprint, body, expires_us)
+            SELECT n.stream, n.key, n.action, n.fingerprint, n.body, n.expires_us
+            FROM json_to_recordset(answers) AS n (
+                stream text, key text, action text, fingerprint text, body text,
+                expires_us bigint)
+            ON CONFLICT (stream, key) DO UPDATE SET action = excluded.action,
+                fingerprint = excluded.fingerprint, body = excluded.body,
+                expires_us = excluded.expires_us;
+    END IF;
+
+    IF alarms IS NOT NULL THEN
+        INSERT INTO {schema}.alarms AS a (stream, job, due_us, action)
+            SELECT n.stream, n.job, n.due_us, n.action
+            FROM json_to_recordset(alarms) AS n (
+                stream text, job text, due_us bigint, action text)
+            ON CONFLICT (stream) DO UPDATE SET due_us = excluded.due_us, action = excluded.action
+            WHERE a.due_us <> excluded.due_us OR a.action <> excluded.action;
+    END IF;
+    IF unset IS NOT NULL THEN
+        DELETE FROM {schema}.alarms WHERE stream = ANY (unset);
+    END IF;
+    IF snapshots IS NOT NULL THEN
+        INSERT INTO {schema}.snapshots (stream, version, state)
+            SELECT n.stream, n.version, substring(bulk FROM n.at FOR n.length)
+            FROM json_to_recordset(snapshots) AS n (
+                stream text, version bigint, at int, length int)
+            ON CONFLICT (stream, version) DO UPDATE SET state = excluded.state;
+    END IF;
+
+    IF events IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock('{schema}.stored_events'::regclass::oid::int, 0);
+        INSERT INTO {schema}.stored_events (originator_id, originator_version, topic, state)
+            SELECT n.stream, n.version, n.topic, substring(bulk FROM n.at FOR n.length)
+            FROM json_to_recordset(events) AS n (
+                stream text, version bigint, topic text, at int, length int);
+    END IF;
+END $$;
+
+-- Events of other aggregates, which share the log. The ordering lock as above.
+CREATE FUNCTION {schema}.insert_1(
+    streams text[], versions bigint[], topics text[], states bytea[]
+) RETURNS SETOF bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock('{schema}.stored_events'::regclass::oid::int, 0);
+    RETURN QUERY
+        INSERT INTO {schema}.stored_events (originator_id, originator_version, topic, state)
+        SELECT n.* FROM unnest(streams, versions, topics, states) AS n
+        RETURNING notification_id;
+END $$;
+
+-- What units are judged by, when a group was refused: the versions of the streams (locked from
+-- here on), their leases' tokens, and the recorded answers to the keys.
+CREATE FUNCTION {schema}.facts_1(
+    lock_timeout text, idle_timeout text,
+    streams text[], key_streams text[], keys text[]
+) RETURNS json LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    PERFORM set_config('lock_timeout', facts_1.lock_timeout, true);
+    PERFORM set_config('idle_in_transaction_session_timeout', idle_timeout, true);
+    PERFORM FROM {schema}.status s WHERE s.stream = ANY (streams) ORDER BY s.stream FOR UPDATE;
+    RETURN json_build_array(
+        ARRAY(SELECT json_build_array(s.stream, s.version) FROM {schema}.status s
+            WHERE s.stream = ANY (streams)),
+        ARRAY(SELECT json_build_array(l.stream, l.token) FROM {schema}.leases l
+            WHERE l.stream = ANY (streams)),
+        ARRAY(SELECT json_build_array(a.stream, a.key, a.expires_us)
+            FROM unnest(key_streams, keys) AS n (stream, key)
+            JOIN {schema}.answers a ON a.stream = n.stream AND a.key = n.key));
+END $$;
+
+-- After an answer was lost: whether the append was committed, which shows in whether the event of
+-- this stream and version is of this commit, whose id is at the head of the record. Waits for an
+-- append that is still going on; one that has not begun is refused from here on. So what is
+-- answered stays true.
+CREATE FUNCTION {schema}.settle_1(
+    append_id text, lock_timeout text, stream text, version bigint, commit text
+) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM set_config('lock_timeout', settle_1.lock_timeout, true);
+    PERFORM pg_advisory_xact_lock('{schema}.cut'::regclass::oid::int, hashtext(append_id));
+    PERFORM FROM {schema}.stored_events e
+        WHERE e.originator_id = stream AND e.originator_version = version
+        AND position(convert_to('"commit":"' || commit || '"', 'UTF8')
+            IN substring(e.state FROM 1 FOR 200)) > 0;
+    IF FOUND THEN
+        RETURN true;
+    END IF;
+    DELETE FROM {schema}.cut WHERE at < now() - interval '1 day';
+    INSERT INTO {schema}.cut (append) VALUES (append_id) ON CONFLICT DO NOTHING;
+    RETURN false;
+END $$;
+
+-- Lock up to `most` due instances, the oldest first, and say of each: stream, due, version, and
+-- the lease that has ended, where that is why. Takes locks that are free only, and waits for none:
+-- first on the status row, which keeps all others from the stream, then on the ended lease, which
+-- keeps its owner from prolonging it. What was found before the lock is looked at again after it.
+-- Looks a little further than `most`, since others may be at the first.
+CREATE FUNCTION {schema}.claim_1(
+    idle_timeout text, jobs text[], now_us bigint,
+    clock_us bigint,        -- what leases are judged by; null: this server's clock
+    most int
+) RETURNS json LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    lease_us bigint := coalesce(clock_us, {schema}.server_us());
+    ahead_us bigint := lease_us - now_us;
+    further int := 3 * most + 50;
+    locked text[];
+    ended text[];
+BEGIN
+    PERFORM set_config('idle_in_transaction_session_timeout', idle_timeout, true);
+    locked := ARRAY(
+        SELECT s.stream FROM (
+            SELECT c.stream, min(c.due_us) AS due_us FROM unnest(jobs) AS j (job), LATERAL (
+                (SELECT a.stream, a.due_us FROM {schema}.alarms a
+                    WHERE a.job = j.job AND a.due_us <= now_us AND NOT EXISTS (
+                        SELECT FROM {schema}.leases l
+                        WHERE l.stream = a.stream AND l.until_us > lease_us)
+                    ORDER BY a.due_us, a.stream LIMIT further)
+                UNION ALL
+                (SELECT l.stream, l.until_us - ahead_us FROM {schema}.leases l
+                    WHERE l.job = j.job AND l.until_us <= lease_us
+                    ORDER BY l.until_us LIMIT further)
+            ) c GROUP BY c.stream
+        ) d JOIN {schema}.status s ON s.stream = d.stream
+        ORDER BY d.due_us, d.stream LIMIT most FOR UPDATE OF s SKIP LOCKED);
+    IF locked = '{}' THEN
+        RETURN NULL;
+    END IF;
+    ended := ARRAY(
+        SELECT l.stream FROM {schema}.leases l
+        WHERE l.stream = ANY (locked) AND l.until_us <= lease_us
+        FOR UPDATE SKIP LOCKED);
+    RETURN (
+        SELECT json_agg(json_build_array(d.stream, d.due_us, d.version, d.owner,
+            d.until_us - ahead_us, d.token, d.run) ORDER BY d.due_us, d.stream)
+        FROM (
+            SELECT s.stream, least(a.due_us, l.until_us - ahead_us) AS due_us, s.version,
+                l.owner, l.until_us, l.token, l.run
+            FROM unnest(locked) AS n (stream)
+            JOIN {schema}.status s ON s.stream = n.stream
+            LEFT JOIN {schema}.alarms a ON a.stream = s.stream AND a.due_us <= now_us
+            LEFT JOIN {schema}.leases l ON l.stream = s.stream
+            WHERE CASE WHEN l.stream IS NULL THEN a.stream IS NOT NULL
+                ELSE l.stream = ANY (ended) END
+        ) d);
+END $$;
+
+-- Prolong the leases of an owner, and say which it holds. Waits for nothing: a lease that another
+-- is about to take over or to drop is left to it, and counts while it has not ended.
+CREATE FUNCTION {schema}.renew_1(
+    owner text,
+    until_us bigint,        -- by the clock of `now_us`
+    now_us bigint,
+    clock_us bigint         -- what leases are judged by; null: this server's clock
+) RETURNS TABLE (stream text, token bigint) LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
+    WITH clock AS MATERIALIZED (
+        SELECT coalesce(clock_us, {schema}.server_us()) AS us
+    ), free AS MATERIALIZED (
+        SELECT l.stream FROM {schema}.leases l WHERE l.owner = renew_1.owner
+        ORDER BY l.stream FOR UPDATE SKIP LOCKED
+    ), renewed AS (
+        UPDATE {schema}.leases l SET until_us = renew_1.until_us - now_us + clock.us
+        FROM free, clock WHERE l.stream = free.stream AND l.owner = renew_1.owner
+        RETURNING l.stream, l.token
+    )
+    SELECT r.stream, r.token FROM renewed r
+    UNION
+    SELECT l.stream, l.token FROM {schema}.leases l, clock
+    WHERE l.owner = renew_1.owner AND l.until_us > clock.us
+$$;

@@ -1,0 +1,174 @@
+"""The PostgreSQL store: one schema, any number of threads, processes and machines."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from eventsourcing import persistence
+
+from wakelog.ports import Appended, Due, Unit, WorkerRow
+from wakelog_adapters.postgres.appending import Appender
+from wakelog_adapters.postgres.claiming import Claimer, release
+from wakelog_adapters.postgres.connections import Datastore, connect
+from wakelog_adapters.postgres.failures import translated
+from wakelog_adapters.postgres.parcel import dumps
+from wakelog_adapters.postgres.reading import PostgresReading
+from wakelog_adapters.postgres.schema import migrate
+from wakelog_adapters.postgres.url import Place
+
+__all__ = ["PostgresStore"]
+
+_POLL_US = 1_000_000
+_FORGET_WORKERS_US = 86_400_000_000
+_NOTHING = Appended((), None)
+
+
+class PostgresStore(PostgresReading):
+    """Events, views, leases and answers in one schema, each append in one transaction.
+
+    A crash at any point leaves the transactions that were answered, and no part of another. The
+    server's clock judges leases: what is given with them are durations.
+    """
+
+    def __init__(self, datastore: Datastore, place: Place) -> None:
+        connection = connect(place)
+        try:
+            with translated(place.label):
+                migrate(connection, place)
+        finally:
+            connection.close()
+        datastore.pool.open()
+        with translated(place.label):
+            super().__init__(datastore, place)
+        self._appender = Appender(datastore, self._queries, place)
+        self._claimer = Claimer(datastore, self._queries, place, self._appender)
+        self._listeners: set[threading.Event] = set()
+
+    @property
+    def blocking(self) -> Literal[True]:
+        return True
+
+    @property
+    def poll_us(self) -> int | None:
+        return _POLL_US
+
+    # -- writing
+
+    def append(self, units: Sequence[Unit]) -> Appended:
+        """Killed here: the whole group was appended, or nothing of it."""
+        if not units:
+            return _NOTHING
+        appended = self._appender.append(units)
+        self._notify_listeners()
+        return appended
+
+    def claim(
+        self,
+        *,
+        now_us: int,
+        jobs: Sequence[str],
+        limit: int,
+        begin: Callable[[Sequence[Due]], Sequence[Unit]],
+    ) -> Appended:
+        if limit <= 0 or not jobs:
+            return _NOTHING
+        appended = self._claimer.claim(now_us, jobs, limit, begin)
+        if appended.errors:
+            self._notify_listeners()
+        return appended
+
+    def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
+        """Leases that have ended are prolonged too, as long as nobody is taking them."""
+        asked = (owner, until_us, now_us, self._clock_us(now_us))
+        return [(stream, token) for stream, token in self._rows(self._queries.renew, asked)]
+
+    def release(self, owner: str, held: Sequence[tuple[str, int]]) -> None:
+        self._twice(lambda connection: release(connection, self._queries, owner, held))
+
+    def _run(self, sql: bytes, *params: object) -> int:
+        """One writing statement, and how many rows it changed."""
+        return self._twice(lambda connection: connection.execute(sql, params).rowcount)
+
+    def forget_key(self, stream: str, key: str) -> bool:
+        """If the connection breaks it is asked again: then it may say of its own work False."""
+        return self._run(self._queries.forget_key, stream, key) > 0
+
+    def purge_answers(self, now_us: int, limit: int) -> int:
+        return self._run(self._queries.purge_answers, now_us, limit)
+
+    def put_worker(self, row: WorkerRow) -> None:
+        """Forgets those that have been dead for a day, too: a killed worker removes no row."""
+        values = (dumps(value) if isinstance(value, tuple) else value for value in row)
+        self._run(self._queries.put_worker, *values)
+        self._run(self._queries.forget_workers, row.until_us - _FORGET_WORKERS_US)
+
+    def remove_worker(self, worker: str) -> None:
+        self._run(self._queries.remove_worker, worker)
+
+    # -- the library's side
+
+    def insert_events(
+        self, stored_events: Sequence[persistence.StoredEvent], **kwargs: Any
+    ) -> Sequence[int] | None:
+        """Bare events of other aggregates, which share the log; jobs go through `append`.
+
+        Raises the library's errors. Unlike the library's own it never sends twice by itself: after
+        a lost answer that would meet its own events and look like another's.
+        """
+        asked = (
+            [str(event.originator_id) for event in stored_events],
+            [event.originator_version for event in stored_events],
+            [event.topic for event in stored_events],
+            [event.state for event in stored_events],
+        )
+        with self.datastore.get_connection() as connection:
+            rows = connection.execute(self._queries.insert, asked).fetchall()
+        self._notify_listeners()
+        return [row["insert_1"] for row in rows]
+
+    def subscribe(
+        self, gt: int | None = None, topics: Sequence[str] = ()
+    ) -> persistence.Subscription[persistence.ApplicationRecorder]:
+        """Follows the log: this process's events at once, those of others by a poll."""
+        return PostgresSubscription(self, gt, topics)
+
+    def listen(self, event: threading.Event) -> None:
+        """Set `event` after each append of this process."""
+        self._listeners.add(event)
+
+    def unlisten(self, event: threading.Event) -> None:
+        """Leave `event` alone from now on."""
+        self._listeners.discard(event)
+
+    def _notify_listeners(self) -> None:
+        for event in tuple(self._listeners):
+            event.set()
+
+    def close(self) -> None:
+        """What is under way ends by itself. Safe to call twice."""
+        self._appender.close()
+        self.datastore.close()
+
+
+class PostgresSubscription(persistence.ListenNotifySubscription[PostgresStore]):
+    """Notifications in the order of the log, from a thread of its own."""
+
+    def __init__(self, recorder: PostgresStore, gt: int | None, topics: Sequence[str]) -> None:
+        super().__init__(recorder, gt, topics)
+        self._recorder.listen(self._has_been_notified)
+
+    def stop(self) -> None:
+        super().stop()
+        self._recorder.unlisten(self._has_been_notified)
+
+    def _loop_on_pull(self) -> None:
+        """As the library's loop, but looking without a notification too."""
+        try:
+            while not self._has_been_stopped:
+                self._pull()
+                self._has_been_notified.wait(_POLL_US / 1e6)
+        except BaseException as error:
+            self._thread_error = error
+            self.stop()

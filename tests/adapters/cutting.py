@@ -1,0 +1,138 @@
+"""A wire that can be cut: between a store and its server, at an instant that a test chooses."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Literal
+
+from psycopg.conninfo import conninfo_to_dict
+
+__all__ = ["Wire", "wired"]
+
+_SIZE = 1 << 16
+
+
+class Wire:
+    """Forwards connections to the server, and cuts one when a chosen text passes."""
+
+    def __init__(self, family: socket.AddressFamily, address: str | tuple[str, int]) -> None:
+        self._family = family
+        self._address = address
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._servers: list[socket.socket] = []
+        self._needle: bytes | None = None
+        self._for_good = False
+        self._where: Literal["before", "during", "after"] = "before"
+        self.cut = threading.Event()
+        """Set when the connection was cut."""
+        self.go = threading.Event()
+        """What a cut `during` the work waits for."""
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    def cut_at(
+        self, needle: str, where: Literal["before", "during", "after"], *, for_good: bool = False
+    ) -> None:
+        """Cut the next connection on which `needle` is sent: before the server hears of it, at
+        `go` (the server goes on by itself), or after it has answered, of which nobody hears.
+
+        `for_good`: with all the others, and no more are taken.
+        """
+        self._where = where
+        self._for_good = for_good
+        self._needle = needle.encode()
+        self.cut.clear()
+
+    def close(self) -> None:
+        """Take no more connections, and let go of those that are."""
+        self.refuse()
+        for server in self._servers:
+            with suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+
+    def refuse(self) -> None:
+        """Take no more connections."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.socket(self._family, socket.SOCK_STREAM)
+                server.connect(self._address)
+                self._servers.append(server)
+                deaf = threading.Event()
+                for pump in (self._to_server, self._to_client):
+                    threading.Thread(target=pump, args=(client, server, deaf), daemon=True).start()
+
+    def _to_server(
+        self, client: socket.socket, server: socket.socket, deaf: threading.Event
+    ) -> None:
+        with suppress(OSError):
+            while data := client.recv(_SIZE):
+                if self._needle is not None and self._needle in data:
+                    self._needle = None
+                    if self._where != "before":
+                        deaf.set()
+                        server.sendall(data)
+                    if self._where == "during":
+                        self.go.wait()
+                    if self._where != "after":
+                        self._cut(client)
+                    if self._where == "before":
+                        server.shutdown(socket.SHUT_RDWR)
+                    return
+                else:
+                    server.sendall(data)
+            server.shutdown(socket.SHUT_WR)
+
+    def _to_client(
+        self, client: socket.socket, server: socket.socket, deaf: threading.Event
+    ) -> None:
+        with suppress(OSError):
+            while data := server.recv(_SIZE):
+                if not deaf.is_set():
+                    client.sendall(data)
+                elif self._where == "after":
+                    self._cut(client)
+            self._cut(client)
+        server.close()
+
+    def _cut(self, client: socket.socket) -> None:
+        if self._for_good:
+            self.close()
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
+        client.close()
+        self.cut.set()
+
+
+@contextmanager
+def wired(url: str) -> Iterator[tuple[Wire, str]]:
+    """A wire to the server of a store's URL, and the URL of the same store over that wire."""
+    base, _, query = url.partition("?")
+    options = [part for part in query.split("&") if not part.startswith(("host=", "port="))]
+    ours = ("schema=", "pool=", "timeout=", "clock=")
+    plain = "&".join(part for part in query.split("&") if not part.startswith(ours))
+    known = conninfo_to_dict(f"{base}?{plain}")
+    host, port = str(known.get("host") or "127.0.0.1"), int(known.get("port") or 5432)
+    if host.startswith("/"):
+        wire = Wire(socket.AF_UNIX, f"{host}/.s.PGSQL.{port}")
+    else:
+        wire = Wire(socket.AF_INET, (host, port))
+    user, database = known.get("user") or "", known.get("dbname") or ""
+    password = f":{known['password']}" if known.get("password") else ""
+    through = f"postgresql://{user}{password}@127.0.0.1:{wire.port}/{database}"
+    try:
+        yield wire, f"{through}?{'&'.join(options)}"
+    finally:
+        wire.close()

@@ -1,0 +1,214 @@
+"""Write golden records: what the log looks like today, to be read by every later version.
+
+    python -m tests.golden.make
+
+One file for each type of event (`events/Started.1.json`), and a few whole histories with the
+instance that they fold to (`histories/order.1.json`). What is there already is never written again:
+a released record is for ever. An event that gets a new field keeps its old file and gets another
+one: add an example to `EXAMPLES`, under the next number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.support import Paid, Placed, Stage, order_task, scripted, staged, task_of
+from wakelog import ExecutionError
+from wakelog.core import events as e
+from wakelog.core.instance import Instance
+from wakelog.ids import InstanceId
+from wakelog.kinds import BEHAVIOURS
+from wakelog.log import GENESIS, Head, Meta, decode, encode, replayed
+from wakelog.ports import StoredEvent
+from wakelog.testing import SimulatedCrash
+
+HERE = Path(__file__).parent
+AT_US = 1_795_449_240_123_456
+STREAM = "task:order:ö-17:a"
+META = Meta(AT_US, "5f0c1a2b3c4d5e6f1", "b3c1d2e4", "task:order:b@7", "c-1", "ann é")
+
+EXAMPLES: dict[str, e.Event] = {
+    "Started.1": e.Started(kind="task", name="order", id="ö-17:a", input='{"x":1}'),
+    "EventReceived.1": e.EventReceived(
+        event_id="k-1", deferred=True, handle_at_us=AT_US + 1, payload='{"kind":"placed","n":"ü"}'
+    ),
+    "EventHandled.1": e.EventHandled(event_version=4),
+    "StateSet.1": e.StateSet(schema_version=2, state='{"status":"pending"}'),
+    "Scheduled.1": e.Scheduled(
+        due_us=AT_US + 5, action="clear", by="operator", asked_us=AT_US - 5, reason="expired"
+    ),
+    "ScheduleCancelled.1": e.ScheduleCancelled(action="clear", by="operator"),
+    "RunStarted.1": e.RunStarted(
+        run=3,
+        attempt=2,
+        trigger="recovery",
+        due_us=AT_US,
+        late_us=7,
+        worker="host:1:a",
+        events=(4, 5),
+    ),
+    "StepCompleted.1": e.StepCompleted(run=3, step="mail", result='{"id":9}'),
+    "MessageSent.1": e.MessageSent(to="task:invoice:1", topic="paid", payload="[1,2.5,null]"),
+    "Executed.1": e.Executed(
+        run=3, attempt=2, started_us=AT_US, duration_us=1_500_000, result='"ok"'
+    ),
+    "ExecutionFailed.1": e.ExecutionFailed(
+        handler="on_event",
+        error_type="LookupError",
+        message="no such sku",
+        traceback="Traceback …\n  line 2\n",
+        run=3,
+        attempt=2,
+        will_retry=True,
+        recovered=True,
+        event_version=4,
+        payload='{"kind":"paid"}',
+    ),
+    "RetryScheduled.1": e.RetryScheduled(run=3, attempt=3, due_us=AT_US + 9),
+    "RetryExhausted.1": e.RetryExhausted(run=3, attempts=5, reason="lost"),
+    "ExecutionLost.1": e.ExecutionLost(run=3, attempt=2, worker="host:1:a", reason="shutdown"),
+    "Flushed.1": e.Flushed(events=(4, 5, 6), reason="max_events"),
+    "Missed.1": e.Missed(due_us=AT_US, count=3, policy="once"),
+    "Paused.1": e.Paused(reason="maintenance", by="policy"),
+    "Resumed.1": e.Resumed(reason="done", by="policy"),
+    "Stopped.1": e.Stopped(reason="enough", by="handler"),
+    "DeadLettered.1": e.DeadLettered(
+        event_version=4, reason="handler_failed", error_type="E", message="m", attempts=3
+    ),
+    "Requeued.1": e.Requeued(event_version=4),
+    "Discarded.1": e.Discarded(event_version=4, reason="a test"),
+    "Cancelled.1": e.Cancelled(event_version=4, reason="too late"),
+    "PriorityChanged.1": e.PriorityChanged(event_version=4, priority=-1),
+    "Parked.1": e.Parked(reason="unreadable", error_type="E", message="m"),
+    "Cleared.1": e.Cleared(reason="done", by="handler", discarded=2),
+    "Archived.1": e.Archived(upto_version=90, location="archive/1.zst"),
+    "Erased.1": e.Erased(upto_version=90),
+}
+
+
+def order(job: Stage) -> None:
+    """An order that is reminded of, paid, cleared, and placed again."""
+    job.send(Placed(), event_id="k-1", actor="ann", correlation_id="c-1")
+    job.sim.advance("2h")
+    job.send(Paid(), delay="10m")
+    job.sim.advance("1h")
+    job.clear(reason="shipped", actor="bob")
+    job.send(Placed())
+
+
+def rough(job: Stage) -> None:
+    """Refused and failing handlers, lost runs, deferred and dead events, a delayed clear."""
+    job.send({"set_state": {"n": 1, "ü": [None, 2.5]}, "schedule": "5m", "emit_to": None})
+    for refused in ({"raise": "no"}, {"schedule": "soon"}):
+        with suppress(ExecutionError):
+            job.send(refused)
+    job.sim.crash_next("after_write")
+    with suppress(SimulatedCrash):
+        job.sim.advance("5m")
+    job.sim.restart()
+    job.send({"set_state": "while it ran"}, event_id="late")
+    job.send({"raise": "dead"}, delay=0)
+    job.sim.advance("1h")
+    job.trigger(actor="bob")
+    job.send({"clear_state": None, "schedule": "9h"})
+    job.clear(after="1d", reason="expired")
+    job.sim.advance("12h")
+    job.send({"set_state": 7}, delay="3d")
+
+
+def execute(ctx: Any) -> None:
+    """Fails when it is triggered."""
+    if ctx.trigger == "manual":
+        raise LookupError("gone")
+    ctx.emit("ran", {"run": ctx.run_count, "attempt": ctx.attempt})
+
+
+HISTORIES: dict[str, tuple[Callable[[], Any], Callable[[Stage], None]]] = {
+    "order.1": (order_task, order),
+    "rough.1": (lambda: task_of(_scripted, execute=execute), rough),
+}
+
+
+def _scripted(ctx: Any, event: dict[str, Any]) -> None:
+    if event.pop("emit_to", 0) is None:
+        ctx.emit("begun", [ctx.id])
+    scripted(ctx, event)
+
+
+def folded(instance: Instance) -> dict[str, Any]:
+    """An instance as JSON data."""
+    data: dict[str, Any] = json.loads(json.dumps(instance._asdict()))
+    return data
+
+
+def main() -> None:
+    """Write what is not there yet."""
+    for name, event in EXAMPLES.items():
+        [record], _ = encode(STREAM, 41, "ab" * 32, [event], META)
+        example = {
+            "stream": record.stream,
+            "version": record.version,
+            "topic": record.topic,
+            "state": record.state.decode(),
+            "event": event.model_dump(mode="json") | _payload(event),
+        }
+        _write(HERE / "events" / f"{name}.json", example)
+    for name, (make, tell) in HISTORIES.items():
+        job = staged(make(), "memory://")
+        with job.sim:
+            tell(job)
+            _write(HERE / "histories" / f"{name}.json", _history(job))
+
+
+def _payload(event: e.Event) -> dict[str, Any]:
+    return {event.PAYLOAD: getattr(event, event.PAYLOAD)} if event.PAYLOAD else {}
+
+
+def _history(job: Stage) -> dict[str, Any]:
+    stream = "task:job:a"
+    records = _without_paths(job.sim._application.store.events(stream))
+    head = Head(Instance(InstanceId.parse(stream)), GENESIS)
+    told = []
+    for after, recorded in replayed(head, records):
+        head = after
+        record = records[recorded.version - 1]
+        told.append(
+            {
+                "topic": record.topic,
+                "state": record.state.decode(),
+                "status": BEHAVIOURS["task"].status(head.instance),
+            }
+        )
+    return {"stream": stream, "records": told, "hash": head.hash, "instance": folded(head.instance)}
+
+
+def _without_paths(records: Sequence[StoredEvent]) -> list[StoredEvent]:
+    """The same history, chained anew, without the tracebacks of the machine that wrote it."""
+    rewritten: list[StoredEvent] = []
+    prev = GENESIS
+    for stored in records:
+        said = decode(stored)
+        event = said.event
+        if isinstance(event, e.ExecutionFailed):
+            event = event.model_copy(update={"traceback": "Traceback …\n"})
+        salt = stored.state.split(b"\n")[1].decode() if b"\n" in stored.state else ""
+        meta = Meta(said.at_us, said.commit, salt, said.cause, said.correlation, said.actor)
+        [record], prev = encode(stored.stream, stored.version - 1, prev, [event], meta)
+        rewritten.append(record)
+    return rewritten
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    if path.exists():
+        return
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    print("wrote", path.relative_to(HERE))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The public types, as a user's checker sees them. Type-checked by pyright and mypy; never run."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Literal, assert_type
+
+from pydantic import BaseModel
+
+from wakelog import (
+    App,
+    BlockingApp,
+    BlockingTaskClient,
+    ClearResult,
+    HistoryEntry,
+    InstanceRow,
+    Jobs,
+    PastState,
+    SendResult,
+    Task,
+    TaskClient,
+    TaskContext,
+    TaskStatus,
+    TriggerResult,
+)
+from wakelog.testing import Alarm, Simulation
+
+
+class Order(BaseModel):
+    status: Literal["pending", "paid"]
+
+
+class Placed(BaseModel):
+    kind: Literal["placed"] = "placed"
+
+
+class Paid(BaseModel):
+    kind: Literal["paid"] = "paid"
+
+
+order = Task(state=Order, event=Placed | Paid)
+assert_type(order, Task[Order, Placed | Paid])
+
+counts = Task(state=dict[str, int], event=int)
+assert_type(counts, Task[dict[str, int], int])
+
+maybe = Task(state=Order | None, event=str | None)
+assert_type(maybe, Task[Order | None, str | None])
+
+
+@order.on_event
+def received(ctx: TaskContext[Order], event: Placed | Paid) -> None:
+    assert_type(ctx.state, Order | None)
+    assert_type(ctx.now, datetime)
+    assert_type(ctx.scheduled_at, datetime | None)
+    assert_type(ctx.is_first_event, bool)
+    assert_type(ctx.event_id, str | None)
+    ctx.set_state(Order(status="pending"))
+    ctx.set_state("pending")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ctx.update_state(lambda state: state.model_copy(update={"status": "paid"}))
+    ctx.update_state(lambda state: 5)  # type: ignore[arg-type,return-value]  # pyright: ignore[reportArgumentType]
+    ctx.schedule("5m")
+    ctx.schedule(timedelta(minutes=5))
+    ctx.schedule(300)
+    ctx.schedule(ctx.now)
+    ctx.schedule(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    match event:
+        case Placed():
+            assert_type(event, Placed)
+        case Paid():
+            assert_type(event, Paid)
+
+
+@order.execute(timeout="30s")
+async def remind(ctx: TaskContext[Order]) -> None:
+    assert_type(ctx.attempt, int)
+    assert_type(ctx.scheduled_for, datetime)
+    ctx.clear("done")
+
+
+@order.on_idle
+def idle(ctx: TaskContext[Order]) -> None:
+    assert_type(ctx.event_count, int)
+
+
+@order.on_error
+async def failed(ctx: TaskContext[Order], error: BaseException) -> None:
+    ctx.emit("failed", str(error))
+
+
+@order.on_client_get_state
+def shown(ctx: TaskContext[Order], state: Order) -> Order:
+    return state
+
+
+@counts.on_event
+def wrong_event(ctx: TaskContext[dict[str, int]], event: int) -> None:
+    assert_type(ctx.state, dict[str, int] | None)
+
+
+@counts.on_event  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType,reportCallIssue,reportUntypedFunctionDecorator]
+def other_event(ctx: TaskContext[dict[str, int]], event: str) -> None: ...
+
+
+@counts.execute  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType,reportCallIssue,reportUntypedFunctionDecorator]
+def other_state(ctx: TaskContext[Order]) -> None: ...
+
+
+jobs = Jobs(order=order, counts=counts, resources=object())
+
+
+async def asynchronous() -> None:
+    async with jobs.open("sqlite:///orders.db", worker=True, lease="30s") as app:
+        assert_type(app, App)
+        orders = app.task(order)
+        assert_type(orders, TaskClient[Order, Placed | Paid])
+        assert_type(app.task("order"), TaskClient[Any, Any])
+        assert_type(await orders.send("o-17", Placed(), delay="5m", wait=True), SendResult)
+        await orders.send("o-17", "placed")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        await orders.send("o-17")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+        await orders.send(17, Placed())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        assert_type(await orders.get_state("o-17"), Order | None)
+        assert_type(await app.task(counts).get_state("a"), dict[str, int] | None)
+        assert_type(await orders.status("o-17", stale_ok=True), TaskStatus)
+        assert_type(await orders.trigger("o-17", consume_alarm=True), TriggerResult)
+        assert_type(await orders.clear("o-17", after="1h"), ClearResult)
+        assert_type(await orders.cancel_clear("o-17"), ClearResult)
+        assert_type(await orders.forget_key("o-17", "k"), bool)
+        assert_type(await app.history("task:order:o-17"), list[HistoryEntry])
+        assert_type(await app.state_at("task:order:o-17", version=3), PastState)
+        assert_type(await app.list(status="failed"), list[InstanceRow])
+        assert_type(app.names("task"), tuple[str, ...])
+
+
+def blocking() -> None:
+    with jobs.open("sqlite:///orders.db") as app:
+        assert_type(app, BlockingApp)
+        orders = app.task(order)
+        assert_type(orders, BlockingTaskClient[Order, Placed | Paid])
+        assert_type(app.task("order"), BlockingTaskClient[Any, Any])
+        assert_type(orders.send("o-17", Placed(), delay="5m", wait=True), SendResult)
+        orders.send("o-17", "placed")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        assert_type(orders.get_state("o-17"), Order | None)
+        assert_type(app.task(counts).get_state("a"), dict[str, int] | None)
+        assert_type(orders.status("o-17"), TaskStatus)
+        assert_type(orders.trigger("o-17", wait=False), TriggerResult)
+        assert_type(orders.clear("o-17"), ClearResult)
+        assert_type(app.history("task:order:o-17"), list[HistoryEntry])
+        assert_type(app.state_at("task:order:o-17", version=3), PastState)
+        assert_type(app.list(), list[InstanceRow])
+
+
+def simulated() -> None:
+    with Simulation(jobs, seed=1) as sim:
+        orders = sim.task(order)
+        assert_type(orders, BlockingTaskClient[Order, Placed | Paid])
+        assert_type(orders.send("o-17", Placed()), SendResult)
+        assert_type(orders.get_state("o-17"), Order | None)
+        assert_type(sim.alarms(), list[Alarm])
+        assert_type(sim.advance("1h"), int)
+        assert_type(sim.now, datetime)
+        assert_type(sim.history("task:order:o-17"), list[HistoryEntry])
