@@ -242,7 +242,7 @@ class Application(library.Application[str]):
     async def _try(self, this: _Try) -> Asked | None:
         """One try; None where it has to begin again because the ground has moved."""
         slot = await self._slot(this.id)
-        async with slot.turn:
+        async with slot:
             if slot.dead:
                 return None
             same_key = slot.keys.get(this.key.key) if this.key else None

@@ -16,9 +16,13 @@ __all__ = ["Slot", "Slots"]
 
 
 class Slot:
-    """One instance in memory. `turn` is held by whoever decides for it: one at a time."""
+    """One instance in memory. `turn` is held by whoever decides for it: one at a time.
 
-    __slots__ = ("committed", "dead", "head", "keys", "stream", "turn")
+    `async with slot` is to wait for the turn and to hold it. A lock that is handed from one to the
+    next is free for a moment, so those who wait are counted: the slot stays until they are done.
+    """
+
+    __slots__ = ("_users", "committed", "dead", "head", "keys", "stream", "turn")
 
     def __init__(self, stream: str, head: Head, turn: asyncio.Lock) -> None:
         self.stream = stream
@@ -31,6 +35,24 @@ class Slot:
         self.dead = False
         self.keys: dict[str, asyncio.Future[None]] = {}
         """Idempotency keys of units that are about to be appended."""
+        self._users = 0
+
+    async def __aenter__(self) -> None:
+        self._users += 1
+        try:
+            await self.turn.acquire()
+        except BaseException:
+            self._users -= 1
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._users -= 1
+        self.turn.release()
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody has its turn or waits for it, or a unit of it is to be appended."""
+        return self._users > 0 or self.head is not self.committed
 
 
 class Slots:
@@ -93,7 +115,7 @@ class Slots:
         """Give one up; False where all are in use: then there are more than the limit for a while,
         for an instance that is about to take its turn must stay until it has."""
         for stream, slot in self._slots.items():
-            if slot.head is slot.committed and not slot.turn.locked():
+            if not slot.in_use:
                 slot.dead = True
                 del self._slots[stream]
                 return True

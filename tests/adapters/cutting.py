@@ -14,6 +14,8 @@ __all__ = ["Wire", "wired"]
 
 _SIZE = 1 << 16
 
+Where = Literal["before", "during", "after"]
+
 
 class Wire:
     """Forwards connections to the server, and cuts one when a chosen text passes."""
@@ -25,7 +27,8 @@ class Wire:
         self._servers: list[socket.socket] = []
         self._needle: bytes | None = None
         self._for_good = False
-        self._where: Literal["before", "during", "after"] = "before"
+        self._where: Where = "before"
+        self._let_through = 0
         self.cut = threading.Event()
         """Set when the connection was cut."""
         self.go = threading.Event()
@@ -37,14 +40,13 @@ class Wire:
         port: int = self._listener.getsockname()[1]
         return port
 
-    def cut_at(
-        self, needle: str, where: Literal["before", "during", "after"], *, for_good: bool = False
-    ) -> None:
+    def cut_at(self, needle: str, where: Where, *, after: int = 0, for_good: bool = False) -> None:
         """Cut the next connection on which `needle` is sent: before the server hears of it, at
         `go` (the server goes on by itself), or after it has answered, of which nobody hears.
 
-        `for_good`: with all the others, and no more are taken.
+        So many are let through first. `for_good`: with all the others, and no more are taken.
         """
+        self._let_through = after
         self._where = where
         self._for_good = for_good
         self._needle = needle.encode()
@@ -79,7 +81,7 @@ class Wire:
     ) -> None:
         with suppress(OSError):
             while data := client.recv(_SIZE):
-                if self._needle is not None and self._needle in data:
+                if self._is_at(data):
                     self._needle = None
                     if self._where != "before":
                         deaf.set()
@@ -94,6 +96,12 @@ class Wire:
                 else:
                     server.sendall(data)
             server.shutdown(socket.SHUT_WR)
+
+    def _is_at(self, data: bytes) -> bool:
+        if self._needle is None or self._needle not in data:
+            return False
+        self._let_through -= 1
+        return self._let_through < 0
 
     def _to_client(
         self, client: socket.socket, server: socket.socket, deaf: threading.Event

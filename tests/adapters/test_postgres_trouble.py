@@ -161,7 +161,7 @@ def test_a_careful_append_whose_answer_was_lost(
     store.append([pen.begin()])
     late = pen.fork()
     store.append([pen.receive()])
-    wire.cut_at("COMMIT", where)  # what is right at once sends none
+    wire.cut_at("commit-1", where, after=1)  # the first is that of the whole group
     group = [late.receive(), signed(other.begin(NOW), "commit-1")]
     assert kinds(store.append(group)) == [VersionConflict, None]
     assert wire.cut.is_set()

@@ -63,8 +63,8 @@ class Draft:
                     box = self.box or Box()
                     self.box = box.model_copy(update={"n": box.n + 1})
                 case "double":
-                    box = self.box
-                    self.box = box and box.model_copy(update={"n": 2 * box.n})
+                    if self.box is not None:
+                        self.box = self.box.model_copy(update={"n": 2 * self.box.n})
                 case "unset":
                     self.box = None
                 case "soon" | "later" | "past":

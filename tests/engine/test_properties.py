@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from tests.auditing import audit, audit_all, fold_from_the_log
-from tests.engine.reference import WORDS, Act, Box
+from tests.engine.reference import WORDS, Act
 from tests.engine.test_task_model import make_jobs
 from wakelog import InvalidIdError, Jobs, Task, TaskContext, ValidationError
 from wakelog.app import App
@@ -32,7 +32,9 @@ from wakelog.ports import Loaded, StoredEvent
 from wakelog.testing import Simulation
 from wakelog.work import take, work
 
-quick = settings(deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 STREAM = "task:order:o-17"
 
 events = st.sampled_from(list(EVENTS.values())).flatmap(st.builds)
@@ -208,11 +210,11 @@ def test_snapshots_are_taken_whatever_the_rhythm_of_the_events(store_url: str, c
 
     with Simulation(Jobs(t=task), url=store_url, settings=Settings(snapshot_every=4)) as sim:
         sim.task(task).send("a", "begin")
+        store = sim._application.store
         for _ in range(12):
             sim.advance("1s")
-            loaded = sim._application.store.load("task:t:a")
-            assert len(loaded.tail) <= 4 + cycle
-        assert loaded.snapshot is not None
+            assert len(store.load("task:t:a").tail) <= 4 + cycle
+        assert store.load("task:t:a").snapshot is not None
 
 
 # -- times
@@ -340,22 +342,16 @@ def test_any_json_is_kept(store_url: str, values: list[JsonValue]) -> None:
         audit(sim._application.store, "task:keep:a")
 
 
-@settings(quick, max_examples=60)
-@given(value=json_values, where=st.sampled_from(["send", "set"]))
-@example(value="\ud800", where="send")
-@example(value={"\udfff": 1}, where="send")
-@example(value=float("nan"), where="send")
-@example(value=float("inf"), where="send")
-def test_what_json_cannot_say_is_refused_or_kept(
-    store_url: str, value: JsonValue, where: str
-) -> None:
+@pytest.mark.parametrize(
+    "value", ["\ud800", {"\udfff": 1}, [float("nan")], float("inf"), {"a": float("-inf")}, object()]
+)
+def test_what_json_cannot_say_is_refused(store_url: str, value: Any) -> None:
     task = kept_task()
     with Simulation(Jobs(keep=task), url=store_url) as sim:
-        try:
+        with pytest.raises(ValidationError, match="event of 'keep' is not valid"):
             sim.task(task).send("b", value)
-        except ValidationError:
-            assert sim.task(task).status("b").status == "not_found"
-        audit(sim._application.store, "task:keep:b")
+        assert sim.task(task).status("b").status == "not_found"
+        assert sim.events("task:keep:b") == []
 
 
 @settings(quick, max_examples=25)
@@ -383,9 +379,7 @@ def test_any_id_is_an_instance_of_its_own(
             while page := sim.list(limit=size, after=found[-1] if found else None):
                 found += [row.instance_id for row in page]
             assert sorted(found) == found == sorted(f"task:keep:{id}" for id in good)
-            assert {f"task:keep:{id}": 2 for id in good}.keys() == audit_all(
-                sim._application.store
-            ).keys()
+            assert audit_all(sim._application.store).keys() == set(found)
             for id in good:
                 [began, *_] = sim.history(f"task:keep:{id}")
                 assert json.loads(json.dumps(began.data))["id"] == id
@@ -424,9 +418,3 @@ def test_no_increment_is_lost_among_applications_of_one_process(store_url: str, 
             assert audit_all(one._application.store).keys() == {"task:count:a", "task:count:b"}
 
     asyncio.run(live())
-
-
-def test_box_and_act_are_what_the_reference_uses() -> None:
-    """The scripts above mean the same to the jobs and to the reference."""
-    assert Act.model_validate_json(Act(now=("add",)).model_dump_json()).now == ("add",)
-    assert Box().n == 0

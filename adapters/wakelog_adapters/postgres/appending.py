@@ -115,28 +115,28 @@ class Appender:
         `within` a transaction of the caller's nothing is certain before that has ended.
         """
 
-        def send(parcel: Parcel) -> int | None:
+        def send(parcel: Parcel) -> None:
             server_clock = self._datastore.server_clock
             call = Call(attempt.id, self._lock_timeout, attempt.now_us, server_clock)
             rows_of(connection, self._queries.append, parcel.arguments(call))
-            return parcel.next_due_us
 
-        def pass_in(units: Sequence[Unit]) -> int | None:
-            return send(Parcel(units))
+        def pass_in(units: Sequence[Unit], errors: Sequence[Exception | None]) -> None:
+            parcel = Parcel(units)
+            attempt.expected = Appended(errors, parcel.next_due_us)
+            with connection.transaction() if within else contextlib.nullcontext():
+                if units:
+                    send(parcel)
 
-        def expect(appended: Appended) -> None:
-            attempt.expected = appended
+        def try_out(units: Sequence[Unit]) -> None:
+            with connection.transaction(force_rollback=True):
+                send(Parcel(units))
 
         try:
-            parcel = Parcel(attempt.units)
-            expect(Appended([None] * len(attempt.units), parcel.next_due_us))
-            with connection.transaction() if within else contextlib.nullcontext():
-                send(parcel)
+            pass_in(attempt.units, [None] * len(attempt.units))
         except Exception as error:
             if not is_refusal(error) or (isinstance(error, TooLargeError) and not within):
                 raise
-            expect(_NOTHING)
-            way = Way(connection, self._queries.facts, self._lock_timeout, pass_in, expect)
+            way = Way(connection, self._queries.facts, pass_in, try_out)
             append_carefully(way, attempt.units)
         return attempt.expected
 

@@ -1,10 +1,10 @@
 """The careful way: when a group was refused as a whole, find who is to blame.
 
-One call locks the streams and reads what the units are judged by, then those that can be right go
-together. If they still are refused, either the facts have changed before they were locked (another
-has begun a stream that was not there): then all begins again. Or the server does not take a value:
-then each unit is tried out alone, and undone, so that the rest can go together. However it goes,
-one commit; and the ordering lock is taken once, at the end, when nothing else is waited for.
+One call reads what the units are judged by, then those that can be right go together. If they still
+are refused, either the facts have changed meanwhile: then all begins again. Or the server does not
+take a value: then each unit is tried out alone, and undone, so that the rest can go together.
+However it goes, it ends in one append and one commit: so nobody who has the ordering lock waits for
+anything, and one hot instance does not turn a group into as many commits.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from wakelog.errors import StoreUnavailableError
-from wakelog.ports import Appended, KeyTaken, LeaseGone, Unit, VersionConflict
-from wakelog_adapters.postgres.connections import IDLE_TIMEOUT, Connection, rows_of
+from wakelog.ports import KeyTaken, LeaseGone, Unit, VersionConflict
+from wakelog_adapters.postgres.connections import Connection, rows_of
 from wakelog_adapters.postgres.failures import DUPLICATE, has_moved_on, is_refusal
 from wakelog_adapters.postgres.reading import can_be_stored
 
@@ -29,11 +29,10 @@ class Way(NamedTuple):
 
     connection: Connection
     facts_sql: bytes
-    lock_timeout: str
-    pass_in: Callable[[Sequence[Unit]], int | None]
-    """Writes units, all or none, and answers the earliest alarm among them."""
-    expect: Callable[[Appended], None]
-    """Told, before each commit, what is to be answered if it succeeds."""
+    pass_in: Callable[[Sequence[Unit], Sequence[Exception | None]], None]
+    """Writes units, all or none; what is to be said of each of the group is given with them."""
+    try_out: Callable[[Sequence[Unit]], None]
+    """As if to write them, but it is undone."""
 
 
 def append_carefully(way: Way, units: Sequence[Unit]) -> None:
@@ -43,24 +42,17 @@ def append_carefully(way: Way, units: Sequence[Unit]) -> None:
     """
     faults: dict[int, Exception] = {}
     for _ in range(ROUNDS):
-        judged: list[Exception | None] = []
+        judged = _Facts.read(way.connection, way.facts_sql, units).judge(units, faults)
+        good = [unit for unit, error in zip(units, judged, strict=True) if error is None]
         try:
-            with way.connection.transaction():
-                facts = _Facts.read(way.connection, way.facts_sql, way.lock_timeout, units)
-                judged = facts.judge(units, faults)
-                good = [unit for unit, error in zip(units, judged, strict=True) if error is None]
-                way.expect(Appended(judged, way.pass_in(good) if good else None))
+            way.pass_in(good, judged)
             return
         except Exception as error:
             if not is_refusal(error):
                 raise
-            way.expect(_NOTHING)
             if not has_moved_on(error):
                 faults |= _tried_out(way, units, judged)
-    way.expect(Appended([faults.get(i) or _restless(unit) for i, unit in enumerate(units)], None))
-
-
-_NOTHING = Appended((), None)
+    way.pass_in([], [faults.get(i) or _restless(unit) for i, unit in enumerate(units)])
 
 
 def _tried_out(
@@ -75,8 +67,7 @@ def _tried_out(
             continue
         earlier.append(unit)
         try:
-            with way.connection.transaction(force_rollback=True):
-                way.pass_in(earlier)
+            way.try_out(earlier)
         except Exception as error:
             if not is_refusal(error):
                 raise
@@ -112,16 +103,12 @@ class _Facts(NamedTuple):
     """When the recorded answers expire."""
 
     @classmethod
-    def read(
-        cls, connection: Connection, sql: bytes, lock_timeout: str, units: Sequence[Unit]
-    ) -> _Facts:
+    def read(cls, connection: Connection, sql: bytes, units: Sequence[Unit]) -> _Facts:
         known = [unit for unit in units if can_be_stored(unit.stream)]
         keyed = [
             (u.stream, u.answer.key) for u in known if u.answer and can_be_stored(u.answer.key)
         ]
         asked = (
-            lock_timeout,
-            IDLE_TIMEOUT,
             sorted({unit.stream for unit in known}),
             *([key[part] for key in keyed] for part in range(2)),
         )

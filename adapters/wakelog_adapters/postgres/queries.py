@@ -31,7 +31,7 @@ class Queries:
             " %b)"
         )
         self.insert = sql("SELECT {schema}.insert_1(%s, %s::bigint[], %s, %s::bytea[])")
-        self.facts = sql("SELECT {schema}.facts_1(%s, %s, %s, %s, %s)")
+        self.facts = sql("SELECT {schema}.facts_1(%s, %s, %s)")
         self.settle = sql("SELECT {schema}.settle_1(%s, %s, %s, %s::bigint, %s)")
         self.claim = sql("SELECT {schema}.claim_1(%s, %s, %s::bigint, %s::bigint, %s::int)")
         self.renew = sql(

@@ -119,9 +119,11 @@ $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
 -- work side by side.
 --
 -- The order of locks, the same for all who write, so that nobody waits in a circle: the append's
--- own id; status rows that exist, by stream; status rows that are new, by stream; lease rows, by
--- stream; at last the ordering lock, held until the commit. What belongs to a stream (alarms,
--- answers, snapshots) is changed under the lock on its status row only.
+-- own id; status rows that are new, by stream; status rows that are there, by stream; lease rows,
+-- by stream; at last the ordering lock, held until the commit. (New ones first: they may have to
+-- wait for who changes a row that is there after all, but who changes rows that are there waits
+-- for nobody who only begins some.) What belongs to a stream (alarms, answers, snapshots) is
+-- changed under the lock on its status row only. A transaction calls this once.
 --
 -- Where tables are small or not yet analysed the planner would rather walk them, and keep to such
 -- a plan while they grow; so walking is off.
@@ -154,6 +156,21 @@ BEGIN
         RAISE EXCEPTION 'this append was given up' USING ERRCODE = 'WK004';
     END IF;
 
+    IF created IS NOT NULL THEN
+        INSERT INTO {schema}.status AS s
+            SELECT c.* FROM json_to_recordset(created) AS c (
+                stream text, kind text, name text, id text, version bigint, hash text,
+                status text, executing boolean, due_us bigint, retry_us bigint, clear_us bigint,
+                wake_us bigint, created_us bigint, updated_us bigint, event_count bigint,
+                run_count bigint, failure_count bigint, waiting_count bigint, last_error text,
+                state text, error_type text)
+            ORDER BY c.stream COLLATE "C"
+            ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS found_count = ROW_COUNT;
+        IF found_count <> json_array_length(created) THEN
+            RAISE EXCEPTION 'a stream is there already' USING ERRCODE = 'WK001';
+        END IF;
+    END IF;
     IF changed IS NOT NULL THEN
         expected := json_array_length(changed);
         IF expected > 1 THEN
@@ -177,21 +194,6 @@ BEGIN
         GET DIAGNOSTICS found_count = ROW_COUNT;
         IF found_count <> expected THEN
             RAISE EXCEPTION 'a stream stands at another version' USING ERRCODE = 'WK001';
-        END IF;
-    END IF;
-    IF created IS NOT NULL THEN
-        INSERT INTO {schema}.status AS s
-            SELECT c.* FROM json_to_recordset(created) AS c (
-                stream text, kind text, name text, id text, version bigint, hash text,
-                status text, executing boolean, due_us bigint, retry_us bigint, clear_us bigint,
-                wake_us bigint, created_us bigint, updated_us bigint, event_count bigint,
-                run_count bigint, failure_count bigint, waiting_count bigint, last_error text,
-                state text, error_type text)
-            ORDER BY c.stream COLLATE "C"
-            ON CONFLICT DO NOTHING;  -- does not wait for locks on rows that are there
-        GET DIAGNOSTICS found_count = ROW_COUNT;
-        IF found_count <> json_array_length(created) THEN
-            RAISE EXCEPTION 'a stream is there already' USING ERRCODE = 'WK001';
         END IF;
     END IF;
 
@@ -275,27 +277,22 @@ BEGIN
         RETURNING notification_id;
 END $$;
 
--- What units are judged by, when a group was refused: the versions of the streams (locked from
--- here on), their leases' tokens, and the recorded answers to the keys.
+-- What units are judged by, when a group was refused: the versions of the streams, their leases'
+-- tokens, and the recorded answers to the keys. Locks nothing: the append will see.
 CREATE FUNCTION {schema}.facts_1(
-    lock_timeout text, idle_timeout text,
     streams text[], key_streams text[], keys text[]
-) RETURNS json LANGUAGE plpgsql
+) RETURNS json LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-BEGIN
-    PERFORM set_config('lock_timeout', facts_1.lock_timeout, true);
-    PERFORM set_config('idle_in_transaction_session_timeout', idle_timeout, true);
-    PERFORM FROM {schema}.status s WHERE s.stream = ANY (streams) ORDER BY s.stream FOR UPDATE;
-    RETURN json_build_array(
+    SELECT json_build_array(
         ARRAY(SELECT json_build_array(s.stream, s.version) FROM {schema}.status s
             WHERE s.stream = ANY (streams)),
         ARRAY(SELECT json_build_array(l.stream, l.token) FROM {schema}.leases l
             WHERE l.stream = ANY (streams)),
         ARRAY(SELECT json_build_array(a.stream, a.key, a.expires_us)
             FROM unnest(key_streams, keys) AS n (stream, key)
-            JOIN {schema}.answers a ON a.stream = n.stream AND a.key = n.key));
-END $$;
+            JOIN {schema}.answers a ON a.stream = n.stream AND a.key = n.key))
+$$;
 
 -- After an answer was lost: whether the append was committed, which shows in whether the event of
 -- this stream and version is of this commit, whose id is at the head of the record. Waits for an
