@@ -120,8 +120,7 @@ class Door:
         """The status row of an instance."""
         self.check()
         found = await self.app.status(id, stale_ok=stale_ok)
-        row = self.app.store.row(*found) if isinstance(found, Head) else found
-        return row if row is None or row.version else None  # 0: only an answer is kept for it
+        return self.app.store.row(*found) if isinstance(found, Head) else found
 
 
 class TaskClient(Generic[S, E]):

@@ -12,7 +12,15 @@ import pytest
 from tests.support_postgres import bare_connection
 from wakelog.core.events import ExecutionFailed, Scheduled, StateSet
 from wakelog.errors import StoreUnavailableError
-from wakelog.ports import Answer, Due, Lease, Listing, StoredSnapshot, Unit, VersionConflict
+from wakelog.ports import (
+    Answer,
+    Due,
+    Lease,
+    Listing,
+    StoredSnapshot,
+    Unit,
+    VersionConflict,
+)
 from wakelog_adapters.conformance.pen import NOW, ORDERS, Pen, answer, kinds
 from wakelog_adapters.postgres import PostgresStore, careful, open_store, parcel
 from wakelog_adapters.postgres.queries import listing_where

@@ -171,6 +171,17 @@ class AppendingExam(Sitting):
         assert kinds(store.append(twice)) == [None, KeyTaken]
         assert len(store.events(pen.stream)) == 3
 
+    def test_an_answer_of_what_never_was_leaves_no_row(self, tmp_path: Path) -> None:
+        store, pen, other = self.open(tmp_path), Pen(), Pen("o-2")
+        group = [pen.unit(answer=answer("k")), other.begin()]
+        assert store.append(group).errors == [None, None]
+        assert store.status([pen.stream]) == [None]
+        assert store.answers([(pen.stream, "k")]) == [answer("k")]
+        assert kinds(store.append([pen.unit(answer=answer("k"))])) == [KeyTaken]
+        late = pen.fork()
+        assert store.append([pen.begin(answer=answer("l"))]).errors == [None]
+        assert kinds(store.append([late.unit(answer=answer("m"))])) == [VersionConflict]
+
     def test_an_expired_key_may_be_used_again(self, tmp_path: Path) -> None:
         store, pen = self.open(tmp_path), Pen()
         store.append([pen.begin(answer=answer("k", NOW + 5))])

@@ -113,7 +113,8 @@ class MemoryStore(MemoryLog):
         if unit.events:
             self._log += unit.events
             self._streams.setdefault(stream, []).extend(unit.events)
-        self._heads[stream] = (after, unit.hash)
+        if after.version:  # else only an answer is kept, of what never was
+            self._heads[stream] = (after, unit.hash)
         if unit.answer is not None:
             self._answers[stream, unit.answer.key] = unit.answer
         if unit.snapshot is not None:

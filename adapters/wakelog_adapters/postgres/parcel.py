@@ -151,8 +151,12 @@ class Parcel:
         """What `append_1` takes, in its order."""
         changed: list[_Row] = []
         created: list[_Row] = []
+        absent: list[str] = []
         for stream, unit in self._last.items():
             base = self._bases[stream]
+            if not unit.after.version:  # an answer of what never was
+                absent.append(stream)
+                continue
             row: _Row = status.row(unit.after, unit.hash)._asdict()
             error = unit.after.last_error
             row["error_type"] = None if error is None else error.error_type
@@ -168,7 +172,9 @@ class Parcel:
             call.append_id,
             call.lock_timeout,
             None if call.server_clock else 0,
-            *(_json(rows) for rows in (changed, created, self._events, self._alarms)),
+            *(_json(rows) for rows in (changed, created)),
+            absent or None,
+            *(_json(rows) for rows in (self._events, self._alarms)),
             self._unset or None,
             *(_json(rows) for rows in (holds, self._taken(call))),
             dropped or None,

@@ -28,7 +28,7 @@ class Queries:
         # -- functions of the migrations
         self.append = sql(
             "SELECT {schema}.append_1(%s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
-            " %b)"
+            " %s, %b)"
         )
         self.insert = sql("SELECT {schema}.insert_1(%s, %s::bigint[], %s, %s::bytea[])")
         self.facts = sql("SELECT {schema}.facts_1(%s, %s, %s)")

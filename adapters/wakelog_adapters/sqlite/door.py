@@ -142,8 +142,10 @@ class _Parcel:
         heads: list[_Row] = []
         rows: list[_Row] = []
         for stream, unit in self._last.items():
-            row = status.row(unit.after, unit.hash)
-            rows.append((*row[:-2], *self._put_text(row.last_error), *self._put_text(row.state)))
+            if unit.after.version:  # else only an answer is kept, of what never was
+                row = status.row(unit.after, unit.hash)
+                texts = (*self._put_text(row.last_error), *self._put_text(row.state))
+                rows.append((*row[:-2], *texts))
             alarm = alarms.row(unit.after)
             if alarm is None:
                 heads.append((stream, self._bases[stream], None, None, None))

@@ -120,10 +120,10 @@ $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
 --
 -- The order of locks, the same for all who write, so that nobody waits in a circle: the append's
 -- own id; status rows that are new, by stream; status rows that are there, by stream; lease rows,
--- by stream; at last the ordering lock, held until the commit. (New ones first: they may have to
--- wait for who changes a row that is there after all, but who changes rows that are there waits
--- for nobody who only begins some.) What belongs to a stream (alarms, answers, snapshots) is
--- changed under the lock on its status row only. A transaction calls this once.
+-- by stream; answers, by stream and key; at last the ordering lock, held until the commit. (New
+-- rows first: they may have to wait for who changes a row that is there after all, but who changes
+-- rows that are there waits for nobody who only begins some.) What else belongs to a stream is
+-- changed under the lock on its status row. A transaction calls this once.
 --
 -- Where tables are small or not yet analysed the planner would rather walk them, and keep to such
 -- a plan while they grow; so walking is off.
@@ -133,6 +133,7 @@ CREATE FUNCTION {schema}.append_1(
     clock_us bigint,        -- added to the ends of leases; null: the time by this server's clock
     changed json,           -- status rows that are there, with the version they must have
     created json,           -- status rows that must not be there
+    absent text[],          -- streams that must have none, and get none: only an answer is kept
     events json,            -- the events, and where in `bulk` their states lie
     alarms json,
     unset text[],           -- streams without an alarm
@@ -168,6 +169,12 @@ BEGIN
             ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS found_count = ROW_COUNT;
         IF found_count <> json_array_length(created) THEN
+            RAISE EXCEPTION 'a stream is there already' USING ERRCODE = 'WK001';
+        END IF;
+    END IF;
+    IF absent IS NOT NULL THEN
+        PERFORM FROM {schema}.status s WHERE s.stream = ANY (absent);
+        IF FOUND THEN
             RAISE EXCEPTION 'a stream is there already' USING ERRCODE = 'WK001';
         END IF;
     END IF;
@@ -220,20 +227,20 @@ BEGIN
     END IF;
 
     IF answers IS NOT NULL THEN
-        PERFORM FROM json_to_recordset(answers) AS n (stream text, key text, now_us bigint)
-            JOIN {schema}.answers a ON a.stream = n.stream AND a.key = n.key
-            WHERE a.expires_us IS NULL OR a.expires_us > n.now_us;
-        IF FOUND THEN
-            RAISE EXCEPTION 'a key has been used' USING ERRCODE = 'WK003';
-        END IF;
+        DELETE FROM {schema}.answers a
+            USING json_to_recordset(answers) AS n (stream text, key text, now_us bigint)
+            WHERE a.stream = n.stream AND a.key = n.key AND a.expires_us <= n.now_us;
         INSERT INTO {schema}.answers (stream, key, action, fingerprint, body, expires_us)
             SELECT n.stream, n.key, n.action, n.fingerprint, n.body, n.expires_us
             FROM json_to_recordset(answers) AS n (
                 stream text, key text, action text, fingerprint text, body text,
                 expires_us bigint)
-            ON CONFLICT (stream, key) DO UPDATE SET action = excluded.action,
-                fingerprint = excluded.fingerprint, body = excluded.body,
-                expires_us = excluded.expires_us;
+            ORDER BY n.stream COLLATE "C", n.key COLLATE "C"
+            ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS found_count = ROW_COUNT;
+        IF found_count <> json_array_length(answers) THEN
+            RAISE EXCEPTION 'a key has been used' USING ERRCODE = 'WK003';
+        END IF;
     END IF;
 
     IF alarms IS NOT NULL THEN
