@@ -7,6 +7,7 @@ times, hashes, commits, runs or views do not add up. It answers the events, for 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import groupby
@@ -59,21 +60,30 @@ def fold_from_the_log(store: Store, stream: str) -> Head:
 
 
 def runs_of(history: Sequence[Recorded]) -> dict[tuple[int, int, int], list[Recorded]]:
-    """For each attempt (its life, run and attempt numbers) what was recorded as its end."""
+    """For each attempt (its life, run, and which try of that it was) what was recorded as its end.
+
+    Attempts are numbered from 1, and from 1 again where somebody asked for the run anew.
+    """
     ends: dict[tuple[int, int, int], list[Recorded]] = {}
     open_run: tuple[int, int, int] | None = None
     life = 0
+    tries: Counter[tuple[int, int]] = Counter()
+    last = (0, 0, 0)
     for recorded in history:
         event = recorded.event
         if isinstance(event, RunStarted):
             assert open_run is None, f"run {open_run} was open when {event} came"
-            open_run = life, event.run, event.attempt
-            assert open_run not in ends, f"run {open_run} was started twice"
+            started = life, event.run, event.attempt
+            assert event.attempt in (1, last[2] + 1), f"{started} came after {last}"
+            assert event.attempt == 1 or last[:2] == started[:2], f"{started} came after {last}"
+            last = started
+            tries[started[:2]] += 1
+            open_run = life, event.run, tries[started[:2]]
             ends[open_run] = []
         elif _ends_run(event):
             assert open_run is not None, f"{event} ends a run, but none is open"
             named = life, getattr(event, "run", None), getattr(event, "attempt", None)
-            assert open_run == named, f"{event} does not end {open_run}"
+            assert last == named, f"{event} does not end {open_run}"
             ends[open_run].append(recorded)
             open_run = None
         if isinstance(event, Cleared):

@@ -7,6 +7,7 @@ from wakelog.app import App
 from wakelog.blocking import BlockingApp, BlockingTaskClient
 from wakelog.client import TaskClient
 from wakelog.context import TaskContext
+from wakelog.core.retry import Backoff, GiveUp, Retry, RetryAfter
 from wakelog.definition import Task
 from wakelog.errors import (
     ConflictError,
@@ -36,6 +37,9 @@ from wakelog.results import (
     ClearResult,
     InstanceRow,
     LastError,
+    PauseResult,
+    ResumeResult,
+    RetryResult,
     SendResult,
     TaskStatus,
     TriggerResult,
@@ -43,11 +47,13 @@ from wakelog.results import (
 
 __all__ = [
     "App",
+    "Backoff",
     "BlockingApp",
     "BlockingTaskClient",
     "ClearResult",
     "ConflictError",
     "ExecutionError",
+    "GiveUp",
     "HandlerTimeoutError",
     "HistoryEntry",
     "IdempotencyConflictError",
@@ -61,8 +67,13 @@ __all__ = [
     "LastError",
     "LeaseLostError",
     "PastState",
+    "PauseResult",
     "QueueFullError",
+    "ResumeResult",
+    "Retry",
+    "RetryAfter",
     "RetryExhaustedError",
+    "RetryResult",
     "SendResult",
     "StoreUnavailableError",
     "Task",

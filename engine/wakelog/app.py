@@ -10,9 +10,10 @@ from typing import Any, TypeVar, cast, overload
 
 from wakelog.application import Application
 from wakelog.bounds import at_least
-from wakelog.client import Door, TaskClient, refuse_in_handler
+from wakelog.client import TaskClient
 from wakelog.core.schedule import Duration, duration_us, moment_us
 from wakelog.definition import Task
+from wakelog.door import Door, refuse_in_handler
 from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
 from wakelog.history import HistoryEntry, PastState, history, state_at
 from wakelog.ids import KINDS, InstanceId, check_text

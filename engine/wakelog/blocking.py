@@ -12,9 +12,10 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 from anyio.from_thread import BlockingPortal
 
 from wakelog.app import App
-from wakelog.client import CLOSED, TaskClient, refuse_in_handler
+from wakelog.client import TaskClient
 from wakelog.core.schedule import Duration
 from wakelog.definition import Task
+from wakelog.door import CLOSED, refuse_in_handler
 from wakelog.errors import InvalidStateError
 
 __all__ = ["BlockingApp", "BlockingTaskClient", "Portal"]
@@ -62,6 +63,9 @@ class BlockingTaskClient(Generic[S, E]):
     def __init__(self, client: TaskClient[S, E], portal: Portal) -> None:
         self.send = portal.wraps(client.send)
         self.trigger = portal.wraps(client.trigger)
+        self.retry = portal.wraps(client.retry)
+        self.pause = portal.wraps(client.pause)
+        self.resume = portal.wraps(client.resume)
         self.clear = portal.wraps(client.clear)
         self.cancel_clear = portal.wraps(client.cancel_clear)
         self.status = portal.wraps(client.status)

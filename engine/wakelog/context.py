@@ -18,6 +18,7 @@ from wakelog.core.commands import (
     Command,
     Emit,
     HandlerName,
+    Pause,
     ScheduleAt,
     SetState,
 )
@@ -27,7 +28,7 @@ from wakelog.errors import InvalidStateError, Issue, ValidationError
 from wakelog.ids import check_text
 
 if TYPE_CHECKING:
-    from wakelog.definition import Schema
+    from wakelog.schema import Schema
 
 __all__ = ["CURRENT", "ClearSignal", "TaskContext"]
 
@@ -217,6 +218,13 @@ class TaskContext(Generic[S]):
             raise ValidationError(f"message on {topic!r}", [issue]) from error
         self.commands.append(Emit(topic, text))
 
+    def pause(self, reason: str | None = None) -> None:
+        """Once this handler has ended: let alarms wait and defer events, until somebody resumes."""
+        self._check_command("pause")
+        if reason is not None:
+            check_text(reason, "reason")
+        self.commands.append(Pause(reason))
+
     def clear(self, reason: str | None = None) -> NoReturn:
         """End this life and this handler at once. Drops its state and schedule, keeps messages."""
         self._check_command("clear")
@@ -283,8 +291,9 @@ class TaskContext(Generic[S]):
 
     @property
     def error_source(self) -> HandlerName:
-        """In `on_error`: the handler that failed."""
-        self._only("error_source", "on_error")
+        """In `on_error` and `on_retry_exhausted`: the handler that failed."""
+        if self._call.handler != "on_retry_exhausted":
+            self._only("error_source", "on_error")
         return cast(HandlerName, self._call.source)
 
     # -- inside

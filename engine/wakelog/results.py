@@ -15,6 +15,9 @@ __all__ = [
     "Failed",
     "InstanceRow",
     "LastError",
+    "PauseResult",
+    "ResumeResult",
+    "RetryResult",
     "SendResult",
     "TaskStatus",
     "TriggerResult",
@@ -64,13 +67,55 @@ class TriggerResult:
     version: int
     triggered: bool
     reason: str | None = None
-    """Why it was not triggered: `not_found` or `running`."""
+    """Why it was not triggered: `not_found`, `running`, `paused`, `stopped` or `parked`."""
     cleared: bool = False
     """The run ended the life."""
     failed: bool = False
     error: Failed | None = None
     retry_at: datetime | None = None
     """When the failed run is tried again, if it is."""
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryResult:
+    """What became of a `retry`."""
+
+    instance_id: str
+    version: int
+    retried: bool
+    reason: str | None = None
+    """Why it was not: `not_found`, `running`, `paused`, `stopped` or `not_failed`."""
+    cleared: bool = False
+    """The run ended the life."""
+    failed: bool = False
+    error: Failed | None = None
+    retry_at: datetime | None = None
+    """When the failed run is tried again, if it is."""
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseResult:
+    """What became of a `pause`."""
+
+    instance_id: str
+    version: int
+    paused: bool
+    reason: str | None = None
+    """The reason given; or why nothing happened: `not_found` or `paused` (it was before)."""
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeResult:
+    """What became of a `resume`."""
+
+    instance_id: str
+    version: int
+    resumed: bool
+    reason: str | None = None
+    """The reason given; or why nothing happened: `not_found` or `not_paused`."""
     duplicate: bool = False
 
 

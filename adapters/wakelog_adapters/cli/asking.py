@@ -15,12 +15,12 @@ from wakelog.app import STATUSES, App
 from wakelog.client import TaskClient
 from wakelog.clock import SystemClock
 from wakelog.core.schedule import Duration
-from wakelog.definition import issues_of
 from wakelog.errors import ValidationError
 from wakelog.history import HistoryEntry, PastState
 from wakelog.ids import KINDS, InstanceId
 from wakelog.jobs import Jobs
 from wakelog.results import ClearResult, InstanceRow, SendResult, TaskStatus, TriggerResult
+from wakelog.schema import issues_of
 from wakelog_adapters.cli.arguments import Named, moment_or_duration
 from wakelog_adapters.cli.failures import UsageError
 from wakelog_adapters.cli.surroundings import Where, load_jobs, opened

@@ -26,8 +26,9 @@ from wakelog.core.events import (
     Started,
     StateSet,
     Stopped,
+    Trigger,
 )
-from wakelog.core.instance import Failure, Instance, OpenRun, Retry, Waiting
+from wakelog.core.instance import Failure, Instance, OpenRun, PendingRetry, Waiting
 
 __all__ = ["evolve", "fold"]
 
@@ -72,9 +73,9 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case ExecutionLost():
             return _lost(step, event)
         case RetryScheduled():
-            return step._replace(retry=Retry(event.run, event.attempt, event.due_us, "retry"))
+            return _retry_scheduled(step, event)
         case RetryExhausted():
-            return step._replace(retry=None, failed=True)
+            return step._replace(retry=None, failed=event.then == "fail")
         case DeadLettered() | Cancelled():
             return _handled(step, event.event_version)
         case Requeued():
@@ -85,7 +86,9 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case Paused():
             return step._replace(paused=True)
         case Resumed():
-            return step._replace(paused=False, stopped=False, parked=False)
+            if step.paused:
+                return step._replace(paused=False)
+            return step._replace(stopped=False, parked=False)
         case Stopped():
             return step._replace(stopped=True)
         case Parked():
@@ -141,10 +144,13 @@ def _run_started(step: Instance, event: RunStarted) -> Instance:
         event.worker,
         step.version,
     )
+    is_new = event.run != step.run_count
     alarm, manual = event.trigger == "alarm", event.trigger == "manual"
     return step._replace(
         run=run,
         run_count=event.run,
+        run_version=step.version if is_new else step.run_version,
+        run_began_us=step.recorded_us if event.attempt == 1 else step.run_began_us,
         retry=None,
         failed=False,
         due_us=None if alarm else step.due_us,
@@ -164,6 +170,29 @@ def _failed(step: Instance, event: ExecutionFailed) -> Instance:
     return step._replace(run=None, losses=0, failed=failed)
 
 
+def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:
+    """The next attempt of a run (the first one again where somebody asked for that), or the next
+    try of handling a waiting event."""
+    if event.event_version is not None:
+        return _waits_again(step, event, event.event_version)
+    trigger: Trigger = "manual" if event.attempt == 1 else "retry"
+    return step._replace(retry=PendingRetry(event.run, event.attempt, event.due_us, trigger))
+
+
+def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instance:
+    waiting = tuple(
+        each._replace(
+            attempt=event.attempt,
+            retry_at_us=event.due_us,
+            first_us=each.first_us or step.recorded_us,
+        )
+        if each.version == version
+        else each
+        for each in step.waiting
+    )
+    return step._replace(waiting=waiting)
+
+
 def _lost(step: Instance, event: ExecutionLost) -> Instance:
     """The run is still owed: its next attempt is due at once, under the same number."""
     error = Failure(
@@ -176,7 +205,7 @@ def _lost(step: Instance, event: ExecutionLost) -> Instance:
     given_back = event.reason == "shutdown"
     return step._replace(
         run=None,
-        retry=Retry(event.run, event.attempt + 1, step.recorded_us, "recovery"),
+        retry=PendingRetry(event.run, event.attempt + 1, step.recorded_us, "recovery"),
         losses=step.losses if given_back else step.losses + 1,
         last_error=step.last_error if given_back else error,
     )

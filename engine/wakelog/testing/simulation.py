@@ -13,9 +13,9 @@ from typing import Any, ParamSpec, TypeVar, overload
 from wakelog.app import App
 from wakelog.application import Application, Settings
 from wakelog.blocking import BlockingTaskClient
-from wakelog.client import refuse_in_handler
 from wakelog.core.schedule import Duration, as_datetime, duration_us, moment_us
 from wakelog.definition import Task
+from wakelog.door import refuse_in_handler
 from wakelog.errors import InvalidStateError
 from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs, open_store
