@@ -14,7 +14,7 @@ from wakelog.core.commands import Call, Claim, Ended, Failed, HandleWaiting, Rea
 from wakelog.core.decide import decide
 from wakelog.core.events import EventReceived, Parked
 from wakelog.core.evolve import evolve
-from wakelog.core.instance import Instance, Waiting
+from wakelog.core.instance import Instance, Waiting, next_wake
 from wakelog.errors import HistoryError, LeaseLostError, StoreUnavailableError
 from wakelog.ids import InstanceId
 from wakelog.log import Head, decode, encode
@@ -111,7 +111,7 @@ def _claim(app: Application, due: Due, worker: str, now_us: int) -> Claimed:
     records, hash = encode(due.stream, instance.version, head.hash, decision.events, meta)
     after = decision.after
     taken = Head(after, hash)
-    waits = not decision.events and not after.is_held and after.first_waiting(at_us) is not None
+    waits = not decision.events and _has_more(after._replace(recorded_us=at_us))
     works = decision.call is not None or waits
     until_us = now_us + app.settings.lease_us
     lease = Lease(worker, until_us, after.version, run=decision.call is not None)
@@ -239,7 +239,10 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
 
 
 def _has_more(after: Instance) -> bool:
-    return not after.is_held and after.first_waiting(after.recorded_us) is not None
+    """Whether the next thing to do is to handle a waiting event: an alarm that was due before
+    it has its turn first, or those who keep sending would hold it up for ever."""
+    wake = next_wake(after)
+    return wake is not None and wake.action == "deferred" and wake.due_us <= after.recorded_us
 
 
 async def _recorded(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar, overload
 
 from wakelog.app import App
-from wakelog.application import Application, Settings
+from wakelog.application import Application
 from wakelog.blocking import BlockingTaskClient
 from wakelog.core.schedule import Duration, as_datetime, duration_us, moment_us
 from wakelog.definition import Task
@@ -21,6 +21,7 @@ from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs, open_store
 from wakelog.log import Recorded, decode
 from wakelog.ports import Listing, StatusRow
+from wakelog.settings import Settings
 from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
 from wakelog.work import Claimed, take, work
