@@ -11,6 +11,8 @@ from typing import Any, TypeVar, cast, overload
 from wakelog.application import Application
 from wakelog.bounds import at_least
 from wakelog.client import TaskClient
+from wakelog.continuous import Continuous
+from wakelog.continuous_client import ContinuousClient
 from wakelog.core.schedule import Duration, duration_us, moment_us
 from wakelog.definition import Task
 from wakelog.door import Door, refuse_in_handler
@@ -59,6 +61,18 @@ class App:
             client = TaskClient(self._door, cast("Task[Any, Any]", definition))
             self._tasks[definition.name] = client
         return client
+
+    @overload
+    def continuous(self, job: Continuous[S]) -> ContinuousClient[S]: ...
+    @overload
+    def continuous(self, job: str) -> ContinuousClient[Any]: ...
+    def continuous(self, job: Continuous[S] | str) -> ContinuousClient[S] | ContinuousClient[Any]:
+        """The instances of a Continuous job, given by its definition (fully typed) or its name.
+
+        Raises `UnknownJobError`.
+        """
+        definition = self._application.registry.find(job, "continuous")
+        return ContinuousClient(self._door, cast("Continuous[Any]", definition))
 
     def __contains__(self, name: object) -> bool:
         return name in self._application.registry

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, overload
 
 from typing_extensions import TypeForm
 
 from wakelog.bounds import at_least
-from wakelog.context import TaskContext
+from wakelog.context import Context, TaskContext
 from wakelog.core.commands import HandlerName
 from wakelog.core.retry import Retry
 from wakelog.core.schedule import Duration, duration_us
@@ -20,7 +20,7 @@ from wakelog.kinds.policy import MAX_WAITING, Behaviour, BoundPolicy
 from wakelog.kinds.task import TaskBehaviour
 from wakelog.schema import Schema
 
-__all__ = ["Definition", "Handler", "Task"]
+__all__ = ["Definition", "Function", "Handler", "Task"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -45,6 +45,12 @@ class Definition:
     """What all types of definition have in common: handlers, policy and resources."""
 
     kind: ClassVar[Kind]
+    context: ClassVar[type[Context[Any]]]
+    """What its handlers get."""
+    needs: ClassVar[HandlerName]
+    """The handler that it cannot do without."""
+    has_rule: ClassVar[bool] = False
+    """Whether its policy sets schedules by a rule, which may change with a deploy."""
     state: Schema[Any]
     event: Schema[Any]
 
@@ -60,6 +66,11 @@ class Definition:
         self.resources: Any = None
         self._has_threads = False
         self.policy: BoundPolicy | None = None
+
+    @property
+    def autostarted(self) -> Mapping[str, str]:
+        """Ids, and inputs as JSON, of what a worker starts when it opens."""
+        return {}
 
     @property
     def has_threads(self) -> bool:
@@ -80,9 +91,9 @@ class Definition:
 
     def registered(self, name: str) -> Self:
         """A copy under its name, complete: no handler can be added any more."""
-        if "on_event" not in self.handlers:
+        if self.needs not in self.handlers:
             issue = Issue(
-                loc="on_event", msg="decorate a function with @….on_event", type="missing"
+                loc=self.needs, msg=f"decorate a function with @….{self.needs}", type="missing"
             )
             raise ValidationError(f"the definition of {self.kind} {name!r}", [issue])
         self.state.complete()
@@ -129,7 +140,7 @@ def _is_generator(fn: object) -> bool:
     return inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
 
 
-def _no_execute(ctx: TaskContext[Any]) -> None:
+def _no_execute(ctx: Context[Any]) -> None:
     raise UnknownActionError(
         "run", "task", "decorate a function with @….execute, deploy it, then trigger the instance"
     )
@@ -154,6 +165,8 @@ class Task(Definition, Generic[S, E]):
     """
 
     kind: ClassVar[Kind] = "task"
+    context = TaskContext
+    needs: ClassVar[HandlerName] = "on_event"
 
     def __init__(
         self,

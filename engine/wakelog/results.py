@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from wakelog.core.instance import Instance
 from wakelog.core.schedule import as_datetime
 from wakelog.ports import StatusRow
 
 __all__ = [
     "ClearResult",
+    "ContinuousStatus",
     "Failed",
     "InstanceRow",
     "LastError",
@@ -19,8 +21,12 @@ __all__ = [
     "ResumeResult",
     "RetryResult",
     "SendResult",
+    "StartResult",
+    "StopResult",
     "TaskStatus",
+    "TerminateResult",
     "TriggerResult",
+    "continuous_status",
     "instance_row",
     "moment",
     "task_status",
@@ -135,6 +141,75 @@ class ClearResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartResult:
+    """What became of a `start`."""
+
+    instance_id: str
+    version: int
+    created: bool
+    """Whether a life began with it."""
+    status: str
+    next_run_at: datetime | None
+    resumed: bool = False
+    """It had been stopped, and goes on."""
+    cleared: bool = False
+    """The first run ended the life."""
+    failed: bool = False
+    """The first run failed: the next one comes nonetheless, unless the policy says otherwise."""
+    error: Failed | None = None
+    retry_at: datetime | None = None
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopResult:
+    """What became of a `stop`."""
+
+    instance_id: str
+    version: int
+    stopped: bool
+    reason: str | None = None
+    """The reason given; or why nothing happened: `not_found` or `stopped` (it was before)."""
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminateResult:
+    """What became of a `terminate`."""
+
+    instance_id: str
+    version: int
+    terminated: bool
+    reason: str | None = None
+    """The reason given; or `not_found`."""
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContinuousStatus:
+    """How a Continuous instance stands."""
+
+    instance_id: str
+    version: int
+    status: str
+    """The first that holds of `not_found`, `failed` (nothing will run until somebody acts),
+    `paused`, `stopped`, `retrying`, `unhandled` and `active`."""
+    running: bool = False
+    next_run_at: datetime | None = None
+    retry_at: datetime | None = None
+    run_count: int = 0
+    """Runs that have begun; attempts do not count."""
+    failure_count: int = 0
+    last_executed_at: datetime | None = None
+    """When the newest run ended, well or not."""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    stop_reason: str | None = None
+    """Why it was stopped or paused."""
+    last_error: LastError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LastError:
     """The last failure of an instance: what handler, what error, when."""
 
@@ -205,6 +280,29 @@ def task_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> TaskS
         execute_count=row.run_count,
         failure_count=row.failure_count,
         deferred_count=row.waiting_count,
+        last_error=last_error(row.last_error),
+    )
+
+
+def continuous_status(
+    stream: str, instance: Instance, row: StatusRow | None, *, unhandled: bool
+) -> ContinuousStatus:
+    """The answer for an instance and its status row; None stands for one that never was."""
+    if row is None:
+        return ContinuousStatus(instance_id=stream, version=0, status="not_found")
+    return ContinuousStatus(
+        instance_id=row.stream,
+        version=row.version,
+        status=_word(row, unhandled),
+        running=row.executing,
+        next_run_at=moment(row.due_us),
+        retry_at=moment(row.retry_us),
+        run_count=row.run_count,
+        failure_count=row.failure_count,
+        last_executed_at=moment(instance.last_run_us),
+        created_at=moment(row.created_us),
+        updated_at=moment(row.updated_us),
+        stop_reason=instance.hold_reason,
         last_error=last_error(row.last_error),
     )
 

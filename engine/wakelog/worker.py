@@ -21,6 +21,7 @@ from wakelog.bounds import at_least
 from wakelog.core.commands import HandlerName
 from wakelog.errors import LeaseLostError, StoreUnavailableError
 from wakelog.ports import AlarmClock, Desk, WorkerRow
+from wakelog.preparing import autostart, retime
 from wakelog.work import Claimed, rearm, take, work
 
 __all__ = ["Worker", "WorkerSettings"]
@@ -73,6 +74,7 @@ class Worker:
         self._lock = threading.Lock()
         self._running = 0
         self._closing = False
+        self._retiming: asyncio.Task[int] | None = None
         self._left = False
         """Closed: what still goes on cannot be recorded any more."""
         self._empty_take_us = -1
@@ -89,8 +91,11 @@ class Worker:
     async def start(self) -> None:
         """Say that this worker lives, then begin to take what is due."""
         await self._app.write(self._app.store.put_worker, self._row())
+        await autostart(self._app, self.jobs)
         self._heart.start()
         self._clock.start()
+        self._retiming = self._loop.create_task(retime(self._app, self.jobs))
+        self._retiming.add_done_callback(_log_failed_retiming)
 
     async def close(self, grace_us: int | None = None) -> None:
         """Take nothing new, let runs end within the grace, give the others back at once.
@@ -99,6 +104,8 @@ class Worker:
         lease does.
         """
         self._closing = self._app.stopping = True
+        if self._retiming is not None:
+            self._retiming.cancel()
         await asyncio.to_thread(self._clock.stop)
         grace_us = self._settings.grace_us if grace_us is None else grace_us
         tasks = {task for _, task in self._tasks.values()}
@@ -325,6 +332,14 @@ def _log_failure(stream: str, done: concurrent.futures.Future[None]) -> None:
     error = None if done.cancelled() else done.exception()
     if error is not None:
         _LOG.error("%s cannot be re-armed: %s", stream, error, extra={"instance": stream})
+
+
+def _log_failed_retiming(done: asyncio.Task[int]) -> None:
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        _LOG.error("schedules could not be held against the rules of today: %s", error)
+    elif not done.cancelled() and done.result():
+        _LOG.info("%d schedules follow a rule that has changed", done.result())
 
 
 def _jobs(app: Application, only: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from wakelog.app import App
 from wakelog.application import Application
-from wakelog.blocking import BlockingTaskClient
+from wakelog.blocking import BlockingContinuousClient, BlockingTaskClient
+from wakelog.continuous import Continuous
 from wakelog.core.schedule import Duration, as_datetime, duration_us, moment_us
 from wakelog.definition import Task
 from wakelog.door import refuse_in_handler
@@ -21,6 +22,7 @@ from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs, open_store
 from wakelog.log import Recorded, decode
 from wakelog.ports import Listing, StatusRow
+from wakelog.preparing import autostart, retime
 from wakelog.settings import Settings
 from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
@@ -108,6 +110,16 @@ class Simulation:
         """The instances of a Task. A call that waits lets time pass until it has its answer."""
         return BlockingTaskClient(self._app.task(job), self)
 
+    @overload
+    def continuous(self, job: Continuous[S]) -> BlockingContinuousClient[S]: ...
+    @overload
+    def continuous(self, job: str) -> BlockingContinuousClient[Any]: ...
+    def continuous(
+        self, job: Continuous[S] | str
+    ) -> BlockingContinuousClient[S] | BlockingContinuousClient[Any]:
+        """The instances of a Continuous job."""
+        return BlockingContinuousClient(self._app.continuous(job), self)
+
     def alarms(self) -> list[Alarm]:
         """All pending wake-ups, the earliest first."""
         rows = [row for page in self._pages() for row in page if row.wake_us is not None]
@@ -193,6 +205,8 @@ class Simulation:
         self._application.drive = self._next
         self._app = App(self._application, handlers=self._handlers)
         self._work_on = self._jobs.registry.jobs()
+        self._run(autostart(self._application, self._work_on))
+        self._run(retime(self._application, self._work_on))
         self.history = self.wraps(self._app.history)
         self.state_at = self.wraps(self._app.state_at)
         self.list = self.wraps(self._app.list)
