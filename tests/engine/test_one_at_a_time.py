@@ -30,8 +30,8 @@ async def test_U2_200_concurrent_sends_that_read_wait_and_write_end_at_200(share
         assert [answer.created for answer in answers].count(True) == 1
 
 
-async def test_U2_so_they_do_from_four_apps_on_one_file(shared_url: str) -> None:
-    # given four openings of the same file, one of which works
+async def test_U2_so_they_do_from_four_apps_on_one_store(shared_url: str) -> None:
+    # given four openings of the same store, one of which works
     counter = counter_task(pause_s=0.002)
     jobs = Jobs(counter=counter)
     async with AsyncExitStack() as stack:
