@@ -34,11 +34,6 @@ class Ran:
             return await self.calls.get()
 
 
-@pytest.fixture
-def path(tmp_shared_url: str) -> Path:
-    return tmp_path / "jobs.db"
-
-
 async def in_a_simulation(ran: Ran, url: str, *asks: Any) -> None:
     """What happened long ago, in another process."""
 
