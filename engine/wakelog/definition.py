@@ -227,11 +227,14 @@ class Definition:
     state: Schema[Any]
     event: Schema[Any]
 
-    def __init__(self, *, max_waiting: int) -> None:
+    def __init__(self, *, max_waiting: int, max_running: int | None) -> None:
         at_least(1, "max_waiting", max_waiting)
+        if max_running is not None:
+            at_least(1, "max_running", max_running)
         self.name = ""
         self.handlers: dict[HandlerName, Handler] = {}
         self.max_waiting = max_waiting
+        self.max_running = max_running
         self.resources: Any = None
         self._has_threads = False
         self.policy: BoundPolicy | None = None
@@ -318,17 +321,25 @@ class Task(Definition, Generic[S, E]):
         async def remind(ctx: TaskContext[Order]) -> None: ...
 
     `state` and `event` are any types that pydantic can validate. `max_waiting` bounds how many
-    accepted events of one instance may wait to be handled. Each handler may be `def` (called in a
-    thread) or `async def`, and may be given a `timeout=`: an `async def` is then cancelled and has
-    failed; a `def` cannot be stopped, so it goes on but nothing that it does afterwards counts.
+    accepted events of one instance may wait to be handled, `max_running` how many instances may be
+    in `execute` at a time, over all workers (each goes by the number in its own code).
+
+    Each handler may be `def` (called in a thread) or `async def`, and may be given a `timeout=`: an
+    `async def` is then cancelled and has failed; a `def` cannot be stopped, so it goes on but
+    nothing that it does afterwards counts.
     """
 
     kind: ClassVar[Kind] = "task"
 
     def __init__(
-        self, *, state: TypeForm[S], event: TypeForm[E], max_waiting: int = MAX_WAITING
+        self,
+        *,
+        state: TypeForm[S],
+        event: TypeForm[E],
+        max_waiting: int = MAX_WAITING,
+        max_running: int | None = None,
     ) -> None:
-        super().__init__(max_waiting=max_waiting)
+        super().__init__(max_waiting=max_waiting, max_running=max_running)
         self.state = Schema[S](state, "state")
         self.event = Schema[E](event, "event")
 

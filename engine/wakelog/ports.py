@@ -7,7 +7,7 @@ always given: a store reads no clock, except that a database's own judges leases
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -218,10 +218,14 @@ class Store(Protocol):
         jobs: Sequence[str],
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
+        limits: Mapping[str, int] = {},
     ) -> Appended:
         """Take up to `limit` due instances of `jobs`, oldest first, and append what `begin` says.
 
         Not those under a live lease. All in one transaction: two workers never take the same.
+        `limits` says of some jobs how many runs there may be at a time, over all workers: as many
+        as it has leases with a run, those included that have ended and that nobody has taken yet.
+        To take such a one over is no further run; to clear or to handle what waits is none at all.
         """
         ...
 
@@ -281,9 +285,11 @@ class Store(Protocol):
         """The rows of living instances that match, by stream id."""
         ...
 
-    def next_due_us(self, jobs: Sequence[str], now_us: int) -> int | None:
+    def next_due_us(
+        self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
+    ) -> int | None:
         """When something of `jobs` can be claimed next: an alarm not under a live lease, or
-        the end of a lease."""
+        the end of a lease. No alarm for a run of a job that has reached its limit."""
         ...
 
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:

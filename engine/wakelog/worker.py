@@ -21,7 +21,7 @@ from wakelog.bounds import at_least
 from wakelog.core.commands import HandlerName
 from wakelog.errors import LeaseLostError, StoreUnavailableError
 from wakelog.ports import AlarmClock, Desk, WorkerRow
-from wakelog.work import Claimed, rearm, take, work
+from wakelog.work import Claimed, next_due_us, rearm, take, work
 
 __all__ = ["Worker", "WorkerSettings"]
 
@@ -67,6 +67,7 @@ class Worker:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self.jobs = _jobs(app, settings.only)
+        self._limits = app.registry.limits()
         self.name = f"{socket.gethostname()}:{os.getpid()}:{app.clock.now_us():x}"
         self._started_us = app.clock.now_us()
         self._clock = make_clock(self)
@@ -145,7 +146,7 @@ class Worker:
         if self._running >= self._settings.concurrency or self._closing:
             return None
         store = self._app.store
-        next_us = store.next_due_us(self.jobs, now_us)
+        next_us = next_due_us(self._app, self.jobs, now_us)
         if next_us is not None and next_us <= self._empty_take_us:
             next_us = now_us + 50_000
         if store.poll_us is not None:
@@ -190,8 +191,8 @@ class Worker:
             self._holding.discard(held)
             was_full = self._running >= self._settings.concurrency
             self._running -= 1
-        if was_full and not self._closing:
-            self._clock.wakeup()
+        if (was_full or _job_of(held[0]) in self._limits) and not self._closing:
+            self._clock.wakeup()  # others' runs of a limited job may be due, and could not be had
 
     def _on_wake(self, due_us: int) -> None:
         """An append has set an alarm: wake the clock if that is earlier than it would wake."""
@@ -236,7 +237,7 @@ class Worker:
         now_us = app.clock.now_us()
         app.store.purge_answers(now_us, limit=10_000)
         stranded = app.store.stranded(now_us - STRANDED_US, SWEEP_LIMIT)
-        self._rearm([s for s in stranded if ":".join(s.split(":", 2)[:2]) in self.jobs])
+        self._rearm([stream for stream in stranded if _job_of(stream) in self.jobs])
 
     def _give_up(self, held: Held) -> None:
         """Work that failed unexpectedly has left its lease behind."""
@@ -307,6 +308,10 @@ def _log_failure(stream: str, done: concurrent.futures.Future[None]) -> None:
     error = None if done.cancelled() else done.exception()
     if error is not None:
         _LOG.error("%s cannot be re-armed: %s", stream, error, extra={"instance": stream})
+
+
+def _job_of(stream: str) -> str:
+    return ":".join(stream.split(":", 2)[:2])
 
 
 def _jobs(app: Application, only: tuple[str, ...]) -> tuple[str, ...]:

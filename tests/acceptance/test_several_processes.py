@@ -9,8 +9,8 @@ from itertools import groupby, pairwise
 
 import pytest
 
-from tests.acceptance.jobs_under_kill import Chore, chore, counter, jobs
-from tests.acceptance.processes import Child, Children, Said, audited, wait_until
+from tests.acceptance.jobs_under_kill import AT_A_TIME, Chore, chore, counter, jobs, narrow
+from tests.acceptance.processes import LOOK_S, Child, Children, Said, audited, wait_until
 from tests.auditing import runs_of
 from tests.support_postgres import with_options
 from wakelog import BlockingApp, StoreUnavailableError
@@ -145,6 +145,48 @@ def test_U2_two_workers_share_the_runs_and_none_overlaps(
         for _, run, attempt in runs_of(history)
     }
     assert recorded == set(begun)
+
+
+def test_A6_a_limit_on_runs_holds_over_processes_and_kills(
+    app: BlockingApp, shared_url: str, children: Children
+) -> None:
+    # given two workers, and always more due than may run at a time, until the first takes some
+    first, second = children.worker(), children.worker()
+    sent = 0
+
+    def send(count: int) -> None:
+        nonlocal sent
+        for _ in range(count):
+            app.task(narrow).send(f"n-{sent}", Chore(work_s=0.05))
+            sent += 1
+
+    send(10)
+    lines: list[str] = []
+    for _ in range(1000):
+        if begun := first.line_if_any(0):
+            lines.append(begun)
+            break
+        if line := second.line_if_any(LOOK_S):
+            lines.append(line)
+            send(line.startswith("left"))
+    # when one of them is killed in the middle of a run
+    lines += first.kill()
+    lines += wait_until(lambda: is_quiet(app), second)
+    lines += second.kill()
+    # then all got their turn
+    runs = [run for history in audited(shared_url).values() for run in runs_of(history).values()]
+    assert sum(isinstance(end.event, Executed) for [end] in runs) == sent
+    # and there never were more at a time; those of the killed one count until they are taken up
+    said = sorted((Said.of(line) for line in lines), key=lambda said: said.at_us)
+    inside: set[str] = set()
+    most = 0
+    for line in said:
+        if line.what == "run":
+            inside.add(line.id)
+        elif line.what == "left":
+            inside.remove(line.id)
+        most = max(most, len(inside))
+    assert most == AT_A_TIME
 
 
 def test_U2_a_worker_that_stalls_loses_its_run_and_records_nothing_of_it(

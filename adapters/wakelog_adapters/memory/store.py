@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from wakelog.core.instance import Instance, next_wake
@@ -155,26 +156,49 @@ class MemoryStore(MemoryLog):
         jobs: Sequence[str],
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
+        limits: Mapping[str, int] = {},
     ) -> Appended:
         """`begin` is called under the lock, from the same thread: it may read and append."""
+        if limit <= 0:
+            return Appended((), None)
         with self._database_lock:
-            dues = self._due(now_us, jobs, limit)
+            dues = self._due(now_us, jobs, limit, limits)
             return self.append(begin(dues)) if dues else Appended((), None)
 
-    def _due(self, now_us: int, jobs: Sequence[str], limit: int) -> Sequence[Due]:
+    def _due(
+        self, now_us: int, jobs: Sequence[str], limit: int, limits: Mapping[str, int]
+    ) -> Sequence[Due]:
         leased = self._leased(now_us)
         found: list[tuple[int, str]] = []
         for job in jobs:
-            for queues, skip in ((self._alarms, leased), (self._lease_ends, _never)):
-                if job in queues and limit > 0:
-                    found += queues[job].upto(now_us, limit, skip)
+            if job in self._alarms:
+                free = min(limit, self._free(job, limits))
+                found += self._alarms[job].upto(now_us, free, _either(leased, self._begins_none))
+                found += self._alarms[job].upto(now_us, limit, _either(leased, self._begins_run))
+            if job in self._lease_ends:
+                found += self._lease_ends[job].upto(now_us, limit, self._begins_run)
         oldest: dict[str, int] = {}
         for due_us, stream in sorted(found):
             oldest.setdefault(stream, due_us)
         return [
             Due(stream, due_us, self._heads[stream][0].version, self._leases.get(stream))
-            for stream, due_us in islice(oldest.items(), max(limit, 0))
+            for stream, due_us in islice(oldest.items(), limit)
         ]
+
+    def _free(self, job: str, limits: Mapping[str, int]) -> int:
+        """How many runs of a job may be begun."""
+        if job not in limits:
+            return sys.maxsize
+        held = (self._leases[stream] for stream in self._lease_ends.get(job, ()))
+        return max(0, limits[job] - sum(lease.run for lease in held))
+
+    def _begins_run(self, stream: str) -> bool:
+        """Whether its alarm is for a run (while one is open there is none)."""
+        wake = next_wake(self._heads[stream][0])
+        return wake is not None and wake.action not in alarms.NO_RUN
+
+    def _begins_none(self, stream: str) -> bool:
+        return not self._begins_run(stream)
 
     def _leased(self, now_us: int) -> Callable[[str], bool]:
         """Whether a stream is under a lease that has not ended at `now_us`."""
@@ -268,10 +292,18 @@ class MemoryStore(MemoryLog):
             if _matches(row, head[0], listing):
                 yield row
 
-    def next_due_us(self, jobs: Sequence[str], now_us: int) -> int | None:
+    def next_due_us(
+        self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
+    ) -> int | None:
         with self._database_lock:
             leased = self._leased(now_us)
-            firsts = [self._alarms[job].first_us(leased) for job in jobs if job in self._alarms]
+            firsts = [
+                self._alarms[job].first_us(
+                    leased if self._free(job, limits) else _either(leased, self._begins_run)
+                )
+                for job in jobs
+                if job in self._alarms
+            ]
             firsts += [
                 self._lease_ends[job].first_us(_never) for job in jobs if job in self._lease_ends
             ]
@@ -315,6 +347,10 @@ def _expired(answer: Answer, now_us: int) -> bool:
 
 def _never(stream: str) -> bool:
     return False
+
+
+def _either(one: Callable[[str], bool], other: Callable[[str], bool]) -> Callable[[str], bool]:
+    return lambda stream: one(stream) or other(stream)
 
 
 def _matches(row: StatusRow, instance: Instance, listing: Listing) -> bool:

@@ -33,7 +33,9 @@ class Queries:
         self.insert = sql("SELECT {schema}.insert_1(%s, %s::bigint[], %s, %s::bytea[])")
         self.facts = sql("SELECT {schema}.facts_1(%s, %s, %s)")
         self.settle = sql("SELECT {schema}.settle_1(%s, %s, %s, %s::bigint, %s)")
-        self.claim = sql("SELECT {schema}.claim_1(%s, %s, %s::bigint, %s::bigint, %s::int)")
+        self.claim = sql(
+            "SELECT {schema}.claim_1(%s, %s, %s::int[], %s::bigint, %s::bigint, %s::int)"
+        )
         self.renew = sql(
             "SELECT stream, token FROM {schema}.renew_1(%s, %s::bigint, %s::bigint, %s::bigint)"
         )
@@ -83,15 +85,22 @@ class Queries:
         self.workers = sql(
             f"SELECT {_WORKER} FROM {{schema}}.workers WHERE until_us > %s ORDER BY worker"
         )
-        self.next_due = sql("""WITH clock AS MATERIALIZED (
-                SELECT coalesce(%(clock_us)s::bigint, {schema}.server_us()) AS us)
-            SELECT min(at_us) FROM clock, unnest(%(jobs)s::text[]) AS j (job), LATERAL (
-                (SELECT a.due_us AS at_us FROM {schema}.alarms a
-                    WHERE a.job = j.job AND NOT EXISTS (SELECT FROM {schema}.leases l
+        first = """(SELECT a.due_us AS at_us FROM {schema}.alarms a
+                    WHERE a.job = j.job AND %s AND NOT EXISTS (SELECT FROM {schema}.leases l
                         WHERE l.stream = a.stream AND l.until_us > clock.us)
-                    ORDER BY a.due_us LIMIT 1)
+                    ORDER BY a.due_us LIMIT 1)"""
+        begins = "a.action NOT IN ('clear', 'deferred')"
+        may_run = """(j.most IS NULL OR j.most > (SELECT count(*) FROM {schema}.leases r
+                        WHERE r.job = j.job AND r.run))"""
+        self.next_due = sql(f"""WITH clock AS MATERIALIZED (
+                SELECT coalesce(%(clock_us)s::bigint, {{schema}}.server_us()) AS us)
+            SELECT min(at_us) FROM clock,
+            unnest(%(jobs)s::text[], %(limits)s::int[]) AS j (job, most), LATERAL (
+                {first % f"{begins} AND {may_run}"}
                 UNION ALL
-                (SELECT l.until_us - clock.us + %(now_us)s FROM {schema}.leases l
+                {first % "a.action IN ('clear', 'deferred')"}
+                UNION ALL
+                (SELECT l.until_us - clock.us + %(now_us)s FROM {{schema}}.leases l
                     WHERE l.job = j.job ORDER BY l.until_us LIMIT 1)) n""")
         no_lease = "NOT EXISTS (SELECT FROM {schema}.leases l WHERE l.stream = s.stream OFFSET 0)"
         # Alarms and status rows are made of the same: where their numbers and sums agree, no alarm

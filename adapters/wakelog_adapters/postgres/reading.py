@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from eventsourcing import postgres as library
@@ -117,8 +117,15 @@ class PostgresReading(library.PostgresApplicationRecorder):
         rows = self._rows(self._queries.list(where), (*params, listing.limit))
         return [StatusRow(*row) for row in rows]
 
-    def next_due_us(self, jobs: Sequence[str], now_us: int) -> int | None:
-        asked = {"clock_us": self._clock_us(now_us), "jobs": list(jobs), "now_us": now_us}
+    def next_due_us(
+        self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
+    ) -> int | None:
+        asked = {
+            "clock_us": self._clock_us(now_us),
+            "jobs": list(jobs),
+            "limits": [limits.get(job) for job in jobs],
+            "now_us": now_us,
+        }
         due_us: int | None = self._rows(self._queries.next_due, asked)[0][0]
         return due_us
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eventsourcing import sqlite as library
@@ -25,7 +25,7 @@ from wakelog_adapters.sqlite.queries import PAGE, Queries, listing_where
 from wakelog_adapters.sqlite.url import Place
 from wakelog_projections import status
 
-__all__ = ["SQLiteReading"]
+__all__ = ["SQLiteReading", "jobs_with"]
 
 _MAX_VERSION = (1 << 63) - 1
 _EXECUTING = StatusRow._fields.index("executing")
@@ -118,8 +118,11 @@ class SQLiteReading(library.SQLiteApplicationRecorder):
             row[_EXECUTING] = bool(row[_EXECUTING])
         return [StatusRow(*row) for row in rows]
 
-    def next_due_us(self, jobs: Sequence[str], now_us: int) -> int | None:
-        due_us: int | None = self._row(self._queries.next_due(), dumps(jobs), now_us)[0]
+    def next_due_us(
+        self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
+    ) -> int | None:
+        asked = jobs_with(limits, jobs)
+        due_us: int | None = self._row(self._queries.next_due(), asked, now_us)[0]
         return due_us
 
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:
@@ -140,3 +143,8 @@ class SQLiteReading(library.SQLiteApplicationRecorder):
             )[0]
         )
         return [WorkerRow(*row)._replace(jobs=tuple(json.loads(row[1]))) for row in rows]
+
+
+def jobs_with(limits: Mapping[str, int], jobs: Sequence[str]) -> str:
+    """The jobs as queries take them, each with the limit on its runs."""
+    return dumps([[job, limits.get(job)] for job in jobs])
