@@ -35,10 +35,13 @@ from wakelog.jobs import Jobs
 from wakelog.results import (
     ClearResult,
     InstanceRow,
+    JobCount,
     LastError,
     SendResult,
     TaskStatus,
     TriggerResult,
+    Work,
+    WorkerStatus,
 )
 
 __all__ = [
@@ -57,6 +60,7 @@ __all__ = [
     "IntegrityError",
     "InvalidIdError",
     "InvalidStateError",
+    "JobCount",
     "Jobs",
     "LastError",
     "LeaseLostError",
@@ -77,5 +81,7 @@ __all__ = [
     "ValidationError",
     "WaitTimeoutError",
     "WakelogError",
+    "Work",
+    "WorkerStatus",
     "errors",
 ]

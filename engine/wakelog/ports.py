@@ -17,8 +17,10 @@ __all__ = [
     "AlarmClock",
     "Answer",
     "Appended",
+    "Counted",
     "Desk",
     "Due",
+    "Held",
     "KeyTaken",
     "Lease",
     "LeaseGone",
@@ -126,6 +128,15 @@ class Due(NamedTuple):
     """The lease that ended, where that is why."""
 
 
+class Held(NamedTuple):
+    """A lease as it lies there, live or ended."""
+
+    stream: str
+    lease: Lease
+    event: StoredEvent | None
+    """The event whose version is the lease's token: of a run, its `RunStarted`."""
+
+
 class StatusRow(NamedTuple):
     """The status view's row of one instance."""
 
@@ -163,7 +174,21 @@ class WorkerRow(NamedTuple):
     host: str
     pid: int
     started_us: int
+    seen_us: int
+    """When it last said so."""
     until_us: int
+
+
+class Counted(NamedTuple):
+    """How many instances of one job stand alike."""
+
+    kind: str
+    name: str
+    status: str
+    executing: bool
+    overdue: bool
+    """Their alarm is due, and no run is open."""
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +308,14 @@ class Store(Protocol):
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
         """The rows of living instances that match, by stream id."""
+        ...
+
+    def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
+        """How many living instances match, in groups, whatever `limit` and `after` say."""
+        ...
+
+    def held(self, now_us: int, limit: int) -> Sequence[Held]:
+        """Up to `limit` leases by stream, live or not; their ends by the clock of `now_us`."""
         ...
 
     def next_due_us(

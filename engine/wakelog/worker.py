@@ -265,6 +265,7 @@ class Worker:
             self._app.caller.stop(working[1])
 
     def _row(self) -> WorkerRow:
+        now_us = self._app.clock.now_us()
         return WorkerRow(
             worker=self.name,
             jobs=self.jobs,
@@ -272,7 +273,8 @@ class Worker:
             host=socket.gethostname(),
             pid=os.getpid(),
             started_us=self._started_us,
-            until_us=self._app.clock.now_us() + self._app.settings.lease_us,
+            seen_us=now_us,
+            until_us=now_us + self._app.settings.lease_us,
         )
 
 

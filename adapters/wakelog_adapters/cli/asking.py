@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pydantic
 
-from wakelog.app import STATUSES, App
+from wakelog.app import App
 from wakelog.client import TaskClient
 from wakelog.clock import SystemClock
 from wakelog.core.schedule import Duration
@@ -20,6 +20,7 @@ from wakelog.errors import ValidationError
 from wakelog.history import HistoryEntry, PastState
 from wakelog.ids import KINDS, InstanceId
 from wakelog.jobs import Jobs
+from wakelog.overview import STATUSES
 from wakelog.results import ClearResult, InstanceRow, SendResult, TaskStatus, TriggerResult
 from wakelog_adapters.cli.arguments import Named, moment_or_duration
 from wakelog_adapters.cli.failures import UsageError

@@ -149,7 +149,7 @@ class ReadingExam(Sitting):
 
     def test_workers_are_known_while_they_live(self, tmp_path: Path) -> None:
         store = self.open(tmp_path)
-        one = WorkerRow("w1", (ORDERS, "task:mail"), 100, "host ☃", 7, NOW, NOW + 5)
+        one = WorkerRow("w1", (ORDERS, "task:mail"), 100, "host ☃", 7, NOW, NOW, NOW + 5)
         two = one._replace(worker="w2", until_us=NOW + 9)
         store.put_worker(two)
         store.put_worker(one)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import sys
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from wakelog.core.instance import Instance, next_wake
@@ -13,7 +15,9 @@ from wakelog.errors import StoreUnavailableError
 from wakelog.ports import (
     Answer,
     Appended,
+    Counted,
     Due,
+    Held,
     KeyTaken,
     Lease,
     LeaseGone,
@@ -291,6 +295,26 @@ class MemoryStore(MemoryLog):
             row = status.row(*head)
             if _matches(row, head[0], listing):
                 yield row
+
+    def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
+        groups: Counter[tuple[str, str, str, bool, bool]] = Counter()
+        with self._database_lock:
+            for row in self._matching(replace(listing, after=None)):
+                is_due = row.wake_us is not None and row.wake_us <= now_us
+                overdue = is_due and not row.executing
+                groups[row.kind, row.name, row.status, row.executing, overdue] += 1
+        return [Counted(*group, number) for group, number in groups.items()]
+
+    def held(self, now_us: int, limit: int) -> Sequence[Held]:
+        with self._database_lock:
+            return [
+                Held(
+                    stream,
+                    lease,
+                    next(iter(self._between(stream, lease.token - 1, lease.token)), None),
+                )
+                for stream, lease in heapq.nsmallest(limit, self._leases.items())
+            ]
 
     def next_due_us(
         self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}

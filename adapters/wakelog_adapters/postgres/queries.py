@@ -52,7 +52,7 @@ class Queries:
             ORDER BY expires_us LIMIT %s FOR UPDATE SKIP LOCKED))""")
         sets = ", ".join(f"{column} = excluded.{column}" for column in WorkerRow._fields[1:])
         self.put_worker = sql(
-            f"INSERT INTO {{schema}}.workers ({_WORKER}) VALUES (%s, %s, %s, %s, %s, %s, %s)"
+            f"INSERT INTO {{schema}}.workers ({_WORKER}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
             f" ON CONFLICT (worker) DO UPDATE SET {sets}"
         )
         self.forget_workers = sql("DELETE FROM {schema}.workers WHERE until_us < %s")
@@ -116,6 +116,21 @@ class Queries:
             AND NOT EXISTS (SELECT FROM {{schema}}.alarms a WHERE a.stream = s.stream)
             AND {no_lease} LIMIT %s""")
         self._list = sql(f"SELECT {_STATUS} FROM {{schema}}.status s WHERE ")
+
+        self._count = sql("""SELECT s.kind, s.name, s.status, s.executing,
+            NOT s.executing AND coalesce(s.wake_us <= %s, false), count(*)
+            FROM {schema}.status s WHERE """)
+        self.held = sql("""SELECT l.stream, l.owner,
+            l.until_us - coalesce(%(clock_us)s::bigint, {schema}.server_us()) + %(now_us)s,
+            l.token, l.run, e.topic, e.state
+            FROM (SELECT * FROM {schema}.leases ORDER BY stream LIMIT %(limit)s) l, LATERAL (
+            SELECT max(topic) AS topic, max(state) AS state FROM {schema}.stored_events
+            WHERE originator_id = l.stream AND originator_version = l.token OFFSET 0) e
+            ORDER BY l.stream""")
+
+    def count(self, where: str) -> bytes:
+        """(now, …) -> kind, name, status, executing, overdue, number."""
+        return self._count + f"{where} GROUP BY 1, 2, 3, 4, 5".encode()
 
     def list(self, where: str) -> bytes:
         """(… , limit) -> status rows by stream."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from eventsourcing import postgres as library
@@ -11,6 +12,9 @@ from eventsourcing import postgres as library
 from wakelog.core.instance import Instance
 from wakelog.ports import (
     Answer,
+    Counted,
+    Held,
+    Lease,
     Listing,
     Loaded,
     StatusRow,
@@ -116,6 +120,23 @@ class PostgresReading(library.PostgresApplicationRecorder):
         where, params = listing_where(listing)
         rows = self._rows(self._queries.list(where), (*params, listing.limit))
         return [StatusRow(*row) for row in rows]
+
+    def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
+        where, params = listing_where(replace(listing, after=None))
+        return [Counted(*row) for row in self._rows(self._queries.count(where), (now_us, *params))]
+
+    def held(self, now_us: int, limit: int) -> Sequence[Held]:
+        asked = {"clock_us": self._clock_us(now_us), "now_us": now_us, "limit": limit}
+        return [
+            Held(
+                stream,
+                Lease(owner, until_us, token, run),
+                None if topic is None else StoredEvent(stream, token, topic, state),
+            )
+            for stream, owner, until_us, token, run, topic, state in self._rows(
+                self._queries.held, asked
+            )
+        ]
 
     def next_due_us(
         self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}

@@ -66,6 +66,22 @@ class Queries:
         """(… , limit) -> status rows in order, as from `status`."""
         return self._packed_status(where, "ORDER BY stream LIMIT ?")
 
+    def count(self, where: str) -> str:
+        """(now, …) -> [[kind, name, status, executing, overdue, number], …]"""
+        return f"""SELECT json_group_array(json_array(kind, name, status, executing, overdue, n))
+            FROM (SELECT kind, name, status, executing,
+                executing = 0 AND ifnull(wake_us <= ?, 0) AS overdue, count(*) AS n
+                FROM {self.prefix}status WHERE {where} GROUP BY 1, 2, 3, 4, 5)"""
+
+    def held(self) -> str:
+        """(limit) -> [[stream, owner, until, token, run, topic, state in hex], …]"""
+        return f"""SELECT json_group_array(json_array(
+                stream, owner, until_us, token, run, topic, hex(state)))
+            FROM (SELECT l.*, e.topic, e.state FROM {self.prefix}leases l
+                LEFT JOIN {self.prefix}stored_events e
+                ON e.originator_id = l.stream AND e.originator_version = l.token
+                ORDER BY l.stream LIMIT ?)"""
+
     def _packed_status(self, where: str, rest: str) -> str:
         columns = ", ".join(StatusRow._fields)
         short = ", ".join(StatusRow._fields[:-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from eventsourcing import sqlite as library
@@ -11,6 +12,9 @@ from eventsourcing import sqlite as library
 from wakelog.core.instance import Instance
 from wakelog.ports import (
     Answer,
+    Counted,
+    Held,
+    Lease,
     Listing,
     Loaded,
     StatusRow,
@@ -109,6 +113,25 @@ class SQLiteReading(library.SQLiteApplicationRecorder):
         where, params = listing_where(listing)
         sql = self._queries.list(where)
         return self._status_rows(self._row(sql, *params, listing.limit)[0])
+
+    def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
+        where, params = listing_where(replace(listing, after=None))
+        rows = json.loads(self._row(self._queries.count(where), now_us, *params)[0])
+        return [
+            Counted(kind, name, status, bool(executing), bool(overdue), number)
+            for kind, name, status, executing, overdue, number in rows
+        ]
+
+    def held(self, now_us: int, limit: int) -> Sequence[Held]:
+        rows = json.loads(self._row(self._queries.held(), limit)[0])
+        return [
+            Held(
+                stream,
+                Lease(owner, until_us, token, bool(run)),
+                topic and StoredEvent(stream, token, topic, bytes.fromhex(state)),
+            )
+            for stream, owner, until_us, token, run, topic, state in rows
+        ]
 
     def _status_rows(self, packed: str) -> Sequence[StatusRow]:
         rows = json.loads(packed)

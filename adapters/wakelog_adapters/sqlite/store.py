@@ -206,7 +206,7 @@ class SQLiteStore(SQLiteReading):
         workers = f"{self._place.prefix}workers"
         self._run(
             f"INSERT OR REPLACE INTO {workers} ({', '.join(WorkerRow._fields)}) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             *(dumps(value) if isinstance(value, tuple) else value for value in row),
         )
         self._run(f"DELETE FROM {workers} WHERE until_us < ?", row.until_us - _FORGET_WORKERS_US)

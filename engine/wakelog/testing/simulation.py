@@ -195,6 +195,8 @@ class Simulation:
         self.history = self.wraps(self._app.history)
         self.state_at = self.wraps(self._app.state_at)
         self.list = self.wraps(self._app.list)
+        self.count = self.wraps(self._app.count)
+        self.counts = self.wraps(self._app.counts)
 
     async def _opened(self) -> Application:
         return Application(

@@ -106,6 +106,7 @@ CREATE TABLE {schema}.workers (
     host text NOT NULL,
     pid bigint NOT NULL,
     started_us bigint NOT NULL,
+    seen_us bigint NOT NULL,
     until_us bigint NOT NULL
 );
 

@@ -95,5 +95,6 @@ CREATE TABLE {prefix}workers (
     host TEXT NOT NULL,
     pid INTEGER NOT NULL,
     started_us INTEGER NOT NULL,
+    seen_us INTEGER NOT NULL,
     until_us INTEGER NOT NULL
 ) WITHOUT ROWID;
