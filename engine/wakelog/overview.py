@@ -116,11 +116,10 @@ def team(store: Store, now_us: int) -> list[WorkerStatus]:
 def _work(held: Held) -> Work:
     began = decode(held.event) if held.lease.run and held.event is not None else None
     run = began.event if began is not None else None
-    is_run = isinstance(run, RunStarted)
     return Work(
         instance_id=held.stream,
-        run=run.run if is_run else None,
-        attempt=run.attempt if is_run else None,
+        run=run.run if isinstance(run, RunStarted) else None,
+        attempt=run.attempt if isinstance(run, RunStarted) else None,
         since=moment(began.at_us) if began is not None else None,
         lease_ends_at=as_datetime(held.lease.until_us),
     )

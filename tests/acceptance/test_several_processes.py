@@ -163,12 +163,10 @@ def test_A6_a_limit_on_runs_holds_over_processes_and_kills(
     send(10)
     lines: list[str] = []
     for _ in range(1000):
-        if begun := first.line_if_any(0):
-            lines.append(begun)
+        lines += filter(None, [begun := first.line_if_any(0), done := second.line_if_any(LOOK_S)])
+        if begun:
             break
-        if line := second.line_if_any(LOOK_S):
-            lines.append(line)
-            send(line.startswith("left"))
+        send(done is not None and done.startswith("left"))
     # when one of them is killed in the middle of a run
     lines += first.kill()
     lines += wait_until(lambda: is_quiet(app), second)
@@ -177,14 +175,13 @@ def test_A6_a_limit_on_runs_holds_over_processes_and_kills(
     runs = [run for history in audited(shared_url).values() for run in runs_of(history).values()]
     assert sum(isinstance(end.event, Executed) for [end] in runs) == sent
     # and there never were more at a time; those of the killed one count until they are taken up
-    said = sorted((Said.of(line) for line in lines), key=lambda said: said.at_us)
     inside: set[str] = set()
     most = 0
-    for line in said:
-        if line.what == "run":
-            inside.add(line.id)
-        elif line.what == "left":
-            inside.remove(line.id)
+    for edge in sorted((Said.of(line) for line in lines), key=lambda said: said.at_us):
+        if edge.what == "run":
+            inside.add(edge.id)
+        elif edge.what == "left":
+            inside.remove(edge.id)
         most = max(most, len(inside))
     assert most == AT_A_TIME
 

@@ -26,8 +26,8 @@ def refuse_large_values(app: App, url: str) -> None:
         store: Any = app._application.store
         store._writer.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2_000_000)
     else:
-        with hands_on(url) as (connection, at):
-            connection.execute(f"ALTER TABLE {at}status ADD CHECK (length(state) < 2000000)")
+        with hands_on(url) as do:
+            do("ALTER TABLE {at}status ADD CHECK (length(state) < 2000000)")
 
 
 class Counter:

@@ -48,8 +48,8 @@ async def in_a_simulation(ran: Ran, url: str, *asks: Any) -> None:
 
 def vandalise(url: str, table: str) -> None:
     """Delete all rows of one of the store's tables."""
-    with hands_on(url) as (connection, at):
-        assert connection.execute(f"DELETE FROM {at}{table}").rowcount == 1
+    with hands_on(url) as do:
+        assert do(f"DELETE FROM {{at}}{table}") == 1
 
 
 async def sweep(app: App) -> None:

@@ -94,14 +94,12 @@ class LimitingExam(Sitting):
             barrier.wait()
             for _ in range(10):
                 stores[number].claim(
-                    **{"now_us": NOW, "jobs": [ORDERS], "limit": 2, "limits": {ORDERS: 5}},
-                    begin=lambda dues: [begin(due, f"w{number}") for due in dues],
+                    now_us=NOW, jobs=[ORDERS], limit=2, begin=begin, limits={ORDERS: 5}
                 )
 
-        def begin(due: Due, owner: str) -> Unit:
-            begun.append(due.stream)
-            pen = next(pen for pen in pens if pen.stream == due.stream)
-            return pen.run(owner, NOW + 1000)
+        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
+            begun.extend(streams(dues))
+            return [pen.run("w1", NOW + 1000) for pen in pens if pen.stream in streams(dues)]
 
         in_parallel([threading.Thread(target=claim_all, args=(n,)) for n in range(len(stores))])
         assert len(begun) == len(set(begun)) == 5

@@ -308,12 +308,9 @@ class MemoryStore(MemoryLog):
     def held(self, now_us: int, limit: int) -> Sequence[Held]:
         with self._database_lock:
             return [
-                Held(
-                    stream,
-                    lease,
-                    next(iter(self._between(stream, lease.token - 1, lease.token)), None),
-                )
+                Held(stream, lease, next(iter(self._between(stream, token - 1, token)), None))
                 for stream, lease in heapq.nsmallest(limit, self._leases.items())
+                for token in [lease.token]
             ]
 
     def next_due_us(

@@ -17,6 +17,34 @@ PAGE = 1_000
 _STATUS = ", ".join(f"s.{column}" for column in StatusRow._fields)
 _WORKER = ", ".join(WorkerRow._fields)
 
+_COUNT = """SELECT s.kind, s.name, s.status, s.executing,
+        NOT s.executing AND coalesce(s.wake_us <= %s, false), count(*)
+    FROM {schema}.status s WHERE """
+_HELD = """SELECT l.stream, l.owner,
+        l.until_us - coalesce(%(clock_us)s::bigint, {schema}.server_us()) + %(now_us)s,
+        l.token, l.run, e.topic, e.state
+    FROM (SELECT * FROM {schema}.leases ORDER BY stream LIMIT %(limit)s) l LEFT JOIN LATERAL (
+        SELECT topic, state FROM {schema}.stored_events
+        WHERE originator_id = l.stream AND originator_version = l.token OFFSET 0) e ON true
+    ORDER BY l.stream"""
+
+_FIRST_ALARM = """(SELECT a.due_us AS at_us FROM {schema}.alarms a
+            WHERE a.job = j.job AND %s AND NOT EXISTS (SELECT FROM {schema}.leases l
+                WHERE l.stream = a.stream AND l.until_us > clock.us)
+            ORDER BY a.due_us LIMIT 1)"""
+_OF_A_RUN = """a.action NOT IN ('clear', 'deferred') AND (j.most IS NULL OR j.most > (
+                SELECT count(*) FROM {schema}.leases r WHERE r.job = j.job AND r.run))"""
+_NEXT_DUE = f"""WITH clock AS MATERIALIZED (
+        SELECT coalesce(%(clock_us)s::bigint, {{schema}}.server_us()) AS us)
+    SELECT min(at_us) FROM clock,
+    unnest(%(jobs)s::text[], %(limits)s::int[]) AS j (job, most), LATERAL (
+        {_FIRST_ALARM % _OF_A_RUN}
+        UNION ALL
+        {_FIRST_ALARM % "a.action IN ('clear', 'deferred')"}
+        UNION ALL
+        (SELECT l.until_us - clock.us + %(now_us)s FROM {{schema}}.leases l
+            WHERE l.job = j.job ORDER BY l.until_us LIMIT 1)) n"""
+
 
 class Queries:
     """The statements, for tables in `schema`."""
@@ -85,23 +113,7 @@ class Queries:
         self.workers = sql(
             f"SELECT {_WORKER} FROM {{schema}}.workers WHERE until_us > %s ORDER BY worker"
         )
-        first = """(SELECT a.due_us AS at_us FROM {schema}.alarms a
-                    WHERE a.job = j.job AND %s AND NOT EXISTS (SELECT FROM {schema}.leases l
-                        WHERE l.stream = a.stream AND l.until_us > clock.us)
-                    ORDER BY a.due_us LIMIT 1)"""
-        begins = "a.action NOT IN ('clear', 'deferred')"
-        may_run = """(j.most IS NULL OR j.most > (SELECT count(*) FROM {schema}.leases r
-                        WHERE r.job = j.job AND r.run))"""
-        self.next_due = sql(f"""WITH clock AS MATERIALIZED (
-                SELECT coalesce(%(clock_us)s::bigint, {{schema}}.server_us()) AS us)
-            SELECT min(at_us) FROM clock,
-            unnest(%(jobs)s::text[], %(limits)s::int[]) AS j (job, most), LATERAL (
-                {first % f"{begins} AND {may_run}"}
-                UNION ALL
-                {first % "a.action IN ('clear', 'deferred')"}
-                UNION ALL
-                (SELECT l.until_us - clock.us + %(now_us)s FROM {{schema}}.leases l
-                    WHERE l.job = j.job ORDER BY l.until_us LIMIT 1)) n""")
+        self.next_due = sql(_NEXT_DUE)
         no_lease = "NOT EXISTS (SELECT FROM {schema}.leases l WHERE l.stream = s.stream OFFSET 0)"
         # Alarms and status rows are made of the same: where their numbers and sums agree, no alarm
         # is missing. That is cheaper than to hold each against the other, and needs no index.
@@ -117,16 +129,8 @@ class Queries:
             AND {no_lease} LIMIT %s""")
         self._list = sql(f"SELECT {_STATUS} FROM {{schema}}.status s WHERE ")
 
-        self._count = sql("""SELECT s.kind, s.name, s.status, s.executing,
-            NOT s.executing AND coalesce(s.wake_us <= %s, false), count(*)
-            FROM {schema}.status s WHERE """)
-        self.held = sql("""SELECT l.stream, l.owner,
-            l.until_us - coalesce(%(clock_us)s::bigint, {schema}.server_us()) + %(now_us)s,
-            l.token, l.run, e.topic, e.state
-            FROM (SELECT * FROM {schema}.leases ORDER BY stream LIMIT %(limit)s) l, LATERAL (
-            SELECT max(topic) AS topic, max(state) AS state FROM {schema}.stored_events
-            WHERE originator_id = l.stream AND originator_version = l.token OFFSET 0) e
-            ORDER BY l.stream""")
+        self._count = sql(_COUNT)
+        self.held = sql(_HELD)
 
     def count(self, where: str) -> bytes:
         """(now, …) -> kind, name, status, executing, overdue, number."""
