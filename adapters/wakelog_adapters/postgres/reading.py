@@ -117,11 +117,15 @@ class PostgresReading(library.PostgresApplicationRecorder):
         return status.row(instance, hash)
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
+        if not _can_match(listing):
+            return []
         where, params = listing_where(listing)
         rows = self._rows(self._queries.list(where), (*params, listing.limit))
         return [StatusRow(*row) for row in rows]
 
     def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
+        if not _can_match(listing):
+            return []
         where, params = listing_where(replace(listing, after=None))
         return [Counted(*row) for row in self._rows(self._queries.count(where), (now_us, *params))]
 
@@ -173,3 +177,8 @@ def can_be_stored(text: str) -> bool:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
         return False
+
+
+def _can_match(listing: Listing) -> bool:
+    texts = (listing.name, listing.id_prefix, listing.error_type)
+    return all(text is None or can_be_stored(text) for text in texts)
