@@ -115,7 +115,7 @@ class App:
             issue = Issue(loc="limit", msg=f"it must be 1 to {MAX_LIST}", type="bound")
             raise ValidationError(f"limit {limit}", [issue])
         status = filters.get("status")
-        listing = listing_of(**filters, after=after)
+        listing = listing_of(self._application.clock.now_us(), **filters, after=after)
         listing = replace(listing, limit=MAX_LIST if status in SEEN_BY_READERS else limit)
         found: list[InstanceRow] = []
         while True:
@@ -139,8 +139,8 @@ class App:
         One question to the store, which looks at each of them. Raises what `list` raises.
         """
         self._door.check()
-        listing = listing_of(**filters)
         store, now_us = self._application.store, self._application.clock.now_us()
+        listing = listing_of(now_us, **filters)
         counted = await self._application.browse(store.count, listing, now_us)
         known = await self._door.known_jobs() if any(group.overdue for group in counted) else None
         if known is None:

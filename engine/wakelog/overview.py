@@ -41,6 +41,7 @@ class Filters(TypedDict, total=False):
 
 
 def listing_of(
+    now_us: int,
     *,
     type: str | None = None,
     name: str | None = None,
@@ -51,7 +52,10 @@ def listing_of(
     error: str | None = None,
     after: str | None = None,
 ) -> Listing:
-    """The filters as stores take them. Raises `ValidationError` and `UnknownJobTypeError`."""
+    """The filters as stores take them. Raises `ValidationError` and `UnknownJobTypeError`.
+
+    Those that are due pass for `unhandled`: whether somebody works on their job is seen later.
+    """
     if type is not None and type not in KINDS:
         raise UnknownJobTypeError(type, KINDS)
     if status is not None and status not in STATUSES:
@@ -61,12 +65,15 @@ def listing_of(
     for what, text in texts.items():
         if text is not None:
             check_text(text, what)
+    due_before_us = None if due_before is None else moment_us(due_before, "due_before")
+    if status == "unhandled":
+        due_before_us = min(due_before_us or now_us + 1, now_us + 1)
     return Listing(
         kind=type,
         name=name,
-        status=None if status in SEEN_BY_READERS else status,
+        status=None if status == "unhandled" else status,
         id_prefix=id_prefix,
-        due_before_us=None if due_before is None else moment_us(due_before, "due_before"),
+        due_before_us=due_before_us,
         updated_after_us=(
             None if updated_after is None else moment_us(updated_after, "updated_after")
         ),

@@ -286,23 +286,24 @@ class MemoryStore(MemoryLog):
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
         with self._database_lock:
-            return heapq.nsmallest(listing.limit, self._matching(listing))
+            found = heapq.nsmallest(listing.limit, self._matching(listing))
+            return [status.row(*self._heads[stream]) for stream in found]
 
-    def _matching(self, listing: Listing) -> Iterator[StatusRow]:
-        for stream, head in self._heads.items():
-            if listing.after is not None and stream <= listing.after:
-                continue
-            row = status.row(*head)
-            if _matches(row, head[0], listing):
-                yield row
+    def _matching(self, listing: Listing) -> Iterator[str]:
+        for stream, (instance, _) in self._heads.items():
+            is_after = listing.after is None or stream > listing.after
+            if is_after and instance.exists and _matches(instance, listing):
+                yield stream
 
     def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
         groups: Counter[tuple[str, str, str, bool, bool]] = Counter()
         with self._database_lock:
-            for row in self._matching(replace(listing, after=None)):
-                is_due = row.wake_us is not None and row.wake_us <= now_us
-                overdue = is_due and not row.executing
-                groups[row.kind, row.name, row.status, row.executing, overdue] += 1
+            for stream in self._matching(replace(listing, after=None)):
+                instance = self._heads[stream][0]
+                wake, executing = next_wake(instance), instance.run is not None
+                overdue = wake is not None and wake.due_us <= now_us and not executing
+                kind, name, _ = instance.id
+                groups[kind, name, status.word(instance), executing, overdue] += 1
         return [Counted(*group, number) for group, number in groups.items()]
 
     def held(self, now_us: int, limit: int) -> Sequence[Held]:
@@ -374,21 +375,18 @@ def _either(one: Callable[[str], bool], other: Callable[[str], bool]) -> Callabl
     return lambda stream: one(stream) or other(stream)
 
 
-def _matches(row: StatusRow, instance: Instance, listing: Listing) -> bool:
-    error = instance.last_error
+def _matches(instance: Instance, listing: Listing) -> bool:
+    id, error, due_before_us = instance.id, instance.last_error, listing.due_before_us
+    wake = None if due_before_us is None else next_wake(instance)
     return (
-        row.status != "not_found"
-        and (listing.kind is None or row.kind == listing.kind)
-        and (listing.name is None or row.name == listing.name)
-        and (listing.status is None or row.status == listing.status)
-        and (listing.id_prefix is None or row.id.startswith(listing.id_prefix))
-        and (
-            listing.due_before_us is None
-            or (row.wake_us is not None and row.wake_us < listing.due_before_us)
-        )
+        (listing.kind is None or id.kind == listing.kind)
+        and (listing.name is None or id.name == listing.name)
+        and (listing.status is None or status.word(instance) == listing.status)
+        and (listing.id_prefix is None or id.id.startswith(listing.id_prefix))
+        and (due_before_us is None or (wake is not None and wake.due_us < due_before_us))
         and (
             listing.error_type is None
             or (error is not None and error.error_type == listing.error_type)
         )
-        and (listing.updated_after_us is None or row.updated_us > listing.updated_after_us)
+        and (listing.updated_after_us is None or instance.recorded_us > listing.updated_after_us)
     )
