@@ -31,6 +31,8 @@ LAST_S = 5.0
 STRANDED_US = 10_000_000
 """How long work must have been without an alarm before a sweep calls it stranded."""
 SWEEP_LIMIT = 100
+ENDED_US = 1_000_000
+"""How soon to look again whether other workers' runs of a job that has reached its limit ended."""
 
 Held = tuple[str, int]
 """A stream, and the token of the lease on it."""
@@ -167,6 +169,9 @@ class Worker:
         if store.poll_us is not None:
             poll_us = now_us + store.poll_us
             next_us = poll_us if next_us is None else min(next_us, poll_us)
+        if self._limits and (store.next_due_us(self.jobs, now_us) or now_us + 1) <= now_us:
+            ended_us = now_us + ENDED_US
+            next_us = ended_us if next_us is None else min(next_us, ended_us)
         self._asleep_until_us = next_us
         return next_us
 
