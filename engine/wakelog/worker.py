@@ -22,7 +22,7 @@ from wakelog.core.commands import HandlerName
 from wakelog.errors import LeaseLostError, StoreUnavailableError
 from wakelog.ports import AlarmClock, Desk, WorkerRow
 from wakelog.preparing import autostart, retime
-from wakelog.work import Claimed, rearm, take, work
+from wakelog.work import Claimed, next_due_us, rearm, take, work
 
 __all__ = ["Worker", "WorkerSettings"]
 
@@ -32,6 +32,8 @@ LAST_S = 5.0
 STRANDED_US = 10_000_000
 """How long work must have been without an alarm before a sweep calls it stranded."""
 SWEEP_LIMIT = 100
+ENDED_US = 1_000_000
+"""How soon to look again whether other workers' runs of a job that has reached its limit ended."""
 
 Held = tuple[str, int]
 """A stream, and the token of the lease on it."""
@@ -68,6 +70,7 @@ class Worker:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self.jobs = _jobs(app, settings.only)
+        self._limits = app.registry.limits()
         self.name = f"{socket.gethostname()}:{os.getpid()}:{app.clock.now_us():x}"
         self._started_us = app.clock.now_us()
         self._clock = make_clock(self)
@@ -167,12 +170,15 @@ class Worker:
         if self._running >= self._settings.concurrency or self._closing:
             return None
         store = self._app.store
-        next_us = store.next_due_us(self.jobs, now_us)
+        next_us = next_due_us(self._app, self.jobs, now_us)
         if next_us is not None and next_us <= self._empty_take_us:
             next_us = now_us + 50_000
         if store.poll_us is not None:
             poll_us = now_us + store.poll_us
             next_us = poll_us if next_us is None else min(next_us, poll_us)
+        if self._limits and (store.next_due_us(self.jobs, now_us) or now_us + 1) <= now_us:
+            ended_us = now_us + ENDED_US
+            next_us = ended_us if next_us is None else min(next_us, ended_us)
         self._asleep_until_us = next_us
         return next_us
 
@@ -215,8 +221,8 @@ class Worker:
             self._holding.discard(held)
             was_full = self._running >= self._settings.concurrency
             self._running -= 1
-        if was_full and not self._closing:
-            self._clock.wakeup()
+        if (was_full or _job_of(held[0]) in self._limits) and not self._closing:
+            self._clock.wakeup()  # others' runs of a limited job may be due, and could not be had
 
     def _on_wake(self, due_us: int) -> None:
         """An append has set an alarm: wake the clock if that is earlier than it would wake."""
@@ -261,7 +267,7 @@ class Worker:
         now_us = app.clock.now_us()
         app.store.purge_answers(now_us, limit=10_000)
         stranded = app.store.stranded(now_us - STRANDED_US, SWEEP_LIMIT)
-        self._rearm([s for s in stranded if ":".join(s.split(":", 2)[:2]) in self.jobs])
+        self._rearm([stream for stream in stranded if _job_of(stream) in self.jobs])
 
     def _give_up(self, held: Held) -> None:
         """Work that failed unexpectedly has left its lease behind."""
@@ -289,6 +295,7 @@ class Worker:
             self._app.caller.stop(working[1])
 
     def _row(self) -> WorkerRow:
+        now_us = self._app.clock.now_us()
         return WorkerRow(
             worker=self.name,
             jobs=self.jobs,
@@ -296,7 +303,8 @@ class Worker:
             host=socket.gethostname(),
             pid=os.getpid(),
             started_us=self._started_us,
-            until_us=self._app.clock.now_us() + self._app.settings.lease_us,
+            seen_us=now_us,
+            until_us=now_us + self._app.settings.lease_us,
         )
 
 
@@ -340,6 +348,10 @@ def _log_failed_retiming(done: asyncio.Task[int]) -> None:
         _LOG.error("schedules could not be held against the rules of today: %s", error)
     elif not done.cancelled() and done.result():
         _LOG.info("%d schedules follow a rule that has changed", done.result())
+
+
+def _job_of(stream: str) -> str:
+    return ":".join(stream.split(":", 2)[:2])
 
 
 def _jobs(app: Application, only: tuple[str, ...]) -> tuple[str, ...]:

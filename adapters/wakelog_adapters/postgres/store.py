@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from eventsourcing import persistence
 
 from wakelog.ports import Appended, Due, Unit, WorkerRow
 from wakelog_adapters.postgres.appending import Appender
-from wakelog_adapters.postgres.claiming import Claimer, release
+from wakelog_adapters.postgres.claiming import Claimer, Wanted, release
 from wakelog_adapters.postgres.connections import Datastore, connect
 from wakelog_adapters.postgres.failures import translated
 from wakelog_adapters.postgres.parcel import dumps
@@ -71,10 +71,11 @@ class PostgresStore(PostgresReading):
         jobs: Sequence[str],
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
+        limits: Mapping[str, int] = {},
     ) -> Appended:
         if limit <= 0 or not jobs:
             return _NOTHING
-        appended = self._claimer.claim(now_us, jobs, limit, begin)
+        appended = self._claimer.claim(Wanted(now_us, jobs, limit, limits), begin)
         if appended.errors:
             self._notify_listeners()
         return appended
