@@ -59,6 +59,10 @@ class SQLiteStore(SQLiteReading):
     def poll_us(self) -> int | None:
         return _POLL_US
 
+    def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
+        """Nothing is told here: who waits for others' alarms looks every `poll_us`."""
+        return lambda: None
+
     # -- writing
 
     @contextmanager
