@@ -16,7 +16,7 @@ from wakelog_adapters.postgres.connections import Datastore, connect
 from wakelog_adapters.postgres.failures import translated
 from wakelog_adapters.postgres.parcel import dumps
 from wakelog_adapters.postgres.reading import PostgresReading
-from wakelog_adapters.postgres.schema import migrate
+from wakelog_adapters.postgres.schema import prepare
 from wakelog_adapters.postgres.url import Place
 from wakelog_adapters.postgres.wakeups import DEAF_LOOK_US, LOOK_US, Bell, Ear
 
@@ -38,7 +38,7 @@ class PostgresStore(PostgresReading):
         connection = connect(place)
         try:
             with translated(place.label):
-                migrate(connection, place)
+                prepare(connection, place)
         finally:
             connection.close()
         datastore.pool.open()

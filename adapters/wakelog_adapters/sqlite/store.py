@@ -19,7 +19,7 @@ from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
 from wakelog_adapters.sqlite.door import Door, dumps
 from wakelog_adapters.sqlite.failures import REFUSALS, translated
 from wakelog_adapters.sqlite.reading import SQLiteReading
-from wakelog_adapters.sqlite.schema import migrate
+from wakelog_adapters.sqlite.schema import prepare
 from wakelog_adapters.sqlite.url import Place
 
 __all__ = ["SQLiteStore"]
@@ -41,7 +41,7 @@ class SQLiteStore(SQLiteReading):
         self._writer = connect(place)
         try:
             with translated(place.path):
-                migrate(self._writer, place)
+                prepare(self._writer, place)
                 self._door = Door(self._writer, place.prefix)
         except BaseException:
             self._writer.close()
