@@ -103,7 +103,7 @@ def _in_schema(sql: str, place: Place) -> bytes:
 
 
 def _applied(connection: Connection, place: Place) -> tuple[int, int]:
-    """The newest migration there is, and what a package must know; who does not say means itself.
+    """The newest migration there is, and what a package must know: itself, if that is not said.
 
     Not by to_regclass: it may answer from before the lock, out of the session's own cache.
     """

@@ -94,7 +94,7 @@ def _statements(migration: Migration) -> Sequence[str]:
 
 
 def _applied(connection: sqlite3.Connection, place: Place) -> tuple[int, int]:
-    """The newest migration there is, and what a package must know; who does not say means itself."""
+    """The newest migration there is, and what a package must know: itself, if that is not said."""
     table = f"{place.prefix}migrations"
     exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
     if connection.execute(exists, (table,)).fetchone() is None:

@@ -33,7 +33,7 @@ class Place:
 
 
 def parse(url: str) -> Place:
-    """`sqlite:///jobs.db?prefix=abc_&timeout=5&max_mib=500&migrate=off`; all options may be left out.
+    """`sqlite:///jobs.db?prefix=abc_&timeout=5&max_mib=500&migrate=off`; all may be left out.
 
     Raises `ValidationError` for anything else, and for a database in memory: that is `memory://`.
     """
