@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
@@ -33,6 +33,8 @@ class Wire:
         """Set when the connection was cut."""
         self.go = threading.Event()
         """What a cut `during` the work waits for."""
+        self.answering: Callable[[bytes], bytes] = lambda data: data
+        """What becomes of what the server answers."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -109,7 +111,7 @@ class Wire:
         with suppress(OSError):
             while data := server.recv(_SIZE):
                 if not deaf.is_set():
-                    client.sendall(data)
+                    client.sendall(self.answering(data))
                 elif self._where == "after":
                     self._cut(client)
             self._cut(client)
