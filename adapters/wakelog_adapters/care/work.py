@@ -18,6 +18,9 @@ LATE_US = 60_000_000
 STRANDED_US = 60_000_000
 """How long work may be without an alarm: twice as long as until a worker's next sweep."""
 
+_UNREADABLE = '{"handler": "load"'
+"""How the last error of an instance begins that was parked."""
+
 
 class Ward(NamedTuple):
     """A store under examination."""
@@ -115,9 +118,9 @@ def _stranded(ward: Ward) -> Finding:
 def _failed(ward: Ward) -> Iterator[Finding]:
     """What has given up, apart from what cannot be read at all."""
     [(failed, parked)] = ward.ask(
-        """SELECT count(*),
-            coalesce(sum(CASE WHEN last_error LIKE '{"handler": "load"%' THEN 1 END), 0)
-        FROM {t}status WHERE status = 'failed'"""
+        f"""SELECT count(*), coalesce(
+            sum(CASE WHEN substr(last_error, 1, {len(_UNREADABLE)}) = '{_UNREADABLE}' THEN 1 END),
+            0) FROM {{t}}status WHERE status = 'failed'"""
     )
     if parked:
         text = f"{_count(parked, 'instance')} set aside: their history cannot be read"
