@@ -312,7 +312,6 @@ def test_a_worker_looks_when_its_ear_was_cut_off(
 ) -> None:
     """What could not be heard of: here nobody was told of it at all."""
     monkeypatch.setattr("wakelog_adapters.postgres.store.LOOK_US", FAR_US)
-    monkeypatch.setattr(wakeups.Bell, "ring", lambda self, due_us: None)
     jobs, ran = ringing()
     with (
         jobs.open(postgres_url, worker=True, lease="1h"),
@@ -321,6 +320,10 @@ def test_a_worker_looks_when_its_ear_was_cut_off(
     ):
         ear = "LISTEN {channel}"
         until(lambda: backends(bare, factory.application_recorder(), ear))
+        client.task("order").send("o-0", 0)
+        assert ran.get(timeout=WAIT_S) == "o-0"
+        until(lambda: not client.task("order").status("o-0").executing)
+        monkeypatch.setattr(wakeups.Bell, "ring", lambda self, due_us: None)
         client.task("order").send("o-1", 0)
         [pid] = backends(bare, factory.application_recorder(), ear)
         bare.execute("SELECT pg_terminate_backend(%s)", (pid,))
