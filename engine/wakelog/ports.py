@@ -220,7 +220,18 @@ class Store(Protocol):
 
     @property
     def poll_us(self) -> int | None:
-        """How often to look for the alarms that other processes set; None: there are none."""
+        """How often to look for the alarms that other processes set; None: there are none.
+
+        It may change while the store is open: see `hear`.
+        """
+        ...
+
+    def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
+        """Have `heard` called, on any thread, with the moment of an alarm that others have set.
+
+        A hint, which may come late or never: so look every `poll_us` too. A moment of 0: look
+        now, something may have been missed. Answers what to call for an end of it.
+        """
         ...
 
     # -- writing

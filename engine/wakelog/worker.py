@@ -34,6 +34,8 @@ STRANDED_US = 10_000_000
 SWEEP_LIMIT = 100
 ENDED_US = 1_000_000
 """How soon to look again whether other workers' runs of a job that has reached its limit ended."""
+LOST_US = 50_000
+"""How long to wait before looking again, after others were faster."""
 
 Held = tuple[str, int]
 """A stream, and the token of the lease on it."""
@@ -81,7 +83,10 @@ class Worker:
         self._left = False
         """Closed: what still goes on cannot be recorded any more."""
         self._empty_take_us = -1
+        self._look_again_us = 0
         self._asleep_until_us: int | None = None
+        self._heard = False
+        self._unheard: Callable[[], None] = lambda: None
         self._holding: set[Held] = set()
         """What was taken and is not done with, begun or not."""
         self._doubtful: set[Held] = set()
@@ -97,6 +102,7 @@ class Worker:
         await autostart(self._app, self.jobs)
         self._heart.start()
         self._clock.start()
+        self._unheard = self._app.store.hear(self._on_heard)
         self._retiming = self._loop.create_task(retime(self._app, self.jobs))
         self._retiming.add_done_callback(_log_failed_retiming)
 
@@ -109,6 +115,7 @@ class Worker:
         self._closing = self._app.stopping = True
         if self._retiming is not None:
             self._retiming.cancel()
+        await asyncio.to_thread(self._unheard)
         await asyncio.to_thread(self._clock.stop)
         grace_us = self._settings.grace_us if grace_us is None else grace_us
         tasks = {task for _, task in self._tasks.values()}
@@ -145,11 +152,13 @@ class Worker:
     def take(self, now_us: int) -> Sequence[object]:
         """Claim what is due, for the free slots only."""
         self._asleep_until_us = None
+        heard, self._heard = self._heard, False
         free = self._settings.concurrency - self._running
         if free <= 0 or self._closing:
             return ()
         claimed = take(self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us)
         self._empty_take_us = -1 if claimed else now_us
+        self._look_again_us = now_us + LOST_US if heard and not claimed else 0
         with self._lock:
             self._running += len(claimed)
             self._holding |= {each.held for each in claimed if each.works}
@@ -165,20 +174,23 @@ class Worker:
         """When to look again: never while no slot is free; else when something is due.
 
         Something due that a moment ago could not be had (another worker was faster) is not
-        worth a second look at once; alarms set by other processes are found by polling.
+        worth a second look at once; alarms set by other processes are heard of, or found by
+        polling. So are leases that end early.
         """
         if self._running >= self._settings.concurrency or self._closing:
             return None
         store = self._app.store
         next_us = next_due_us(self._app, self.jobs, now_us)
         if next_us is not None and next_us <= self._empty_take_us:
-            next_us = now_us + 50_000
+            next_us = now_us + LOST_US
+        looks = [] if next_us is None else [next_us]
         if store.poll_us is not None:
-            poll_us = now_us + store.poll_us
-            next_us = poll_us if next_us is None else min(next_us, poll_us)
+            looks.append(now_us + min(store.poll_us, self._app.settings.lease_us))
         if self._limits and (store.next_due_us(self.jobs, now_us) or now_us + 1) <= now_us:
-            ended_us = now_us + ENDED_US
-            next_us = ended_us if next_us is None else min(next_us, ended_us)
+            looks.append(now_us + ENDED_US)
+        if self._look_again_us:
+            looks.append(self._look_again_us)
+        next_us = min(looks, default=None)
         self._asleep_until_us = next_us
         return next_us
 
@@ -229,6 +241,18 @@ class Worker:
         asleep_until_us = self._asleep_until_us
         if (asleep_until_us is None or due_us < asleep_until_us) and not self._closing:
             self._clock.wakeup()
+
+    def _on_heard(self, due_us: int) -> None:
+        """Another process has set an alarm, and told all workers of it.
+
+        All but one of them come too late; who did does not run after each, but looks again soon.
+        """
+        asleep_until_us = self._asleep_until_us
+        is_about_to = asleep_until_us is not None and asleep_until_us <= self._look_again_us
+        if is_about_to or self._running >= self._settings.concurrency:
+            return
+        self._heard = 0 < due_us <= self._app.clock.now_us()
+        self._on_wake(due_us)
 
     def _can_stop(self, claimed: Claimed) -> bool:
         """Whether no handler that may be running for it is in a thread."""

@@ -20,7 +20,7 @@ from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
 from wakelog_adapters.sqlite.door import Door, dumps
 from wakelog_adapters.sqlite.failures import REFUSALS, translated
 from wakelog_adapters.sqlite.reading import SQLiteReading, jobs_with
-from wakelog_adapters.sqlite.schema import migrate
+from wakelog_adapters.sqlite.schema import prepare
 from wakelog_adapters.sqlite.url import Place
 
 __all__ = ["SQLiteStore"]
@@ -42,7 +42,7 @@ class SQLiteStore(SQLiteReading):
         self._writer = connect(place)
         try:
             with translated(place.path):
-                migrate(self._writer, place)
+                prepare(self._writer, place)
                 self._door = Door(self._writer, place.prefix)
         except BaseException:
             self._writer.close()
@@ -59,6 +59,10 @@ class SQLiteStore(SQLiteReading):
     @property
     def poll_us(self) -> int | None:
         return _POLL_US
+
+    def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
+        """Nothing is told here: who waits for others' alarms looks every `poll_us`."""
+        return lambda: None
 
     # -- writing
 

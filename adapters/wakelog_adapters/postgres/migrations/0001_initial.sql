@@ -1,3 +1,4 @@
+-- compatible since: 1
 -- {schema} is the schema of the store's URL, wakelog unless given. Times are microseconds since
 -- 1970 in UTC.
 

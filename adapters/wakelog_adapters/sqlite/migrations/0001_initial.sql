@@ -1,3 +1,4 @@
+-- compatible since: 1
 -- {prefix} is the prefix of the store's URL, wakelog_ unless given. Times are microseconds since
 -- 1970 in UTC. One statement ends where a line ends with a semicolon.
 
