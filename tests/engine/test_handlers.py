@@ -353,7 +353,7 @@ async def test_U10_one_that_waits_gets_a_thread_though_all_others_are_stuck(
 @pytest.mark.parametrize("bounded", [{}, {"timeout": "1m"}])
 @pytest.mark.parametrize("inline", [True, False])
 def test_U6_the_end_of_an_iterator_is_an_error_like_any_other(
-    store_url: str, inline: bool, bounded: dict[str, str], error: Exception
+    store_url: str, inline: bool, bounded: dict[str, Any], error: Exception
 ) -> None:
     # given a def that takes the next of nothing
     told: list[BaseException] = []

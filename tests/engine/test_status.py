@@ -274,7 +274,7 @@ async def test_T11_it_is_not_asked_about_a_state_that_was_cleared_while_it_was_r
     loop = asyncio.get_running_loop()
     async with jobs.open(sqlite_url) as app, jobs.open(sqlite_url) as other:
         await other.task("job").send("a", {"set_state": 1})
-        store = app._application.store
+        store: Any = app._application.store
         load = store.load
 
         def cleared_before(*args: Any) -> Any:
@@ -282,7 +282,7 @@ async def test_T11_it_is_not_asked_about_a_state_that_was_cleared_while_it_was_r
             assert clearing.result(WAIT_S).cleared
             return load(*args)
 
-        store.load = cleared_before  # type: ignore[method-assign]
+        store.load = cleared_before
         # when
         assert await app.task("job").get_state("a") is None
     # then
