@@ -158,15 +158,18 @@ class JobClient(Generic[S]):
         definition's type any more.
         """
         instance = self._id(id)
-        row = await self._door.row(instance, stale_ok=stale_ok)
-        if row is None or row.state is None:
-            return None
         shown: Any
         if "on_client_get_state" in self._definition.handlers:
+            self._door.check()
             app = self._door.app
-            head = await app.load(instance)
-            shown = await app.caller.shown(self._definition, head.instance, app.clock.now_us())
+            found = (await app.load(instance)).instance
+            if found.state is None:
+                return None
+            shown = await app.caller.shown(self._definition, found, app.clock.now_us())
         else:
+            row = await self._door.row(instance, stale_ok=stale_ok)
+            if row is None or row.state is None:
+                return None
             shown = self._definition.state.try_load(row.state)
         if isinstance(shown, BaseException):
             name, message = type(shown).__qualname__, str(shown)
