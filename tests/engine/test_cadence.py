@@ -164,7 +164,7 @@ def test_C3_by_the_clock_is_what_a_clock_would_show(zone: str, text: str, day: d
     """Against a watch that is looked at in every minute of two days."""
     tz, rule = ZoneInfo(zone), by_cron(text, zone)
     minute, hour, *_, weekday = text.split()
-    begin_us = moment_us(datetime(day.year, day.month, day.day, tzinfo=UTC))
+    begin_us = us(f"{day} 00:00")
     expected = []
     for at_us in range(begin_us, begin_us + 48 * HOUR_US, MINUTE_US):
         shown = as_datetime(at_us).astimezone(tz)
