@@ -58,7 +58,7 @@ class Cron:
     def back(self, us: int, number: int) -> int:
         """The occurrence at `us` or before it that has `number` others up to there behind it."""
         left, today = number, self._today(us)
-        for day in self._days(range(today, max(today - MAX_DAYS, 1), -1)):
+        for day in self._days(range(today, 1, -1)):
             there = bisect_right(day.times_us, us - day.start_us)
             if there > left:
                 return day.start_us + day.times_us[there - 1 - left]
