@@ -327,9 +327,10 @@ def _retried(turn: Turn) -> Body:
 
 def _paused(turn: Turn) -> Body:
     paused = next((each for each in turn.events if isinstance(each, Paused)), None)
-    reason = "paused" if turn.before.exists else "not_found"
     if paused is not None:
         return {"version": turn.after.version, "paused": True, "reason": paused.reason}
+    stands = "stopped" if turn.before.stopped else "paused"
+    reason = stands if turn.before.exists else "not_found"
     return {"version": turn.after.version, "paused": False, "reason": reason}
 
 

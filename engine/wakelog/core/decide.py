@@ -47,7 +47,7 @@ from wakelog.core.events import (
 from wakelog.core.evolve import evolve, fold
 from wakelog.core.instance import Instance, OpenRun, Wake, next_wake
 from wakelog.core.policy import START, Decision, Policy, Then, decided
-from wakelog.core.settle import exhausted, settle
+from wakelog.core.settle import exhausted, settle, stopping
 from wakelog.errors import QueueFullError
 
 __all__ = ["Decision", "Policy", "Then", "decide"]
@@ -276,13 +276,12 @@ def _stop(instance: Instance, request: StopWork, now_us: int) -> Decision:
     """Keep the state and start nothing more; an open run may end (C7)."""
     if not instance.exists or instance.stopped:
         return decided(instance, (), now_us)
-    pending = (ScheduleCancelled(by="operator"),) if instance.due_us is not None else ()
-    return decided(instance, (*pending, Stopped(reason=request.reason)), now_us)
+    return decided(instance, stopping(instance, Stopped(reason=request.reason)), now_us)
 
 
 def _pause(instance: Instance, request: PauseWork, now_us: int) -> Decision:
     """Hold everything back but an open run, which may end (A5)."""
-    can = instance.exists and not instance.paused
+    can = instance.exists and not instance.paused and not instance.stopped
     return decided(instance, (Paused(reason=request.reason),) if can else (), now_us)
 
 
