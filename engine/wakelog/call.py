@@ -7,16 +7,18 @@ import inspect
 import logging
 import traceback
 import weakref
+from collections.abc import Callable
 from typing import Any
 
-from wakelog.advice import advice
+from wakelog.advice import advice, cause_of
 from wakelog.clock import Clock
 from wakelog.context import CURRENT, TaskContext
 from wakelog.core.commands import Call, Ended, Failed, GaveBack, Outcome
 from wakelog.core.instance import Instance
-from wakelog.core.retry import GiveUp, Retry, RetryAfter
+from wakelog.core.retry import Retry
 from wakelog.definition import Definition, Handler
 from wakelog.errors import HandlerTimeoutError
+from wakelog.stepping import Steps
 from wakelog.threads import Threads
 
 __all__ = ["Caller", "context_of_caller"]
@@ -53,16 +55,21 @@ class Caller:
         self._threads.close()
 
     async def call(
-        self, definition: Definition, call: Call, instance: Instance, now_us: int
+        self,
+        definition: Definition,
+        call: Call,
+        instance: Instance,
+        now_us: int,
+        steps: Steps | None = None,
     ) -> Outcome:
-        """Call the handler on `instance` and say how it ended.
+        """Call the handler on `instance` and say how it ended; `steps` are its run's, if any.
 
         Only a cancellation that was asked for passes through: by a caller in whose own task the
         handler runs, or by `stop`. One that meets a run gives the run back; one that meets
         `on_idle` is its failure, so that the unit it came after is kept.
         """
         handler = definition.handlers[call.handler]
-        ctx = context(definition, call, instance, now_us)
+        ctx = context(definition, call, instance, now_us, steps)
         token = CURRENT.set(ctx)
         try:
             extra = _argument(definition, call)
@@ -78,6 +85,18 @@ class Caller:
             CURRENT.reset(token)
         now_us = self._clock.now_us()
         return Ended(tuple(ctx.commands), ctx.cleared, ctx.clear_reason, now_us)
+
+    async def run(self, fn: Callable[..., Any], is_async: bool, args: tuple[Any, ...]) -> Any:
+        """Call user code where it belongs; raises what it raises."""
+        if is_async:
+            return await fn(*args)
+        if self.inline:
+            result = fn(*args)
+        else:
+            result, error = await self._threads.call(fn, args)
+            if error is not None:
+                raise error
+        return await result if inspect.isawaitable(result) else result
 
     async def shown(
         self, definition: Definition, instance: Instance, now_us: int
@@ -100,11 +119,11 @@ class Caller:
 
     async def _run(self, handler: Handler, call: Call, args: tuple[Any, ...]) -> Any:
         if handler.timeout_us is None:
-            return await self._result(handler, args)
+            return await self.run(handler.fn, handler.is_async, args)
         scope = asyncio.timeout(handler.timeout_us / 1_000_000)
         try:
             async with scope:
-                result = await self._result(handler, args)
+                result = await self.run(handler.fn, handler.is_async, args)
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -128,17 +147,6 @@ class Caller:
             )
         return HandlerTimeoutError(call.handler, timeout_s)
 
-    async def _result(self, handler: Handler, args: tuple[Any, ...]) -> Any:
-        if handler.is_async:
-            return await handler.fn(*args)
-        if self.inline:
-            result = handler.fn(*args)
-        else:
-            result, error = await self._threads.call(handler.fn, args)
-            if error is not None:
-                raise error
-        return await result if inspect.isawaitable(result) else result
-
     def _cancelled(self, retry: Retry | None, call: Call, error: asyncio.CancelledError) -> Outcome:
         task = asyncio.current_task()
         if task is None or not task.cancelling():
@@ -155,9 +163,7 @@ class Caller:
     def _failed(self, raised: BaseException, retry: Retry | None, call: Call) -> Failed:
         if self.inline and isinstance(raised, KeyboardInterrupt):
             raise raised  # of the person who runs the simulation
-        error = raised
-        if isinstance(raised, RetryAfter | GiveUp):
-            error = raised.cause or raised.__cause__ or raised
+        error = cause_of(raised)
         lines = traceback.format_exception(error)
         return Failed(
             error,
@@ -165,15 +171,19 @@ class Caller:
             _clean(_message(error))[:MAX_MESSAGE],
             _clean("".join(lines))[-MAX_TRACEBACK:],
             self._clock.now_us(),
-            advice(retry, raised, error, call.attempt),
+            advice(retry, raised, call.attempt),
         )
 
 
 def context(
-    definition: Definition, call: Call, instance: Instance, now_us: int
+    definition: Definition,
+    call: Call,
+    instance: Instance,
+    now_us: int,
+    steps: Steps | None = None,
 ) -> TaskContext[Any]:
     """The context for one call."""
-    return TaskContext(definition.state, call, instance, now_us, definition.resources)
+    return TaskContext(definition.state, call, instance, now_us, definition.resources, steps)
 
 
 def context_of_caller() -> TaskContext[Any] | None:
