@@ -25,6 +25,9 @@ __all__ = ["Check", "Step", "Stepping", "Steps", "is_on_a_loop", "step_key"]
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
+UNSAID: Any = None
+"""No type was given: None itself would be one, as checkers see it."""
+
 Check = Callable[[], None]
 """Raises where the handler has ended, or has cleared its instance: nothing counts any more."""
 
@@ -72,7 +75,7 @@ class Stepping:
         fn: Callable[[*Ts], Awaitable[R]],
         /,
         *args: *Ts,
-        result: TypeForm[R] | None = None,
+        result: TypeForm[R] = UNSAID,
         retry: Retry | None = None,
     ) -> Coroutine[Any, Any, R]: ...
     @overload
@@ -82,7 +85,7 @@ class Stepping:
         fn: Callable[[*Ts], R],
         /,
         *args: *Ts,
-        result: TypeForm[R] | None = None,
+        result: TypeForm[R] = UNSAID,
         retry: Retry | None = None,
     ) -> Coroutine[Any, Any, R]: ...
     def step(
@@ -91,7 +94,7 @@ class Stepping:
         fn: Callable[[*Ts], Any],
         /,
         *args: *Ts,
-        result: Any = None,
+        result: Any = UNSAID,
         retry: Retry | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """Call `fn(*args)` and record its result, as in `await ctx.step("mail", send, ctx.id)`.
@@ -122,7 +125,7 @@ class Stepping:
         fn: Callable[[*Ts], R],
         /,
         *args: *Ts,
-        result: TypeForm[R] | None = None,
+        result: TypeForm[R] = UNSAID,
         retry: Retry | None = None,
     ) -> R:
         """As `step`, for an `execute` that is a `def`: calls `fn`, a `def` too, in its thread."""

@@ -82,8 +82,8 @@ async def remind(ctx: TaskContext[Order]) -> None:
     assert_type(await ctx.step("count", count, "a", 2, retry=Retry(max_attempts=5)), int)
     assert_type(await ctx.step("close", close), None)
     assert_type(await ctx.step("plain", lambda: 5, result=int), int)
-    await ctx.step("mail", send_mail)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue,reportArgumentType]
-    await ctx.step("mail", send_mail, 5)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue,reportArgumentType]
+    await ctx.step("mail", send_mail)  # type: ignore[call-arg,arg-type]  # pyright: ignore[reportCallIssue,reportArgumentType]
+    await ctx.step("mail", send_mail, 5)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue,reportArgumentType]
     await ctx.step("mail", send_mail, ctx.id, retry=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue,reportArgumentType]
     ctx.clear("done")
 
