@@ -37,6 +37,8 @@ from wakelog.stepping import Check, Step, is_on_a_loop, step_key
 __all__ = ["RunSteps"]
 
 R = TypeVar("R")
+Done = tuple[Any, asyncio.CancelledError | None]
+"""What a step answered; and a cancellation that came too late for it."""
 
 PAGE = 500
 """Events read at a time in looking for recorded steps."""
@@ -64,8 +66,6 @@ class RunSteps:
         self._recorded: dict[str, str] | None = None
         self._reading = asyncio.Lock()
         self._closed = threading.Event()
-        self._stop: asyncio.CancelledError | None = None
-        """A cancellation that came too late for a step: raised when its result is recorded."""
         self._lost: LeaseLostError | None = None
 
     def close(self) -> None:
@@ -80,24 +80,26 @@ class RunSteps:
         recorded = await self._begun(step)
         if recorded is not None:
             return _read(schema, step, recorded)
-        value = await self._tried(step, check)
+        value, cancelled = await self._tried(step, check)
         text, kept = _kept(schema, step, value)
         await self._record(step, text, check)
-        if self._stop is not None:
-            raise self._stop
+        if cancelled is not None:
+            raise cancelled
         return kept
 
-    async def _tried(self, step: Step, check: Check) -> Any:
+    async def _tried(self, step: Step, check: Check) -> Done:
         began_us = self._app.clock.now_us()
         for attempt in itertools.count(1):
             try:
                 return await self._called(step)
             except Exception as error:
+                check()
                 pause_us = self._pause_us(step, error, attempt, began_us)
             await asyncio.sleep(pause_us / 1_000_000)
             check()
+        raise AssertionError("it is tried until it ends")
 
-    async def _called(self, step: Step) -> Any:
+    async def _called(self, step: Step) -> Done:
         """Call it; a shutdown waits for what runs in a thread, as it does for a handler there.
 
         A cancellation that meets a result does not take it away: it is recorded first.
@@ -105,11 +107,12 @@ class RunSteps:
         caller, on_loop = self._app.caller, is_async(step.fn)
         asked = caller.run(step.fn, on_loop, step.args)
         if on_loop or caller.inline:
-            return await asked
+            return await asked, None
+        cancelled: asyncio.CancelledError | None = None
         calling = asyncio.ensure_future(_outcome(asked))
         try:
             value, error = await asyncio.shield(calling)
-        except asyncio.CancelledError as stop:
+        except asyncio.CancelledError as too_late:
             if not (self._app.stopping or calling.done()):
                 calling.cancel()
                 raise
@@ -117,10 +120,10 @@ class RunSteps:
             value, error = calling.result()
             if error is not None:
                 raise
-            self._stop = stop
+            cancelled = too_late
         if error is not None:
             raise error
-        return value
+        return value, cancelled
 
     # -- from a `def`, in its thread; in a simulation, on the loop
 
@@ -148,6 +151,7 @@ class RunSteps:
             try:
                 return step.fn(*step.args)
             except Exception as error:
+                check()
                 pause_us = self._pause_us(step, error, attempt, began_us)
             clock.wait(self._closed, pause_us)
             check()

@@ -476,6 +476,23 @@ def test_I4_U6_a_clear_inside_a_step_ends_the_life(stage: Staging, way: Way) -> 
 
 
 @both_ways
+def test_I4_U6_after_it_nothing_is_tried_again(stage: Staging, way: Way) -> None:
+    def clears(ctx: Ctx) -> None:
+        try:
+            ctx.clear("enough")
+        finally:
+            raise ValueError("hidden")
+
+    def body(ctx: Ctx) -> Any:
+        yield lambda step: step("one", clears, ctx, retry=Retry(delay="1h"))
+
+    job = started(stage, executing(way, body))
+    job.sim.advance("1m")
+    assert job.names()[3:] == ["RunStarted", "Executed", "Cleared"]
+    assert job.sim.now == START + timedelta(minutes=1)
+
+
+@both_ways
 def test_I4_U13_a_step_must_not_wait_for_the_app(stage: Staging, way: Way) -> None:
     def body(ctx: Ctx) -> Any:
         with pytest.raises(InvalidStateError, match="must not wait for the app"):

@@ -252,6 +252,40 @@ async def test_I4_a_cancellation_neither_loses_nor_doubles_what_is_being_appende
     assert events.count("StepCompleted") == 1
 
 
+async def test_I4_a_step_that_is_cancelled_at_its_end_cancels_nothing_else(
+    sqlite_url: str,
+) -> None:
+    # given steps in threads, each cancelled a little later than the one before
+    turns = range(12)
+    ends: list[bool] = []
+
+    def ending(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> str:
+        loop.call_soon_threadsafe(ended.set)
+        return "done"
+
+    async def execute(ctx: Ctx) -> None:
+        for turn in turns:
+            ended = asyncio.Event()
+            step = asyncio.ensure_future(
+                ctx.step(f"{turn}", ending, asyncio.get_running_loop(), ended)
+            )
+            await ended.wait()
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            step.cancel()
+            await asyncio.wait([step])
+            ends.append(step.cancelled())
+            # then the next one knows nothing of it
+            assert await ctx.step(f"after {turn}", str.upper, "x") == "X"
+
+    async with Jobs(job=task_of(execute=execute)).open(sqlite_url, worker=True) as app:
+        await app.task("job").send("a", {})
+        events = await ran(app)
+    assert events[-1] == "Executed"
+    assert any(ends)
+    assert len(turns) <= events.count("StepCompleted") <= 2 * len(turns)
+
+
 async def test_I4_K2_a_shutdown_waits_for_a_step_in_a_thread_and_keeps_its_result(
     sqlite_url: str,
 ) -> None:
