@@ -23,7 +23,7 @@ from wakelog.cache import Slot, Slots
 from wakelog.call import Caller
 from wakelog.clock import Clock
 from wakelog.commits import Committer
-from wakelog.core.commands import HandleWaiting, Receive, Request, Settle
+from wakelog.core.commands import HandleWaiting, Receive, RecordStep, Request, Settle
 from wakelog.core.events import Cleared
 from wakelog.core.instance import Instance
 from wakelog.definition import Definition
@@ -303,8 +303,9 @@ class Application(library.Application[str]):
             this.request = this.request._replace(defer=True)
         if this.losses >= MAX_CONFLICTS:
             raise ConflictError(str(this.id), this.losses)
-        pause_s = min(BACKOFF_S, 0.001 * 2 ** min(this.losses, 6))
-        await asyncio.sleep(pause_s * self._entropy.random())
+        if not self.caller.inline:  # in a simulation nobody is at it at the same time
+            pause_s = min(BACKOFF_S, 0.001 * 2 ** min(this.losses, 6))
+            await asyncio.sleep(pause_s * self._entropy.random())
 
     # -- idempotency
 
@@ -504,5 +505,7 @@ def _ended(turn: Turn) -> bool:
 
 
 def _lease_lost(this: _Try) -> LeaseLostError:
-    run = this.request.call.run if isinstance(this.request, Settle) else None
+    request = this.request
+    run = request.call.run if isinstance(request, Settle) else None
+    run = request.run if isinstance(request, RecordStep) else run
     return LeaseLostError(str(this.id), run.number if run else 0)

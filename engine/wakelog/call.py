@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 from wakelog import threads
-from wakelog.advice import advice
+from wakelog.advice import advice, cause_of
 from wakelog.clock import Clock
 from wakelog.context import CURRENT, Context
 from wakelog.core.commands import Call, Ended, Failed, GaveBack, Outcome
 from wakelog.core.instance import Instance
-from wakelog.core.retry import GiveUp, Retry, RetryAfter
+from wakelog.core.retry import Retry
 from wakelog.definition import Definition, Handler
 from wakelog.errors import HandlerTimeoutError
+from wakelog.stepping import Steps
 
 __all__ = ["Caller", "context_of_caller"]
 
@@ -54,16 +55,21 @@ class Caller:
         self._threads.close()
 
     async def call(
-        self, definition: Definition, call: Call, instance: Instance, now_us: int
+        self,
+        definition: Definition,
+        call: Call,
+        instance: Instance,
+        now_us: int,
+        steps: Steps | None = None,
     ) -> Outcome:
-        """Call the handler on `instance` and say how it ended.
+        """Call the handler on `instance` and say how it ended; `steps` are its run's, if any.
 
         Only a cancellation that was asked for passes through: by a caller in whose own task the
         handler runs, or by `stop`. One that meets a run gives the run back; one that meets
         `on_idle` is its failure, so that the unit it came after is kept.
         """
         handler = definition.handlers[call.handler]
-        ctx = context(definition, call, instance, now_us)
+        ctx = context(definition, call, instance, now_us, steps)
         token = CURRENT.set(ctx)
         try:
             extra = _argument(definition, call)
@@ -82,6 +88,13 @@ class Caller:
             CURRENT.reset(token)
         now_us = self._clock.now_us()
         return Ended(tuple(ctx.commands), ctx.cleared, ctx.clear_reason, now_us)
+
+    async def run(self, fn: Callable[..., Any], is_async: bool, args: tuple[Any, ...]) -> Any:
+        """Call user code where it belongs; raises what it raises."""
+        result, error = await self._outcome(fn, is_async, args)
+        if error is not None:
+            raise error
+        return result
 
     async def shown(
         self, definition: Definition, instance: Instance, now_us: int
@@ -113,7 +126,7 @@ class Caller:
     async def _run(self, handler: Handler, call: Call, args: tuple[Any, ...]) -> threads.Outcome:
         """How the handler ended, as values; only a cancellation is raised."""
         if handler.timeout_us is None:
-            return await self._outcome(handler, args)
+            return await self._outcome(handler.fn, handler.is_async, args)
         timeout_s = handler.timeout_us / 1_000_000
         scope = asyncio.timeout(None)
 
@@ -122,7 +135,7 @@ class Caller:
 
         try:
             async with scope:
-                result, error = await self._outcome(handler, args, begin)
+                result, error = await self._outcome(handler.fn, handler.is_async, args, begin)
         except TimeoutError:  # the scope's: the handler's own would be a value
             return None, self._timed_out(call, handler, timeout_s)
         if not scope.expired():
@@ -144,7 +157,8 @@ class Caller:
 
     async def _outcome(
         self,
-        handler: Handler,
+        fn: Callable[..., Any],
+        is_async: bool,
         args: tuple[Any, ...],
         on_begin: Callable[[], object] | None = None,
     ) -> threads.Outcome:
@@ -153,14 +167,14 @@ class Caller:
         `on_begin` is called when it begins: a `def` may have to wait for a thread first.
         """
         try:
-            if not handler.is_async and not self.inline:
-                result, error = await self._threads.call(handler.fn, args, on_begin)
+            if not is_async and not self.inline:
+                result, error = await self._threads.call(fn, args, on_begin)
                 if error is not None:
                     return None, error
             else:
                 if on_begin is not None:
                     on_begin()
-                result = handler.fn(*args)
+                result = fn(*args)
             return (await result if inspect.isawaitable(result) else result), None
         except asyncio.CancelledError:
             raise
@@ -193,9 +207,7 @@ class Caller:
     def _failed(self, raised: BaseException, retry: Retry | None, call: Call) -> Failed:
         if self.inline and isinstance(raised, KeyboardInterrupt):
             raise raised  # of the person who runs the simulation
-        error = raised
-        if isinstance(raised, RetryAfter | GiveUp):
-            error = raised.cause or raised.__cause__ or raised
+        error = cause_of(raised)
         lines = traceback.format_exception(error)
         return Failed(
             error,
@@ -203,13 +215,19 @@ class Caller:
             _clean(_message(error))[:MAX_MESSAGE],
             _clean("".join(lines))[-MAX_TRACEBACK:],
             self._clock.now_us(),
-            advice(retry, raised, error, call.attempt),
+            advice(retry, raised, call.attempt),
         )
 
 
-def context(definition: Definition, call: Call, instance: Instance, now_us: int) -> Context[Any]:
+def context(
+    definition: Definition,
+    call: Call,
+    instance: Instance,
+    now_us: int,
+    steps: Steps | None = None,
+) -> Context[Any]:
     """The context for one call."""
-    return definition.context(definition.state, call, instance, now_us, definition.resources)
+    return definition.context(definition.state, call, instance, now_us, definition.resources, steps)
 
 
 def context_of_caller() -> Context[Any] | None:

@@ -1,4 +1,7 @@
-"""What handlers get. A context collects what its handler asks for and performs none of it."""
+"""What handlers get. A context collects what its handler asks for and performs none of it.
+
+Steps are the one exception: see `wakelog.stepping`.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ from wakelog.core.instance import Instance, OpenRun
 from wakelog.core.schedule import When, as_datetime, when_us
 from wakelog.errors import InvalidStateError, Issue, ValidationError
 from wakelog.ids import check_text
+from wakelog.stepping import Stepping, Steps
 
 if TYPE_CHECKING:
     from wakelog.schema import Schema
@@ -48,7 +52,7 @@ class ClearSignal(BaseException):
     """Ends a handler that called `ctx.clear()`; not an `Exception`, so that nobody eats it."""
 
 
-class Context(Generic[S]):
+class Context(Stepping, Generic[S]):
     """A job's view of itself during one call of one handler: what all types of job have.
 
     What a handler asks for takes effect when it ends well, all of it in one append, and not at
@@ -63,6 +67,7 @@ class Context(Generic[S]):
         "_random",
         "_schema",
         "_state",
+        "_steps",
         "clear_reason",
         "cleared",
         "commands",
@@ -76,11 +81,13 @@ class Context(Generic[S]):
         instance: Instance,
         now_us: int,
         resources: Any,
+        steps: Steps | None = None,
     ) -> None:
         self._schema = schema
         self._call = call
         self._instance = instance
         self._now_us = now_us
+        self._steps = steps
         self._open = True
         self._state: S | None = _UNREAD
         self._random: random.Random | None = None
@@ -277,6 +284,8 @@ class Context(Generic[S]):
     def close(self) -> None:
         """The handler has ended: nothing may be asked for any more."""
         self._open = False
+        if self._steps is not None:
+            self._steps.close()
 
     @property
     def is_open(self) -> bool:

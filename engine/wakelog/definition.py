@@ -20,7 +20,7 @@ from wakelog.kinds.policy import MAX_WAITING, Behaviour, BoundPolicy
 from wakelog.kinds.task import TaskBehaviour
 from wakelog.schema import Schema
 
-__all__ = ["Definition", "Function", "Handler", "Task"]
+__all__ = ["Definition", "Function", "Handler", "Task", "is_async"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -133,19 +133,22 @@ class Definition:
             if not callable(fn):
                 issue = Issue(loc=handler, msg="a handler must be callable", type="callable")
                 raise ValidationError(f"{handler} {fn!r}", [issue])
-            call = getattr(fn, "__call__", None)  # noqa: B004  an object whose call is a coroutine
-            if any(map(_is_generator, (fn, call))):
+            if any(map(_is_generator, (fn, getattr(fn, "__call__", None)))):  # noqa: B004
                 issue = Issue(
                     loc=handler,
                     msg="a handler must not yield: nobody would go on",
                     type="generator",
                 )
                 raise ValidationError(f"{handler} {fn!r}", [issue])
-            is_async = any(map(inspect.iscoroutinefunction, (fn, call)))
-            self.handlers[handler] = Handler(fn, is_async, timeout_us)
+            self.handlers[handler] = Handler(fn, is_async(fn), timeout_us)
             return fn
 
         return add if fn is None else add(fn)
+
+
+def is_async(fn: object) -> bool:
+    """Whether to call `fn` makes a coroutine: an `async def`, or an object whose call is one."""
+    return any(map(inspect.iscoroutinefunction, (fn, getattr(fn, "__call__", None))))  # noqa: B004
 
 
 def _is_generator(fn: object) -> bool:

@@ -107,7 +107,7 @@ class ValidationError(RequestError, ValueError):
 
 
 class InvalidIdError(ValidationError):
-    """An instance id or a job name that cannot be one."""
+    """An instance id, or the name of a job or a step, that cannot be one."""
 
 
 class InvalidStateError(RequestError):

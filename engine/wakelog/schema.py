@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import pydantic
 from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import from_json, to_json
 
 from wakelog.errors import Issue, ValidationError
@@ -38,6 +39,14 @@ class Schema(Generic[S]):
             self._adapter.rebuild()
             _ = self._adapter.validator.title  # a type that is not complete says so here
         except (pydantic.errors.PydanticUserError, NameError) as error:
+            raise self._no_type(error) from error
+
+    def check_json(self) -> None:
+        """Raises `ValidationError` for a type that JSON has no form of, such as a function's."""
+        try:
+            self.complete()
+            self._adapter.json_schema(schema_generator=_Silent)
+        except pydantic.errors.PydanticUserError as error:
             raise self._no_type(error) from error
 
     def _no_type(self, error: Exception) -> ValidationError:
@@ -112,6 +121,12 @@ class Schema(Generic[S]):
             return self.load(text)
         except pydantic.ValidationError as error:
             return error
+
+
+class _Silent(GenerateJsonSchema):
+    """Only asks whether there is a JSON schema: nothing in it is worth a warning."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012  pydantic's
 
 
 _CHANGED = Issue(

@@ -19,6 +19,7 @@ from wakelog.errors import HistoryError, LeaseLostError, StoreUnavailableError
 from wakelog.ids import InstanceId
 from wakelog.log import Head, decode, encode
 from wakelog.ports import Due, Lease, Unit
+from wakelog.steps import RunSteps
 from wakelog.turn import Memory, perform
 
 __all__ = ["Claimed", "next_due_us", "rearm", "take", "work"]
@@ -156,10 +157,10 @@ async def _run(app: Application, claimed: Claimed, call: Call) -> None:
     """Call `execute`, then settle on whatever the instance is by then."""
     id = claimed.head.instance.id
     definition = app.registry.of(id)
-    settle = await perform(app.caller, definition, call)
-    memory: Memory = {}
     token = claimed.head.instance.version
     origin = Origin(cause=f"{id}@{token}")
+    settle = await perform(app.caller, definition, call, RunSteps(app, definition, call, origin))
+    memory: Memory = {}
     pause_s = 0.05
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Processes of `jobs_under_kill` for tests: started, listened to, and ended by their own pids."""
+"""Processes for tests, mostly of `jobs_under_kill`: started, listened to, ended by their pids."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from wakelog.log import Recorded
 __all__ = ["LOOK_S", "PATIENCE_S", "Child", "Children", "Said", "audited", "wait_until"]
 
 ROOT = Path(__file__).parents[2]
+JOBS = "tests.acceptance.jobs_under_kill"
 PATIENCE_S = 30.0
 """How long a test waits for something that takes a second before it fails."""
 LOOK_S = 0.1
@@ -45,12 +46,12 @@ class Said(NamedTuple):
 
 
 class Child:
-    """A process of `jobs_under_kill`, ready; what it prints is read by a thread, as it comes."""
+    """A process of a module of jobs; what it prints is read by a thread, as it comes."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, module: str = JOBS) -> None:
         python_path = os.pathsep.join([str(ROOT), *filter(None, [os.getenv("PYTHONPATH")])])
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "tests.acceptance.jobs_under_kill", *words],
+            [sys.executable, "-m", module, *words],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": python_path},
             stdin=subprocess.PIPE,
@@ -104,6 +105,10 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 
+    def killed(self, within_s: float = PATIENCE_S) -> bool:
+        """Wait for its end; whether it was that of a `kill -9`."""
+        return self._popen.wait(within_s) == -signal.SIGKILL
+
     def kill(self) -> list[str]:
         """`kill -9`, and wait for its end; what it printed that nobody has read yet."""
         self._popen.kill()
@@ -133,8 +138,9 @@ class Child:
 class Children:
     """Starts processes on one store, and leaves none behind."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, module: str = JOBS) -> None:
         self._url = url
+        self._module = module
         self._started: list[Child] = []
 
     def __enter__(self) -> Children:
@@ -151,7 +157,7 @@ class Children:
 
     def start(self, role: str, *words: str) -> Child:
         """A process that may not be ready yet."""
-        child = Child(role, self._url, *words)
+        child = Child(role, self._url, *words, module=self._module)
         self._started.append(child)
         return child
 

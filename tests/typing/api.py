@@ -17,6 +17,7 @@ from wakelog import (
     JobCount,
     Jobs,
     PastState,
+    Retry,
     SendResult,
     Task,
     TaskClient,
@@ -78,7 +79,26 @@ def received(ctx: TaskContext[Order], event: Placed | Paid) -> None:
 async def remind(ctx: TaskContext[Order]) -> None:
     assert_type(ctx.attempt, int)
     assert_type(ctx.scheduled_for, datetime)
+    assert_type(ctx.step_key("mail"), str)
+    assert_type(await ctx.step("mail", send_mail, ctx.id), Order)
+    assert_type(await ctx.step("count", count, "a", 2), int)
+    assert_type(await ctx.step("count", count, "a", 2, retry=Retry(max_attempts=5)), int)
+    assert_type(await ctx.step("close", close), None)
+    assert_type(await ctx.step("plain", lambda: 5, result=int), int)
+    await ctx.step("mail", send_mail)  # type: ignore[call-arg,arg-type]  # pyright: ignore[reportCallIssue,reportArgumentType]
+    await ctx.step("mail", send_mail, 5)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue,reportArgumentType]
+    await ctx.step("mail", send_mail, ctx.id, retry=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue,reportArgumentType]
     ctx.clear("done")
+
+
+async def send_mail(to: str) -> Order: ...  # type: ignore[empty-body]  # pyright: ignore[reportReturnType]
+
+
+def count(word: str, times: int) -> int:
+    return times
+
+
+def close() -> None: ...
 
 
 @order.on_idle
@@ -107,6 +127,13 @@ def other_event(ctx: TaskContext[dict[str, int]], event: str) -> None: ...
 
 @counts.execute  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType,reportCallIssue,reportUntypedFunctionDecorator]
 def other_state(ctx: TaskContext[Order]) -> None: ...
+
+
+@counts.execute
+def blocking_steps(ctx: TaskContext[dict[str, int]]) -> None:
+    assert_type(ctx.step_blocking("count", count, "a", 2), int)
+    assert_type(ctx.step_blocking("close", close, retry=Retry.simple()), None)
+    ctx.step_blocking("count", count, 2, "a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 jobs = Jobs(order=order, counts=counts, resources=object())

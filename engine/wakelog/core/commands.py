@@ -30,6 +30,7 @@ __all__ = [
     "PauseWork",
     "Rearm",
     "Receive",
+    "RecordStep",
     "Request",
     "ResumeWork",
     "Retime",
@@ -235,6 +236,14 @@ class Rearm(NamedTuple):
     """The version that it looked at: one that has moved on since is not stranded."""
 
 
+class RecordStep(NamedTuple):
+    """A step of an open run has ended with this result, as JSON text."""
+
+    run: OpenRun
+    step: str
+    result: str
+
+
 @dataclass(frozen=True, slots=True)
 class Settle:
     """A call has ended: what follows from its outcome?"""
@@ -257,5 +266,6 @@ Request = (
     | Clear
     | CancelClear
     | Rearm
+    | RecordStep
     | Settle
 )

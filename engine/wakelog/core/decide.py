@@ -19,6 +19,7 @@ from wakelog.core.commands import (
     PauseWork,
     Rearm,
     Receive,
+    RecordStep,
     Request,
     ResumeWork,
     Retime,
@@ -41,6 +42,7 @@ from wakelog.core.events import (
     Scheduled,
     Started,
     StateSet,
+    StepCompleted,
     Stopped,
     Trigger,
 )
@@ -69,6 +71,8 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
             return _recover(instance, request, request.lost, policy, now_us)
         case HandleWaiting():
             return _handle_waiting(instance, request, policy, now_us)
+        case RecordStep():
+            return _record_step(instance, request, now_us)
         case TriggerRun():
             return _trigger(instance, request, now_us)
         case RetryRun():
@@ -225,6 +229,14 @@ def _run(
     after = fold(instance, (*then.events, started), now_us)
     call = Call(then.call, base=after, run=after.run, attempt=attempt)
     return Decision((*then.events, started), after, call)
+
+
+def _record_step(instance: Instance, request: RecordStep, now_us: int) -> Decision:
+    """Keep the result of a step, on top of what others have appended; not of a run that is over."""
+    if instance.run is None or instance.run.token != request.run.token:
+        return Decision((), instance, stale=True)
+    done = StepCompleted(run=request.run.number, step=request.step, result=request.result)
+    return decided(instance, (done,), now_us)
 
 
 def _trigger(instance: Instance, request: TriggerRun, now_us: int) -> Decision:
