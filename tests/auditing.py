@@ -7,7 +7,7 @@ times, hashes, commits, runs or views do not add up. It answers the events, for 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import groupby
 from typing import Any
@@ -21,6 +21,8 @@ from wakelog.core.events import (
 )
 from wakelog.log import Head, Recorded, decode, refold
 from wakelog.ports import Listing, Loaded, Store
+from wakelog_adapters.postgres import PostgresStore
+from wakelog_adapters.postgres.connections import rows_of
 from wakelog_adapters.sqlite import SQLiteStore
 from wakelog_projections import alarms, status
 
@@ -40,7 +42,7 @@ def audit(store: Store, stream: str) -> list[Recorded]:
 
 
 def audit_all(store: Store) -> dict[str, list[Recorded]]:
-    """Audit every living stream; on SQLite also the rows of all streams, table by table."""
+    """Audit every living stream; in a database also the rows of all streams, table by table."""
     audited: dict[str, list[Recorded]] = {}
     after: str | None = None
     while page := store.list(Listing(limit=1000, after=after)):
@@ -49,7 +51,11 @@ def audit_all(store: Store) -> dict[str, list[Recorded]]:
     if isinstance(store, SQLiteStore):
         place = store._place
         with closing(sqlite3.connect(place.path)) as connection:
-            _check_tables(store, connection, place.prefix)
+            _check_tables(store, lambda sql: connection.execute(sql).fetchall(), place.prefix)
+    elif isinstance(store, PostgresStore):
+        schema = store.datastore.schema
+        with store.datastore.lend() as lent:
+            _check_tables(store, lambda sql: rows_of(lent, sql.encode()), f"{schema}.")
     return audited
 
 
@@ -127,11 +133,11 @@ def _check_views(store: Store, head: Head) -> None:
     assert (None if row is None else row.wake_us) == (None if alarm is None else alarm.due_us)
 
 
-def _check_tables(store: Store, connection: sqlite3.Connection, prefix: str) -> None:
+def _check_tables(store: Store, query: Callable[[str], list[tuple[Any, ...]]], prefix: str) -> None:
     """Alarms, leases and snapshots of all streams, cleared ones too, are those of their events."""
 
     def rows(sql: str) -> list[tuple[Any, ...]]:
-        return connection.execute(sql.format(prefix=prefix)).fetchall()
+        return query(sql.format(prefix=prefix))
 
     streams = [s for (s,) in rows("SELECT DISTINCT originator_id FROM {prefix}stored_events")]
     heads = {stream: fold_from_the_log(store, stream).instance for stream in streams}
@@ -142,7 +148,7 @@ def _check_tables(store: Store, connection: sqlite3.Connection, prefix: str) -> 
     }
     assert found == expected, "the alarms are not those of the log"
     assert {s for (s,) in rows("SELECT stream FROM {prefix}status")} == set(streams)
-    held = set(rows("SELECT stream, token FROM {prefix}leases WHERE run = 1"))
+    held = set(rows("SELECT stream, token FROM {prefix}leases WHERE run"))
     open_runs = {(stream, head.run.token) for stream, head in heads.items() if head.run}
     assert held == open_runs, "the leases of runs are not those of the open runs"
     for stream, version in rows("SELECT stream, version FROM {prefix}snapshots"):

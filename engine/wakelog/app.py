@@ -149,6 +149,16 @@ class App:
                 return found[:limit]
             listing = replace(listing, after=rows[-1].stream)
 
+    def metrics(self) -> dict[str, int]:
+        """What happened since this app was opened, as counters by name.
+
+        `appends` and the `units` of work in them, for requests and outcomes; `conflicts`, the
+        units that were redone since another process was faster. On PostgreSQL also `store_waits`,
+        calls that found no server and waited for it; `store_retries`, calls that were sent again;
+        `store_lost_answers`, appends whose answer was lost and then looked up.
+        """
+        return self._application.metrics()
+
     # -- life of the app
 
     async def start_worker(

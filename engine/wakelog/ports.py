@@ -7,7 +7,7 @@ always given: a store reads no clock, except that a database's own judges leases
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -196,6 +196,11 @@ class Store(Protocol):
     @property
     def poll_us(self) -> int | None:
         """How often to look for the alarms that other processes set; None: there are none."""
+        ...
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        """What had to be waited for or done again so far, counted by name; see `App.metrics`."""
         ...
 
     # -- writing

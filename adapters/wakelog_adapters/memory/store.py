@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from wakelog.core.instance import Instance, next_wake
@@ -59,6 +59,10 @@ class MemoryStore(MemoryLog):
     @property
     def poll_us(self) -> int | None:
         return _POLL_US if self._is_shared else None
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        return {}  # a call answers or fails: nothing is asked twice
 
     # -- writing
 

@@ -107,6 +107,7 @@ class Appender:
                     return attempt.expected
                 if tries_left == 0:
                     raise failed
+            self._datastore.count("store_retries")
         raise AssertionError("the last try returns or raises")
 
     def run(self, attempt: Attempt, connection: Connection, *, within: bool = False) -> Appended:
@@ -147,6 +148,7 @@ class Appender:
         Raises `StoreUnavailableError` if no server says so within `SETTLE_S`.
         """
         _LOG.warning("%s: an answer was lost, looking for it: %s", self._place.label, lost)
+        self._datastore.count("store_lost_answers")
         self._datastore.weed()
         if not attempt.expected.errors:
             return False

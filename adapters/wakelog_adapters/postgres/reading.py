@@ -58,6 +58,7 @@ class PostgresReading(library.PostgresApplicationRecorder):
                     if not connection.closed:
                         raise
             self.datastore.weed()
+            self.datastore.count("store_retries")
             with self.datastore.lend() as connection:
                 return ask(connection)
 

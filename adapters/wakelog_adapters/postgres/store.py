@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from eventsourcing import persistence
@@ -33,7 +33,7 @@ class PostgresStore(PostgresReading):
     """
 
     def __init__(self, datastore: Datastore, place: Place) -> None:
-        connection = connect(place)
+        connection = datastore.patiently(lambda: connect(place))
         try:
             with translated(place.label):
                 migrate(connection, place)
@@ -53,6 +53,10 @@ class PostgresStore(PostgresReading):
     @property
     def poll_us(self) -> int | None:
         return _POLL_US
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        return self.datastore.troubles
 
     # -- writing
 
