@@ -1,8 +1,9 @@
 """Jobs whose processes are killed, and the processes: `python -m tests.acceptance.jobs_under_kill`.
 
-    worker URL LEASE SLOTS      works until it is killed, on so many instances at a time
+    worker URL LEASE SLOTS      works on so many instances at a time, until its stdin ends
     sender URL FIRST            sends FIRST, FIRST + 1, … and prints each number once acknowledged
     adder URL ID COUNT          on a line of its stdin, sends COUNT events at once
+    caller URL NUMBER SEED IDS  for each line of its stdin sends or reads, and prints the `Call`
 
 Each prints `ready PID` first. A run of a chore prints lines of six words: what it is at (`run`,
 `part`, `end`, or `left` however it came out), instance, run, attempt, monotonic microseconds, pid.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -19,12 +21,20 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from wakelog import Jobs, Task, TaskContext
+from tests.acceptance.linearizable import Call
+from wakelog import App, Jobs, StoreUnavailableError, Task, TaskContext
 
 __all__ = ["PARTS", "Chore", "Done", "chore", "counter", "jobs"]
 
 PARTS = 5
 """A run prints so many lines between its beginning and its end."""
+CALLERS = 6
+"""Calls of one caller at a time."""
+READS, KEYED = 0.3, 0.7
+"""How many of its calls only read; how many of the others have a key."""
+AFTER_S = (None, 0, 0, 0.1, 0.5)
+WORK_S = (0.02, 0.1, 0.3)
+"""What its events ask for."""
 
 
 class Chore(BaseModel):
@@ -79,8 +89,11 @@ jobs = Jobs(chore=chore, counter=counter)
 
 
 def _say(what: str, ctx: TaskContext[Done]) -> None:
-    at_us = time.monotonic_ns() // 1000
-    print(what, ctx.id, ctx.run_count, ctx.attempt, at_us, os.getpid(), flush=True)
+    print(what, ctx.id, ctx.run_count, ctx.attempt, _now_us(), os.getpid(), flush=True)
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000
 
 
 async def worker(url: str, lease: str, slots: str) -> None:
@@ -90,7 +103,7 @@ async def worker(url: str, lease: str, slots: str) -> None:
         url, worker=True, lease=lease, concurrency=concurrency, max_lost=1_000_000
     ):
         print("ready", os.getpid(), flush=True)
-        await asyncio.Event().wait()
+        await asyncio.to_thread(sys.stdin.read)
 
 
 async def sender(url: str, first: str) -> None:
@@ -115,10 +128,66 @@ async def adder(url: str, id: str, count: str) -> None:
         print("added", sum(result.deferred for result in results), flush=True)
 
 
+async def caller(url: str, number: str, seed: str, ids: str) -> None:
+    """Call for each line, at most CALLERS at a time."""
+    rng = random.Random(int(seed))
+    tickets = asyncio.Semaphore(0)
+    numbers = iter(range(1_000_000 * int(number) + 1, 1_000_000 * (int(number) + 1)))
+
+    async def call_on(app: App) -> None:
+        while True:
+            await tickets.acquire()
+            id = f"c-{rng.randrange(int(ids))}"
+            if rng.random() < READS:
+                called = await _read(app, id)
+            else:
+                after_s, work_s = rng.choice(AFTER_S), rng.choice(WORK_S)
+                event = Chore(number=next(numbers), after_s=after_s, work_s=work_s)
+                called = await _send(app, id, event, keyed=rng.random() < KEYED)
+            print(called.line(), flush=True)
+
+    async with jobs.open(url) as app:
+        print("ready", os.getpid(), flush=True)
+        calling = asyncio.gather(*[call_on(app) for _ in range(CALLERS)])
+        while not calling.done() and await asyncio.to_thread(sys.stdin.readline):
+            tickets.release()
+        calling.cancel()
+
+
+async def _read(app: App, id: str) -> Call:
+    asked_us = _now_us()
+    try:
+        status = await app.task(chore).status(id)
+    except StoreUnavailableError as error:
+        return Call(id, 0, asked_us, None, errors=(_why(error),))
+    return Call(id, 0, asked_us, _now_us(), status.event_count)
+
+
+async def _send(app: App, id: str, event: Chore, *, keyed: bool) -> Call:
+    """Send, with a key again and again until it is answered, without one once."""
+    asked_us = _now_us()
+    key = str(event.number) if keyed else None
+    errors: list[str] = []
+    while keyed or not errors:
+        try:
+            sent = await app.task(chore).send(id, event, event_id=key)
+        except StoreUnavailableError as error:
+            errors.append(_why(error))
+        else:
+            count = sent.event_count
+            return Call(id, event.number, asked_us, _now_us(), count, keyed, tuple(errors))
+    return Call(id, event.number, asked_us, None, None, keyed, tuple(errors))
+
+
+def _why(error: StoreUnavailableError) -> str:
+    return "unknown" if "is not known" in error.detail else error.reason
+
+
 ROLES: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
     "worker": worker,
     "sender": sender,
     "adder": adder,
+    "caller": caller,
 }
 
 if __name__ == "__main__":

@@ -83,6 +83,15 @@ class Child:
         assert line is not None, f"process {self.pid} has ended: {''.join(self.logged)}"
         return line
 
+    def lines_so_far(self) -> list[str]:
+        """What it printed that nobody has read yet."""
+        lines: list[str] = []
+        while not self._lines.empty():
+            line = self._lines.get()
+            if line is not None:
+                lines.append(line)
+        return lines
+
     def ready(self) -> Child:
         """Wait until it has opened the store."""
         assert self.line() == f"ready {self.pid}"
@@ -113,12 +122,7 @@ class Child:
         for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
             if pipe is not None:
                 pipe.close()
-        rest: list[str] = []
-        while not self._lines.empty():
-            line = self._lines.get()
-            if line is not None:
-                rest.append(line)
-        return rest
+        return self.lines_so_far()
 
     def _hear(self, pipe: IO[str]) -> None:
         for line in pipe:
@@ -149,9 +153,9 @@ class Children:
         for child in self._started:
             child.kill()
 
-    def start(self, role: str, *words: str) -> Child:
-        """A process that may not be ready yet."""
-        child = Child(role, self._url, *words)
+    def start(self, role: str, *words: str, url: str | None = None) -> Child:
+        """A process that may not be ready yet; `url` where it opens the store in another way."""
+        child = Child(role, url or self._url, *words)
         self._started.append(child)
         return child
 
