@@ -141,6 +141,7 @@ def running_server(*, safe: bool = False) -> Iterator[Server]:
         finally:
             if server.is_running:
                 server.stop("immediate")
+            handle.cleanup_mode = None  # there is nothing left to stop
             handle.cleanup()
     finally:
         if before is None:

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from tests.acceptance.jobs_under_kill import Chore, Done, chore, jobs
 from tests.acceptance.linearizable import Call, check_counter
-from tests.acceptance.processes import LOOK_S, Child, Children, Said, audited, wait_until
+from tests.acceptance.processes import LOOK_S, Child, Children, Said, audited, is_quiet, wait_until
 from tests.acceptance.recorded import check_alarms, check_runs, check_waiting
 from tests.auditing import runs_of
 from tests.support_postgres import Server, Stop, with_options
@@ -28,12 +28,15 @@ __all__ = ["Report", "storm"]
 WORKERS = 4
 CLIENTS = 2
 INSTANCES = 12
+PATIENT = {"timeout": 2, "wait": 60}
+IMPATIENT = {"timeout": 0.3}
+"""A client with these is told when the server is away, all others wait for it."""
 LEASE = "2s"
 SLOTS = 8
-CALLS_AT_A_TIME = 6
+CALLS = 15
 """How many calls a client may still owe."""
-KILL_S, RESTART_S, AWAY_S = (1.0, 4.0), (4.0, 9.0), (0.0, 1.5)
-"""Between two kills, between two restarts, and how long the server stays away."""
+KILL_S, STAYS_S, AWAY_S = (1.0, 4.0), (1.0, 5.0), (0.0, 1.5)
+"""Between two kills, and how long the server stays and stays away."""
 STOPS: tuple[Stop, ...] = ("fast", "immediate", "kill")
 PATIENCE_S = 90.0
 """How long all may take to come to rest afterwards."""
@@ -73,8 +76,8 @@ class Report:
 def storm(server: Server, *, seconds: float, seed: int) -> Report:
     """Kill and restart for so long, let all come to rest, check it all. Prints the seed first."""
     print(f"chaos: seed {seed}, {seconds:g} s")
-    url = with_options(server.url, schema="chaos", timeout=2)
-    with jobs.open(with_options(url, wait=30)) as app, Children(url) as children:
+    url = with_options(server.url, schema="chaos")
+    with jobs.open(with_options(url, **PATIENT)) as app, Children(url) as children:
         over = _Storm(server, children, url, random.Random(seed), Report(seed))
         over.begin()
         over.blow(seconds)
@@ -102,7 +105,9 @@ class _Storm:
     calls: list[Call] = field(default_factory=list[Call])
     notes: list[Said] = field(default_factory=list[Said])
     killed_us: dict[int, int] = field(default_factory=dict[int, int])
-    """By which instant a worker was surely dead."""
+    """By which monotonic instant a worker was surely dead."""
+    killed_at_us: dict[int, int] = field(default_factory=dict[int, int])
+    """The same by the clock that the log tells."""
     restarted_us: int = 0
 
     def begin(self) -> None:
@@ -111,14 +116,14 @@ class _Storm:
             self._start_worker()
         for number in range(CLIENTS):
             words = (str(number + 1), str(self.rng.randrange(1 << 30)), str(INSTANCES))
-            url = with_options(self.url, wait=(0, 20)[number])
+            url = with_options(self.url, **(IMPATIENT if number == 0 else PATIENT))
             self.clients.append(self.children.start("caller", *words, url=url))
         for child in [*self.workers, *self.clients]:
             child.ready()
 
     def blow(self, seconds: float) -> None:
         began_s = now_s = time.monotonic()
-        kill_s, restart_s = now_s, now_s + self.rng.uniform(*RESTART_S) / 2
+        kill_s, turn_s = now_s, now_s + self.rng.uniform(*STAYS_S)
         while now_s < began_s + seconds:
             self._tell()
             self._listen()
@@ -126,26 +131,28 @@ class _Storm:
             if now_s >= kill_s:
                 self._kill_one()
                 kill_s = now_s + self.rng.uniform(*KILL_S)
-            if now_s >= restart_s:
-                self._restart()
-                restart_s = time.monotonic() + self.rng.uniform(*RESTART_S)
+            if now_s >= turn_s:
+                self._stop() if self.server.is_running else self._start()
+                turn_s = now_s + self.rng.uniform(*(STAYS_S if self.server.is_running else AWAY_S))
         self.report.duration_s = round(now_s - began_s, 1)
 
     def calm(self, app: BlockingApp) -> None:
         """Each client calls once more; then whatever was begun comes to its end."""
+        if not self.server.is_running:
+            self._start()
         for client in self.clients:
-            self._tell_one(client, CALLS_AT_A_TIME)
+            self._tell_one(client, CALLS)
         deadline_s = time.monotonic() + PATIENCE_S
         while self.owed.total():
             self._listen()
             assert time.monotonic() < deadline_s, f"calls without an end: {self._logged()}"
-        wait_until(lambda: _is_quiet(app), self.clients[0], PATIENCE_S)
+        wait_until(lambda: is_quiet(app), self.clients[0], PATIENCE_S)
         for worker in self.workers:
             self._hear(worker.kill())
 
     def _tell(self) -> None:
         for client in self.clients:
-            self._tell_one(client, CALLS_AT_A_TIME - self.owed[client.pid])
+            self._tell_one(client, CALLS - self.owed[client.pid])
 
     def _tell_one(self, client: Child, calls: int) -> None:
         for _ in range(calls):
@@ -159,40 +166,35 @@ class _Storm:
                 self.owed[client.pid] -= 1
         for worker in self.workers:
             self._hear(worker.lines_so_far())
-        line = self.rng.choice(self.workers).line_if_any(LOOK_S)
-        self._hear([] if line is None else [line])
+        awaited = self.rng.choice(self.workers).line_if_any(LOOK_S)
+        self._hear([] if awaited is None else [awaited])
 
     def _hear(self, lines: Sequence[str]) -> None:
         self.notes += [Said.of(line) for line in lines if not line.startswith("ready ")]
 
     def _start_worker(self) -> None:
-        url = with_options(self.url, wait=60)
+        url = with_options(self.url, **PATIENT)
         self.workers.append(self.children.start("worker", LEASE, str(SLOTS), url=url))
 
     def _kill_one(self) -> None:
         worker = self.workers.pop(self.rng.randrange(WORKERS))
         self._hear(worker.kill())
         self.killed_us[worker.pid] = time.monotonic_ns() // 1000
+        self.killed_at_us[worker.pid] = time.time_ns() // 1000
         self.report.kills += 1
         self._start_worker()
 
-    def _restart(self) -> None:
+    def _stop(self) -> None:
         how = self.rng.choice(STOPS)
         self.server.stop(how)
-        until_s = time.monotonic() + self.rng.uniform(*AWAY_S)
-        while time.monotonic() < until_s:
-            self._listen()
+        self.report.restarts[how] += 1
+
+    def _start(self) -> None:
         self.server.start()
         self.restarted_us = time.monotonic_ns() // 1000
-        self.report.restarts[how] += 1
 
     def _logged(self) -> str:
         return "".join(line for client in self.clients for line in client.logged)
-
-
-def _is_quiet(app: BlockingApp) -> bool:
-    rows = app.list(name="chore")
-    return all(row.status == "idle" and not row.executing for row in rows)
 
 
 # -- afterwards ------------------------------------------------------------------------------------
@@ -213,12 +215,17 @@ def _check_recorded(
         assert state is not None
         assert (state.told, state.runs) == (len(received), begun)
         executed = [event.run for event in events if isinstance(event, Executed)]
-        lost = [int(e.worker.split(":")[-2]) for e in events if isinstance(e, ExecutionLost)]
+        lost = [
+            (int(recorded.event.worker.split(":")[-2]), recorded.at_us)
+            for recorded in history
+            if isinstance(recorded.event, ExecutionLost)
+        ]
         report.runs += begun
         report.doubled += len(executed) - len(set(executed))
         report.deferred += sum(event.deferred for event in received)
         report.lost_attempts += len(lost)
-        report.lost_by_living += sum(pid not in over.killed_us for pid in lost)
+        dead = over.killed_at_us
+        report.lost_by_living += sum(pid not in dead or at_us < dead[pid] for pid, at_us in lost)
         report.events += len(history)
 
 

@@ -1,6 +1,7 @@
 """Jobs whose processes are killed, and the processes: `python -m tests.acceptance.jobs_under_kill`.
 
-    worker URL LEASE SLOTS      works on so many instances at a time, until its stdin ends
+    worker URL LEASE SLOTS …    works on so many instances at a time, until its stdin ends;
+                                for each line of it its clock is set so many seconds on or back
     sender URL FIRST            sends FIRST, FIRST + 1, … and prints each number once acknowledged
     adder URL ID COUNT          on a line of its stdin, sends COUNT events at once
     caller URL NUMBER SEED IDS  for each line of its stdin sends or reads, and prints the `Call`
@@ -15,16 +16,19 @@ import asyncio
 import os
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any
 
+import time_machine
 from pydantic import BaseModel
 
 from tests.acceptance.linearizable import Call
 from wakelog import App, Jobs, StoreUnavailableError, Task, TaskContext
 
-__all__ = ["PARTS", "Chore", "Done", "chore", "counter", "jobs"]
+__all__ = ["PARTS", "Chore", "Done", "chore", "counter", "hog", "jobs"]
 
 PARTS = 5
 """A run prints so many lines between its beginning and its end."""
@@ -54,6 +58,7 @@ class Done(BaseModel):
 
 
 chore = Task(state=Done, event=Chore)
+hog = Task(state=Done, event=Chore)
 counter = Task(state=int, event=int)
 
 
@@ -78,6 +83,20 @@ async def do(ctx: TaskContext[Done]) -> None:
         _say("left", ctx)
 
 
+@hog.on_event
+def fed(ctx: TaskContext[Done], event: Chore) -> None:
+    ctx.set_state(Done(work_s=event.work_s))
+    ctx.schedule(0)
+
+
+@hog.execute
+async def block(ctx: TaskContext[Done]) -> None:
+    """Holds up the event loop of its worker, and all else that it works on."""
+    _say("run", ctx)
+    threading.Event().wait((ctx.state or Done()).work_s)
+    _say("left", ctx)
+
+
 @counter.on_event
 async def add(ctx: TaskContext[int], event: int) -> None:
     count = ctx.state or 0
@@ -85,25 +104,37 @@ async def add(ctx: TaskContext[int], event: int) -> None:
     ctx.set_state(count + event)
 
 
-jobs = Jobs(chore=chore, counter=counter)
+jobs = Jobs(chore=chore, counter=counter, hog=hog)
 
 
 def _say(what: str, ctx: TaskContext[Done]) -> None:
     print(what, ctx.id, ctx.run_count, ctx.attempt, _now_us(), os.getpid(), flush=True)
 
 
+async def _next_line() -> str:
+    """Of stdin; empty at its end."""
+    line: str = await asyncio.to_thread(sys.stdin.readline)
+    return line
+
+
 def _now_us() -> int:
     return time.monotonic_ns() // 1000
 
 
-async def worker(url: str, lease: str, slots: str) -> None:
-    """Work; a run may cost any number of workers."""
-    concurrency = int(slots)
-    async with jobs.open(
-        url, worker=True, lease=lease, concurrency=concurrency, max_lost=1_000_000
-    ):
-        print("ready", os.getpid(), flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+async def worker(url: str, lease: str, slots: str, *more: str) -> None:
+    """Work; unless more is said (`max_lost=3`, `grace=0`) a run may cost any number of workers."""
+    given = dict(word.split("=") for word in more)
+    max_lost, grace = int(given.get("max_lost", 1_000_000)), given.get("grace", "30s")
+    opening = jobs.open(
+        url, worker=True, lease=lease, concurrency=int(slots), max_lost=max_lost, grace=grace
+    )
+    with ExitStack() as travels:
+        async with opening:
+            print("ready", os.getpid(), flush=True)
+            while line := await _next_line():
+                there = time.time() + float(line)
+                travels.enter_context(time_machine.travel(there, tick=True))
+                print("set", os.getpid(), flush=True)
 
 
 async def sender(url: str, first: str) -> None:
@@ -122,7 +153,7 @@ async def adder(url: str, id: str, count: str) -> None:
     """Send all at once, when told to."""
     async with jobs.open(url) as app:
         print("ready", os.getpid(), flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
+        await _next_line()
         sends = [app.task(counter).send(id, 1) for _ in range(int(count))]
         results = await asyncio.gather(*sends)
         print("added", sum(result.deferred for result in results), flush=True)
@@ -149,7 +180,7 @@ async def caller(url: str, number: str, seed: str, ids: str) -> None:
     async with jobs.open(url) as app:
         print("ready", os.getpid(), flush=True)
         calling = asyncio.gather(*[call_on(app) for _ in range(CALLERS)])
-        while not calling.done() and await asyncio.to_thread(sys.stdin.readline):
+        while not calling.done() and await _next_line():
             tickets.release()
         calling.cancel()
 
@@ -174,8 +205,8 @@ async def _send(app: App, id: str, event: Chore, *, keyed: bool) -> Call:
         except StoreUnavailableError as error:
             errors.append(_why(error))
         else:
-            count = sent.event_count
-            return Call(id, event.number, asked_us, _now_us(), count, keyed, tuple(errors))
+            total = sent.event_count
+            return Call(id, event.number, asked_us, _now_us(), total, keyed, tuple(errors))
     return Call(id, event.number, asked_us, None, None, keyed, tuple(errors))
 
 

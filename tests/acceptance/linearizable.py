@@ -24,7 +24,7 @@ class Call(NamedTuple):
     invoked_us: int
     answered_us: int | None
     """None: it never was."""
-    count: int | None = None
+    total: int | None = None
     """What was answered."""
     keyed: bool = False
     errors: tuple[str, ...] = ()
@@ -35,8 +35,8 @@ class Call(NamedTuple):
 
     @classmethod
     def of(cls, line: str) -> Call:
-        id, ticket, invoked_us, answered_us, count, keyed, errors = json.loads(line)
-        return cls(id, ticket, invoked_us, answered_us, count, keyed, tuple(errors))
+        id, ticket, invoked_us, answered_us, total, keyed, errors = json.loads(line)
+        return cls(id, ticket, invoked_us, answered_us, total, keyed, tuple(errors))
 
 
 def check_counter(calls: Sequence[Call], accepted: Sequence[int]) -> None:
@@ -49,15 +49,15 @@ def check_counter(calls: Sequence[Call], accepted: Sequence[int]) -> None:
     sends = {call.ticket: call for call in calls if call.ticket}
     reads: defaultdict[int, list[Call]] = defaultdict(list)
     for call in calls:
-        if not call.ticket and call.count is not None:
-            reads[call.count].append(call)
+        if not call.ticket and call.total is not None:
+            reads[call.total].append(call)
     now_us = 0
-    for count, ticket in enumerate([0, *accepted]):
+    for total, ticket in enumerate([0, *accepted]):
         if ticket:
             send = sends[ticket]
-            assert send.count in (None, count), f"it was number {count}: {send}"
+            assert send.total in (None, total), f"it was number {total}: {send}"
             now_us = _placed(send, now_us)
-        for read in sorted(reads.pop(count, ()), key=lambda read: read.invoked_us):
+        for read in sorted(reads.pop(total, ()), key=lambda read: read.invoked_us):
             now_us = _placed(read, now_us)
     assert not reads, f"sums that never were: {dict(reads)}"
 

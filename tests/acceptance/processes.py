@@ -16,10 +16,11 @@ from types import TracebackType
 from typing import IO, NamedTuple
 
 from tests.auditing import audit_all
+from wakelog import BlockingApp
 from wakelog.jobs import open_store
 from wakelog.log import Recorded
 
-__all__ = ["PATIENCE_S", "Child", "Children", "Said", "audited", "wait_until"]
+__all__ = ["PATIENCE_S", "Child", "Children", "Said", "audited", "is_quiet", "wait_until"]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
@@ -113,6 +114,15 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 
+    def finish(self) -> None:
+        """Tell it to end by itself: its stdin is closed."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+
+    def ended(self) -> int:
+        """Wait until it has ended by itself; its exit code."""
+        return self._popen.wait(PATIENCE_S)
+
     def kill(self) -> list[str]:
         """`kill -9`, and wait for its end; what it printed that nobody has read yet."""
         self._popen.kill()
@@ -159,9 +169,10 @@ class Children:
         self._started.append(child)
         return child
 
-    def worker(self, lease: str = "1s", slots: int = 100) -> Child:
-        """A worker that is ready."""
-        return self.start("worker", lease, str(slots)).ready()
+    def worker(self, lease: str = "1s", slots: int = 100, **options: object) -> Child:
+        """A worker that is ready. `options` are more of those of `Jobs.open`."""
+        words = [f"{name}={value}" for name, value in options.items()]
+        return self.start("worker", lease, str(slots), *words).ready()
 
 
 def wait_until(is_so: Callable[[], bool], child: Child, within_s: float = PATIENCE_S) -> list[str]:
@@ -174,6 +185,11 @@ def wait_until(is_so: Callable[[], bool], child: Child, within_s: float = PATIEN
         if line is not None:
             said.append(line)
     return said
+
+
+def is_quiet(app: BlockingApp) -> bool:
+    """Whether nothing runs, waits or is scheduled."""
+    return all(row.status == "idle" and not row.executing for row in app.list())
 
 
 def audited(url: str) -> dict[str, list[Recorded]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.acceptance.jobs_under_kill import PARTS, Chore, Done, chore, jobs
-from tests.acceptance.processes import Child, Children, Said, audited, wait_until
+from tests.acceptance.processes import Child, Children, Said, audited, is_quiet, wait_until
 from tests.acceptance.recorded import check_alarms, check_runs, check_waiting
 from wakelog import BlockingApp
 from wakelog.core.events import EventReceived, Executed, ExecutionLost
@@ -83,7 +83,7 @@ def kill_workers(url: str, *, kills: int, lease: str, work_s: float, seed: int) 
                 killed.add(worker.pid)
                 sending.tickets.release(SENDS_PER_KILL)
             worker = children.worker(lease)
-        wait_until(lambda: _is_quiet(app), worker)
+        wait_until(lambda: is_quiet(app), worker)
         worker.kill()
         states = {f"task:chore:{id}": app.task(chore).get_state(id) for id in IDS}
     return _report(audited(url), states, sending.acknowledged, killed)
@@ -99,11 +99,6 @@ def _listen(worker: Child, rng: random.Random, sending: Sending) -> None:
         if Said.of(worker.line()).what == "run":
             runs = max(0, runs - 1)
             sending.tickets.release(SENDS_PER_RUN)
-
-
-def _is_quiet(app: BlockingApp) -> bool:
-    rows = app.list(name="chore")
-    return all(row.status == "idle" and not row.executing for row in rows)
 
 
 def _report(
