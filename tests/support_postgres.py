@@ -75,6 +75,7 @@ class Server:
     def __init__(self, handle: PostgresServer) -> None:
         self._handle = handle
         self.url = handle.get_uri()
+        self.data_folder: Path = handle.pgdata
         self.is_running = True
 
     def stop(self, mode: Stop = "fast") -> None:

@@ -154,7 +154,7 @@ class App:
 
         `appends` and the `units` of work in them, for requests and outcomes; `conflicts`, the
         units that were redone since another process was faster. On PostgreSQL also `store_waits`,
-        calls that found no server and waited for it; `store_retries`, calls that were sent again;
+        calls that found no connection and waited; `store_retries`, calls that were sent again;
         `store_lost_answers`, appends whose answer was lost and then looked up.
         """
         return self._application.metrics()

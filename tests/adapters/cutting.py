@@ -129,7 +129,7 @@ def wired(url: str) -> Iterator[tuple[Wire, str]]:
     """A wire to the server of a store's URL, and the URL of the same store over that wire."""
     base, _, query = url.partition("?")
     options = [part for part in query.split("&") if not part.startswith(("host=", "port="))]
-    ours = ("schema=", "pool=", "timeout=", "clock=")
+    ours = ("schema=", "pool=", "timeout=", "wait=", "clock=")
     plain = "&".join(part for part in query.split("&") if not part.startswith(ours))
     known = conninfo_to_dict(f"{base}?{plain}")
     host, port = str(known.get("host") or "127.0.0.1"), int(known.get("port") or 5432)

@@ -28,7 +28,7 @@ __all__ = ["IDLE_TIMEOUT", "Connection", "Datastore", "connect", "rows_of"]
 
 Connection = psycopg.Connection[DictRow]
 Trouble = Literal["store_waits", "store_retries", "store_lost_answers"]
-"""Calls that found no server and waited; that were sent again; whose answer was lost."""
+"""Calls that found no connection and waited; that were sent again; whose answer was lost."""
 
 R = TypeVar("R")
 
@@ -84,6 +84,8 @@ class Datastore(library.PostgresDatastore):
         self._closed = False
         self._lock = threading.Lock()
         self._lent = 0
+        self._beside: set[Connection] = set()
+        self._configure = None if place.pooled else _configure(place)
         self._troubles: Counter[Trouble] = Counter(dict.fromkeys(get_args(Trouble), 0))
         self.pool = library.ConnectionPool(
             place.conninfo,
@@ -92,7 +94,7 @@ class Datastore(library.PostgresDatastore):
             min_size=1,
             max_size=place.pool,
             open=False,
-            configure=None if place.pooled else _configure(place),
+            configure=self._configure,
             name=place.label,
             timeout=place.timeout_s,
             reconnect_timeout=_RECONNECT_S,
@@ -110,10 +112,15 @@ class Datastore(library.PostgresDatastore):
         finally:
             with self._lock:
                 self._lent -= 1
-            self.pool.putconn(connection)
+                is_beside = connection in self._beside
+                self._beside.discard(connection)
+            if is_beside:
+                connection.close()
+            else:
+                self.pool.putconn(connection)
 
     def patiently(self, connect: Callable[[], R]) -> R:
-        """What `connect` answers; asked again for `wait` seconds while there is no server.
+        """What `connect` answers; asked again for `wait` seconds while none is to be had.
 
         Raises the last `StoreUnavailableError`. Ends early when the store is closed.
         """
@@ -158,23 +165,25 @@ class Datastore(library.PostgresDatastore):
                 "unreachable", f"{self._place.label}: the store is closed"
             ) from None
         except psycopg_pool.PoolTimeout:
-            raise self._why_there_is_none() from None
+            connection = self._beside_the_pool()
         with self._lock:
             self._lent += 1
         return connection
 
-    def _why_there_is_none(self) -> StoreUnavailableError:
-        """All in use, or no server: then it is asked once more, so that it says why."""
+    def _beside_the_pool(self) -> Connection:
+        """For one call, where the pool has none: it looks for a lost server every few seconds
+        only, and may not know yet that it is back. Raises why there is none."""
         place = self._place
-        waited = f"no connection within {place.timeout_s:g} s"
-        if self._lent < place.pool:
-            try:
-                connect(place).close()
-            except StoreUnavailableError as error:
-                return error
-            return StoreUnavailableError("unreachable", f"{place.label}: {waited}")
-        detail = f"{waited}: all {place.pool} of the pool are in use (pool= in the URL)"
-        return StoreUnavailableError("unreachable", f"{place.label}: {detail}")
+        if self._lent >= place.pool:
+            waited = f"no connection within {place.timeout_s:g} s"
+            detail = f"{waited}: all {place.pool} of the pool are in use (pool= in the URL)"
+            raise StoreUnavailableError("unreachable", f"{place.label}: {detail}")
+        connection = connect(place)
+        if self._configure is not None:
+            self._configure(connection)
+        with self._lock:
+            self._beside.add(connection)
+        return connection
 
     @contextmanager
     def get_connection(self) -> Generator[Connection, None, None]:
@@ -197,7 +206,7 @@ class Datastore(library.PostgresDatastore):
         self.pool.close(_CLOSE_S)
 
 
-def _configure(place: Place) -> Any:
+def _configure(place: Place) -> Callable[[Connection], None]:
     def configure(connection: Connection) -> None:
         """What a database's or role's own settings could have otherwise."""
         connection.execute(

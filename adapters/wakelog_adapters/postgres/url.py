@@ -37,7 +37,7 @@ class Place:
     timeout_s: float = 5.0
     """How long a call waits for a connection, for the server, or for another's lock."""
     wait_s: float = 0.0
-    """How much longer a call waits for a server that is not there, before it fails."""
+    """How much longer a call waits where no connection is to be had, before it fails."""
     pooled: bool = False
     """Whether a pooler stands between, that gives each transaction another session."""
     server_clock: bool = True
