@@ -185,6 +185,9 @@ class Datastore(library.PostgresDatastore):
             self._beside.add(connection)
         return connection
 
+    def register_type_adapters(self) -> None:
+        """The library asks the server for its composite types: we have none, and ask nothing."""
+
     @contextmanager
     def get_connection(self) -> Generator[Connection, None, None]:
         """As the library has it, for its own calls, which are tried again a few times."""

@@ -33,15 +33,9 @@ class PostgresStore(PostgresReading):
     """
 
     def __init__(self, datastore: Datastore, place: Place) -> None:
-        connection = datastore.patiently(lambda: connect(place))
-        try:
-            with translated(place.label):
-                migrate(connection, place)
-        finally:
-            connection.close()
+        datastore.patiently(lambda: _prepare(place))
         datastore.pool.open()
-        with translated(place.label):
-            super().__init__(datastore, place)
+        super().__init__(datastore, place)
         self._appender = Appender(datastore, self._queries, place)
         self._claimer = Claimer(datastore, self._queries, place, self._appender)
         self._listeners: set[threading.Event] = set()
@@ -154,6 +148,16 @@ class PostgresStore(PostgresReading):
         """What is under way ends by itself. Safe to call twice."""
         self._appender.close()
         self.datastore.close()
+
+
+def _prepare(place: Place) -> None:
+    """Bring the schema up to date. Broken off it has done all or nothing, and may be repeated."""
+    connection = connect(place)
+    try:
+        with translated(place.label):
+            migrate(connection, place)
+    finally:
+        connection.close()
 
 
 class PostgresSubscription(persistence.ListenNotifySubscription[PostgresStore]):
