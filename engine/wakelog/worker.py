@@ -73,6 +73,8 @@ class Worker:
         self._lock = threading.Lock()
         self._running = 0
         self._closing = False
+        self._left = False
+        """Closed: what still goes on cannot be recorded any more."""
         self._empty_take_us = -1
         self._asleep_until_us: int | None = None
         self._holding: set[Held] = set()
@@ -102,13 +104,26 @@ class Worker:
         tasks = {task for _, task in self._tasks.values()}
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=grace_us / 1_000_000)
-        for claimed, task in list(self._tasks.values()):
-            if task in tasks and self._can_stop(claimed):
-                self._app.caller.stop(task)
-        if tasks:
-            await asyncio.wait(tasks, timeout=LAST_S)
+        late = [each for each in self._tasks.values() if each[1] in tasks]
+        stopped = {task for claimed, task in late if self._can_stop(claimed)}
+        for task in stopped:
+            self._app.caller.stop(task)
+        if stopped:
+            await asyncio.wait(stopped, timeout=LAST_S)
+        self._leave()
         await asyncio.to_thread(self._heart.stop)
         await self._app.write(self._app.store.remove_worker, self.name)
+
+    def _leave(self) -> None:
+        """Say what does not end: handlers in threads, which nothing can stop."""
+        self._left = True
+        for stream, _ in self._tasks:
+            _LOG.warning(
+                "a handler of %s does not end: it is left behind, and its run is taken up again "
+                "when its lease ends",
+                stream,
+                extra={"instance": stream},
+            )
 
     @property
     def running(self) -> int:
@@ -176,7 +191,10 @@ class Worker:
             _LOG.warning("%s: its outcome is dropped", error, extra={"instance": stream})
         except asyncio.CancelledError:
             _LOG.info("stopped working on %s", stream, extra={"instance": stream})
-        except Exception:
+        except Exception as error:
+            if self._left:
+                _LOG.info("%s ended too late: %s", stream, error, extra={"instance": stream})
+                return
             _LOG.exception(
                 "%s could not be worked on; it is taken up again a little later",
                 stream,

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from types import FrameType, TracebackType
@@ -16,7 +15,7 @@ from typing import Any
 
 from wakelog.core.schedule import Duration
 from wakelog.jobs import Jobs
-from wakelog_adapters.cli.failures import DONE, UsageError, printable
+from wakelog_adapters.cli.failures import UsageError, printable
 from wakelog_adapters.cli.frame import print_document
 from wakelog_adapters.cli.surroundings import Where, opened, without_secrets
 
@@ -24,8 +23,6 @@ __all__ = ["Signals", "work"]
 
 _LOG = logging.getLogger("wakelog.cli")
 LEVELS = ("debug", "info", "warning", "error")
-LAST_S = 5.0
-"""How long threads that are still busy may hold up the process after everything was closed."""
 
 
 def work(
@@ -73,7 +70,6 @@ async def _until_stopped(
             going_on = "" if app.is_idle else f", runs may end within {about['grace']}"
             _LOG.info("stopping: nothing new is taken%s; a second signal ends at once", going_on)
         _LOG.info("stopped")
-        _do_not_wait_for_threads()
 
 
 def _announce(about: dict[str, Any], json: bool) -> None:
@@ -89,20 +85,6 @@ def _announce(about: dict[str, Any], json: bool) -> None:
     if json:
         print_document(about)
         sys.stdout = sys.stderr  # what handlers print is no part of the document
-
-
-def _do_not_wait_for_threads() -> None:
-    """A `def` handler that does not end would hold up the process for ever: its run was given
-    its grace, and another worker takes it up when its lease ends."""
-
-    def end() -> None:
-        _LOG.warning("a handler's thread does not end: leaving it behind")
-        _flush()
-        os._exit(DONE)
-
-    timer = threading.Timer(LAST_S, end)
-    timer.daemon = True
-    timer.start()
 
 
 class Signals:
@@ -175,8 +157,3 @@ class _Lines(logging.Formatter):
         if instance is None or str(instance) in line:
             return line
         return f"{line}  [{printable(str(instance))}]"
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
