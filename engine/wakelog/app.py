@@ -157,7 +157,10 @@ class App:
         calls that found no connection and waited; `store_retries`, calls that were sent again;
         `store_lost_answers`, appends whose answer was lost and then looked up.
         """
-        return self._application.metrics()
+        app = self._application
+        appends, units = app.appends
+        counts = {"appends": appends, "units": units, "conflicts": app.conflicts}
+        return {**counts, **app.store.troubles}
 
     # -- life of the app
 

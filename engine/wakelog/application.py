@@ -187,7 +187,7 @@ class Application(library.Application[str]):
         if seed is not None:  # with the position: commit ids never repeat, whoever opens again
             self._entropy = random.Random(f"{seed}@{self.recorder.max_notification_id()}")
         self._salts = Salts(self._entropy)
-        self._conflicts = 0
+        self.conflicts = 0
         self._commit_prefix = f"{self._entropy.getrandbits(64):016x}"
         self._commit_numbers = itertools.count(1)
 
@@ -309,7 +309,7 @@ class Application(library.Application[str]):
     async def _lost(self, this: _Try) -> None:
         """Another was first: wait a little, and give way after some losses."""
         this.losses += 1
-        self._conflicts += 1
+        self.conflicts += 1
         if isinstance(this.request, Receive) and this.losses >= MAX_LOSSES:
             this.request = this.request._replace(defer=True)
         if this.losses >= MAX_CONFLICTS:
@@ -483,12 +483,6 @@ class Application(library.Application[str]):
     def appends(self) -> tuple[int, int]:
         """How many appends requests have led to so far, and how many units went with them."""
         return self._commits.batches, self._commits.units
-
-    def metrics(self) -> dict[str, int]:
-        """See `App.metrics`."""
-        appends, units = self.appends
-        counts = {"appends": appends, "units": units, "conflicts": self._conflicts}
-        return {**counts, **self.store.troubles}
 
     def snapshot_if_due(self, base: int, head: Head) -> StoredSnapshot | None:
         """The snapshot to append with a unit that goes from version `base` to `head`."""
