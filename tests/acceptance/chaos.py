@@ -17,6 +17,7 @@ from tests.acceptance.jobs_under_kill import Chore, Done, chore, jobs
 from tests.acceptance.linearizable import Call, check_counter
 from tests.acceptance.processes import LOOK_S, Child, Children, Said, audited, is_quiet, wait_until
 from tests.acceptance.recorded import check_alarms, check_runs, check_waiting
+from tests.adapters.cutting import Where, Wire, wired
 from tests.auditing import runs_of
 from tests.support_postgres import Server, Stop, with_options
 from wakelog import BlockingApp
@@ -30,13 +31,15 @@ CLIENTS = 2
 INSTANCES = 12
 PATIENT = {"timeout": 2, "wait": 60}
 IMPATIENT = {"timeout": 0.3}
-"""A client with these is told when the server is away, all others wait for it."""
+"""One client is told when the server is away, all others wait for it."""
 LEASE = "2s"
 SLOTS = 8
 CALLS = 15
 """How many calls a client may still owe."""
 KILL_S, STAYS_S, AWAY_S = (1.0, 4.0), (1.0, 5.0), (0.0, 1.5)
 """Between two kills, and how long the server stays and stays away."""
+AN_APPEND, UNCUT = '"commit":', 40
+"""What passes on a wire with each append; how many of these at most between two cuts."""
 STOPS: tuple[Stop, ...] = ("fast", "immediate", "kill")
 PATIENCE_S = 90.0
 """How long all may take to come to rest afterwards."""
@@ -50,6 +53,8 @@ class Report:
     duration_s: float = 0
     kills: int = 0
     restarts: Counter[str] = field(default_factory=Counter[str])
+    cuts: int = 0
+    """Connections of a client that were cut before or after an append was done."""
     sends: int = 0
     acknowledged: int = 0
     reads: int = 0
@@ -77,9 +82,14 @@ def storm(server: Server, *, seconds: float, seed: int) -> Report:
     """Kill and restart for so long, let all come to rest, check it all. Prints the seed first."""
     print(f"chaos: seed {seed}, {seconds:g} s")
     url = with_options(server.url, schema="chaos")
-    with jobs.open(with_options(url, **PATIENT)) as app, Children(url) as children:
-        over = _Storm(server, children, url, random.Random(seed), Report(seed))
-        over.begin()
+    with (
+        wired(with_options(url, **PATIENT)) as (wire, wired_url),
+        jobs.open(with_options(url, **PATIENT)) as app,
+        Children(url) as children,
+    ):
+        urls = with_options(url, **IMPATIENT), wired_url
+        over = _Storm(server, children, url, random.Random(seed), Report(seed), wire)
+        over.begin(urls)
         over.blow(seconds)
         over.calm(app)
         ids = [row.instance_id.split(":")[2] for row in app.list()]
@@ -98,6 +108,7 @@ class _Storm:
     url: str
     rng: random.Random
     report: Report
+    wire: Wire
     workers: list[Child] = field(default_factory=list[Child])
     clients: list[Child] = field(default_factory=list[Child])
     owed: Counter[int] = field(default_factory=Counter[int])
@@ -110,13 +121,12 @@ class _Storm:
     """The same by the clock that the log tells."""
     restarted_us: int = 0
 
-    def begin(self) -> None:
-        """Workers and one client wait for the server where it is away; the other fails."""
+    def begin(self, urls: Sequence[str]) -> None:
+        """Clients on these URLs, and workers that wait for the server where it is away."""
         for _ in range(WORKERS):
             self._start_worker()
-        for number in range(CLIENTS):
+        for number, url in enumerate(urls):
             words = (str(number + 1), str(self.rng.randrange(1 << 30)), str(INSTANCES))
-            url = with_options(self.url, **(IMPATIENT if number == 0 else PATIENT))
             self.clients.append(self.children.start("caller", *words, url=url))
         for child in [*self.workers, *self.clients]:
             child.ready()
@@ -151,6 +161,10 @@ class _Storm:
             self._hear(worker.kill())
 
     def _tell(self) -> None:
+        if not self.wire.is_to_be_cut:
+            where: Where = self.rng.choice(("before", "after"))
+            self.wire.cut_at(AN_APPEND, where, after=self.rng.randrange(UNCUT))
+            self.report.cuts += 1
         for client in self.clients:
             self._tell_one(client, CALLS - self.owed[client.pid])
 

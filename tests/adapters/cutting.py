@@ -10,7 +10,7 @@ from typing import Literal
 
 from psycopg.conninfo import conninfo_to_dict
 
-__all__ = ["Wire", "wired"]
+__all__ = ["Where", "Wire", "wired"]
 
 _SIZE = 1 << 16
 
@@ -39,6 +39,11 @@ class Wire:
     def port(self) -> int:
         port: int = self._listener.getsockname()[1]
         return port
+
+    @property
+    def is_to_be_cut(self) -> bool:
+        """Whether the chosen text has not passed yet."""
+        return self._needle is not None
 
     def cut_at(self, needle: str, where: Where, *, after: int = 0, for_good: bool = False) -> None:
         """Cut the next connection on which `needle` is sent: before the server hears of it, at
@@ -70,7 +75,12 @@ class Wire:
             while True:
                 client, _ = self._listener.accept()
                 server = socket.socket(self._family, socket.SOCK_STREAM)
-                server.connect(self._address)
+                try:
+                    server.connect(self._address)
+                except OSError:  # it is away
+                    server.close()
+                    client.close()
+                    continue
                 self._servers.append(server)
                 deaf = threading.Event()
                 for pump in (self._to_server, self._to_client):
@@ -112,7 +122,7 @@ class Wire:
                     client.sendall(data)
                 elif self._where == "after":
                     self._cut(client)
-            self._cut(client)
+        self._cut(client)
         server.close()
 
     def _cut(self, client: socket.socket) -> None:
