@@ -25,6 +25,7 @@ class Wire:
         self._address = address
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._servers: list[socket.socket] = []
+        self._closed = False
         self._needle: bytes | None = None
         self._for_good = False
         self._where: Where = "before"
@@ -59,6 +60,7 @@ class Wire:
 
     def close(self) -> None:
         """Take no more connections, and let go of those that are."""
+        self._closed = True
         self.refuse()
         for server in self._servers:
             with suppress(OSError):
@@ -82,6 +84,8 @@ class Wire:
                     client.close()
                     continue
                 self._servers.append(server)
+                if self._closed:  # it was on its way
+                    server.shutdown(socket.SHUT_RDWR)
                 deaf = threading.Event()
                 for pump in (self._to_server, self._to_client):
                     threading.Thread(target=pump, args=(client, server, deaf), daemon=True).start()
