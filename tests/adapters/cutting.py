@@ -126,16 +126,20 @@ class Wire:
                     client.sendall(data)
                 elif self._where == "after":
                     self._cut(client)
-        self._cut(client)
+        _end(client)
         server.close()
 
     def _cut(self, client: socket.socket) -> None:
         if self._for_good:
             self.close()
-        with suppress(OSError):
-            client.shutdown(socket.SHUT_RDWR)
-        client.close()
+        _end(client)
         self.cut.set()
+
+
+def _end(client: socket.socket) -> None:
+    with suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)
+    client.close()
 
 
 @contextmanager
