@@ -31,7 +31,7 @@ class Wire:
         self._where: Where = "before"
         self._let_through = 0
         self.cut = threading.Event()
-        """Set when the connection was cut."""
+        """Set when the connection is cut."""
         self.go = threading.Event()
         """What a cut `during` the work waits for."""
         threading.Thread(target=self._accept, daemon=True).start()
@@ -132,8 +132,8 @@ class Wire:
     def _cut(self, client: socket.socket) -> None:
         if self._for_good:
             self.close()
-        _end(client)
         self.cut.set()
+        _end(client)
 
 
 def _end(client: socket.socket) -> None:

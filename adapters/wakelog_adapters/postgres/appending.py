@@ -96,7 +96,7 @@ class Appender:
         for tries_left in reversed(range(TRIES)):
             attempt = self.attempt(units)
             with translated(self._place.label):
-                with self._datastore.lend() as connection:
+                with self._datastore.lend(alive=tries_left < TRIES - 1) as connection:
                     try:
                         return self.run(attempt, connection)
                     except psycopg.Error as error:

@@ -41,13 +41,13 @@ class Claimer:
             attempts.append(self._appender.attempt(begin(dues), now_us))
             return attempts[0]
 
-        for fresh in (False, True):
+        for again in (False, True):
             with translated(self._place.label):
-                with self._datastore.lend() as connection:
+                with self._datastore.lend(alive=again) as connection:
                     try:
                         return self._claim_on(connection, now_us, jobs, limit, begun)
                     except psycopg.Error as error:
-                        if not connection.closed or (fresh and not attempts):
+                        if not connection.closed or (again and not attempts):
                             raise
                         lost = error
                 if attempts:

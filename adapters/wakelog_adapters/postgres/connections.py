@@ -101,23 +101,17 @@ class Datastore(library.PostgresDatastore):
         )
 
     @contextmanager
-    def lend(self) -> Generator[Connection, None, None]:
+    def lend(self, *, alive: bool = False) -> Generator[Connection, None, None]:
         """A connection for this thread alone. What goes wrong on it is raised as it is.
 
+        `alive`: one that has just answered, for a call whose connection broke: others did too.
         Raises `StoreUnavailableError` where there is none to be had: then nothing was sent.
         """
-        connection = self.patiently(self._take)
+        connection = self.patiently(self._take_alive if alive else self._take)
         try:
             yield connection
         finally:
-            with self._lock:
-                self._lent -= 1
-                is_beside = connection in self._beside
-                self._beside.discard(connection)
-            if is_beside:
-                connection.close()
-            else:
-                self.pool.putconn(connection)
+            self._put_back(connection)
 
     def patiently(self, connect: Callable[[], R]) -> R:
         """What `connect` answers; asked again for `wait` seconds while none is to be had.
@@ -169,6 +163,27 @@ class Datastore(library.PostgresDatastore):
         with self._lock:
             self._lent += 1
         return connection
+
+    def _take_alive(self) -> Connection:
+        for _ in range(self._place.pool):
+            connection = self._take()
+            try:
+                self.pool.check_connection(connection)
+            except psycopg.Error:
+                self._put_back(connection)
+            else:
+                return connection
+        return self._take()
+
+    def _put_back(self, connection: Connection) -> None:
+        with self._lock:
+            self._lent -= 1
+            is_beside = connection in self._beside
+            self._beside.discard(connection)
+        if is_beside:
+            connection.close()
+        else:
+            self.pool.putconn(connection)  # which drops it if it is broken
 
     def _beside_the_pool(self) -> Connection:
         """For one call, where the pool has none: it looks for a lost server every few seconds

@@ -59,7 +59,7 @@ class PostgresReading(library.PostgresApplicationRecorder):
                         raise
             self.datastore.weed()
             self.datastore.count("store_retries")
-            with self.datastore.lend() as connection:
+            with self.datastore.lend(alive=True) as connection:
                 return ask(connection)
 
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
