@@ -7,6 +7,7 @@ times, hashes, commits, runs or views do not add up. It answers the events, for 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import groupby
@@ -22,11 +23,13 @@ from wakelog.core.events import (
 from wakelog.log import Head, Recorded, decode, refold
 from wakelog.ports import Listing, Loaded, Store
 from wakelog_adapters.postgres import PostgresStore
-from wakelog_adapters.postgres.connections import rows_of
 from wakelog_adapters.sqlite import SQLiteStore
 from wakelog_projections import alarms, status
 
 __all__ = ["audit", "audit_all", "fold_from_the_log", "runs_of"]
+
+Rows = Callable[[str], list[tuple[Any, ...]]]
+"""What a query finds, in whose text `{at}` stands before the name of a table."""
 
 
 def audit(store: Store, stream: str) -> list[Recorded]:
@@ -48,14 +51,8 @@ def audit_all(store: Store) -> dict[str, list[Recorded]]:
     while page := store.list(Listing(limit=1000, after=after)):
         after = page[-1].stream
         audited.update({row.stream: audit(store, row.stream) for row in page})
-    if isinstance(store, SQLiteStore):
-        place = store._place
-        with closing(sqlite3.connect(place.path)) as connection:
-            _check_tables(store, lambda sql: connection.execute(sql).fetchall(), place.prefix)
-    elif isinstance(store, PostgresStore):
-        schema = store.datastore.schema
-        with store.datastore.lend() as lent:
-            _check_tables(store, lambda sql: rows_of(lent, sql.encode()), f"{schema}.")
+    if (rows := _reader(store)) is not None:
+        _check_tables(store, rows)
     return audited
 
 
@@ -65,21 +62,30 @@ def fold_from_the_log(store: Store, stream: str) -> Head:
 
 
 def runs_of(history: Sequence[Recorded]) -> dict[tuple[int, int, int], list[Recorded]]:
-    """For each attempt (its life, run and attempt numbers) what was recorded as its end."""
+    """For each attempt (its life, run, and which try of that it was) what was recorded as its end.
+
+    Attempts are numbered from 1, and from 1 again where somebody asked for the run anew.
+    """
     ends: dict[tuple[int, int, int], list[Recorded]] = {}
     open_run: tuple[int, int, int] | None = None
     life = 0
+    tries: Counter[tuple[int, int]] = Counter()
+    last = (0, 0, 0)
     for recorded in history:
         event = recorded.event
         if isinstance(event, RunStarted):
             assert open_run is None, f"run {open_run} was open when {event} came"
-            open_run = life, event.run, event.attempt
-            assert open_run not in ends, f"run {open_run} was started twice"
+            started = life, event.run, event.attempt
+            assert event.attempt in (1, last[2] + 1), f"{started} came after {last}"
+            assert event.attempt == 1 or last[:2] == started[:2], f"{started} came after {last}"
+            last = started
+            tries[started[:2]] += 1
+            open_run = life, event.run, tries[started[:2]]
             ends[open_run] = []
         elif _ends_run(event):
             assert open_run is not None, f"{event} ends a run, but none is open"
             named = life, getattr(event, "run", None), getattr(event, "attempt", None)
-            assert open_run == named, f"{event} does not end {open_run}"
+            assert last == named, f"{event} does not end {open_run}"
             ends[open_run].append(recorded)
             open_run = None
         if isinstance(event, Cleared):
@@ -133,24 +139,35 @@ def _check_views(store: Store, head: Head) -> None:
     assert (None if row is None else row.wake_us) == (None if alarm is None else alarm.due_us)
 
 
-def _check_tables(store: Store, query: Callable[[str], list[tuple[Any, ...]]], prefix: str) -> None:
-    """Alarms, leases and snapshots of all streams, cleared ones too, are those of their events."""
+def _reader(store: Store) -> Rows | None:
+    """A way around the store, to the tables themselves; None where there are none."""
+    if isinstance(store, PostgresStore):
+        at = f"{store._place.schema}."
+        return lambda sql: store._rows(sql.format(at=at).encode())
+    if not isinstance(store, SQLiteStore):
+        return None
+    place = store._place
 
     def rows(sql: str) -> list[tuple[Any, ...]]:
-        return query(sql.format(prefix=prefix))
+        with closing(sqlite3.connect(place.path)) as connection:
+            return connection.execute(sql.format(at=place.prefix)).fetchall()
 
-    streams = [s for (s,) in rows("SELECT DISTINCT originator_id FROM {prefix}stored_events")]
+    return rows
+
+
+def _check_tables(store: Store, rows: Rows) -> None:
+    """Alarms, leases and snapshots of all streams, cleared ones too, are those of their events."""
+    streams = [s for (s,) in rows("SELECT DISTINCT originator_id FROM {at}stored_events")]
     heads = {stream: fold_from_the_log(store, stream).instance for stream in streams}
     expected = {alarm for head in heads.values() if (alarm := alarms.row(head)) is not None}
     found = {
-        alarms.AlarmRow(*row)
-        for row in rows("SELECT stream, job, due_us, action FROM {prefix}alarms")
+        alarms.AlarmRow(*row) for row in rows("SELECT stream, job, due_us, action FROM {at}alarms")
     }
     assert found == expected, "the alarms are not those of the log"
-    assert {s for (s,) in rows("SELECT stream FROM {prefix}status")} == set(streams)
-    held = set(rows("SELECT stream, token FROM {prefix}leases WHERE run"))
+    assert {s for (s,) in rows("SELECT stream FROM {at}status")} == set(streams)
+    held = set(rows("SELECT stream, token FROM {at}leases WHERE run"))
     open_runs = {(stream, head.run.token) for stream, head in heads.items() if head.run}
     assert held == open_runs, "the leases of runs are not those of the open runs"
-    for stream, version in rows("SELECT stream, version FROM {prefix}snapshots"):
+    for stream, version in rows("SELECT stream, version FROM {at}snapshots"):
         whole = refold(stream, Loaded(None, store.events(stream, upto=version)))
         assert refold(stream, Loaded(store.snapshot_before(stream, version), ())) == whole

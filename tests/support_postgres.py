@@ -165,7 +165,7 @@ def bare_connection(url: str) -> Iterator[psycopg.Connection]:
         connection.close()
 
 
-_OURS = ("schema", "pooler", "pool", "timeout", "wait", "clock")
+_OURS = ("schema", "pooler", "pool", "timeout", "wait", "clock", "migrate")
 
 
 def with_options(url: str, **options: object) -> str:

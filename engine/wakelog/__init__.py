@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from wakelog import errors
 from wakelog.app import App
-from wakelog.blocking import BlockingApp, BlockingTaskClient
+from wakelog.blocking import BlockingApp, BlockingContinuousClient, BlockingTaskClient
 from wakelog.client import TaskClient
-from wakelog.context import TaskContext
+from wakelog.context import ContinuousContext, TaskContext
+from wakelog.continuous import Continuous
+from wakelog.continuous_client import ContinuousClient
+from wakelog.core.retry import Backoff, GiveUp, Retry, RetryAfter
 from wakelog.definition import Task
 from wakelog.errors import (
     ConflictError,
@@ -34,20 +37,37 @@ from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs
 from wakelog.results import (
     ClearResult,
+    ContinuousStatus,
     InstanceRow,
+    JobCount,
     LastError,
+    PauseResult,
+    ResumeResult,
+    RetryResult,
     SendResult,
+    StartResult,
+    StopResult,
     TaskStatus,
+    TerminateResult,
     TriggerResult,
+    Work,
+    WorkerStatus,
 )
 
 __all__ = [
     "App",
+    "Backoff",
     "BlockingApp",
+    "BlockingContinuousClient",
     "BlockingTaskClient",
     "ClearResult",
     "ConflictError",
+    "Continuous",
+    "ContinuousClient",
+    "ContinuousContext",
+    "ContinuousStatus",
     "ExecutionError",
+    "GiveUp",
     "HandlerTimeoutError",
     "HistoryEntry",
     "IdempotencyConflictError",
@@ -57,18 +77,27 @@ __all__ = [
     "IntegrityError",
     "InvalidIdError",
     "InvalidStateError",
+    "JobCount",
     "Jobs",
     "LastError",
     "LeaseLostError",
     "PastState",
+    "PauseResult",
     "QueueFullError",
+    "ResumeResult",
+    "Retry",
+    "RetryAfter",
     "RetryExhaustedError",
+    "RetryResult",
     "SendResult",
+    "StartResult",
+    "StopResult",
     "StoreUnavailableError",
     "Task",
     "TaskClient",
     "TaskContext",
     "TaskStatus",
+    "TerminateResult",
     "TriggerResult",
     "UnknownActionError",
     "UnknownJobError",
@@ -77,5 +106,7 @@ __all__ = [
     "ValidationError",
     "WaitTimeoutError",
     "WakelogError",
+    "Work",
+    "WorkerStatus",
     "errors",
 ]

@@ -9,10 +9,12 @@ import traceback
 import weakref
 from typing import Any
 
+from wakelog.advice import advice
 from wakelog.clock import Clock
-from wakelog.context import CURRENT, TaskContext
+from wakelog.context import CURRENT, Context
 from wakelog.core.commands import Call, Ended, Failed, GaveBack, Outcome
 from wakelog.core.instance import Instance
+from wakelog.core.retry import GiveUp, Retry, RetryAfter
 from wakelog.definition import Definition, Handler
 from wakelog.errors import HandlerTimeoutError
 from wakelog.threads import Threads
@@ -67,10 +69,10 @@ class Caller:
             await self._run(handler, call, (ctx, *extra))
         except asyncio.CancelledError as error:
             if not ctx.cleared:
-                return self._cancelled(call, error)
+                return self._cancelled(definition.retry, call, error)
         except BaseException as error:
             if not ctx.cleared:
-                return self._failed(error)
+                return self._failed(error, definition.retry, call)
         finally:
             ctx.close()
             CURRENT.reset(token)
@@ -137,20 +139,25 @@ class Caller:
                 raise error
         return await result if inspect.isawaitable(result) else result
 
-    def _cancelled(self, call: Call, error: asyncio.CancelledError) -> Outcome:
+    def _cancelled(self, retry: Retry | None, call: Call, error: asyncio.CancelledError) -> Outcome:
         task = asyncio.current_task()
         if task is None or not task.cancelling():
-            return self._failed(error)
+            return self._failed(error, retry, call)
         is_stopped = False if self.inline else self._own.get(task)
         if is_stopped is None or (is_stopped and call.run is None and call.handler != "on_idle"):
             raise error
         while task.cancelling():
             task.uncancel()
-        return GaveBack() if is_stopped and call.run is not None else self._failed(error)
+        if is_stopped and call.run is not None:
+            return GaveBack()
+        return self._failed(error, retry, call)
 
-    def _failed(self, error: BaseException) -> Failed:
-        if self.inline and isinstance(error, KeyboardInterrupt):
-            raise error  # of the person who runs the simulation
+    def _failed(self, raised: BaseException, retry: Retry | None, call: Call) -> Failed:
+        if self.inline and isinstance(raised, KeyboardInterrupt):
+            raise raised  # of the person who runs the simulation
+        error = raised
+        if isinstance(raised, RetryAfter | GiveUp):
+            error = raised.cause or raised.__cause__ or raised
         lines = traceback.format_exception(error)
         return Failed(
             error,
@@ -158,24 +165,23 @@ class Caller:
             _clean(_message(error))[:MAX_MESSAGE],
             _clean("".join(lines))[-MAX_TRACEBACK:],
             self._clock.now_us(),
+            advice(retry, raised, error, call.attempt),
         )
 
 
-def context(
-    definition: Definition, call: Call, instance: Instance, now_us: int
-) -> TaskContext[Any]:
+def context(definition: Definition, call: Call, instance: Instance, now_us: int) -> Context[Any]:
     """The context for one call."""
-    return TaskContext(definition.state, call, instance, now_us, definition.resources)
+    return definition.context(definition.state, call, instance, now_us, definition.resources)
 
 
-def context_of_caller() -> TaskContext[Any] | None:
+def context_of_caller() -> Context[Any] | None:
     """The context of the handler that is being called here, if one is."""
     ctx = CURRENT.get()
     return ctx if ctx is not None and ctx.is_open else None
 
 
 def _argument(definition: Definition, call: Call) -> tuple[Any, ...]:
-    if call.handler == "on_error":
+    if call.error is not None:
         return (call.error,)
     if call.payload is not None:
         return (definition.event.load(call.payload),)

@@ -235,6 +235,15 @@ def _run_started(event: e.RunStarted) -> str:
     return f"run {event.run} started ({event.trigger}{attempt}{late}) on {event.worker}"
 
 
+def _retry_scheduled(event: e.RetryScheduled) -> str:
+    due = _time(event.due_us)
+    if event.event_version is not None:
+        return f"event {event.event_version} is tried again at {due}, attempt {event.attempt}"
+    if event.by == "operator":
+        return f"asked for run {event.run} again at {due}, by operator"
+    return f"attempt {event.attempt} of run {event.run} is due at {due}"
+
+
 def _failed(event: e.ExecutionFailed) -> str:
     what = f"{event.error_type}: {_shown(event.message)}"
     refused = f"; event {_shown(event.payload)} was refused" if event.payload else ""
@@ -263,7 +272,7 @@ _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.MessageSent: lambda x: f"sent {_shown(x.payload)} to {x.to or x.topic}",
     e.Executed: lambda x: f"run {x.run} ended well after {_length(x.duration_us)}",
     e.ExecutionFailed: _failed,
-    e.RetryScheduled: lambda x: f"attempt {x.attempt} of run {x.run} is due at {_time(x.due_us)}",
+    e.RetryScheduled: _retry_scheduled,
     e.RetryExhausted: lambda x: f"run {x.run} given up after {x.attempts} attempts ({x.reason})",
     e.ExecutionLost: lambda x: (
         f"run {x.run} was given back by {x.worker}"

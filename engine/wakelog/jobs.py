@@ -11,7 +11,7 @@ from typing import Any
 from anyio.from_thread import start_blocking_portal
 
 from wakelog.app import App
-from wakelog.application import Application, Settings
+from wakelog.application import Application
 from wakelog.blocking import BlockingApp
 from wakelog.bounds import at_least
 from wakelog.clock import SystemClock
@@ -20,6 +20,7 @@ from wakelog.definition import Definition
 from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError
 from wakelog.ports import AlarmClock, Desk
 from wakelog.registry import Registry
+from wakelog.settings import Settings
 from wakelog.worker import WorkerSettings
 
 __all__ = ["Jobs", "Opening", "open_store"]

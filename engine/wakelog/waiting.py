@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import TypeVar
 
 from wakelog.application import Application
 from wakelog.core.events import (
@@ -15,13 +16,16 @@ from wakelog.core.events import (
     RetryExhausted,
     RetryScheduled,
     RunStarted,
+    Trigger,
 )
 from wakelog.errors import ExecutionError
 from wakelog.ids import InstanceId
 from wakelog.log import Recorded, decode
-from wakelog.results import Failed, TriggerResult, moment
+from wakelog.results import Failed, RetryResult, StartResult, TriggerResult, moment
 
 __all__ = ["handled", "ran"]
+
+R = TypeVar("R", TriggerResult, RetryResult, StartResult)
 
 _LOG = logging.getLogger("wakelog.client")
 
@@ -49,17 +53,22 @@ async def handled(app: Application, id: InstanceId, version: int, timeout_us: in
 
 
 async def ran(
-    app: Application, id: InstanceId, asked: TriggerResult, timeout_us: int | None
-) -> TriggerResult:
+    app: Application,
+    id: InstanceId,
+    asked: R,
+    timeout_us: int | None,
+    *,
+    trigger: Trigger = "manual",
+) -> R:
     """Wait for the outcome of the run that was asked for. Raises `WaitTimeoutError`."""
     await _warn_if_alone(app, id)
     run: int | None = None
 
-    def find(recorded: Recorded) -> TriggerResult | None:
+    def find(recorded: Recorded) -> R | None:
         nonlocal run
         event = recorded.event
         if run is None:
-            if isinstance(event, RunStarted) and event.trigger == "manual":
+            if isinstance(event, RunStarted) and event.trigger == trigger:
                 run = event.run
             elif isinstance(event, Cleared):
                 return dataclasses.replace(asked, version=recorded.version, cleared=True)
@@ -90,7 +99,7 @@ async def ran(
     return await _completed(app, id, result)
 
 
-async def _completed(app: Application, id: InstanceId, result: TriggerResult) -> TriggerResult:
+async def _completed(app: Application, id: InstanceId, result: R) -> R:
     """With what else was recorded in the outcome's own commit: a retry, a clear."""
     stored = await app.read(app.store.events, str(id), after=result.version - 1)
     commit = decode(stored[0]).commit

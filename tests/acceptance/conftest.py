@@ -1,4 +1,4 @@
-"""Stores that several processes can open: a file, and a schema on a server."""
+"""Several processes on one store."""
 
 from __future__ import annotations
 
@@ -8,17 +8,7 @@ import pytest
 
 from tests.acceptance.jobs_under_kill import jobs
 from tests.acceptance.processes import Children
-from tests.support_postgres import postgres_server, postgres_url
 from wakelog import BlockingApp
-
-__all__ = ["app", "children", "postgres_server", "postgres_url", "shared_url"]
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def shared_url(request: pytest.FixtureRequest) -> str:
-    """A new store of each kind that processes share."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    return url
 
 
 @pytest.fixture

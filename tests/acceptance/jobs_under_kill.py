@@ -28,7 +28,17 @@ from pydantic import BaseModel
 from tests.acceptance.linearizable import Call
 from wakelog import App, Jobs, StoreUnavailableError, Task, TaskContext
 
-__all__ = ["PARTS", "Chore", "Done", "chore", "counter", "hog", "jobs"]
+__all__ = [
+    "AT_A_TIME",
+    "PARTS",
+    "Chore",
+    "Done",
+    "chore",
+    "counter",
+    "hog",
+    "jobs",
+    "narrow",
+]
 
 PARTS = 5
 """A run prints so many lines between its beginning and its end."""
@@ -39,6 +49,10 @@ READS, KEYED = 0.3, 0.7
 AFTER_S = (None, 0, 0, 0.1, 0.5)
 WORK_S = (0.02, 0.1, 0.3)
 """What its events ask for."""
+
+
+AT_A_TIME = 2
+"""How many runs of the narrow job there may be, over all processes."""
 
 
 class Chore(BaseModel):
@@ -59,9 +73,11 @@ class Done(BaseModel):
 
 chore = Task(state=Done, event=Chore)
 hog = Task(state=Done, event=Chore)
+narrow = Task(state=Done, event=Chore, max_running=AT_A_TIME)
 counter = Task(state=int, event=int)
 
 
+@narrow.on_event
 @chore.on_event
 def told(ctx: TaskContext[Done], event: Chore) -> None:
     done = ctx.state or Done()
@@ -70,6 +86,7 @@ def told(ctx: TaskContext[Done], event: Chore) -> None:
         ctx.schedule(event.after_s)
 
 
+@narrow.execute
 @chore.execute
 async def do(ctx: TaskContext[Done]) -> None:
     _say("run", ctx)
@@ -104,7 +121,7 @@ async def add(ctx: TaskContext[int], event: int) -> None:
     ctx.set_state(count + event)
 
 
-jobs = Jobs(chore=chore, counter=counter, hog=hog)
+jobs = Jobs(chore=chore, narrow=narrow, counter=counter, hog=hog)
 
 
 def _say(what: str, ctx: TaskContext[Done]) -> None:

@@ -20,7 +20,16 @@ from wakelog import BlockingApp
 from wakelog.jobs import open_store
 from wakelog.log import Recorded
 
-__all__ = ["PATIENCE_S", "Child", "Children", "Said", "audited", "is_quiet", "wait_until"]
+__all__ = [
+    "LOOK_S",
+    "PATIENCE_S",
+    "Child",
+    "Children",
+    "Said",
+    "audited",
+    "is_quiet",
+    "wait_until",
+]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0

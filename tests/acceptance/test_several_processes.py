@@ -6,8 +6,8 @@ import signal
 from collections import Counter
 from itertools import groupby, pairwise
 
-from tests.acceptance.jobs_under_kill import Chore, chore, counter, jobs
-from tests.acceptance.processes import Child, Children, Said, audited, is_quiet, wait_until
+from tests.acceptance.jobs_under_kill import AT_A_TIME, Chore, chore, counter, jobs, narrow
+from tests.acceptance.processes import LOOK_S, Child, Children, Said, audited, is_quiet, wait_until
 from tests.auditing import runs_of
 from tests.support_postgres import with_options
 from wakelog import BlockingApp, StoreUnavailableError
@@ -86,15 +86,20 @@ def test_U2_200_increments_from_four_processes_end_at_200(
 def test_U2_two_workers_share_the_runs_and_none_overlaps(
     app: BlockingApp, shared_url: str, children: Children
 ) -> None:
-    # given two workers, when more is due than one of them can take
+    # given two workers, when more is due than one of them can take, until both take some
     workers = [children.worker("10s", slots=2), children.worker("10s", slots=2)]
     task = app.task(chore)
-    for number in range(6):
-        task.send(f"w-{number}", Chore(work_s=0.5))
-    lines = [worker.line() for worker in workers]
-    for number in range(60):
+    lines: list[str] = []
+    working: set[int] = set()
+    for number in range(10_000):
+        if number >= 60 and len(working) == 2:
+            break
         event = Chore(number=number, after_s=(0, 0.05)[number % 2], work_s=0.05)
         task.send(f"w-{number % 6}", event)
+        for worker in workers:
+            if line := worker.line_if_any(0):
+                lines.append(line)
+                working.add(worker.pid)
     for worker in workers:
         lines += wait_until(lambda: is_quiet(app), worker)
     for worker in workers:
@@ -119,6 +124,45 @@ def test_U2_two_workers_share_the_runs_and_none_overlaps(
         for _, run, attempt in runs_of(history)
     }
     assert recorded == set(begun)
+
+
+def test_A6_a_limit_on_runs_holds_over_processes_and_kills(
+    app: BlockingApp, shared_url: str, children: Children
+) -> None:
+    # given two workers, and always more due than may run at a time, until the first takes some
+    first, second = children.worker(), children.worker()
+    sent = 0
+
+    def send(count: int) -> None:
+        nonlocal sent
+        for _ in range(count):
+            app.task(narrow).send(f"n-{sent}", Chore(work_s=0.05))
+            sent += 1
+
+    send(10)
+    lines: list[str] = []
+    for _ in range(1000):
+        lines += filter(None, [begun := first.line_if_any(0), done := second.line_if_any(LOOK_S)])
+        if begun:
+            break
+        send(done is not None and done.startswith("left"))
+    # when one of them is killed in the middle of a run
+    lines += first.kill()
+    lines += wait_until(lambda: is_quiet(app), second)
+    lines += second.kill()
+    # then all got their turn
+    runs = [run for history in audited(shared_url).values() for run in runs_of(history).values()]
+    assert sum(isinstance(end.event, Executed) for [end] in runs) == sent
+    # and there never were more at a time; those of the killed one count until they are taken up
+    inside: set[str] = set()
+    most = 0
+    for edge in sorted((Said.of(line) for line in lines), key=lambda said: said.at_us):
+        if edge.what == "run":
+            inside.add(edge.id)
+        elif edge.what == "left":
+            inside.remove(edge.id)
+        most = max(most, len(inside))
+    assert most == AT_A_TIME
 
 
 def test_U2_a_worker_that_stalls_loses_its_run_and_records_nothing_of_it(
@@ -158,16 +202,16 @@ def test_U2_a_worker_that_stalls_loses_its_run_and_records_nothing_of_it(
 
 
 def _stop(worker: Child, shared_url: str) -> None:
-    """Stop a worker, but not in the middle of a write: it would hold what it has locked."""
+    """Stop a worker, but not in the middle of a write: it would hold up others while it lasts."""
     with jobs.open(with_options(shared_url, timeout=0.3)) as impatient:
         while True:
             worker.signal(signal.SIGSTOP)
             try:
-                impatient.task(counter).send("is-it-free", 1)
+                impatient.task(counter).send("is-the-way-free", 1)
                 return
             except StoreUnavailableError:
                 worker.signal(signal.SIGCONT)
-                impatient.task(counter).send("is-it-free", 1)
+                impatient.task(counter).send("is-the-way-free", 1)
 
 
 def test_A1_an_alarm_of_another_process_wakes_a_sleeping_worker(

@@ -47,8 +47,8 @@ from wakelog.core.evolve import fold
 from wakelog.core.instance import Instance, next_wake
 from wakelog.errors import QueueFullError
 from wakelog.ids import InstanceId
-from wakelog.kinds import BEHAVIOURS
 from wakelog.kinds.policy import BoundPolicy
+from wakelog.kinds.task import TaskBehaviour
 
 T0 = 1_767_225_600_000_000
 HOUR = 3_600_000_000
@@ -68,7 +68,7 @@ def asked(
 ) -> Decision:
     """What is decided for a Task with `on_event`, `execute` and the `handlers` named."""
     names = frozenset({"on_event", "execute", *handlers})
-    return decide(instance, request, BoundPolicy(BEHAVIOURS["task"], names, limit), now_us)
+    return decide(instance, request, BoundPolicy(TaskBehaviour(), names, limit), now_us)
 
 
 def settled(
@@ -362,7 +362,7 @@ def test_T13_a_failing_run_is_recorded_and_the_instance_failed() -> None:
     assert [type(event) for event in events] == [RunStarted, ExecutionFailed]
     assert after.failed
     assert after.last_error is not None
-    assert BEHAVIOURS["task"].status(after) == "failed"
+    assert TaskBehaviour().status(after) == "failed"
 
 
 def test_T9_the_outcome_of_a_run_that_was_cleared_or_lost_is_stale() -> None:

@@ -28,7 +28,7 @@ from typing_extensions import TypedDict
 from tests.adapters.commandline import CommandLine
 from tests.support import WAIT_S, Ctx, Staging, order_task, task_of
 from wakelog import InstanceNotFoundError, InvalidStateError, Jobs, Task, ValidationError
-from wakelog.definition import Schema
+from wakelog.schema import Schema
 
 T = TypeVar("T")
 

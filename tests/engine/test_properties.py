@@ -20,7 +20,7 @@ from tests.engine.reference import WORDS, Act
 from tests.engine.test_task_model import make_jobs
 from wakelog import InvalidIdError, Jobs, Task, TaskContext, ValidationError
 from wakelog.app import App
-from wakelog.application import Application, Settings
+from wakelog.application import Application
 from wakelog.core.events import EVENTS, Event
 from wakelog.core.instance import Instance
 from wakelog.core.schedule import MAX_US, as_datetime, duration_us, moment_us, when_us
@@ -29,6 +29,7 @@ from wakelog.ids import InstanceId
 from wakelog.jobs import open_store
 from wakelog.log import Head, Meta, decode, encode, refold, replayed, snapshot
 from wakelog.ports import Loaded, StoredEvent
+from wakelog.settings import Settings
 from wakelog.testing import Simulation
 from wakelog.work import take, work
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from tests.support import START, Ctx, Staging, elsewhere, staged, task_of
 from wakelog import ExecutionError, InvalidStateError, LastError, TaskStatus
-from wakelog.application import Settings
 from wakelog.core.events import ExecutionFailed
+from wakelog.settings import Settings
 from wakelog.testing import SimulatedCrash
 
 HOUR = timedelta(hours=1)

@@ -29,9 +29,9 @@ from wakelog import (
     Task,
     TaskContext,
 )
-from wakelog.application import Settings
 from wakelog.core.events import MessageSent, Started
 from wakelog.core.schedule import moment_us
+from wakelog.settings import Settings
 from wakelog.testing import SimulatedCrash, Simulation
 
 Point = Literal["before_write", "after_write"]

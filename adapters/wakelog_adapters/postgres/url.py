@@ -18,7 +18,7 @@ __all__ = ["Place", "parse"]
 MIN_POOL = 3
 """A claim reads on a second connection while it holds one; and a heartbeat must not wait."""
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
-_OURS = ("schema", "pool", "timeout", "wait", "pooler", "clock")
+_OURS = ("schema", "pool", "timeout", "wait", "pooler", "clock", "migrate")
 _SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]*")
 
 
@@ -42,13 +42,16 @@ class Place:
     """Whether a pooler stands between, that gives each transaction another session."""
     server_clock: bool = True
     """Whether the server's clock says when a lease has ended; else the time that is given."""
+    migrate: bool = True
+    """Whether opening brings the schema up to date; else one that is not is refused."""
 
 
 def parse(url: str) -> Place:
     """`postgresql://user:password@host:port/database?schema=jobs`; all options may be left out.
 
     Ours are `schema`, `pool` (connections at most), `timeout` and `wait` (seconds),
-    `pooler=transaction` and `clock=given` (for simulations); the rest is libpq's, as it is.
+    `pooler=transaction`, `migrate=off` (opening changes no schema) and `clock=given` (for
+    simulations); the rest of the URL is libpq's and goes to it as it is.
     Raises `ValidationError`.
     """
     base, _, query = url.partition("?")
@@ -69,6 +72,7 @@ def parse(url: str) -> Place:
         wait_s=_seconds(url, "wait", options.get("wait", "0"), at_least=0),
         pooled=_word(url, options, "pooler", "session", "transaction") == "transaction",
         server_clock=_word(url, options, "clock", "server", "given") == "server",
+        migrate=_word(url, options, "migrate", "on", "off") == "on",
     )
 
 
@@ -111,7 +115,7 @@ def _seconds(url: str, name: str, text: str, *, at_least: float) -> float:
 def _word(
     url: str,
     options: dict[str, str],
-    name: Literal["pooler", "clock"],
+    name: Literal["pooler", "clock", "migrate"],
     default: str,
     other: str,
 ) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from wakelog.core.instance import Instance, OpenRun
+from wakelog.core.retry import Advice
 
 __all__ = [
     "Call",
@@ -25,16 +26,26 @@ __all__ = [
     "HandleWaiting",
     "HandlerName",
     "Outcome",
+    "Pause",
+    "PauseWork",
     "Rearm",
     "Receive",
     "Request",
+    "ResumeWork",
+    "Retime",
+    "RetryRun",
     "ScheduleAt",
     "SetState",
     "Settle",
+    "Start",
+    "Stop",
+    "StopWork",
     "TriggerRun",
 ]
 
-HandlerName = Literal["on_event", "execute", "on_idle", "on_error", "on_client_get_state"]
+HandlerName = Literal[
+    "on_event", "execute", "on_idle", "on_error", "on_retry_exhausted", "on_client_get_state"
+]
 
 
 # -- commands: what a handler asks for -------------------------------------------------------------
@@ -65,7 +76,19 @@ class Emit(NamedTuple):
     payload: str
 
 
-Command = SetState | ScheduleAt | CancelSchedule | Emit
+class Pause(NamedTuple):
+    """Let nothing start until somebody resumes it."""
+
+    reason: str | None
+
+
+class Stop(NamedTuple):
+    """Let recurring work end; the state is kept."""
+
+    reason: str | None
+
+
+Command = SetState | ScheduleAt | CancelSchedule | Emit | Pause | Stop
 
 
 # -- calls and their outcomes ----------------------------------------------------------------------
@@ -82,6 +105,8 @@ class Call(NamedTuple):
     event_id: str | None = None
     event_version: int | None = None
     """The version of the deferred event that is being handled."""
+    attempt: int = 1
+    """Which try it is, of the run or of handling the event."""
     run: OpenRun | None = None
     error: BaseException | None = None
     """What `on_error` is told."""
@@ -110,6 +135,8 @@ class Failed(NamedTuple):
     message: str
     traceback: str
     now_us: int = 0
+    advice: Advice = Advice()
+    """What user code says about another attempt."""
 
 
 class GaveBack(NamedTuple):
@@ -156,6 +183,40 @@ class TriggerRun(NamedTuple):
     consume_alarm: bool = False
 
 
+class RetryRun(NamedTuple):
+    """Start the last failed run again, or the one that waits for its next attempt, now."""
+
+
+class PauseWork(NamedTuple):
+    """Let alarms wait and defer events."""
+
+    reason: str | None = None
+
+
+class ResumeWork(NamedTuple):
+    """Go on after a pause."""
+
+    reason: str | None = None
+
+
+class Start(NamedTuple):
+    """Begin recurring work, or resume it where it was stopped."""
+
+    input: str
+    replace: bool = False
+    """Let the state of one that was stopped be the input too."""
+
+
+class StopWork(NamedTuple):
+    """End recurring work; the state is kept."""
+
+    reason: str | None = None
+
+
+class Retime(NamedTuple):
+    """The definition has changed: let what its policy has scheduled follow the new rule."""
+
+
 class Clear(NamedTuple):
     """End the life, now or at `at_us`."""
 
@@ -182,4 +243,19 @@ class Settle:
     outcome: Outcome
 
 
-Request = Receive | HandleWaiting | Claim | TriggerRun | Clear | CancelClear | Rearm | Settle
+Request = (
+    Receive
+    | HandleWaiting
+    | Claim
+    | TriggerRun
+    | RetryRun
+    | Start
+    | StopWork
+    | Retime
+    | PauseWork
+    | ResumeWork
+    | Clear
+    | CancelClear
+    | Rearm
+    | Settle
+)

@@ -70,7 +70,7 @@ class Event(BaseModel):
 
 
 class Started(Event):
-    """A life begins."""
+    """A life begins; with an input, that is its first state."""
 
     TOPIC = "wakelog.Started"
     PAYLOAD = "input"
@@ -208,13 +208,20 @@ class ExecutionFailed(Event):
 
 
 class RetryScheduled(Event):
-    """The next attempt of a failed run is at `due_us`."""
+    """The next attempt of a failed run, or of handling a deferred event, is at `due_us`.
+
+    Attempt 1 is one that was asked for: the run is started anew.
+    """
 
     TOPIC = "wakelog.RetryScheduled"
 
-    run: int
+    run: int = 0
+    """0 where it is an event's."""
     attempt: int
     due_us: int
+    event_version: int | None = None
+    """The deferred event, where it is one's."""
+    by: By = "policy"
 
 
 class RetryExhausted(Event):
@@ -225,6 +232,8 @@ class RetryExhausted(Event):
     run: int
     attempts: int
     reason: Literal["max_attempts", "max_duration", "not_retryable", "lost"]
+    then: Literal["fail", "continue", "clear", "dead_letter"] = "fail"
+    """What the policy does about it."""
 
 
 class ExecutionLost(Event):

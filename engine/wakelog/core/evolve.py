@@ -26,8 +26,9 @@ from wakelog.core.events import (
     Started,
     StateSet,
     Stopped,
+    Trigger,
 )
-from wakelog.core.instance import Failure, Instance, OpenRun, Retry, Waiting
+from wakelog.core.instance import Failure, Instance, OpenRun, PendingRetry, Waiting
 
 __all__ = ["evolve", "fold"]
 
@@ -48,13 +49,14 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case StateSet():
             return step._replace(state=event.state, state_schema=event.schema_version)
         case Scheduled():
-            return _scheduled(step, event.action, event.due_us, event.reason)
+            goes_on = step._replace(failed=False) if event.by == "policy" else step
+            return _scheduled(goes_on, event.action, event.due_us, event.reason)
         case ScheduleCancelled():
             return _scheduled(step, event.action, None)
         case RunStarted():
             return _run_started(step, event)
         case Executed():
-            return step._replace(run=None, losses=0, failed=False)
+            return step._replace(run=None, losses=0, failed=False, last_run_us=at_us)
         case Started():
             return Instance(
                 step.id,
@@ -62,6 +64,7 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
                 recorded_us=at_us,
                 lives=step.lives + 1,
                 started_us=at_us,
+                state=event.input,
                 waiting=step.waiting,
                 event_count=len(step.waiting),
             )
@@ -72,9 +75,9 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case ExecutionLost():
             return _lost(step, event)
         case RetryScheduled():
-            return step._replace(retry=Retry(event.run, event.attempt, event.due_us, "retry"))
+            return _retry_scheduled(step, event)
         case RetryExhausted():
-            return step._replace(retry=None, failed=True)
+            return step._replace(retry=None, failed=event.then == "fail")
         case DeadLettered() | Cancelled():
             return _handled(step, event.event_version)
         case Requeued():
@@ -83,11 +86,13 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
             waiting = step.waiting if event.by == "handler" else ()
             return Instance(step.id, step.version, at_us, lives=step.lives, waiting=waiting)
         case Paused():
-            return step._replace(paused=True)
+            return step._replace(paused=True, hold_reason=event.reason)
         case Resumed():
-            return step._replace(paused=False, stopped=False, parked=False)
+            if step.paused:
+                return step._replace(paused=False, hold_reason=None)
+            return step._replace(stopped=False, parked=False, hold_reason=None)
         case Stopped():
-            return step._replace(stopped=True)
+            return step._replace(stopped=True, hold_reason=event.reason)
         case Parked():
             error = Failure("load", event.error_type, event.message, "", at_us)
             return step._replace(parked=True, last_error=error)
@@ -124,9 +129,9 @@ def _scheduled(
     if action == "trigger":
         return step._replace(triggered_us=due_us)
     if action == "flush":
-        return step._replace(due_us=due_us, due_action="flush")
+        return step._replace(due_us=due_us, due_action="flush", due_reason=reason)
     if action == "execute":
-        return step._replace(due_us=due_us, due_action="execute")
+        return step._replace(due_us=due_us, due_action="execute", due_reason=reason)
     return step
 
 
@@ -141,13 +146,17 @@ def _run_started(step: Instance, event: RunStarted) -> Instance:
         event.worker,
         step.version,
     )
-    alarm, manual = event.trigger == "alarm", event.trigger == "manual"
+    is_new = event.run != step.run_count
+    alarm, manual = event.trigger in ("alarm", "start"), event.trigger == "manual"
     return step._replace(
         run=run,
         run_count=event.run,
+        run_version=step.version if is_new else step.run_version,
+        run_began_us=step.recorded_us if event.attempt == 1 else step.run_began_us,
         retry=None,
         failed=False,
         due_us=None if alarm else step.due_us,
+        due_reason=None if alarm else step.due_reason,
         triggered_us=None if manual else step.triggered_us,
         losses=0 if alarm or manual else step.losses,
     )
@@ -161,7 +170,30 @@ def _failed(step: Instance, event: ExecutionFailed) -> Instance:
     if event.handler != "execute":
         return step
     failed = not (event.recovered or event.will_retry)
-    return step._replace(run=None, losses=0, failed=failed)
+    return step._replace(run=None, losses=0, failed=failed, last_run_us=step.recorded_us)
+
+
+def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:
+    """The next attempt of a run (the first one again where somebody asked for that), or the next
+    try of handling a waiting event."""
+    if event.event_version is not None:
+        return _waits_again(step, event, event.event_version)
+    trigger: Trigger = "manual" if event.attempt == 1 else "retry"
+    return step._replace(retry=PendingRetry(event.run, event.attempt, event.due_us, trigger))
+
+
+def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instance:
+    waiting = tuple(
+        each._replace(
+            attempt=event.attempt,
+            retry_at_us=event.due_us,
+            first_us=each.first_us or step.recorded_us,
+        )
+        if each.version == version
+        else each
+        for each in step.waiting
+    )
+    return step._replace(waiting=waiting)
 
 
 def _lost(step: Instance, event: ExecutionLost) -> Instance:
@@ -176,7 +208,7 @@ def _lost(step: Instance, event: ExecutionLost) -> Instance:
     given_back = event.reason == "shutdown"
     return step._replace(
         run=None,
-        retry=Retry(event.run, event.attempt + 1, step.recorded_us, "recovery"),
+        retry=PendingRetry(event.run, event.attempt + 1, step.recorded_us, "recovery"),
         losses=step.losses if given_back else step.losses + 1,
         last_error=step.last_error if given_back else error,
     )

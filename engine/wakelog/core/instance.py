@@ -12,7 +12,7 @@ from typing import NamedTuple
 from wakelog.core.events import Action, Trigger
 from wakelog.ids import InstanceId
 
-__all__ = ["Failure", "Instance", "OpenRun", "Retry", "Waiting", "Wake", "next_wake"]
+__all__ = ["Failure", "Instance", "OpenRun", "PendingRetry", "Waiting", "Wake", "next_wake"]
 
 
 class OpenRun(NamedTuple):
@@ -28,7 +28,7 @@ class OpenRun(NamedTuple):
     """The version of its `RunStarted`: versions only grow, so this fences off older holders."""
 
 
-class Retry(NamedTuple):
+class PendingRetry(NamedTuple):
     """The pending next attempt of a run that failed or was lost."""
 
     run: int
@@ -42,6 +42,17 @@ class Waiting(NamedTuple):
 
     handle_at_us: int
     version: int
+    attempt: int = 1
+    """Which try of handling it is the next."""
+    retry_at_us: int = 0
+    """When that is due, after a failed one."""
+    first_us: int = 0
+    """When the first try failed."""
+
+    @property
+    def ready_us(self) -> int:
+        """When it can be handled."""
+        return max(self.handle_at_us, self.retry_at_us)
 
 
 class Failure(NamedTuple):
@@ -77,17 +88,26 @@ class Instance(NamedTuple):
     due_us: int | None = None
     """The schedule: the one pending wake-up that handlers and policies set."""
     due_action: Action = "execute"
+    due_reason: str | None = None
+    """Under which rule a policy has set it."""
     clear_at_us: int | None = None
     """When an operator's delayed clear is due."""
     clear_reason: str | None = None
     triggered_us: int | None = None
     """When an operator asked for a run that no worker has started yet."""
-    retry: Retry | None = None
+    retry: PendingRetry | None = None
     run: OpenRun | None = None
     waiting: tuple[Waiting, ...] = ()
     """Deferred and delayed events, in the order in which they will be handled."""
     event_count: int = 0
     run_count: int = 0
+    """How many runs this life has had: also the number of the newest one."""
+    run_version: int = 0
+    """The version of the newest run's first `RunStarted`: it names the run for ever."""
+    run_began_us: int = 0
+    """When the newest run's first attempt began; again, where it was started anew."""
+    last_run_us: int | None = None
+    """When the newest run ended, well or not."""
     failure_count: int = 0
     losses: int = 0
     """How often in a row a worker was lost during the current run."""
@@ -96,6 +116,8 @@ class Instance(NamedTuple):
     paused: bool = False
     stopped: bool = False
     parked: bool = False
+    hold_reason: str | None = None
+    """Why it is paused or stopped."""
     last_error: Failure | None = None
 
     @property
@@ -111,14 +133,15 @@ class Instance(NamedTuple):
     def first_waiting(self, now_us: int) -> Waiting | None:
         """The waiting event to be handled next, if one is ready by `now_us`."""
         first = self.waiting[0] if self.waiting else None
-        return first if first is not None and first.handle_at_us <= now_us else None
+        return first if first is not None and first.ready_us <= now_us else None
 
     def is_busy(self, now_us: int) -> bool:
-        """Whether an event must wait: for an open run, for events before it, or for a resume."""
+        """Whether an event must wait: for an open run, for events before it (one that is to be
+        tried again holds up those behind it), or for a resume."""
         return bool(
             self.run is not None
             or self.paused
-            or (self.waiting and self.first_waiting(now_us) is not None)
+            or (self.waiting and self.waiting[0].handle_at_us <= now_us)
         )
 
 
@@ -135,7 +158,7 @@ def next_wake(instance: Instance) -> Wake | None:
     if instance.is_held:
         return wake
     if instance.waiting:
-        wake = _earlier(wake, instance.waiting[0].handle_at_us, "deferred")
+        wake = _earlier(wake, instance.waiting[0].ready_us, "deferred")
     if instance.retry is not None:
         return _earlier(wake, instance.retry.due_us, "execute")
     if instance.triggered_us is not None:

@@ -1,4 +1,5 @@
-"""What an outcome is in events: how a call closes, what its commands move, how failures read."""
+"""What follows from the outcome of a call: how it closes, what its commands move, who is called
+next, and, where it failed, whether it is tried again (`retry`) or who may recover it."""
 
 from __future__ import annotations
 
@@ -8,9 +9,13 @@ from wakelog.core.commands import (
     Emit,
     Ended,
     Failed,
+    GaveBack,
+    HandlerName,
+    Pause,
     ScheduleAt,
     SetState,
     Settle,
+    Stop,
 )
 from wakelog.core.events import (
     Cleared,
@@ -19,17 +24,83 @@ from wakelog.core.events import (
     EventHandled,
     Executed,
     ExecutionFailed,
+    ExecutionLost,
     MessageSent,
+    Paused,
+    RetryExhausted,
+    RetryScheduled,
     ScheduleCancelled,
     Scheduled,
     StateSet,
+    Stopped,
 )
-from wakelog.core.instance import Instance
+from wakelog.core.evolve import fold
+from wakelog.core.instance import Instance, Waiting
+from wakelog.core.policy import Decision, Policy, decided
+from wakelog.core.retry import Again, Over, Reason, Verdict, judge
 
-__all__ = ["closing", "gave_up", "moves", "recovering"]
+__all__ = ["exhausted", "settle"]
+
+RECOVERS: tuple[HandlerName, ...] = ("on_error", "on_retry_exhausted")
 
 
-def closing(call: Call, outcome: Ended) -> tuple[Event, ...]:
+def settle(instance: Instance, settle: Settle, policy: Policy, now_us: int) -> Decision:
+    """What follows from the outcome of a call."""
+    call, outcome = settle.call, settle.outcome
+    if call.run is not None and (instance.run is None or instance.run.token != call.run.token):
+        return Decision((), instance, stale=True)
+    match outcome:
+        case Ended():
+            return _ended(instance, call, outcome, policy, now_us)
+        case Failed():
+            return _failed(instance, settle, outcome, policy, now_us)
+        case GaveBack():
+            run = call.run
+            if run is None:
+                raise AssertionError(f"only a run can be given back, not {call.handler}")
+            back = ExecutionLost(
+                run=run.number, attempt=run.attempt, worker=run.worker, reason="shutdown"
+            )
+            return decided(instance, (back,), now_us)
+
+
+def exhausted(
+    instance: Instance,
+    call: Call | None,
+    policy: Policy,
+    run: int,
+    attempts: int,
+    reason: Reason,
+    now_us: int,
+) -> tuple[Event, ...]:
+    """The events of a run that has no attempt left, and what the policy does about it (R5)."""
+    then = policy.on_exhausted
+    given_up = RetryExhausted(run=run, attempts=attempts, reason=reason, then=then)
+    if then == "clear":
+        lost = len(instance.waiting)
+        return given_up, Cleared(reason="no attempt is left", by="policy", discarded=lost)
+    if then == "fail":
+        return (given_up,)
+    after = fold(instance, (given_up,), now_us)
+    return given_up, *policy.failed(after, call, now_us).events
+
+
+# -- well ------------------------------------------------------------------------------------------
+
+
+def _ended(instance: Instance, call: Call, outcome: Ended, policy: Policy, now_us: int) -> Decision:
+    events = (*_closing(call, outcome), *_moves(instance, outcome))
+    after = fold(instance, events, now_us)
+    if outcome.cleared or call.handler == "on_idle":
+        return Decision(events, after)
+    then = policy.succeeded(after, call, outcome, now_us)
+    after = fold(after, then.events, now_us)
+    source = call.source or call.handler
+    next_call = Call(then.call, base=after, source=source) if then.call else None
+    return Decision((*events, *then.events), after, next_call)
+
+
+def _closing(call: Call, outcome: Ended) -> tuple[Event, ...]:
     """The events that say the call itself is over, and well."""
     if call.recovers is not None:
         first = _failure(call.recovers, recovered=True)
@@ -49,7 +120,7 @@ def closing(call: Call, outcome: Ended) -> tuple[Event, ...]:
     return ()
 
 
-def moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
+def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
     """The commands as events: all messages, the last state, the last word on the schedule (T4).
 
     A clear drops the handler's state and schedule and keeps its messages (T8).
@@ -57,6 +128,7 @@ def moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
     events: list[Event] = []
     state: SetState | None = None
     schedule: ScheduleAt | CancelSchedule | None = None
+    held: tuple[Paused | Stopped, ...] = ()
     for command in outcome.commands:
         match command:
             case SetState():
@@ -65,6 +137,10 @@ def moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
                 schedule = command
             case Emit():
                 events.append(MessageSent(topic=command.topic, payload=command.payload))
+            case Pause():
+                held = (Paused(reason=command.reason, by="handler"),)
+            case Stop():
+                held = (Stopped(reason=command.reason, by="handler"),)
     if outcome.cleared:
         events.append(Cleared(reason=outcome.reason, by="handler"))
         return tuple(events)
@@ -74,40 +150,129 @@ def moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
         events.append(Scheduled(due_us=schedule.due_us, asked_us=schedule.asked_us))
     elif schedule is not None and instance.due_us is not None:
         events.append(ScheduleCancelled())
-    return tuple(events)
+    return *events, *held
 
 
-def recovering(settle: Settle, outcome: Failed) -> Call:
-    """The call of `on_error` for a failed call, with the state as before it (U5)."""
+# -- badly -----------------------------------------------------------------------------------------
+
+
+def _failed(
+    instance: Instance, settle: Settle, outcome: Failed, policy: Policy, now_us: int
+) -> Decision:
+    call = settle.call
+    if call.handler == "on_idle":
+        return decided(instance, _failures(settle), now_us)
+    first = call.recovers or settle
+    verdict = _verdict(first, instance, policy, now_us)
+    if isinstance(verdict, Again):
+        return _again(instance, settle, verdict, now_us)
+    recoverer = _recoverer(call, policy)
+    if recoverer is not None:
+        return Decision((), instance, _recovering(settle, outcome, recoverer))
+    if call.run is not None:
+        return _run_failed(instance, settle, verdict, policy, now_us)
+    return _event_failed(settle, verdict, now_us)
+
+
+def _verdict(settle: Settle, instance: Instance, policy: Policy, now_us: int) -> Verdict:
+    """Whether the failed call is tried again. Only a run and a deferred event can be."""
+    call, outcome = settle.call, settle.outcome
+    if not isinstance(outcome, Failed) or (call.run is None and call.event_version is None):
+        return None
+    waiting = _waiting(call)
+    first_us = instance.run_began_us if call.run else (waiting and waiting.first_us) or now_us
+    seed = f"{instance.id}@{call.run.token if call.run else call.event_version}.{call.attempt}"
+    return judge(policy.retry, outcome.advice, call.attempt, first_us, now_us, seed)
+
+
+def _waiting(call: Call) -> Waiting | None:
+    """The event that was being handled, as it waited."""
+    return next((w for w in call.base.waiting if w.version == call.event_version), None)
+
+
+def _again(instance: Instance, settle: Settle, verdict: Again, now_us: int) -> Decision:
+    call = settle.call
+    failure = _failure(settle, will_retry=True)
+    again = RetryScheduled(
+        run=call.run.number if call.run else 0,
+        attempt=call.attempt + 1,
+        due_us=verdict.due_us,
+        event_version=call.event_version,
+    )
+    if call.run is not None:
+        return decided(instance, (failure, again), now_us)
+    return decided(call.base, (failure, again), now_us)._replace(starts_over=True)
+
+
+def _recoverer(call: Call, policy: Policy) -> HandlerName | None:
+    """Who may recover a failed call; nobody recovers those who should have."""
+    if call.handler in RECOVERS:
+        return None
+    if call.run is not None and "on_retry_exhausted" in policy.handlers:
+        return "on_retry_exhausted"
+    return "on_error" if "on_error" in policy.handlers else None
+
+
+def _recovering(settle: Settle, outcome: Failed, recoverer: HandlerName) -> Call:
+    """The call for a failed call, with the state as before it (U5)."""
     failed = settle.call
     return Call(
-        "on_error",
+        recoverer,
         base=failed.base,
         run=failed.run,
+        attempt=failed.attempt,
         error=outcome.error,
         recovers=settle,
         source=failed.handler,
     )
 
 
-def gave_up(settle: Settle) -> tuple[Event, ...]:
-    """The events of a failure that nothing recovered; of both, where `on_error` failed too."""
+def _run_failed(
+    instance: Instance, settle: Settle, verdict: Verdict, policy: Policy, now_us: int
+) -> Decision:
+    """A run that nothing recovered: the instance shows it, or does what its policy says."""
+    call, run = settle.call, settle.call.run
+    if run is None:
+        raise AssertionError(f"{call.handler} is not a run's")
+    events = _failures(settle)
+    after = fold(instance, events, now_us)
+    if isinstance(verdict, Over):
+        given_up = exhausted(after, call, policy, run.number, call.attempt, verdict.reason, now_us)
+        events = (*events, *given_up)
+    else:
+        events = (*events, *policy.failed(after, call, now_us).events)
+    return decided(instance, events, now_us)._replace(raises=_raised(settle))
+
+
+def _event_failed(settle: Settle, verdict: Verdict, now_us: int) -> Decision:
+    """An event that was refused; a deferred one was accepted before, and is kept (T3, T15)."""
+    failed = (settle.call.recovers or settle).call
+    events = _failures(settle)
+    if failed.event_version is not None:
+        said = _failure(settle.call.recovers or settle)
+        dead = DeadLettered(
+            event_version=failed.event_version,
+            reason=verdict.reason if isinstance(verdict, Over) else "handler_failed",
+            error_type=said.error_type,
+            message=said.message,
+            attempts=failed.attempt,
+        )
+        events = (*events, dead)
+    elif not failed.base.exists:
+        events = ()
+    decision = decided(failed.base, events, now_us)
+    return decision._replace(starts_over=True, raises=_raised(settle))
+
+
+def _failures(settle: Settle) -> tuple[Event, ...]:
+    """The failure; where the handler that should recover one failed too, both."""
     first = settle.call.recovers
-    failures = (_failure(first), _failure(settle)) if first else (_failure(settle),)
-    failed = (first or settle).call
-    if failed.event_version is None:
-        return failures
-    said = failures[0]
-    dead = DeadLettered(
-        event_version=failed.event_version,
-        reason="handler_failed",
-        error_type=said.error_type,
-        message=said.message,
-    )
-    return (*failures, dead)
+    return (_failure(first), _failure(settle)) if first else (_failure(settle),)
 
 
-def _failure(settle: Settle, *, recovered: bool = False) -> ExecutionFailed:
+def _failure(
+    settle: Settle, *, recovered: bool = False, will_retry: bool = False
+) -> ExecutionFailed:
     call, outcome = settle.call, settle.outcome
     if not isinstance(outcome, Failed):
         raise AssertionError(f"{call.handler} did not fail")
@@ -119,6 +284,13 @@ def _failure(settle: Settle, *, recovered: bool = False) -> ExecutionFailed:
         run=call.run and call.run.number,
         attempt=call.run and call.run.attempt,
         recovered=recovered,
+        will_retry=will_retry,
         event_version=call.event_version,
         payload=call.payload if call.event_version is None else None,
     )
+
+
+def _raised(settle: Settle) -> tuple[Failed, ...]:
+    first = settle.call.recovers
+    chain = (first.outcome, settle.outcome) if first else (settle.outcome,)
+    return tuple(outcome for outcome in chain if isinstance(outcome, Failed))

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from wakelog.core.commands import HandlerName
-from wakelog.core.decide import Then
-from wakelog.core.instance import Instance
+from typing import ClassVar
 
-__all__ = ["TASK"]
+from wakelog.core.commands import Call, Ended
+from wakelog.core.events import Trigger
+from wakelog.core.instance import Instance
+from wakelog.core.policy import Then
+from wakelog.core.retry import OnExhausted
+
+__all__ = ["TaskBehaviour"]
 
 
 class TaskBehaviour:
     """An event calls `on_event`, an alarm `execute`; when nothing is left to do, `on_idle`."""
 
-    def received(self, instance: Instance) -> Then:
+    ON_EXHAUSTED: ClassVar[OnExhausted] = "fail"
+
+    def received(self, instance: Instance, now_us: int) -> Then:
         return Then(call="on_event")
 
-    def woken(self, instance: Instance) -> Then:
+    def started(self, instance: Instance, now_us: int) -> Then:
+        """Events begin it, nothing else does."""
+        return Then()
+
+    def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
         return Then(call="execute")
 
-    def succeeded(self, instance: Instance, after: HandlerName) -> Then:
+    def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
         """Idle is: no alarm, no run asked for, no event waiting (T6)."""
         quiet = (
             instance.due_us is None
@@ -28,11 +38,16 @@ class TaskBehaviour:
         )
         return Then(call="on_idle") if quiet else Then()
 
-    def failed(self, instance: Instance) -> Then:
+    def failed(self, instance: Instance, call: Call | None, now_us: int) -> Then:
         """It stays `failed`, for all to see, until something ends well (T13)."""
         return Then()
 
-    def status(self, instance: Instance) -> str:
+    def retimed(self, instance: Instance, now_us: int) -> Then:
+        """Its handlers set the schedule, no rule does."""
+        return Then()
+
+    @staticmethod
+    def status(instance: Instance) -> str:
         """The first that holds (T10); `unhandled` depends on who is alive, so readers add it."""
         if not instance.exists:
             return "not_found"
@@ -46,6 +61,3 @@ class TaskBehaviour:
             return "retrying"
         scheduled = instance.due_us is not None or instance.triggered_us is not None
         return "active" if scheduled or instance.waiting else "idle"
-
-
-TASK = TaskBehaviour()

@@ -1,0 +1,242 @@
+"""Retry: whether a failed attempt is followed by another, and when (R1 to R3).
+
+The one place that decides it, for every type of job. Pure: jitter comes from a random generator
+that is seeded by what is judged, and what only user code can say (`Advice`) is brought along.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from wakelog.core.schedule import Duration, duration_us
+from wakelog.errors import Issue, JobError, ValidationError
+
+__all__ = [
+    "Advice",
+    "Again",
+    "Backoff",
+    "GiveUp",
+    "OnExhausted",
+    "Over",
+    "Reason",
+    "Retry",
+    "RetryAfter",
+    "Verdict",
+    "judge",
+]
+
+MAX_DELAY_US = 366 * 86_400_000_000
+"""The longest delay there is: a year."""
+
+OnExhausted = Literal["fail", "continue", "clear", "dead_letter"]
+"""What becomes of an instance when a run has no attempt left: it stays `failed` until somebody
+acts, goes on as if the run had succeeded, ends its life, or keeps the batch as a dead letter."""
+
+RetryIf = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+Reason = Literal["max_attempts", "max_duration", "not_retryable", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait after each attempt. Made by `constant`, `linear` or `exponential`."""
+
+    first_us: int
+    increment_us: int = 0
+    factor: float = 1.0
+    max_us: int = MAX_DELAY_US
+
+    @classmethod
+    def constant(cls, delay: Duration) -> Backoff:
+        """The same delay after each attempt."""
+        return cls(duration_us(delay, "delay"))
+
+    @classmethod
+    def linear(cls, initial: Duration, increment: Duration, max: Duration | None = None) -> Backoff:
+        """`initial` after the first attempt, `increment` more after each further one."""
+        first_us, increment_us = (
+            duration_us(initial, "initial"),
+            duration_us(increment, "increment"),
+        )
+        return cls(first_us, increment_us, max_us=_max_us(max))
+
+    @classmethod
+    def exponential(
+        cls, initial: Duration, factor: float = 2.0, max: Duration | None = None
+    ) -> Backoff:
+        """`initial` after the first attempt, `factor` times as long after each further one."""
+        is_number = isinstance(factor, int | float) and not isinstance(factor, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_number or not 1 <= factor <= 1_000:
+            raise _invalid("factor", factor, "it must be a number from 1 to 1000")
+        return cls(duration_us(initial, "initial"), factor=factor, max_us=_max_us(max))
+
+    def delay_us(self, attempt: int) -> int:
+        """Microseconds between the end of attempt `attempt` (from 1) and the next."""
+        before = attempt - 1
+        if before * math.log2(self.factor) > 64:  # more than anybody waits
+            return self.max_us
+        delay_us = self.first_us * self.factor**before + self.increment_us * before
+        return min(self.max_us, round(delay_us))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How often a failing run is tried, and how long to wait between two attempts.
+
+        Retry(max_attempts=5, delay=Backoff.exponential("1s", factor=2, max="30s"))
+
+    `max_attempts` is the number of attempts in all, the first included. `delay` is a `Backoff`, a
+    duration, or a function of the attempt that has failed (from 1). `jitter` spreads each delay
+    by up to that share of it, either way. Once the next attempt would lie more than `max_duration`
+    after the first one began, there is none. `retry_if`, exception types or a function of the
+    exception, says which failures are worth a retry: all, unless given. `on_exhausted`: see
+    `OnExhausted`; each type of job has its own default.
+
+    Raises `ValidationError` where a value is out of bounds.
+    """
+
+    max_attempts: int = 3
+    delay: Backoff | Duration | Callable[[int], Duration] = Backoff(1_000_000, 0, 2.0, 30_000_000)
+    jitter: float = 0.1
+    max_duration: Duration | None = None
+    retry_if: RetryIf | None = None
+    on_exhausted: OnExhausted | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise _invalid("max_attempts", self.max_attempts, "it must be a whole number")
+        if self.max_attempts < 1:
+            raise _invalid("max_attempts", self.max_attempts, "it must be at least 1")
+        if isinstance(self.jitter, bool) or not 0 <= self.jitter <= 1:
+            raise _invalid("jitter", self.jitter, "it must be a number from 0 to 1")
+        if self.max_duration is not None:
+            duration_us(self.max_duration, "max_duration")
+        if not isinstance(self.delay, Backoff) and not callable(self.delay):
+            object.__setattr__(self, "delay", Backoff.constant(self.delay))
+        words = ("fail", "continue", "clear", "dead_letter", None)
+        if self.on_exhausted not in words:
+            raise _invalid("on_exhausted", self.on_exhausted, f"give one of {words[:-1]}")
+
+    @classmethod
+    def standard(cls, max_attempts: int = 3) -> Retry:
+        """Delays of 1 s, doubling up to 30 s."""
+        return cls(max_attempts=max_attempts)
+
+    @classmethod
+    def aggressive(cls, max_attempts: int = 10) -> Retry:
+        """Delays of 100 ms, doubling up to 5 s."""
+        return cls(max_attempts=max_attempts, delay=Backoff.exponential("100ms", 2, "5s"))
+
+    @classmethod
+    def patient(cls, max_attempts: int = 10) -> Retry:
+        """Delays of 5 s, doubling up to 2 min."""
+        return cls(max_attempts=max_attempts, delay=Backoff.exponential("5s", 2, "2m"))
+
+    @classmethod
+    def simple(cls, max_attempts: int = 3) -> Retry:
+        """Delays of 1 s, without jitter."""
+        return cls(max_attempts=max_attempts, delay=Backoff.constant("1s"), jitter=0.0)
+
+    @property
+    def max_duration_us(self) -> int | None:
+        """Microseconds of `max_duration`."""
+        return None if self.max_duration is None else duration_us(self.max_duration)
+
+
+class RetryAfter(JobError):
+    """Raise it in a run to have it tried again after `delay`, because of `cause`.
+
+    It overrules the delay and `retry_if` of the retry policy, not its bounds; without a policy
+    the run is tried again as often as it asks. `delay` is a duration, in seconds or as in "5m".
+    Raises `ValidationError` for what is no duration.
+    """
+
+    def __init__(self, delay: Duration, cause: BaseException | None = None) -> None:
+        duration_us(delay, "delay")
+        self.delay, self.cause = delay, cause
+        super().__init__(delay, cause)
+
+    def __str__(self) -> str:
+        return f"try again after {self.delay}" + (f": {self.cause}" if self.cause else "")
+
+
+class GiveUp(JobError):
+    """Raise it in a run that is not to be tried again, because of `cause`."""
+
+    def __init__(self, cause: BaseException | None = None) -> None:
+        self.cause = cause
+        super().__init__(cause)
+
+    def __str__(self) -> str:
+        return str(self.cause or "not to be tried again")
+
+
+class Advice(NamedTuple):
+    """What user code says about a failure: its exception, and the functions of its policy."""
+
+    retryable: bool = True
+    gives_up: bool = False
+    """It raised `GiveUp`."""
+    after_us: int | None = None
+    """It raised `RetryAfter`: this long from now."""
+    delay_us: int | None = None
+    """What the policy's own `delay` function answered."""
+
+
+class Again(NamedTuple):
+    """Another attempt, at `due_us`."""
+
+    due_us: int
+
+
+class Over(NamedTuple):
+    """No other attempt, because of the policy's `reason`."""
+
+    reason: Reason
+
+
+Verdict = Again | Over | None
+"""None: there is no policy, and the failure stands for itself."""
+
+
+def judge(
+    retry: Retry | None, advice: Advice, attempt: int, first_us: int, now_us: int, seed: str
+) -> Verdict:
+    """Whether attempt `attempt`, which has failed at `now_us`, is followed by another.
+
+    `first_us` is when the first attempt began, `seed` what jitter is drawn from. `RetryAfter`
+    overrules the delay and `retry_if`, never the bounds; without a policy it has none (R3).
+    """
+    if retry is None:
+        is_asked_for = advice.after_us is not None and not advice.gives_up
+        return Again(now_us + (advice.after_us or 0)) if is_asked_for else None
+    if advice.gives_up or (not advice.retryable and advice.after_us is None):
+        return Over("not_retryable")
+    if attempt >= retry.max_attempts:
+        return Over("max_attempts")
+    due_us = now_us + _delay_us(retry, advice, attempt, seed)
+    max_us = retry.max_duration_us
+    if max_us is not None and due_us - first_us > max_us:
+        return Over("max_duration")
+    return Again(due_us)
+
+
+def _delay_us(retry: Retry, advice: Advice, attempt: int, seed: str) -> int:
+    if advice.after_us is not None:
+        return min(advice.after_us, MAX_DELAY_US)
+    delay_us = advice.delay_us or 0
+    if isinstance(retry.delay, Backoff):
+        delay_us = retry.delay.delay_us(attempt)
+    spread = retry.jitter * (2 * random.Random(seed).random() - 1)
+    return min(MAX_DELAY_US, round(delay_us * (1 + spread)))
+
+
+def _max_us(max: Duration | None) -> int:
+    return MAX_DELAY_US if max is None else min(MAX_DELAY_US, duration_us(max, "max"))
+
+
+def _invalid(what: str, value: object, message: str) -> ValidationError:
+    return ValidationError(f"{what} {value!r}", [Issue(loc="", msg=message, type="retry")])
