@@ -186,6 +186,11 @@ class App:
 
     # -- life of the app
 
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """Take the task of a blocking caller's request for the engine's: a handler that cancels
+        the task it runs in has failed, and ends neither the request nor the caller's loop."""
+        self._application.caller.own(task)
+
     async def start_worker(
         self, settings: WorkerSettings, make_clock: Callable[[Desk], AlarmClock]
     ) -> None:

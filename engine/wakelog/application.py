@@ -138,7 +138,7 @@ class Application(library.Application[str]):
         self.registry = registry
         self.clock = clock
         self.settings = settings
-        self.caller = Caller(clock, inline=inline, threads=settings.threads)
+        self.caller = Caller(clock, inline=inline, limit=settings.threads)
         self.on_wake: Callable[[int], None] = lambda due_us: None
         """Told the earliest alarm of each append."""
         self.on_cleared: Callable[[str], None] = lambda stream: None

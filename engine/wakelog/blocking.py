@@ -5,6 +5,7 @@ The methods are not written twice: each is the async one, wrapped, with its sign
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
@@ -48,7 +49,7 @@ class ThreadPortal:
         def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
             refuse_in_handler()
             try:
-                future = self._portal.start_task_soon(functools.partial(method, *args, **kwargs))
+                future = self._portal.start_task_soon(self._asked, method, args, kwargs)
             except RuntimeError:
                 if not self._app.is_closed:
                     raise
@@ -57,6 +58,14 @@ class ThreadPortal:
             return result
 
         return blocking
+
+    async def _asked(
+        self, method: Callable[..., Coroutine[Any, Any, R]], args: Any, kwargs: Any
+    ) -> R:
+        task = asyncio.current_task()
+        if task is not None:
+            self._app.own(task)
+        return await method(*args, **kwargs)
 
 
 class BlockingJobClient(Generic[S]):

@@ -158,15 +158,18 @@ class JobClient(Generic[S]):
         definition's type any more.
         """
         instance = self._id(id)
-        row = await self._door.row(instance, stale_ok=stale_ok)
-        if row is None or row.state is None:
-            return None
         shown: Any
         if "on_client_get_state" in self._definition.handlers:
+            self._door.check()
             app = self._door.app
-            head = await app.load(instance)
-            shown = await app.caller.shown(self._definition, head.instance, app.clock.now_us())
+            found = (await app.load(instance)).instance
+            if found.state is None:
+                return None
+            shown = await app.caller.shown(self._definition, found, app.clock.now_us())
         else:
+            row = await self._door.row(instance, stale_ok=stale_ok)
+            if row is None or row.state is None:
+                return None
             shown = self._definition.state.try_load(row.state)
         if isinstance(shown, BaseException):
             name, message = type(shown).__qualname__, str(shown)
@@ -324,9 +327,10 @@ def _retried(turn: Turn) -> Body:
 
 def _paused(turn: Turn) -> Body:
     paused = next((each for each in turn.events if isinstance(each, Paused)), None)
-    reason = "paused" if turn.before.exists else "not_found"
     if paused is not None:
         return {"version": turn.after.version, "paused": True, "reason": paused.reason}
+    stands = "stopped" if turn.before.stopped else "paused"
+    reason = stands if turn.before.exists else "not_found"
     return {"version": turn.after.version, "paused": False, "reason": reason}
 
 

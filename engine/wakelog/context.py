@@ -202,17 +202,22 @@ class Context(Generic[S]):
     # -- messages and the end
 
     def emit(self, topic: str, payload: Any) -> None:
-        """Record a message for the outside; whoever follows the log gets it."""
+        """Record a message for the outside; whoever follows the log gets it.
+
+        Raises `ValidationError` for a payload that is no JSON: no number is infinite or NaN, or
+        has more than 4,300 digits.
+        """
         self._check_command("emit")
         if not check_text(topic, "topic"):
             issue = Issue(loc="topic", msg="it must not be empty", type="topic")
             raise ValidationError("topic", [issue])
         try:
-            text = pydantic_core.to_json(payload).decode()
+            text = pydantic_core.to_json(payload)
+            pydantic_core.from_json(text, allow_inf_nan=False)  # so that any reader can read it
         except (ValueError, TypeError) as error:
             issue = Issue(loc="payload", msg=str(error), type=type(error).__name__)
             raise ValidationError(f"message on {topic!r}", [issue]) from error
-        self.commands.append(Emit(topic, text))
+        self.commands.append(Emit(topic, text.decode()))
 
     def pause(self, reason: str | None = None) -> None:
         """Once this handler has ended: let alarms wait and defer events, until somebody resumes."""

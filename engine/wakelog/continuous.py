@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 from typing_extensions import TypeForm
 
@@ -95,6 +95,12 @@ class Continuous(Definition, Generic[S]):
     def autostarted(self) -> Mapping[str, str]:
         """Ids, and inputs as JSON, of what a worker starts when it opens."""
         return {id: self.state.dump(input, self.name)[0] for id, input in self.autostart.items()}
+
+    def registered(self, name: str) -> Self:
+        """As for any definition; inputs of `autostart` that do not fit are refused here."""
+        copied = super().registered(name)
+        dict(copied.autostarted)
+        return copied
 
     def behaviour(self) -> Behaviour:
         """A continuous job's."""

@@ -67,7 +67,7 @@ class ContinuousClient(JobClient[S], Generic[S]):
         result = StartResult(next_run_at=moment(said.pop("next_run_us")), **said)
         if not (wait and runs_now):
             return result
-        result = await ran(self._door.app, instance, result, longest_us, trigger="start")
+        result = await ran(self._door.app, instance, result, longest_us, trigger=None)
         now = (await self._door.app.load(instance)).instance
         status = BEHAVIOURS[now.id.kind].status(now)
         return replace_fields(result, status=status, next_run_at=moment(now.due_us))

@@ -101,13 +101,22 @@ class Definition:
             raise ValidationError(f"the definition of {self.kind} {name!r}", [issue])
         self.state.complete()
         self.event.complete()
+        behaviour = self.behaviour()
+        says = None if self.retry is None else self.retry.on_exhausted
+        if says == "dead_letter" and says != behaviour.ON_EXHAUSTED:
+            issue = Issue(
+                loc="retry.on_exhausted",
+                msg="it has no batch to dead-letter: give 'fail', 'continue' or 'clear'",
+                type="on_exhausted",
+            )
+            raise ValidationError(f"the definition of {self.kind} {name!r}", [issue])
         copied = self.with_resources(self.resources)
         copied.name = name
         called = (copied.handlers.get(name) for name in ("on_event", "on_error", "on_idle"))
         copied._has_threads = any(handler and not handler.is_async for handler in called)
         copied.handlers.setdefault("execute", Handler(_no_execute, False, None))
         names = frozenset[str](copied.handlers)
-        copied.policy = BoundPolicy(self.behaviour(), names, self.max_waiting, self.retry)
+        copied.policy = BoundPolicy(behaviour, names, self.max_waiting, self.retry)
         self.policy = copied.policy
         return copied
 

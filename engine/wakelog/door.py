@@ -116,6 +116,7 @@ class Door:
     async def _whole(self, asking: Coroutine[Any, Any, Asked]) -> Asked:
         """Go on though the caller gives up: a handler in a thread does, and holds its turn."""
         task = asyncio.create_task(asking)
+        self.app.caller.own(task)
         self._whole_tasks.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)

@@ -113,7 +113,8 @@ class PauseResult:
     version: int
     paused: bool
     reason: str | None = None
-    """The reason given; or why nothing happened: `not_found` or `paused` (it was before)."""
+    """The reason given; or why nothing happened: `not_found`, or as it stood before, `paused` or
+    `stopped`."""
     duplicate: bool = False
 
 

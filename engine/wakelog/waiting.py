@@ -16,6 +16,7 @@ from wakelog.core.events import (
     RetryExhausted,
     RetryScheduled,
     RunStarted,
+    Stopped,
     Trigger,
 )
 from wakelog.errors import ExecutionError
@@ -58,9 +59,10 @@ async def ran(
     asked: R,
     timeout_us: int | None,
     *,
-    trigger: Trigger = "manual",
+    trigger: Trigger | None = "manual",
 ) -> R:
-    """Wait for the outcome of the run that was asked for. Raises `WaitTimeoutError`."""
+    """Wait for the outcome of the run that was asked for: the next one with that trigger, or with
+    any. A stop before it begins ends the wait. Raises `WaitTimeoutError`."""
     await _warn_if_alone(app, id)
     run: int | None = None
 
@@ -68,8 +70,10 @@ async def ran(
         nonlocal run
         event = recorded.event
         if run is None:
-            if isinstance(event, RunStarted) and event.trigger == trigger:
+            if isinstance(event, RunStarted) and trigger in (None, event.trigger):
                 run = event.run
+            elif isinstance(event, Stopped):
+                return dataclasses.replace(asked, version=recorded.version)
             elif isinstance(event, Cleared):
                 return dataclasses.replace(asked, version=recorded.version, cleared=True)
             return None

@@ -47,7 +47,7 @@ from wakelog.core.events import (
 from wakelog.core.evolve import evolve, fold
 from wakelog.core.instance import Instance, OpenRun, Wake, next_wake
 from wakelog.core.policy import START, Decision, Policy, Then, decided
-from wakelog.core.settle import exhausted, settle
+from wakelog.core.settle import exhausted, settle, stopping
 from wakelog.errors import QueueFullError
 
 __all__ = ["Decision", "Policy", "Then", "decide"]
@@ -230,25 +230,32 @@ def _run(
 def _trigger(instance: Instance, request: TriggerRun, now_us: int) -> Decision:
     """Ask for a run now (T7). One that is asked for or open already is not asked for again; one
     that failed or waits for its next attempt is started anew (R7)."""
-    if not instance.exists or instance.is_held or instance.triggered_us is not None:
+    if not instance.exists or instance.is_held:
         return decided(instance, (), now_us)
-    if instance.retry is not None or instance.failed:
-        return _retry(instance, now_us)
     consumes = request.consume_alarm and instance.due_us is not None
     consumed = (ScheduleCancelled(by="operator"),) if consumes else ()
-    asked = Scheduled(due_us=now_us, action="trigger", by="operator")
-    return decided(instance, (*consumed, asked), now_us)
+    if instance.triggered_us is not None:
+        return decided(instance, consumed, now_us)
+    asked = _started_anew(instance, now_us) or (
+        Scheduled(due_us=now_us, action="trigger", by="operator"),
+    )
+    return decided(instance, (*consumed, *asked), now_us)
 
 
 def _retry(instance: Instance, now_us: int) -> Decision:
     """Start the run that failed, or that waits for its next attempt, again at attempt 1 (R7)."""
-    healed = (Resumed(reason="retry"),) if instance.parked else ()
-    run = instance.run_count if instance.retry is None else instance.retry.run
-    owed = instance.retry is not None or instance.failed
-    if instance.run is not None or instance.paused or instance.stopped or not (owed or healed):
+    if instance.run is not None or instance.paused or instance.stopped:
         return decided(instance, (), now_us)
-    again = RetryScheduled(run=run, attempt=1, due_us=now_us, by="operator")
-    return decided(instance, (*healed, again) if owed else healed, now_us)
+    healed = (Resumed(reason="retry"),) if instance.parked else ()
+    return decided(instance, (*healed, *_started_anew(instance, now_us)), now_us)
+
+
+def _started_anew(instance: Instance, now_us: int) -> tuple[Event, ...]:
+    """The run that is owed, at attempt 1; nothing where none is."""
+    if instance.retry is None and not instance.failed:
+        return ()
+    run = instance.run_count if instance.retry is None else instance.retry.run
+    return (RetryScheduled(run=run, attempt=1, due_us=now_us, by="operator"),)
 
 
 def _start(instance: Instance, request: Start, policy: Policy, now_us: int) -> Decision:
@@ -269,13 +276,12 @@ def _stop(instance: Instance, request: StopWork, now_us: int) -> Decision:
     """Keep the state and start nothing more; an open run may end (C7)."""
     if not instance.exists or instance.stopped:
         return decided(instance, (), now_us)
-    pending = (ScheduleCancelled(by="operator"),) if instance.due_us is not None else ()
-    return decided(instance, (*pending, Stopped(reason=request.reason)), now_us)
+    return decided(instance, stopping(instance, Stopped(reason=request.reason)), now_us)
 
 
 def _pause(instance: Instance, request: PauseWork, now_us: int) -> Decision:
     """Hold everything back but an open run, which may end (A5)."""
-    can = instance.exists and not instance.paused
+    can = instance.exists and not instance.paused and not instance.stopped
     return decided(instance, (Paused(reason=request.reason),) if can else (), now_us)
 
 

@@ -92,7 +92,7 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
                 return step._replace(paused=False, hold_reason=None)
             return step._replace(stopped=False, parked=False, hold_reason=None)
         case Stopped():
-            return step._replace(stopped=True, hold_reason=event.reason)
+            return step._replace(stopped=True, paused=False, hold_reason=event.reason)
         case Parked():
             error = Failure("load", event.error_type, event.message, "", at_us)
             return step._replace(parked=True, last_error=error)
@@ -152,6 +152,7 @@ def _run_started(step: Instance, event: RunStarted) -> Instance:
         run=run,
         run_count=event.run,
         run_version=step.version if is_new else step.run_version,
+        run_due_us=event.due_us if is_new else step.run_due_us,
         run_began_us=step.recorded_us if event.attempt == 1 else step.run_began_us,
         retry=None,
         failed=False,

@@ -106,6 +106,8 @@ class Instance(NamedTuple):
     """The version of the newest run's first `RunStarted`: it names the run for ever."""
     run_began_us: int = 0
     """When the newest run's first attempt began; again, where it was started anew."""
+    run_due_us: int = 0
+    """When the newest run was due, which its later attempts do not change."""
     last_run_us: int | None = None
     """When the newest run ended, well or not."""
     failure_count: int = 0
