@@ -144,6 +144,19 @@ class App:
                 return found[:limit]
             listing = replace(listing, after=rows[-1].stream)
 
+    def metrics(self) -> dict[str, int]:
+        """What happened since this app was opened, as counters by name.
+
+        `appends` and the `units` of work in them, for requests and outcomes; `conflicts`, the
+        units that were redone since another process was faster. On PostgreSQL also `store_waits`,
+        calls that found no connection and waited; `store_retries`, calls that were sent again;
+        `store_lost_answers`, appends whose answer was lost and then looked up.
+        """
+        app = self._application
+        appends, units = app.appends
+        counts = {"appends": appends, "units": units, "conflicts": app.conflicts}
+        return {**counts, **app.store.troubles}
+
     async def count(self, **filters: Unpack[Filters]) -> int:
         """How many living instances match. Raises what `list` raises."""
         return sum(job.total for job in await self.counts(**filters))

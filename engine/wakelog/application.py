@@ -162,6 +162,7 @@ class Application(library.Application[str]):
         if seed is not None:  # with the position: commit ids never repeat, whoever opens again
             self._entropy = random.Random(f"{seed}@{self.recorder.max_notification_id()}")
         self._salts = Salts(self._entropy)
+        self.conflicts = 0
         self._commit_prefix = f"{self._entropy.getrandbits(64):016x}"
         self._commit_numbers = itertools.count(1)
 
@@ -299,6 +300,7 @@ class Application(library.Application[str]):
     async def _lost(self, this: _Try) -> None:
         """Another was first: wait a little, and give way after some losses."""
         this.losses += 1
+        self.conflicts += 1
         if isinstance(this.request, Receive) and this.losses >= MAX_LOSSES:
             this.request = this.request._replace(defer=True)
         if this.losses >= MAX_CONFLICTS:

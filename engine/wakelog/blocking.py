@@ -110,6 +110,7 @@ class BlockingApp:
         self._portal: Portal = ThreadPortal(portal, app)
         self._tasks: dict[str, BlockingTaskClient[Any, Any]] = {}
         self.names = app.names
+        self.metrics = app.metrics
         self.status_of = self._portal.wraps(app.status_of)
         self.history = self._portal.wraps(app.history)
         self.state_at = self._portal.wraps(app.state_at)

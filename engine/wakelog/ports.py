@@ -220,10 +220,7 @@ class Store(Protocol):
 
     @property
     def poll_us(self) -> int | None:
-        """How often to look for the alarms that other processes set; None: there are none.
-
-        It may change while the store is open: see `hear`.
-        """
+        """How often to look, at this time, for the alarms that others set; None: there are none."""
         ...
 
     def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
@@ -232,6 +229,11 @@ class Store(Protocol):
         A hint, which may come late or never: so look every `poll_us` too. A moment of 0: look
         now, something may have been missed. Answers what to call for an end of it.
         """
+        ...
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        """What had to be waited for or done again so far, counted by name; see `App.metrics`."""
         ...
 
     # -- writing

@@ -65,6 +65,10 @@ class MemoryStore(MemoryLog):
     def poll_us(self) -> int | None:
         return _POLL_US if self._is_shared else None
 
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        return {}  # a call answers or fails: nothing is asked twice
+
     def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
         """Nothing is told here: who waits for others' alarms looks every `poll_us`."""
         return lambda: None

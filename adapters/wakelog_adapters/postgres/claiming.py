@@ -51,18 +51,19 @@ class Claimer:
             attempts.append(self._appender.attempt(begin(dues), wanted.now_us))
             return attempts[0]
 
-        for fresh in (False, True):
+        for again in (False, True):
             with translated(self._place.label):
-                with self._datastore.lend() as connection:
+                with self._datastore.lend(alive=again) as connection:
                     try:
                         return self._claim_on(connection, wanted, begun)
                     except psycopg.Error as error:
-                        if not connection.closed or (fresh and not attempts):
+                        if not connection.closed or (again and not attempts):
                             raise
                         lost = error
                 if attempts:
                     return self._recovered(attempts[0], lost)
                 self._datastore.weed()
+                self._datastore.count("store_retries")
         raise AssertionError("the second time it returns or raises")
 
     def _claim_on(

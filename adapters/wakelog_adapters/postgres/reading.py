@@ -62,7 +62,8 @@ class PostgresReading(library.PostgresApplicationRecorder):
                     if not connection.closed:
                         raise
             self.datastore.weed()
-            with self.datastore.lend() as connection:
+            self.datastore.count("store_retries")
+            with self.datastore.lend(alive=True) as connection:
                 return ask(connection)
 
     def load(self, stream: str, after_version: int | None = None) -> Loaded:

@@ -35,15 +35,9 @@ class PostgresStore(PostgresReading):
     """
 
     def __init__(self, datastore: Datastore, place: Place) -> None:
-        connection = connect(place)
-        try:
-            with translated(place.label):
-                prepare(connection, place)
-        finally:
-            connection.close()
+        datastore.patiently(lambda: _prepare(place))
         datastore.pool.open()
-        with translated(place.label):
-            super().__init__(datastore, place)
+        super().__init__(datastore, place)
         self._appender = Appender(datastore, self._queries, place)
         self._claimer = Claimer(datastore, self._queries, place, self._appender)
         self._listeners: set[threading.Event] = set()
@@ -73,6 +67,10 @@ class PostgresStore(PostgresReading):
             ear.stop()
 
         return stop
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        return self.datastore.troubles
 
     # -- writing
 
@@ -176,6 +174,16 @@ class PostgresStore(PostgresReading):
             ear.stop()
         self._bell.close()
         self.datastore.close()
+
+
+def _prepare(place: Place) -> None:
+    """Have the schema up to date. Broken off it has done all or nothing, and may be repeated."""
+    connection = connect(place)
+    try:
+        with translated(place.label):
+            prepare(connection, place)
+    finally:
+        connection.close()
 
 
 class PostgresSubscription(persistence.ListenNotifySubscription[PostgresStore]):

@@ -60,6 +60,10 @@ class SQLiteStore(SQLiteReading):
     def poll_us(self) -> int | None:
         return _POLL_US
 
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        return {}  # a call answers or fails: nothing is asked twice
+
     def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
         """Nothing is told here: who waits for others' alarms looks every `poll_us`."""
         return lambda: None
