@@ -25,6 +25,7 @@ from wakelog import (
 )
 from wakelog.core.events import ExecutionFailed, RunStarted, StepCompleted
 from wakelog.testing import SimulatedCrash, Simulation
+from wakelog.work import rearm
 
 Point = Literal["before_write", "after_write"]
 
@@ -314,6 +315,30 @@ def test_I4_U2_a_step_after_a_takeover_records_nothing(stage: Staging, way: Way)
     ]
     assert world.done == ["one", "in time"]
     assert job.state() == "in time done"
+
+
+@both_ways
+def test_I4_U2_nor_does_one_whose_lease_is_gone(stage: Staging, way: Way) -> None:
+    def drops() -> str:
+        [run] = [r for r in job.recorded() if isinstance(r.event, RunStarted)]
+        held = [(run.stream, run.version)]
+        job.sim._application.store.release("simulation", held)
+        return "done"
+
+    def body(ctx: Ctx) -> Any:
+        yield lambda step: step("one", drops if ctx.attempt == 1 else str)
+
+    job = started(stage, executing(way, body))
+    # when
+    with pytest.raises(LeaseLostError):
+        job.sim.advance("1m")
+    # then
+    assert job.names()[3:] == ["RunStarted"]
+    # and a sweep finds the run, which begins again
+    version = job.recorded()[-1].version
+    job.sim._run(rearm(job.sim._application, "task:job:a", version))
+    job.sim.run_until_idle()
+    assert [e.result for e in job.found(StepCompleted)] == ['""']
 
 
 def in_another_simulation(job: Stage, do: Callable[[Simulation], Any]) -> None:
