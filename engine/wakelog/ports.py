@@ -202,6 +202,8 @@ class Listing:
     due_before_us: int | None = None
     error_type: str | None = None
     updated_after_us: int | None = None
+    waking: bool = False
+    """Instead of the living: all that must be woken, also for events that open the next life."""
     limit: int = 100
     after: str | None = None
     """The stream id that the page before ended with."""
@@ -320,7 +322,7 @@ class Store(Protocol):
         ...
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
-        """The rows of living instances that match, by stream id."""
+        """The rows of living instances (or of `waking` ones) that match, by stream id."""
         ...
 
     def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:

@@ -300,7 +300,8 @@ class MemoryStore(MemoryLog):
     def _matching(self, listing: Listing) -> Iterator[str]:
         for stream, (instance, _) in self._heads.items():
             is_after = listing.after is None or stream > listing.after
-            if is_after and instance.exists and _matches(instance, listing):
+            is_there = next_wake(instance) is not None if listing.waking else instance.exists
+            if is_after and is_there and _matches(instance, listing):
                 yield stream
 
     def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:

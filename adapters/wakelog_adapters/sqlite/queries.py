@@ -191,8 +191,9 @@ class Queries:
 
 
 def listing_where(listing: Listing) -> tuple[str, list[object]]:
-    """The condition for a page of living instances, and its parameters."""
-    conditions: list[tuple[str, tuple[object, ...]]] = [("status <> 'not_found'", ())]
+    """The condition for a page of living or of waking instances, and its parameters."""
+    first = "wake_us IS NOT NULL" if listing.waking else "status <> 'not_found'"
+    conditions: list[tuple[str, tuple[object, ...]]] = [(first, ())]
     after = listing.after or ""
     if listing.kind is not None:
         # One range of the primary key; ";" is the character after ":".

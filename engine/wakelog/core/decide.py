@@ -303,8 +303,9 @@ def _resume(instance: Instance, request: ResumeWork, now_us: int) -> Decision:
 
 
 def _clear(instance: Instance, request: Clear, now_us: int) -> Decision:
-    """End the life from outside, now or later (T8); waiting events go with it."""
-    if not instance.exists and not instance.waiting:
+    """End the life from outside, now or later (T8); waiting events go with it. Where there is no
+    life to end later, nothing is kept: it would end the next one."""
+    if not instance.exists and (request.at_us is not None or not instance.waiting):
         return decided(instance, (), now_us)
     if request.at_us is not None:
         due_us = max(now_us, request.at_us)

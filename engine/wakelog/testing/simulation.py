@@ -121,9 +121,10 @@ class Simulation:
         return BlockingContinuousClient(self._app.continuous(job), self)
 
     def alarms(self) -> list[Alarm]:
-        """All pending wake-ups, the earliest first."""
-        rows = [row for page in self._pages() for row in page if row.wake_us is not None]
-        found = [Alarm(row.stream, as_datetime(row.wake_us)) for row in rows if row.wake_us]
+        """All pending wake-ups, the earliest first; also those for events that wait though the
+        life before them was ended."""
+        rows = [row for page in self._pages() for row in page]
+        found = [Alarm(r.stream, as_datetime(r.wake_us)) for r in rows if r.wake_us is not None]
         return sorted(found, key=lambda alarm: (alarm.due_at, alarm.instance_id))
 
     def events(self, instance_id: str) -> list[Recorded]:
@@ -279,7 +280,7 @@ class Simulation:
 
     def _pages(self) -> Iterator[Sequence[StatusRow]]:
         after: str | None = None
-        while page := self._application.store.list(Listing(limit=1000, after=after)):
+        while page := self._application.store.list(Listing(waking=True, limit=1000, after=after)):
             yield page
             after = page[-1].stream
 
