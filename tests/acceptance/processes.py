@@ -127,6 +127,7 @@ class Child:
     def killed(self, within_s: float = PATIENCE_S) -> bool:
         """Wait for its end; whether it was that of a `kill -9`."""
         return self._popen.wait(within_s) == -signal.SIGKILL
+
     def finish(self) -> None:
         """Tell it to end by itself: its stdin is closed."""
         assert self._popen.stdin is not None
