@@ -60,11 +60,11 @@ def test_U2_a_worker_whose_loop_is_blocked_keeps_its_lease(
     app: BlockingApp, shared_url: str, children: Children
 ) -> None:
     # given a run that holds up its worker's loop for several leases
-    first = children.worker("1s", slots=1)
-    app.task(hog).send("x", Chore(work_s=4))
+    first = children.worker("2s", slots=1)
+    app.task(hog).send("x", Chore(work_s=6))
     first.until("run", "x")
     # when another worker is there, which does what else there is to do
-    second = children.worker("1s")
+    second = children.worker("2s")
     app.task(chore).send("y", Chore(work_s=0.1))
     second.until("left", "y")
     # then nobody takes the run from the first
@@ -80,12 +80,12 @@ def test_U2_a_lease_lasts_as_long_whatever_its_workers_clock_says(
 ) -> None:
     """The server's clock judges it (a file has only those of the processes)."""
     with Children(postgres_url) as children:
-        first = children.worker("1500ms")
+        first = children.worker("2s")
         with jobs.open(postgres_url) as app:
             # given a run that lasts several leases
-            app.task(chore).send("x", Chore(work_s=4))
+            app.task(chore).send("x", Chore(work_s=6))
             first.until("run", "x")
-            second = children.worker("1500ms")
+            second = children.worker("2s")
             # when the clocks of both workers jump meanwhile
             set_clock(first, -HOUR_S)
             set_clock(second, HOUR_S)
