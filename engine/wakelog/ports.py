@@ -336,8 +336,7 @@ class Store(Protocol):
     def next_due_us(
         self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
     ) -> int | None:
-        """When something of `jobs` can be claimed next: an alarm not under a live lease, or
-        the end of a lease. No alarm for a run of a job that has reached its limit."""
+        """When something of `jobs` can be claimed next; no run of a job that is at its limit."""
         ...
 
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:
