@@ -165,7 +165,7 @@ def open_store(url: str) -> Any:
     stores = entry_points(group=STORES)
     if not colon or scheme not in stores.names:
         known = ", ".join(f"{name}://" for name in sorted(stores.names))
-        raise StoreUnavailableError("unknown_scheme", f"{url!r} (installed: {known})")
+        raise StoreUnavailableError("unknown_scheme", f"{scheme!r} (installed: {known})")
     opener: Callable[[str], Any] = stores[scheme].load()
     return opener(url)
 
