@@ -39,6 +39,7 @@ from wakelog.results import (
     ClearResult,
     ContinuousStatus,
     InstanceRow,
+    JobCount,
     LastError,
     PauseResult,
     ResumeResult,
@@ -49,6 +50,8 @@ from wakelog.results import (
     TaskStatus,
     TerminateResult,
     TriggerResult,
+    Work,
+    WorkerStatus,
 )
 
 __all__ = [
@@ -74,6 +77,7 @@ __all__ = [
     "IntegrityError",
     "InvalidIdError",
     "InvalidStateError",
+    "JobCount",
     "Jobs",
     "LastError",
     "LeaseLostError",
@@ -102,5 +106,7 @@ __all__ = [
     "ValidationError",
     "WaitTimeoutError",
     "WakelogError",
+    "Work",
+    "WorkerStatus",
     "errors",
 ]

@@ -105,6 +105,9 @@ class BlockingApp:
         self.history = self._portal.wraps(app.history)
         self.state_at = self._portal.wraps(app.state_at)
         self.list = self._portal.wraps(app.list)
+        self.count = self._portal.wraps(app.count)
+        self.counts = self._portal.wraps(app.counts)
+        self.workers = self._portal.wraps(app.workers)
         self._close = self._portal.wraps(app.close)
 
     @overload

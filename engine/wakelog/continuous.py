@@ -47,7 +47,8 @@ class Continuous(Definition, Generic[S]):
     The first run is due at the start; with `start_immediately=False` after one interval. What is
     later than `grace` was missed: `catch_up="once"` runs once for all that was missed, `"all"` once
     for each (at most `max_catch_up`), `"skip"` not at all. A failed run never stops the schedule
-    unless `retry` says so. `autostart` maps ids to inputs of what is to be started by any worker
+    unless `retry` says so. `max_running` bounds how many instances run at a time, over all workers.
+    `autostart` maps ids to inputs of what is to be started by any worker
     that opens. Raises `ValidationError`.
     """
 
@@ -70,9 +71,10 @@ class Continuous(Definition, Generic[S]):
         catch_up: CatchUp = "once",
         max_catch_up: int = 100,
         retry: Retry | None = None,
+        max_running: int | None = None,
         autostart: Mapping[str, S] | None = None,
     ) -> None:
-        super().__init__(max_waiting=1, retry=retry)
+        super().__init__(max_waiting=1, max_running=max_running, retry=retry)
         self.state = Schema[S](state, "state")
         self.event = Schema[Any](Any, "event")
         self.cadence = cadence(every=every, cron=cron, mode=mode, zone=timezone, jitter=jitter)

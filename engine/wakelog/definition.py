@@ -54,8 +54,10 @@ class Definition:
     state: Schema[Any]
     event: Schema[Any]
 
-    def __init__(self, *, max_waiting: int, retry: Retry | None) -> None:
+    def __init__(self, *, max_waiting: int, max_running: int | None, retry: Retry | None) -> None:
         at_least(1, "max_waiting", max_waiting)
+        if max_running is not None:
+            at_least(1, "max_running", max_running)
         if retry is not None and not isinstance(retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
             issue = Issue(loc="retry", msg="give a Retry(...)", type="type")
             raise ValidationError(f"retry {retry!r}", [issue])
@@ -63,6 +65,7 @@ class Definition:
         self.name = ""
         self.handlers: dict[HandlerName, Handler] = {}
         self.max_waiting = max_waiting
+        self.max_running = max_running
         self.resources: Any = None
         self._has_threads = False
         self.policy: BoundPolicy | None = None
@@ -167,10 +170,13 @@ class Task(Definition, Generic[S, E]):
         async def remind(ctx: TaskContext[Order]) -> None: ...
 
     `state` and `event` are any types that pydantic can validate. `max_waiting` bounds how many
-    accepted events of one instance may wait to be handled; `retry` says how often a failing run,
-    or the handler of a deferred event, is tried again. Each handler may be `def` (called in a
-    thread) or `async def`, and may be given a `timeout=`: an `async def` is then cancelled and has
-    failed; a `def` cannot be stopped, so it goes on but nothing that it does afterwards counts.
+    accepted events of one instance may wait to be handled, `max_running` how many instances may be
+    in `execute` at a time, over all workers (each goes by the number in its own code). `retry` says
+    how often a failing run, or the handler of a deferred event, is tried again.
+
+    Each handler may be `def` (called in a thread) or `async def`, and may be given a `timeout=`: an
+    `async def` is then cancelled and has failed; a `def` cannot be stopped, so it goes on but
+    nothing that it does afterwards counts.
     """
 
     kind: ClassVar[Kind] = "task"
@@ -184,8 +190,9 @@ class Task(Definition, Generic[S, E]):
         event: TypeForm[E],
         retry: Retry | None = None,
         max_waiting: int = MAX_WAITING,
+        max_running: int | None = None,
     ) -> None:
-        super().__init__(max_waiting=max_waiting, retry=retry)
+        super().__init__(max_waiting=max_waiting, max_running=max_running, retry=retry)
         self.state = Schema[S](state, "state")
         self.event = Schema[E](event, "event")
 

@@ -16,6 +16,7 @@ __all__ = [
     "ContinuousStatus",
     "Failed",
     "InstanceRow",
+    "JobCount",
     "LastError",
     "PauseResult",
     "ResumeResult",
@@ -26,9 +27,12 @@ __all__ = [
     "TaskStatus",
     "TerminateResult",
     "TriggerResult",
+    "Work",
+    "WorkerStatus",
     "continuous_status",
     "instance_row",
     "moment",
+    "status_word",
     "task_status",
 ]
 
@@ -263,6 +267,52 @@ class InstanceRow:
     last_error: LastError | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCount:
+    """How many living instances of one job there are, and how they stand."""
+
+    type: str
+    name: str
+    total: int
+    running: int
+    """How many of them have a run open."""
+    statuses: dict[str, int]
+    """How many for each status that there is; together they are the total."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a worker has in hand: a run, or events that waited and are being handled."""
+
+    instance_id: str
+    run: int | None
+    """The number of the run; None while events are handled."""
+    attempt: int | None
+    since: datetime | None
+    """When the run began."""
+    lease_ends_at: datetime
+    """From then on another worker takes it over; renewed as long as the worker lives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """A worker: one that lives, or one that is silent and still holds something."""
+
+    name: str
+    alive: bool
+    """It was heard of within the length of its lease."""
+    host: str | None = None
+    """This and what follows is None where nothing but its leases is known of it any more."""
+    pid: int | None = None
+    jobs: tuple[str, ...] | None = None
+    """The jobs it works on, as in `task:order`."""
+    concurrency: int | None = None
+    started_at: datetime | None = None
+    seen_at: datetime | None = None
+    """Its last heartbeat."""
+    work: tuple[Work, ...] = ()
+
+
 def task_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> TaskStatus:
     """The answer for a status row; None stands for an instance that never was."""
     if row is None:
@@ -270,7 +320,7 @@ def task_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> TaskS
     return TaskStatus(
         instance_id=row.stream,
         version=row.version,
-        status=_word(row, unhandled),
+        status=status_word(row.status, unhandled),
         executing=row.executing,
         scheduled_at=moment(row.due_us),
         retry_at=moment(row.retry_us),
@@ -294,7 +344,7 @@ def continuous_status(
     return ContinuousStatus(
         instance_id=row.stream,
         version=row.version,
-        status=_word(row, unhandled),
+        status=status_word(row.status, unhandled),
         running=row.executing,
         next_run_at=moment(row.due_us),
         retry_at=moment(row.retry_us),
@@ -312,7 +362,7 @@ def instance_row(row: StatusRow, *, unhandled: bool) -> InstanceRow:
     """The list entry for a status row."""
     return InstanceRow(
         instance_id=row.stream,
-        status=_word(row, unhandled),
+        status=status_word(row.status, unhandled),
         executing=row.executing,
         version=row.version,
         scheduled_at=moment(row.due_us),
@@ -339,6 +389,6 @@ def last_error(text: str | None) -> LastError | None:
     )
 
 
-def _word(row: StatusRow, unhandled: bool) -> str:
+def status_word(recorded: str, unhandled: bool) -> str:
     """`unhandled` goes before `active` and `idle` only (T10)."""
-    return "unhandled" if unhandled and row.status in ("active", "idle") else row.status
+    return "unhandled" if unhandled and recorded in ("active", "idle") else recorded

@@ -26,7 +26,7 @@ from wakelog.preparing import autostart, retime
 from wakelog.settings import Settings
 from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
-from wakelog.work import Claimed, take, work
+from wakelog.work import Claimed, next_due_us, take, work
 
 __all__ = ["Alarm", "Simulation"]
 
@@ -210,6 +210,8 @@ class Simulation:
         self.history = self.wraps(self._app.history)
         self.state_at = self.wraps(self._app.state_at)
         self.list = self.wraps(self._app.list)
+        self.count = self.wraps(self._app.count)
+        self.counts = self.wraps(self._app.counts)
 
     async def _opened(self) -> Application:
         return Application(
@@ -229,9 +231,8 @@ class Simulation:
 
     async def _fire_until(self, until_us: int | None, limit: int = MAX_FIRED) -> int:
         before, empty = self._fired, 0
-        store = self._application.store
         while True:
-            due_us = store.next_due_us(self._work_on, self._clock.now_us())
+            due_us = next_due_us(self._application, self._work_on, self._clock.now_us())
             if due_us is None or (until_us is not None and due_us > until_us):
                 return self._fired - before
             self._clock.move_to(due_us)
@@ -267,7 +268,7 @@ class Simulation:
 
     async def _next(self, until_us: int | None) -> None:
         """A caller waits for an outcome: go to the next alarm, or to the end of its patience."""
-        due_us = self._application.store.next_due_us(self._work_on, self._clock.now_us())
+        due_us = next_due_us(self._application, self._work_on, self._clock.now_us())
         if until_us is not None and (due_us is None or due_us > until_us):
             self._clock.move_to(until_us)
             return
