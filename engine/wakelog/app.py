@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, Unpack, cast, overload
 
 from wakelog.application import Application
 from wakelog.bounds import at_least
-from wakelog.client import TaskClient
+from wakelog.client import TaskClient, task_standing
 from wakelog.continuous import Continuous
-from wakelog.continuous_client import ContinuousClient
+from wakelog.continuous_client import ContinuousClient, continuous_standing
 from wakelog.core.schedule import Duration, duration_us, moment_us
 from wakelog.definition import Task
 from wakelog.door import Door, refuse_in_handler
 from wakelog.errors import Issue, ValidationError
 from wakelog.history import HistoryEntry, PastState, history, state_at
-from wakelog.ids import InstanceId
+from wakelog.ids import InstanceId, Kind
 from wakelog.overview import SEEN_BY_READERS, Filters, job_counts, listing_of, team
 from wakelog.ports import AlarmClock, Desk
 from wakelog.results import (
+    ContinuousStatus,
     InstanceRow,
     JobCount,
     TaskStatus,
     WorkerStatus,
     instance_row,
-    task_status,
 )
 from wakelog.worker import Worker, WorkerSettings
 
@@ -39,6 +39,13 @@ E = TypeVar("E")
 
 MAX_LIST = 1_000
 """Instances in one page of a list."""
+
+
+_STANDINGS: dict[Kind, Callable[..., Awaitable[TaskStatus | ContinuousStatus]]] = {
+    Task.kind: task_standing,
+    Continuous.kind: continuous_standing,
+}
+"""How an instance is looked at, by the type of its job."""
 
 
 class App:
@@ -86,15 +93,13 @@ class App:
         """The registered names, of one type of job or of all. Raises `UnknownJobTypeError`."""
         return self._application.registry.names(kind)
 
-    async def status_of(self, instance_id: str) -> TaskStatus:
+    async def status_of(self, instance_id: str) -> TaskStatus | ContinuousStatus:
         """How an instance stands, by its whole id; no definition of its job is needed.
 
         Raises `InvalidIdError` and `UnknownJobTypeError`.
         """
         id = InstanceId.parse(instance_id)
-        row = await self._door.row(id)
-        [unhandled] = await self._door.unhandled([row])
-        return task_status(str(id), row, unhandled=unhandled)
+        return await _STANDINGS.get(id.kind, task_standing)(self._door, id)
 
     async def history(self, instance_id: str) -> list[HistoryEntry]:
         """Every event of every life of an instance, in order, in plain words and as data.

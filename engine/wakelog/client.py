@@ -35,7 +35,7 @@ from wakelog.results import (
 from wakelog.turn import Turn
 from wakelog.waiting import handled, ran
 
-__all__ = ["JobClient", "TaskClient", "reason_of", "timeout_us"]
+__all__ = ["JobClient", "TaskClient", "reason_of", "task_standing", "timeout_us"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -278,10 +278,14 @@ class TaskClient(JobClient[S], Generic[S, E]):
 
     async def status(self, id: str, *, stale_ok: bool = False) -> TaskStatus:
         """How the instance stands, as recorded now; `stale_ok` may answer out of memory."""
-        instance = self._id(id)
-        row = await self._door.row(instance, stale_ok=stale_ok)
-        [unhandled] = await self._door.unhandled([row])
-        return task_status(str(instance), row, unhandled=unhandled)
+        return await task_standing(self._door, self._id(id), stale_ok=stale_ok)
+
+
+async def task_standing(door: Door, id: InstanceId, *, stale_ok: bool = False) -> TaskStatus:
+    """How a Task instance stands; no definition is needed."""
+    row = await door.row(id, stale_ok=stale_ok)
+    [unhandled] = await door.unhandled([row])
+    return task_status(str(id), row, unhandled=unhandled)
 
 
 # -- answers: what is said of a turn, and kept under a key -----------------------------------------

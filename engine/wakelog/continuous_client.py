@@ -11,6 +11,7 @@ from wakelog.core.commands import Clear, Start, StopWork
 from wakelog.core.events import Cleared, Resumed, Started, Stopped
 from wakelog.core.schedule import Duration
 from wakelog.door import Body, Caller, Door, Question
+from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
 from wakelog.results import (
     ContinuousStatus,
@@ -23,7 +24,7 @@ from wakelog.results import (
 from wakelog.turn import Turn
 from wakelog.waiting import ran
 
-__all__ = ["ContinuousClient"]
+__all__ = ["ContinuousClient", "continuous_standing"]
 
 S = TypeVar("S")
 
@@ -111,13 +112,18 @@ class ContinuousClient(JobClient[S], Generic[S]):
 
     async def status(self, id: str, *, stale_ok: bool = False) -> ContinuousStatus:
         """How the instance stands, as recorded now; `stale_ok` may answer out of memory."""
-        instance = self._id(id)
-        self._door.check()
-        app = self._door.app
-        head = await app.load(instance, stale_ok=stale_ok)
-        row = app.store.row(*head) if head.instance.version else None
-        [unhandled] = await self._door.unhandled([row])
-        return continuous_status(str(instance), head.instance, row, unhandled=unhandled)
+        return await continuous_standing(self._door, self._id(id), stale_ok=stale_ok)
+
+
+async def continuous_standing(
+    door: Door, id: InstanceId, *, stale_ok: bool = False
+) -> ContinuousStatus:
+    """How a Continuous instance stands; no definition is needed."""
+    door.check()
+    head = await door.app.load(id, stale_ok=stale_ok)
+    row = door.app.store.row(*head) if head.instance.version else None
+    [unhandled] = await door.unhandled([row])
+    return continuous_status(str(id), head.instance, row, unhandled=unhandled)
 
 
 def _started(turn: Turn) -> Body:

@@ -23,11 +23,12 @@ def status(
     json: options.Json = False,
 ) -> None:
     """Say how an instance stands."""
-    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli import arguments, asking
+    from wakelog_adapters.cli.clients import shown_status
     from wakelog_adapters.cli.surroundings import Where
 
     who, _ = arguments.named([job, id])
-    tell(lambda: asking.status(Where(url, jobs), who), show.status, json)
+    tell(lambda: asking.status(Where(url, jobs), who), shown_status, json)
 
 
 @app.command()

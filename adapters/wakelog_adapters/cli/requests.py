@@ -11,7 +11,7 @@ from wakelog_adapters.cli import options
 from wakelog_adapters.cli.failures import JOB_FAILED, REFUSED, UsageError, complain
 from wakelog_adapters.cli.frame import app, prints_on_stderr, tell
 
-__all__ = ["clear", "send", "trigger"]
+__all__ = ["clear", "confirmed", "send", "trigger"]
 
 
 @app.command()
@@ -59,7 +59,7 @@ def send(
 
     tell(
         lambda: asking.send(
-            asking.target(Where(url, jobs), who),
+            asking.target(Where(url, jobs), who, "send"),
             event,
             defer=defer,
             key=key,
@@ -104,7 +104,7 @@ def trigger(
     longest = arguments.duration(timeout, "--timeout")
     result = tell(
         lambda: asking.trigger(
-            asking.target(Where(url, jobs), who),
+            asking.target(Where(url, jobs), who, "trigger"),
             consume_alarm=consume_alarm,
             wait=not no_wait,
             timeout=longest,
@@ -133,11 +133,8 @@ def clear(
     cancel: Annotated[
         bool, typer.Option("--cancel", help="Take back an end that is still to come.")
     ] = False,
-    reason: Annotated[
-        str | None,
-        typer.Option("--reason", metavar="TEXT", help="Why, for the record in the history."),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    reason: options.Reason = None,
+    yes: options.Yes = False,
     key: options.RequestKey = None,
     actor: options.Actor = None,
     correlation_id: options.Correlation = None,
@@ -155,8 +152,8 @@ def clear(
     if cancel and after is not None:
         raise UsageError("--after and --cancel do not go together: give one of them")
     with prints_on_stderr():
-        at = asking.target(Where(url, jobs), who)
-    if not (yes or cancel) and not _confirmed(f"End the life of {at.id}?"):
+        at = asking.target(Where(url, jobs), who, "clear")
+    if not (yes or cancel) and not confirmed(f"End the life of {at.id}?"):
         complain(["nothing was cleared"])
         raise typer.Exit(REFUSED)
     result = tell(
@@ -176,7 +173,7 @@ def clear(
         raise typer.Exit(REFUSED)
 
 
-def _confirmed(question: str) -> bool:
+def confirmed(question: str) -> bool:
     """Ask on the terminal; where nobody is there to answer, the command itself was the answer."""
     if not sys.stdin.isatty():
         return True
