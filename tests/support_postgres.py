@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-__all__ = ["bare_connection", "postgres_server", "postgres_url", "serving", "with_options"]
+__all__ = ["a_server", "bare_connection", "postgres_server", "postgres_url", "serving", "with_options"]
 
 _NUMBERS = itertools.count(1)
 _COMMON = "max_connections = 150\nshared_buffers = 64MB\nlogging_collector = off\n"
@@ -30,11 +30,7 @@ _UNSAFE = "fsync = off\nfull_page_writes = off\n"
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a database that tests may fill with schemas."""
-    given = os.environ.get("WAKELOG_TEST_POSTGRES_URL")
-    if given:
-        yield given
-        return
-    with serving() as url:
+    with a_server() as url:
         yield url
 
 
@@ -49,9 +45,23 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 
 
 @contextmanager
-def serving(*, safe: bool = False) -> Iterator[str]:
-    """Run a server of our own, and say its URL. `safe`: it waits for the disk at each commit."""
-    folder = Path(tempfile.mkdtemp(prefix="wakelog-pg-"))
+def a_server(*, safe: bool = False, folder: Path | None = None) -> Iterator[str]:
+    """The server that the environment names, else one of our own: see `serving`."""
+    given = os.environ.get("WAKELOG_TEST_POSTGRES_URL")
+    if given:
+        yield given
+        return
+    with serving(safe=safe, folder=folder) as url:
+        yield url
+
+
+@contextmanager
+def serving(*, safe: bool = False, folder: Path | None = None) -> Iterator[str]:
+    """Run a server of our own, and say its URL. `safe`: it waits for the disk at each commit.
+
+    Its data lie in a new folder, inside `folder` if that is given, and go with it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="wakelog-pg-", dir=folder))
     private = Path(tempfile.mkdtemp(prefix="wakelog-run-"))
     before = os.environ.get("XDG_RUNTIME_DIR")
     # Where it keeps its lock file, decided at its import: unset, all users would share one.
