@@ -28,6 +28,7 @@ from tests.bench import (
     send,
     simulated,
     steady,
+    workers,
 )
 from tests.bench.measuring import Plan, Row
 from tests.bench.storage import STORES, MemoryStorage, Storage, storage
@@ -47,6 +48,7 @@ WORKLOADS: dict[str, tuple[str, Callable[[Plan], Iterator[Row]]]] = {
     "cold": ("W5", cold.measure),
     "simulation": ("W7", simulated.measure),
     "reads": ("W8", reads.measure),
+    "workers": ("W10", workers.measure),
 }
 STORELESS = ("simulation",)
 """Measured once, on the memory store, whatever `--stores` says."""
