@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Server",
     "Stop",
+    "a_server",
     "bare_connection",
     "postgres_server",
     "postgres_url",
@@ -51,11 +52,7 @@ _UNSAFE = "fsync = off\nfull_page_writes = off\n"
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a database that tests may fill with schemas."""
-    given = os.environ.get("WAKELOG_TEST_POSTGRES_URL")
-    if given:
-        yield given
-        return
-    with serving() as url:
+    with a_server() as url:
         yield url
 
 
@@ -113,16 +110,30 @@ class Server:
 
 
 @contextmanager
-def serving(*, safe: bool = False) -> Iterator[str]:
-    """Run a server of our own, and say its URL. `safe`: it waits for the disk at each commit."""
-    with running_server(safe=safe) as server:
+def a_server(*, safe: bool = False, folder: Path | None = None) -> Iterator[str]:
+    """The server that the environment names, else one of our own: see `serving`."""
+    given = os.environ.get("WAKELOG_TEST_POSTGRES_URL")
+    if given:
+        yield given
+        return
+    with serving(safe=safe, folder=folder) as url:
+        yield url
+
+
+@contextmanager
+def serving(*, safe: bool = False, folder: Path | None = None) -> Iterator[str]:
+    """Run a server of our own, and say its URL. `safe`: it waits for the disk at each commit.
+
+    Its data lie in a new folder, inside `folder` if that is given, and go with it.
+    """
+    with running_server(safe=safe, folder=folder) as server:
         yield server.url
 
 
 @contextmanager
-def running_server(*, safe: bool = False) -> Iterator[Server]:
+def running_server(*, safe: bool = False, folder: Path | None = None) -> Iterator[Server]:
     """Run a server of our own, that the test may stop and start; see `serving`."""
-    folder = Path(tempfile.mkdtemp(prefix="wakelog-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="wakelog-pg-", dir=folder))
     private = Path(tempfile.mkdtemp(prefix="wakelog-run-"))
     before = os.environ.get("XDG_RUNTIME_DIR")
     # Where it keeps its lock file, decided at its import: unset, all users would share one.

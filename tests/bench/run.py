@@ -3,7 +3,8 @@
     python tests/bench/run.py --workloads send,alarms --stores sqlite --json figures.json
 
 Each figure stands beside a floor measured in the same minute where the workload writes; see
-`sqlite_floor`. Without a floor are the memory store, which writes nothing, and what only reads.
+`sqlite_floor` and `postgres_floor`. Without a floor are the memory store, which writes nothing, and
+what only reads.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -26,9 +28,10 @@ from tests.bench import (
     send,
     simulated,
     steady,
+    workers,
 )
 from tests.bench.measuring import Plan, Row
-from tests.bench.storage import STORES
+from tests.bench.storage import STORES, MemoryStorage, Storage, storage
 
 __all__ = ["WORKLOADS", "main"]
 
@@ -45,6 +48,7 @@ WORKLOADS: dict[str, tuple[str, Callable[[Plan], Iterator[Row]]]] = {
     "cold": ("W5", cold.measure),
     "simulation": ("W7", simulated.measure),
     "reads": ("W8", reads.measure),
+    "workers": ("W10", workers.measure),
 }
 STORELESS = ("simulation",)
 """Measured once, on the memory store, whatever `--stores` says."""
@@ -55,24 +59,28 @@ SECONDS = 5.0
 def main(args: Sequence[str] | None = None) -> None:
     """Measure what the command line asks for. Prints each line as soon as it is known."""
     given = _parser().parse_args(args)
-    with tempfile.TemporaryDirectory(prefix="wakelog-bench-", dir=given.folder) as folder:
-        rows, facts = _measured(given, Path(folder))
+    with ExitStack() as stack:
+        temporary = tempfile.TemporaryDirectory(prefix="wakelog-bench-", dir=given.folder)
+        folder = Path(stack.enter_context(temporary))
+        storages = {name: stack.enter_context(storage(name, folder)) for name in given.stores}
+        rows, facts = _measured(given, folder, storages)
     if given.json:
         given.json.write_text(report.as_json(facts, rows), encoding="utf-8")
     if given.markdown:
         given.markdown.write_text(report.as_markdown(facts, rows), encoding="utf-8")
 
 
-def _measured(given: argparse.Namespace, folder: Path) -> tuple[list[Row], dict[str, str]]:
-    storages = {name: STORES[name](folder) for name in given.stores}
+def _measured(
+    given: argparse.Namespace, folder: Path, storages: Mapping[str, Storage]
+) -> tuple[list[Row], dict[str, str]]:
     facts = {"commit": machine.commit(), **machine.describe(folder)}
-    facts |= {f"store {name}": storage.settings() for name, storage in storages.items()}
+    facts |= {f"store {name}": each.settings() for name, each in storages.items()}
     print(report.as_markdown(facts, []), end="", flush=True)
     rows: list[Row] = []
     for name in given.workloads:
-        for store in ("memory",) if name in STORELESS else given.stores:
+        for each in (MemoryStorage(),) if name in STORELESS else storages.values():
             plan = Plan(
-                storage=storages.get(store) or STORES[store](folder),
+                storage=each,
                 rounds=given.rounds,
                 sizes=given.sizes,
                 share=QUICK if given.quick else 1.0,

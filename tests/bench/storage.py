@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import itertools
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from tests.bench import sqlite_floor
+from tests.bench import postgres_floor, sqlite_floor
+from tests.support_postgres import a_server, bare_connection, with_options
+from wakelog_adapters import postgres, sqlite
 from wakelog_adapters.sqlite.connections import connect
-from wakelog_adapters.sqlite.url import parse
 
-__all__ = ["STORES", "Mark", "MemoryStorage", "SQLiteStorage", "Storage"]
+__all__ = [
+    "STORES",
+    "Mark",
+    "MemoryStorage",
+    "PostgresStorage",
+    "SQLiteStorage",
+    "Storage",
+    "storage",
+]
+
+STORES = ("memory", "sqlite", "postgres")
 
 
 class Mark(NamedTuple):
     """How a store stood when the clock started."""
 
-    copy: Path
+    copy: str
+    """The URL of a copy of it."""
     position: int
 
 
@@ -30,7 +45,7 @@ class Storage(Protocol):
         ...
 
     def fresh(self) -> str:
-        """The URL of a new, empty store."""
+        """The URL of a new, empty store. The ones before are not used any more."""
         ...
 
     def settings(self) -> str:
@@ -46,13 +61,22 @@ class Storage(Protocol):
         ...
 
 
+@contextmanager
+def storage(name: str, folder: Path) -> Iterator[Storage]:
+    """One of `STORES`, with files in `folder`; a server is brought, and ended."""
+    if name == "memory":
+        yield MemoryStorage()
+    elif name == "sqlite":
+        yield SQLiteStorage(folder)
+    else:
+        with a_server(safe=True, folder=folder) as server, closing(PostgresStorage(server)) as it:
+            yield it
+
+
 class MemoryStorage:
     """Dictionaries. Nothing is written anywhere, so there is no floor."""
 
     name = "memory"
-
-    def __init__(self, folder: Path) -> None:
-        """The folder stays empty."""
 
     def fresh(self) -> str:
         return "memory://"
@@ -85,28 +109,74 @@ class SQLiteStorage:
 
         Raises `RuntimeError` for settings under which an acknowledged commit could be lost.
         """
-        connection = connect(parse(self.fresh()))
-        try:
+        with closing(connect(sqlite.url.parse(self.fresh()))) as connection:
             mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
             level = connection.execute("PRAGMA synchronous").fetchone()[0]
-        finally:
-            connection.close()
         if (mode, level) != ("wal", 2):
             raise RuntimeError(f"not durable: journal_mode={mode}, synchronous={level}")
         return "journal_mode=WAL, synchronous=FULL"
 
     def mark(self, url: str) -> Mark | None:
         copy = self.folder / f"{next(self._numbers)}.floor.db"
-        return Mark(copy, sqlite_floor.copy(parse(url), copy))
+        return Mark(f"sqlite:///{copy}", sqlite_floor.copy(sqlite.url.parse(url), copy))
 
     def floor(self, url: str, mark: Mark | None, mean_batch: float) -> float | None:
         if mark is None:
             return None
-        units = sqlite_floor.recorded(parse(url), mark.position)
-        return sqlite_floor.rate(parse(f"sqlite:///{mark.copy}"), units, max(1, round(mean_batch)))
+        units = sqlite_floor.recorded(sqlite.url.parse(url), mark.position)
+        return sqlite_floor.rate(sqlite.url.parse(mark.copy), units, max(1, round(mean_batch)))
 
 
-STORES: dict[str, type[MemoryStorage] | type[SQLiteStorage]] = {
-    "memory": MemoryStorage,
-    "sqlite": SQLiteStorage,
-}
+@dataclass
+class PostgresStorage:
+    """A schema a round, on one server. The schemas of the round before go with the next."""
+
+    server: str
+    name = "postgres"
+
+    def __post_init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._schemas: list[str] = []
+
+    def fresh(self) -> str:
+        self.close()
+        return self._new()
+
+    def _new(self) -> str:
+        self._schemas.append(f"bench_{os.getpid()}_{next(self._numbers)}")
+        return with_options(self.server, schema=self._schemas[-1])
+
+    def settings(self) -> str:
+        """Asked of a connection to the server.
+
+        Raises `RuntimeError` for settings under which an acknowledged commit could be lost.
+        """
+        names = ("fsync", "synchronous_commit", "full_page_writes", "server_version")
+        with bare_connection(self.server) as connection:
+            said = {
+                name: str(connection.execute("SELECT current_setting(%s)", (name,)).fetchone()[0])  # type: ignore[index]
+                for name in names
+            }
+        version = said.pop("server_version")
+        shown = ", ".join(f"{name}={value}" for name, value in said.items())
+        if set(said.values()) != {"on"}:
+            raise RuntimeError(f"not durable: {shown}")
+        return f"{shown} (PostgreSQL {version})"
+
+    def mark(self, url: str) -> Mark | None:
+        copy = self._new()
+        schema = postgres.url.parse(copy).schema
+        return Mark(copy, postgres_floor.copy(postgres.url.parse(url), schema))
+
+    def floor(self, url: str, mark: Mark | None, mean_batch: float) -> float | None:
+        if mark is None:
+            return None
+        units = postgres_floor.recorded(postgres.url.parse(url), mark.position)
+        return postgres_floor.rate(postgres.url.parse(mark.copy), units, max(1, round(mean_batch)))
+
+    def close(self) -> None:
+        """Leave nothing on the server."""
+        with bare_connection(self.server) as connection:
+            while self._schemas:
+                schema = self._schemas.pop()
+                connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())

@@ -1,0 +1,149 @@
+"""What an engine has written, as rows for a floor: one unit of work at a time.
+
+The rows are made from the engine's own log: the events as they lie there, the status and alarm rows
+as the views show them after the unit, leases and snapshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from wakelog.core.evolve import evolve
+from wakelog.core.instance import Instance
+from wakelog.ids import InstanceId
+from wakelog.log import decode
+from wakelog.ports import StatusRow, StoredEvent
+from wakelog_projections import alarms, status
+
+__all__ = ["CHANGING", "Batch", "Snapshot", "Written", "batched", "batches", "units"]
+
+CHANGING = tuple(c for c in StatusRow._fields if c not in ("stream", "kind", "name", "id"))
+"""The columns of a status row that an append may change."""
+LEASE_US = 30_000_000
+"""The length of the leases in the copied rows: any number of this size will do."""
+
+Snapshot = tuple[str, int, bytes]
+"""Stream, version, state."""
+_Rows = list[tuple[Any, ...]]
+
+
+class Written(NamedTuple):
+    """The rows of one unit of work."""
+
+    stream: str
+    events: Sequence[StoredEvent]
+    status: StatusRow
+    alarm: alarms.AlarmRow | None
+    lease: tuple[Any, ...] | None
+    """Taken with it."""
+    drops_lease: bool
+    snapshot: Snapshot | None
+
+    @property
+    def claim(self) -> int | None:
+        """When it was claimed, for a unit that claims: all of one claim share the moment."""
+        return self.status.updated_us if self.lease else None
+
+
+class Batch:
+    """The rows of one commit; of view rows only the last of each stream, as the engine writes."""
+
+    def __init__(self, units: Sequence[Written]) -> None:
+        self.events: _Rows = []
+        self.snapshots: _Rows = []
+        status: dict[str, StatusRow] = {}
+        alarm: dict[str, alarms.AlarmRow | None] = {}
+        lease: dict[str, tuple[Any, ...] | None] = {}
+        for unit in units:
+            self.events += unit.events
+            status[unit.stream] = unit.status
+            alarm[unit.stream] = unit.alarm
+            if unit.lease is not None or unit.drops_lease:
+                lease[unit.stream] = unit.lease
+            if unit.snapshot is not None:
+                self.snapshots.append(unit.snapshot)
+        self.status: _Rows = list(status.values())
+        self.alarms: _Rows = [row for row in alarm.values() if row is not None]
+        self.no_alarms = [stream for stream, row in alarm.items() if row is None]
+        self.leases: _Rows = [row for row in lease.values() if row is not None]
+        self.no_leases = [stream for stream, row in lease.items() if row is None]
+
+
+def units(
+    log: Iterable[tuple[int, StoredEvent]],
+    snapshots: Mapping[tuple[str, int], Snapshot],
+    after: int,
+) -> list[Written]:
+    """The units of work behind position `after`, in order; `log` is the whole, with positions."""
+    return [
+        _written(unit, before, after_, hash, snapshots)
+        for position, unit, before, after_, hash in _units(log)
+        if position > after
+    ]
+
+
+_Unit = tuple[int, Sequence[StoredEvent], Instance, Instance, str]
+
+
+def _units(log: Iterable[tuple[int, StoredEvent]]) -> Iterator[_Unit]:
+    """Each unit of the log: its last position, events, and the instance before and after."""
+    heads: dict[str, Instance] = {}
+    events: list[StoredEvent] = []
+    commit = ""
+    last: _Unit | None = None
+    for position, stored in log:
+        said = decode(stored)
+        if last is not None and said.commit != commit:
+            yield last
+            last, events = None, []
+        stream, commit = stored.stream, said.commit
+        start = heads.get(stream) or Instance(InstanceId.parse(stream))
+        before = last[2] if last is not None else start
+        heads[stream] = after = evolve(start, said.event, said.at_us)
+        events.append(stored)
+        last = (position, events, before, after, said.hash)
+    if last is not None:
+        yield last
+
+
+def _written(
+    events: Sequence[StoredEvent],
+    before: Instance,
+    after: Instance,
+    hash: str,
+    snapshots: Mapping[tuple[str, int], Snapshot],
+) -> Written:
+    stream, run = str(after.id), after.run
+    lease = None
+    if run is not None and run != before.run:
+        until_us = run.started_us + LEASE_US
+        lease = (stream, after.id.job, run.worker, until_us, run.token, True)
+    return Written(
+        stream,
+        events,
+        status.row(after, hash),
+        alarms.row(after),
+        lease,
+        drops_lease=before.run is not None and run is None,
+        snapshot=snapshots.get((stream, after.version)),
+    )
+
+
+def batches(units: Sequence[Written], size: int) -> Iterator[Sequence[Written]]:
+    """The units in their order, `size` to a commit; those claimed at one moment in one."""
+    batch: list[Written] = []
+    for unit in units:
+        ended = unit.claim != batch[-1].claim if batch else False
+        full = unit.claim is None and len(batch) >= size
+        if ended or full:
+            yield batch
+            batch = []
+        batch.append(unit)
+    if batch:
+        yield batch
+
+
+def batched(units: Sequence[Written], size: int) -> list[Batch]:
+    """The rows of each commit, for units in batches of `size`."""
+    return [Batch(batch) for batch in batches(units, size)]
