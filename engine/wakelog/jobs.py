@@ -186,6 +186,9 @@ def _names(only: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     if isinstance(only, str):  # which is a sequence of names too, of one letter each
         issue = Issue(loc="", msg=f"give a list: [{only!r}]", type="type")
         raise ValidationError(f"only {only!r}", [issue])
+    if not isinstance(only, list | tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
+        issue = Issue(loc="", msg="give a list of names; an empty one stands for all", type="type")
+        raise ValidationError(f"only {only!r}", [issue])
     return tuple(only)
 
 
