@@ -205,8 +205,8 @@ class App:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the app has ended: it takes nothing any more."""
-        return self._door.closed
+        """Whether the app has ended."""
+        return self._closing is not None and self._closing.done()
 
     @property
     def is_idle(self) -> bool:
@@ -214,20 +214,26 @@ class App:
         return self._worker is None or self._worker.running == 0
 
     async def close(self, *, grace: Duration | None = None) -> None:
-        """End: take nothing new, let runs end within `grace`, give the others back, let go.
+        """End: take nothing new, let runs and requests end within `grace`, give the other runs
+        back, let go. Without `grace` it is as the app was opened.
 
         Every acknowledged request stays recorded. Safe to call again: there is one end, which
         goes on though a caller stops waiting for it.
         """
         refuse_in_handler()
         if self._closing is None:
-            grace_us = None if grace is None else duration_us(grace, "grace")
+            grace_us = (
+                self._application.settings.grace_us
+                if grace is None
+                else duration_us(grace, "grace")
+            )
             self._closing = asyncio.create_task(self._close(grace_us))
         await asyncio.shield(self._closing)
 
-    async def _close(self, grace_us: int | None) -> None:
+    async def _close(self, grace_us: int) -> None:
+        closing = [self._door.close(grace_us)]
         if self._worker is not None:
-            await self._worker.close(grace_us)
-        self._door.closed = True
+            closing.append(self._worker.close(grace_us))
+        await asyncio.gather(*closing)
         await self._application.drained()
         self._application.close()

@@ -14,7 +14,15 @@ from wakelog.core.commands import (
     RetryRun,
     TriggerRun,
 )
-from wakelog.core.events import Cleared, EventReceived, Paused, Resumed, RetryScheduled, Started
+from wakelog.core.events import (
+    Cleared,
+    EventReceived,
+    Paused,
+    Resumed,
+    RetryScheduled,
+    ScheduleCancelled,
+    Started,
+)
 from wakelog.core.instance import Instance
 from wakelog.core.schedule import Duration, duration_us, later_us, moment_us
 from wakelog.definition import Definition, Task
@@ -353,6 +361,7 @@ def _cleared(turn: Turn) -> Body:
         "cleared": ended is not None,
         "clear_us": turn.after.clear_at_us,
         "discarded": ended.discarded if ended else 0,
+        "cancelled": any(isinstance(event, ScheduleCancelled) for event in turn.events),
     }
 
 

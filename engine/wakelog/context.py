@@ -56,7 +56,8 @@ class Context(Stepping, Generic[S]):
     """A job's view of itself during one call of one handler: what all types of job have.
 
     What a handler asks for takes effect when it ends well, all of it in one append, and not at
-    all when it raises. After the handler has ended every use raises `InvalidStateError`.
+    all when it raises. After the handler has ended the state and the schedule cannot be read any
+    more, and nothing can be asked for: that raises `InvalidStateError`.
     """
 
     __slots__ = (

@@ -49,7 +49,8 @@ class HistoryEntry:
 
     def __str__(self) -> str:
         by = f" (by {self.actor})" if self.actor else ""
-        return f"{self.version:>4}  {self.at:%Y-%m-%d %H:%M:%S}  {self.description}{by}"
+        said = _printable(self.description + by)
+        return f"{self.version:>4}  {self.at:%Y-%m-%d %H:%M:%S}  {said}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,13 @@ class PastState:
     failure_count: int
     deferred_count: int
     executing: bool
+
+
+def _printable(text: str) -> str:
+    """`text` without what a terminal acts on instead of showing it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def history(store: Store, id: InstanceId) -> list[HistoryEntry]:

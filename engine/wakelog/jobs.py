@@ -70,9 +70,10 @@ class Jobs:
         context, `with` for the blocking app, `async with` for the async one.
 
         `worker`: this process runs what is due, `concurrency` instances at a time, of all jobs or
-        of those named in `only`; leaving the context lets runs end within `grace`. Without it the
-        process is a client only: alarms wait for a worker elsewhere. `handlers=False`: `on_event`
-        is not called here either, all events are deferred to the workers.
+        of those named in `only`. Without it the process is a client only: alarms wait for a worker
+        elsewhere. `handlers=False`: `on_event` is not called here either, all events are deferred
+        to the workers. Leaving the context lets what has begun, runs and requests, end within
+        `grace`.
 
         `lease` is how long a worker may be silent before its runs are taken over, `max_lost` how
         many workers in a row one run may cost; `cache` is how many instances are kept in memory,
@@ -80,9 +81,7 @@ class Jobs:
         between two snapshots, `idempotency_window` how long keys are remembered.
         """
         at_least(1, "threads", threads)
-        works = WorkerSettings(
-            concurrency=concurrency, only=_names(only), grace_us=duration_us(grace, "grace")
-        )
+        works = WorkerSettings(concurrency=concurrency, only=_names(only))
         settings = Settings(
             cache=cache,
             snapshot_every=snapshot_every,
@@ -90,6 +89,7 @@ class Jobs:
             idempotency_window_us=duration_us(idempotency_window, "idempotency_window"),
             lease_us=duration_us(lease, "lease"),
             max_lost=max_lost,
+            grace_us=duration_us(grace, "grace"),
         )
         return Opening(self.registry, url, settings, works if worker else None, handlers)
 
@@ -185,6 +185,9 @@ def loaded(store: EntryPoint) -> Callable[[str], Any]:
 def _names(only: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     if isinstance(only, str):  # which is a sequence of names too, of one letter each
         issue = Issue(loc="", msg=f"give a list: [{only!r}]", type="type")
+        raise ValidationError(f"only {only!r}", [issue])
+    if not isinstance(only, list | tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
+        issue = Issue(loc="", msg="give a list of names; an empty one stands for all", type="type")
         raise ValidationError(f"only {only!r}", [issue])
     return tuple(only)
 

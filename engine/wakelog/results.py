@@ -142,6 +142,8 @@ class ClearResult:
     """When a delayed clear is due."""
     discarded: int = 0
     """How many accepted events went with it unhandled."""
+    cancelled: bool = False
+    """A delayed clear was taken back."""
     duplicate: bool = False
 
 
@@ -261,7 +263,7 @@ class InstanceRow:
     scheduled_at: datetime | None
     updated_at: datetime
     event_count: int
-    run_count: int
+    execute_count: int
     failure_count: int
     deferred_count: int
     last_error: LastError | None
@@ -368,7 +370,7 @@ def instance_row(row: StatusRow, *, unhandled: bool) -> InstanceRow:
         scheduled_at=moment(row.due_us),
         updated_at=as_datetime(row.updated_us),
         event_count=row.event_count,
-        run_count=row.run_count,
+        execute_count=row.run_count,
         failure_count=row.failure_count,
         deferred_count=row.waiting_count,
         last_error=last_error(row.last_error),

@@ -31,7 +31,7 @@ class Schema(Generic[S]):
         try:
             self._adapter: TypeAdapter[S] = TypeAdapter(type_)
         except pydantic.errors.PydanticUserError as error:
-            raise self._no_type(error) from error
+            raise self._no_type(str(error)) from error
 
     def complete(self) -> None:
         """Resolve what the type names; raises `ValidationError` where something is not defined."""
@@ -39,7 +39,9 @@ class Schema(Generic[S]):
             self._adapter.rebuild()
             _ = self._adapter.validator.title  # a type that is not complete says so here
         except (pydantic.errors.PydanticUserError, NameError) as error:
-            raise self._no_type(error) from error
+            raise self._no_type(str(error)) from error
+        if any(node.get("type") == "generator" for node in nodes(self._adapter.core_schema)):
+            raise self._no_type("what it holds can be read only once: give a list or a tuple")
 
     def check_json(self) -> None:
         """Raises `ValidationError` for a type that JSON has no form of, such as a function's."""
@@ -47,10 +49,10 @@ class Schema(Generic[S]):
             self.complete()
             self._adapter.json_schema(schema_generator=_Silent)
         except pydantic.errors.PydanticUserError as error:
-            raise self._no_type(error) from error
+            raise self._no_type(str(error)) from error
 
-    def _no_type(self, error: Exception) -> ValidationError:
-        issue = Issue(loc="", msg=str(error).split("\n")[0], type="type")
+    def _no_type(self, message: str) -> ValidationError:
+        issue = Issue(loc="", msg=message.split("\n")[0], type="type")
         return ValidationError(f"the type given as {self.what}=", [issue])
 
     def dump(self, value: object, name: str) -> tuple[str, S]:

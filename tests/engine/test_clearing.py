@@ -226,6 +226,16 @@ def test_T8_and_be_taken_back(stage: Staging) -> None:
     assert job.cancel_clear().version == answer.version
 
 
+def test_T8_taking_back_says_whether_there_was_one(stage: Staging) -> None:
+    job = stage()
+    job.send()
+    cancel = job.sim.task("job").cancel_clear
+    assert not cancel("a").cancelled
+    job.clear(after="1h")
+    assert cancel("a").cancelled
+    assert not cancel("a").cancelled
+
+
 def test_T8_the_last_delay_counts_and_a_clear_now_leaves_none(stage: Staging) -> None:
     job = stage()
     job.send()

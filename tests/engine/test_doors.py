@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -30,6 +30,7 @@ from tests.adapters.commandline import CommandLine
 from tests.support import WAIT_S, Ctx, Staging, order_task, task_of
 from wakelog import InstanceNotFoundError, InvalidStateError, Jobs, Task, ValidationError
 from wakelog.schema import Schema
+from wakelog_adapters.cli.documents import document
 
 T = TypeVar("T")
 
@@ -436,6 +437,14 @@ def test_a_key_to_forget_must_be_one(stage: Staging, key: Any) -> None:
         job.sim.task(job.task).forget_key("1", key)
 
 
+@pytest.mark.parametrize("type_", [Iterable[int], list[Iterable[int]]])
+def test_a_type_that_is_read_only_once_is_refused(type_: Any) -> None:
+    task: Task[Any, Any] = Task(state=type_, event=int)
+    task.on_event(lambda ctx, event: None)
+    with pytest.raises(ValidationError, match=r"given as state= .*give a list"):
+        Jobs(job=task)
+
+
 @pytest.mark.parametrize("bound", ["x", 1.5, True, 0, None])
 def test_max_waiting_must_be_a_number(bound: Any) -> None:
     with pytest.raises(ValidationError, match="max_waiting"):
@@ -476,4 +485,12 @@ def test_clear_on_the_command_line(sqlite_url: str) -> None:
     assert wakelog("clear", "parcel", "zz", "--after", "1d").exit_code == 1
     said = wakelog.refusal(2, "clear", "parcel", "zz", "--after", "1d", "--cancel")
     assert "--after and --cancel" in said
-    assert wakelog("clear", "parcel", "zz", "--cancel").exit_code == 0
+    nothing = wakelog("clear", "parcel", "p-1", "--cancel")
+    assert (nothing.exit_code, "none to take back" in nothing.stdout) == (1, True)
+    assert wakelog("clear", "parcel", "p-1", "--after", "1d").exit_code == 0
+    assert wakelog("clear", "parcel", "p-1", "--cancel").exit_code == 0
+
+
+def test_a_document_is_json_whatever_a_state_holds() -> None:
+    said = document({"state": {"a": [float("nan"), float("inf"), -float("inf"), 1.5]}})
+    assert said == '{"state": {"a": ["NaN", "Infinity", "-Infinity", 1.5]}}'

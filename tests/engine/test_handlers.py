@@ -436,3 +436,15 @@ def test_U11_a_handler_that_comes_too_late_is_refused() -> None:
     Jobs(job=task)
     with pytest.raises(InvalidStateError, match="too late"):
         task.on_idle(lambda ctx: None)
+
+
+def test_U11_what_can_be_no_name_is_refused_or_unknown() -> None:
+    jobs = Jobs(job=task_of())
+    assert [] not in jobs
+    with jobs.open("memory://") as app:
+        assert [] not in app
+        with pytest.raises(ValidationError, match="give a definition, or its name"):
+            app.task(5)  # type: ignore[call-overload]
+    for only in (None, 5, "job"):
+        with pytest.raises(ValidationError, match="give a list"):
+            jobs.open("memory://", worker=True, only=only)  # type: ignore[arg-type]

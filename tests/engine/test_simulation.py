@@ -230,3 +230,10 @@ def test_H6_closing_twice_is_no_mistake() -> None:
     job: Stage = staged(task_of(), "memory://")
     job.sim.close()
     job.sim.close()
+
+
+def test_H6_a_crash_point_must_be_one(stage: Staging) -> None:
+    job = stage()
+    with pytest.raises(ValidationError, match="before_write, after_write"):
+        job.sim.crash_next("nonsense")  # type: ignore[arg-type]
+    assert job.send().created

@@ -169,7 +169,7 @@ def clear(
         show.cancelled if cancel else show.cleared,
         json,
     )
-    if not (cancel or result.cleared or result.clear_at):
+    if not (result.cancelled if cancel else result.cleared or result.clear_at):
         raise typer.Exit(REFUSED)
 
 

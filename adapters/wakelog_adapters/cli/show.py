@@ -117,7 +117,8 @@ def cleared(result: ClearResult) -> RenderableType:
 
 def cancelled(result: ClearResult) -> RenderableType:
     """What became of the end of a life."""
-    return sentence(result.instance_id, f"no end is to come (version {result.version})", "")
+    had = "" if result.cancelled else ": there was none to take back"
+    return sentence(result.instance_id, f"no end is to come (version {result.version}){had}", "")
 
 
 # -- questions -------------------------------------------------------------------------------------
@@ -270,12 +271,12 @@ _STANDS = {
 
 
 def _cells(row: InstanceRow) -> list[str | Text]:
-    word = "running" if row.executing else row.status
+    word = f"{row.status} (running)" if row.executing else row.status
     return [
         printable(row.instance_id),
         Text(word, "cyan" if row.executing else STATUS_STYLES.get(row.status, "")),
         str(row.event_count),
-        str(row.run_count),
+        str(row.execute_count),
         str(row.failure_count),
         str(row.deferred_count),
         f"{row.scheduled_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if row.scheduled_at else "",
