@@ -19,7 +19,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-__all__ = ["a_server", "bare_connection", "postgres_server", "postgres_url", "serving", "with_options"]
+__all__ = [
+    "a_server",
+    "bare_connection",
+    "postgres_server",
+    "postgres_url",
+    "serving",
+    "with_options",
+]
 
 _NUMBERS = itertools.count(1)
 _COMMON = "max_connections = 150\nshared_buffers = 64MB\nlogging_collector = off\n"
