@@ -155,6 +155,7 @@ class Application(library.Application[str]):
         self._commits = Committer(
             self.store, self._writes, on_refused=self._refused, on_appended=self._appended
         )
+        self._loads = GroupReader(self._reads, self.store.load_all)
         self._statuses = GroupReader(self._reads, self.store.status)
         self._answers = GroupReader(self._reads, self.store.answers)
         self._watched: dict[str, set[asyncio.Event]] = {}
@@ -345,7 +346,7 @@ class Application(library.Application[str]):
         known = self._slots.peek(stream)
         if row is not None and known is not None and known.instance.version == row.version:
             return known
-        return refold(stream, await self._reads.run(self.store.load, stream))
+        return refold(stream, await self._loads.read(stream))
 
     async def status(self, id: InstanceId, *, stale_ok: bool = False) -> Head | StatusRow | None:
         """The status row as recorded now; with `stale_ok` the instance at hand, if it is."""
@@ -422,7 +423,7 @@ class Application(library.Application[str]):
         stream = str(id)
         slot = self._slots.get(stream)
         if slot is None:
-            head = refold(stream, await self._reads.run(self.store.load, stream))
+            head = refold(stream, await self._loads.read(stream))
             slot = self._slots.put(stream, head)
         return slot
 
@@ -464,12 +465,10 @@ class Application(library.Application[str]):
         """The time for a unit of this instance: its history never goes back."""
         return max(self.clock.now_us(), instance.recorded_us)
 
-    def known(self, stream: str, version: int) -> Head:
-        """The head of a stream at `version`, out of memory if it is there. Blocks; any thread."""
+    def known(self, stream: str, version: int) -> Head | None:
+        """The head of a stream at `version`, if it is in memory. Any thread may ask."""
         head = self._slots.peek(stream)
-        if head is None or head.instance.version != version:
-            head = refold(stream, self.store.load(stream))
-        return head
+        return head if head is not None and head.instance.version == version else None
 
     def _tell_watchers(self, stream: str) -> None:
         for watcher in self._watched.get(stream, ()):

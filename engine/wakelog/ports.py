@@ -299,6 +299,10 @@ class Store(Protocol):
         """The newest snapshot and the events after it; or the events after `after_version`."""
         ...
 
+    def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:
+        """`load` for each of these streams, in as few reads as it takes."""
+        ...
+
     def events(
         self, stream: str, *, after: int = 0, upto: int | None = None, limit: int | None = None
     ) -> Sequence[StoredEvent]:

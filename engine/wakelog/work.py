@@ -17,7 +17,7 @@ from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance, Waiting, next_wake
 from wakelog.errors import HistoryError, LeaseLostError, StoreUnavailableError
 from wakelog.ids import InstanceId
-from wakelog.log import Head, decode, encode
+from wakelog.log import Head, decode, encode, refold
 from wakelog.ports import Due, Lease, Unit
 from wakelog.steps import RunSteps
 from wakelog.turn import Memory, perform
@@ -59,7 +59,8 @@ def take(
     claimed: list[Claimed] = []
 
     def begin(dues: Sequence[Due]) -> list[Unit]:
-        claimed.extend(_claim(app, due, worker, now_us) for due in dues)
+        heads = _heads(app, dues)
+        claimed.extend(_claim(app, due, heads[due.stream], worker, now_us) for due in dues)
         return [each.unit for each in claimed]
 
     limits = app.registry.limits()
@@ -101,12 +102,28 @@ async def rearm(app: Application, stream: str, version: int) -> None:
         _LOG.warning("%s had work but no alarm: re-armed", stream, extra={"instance": stream})
 
 
-def _claim(app: Application, due: Due, worker: str, now_us: int) -> Claimed:
+def _heads(app: Application, dues: Sequence[Due]) -> dict[str, Head | HistoryError]:
+    """How the instances stand, or why that cannot be known: out of memory where they are there,
+    the others in one read, for whoever claims holds locks."""
+    heads: dict[str, Head | HistoryError] = {}
+    for due in dues:
+        if known := app.known(due.stream, due.version):
+            heads[due.stream] = known
+    missing = [due.stream for due in dues if due.stream not in heads]
+    for stream, loaded in zip(missing, app.store.load_all(missing), strict=True):
+        try:
+            heads[stream] = refold(stream, loaded)
+        except HistoryError as error:
+            heads[stream] = error
+    return heads
+
+
+def _claim(
+    app: Application, due: Due, head: Head | HistoryError, worker: str, now_us: int
+) -> Claimed:
     """The unit that takes one due instance; or parks it, where its history cannot be read."""
-    try:
-        head = app.known(due.stream, due.version)
-    except HistoryError as error:
-        return _parked(app, InstanceId.parse(due.stream), error, now_us)
+    if isinstance(head, HistoryError):
+        return _parked(app, InstanceId.parse(due.stream), head, now_us)
     instance = head.instance
     at_us = max(now_us, instance.recorded_us)
     lost = instance.run if due.expired is not None and due.expired.run else None

@@ -10,11 +10,31 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import cold, drain, hot, reads, run, send, simulated, sqlite_floor, steady
+from tests.bench import (
+    cold,
+    drain,
+    hot,
+    reads,
+    run,
+    send,
+    simulated,
+    steady,
+    workers,
+    written,
+)
 from tests.bench.measuring import Plan, Row, percentile
-from tests.bench.storage import STORES, Mark, SQLiteStorage
+from tests.bench.storage import (
+    STORES,
+    Mark,
+    MemoryStorage,
+    PostgresStorage,
+    SQLiteStorage,
+    Storage,
+)
+from tests.support_postgres import bare_connection, with_options
 from wakelog.core.instance import Instance
 from wakelog.ids import InstanceId
+from wakelog_adapters import postgres
 from wakelog_adapters.sqlite.connections import connect
 from wakelog_adapters.sqlite.url import parse
 from wakelog_projections import status
@@ -22,24 +42,30 @@ from wakelog_projections import status
 Planned = Callable[..., Plan]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def planned(request: pytest.FixtureRequest, tmp_path: Path) -> Planned:
-    """Plans of one round on each store, of the sizes given."""
-
-    def plan(*sizes: int) -> Plan:
-        return Plan(storage=STORES[request.param](tmp_path), rounds=1, sizes=sizes)
-
-    return plan
+@pytest.fixture
+def storage(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Storage]:
+    """Where to measure. A server is the one of all tests, which need not wait for its disk."""
+    if store == "memory":
+        yield MemoryStorage()
+    elif store == "sqlite":
+        yield SQLiteStorage(tmp_path)
+    else:
+        with contextlib.closing(PostgresStorage(request.getfixturevalue("postgres_server"))) as it:
+            yield it
 
 
 @pytest.fixture
-def on_sqlite(tmp_path: Path) -> Planned:
-    """Plans of one round on SQLite, of the sizes given."""
+def planned(storage: Storage) -> Planned:
+    """Plans of one round, of the sizes given."""
 
     def plan(*sizes: int) -> Plan:
-        return Plan(storage=SQLiteStorage(tmp_path), rounds=1, sizes=sizes)
+        return Plan(storage=storage, rounds=1, sizes=sizes)
 
     return plan
+
+
+on_each = pytest.mark.parametrize("store", STORES)
+on_disk = pytest.mark.parametrize("store", ["sqlite", "postgres"])
 
 
 def has_floor(row: Row) -> bool:
@@ -48,34 +74,38 @@ def has_floor(row: Row) -> bool:
     return row.floor is not None
 
 
+@on_each
 def test_W1_each_send_is_three_events_and_one_accepted(planned: Planned) -> None:
     # when
     rows = list(send.measure(planned(20)))
     # then
     cases = [row.case for row in rows]
     assert len(cases) == len(set(cases)) == 7
-    assert all(has_floor(row) == (row.store == "sqlite") for row in rows)
+    assert all(has_floor(row) == (row.store != "memory") for row in rows)
     *in_flight, alone = rows
     assert [row.counts for row in in_flight] == [{"log": 60, "accepted": 20}] * 6
     assert alone.counts == {"accepted": 20}
 
 
+@on_each
 def test_W2_no_send_to_the_hot_key_is_lost(planned: Planned) -> None:
     [row] = hot.measure(planned(100))
     assert row.counts == {"counted": 100}
-    assert has_floor(row) == (row.store == "sqlite")
+    assert has_floor(row) == (row.store != "memory")
 
 
+@on_each
 def test_W3_every_alarm_runs_once(planned: Planned) -> None:
     rows = list(drain.measure(planned(10, 20)))
     assert [(row.size, row.counts) for row in rows if "cached" in row.case] == [
         (size, {"runs": size, "instances": size})
         for size in (10, 20)
-        for _ in range(2 if rows[0].store == "sqlite" else 1)
+        for _ in range(2 if rows[0].store != "memory" else 1)
     ]
-    assert all(has_floor(row) == (row.store == "sqlite") for row in rows)
+    assert all(has_floor(row) == (row.store != "memory") for row in rows)
 
 
+@on_each
 def test_W3_alarms_beside_many_pending_run_once(planned: Planned) -> None:
     late, idle = steady.measure(planned(30))
     assert late.counts == {"runs": 1}
@@ -83,75 +113,100 @@ def test_W3_alarms_beside_many_pending_run_once(planned: Planned) -> None:
     assert idle.value >= 0
 
 
-def test_W5_the_whole_history_is_found(on_sqlite: Planned) -> None:
-    rows = list(cold.measure(on_sqlite(30)))
+@on_disk
+def test_W5_the_whole_history_is_found(planned: Planned) -> None:
+    rows = list(cold.measure(planned(30)))
     assert [row.case for row in rows] == list(cold.CALLS)
     versions = [row.counts["version"] for row in rows]
     assert versions == [28, 28, 31, 31]  # Started, nine sends of three events; then one more send
 
 
-def test_W7_every_hour_has_its_run_and_its_events(planned: Planned) -> None:
-    [row] = simulated.measure(planned(48))
+def test_W7_every_hour_has_its_run_and_its_events() -> None:
+    [row] = simulated.measure(Plan(storage=MemoryStorage(), rounds=1, sizes=(48,)))
     assert row.counts == {"runs": 48, "events": 4 + 4 * 48}
 
 
+@on_each
 def test_W8_every_read_is_right(planned: Planned) -> None:
     rows = list(reads.measure(planned(40)))
     assert [row.counts for row in rows] == [{"right": 40}] * 4
 
 
+@on_disk
+def test_W10_every_alarm_runs_once_whatever_the_number_of_processes(planned: Planned) -> None:
+    # when
+    rows = list(workers.measure(planned(10)))
+    # then
+    assert [row.counts for row in rows] == [{"runs": 10, "instances": 10}] * 4
+    assert all(row.p99_ms is not None for row in rows)
+
+
 # -- the floor
 
 
+@on_disk
 @pytest.mark.parametrize("measure", [send.measure, drain.measure])
 def test_the_floor_writes_what_the_engine_wrote(
-    measure: Callable[[Plan], Iterator[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    measure: Callable[[Plan], Iterator[Row]], storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given: files of the engine and of the floor that are there afterwards
-    storage = SQLiteStorage(tmp_path)
-    pairs: list[tuple[str, Path]] = []
-    real = storage.mark
+    # given: what the engine has written, and what the floor has
+    pairs: list[tuple[Tables, Tables]] = []
+    real = storage.floor
 
-    def mark(url: str) -> Mark | None:
-        marked = real(url)
-        if marked is not None:
-            pairs.append((url, marked.copy))
-        return marked
+    def floor(url: str, mark: Mark | None, mean_batch: float) -> float | None:
+        assert mark is not None
+        rate = real(url, mark, mean_batch)
+        pairs.append((tables(url), tables(mark.copy)))
+        return rate
 
-    monkeypatch.setattr(storage, "mark", mark)
+    monkeypatch.setattr(storage, "floor", floor)
     # when
     rows = list(measure(Plan(storage=storage, rounds=1, sizes=(15,))))
     # then
     assert len(pairs) == len(rows)
-    for url, copied in pairs:
-        assert tables(copied) == tables(Path(parse(url).path))
+    assert all(by_floor == by_engine for by_engine, by_floor in pairs)
 
 
-def tables(path: Path) -> dict[str, list[tuple[object, ...]]]:
+Tables = dict[str, list[tuple[object, ...]]]
+
+
+def tables(url: str) -> Tables:
     """The rows of each table that the floor writes."""
     names = ("stored_events", "status", "alarms", "leases", "snapshots")
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        return {
-            name: sorted(connection.execute(f"SELECT * FROM wakelog_{name}"), key=repr)
+    if url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(parse(url).path)) as file:
+            return {
+                name: sorted(file.execute(f"SELECT * FROM wakelog_{name}"), key=repr)
+                for name in names
+            }
+    schema = postgres.url.parse(url).schema
+    with bare_connection(url) as server:
+        found = {
+            name: server.execute(f"SELECT * FROM {schema}.{name}".encode()).fetchall()
             for name in names
         }
+    return {
+        # but the positions, which have gaps where an append was refused
+        name: sorted((row[:4] if name == "stored_events" else row for row in rows), key=repr)
+        for name, rows in found.items()
+    }
 
 
 def test_the_floor_commits_in_batches_and_keeps_claims_together() -> None:
     # given
-    claimed = [written(at_us=1, claims=True)] * 3
-    others = [written(at_us=2)] * 5
+    claimed = [unit(at_us=1, claims=True)] * 3
+    others = [unit(at_us=2)] * 5
     # when
-    batches = list(sqlite_floor.batches([*claimed, *others, *claimed], 2))
+    batches = list(written.batches([*claimed, *others, *claimed], 2))
     # then
     assert [len(batch) for batch in batches] == [3, 2, 2, 1, 3]
 
 
-def written(*, at_us: int, claims: bool = False) -> sqlite_floor.Written:
+def unit(*, at_us: int, claims: bool = False) -> written.Written:
     """The rows of a unit, one that takes a lease or another one."""
     shown = status.row(Instance(InstanceId("task", "job", "a"), recorded_us=at_us), "")
     lease = ("task:job:a",) if claims else None
-    return sqlite_floor.Written(shown.stream, (), shown, None, lease, False, None)
+    return written.Written(shown.stream, (), shown, None, lease, False, None)
 
 
 # -- the command
@@ -193,7 +248,13 @@ def test_percentiles_are_values_that_were_measured() -> None:
     assert percentile([7.0], 1) == 7.0
 
 
-def test_settings_that_may_lose_a_commit_are_refused(
+def test_settings_that_may_lose_a_commit_are_refused_on_postgres(postgres_server: str) -> None:
+    careless = with_options(postgres_server, options="-csynchronous_commit%3Doff")
+    with pytest.raises(RuntimeError, match="synchronous_commit=off"):
+        PostgresStorage(careless).settings()
+
+
+def test_settings_that_may_lose_a_commit_are_refused_on_sqlite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def careless(*args: object, **kwargs: object) -> sqlite3.Connection:

@@ -52,6 +52,15 @@ class ReadingExam(Sitting):
         two, six = StoredSnapshot(2, b"\xff2"), StoredSnapshot(6, b"\xff6")
         assert befores == [None, two, two, six]
 
+    def test_many_streams_are_loaded_as_each_alone(self, tmp_path: Path) -> None:
+        store, one, two = self.open(tmp_path), Pen(), Pen("o-10")
+        store.append([one.begin(snapshot=StoredSnapshot(2, b"2")), two.begin()])
+        store.append([one.receive(), *[two.receive() for _ in range(1200)]])
+        streams = [two.stream, "task:order:none", one.stream, two.stream]
+        assert store.load_all(streams) == [store.load(stream) for stream in streams]
+        assert [len(each.tail) for each in store.load_all(streams)] == [1202, 0, 1, 1202]
+        assert store.load_all([]) == []
+
     def test_a_snapshot_may_be_made_anew(self, tmp_path: Path) -> None:
         store, pen = self.open(tmp_path), Pen()
         store.append([pen.begin(snapshot=StoredSnapshot(2, b"old"))])

@@ -269,6 +269,9 @@ class MemoryStore(MemoryLog):
             after = 0 if snapshot is None else snapshot.version
             return Loaded(snapshot, self._between(stream, after, None))
 
+    def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:
+        return [self.load(stream) for stream in streams]
+
     def events(
         self, stream: str, *, after: int = 0, upto: int | None = None, limit: int | None = None
     ) -> Sequence[StoredEvent]:

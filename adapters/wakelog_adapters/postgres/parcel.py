@@ -7,9 +7,10 @@ transaction, one commit; to adapt each row by itself cost more than the server's
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import pydantic_core
 
 from wakelog.ports import Lease, Unit
 from wakelog_projections import alarms, status
@@ -19,9 +20,6 @@ __all__ = ["Call", "Parcel", "TooLargeError", "dumps"]
 MAX_BULK = 100 << 20
 """Bytes of events and snapshots in one call: the server takes a message of 1 GiB at most, and what
 the views need of them comes on top."""
-
-dumps = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
-"""Compact JSON. A lone surrogate stays one, so that sending it fails instead of storing it."""
 
 _Row = dict[str, object]
 
@@ -195,6 +193,11 @@ class Parcel:
             lease = lease._replace(until_us=until_us)
             rows.append({"stream": stream, "job": after.id.job, **lease._asdict()})
         return rows
+
+
+def dumps(value: object) -> str:
+    """Compact JSON. Raises `ValueError` for a lone surrogate, which no server would take."""
+    return pydantic_core.to_json(value).decode()
 
 
 def _json(rows: Sequence[object]) -> str | None:

@@ -87,16 +87,19 @@ class Queries:
         self.remove_worker = sql("DELETE FROM {schema}.workers WHERE worker = %s")
 
         # -- events and snapshots
-        self.load = sql(f"""WITH newest AS MATERIALIZED (
-                SELECT version, state FROM {{schema}}.snapshots WHERE stream = %(stream)s
-                ORDER BY version DESC LIMIT 1)
-            SELECT 0 AS part, version, NULL AS topic, state FROM newest
-            UNION ALL (
-                SELECT 1, originator_version, topic, state FROM {{schema}}.stored_events
-                WHERE originator_id = %(stream)s
-                AND originator_version > coalesce((SELECT version FROM newest), 0)
-                ORDER BY originator_version LIMIT {PAGE})
-            ORDER BY part, version""")
+        self.load = sql(f"""SELECT k.stream, l.version, l.topic, l.state
+            FROM unnest(%s::text[]) AS k (stream), LATERAL (
+                WITH newest AS MATERIALIZED (
+                    SELECT version, state FROM {{schema}}.snapshots WHERE stream = k.stream
+                    ORDER BY version DESC LIMIT 1)
+                SELECT version, NULL AS topic, state FROM newest
+                UNION ALL (
+                    SELECT originator_version, topic, state FROM {{schema}}.stored_events
+                    WHERE originator_id = k.stream
+                    AND originator_version > coalesce((SELECT version FROM newest), 0)
+                    ORDER BY originator_version LIMIT {PAGE})
+                OFFSET 0) l
+            ORDER BY k.stream, l.version""")
         self.events = sql("""SELECT originator_version, topic, state FROM {schema}.stored_events
             WHERE originator_id = %s AND originator_version > %s AND originator_version <= %s
             ORDER BY originator_version LIMIT %s""")

@@ -69,15 +69,23 @@ class PostgresReading(library.PostgresApplicationRecorder):
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
         if after_version is not None:
             return Loaded(None, self.events(stream, after=after_version))
-        rows = self._rows(self._queries.load, {"stream": stream})
-        snapshot = None
-        if rows and rows[0][0] == 0:
-            _, version, _, state = rows.pop(0)
-            snapshot = StoredSnapshot(version, state)
-        tail = [StoredEvent(stream, version, topic, state) for _, version, topic, state in rows]
-        if len(tail) == PAGE:
-            return Loaded(snapshot, [*tail, *self.events(stream, after=tail[-1].version)])
-        return Loaded(snapshot, tail)
+        return self.load_all([stream])[0]
+
+    def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:
+        asked = [stream for stream in set(streams) if can_be_stored(stream)]
+        if not asked:
+            return [Loaded(None, [])] * len(streams)
+        snapshots: dict[str, StoredSnapshot] = {}
+        tails: dict[str, list[StoredEvent]] = {stream: [] for stream in streams}
+        for stream, version, topic, state in self._rows(self._queries.load, (asked,)):
+            if topic is None:
+                snapshots[stream] = StoredSnapshot(version, state)
+            else:
+                tails[stream].append(StoredEvent(stream, version, topic, state))
+        for stream, tail in tails.items():
+            if len(tail) == PAGE:
+                tail += self.events(stream, after=tail[-1].version)
+        return [Loaded(snapshots.get(stream), tails[stream]) for stream in streams]
 
     def events(
         self, stream: str, *, after: int = 0, upto: int | None = None, limit: int | None = None

@@ -59,6 +59,9 @@ class SQLiteReading(library.SQLiteApplicationRecorder):
             return Loaded(snapshot, [*tail, *self.events(stream, after=tail[-1].version)])
         return Loaded(snapshot, tail)
 
+    def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:
+        return [self.load(stream) for stream in streams]
+
     def events(
         self, stream: str, *, after: int = 0, upto: int | None = None, limit: int | None = None
     ) -> Sequence[StoredEvent]:
