@@ -14,7 +14,7 @@ from wakelog.clock import Clock
 from wakelog.context import CURRENT, TaskContext
 from wakelog.core.commands import Call, Ended, Failed, GaveBack, Outcome
 from wakelog.core.instance import Instance
-from wakelog.core.retry import GiveUp, Retry, RetryAfter
+from wakelog.core.retry import Advice, GiveUp, Retry, RetryAfter
 from wakelog.definition import Definition, Handler
 from wakelog.errors import HandlerTimeoutError
 from wakelog.threads import Threads
@@ -158,14 +158,13 @@ class Caller:
         error = raised
         if isinstance(raised, RetryAfter | GiveUp):
             error = raised.cause or raised.__cause__ or raised
-        lines = traceback.format_exception(error)
         return Failed(
             error,
             type(error).__qualname__,
             _clean(_message(error))[:MAX_MESSAGE],
-            _clean("".join(lines))[-MAX_TRACEBACK:],
+            _clean(_traceback(error))[-MAX_TRACEBACK:],
             self._clock.now_us(),
-            advice(retry, raised, error, call.attempt),
+            advice(retry, raised, error, call.attempt) if call.may_be_repeated else Advice(),
         )
 
 
@@ -191,10 +190,19 @@ def _argument(definition: Definition, call: Call) -> tuple[Any, ...]:
 
 
 def _message(error: BaseException) -> str:
+    """What it says of itself; user code, so that anything may go wrong."""
     try:
         return str(error)
-    except Exception as unprintable:
+    except BaseException as unprintable:
         return f"(its message cannot be shown: {type(unprintable).__name__})"
+
+
+def _traceback(error: BaseException) -> str:
+    """Formatting asks the error for its text, notes, causes and more: user code again."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException as unprintable:
+        return f"(its traceback cannot be shown: {type(unprintable).__name__})"
 
 
 def _clean(text: str) -> str:

@@ -101,7 +101,8 @@ class JobClient(Generic[S]):
         1, as the same run, so that steps it has recorded are not done again.
 
         `wait` for the outcome of that attempt, at most `timeout`. Nothing happens where no run
-        has failed. Raises `WaitTimeoutError`.
+        has failed; an instance that was parked as unreadable is read again. Raises
+        `WaitTimeoutError`.
         """
         instance = self._id(id)
         longest_us = timeout_us(timeout)
@@ -110,7 +111,7 @@ class JobClient(Generic[S]):
             self._definition, instance, RetryRun(), question, idempotency_key, caller
         )
         result = RetryResult(**said)
-        if not result.retried or not wait:
+        if not result.retried or result.reason == "parked" or not wait:
             return result
         return await ran(self._door.app, instance, result, longest_us)
 
@@ -317,9 +318,13 @@ def _triggered(turn: Turn) -> Body:
 
 
 def _retried(turn: Turn) -> Body:
-    retried = any(isinstance(each, RetryScheduled | Resumed) for each in turn.events)
+    retried = any(isinstance(each, RetryScheduled) for each in turn.events)
     reason = None if retried else _held(turn.before) or "not_failed"
-    return {"version": turn.after.version, "retried": retried, "reason": reason}
+    return {
+        "version": turn.after.version,
+        "retried": retried or reason == "parked",
+        "reason": reason,
+    }
 
 
 def _paused(turn: Turn) -> Body:

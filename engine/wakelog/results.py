@@ -85,7 +85,8 @@ class RetryResult:
     version: int
     retried: bool
     reason: str | None = None
-    """Why it was not: `not_found`, `running`, `paused`, `stopped` or `not_failed`."""
+    """Why it was not: `not_found`, `running`, `paused`, `stopped` or `not_failed`. With
+    `retried`, `parked`: it was set aside as unreadable and is read again, no run was owed."""
     cleared: bool = False
     """The run ended the life."""
     failed: bool = False

@@ -89,7 +89,8 @@ async def rearm(app: Application, stream: str, version: int) -> None:
     """
     id = InstanceId.parse(stream)
     app.forget(stream)
-    asked = await app.ask(app.registry.of(id), id, Rearm(version), origin=Origin(actor="sweep"))
+    request = Rearm(version, app.settings.max_lost)
+    asked = await app.ask(app.registry.of(id), id, request, origin=Origin(actor="sweep"))
     if asked.turn is not None and asked.turn.events:
         _LOG.warning("%s had work but no alarm: re-armed", stream, extra={"instance": stream})
 

@@ -84,13 +84,13 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
             waiting = step.waiting if event.by == "handler" else ()
             return Instance(step.id, step.version, at_us, lives=step.lives, waiting=waiting)
         case Paused():
-            return step._replace(paused=True)
+            return step._replace(paused=True, held_because=event.reason)
         case Resumed():
             if step.paused:
-                return step._replace(paused=False)
-            return step._replace(stopped=False, parked=False)
+                return step._replace(paused=False, held_because=None)
+            return step._replace(stopped=False, parked=False, held_because=None)
         case Stopped():
-            return step._replace(stopped=True)
+            return step._replace(stopped=True, held_because=event.reason)
         case Parked():
             error = Failure("load", event.error_type, event.message, "", at_us)
             return step._replace(parked=True, last_error=error)
@@ -176,7 +176,8 @@ def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:
     if event.event_version is not None:
         return _waits_again(step, event, event.event_version)
     trigger: Trigger = "manual" if event.attempt == 1 else "retry"
-    return step._replace(retry=PendingRetry(event.run, event.attempt, event.due_us, trigger))
+    retry = PendingRetry(event.run, event.attempt, event.due_us, trigger)
+    return step._replace(retry=retry, failed=False)
 
 
 def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instance:

@@ -113,6 +113,8 @@ class Instance(NamedTuple):
     stopped: bool = False
     parked: bool = False
     last_error: Failure | None = None
+    held_because: str | None = None
+    """The reason that was given for the pause or the stop."""
 
     @property
     def exists(self) -> bool:
