@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from wakelog.application import Application
 from wakelog.bounds import at_least
 from wakelog.client import TaskClient
 from wakelog.core.schedule import Duration, duration_us, moment_us
-from wakelog.definition import Task
-from wakelog.door import Door, refuse_in_handler
+from wakelog.definition import Definition, Task
+from wakelog.door import Caller, Door, refuse_in_handler
 from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
 from wakelog.history import HistoryEntry, PastState, history, state_at
 from wakelog.ids import KINDS, InstanceId, check_text
-from wakelog.ports import AlarmClock, Desk, Listing
-from wakelog.results import InstanceRow, TaskStatus, instance_row, task_status
+from wakelog.operate import Action, Filters, bulk, hold, holds, unhold
+from wakelog.ports import AlarmClock, Desk, Listing, StatusRow
+from wakelog.results import (
+    BulkResult,
+    Hold,
+    InstanceRow,
+    TaskStatus,
+    instance_row,
+    task_status,
+)
 from wakelog.worker import Worker, WorkerSettings
 
 __all__ = ["App"]
@@ -73,7 +82,7 @@ class App:
         Raises `InvalidIdError` and `UnknownJobTypeError`.
         """
         id = InstanceId.parse(instance_id)
-        row = await self._door.row(id)
+        row = await self._door.standing(id)
         [unhandled] = await self._door.unhandled([row])
         return task_status(str(id), row, unhandled=unhandled)
 
@@ -128,27 +137,84 @@ class App:
         for what, text in texts.items():
             if text is not None:
                 check_text(text, what)
+        holds = await self._application.holds.now()
+        by_reader = status in SEEN_BY_READERS or (status == "paused" and bool(holds))
         listing = Listing(
             kind=type,
             name=name,
-            status=None if status in SEEN_BY_READERS else status,
+            status=None if by_reader else status,
             id_prefix=id_prefix,
             due_before_us=None if due_before is None else moment_us(due_before, "due_before"),
             error_type=error,
-            limit=MAX_LIST if status in SEEN_BY_READERS else limit,
+            limit=MAX_LIST if by_reader else limit,
             after=after,
         )
         found: list[InstanceRow] = []
         while True:
             rows = await self._application.browse(self._application.store.list, listing)
             unhandled = await self._door.unhandled(rows)
-            for row, is_unhandled in zip(rows, unhandled, strict=True):
-                shown = instance_row(row, unhandled=is_unhandled)
+            standing = await self._application.holds.shown(rows)
+            for row, is_unhandled in zip(standing, unhandled, strict=True):
+                shown = instance_row(cast(StatusRow, row), unhandled=is_unhandled)
                 if status in (None, shown.status):
                     found.append(shown)
             if len(found) >= limit or len(rows) < listing.limit:
                 return found[:limit]
             listing = replace(listing, after=rows[-1].stream)
+
+    # -- operating
+
+    async def pause(
+        self, job: Definition | str, *, reason: str | None = None, actor: str | None = None
+    ) -> Hold:
+        """Hold a whole job, with all its instances, those to come too: alarms wait, sends are
+        deferred, open runs end. Answers the hold there is: an earlier one, if it was held before.
+
+        Once this has answered, no worker begins anything of the job; other processes defer their
+        sends within a second. A crash before leaves all of it or nothing. Raises
+        `UnknownJobError` and `ValidationError`.
+        """
+        return await hold(self._door, job, reason, actor)
+
+    async def resume(self, job: Definition | str) -> Hold | None:
+        """Let a held job go on: what is due by now is due at once. Answers the hold that has
+        ended, None where there was none; instances that were paused on their own stay so."""
+        return await unhold(self._door, job)
+
+    async def holds(self) -> builtins.list[Hold]:
+        """The jobs that are held as a whole, by name."""
+        return await holds(self._door)
+
+    async def bulk(
+        self,
+        action: Action,
+        *,
+        limit: int | None = None,
+        dry_run: bool = False,
+        reason: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        **filters: Unpack[Filters],
+    ) -> BulkResult:
+        """Pause, resume, retry or clear all instances that match, with the filters of `list`.
+
+            await app.bulk("retry", name="order", status="failed", error="TimeoutError")
+
+        At most `limit` of them, by id; with `dry_run` none, the answer says which. Each is a unit
+        of its own: one that cannot be done is named with its reason, and the others go on. A
+        retry is asked for and not waited for. Raises `ValidationError` before anything is done,
+        and `StoreUnavailableError`, after which asking again does the rest.
+        """
+        return await bulk(
+            self._door,
+            self.list,
+            action,
+            limit=limit,
+            dry_run=dry_run,
+            reason=reason,
+            caller=Caller(actor, correlation_id),
+            filters=filters,
+        )
 
     # -- life of the app
 

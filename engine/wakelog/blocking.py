@@ -85,6 +85,10 @@ class BlockingApp:
         self.history = self._portal.wraps(app.history)
         self.state_at = self._portal.wraps(app.state_at)
         self.list = self._portal.wraps(app.list)
+        self.pause = self._portal.wraps(app.pause)
+        self.resume = self._portal.wraps(app.resume)
+        self.holds = self._portal.wraps(app.holds)
+        self.bulk = self._portal.wraps(app.bulk)
         self._close = self._portal.wraps(app.close)
 
     @overload

@@ -35,7 +35,7 @@ from wakelog.results import (
 from wakelog.turn import Turn
 from wakelog.waiting import handled, ran
 
-__all__ = ["JobClient", "TaskClient", "timeout_us"]
+__all__ = ["JobClient", "TaskClient", "timeout_us", "why_held"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -76,6 +76,8 @@ class JobClient(Generic[S]):
         """
         instance = self._id(id)
         longest_us = timeout_us(timeout)
+        if held := await self._held_as_a_whole(instance):
+            return TriggerResult(triggered=False, **held)
         question = Question("trigger", _triggered, (consume_alarm,))
         caller = Caller(actor, correlation_id)
         request = TriggerRun(consume_alarm)
@@ -106,6 +108,8 @@ class JobClient(Generic[S]):
         """
         instance = self._id(id)
         longest_us = timeout_us(timeout)
+        if held := await self._held_as_a_whole(instance):
+            return RetryResult(retried=False, **held)
         question, caller = Question("retry", _retried), Caller(actor, correlation_id)
         said = await self._door.ask(
             self._definition, instance, RetryRun(), question, idempotency_key, caller
@@ -179,6 +183,16 @@ class JobClient(Generic[S]):
         self._door.check()
         app = self._door.app
         return await app.write(app.store.forget_key, str(self._id(id)), check_key(key))
+
+    async def _held_as_a_whole(self, id: InstanceId) -> Body | None:
+        """What is answered of a run that would not begin: the whole job is paused."""
+        self._door.check()
+        if id.job not in await self._door.app.holds.lately():
+            return None
+        row = await self._door.row(id)
+        if row is None or row.created_us is None or row.executing:
+            return None
+        return {"instance_id": str(id), "version": row.version, "reason": "paused"}
 
     def _id(self, id: str) -> InstanceId:
         return InstanceId(self._definition.kind, self._definition.name, check_id(id))
@@ -277,7 +291,7 @@ class TaskClient(JobClient[S], Generic[S, E]):
     async def status(self, id: str, *, stale_ok: bool = False) -> TaskStatus:
         """How the instance stands, as recorded now; `stale_ok` may answer out of memory."""
         instance = self._id(id)
-        row = await self._door.row(instance, stale_ok=stale_ok)
+        row = await self._door.standing(instance, stale_ok=stale_ok)
         [unhandled] = await self._door.unhandled([row])
         return task_status(str(instance), row, unhandled=unhandled)
 
@@ -300,7 +314,7 @@ def _sent(turn: Turn) -> Body:
     }
 
 
-def _held(instance: Instance) -> str | None:
+def why_held(instance: Instance) -> str | None:
     """Why nothing can be started now."""
     if not instance.exists:
         return "not_found"
@@ -313,13 +327,13 @@ def _held(instance: Instance) -> str | None:
 
 
 def _triggered(turn: Turn) -> Body:
-    reason = _held(turn.before)
+    reason = why_held(turn.before)
     return {"version": turn.after.version, "triggered": reason is None, "reason": reason}
 
 
 def _retried(turn: Turn) -> Body:
     retried = any(isinstance(each, RetryScheduled) for each in turn.events)
-    reason = None if retried else _held(turn.before) or "not_failed"
+    reason = None if retried else why_held(turn.before) or "not_failed"
     return {
         "version": turn.after.version,
         "retried": retried or reason == "parked",

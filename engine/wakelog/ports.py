@@ -19,6 +19,7 @@ __all__ = [
     "Appended",
     "Desk",
     "Due",
+    "HoldRow",
     "KeyTaken",
     "Lease",
     "LeaseGone",
@@ -148,6 +149,8 @@ class StatusRow(NamedTuple):
     run_count: int
     failure_count: int
     waiting_count: int
+    reason: str | None
+    """Why it is held: what was said at its pause or stop."""
     last_error: str | None
     """The last failure as JSON: handler, error_type, message, traceback, at_us."""
     state: str | None
@@ -164,6 +167,16 @@ class WorkerRow(NamedTuple):
     pid: int
     started_us: int
     until_us: int
+
+
+class HoldRow(NamedTuple):
+    """A job that is held as a whole: nothing of it is claimed."""
+
+    job: str
+    """As in `task:order`."""
+    reason: str | None
+    actor: str | None
+    since_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +234,8 @@ class Store(Protocol):
     ) -> Appended:
         """Take up to `limit` due instances of `jobs`, oldest first, and append what `begin` says.
 
-        Not those under a live lease. All in one transaction: two workers never take the same.
+        Not those under a live lease, and none of a job that is held. All in one transaction: two
+        workers never take the same.
         """
         ...
 
@@ -247,6 +261,17 @@ class Store(Protocol):
 
     def remove_worker(self, worker: str) -> None:
         """Say that this worker has ended."""
+        ...
+
+    def hold(self, row: HoldRow) -> HoldRow:
+        """Hold a job, unless it is held; answer the hold there is now.
+
+        A claim that begins after this has returned takes nothing of it.
+        """
+        ...
+
+    def unhold(self, job: str) -> HoldRow | None:
+        """End the hold of a job; answer it, None where there was none."""
         ...
 
     # -- reading
@@ -283,11 +308,15 @@ class Store(Protocol):
 
     def next_due_us(self, jobs: Sequence[str], now_us: int) -> int | None:
         """When something of `jobs` can be claimed next: an alarm not under a live lease, or
-        the end of a lease."""
+        the end of a lease. Nothing of a job that is held."""
         ...
 
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:
         """Streams last written before `before_us` that have work but no alarm and no lease."""
+        ...
+
+    def holds(self) -> Sequence[HoldRow]:
+        """The jobs that are held."""
         ...
 
     def workers(self, now_us: int) -> Sequence[WorkerRow]:

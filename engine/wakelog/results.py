@@ -11,10 +11,13 @@ from wakelog.core.schedule import as_datetime
 from wakelog.ports import StatusRow
 
 __all__ = [
+    "BulkResult",
     "ClearResult",
     "Failed",
+    "Hold",
     "InstanceRow",
     "LastError",
+    "NotDone",
     "PauseResult",
     "ResumeResult",
     "RetryResult",
@@ -136,6 +139,41 @@ class ClearResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A job that is paused as a whole."""
+
+    job: str
+    """As in `task:order`."""
+    reason: str | None
+    actor: str | None
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotDone:
+    """An instance that a bulk action left as it was."""
+
+    instance_id: str
+    reason: str
+    """One word, such as `running`, or the message of an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkResult:
+    """What became of a bulk action."""
+
+    action: str
+    dry_run: bool
+    """Nothing was done: this is what would have been tried."""
+    matched: int
+    done: int
+    instance_ids: tuple[str, ...]
+    """Those that matched, by id: the first 1,000."""
+    not_done: tuple[NotDone, ...]
+    """Those that could not be done, and why: the first 1,000 of `matched - done`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LastError:
     """The last failure of an instance: what handler, what error, when."""
 
@@ -168,6 +206,8 @@ class TaskStatus:
     failure_count: int = 0
     deferred_count: int = 0
     """How many accepted events wait to be handled, delayed ones included."""
+    reason: str | None = None
+    """Why it is paused or stopped, where somebody said so."""
     last_error: LastError | None = None
 
 
@@ -180,11 +220,13 @@ class InstanceRow:
     executing: bool
     version: int
     scheduled_at: datetime | None
+    retry_at: datetime | None
     updated_at: datetime
     event_count: int
     run_count: int
     failure_count: int
     deferred_count: int
+    reason: str | None
     last_error: LastError | None
 
 
@@ -206,6 +248,7 @@ def task_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> TaskS
         execute_count=row.run_count,
         failure_count=row.failure_count,
         deferred_count=row.waiting_count,
+        reason=row.reason,
         last_error=last_error(row.last_error),
     )
 
@@ -218,11 +261,13 @@ def instance_row(row: StatusRow, *, unhandled: bool) -> InstanceRow:
         executing=row.executing,
         version=row.version,
         scheduled_at=moment(row.due_us),
+        retry_at=moment(row.retry_us),
         updated_at=as_datetime(row.updated_us),
         event_count=row.event_count,
         run_count=row.run_count,
         failure_count=row.failure_count,
         deferred_count=row.waiting_count,
+        reason=row.reason,
         last_error=last_error(row.last_error),
     )
 

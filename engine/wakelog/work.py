@@ -218,6 +218,8 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
     definition = app.registry.of(id)
     waiting = instance.first_waiting(app.now_us(instance))
     while waiting is not None:
+        if id.job in await app.holds.now():  # since it was claimed: what waits goes on waiting
+            break
         request, origin = await _recorded(app, id, waiting)
         memory: Memory = {}
         asking = functools.partial(

@@ -10,7 +10,7 @@ import pytest
 from tests.support import Ctx, Staging, task_of
 from wakelog import ExecutionError, Jobs, QueueFullError
 
-# -- what leads to no append is checked against the store -------------------------------------------
+# -- what leads to no append is checked against the store ------------------------------------------
 
 
 @pytest.mark.anyio
@@ -84,7 +84,7 @@ async def test_T3_no_first_event_is_refused_because_of_a_state_that_is_gone(
             await one.task("job").send("b", {"kind": "second"})
 
 
-# -- alarms and waiting events, in the order in which they are due ----------------------------------
+# -- alarms and waiting events, in the order in which they are due ---------------------------------
 
 
 def test_A1_an_alarm_is_not_held_up_by_events_that_came_after_it(stage: Staging) -> None:

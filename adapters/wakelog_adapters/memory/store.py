@@ -13,6 +13,7 @@ from wakelog.ports import (
     Answer,
     Appended,
     Due,
+    HoldRow,
     KeyTaken,
     Lease,
     LeaseGone,
@@ -50,6 +51,7 @@ class MemoryStore(MemoryLog):
         self._leases: dict[str, Lease] = {}
         self._lease_ends: dict[str, DueQueue] = {}
         self._answers: dict[tuple[str, str], Answer] = {}
+        self._holds: dict[str, HoldRow] = {}
         self._workers: dict[str, WorkerRow] = {}
 
     @property
@@ -164,7 +166,7 @@ class MemoryStore(MemoryLog):
     def _due(self, now_us: int, jobs: Sequence[str], limit: int) -> Sequence[Due]:
         leased = self._leased(now_us)
         found: list[tuple[int, str]] = []
-        for job in jobs:
+        for job in (job for job in jobs if job not in self._holds):
             for queues, skip in ((self._alarms, leased), (self._lease_ends, _never)):
                 if job in queues and limit > 0:
                     found += queues[job].upto(now_us, limit, skip)
@@ -221,7 +223,19 @@ class MemoryStore(MemoryLog):
         with self._database_lock:
             self._workers.pop(worker, None)
 
+    def hold(self, row: HoldRow) -> HoldRow:
+        with self._database_lock:
+            return self._holds.setdefault(row.job, row)
+
+    def unhold(self, job: str) -> HoldRow | None:
+        with self._database_lock:
+            return self._holds.pop(job, None)
+
     # -- reading
+
+    def holds(self) -> Sequence[HoldRow]:
+        with self._database_lock:
+            return [*self._holds.values()]
 
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
         with self._database_lock:
@@ -271,6 +285,7 @@ class MemoryStore(MemoryLog):
     def next_due_us(self, jobs: Sequence[str], now_us: int) -> int | None:
         with self._database_lock:
             leased = self._leased(now_us)
+            jobs = [job for job in jobs if job not in self._holds]
             firsts = [self._alarms[job].first_us(leased) for job in jobs if job in self._alarms]
             firsts += [
                 self._lease_ends[job].first_us(_never) for job in jobs if job in self._lease_ends

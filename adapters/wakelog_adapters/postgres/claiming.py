@@ -64,8 +64,10 @@ class Claimer:
         begun: Callable[[Sequence[Due]], Attempt],
     ) -> Appended:
         clock_us = None if self._datastore.server_clock else now_us
-        asked = (IDLE_TIMEOUT, list(jobs), now_us, clock_us, limit)
         with connection.transaction():
+            held = {job for (job,) in rows_of(connection, self._queries.held_jobs, ())}
+            jobs = [job for job in jobs if job not in held]
+            asked = (IDLE_TIMEOUT, jobs, now_us, clock_us, limit)
             found = rows_of(connection, self._queries.claim, asked)[0][0]
             if not found:
                 return _NOTHING

@@ -11,6 +11,7 @@ from eventsourcing import postgres as library
 from wakelog.core.instance import Instance
 from wakelog.ports import (
     Answer,
+    HoldRow,
     Listing,
     Loaded,
     StatusRow,
@@ -108,6 +109,9 @@ class PostgresReading(library.PostgresApplicationRecorder):
         rows = self._rows(self._queries.answers, (streams, names))
         found = {(stream, answer[0]): Answer(*answer) for stream, *answer in rows}
         return [found.get(key) for key in keys]
+
+    def holds(self) -> Sequence[HoldRow]:
+        return [HoldRow(*row) for row in self._rows(self._queries.holds, ())]
 
     def row(self, instance: Instance, hash: str) -> StatusRow:
         return status.row(instance, hash)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wakelog.ports import Listing, StatusRow
+from wakelog.ports import HoldRow, Listing, StatusRow
 
 __all__ = ["PAGE", "Queries", "listing_where"]
 
@@ -79,14 +79,15 @@ class Queries:
 
     def next_due(self) -> str:
         """(jobs as JSON, now) -> when something can be claimed. Two index probes for each job."""
+        free = f"j.value NOT IN (SELECT job FROM {self.prefix}holds)"
         return f"""SELECT min(at_us) FROM (
             SELECT (SELECT a.due_us FROM {self.prefix}alarms a
                 WHERE a.job = j.value AND NOT EXISTS (SELECT 1 FROM {self.prefix}leases l
                     WHERE l.stream = a.stream AND l.until_us > ?2)
-                ORDER BY a.due_us LIMIT 1) AS at_us FROM json_each(?1) j
+                ORDER BY a.due_us LIMIT 1) AS at_us FROM json_each(?1) j WHERE {free}
             UNION ALL
             SELECT (SELECT min(l.until_us) FROM {self.prefix}leases l WHERE l.job = j.value)
-                FROM json_each(?1) j)"""
+                FROM json_each(?1) j WHERE {free})"""
 
     def due(self) -> str:
         """(jobs as JSON, now, limit) -> [[stream, due], …]: for each job its oldest."""
@@ -114,6 +115,19 @@ class Queries:
                 j.value, ifnull(s.version, 0), l.owner, l.until_us, l.token, l.run))
             FROM json_each(?1) j LEFT JOIN {self.prefix}status s ON s.stream = j.value
             LEFT JOIN {self.prefix}leases l ON l.stream = j.value AND l.until_us <= ?2"""
+
+    def held_jobs(self) -> str:
+        """() -> one row for each job that is held"""
+        return f"SELECT job FROM {self.prefix}holds"
+
+    def hold(self) -> str:
+        """(job) -> its hold, as it is."""
+        return f"SELECT {', '.join(HoldRow._fields)} FROM {self.prefix}holds WHERE job = ?"
+
+    def holds(self) -> str:
+        """() -> [[job, reason, actor, since], …]"""
+        columns = ", ".join(HoldRow._fields)
+        return f"SELECT json_group_array(json_array({columns})) FROM {self.prefix}holds"
 
     def stranded_runs(self) -> str:
         """(before, limit) -> streams with an open run and no lease; then whether alarms agree.

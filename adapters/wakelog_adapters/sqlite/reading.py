@@ -11,6 +11,7 @@ from eventsourcing import sqlite as library
 from wakelog.core.instance import Instance
 from wakelog.ports import (
     Answer,
+    HoldRow,
     Listing,
     Loaded,
     StatusRow,
@@ -129,6 +130,9 @@ class SQLiteReading(library.SQLiteApplicationRecorder):
             rest = limit - len(found)
             found += json.loads(self._row(self._queries.stranded_alarms(), before_us, rest)[0])
         return found
+
+    def holds(self) -> Sequence[HoldRow]:
+        return [HoldRow(*row) for row in json.loads(self._row(self._queries.holds())[0])]
 
     def workers(self, now_us: int) -> Sequence[WorkerRow]:
         columns = ", ".join(WorkerRow._fields)

@@ -243,7 +243,8 @@ def _delay_us(retry: Retry, advice: Advice, attempt: int, seed: str) -> int:
 def _can_choose(wanted: object) -> bool:
     """Whether it can tell failures that are worth a retry from others."""
     if isinstance(wanted, tuple):
-        return all(_can_choose(each) and isinstance(each, type) for each in cast(Types, wanted))
+        types = cast("tuple[object, ...]", wanted)
+        return all(isinstance(each, type) and issubclass(each, BaseException) for each in types)
     if isinstance(wanted, type):
         return issubclass(wanted, BaseException)
     return wanted is None or callable(wanted)
