@@ -19,7 +19,16 @@ from wakelog.errors import ValidationError
 from wakelog.history import HistoryEntry, PastState
 from wakelog.ids import KINDS, InstanceId
 from wakelog.jobs import Jobs
-from wakelog.results import ClearResult, InstanceRow, SendResult, TaskStatus, TriggerResult
+from wakelog.results import (
+    ClearResult,
+    InstanceRow,
+    PauseResult,
+    ResumeResult,
+    RetryResult,
+    SendResult,
+    TaskStatus,
+    TriggerResult,
+)
 from wakelog.schema import issues_of
 from wakelog_adapters.cli.arguments import Named, moment_or_duration
 from wakelog_adapters.cli.failures import UsageError
@@ -33,6 +42,9 @@ __all__ = [
     "clear",
     "history",
     "instances",
+    "pause",
+    "resume",
+    "retry",
     "send",
     "state",
     "state_then",
@@ -143,6 +155,21 @@ def send(
 def trigger(at: Target, **options: Any) -> TriggerResult:
     """Have a worker run the instance now."""
     return at.run(lambda client: client.trigger(at.id.id, **options))
+
+
+def retry(at: Target, **options: Any) -> RetryResult:
+    """Have a worker start the failed run of the instance again."""
+    return at.run(lambda client: client.retry(at.id.id, **options))
+
+
+def pause(at: Target, **options: Any) -> PauseResult:
+    """Hold the instance."""
+    return at.run(lambda client: client.pause(at.id.id, **options))
+
+
+def resume(at: Target, **options: Any) -> ResumeResult:
+    """Let the instance go on."""
+    return at.run(lambda client: client.resume(at.id.id, **options))
 
 
 def clear(at: Target, *, cancel: bool, after: Duration | None, **options: Any) -> ClearResult:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wakelog_adapters.cli import options
+from wakelog_adapters.cli import many, options, selecting
 from wakelog_adapters.cli.failures import JOB_FAILED, REFUSED, UsageError, complain
 from wakelog_adapters.cli.frame import app, prints_on_stderr, tell
 
@@ -123,7 +123,7 @@ def trigger(
 
 @app.command()
 def clear(
-    job: options.Job,
+    job: selecting.JobOrNone = None,
     id: options.Id = None,
     jobs: options.Jobs = None,
     url: options.Url = None,
@@ -137,23 +137,51 @@ def clear(
         str | None,
         typer.Option("--reason", metavar="TEXT", help="Why, for the record in the history."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    status: selecting.Status = None,
+    error: selecting.Error = None,
+    prefix: selecting.Prefix = None,
+    due_before: selecting.DueBefore = None,
+    all: selecting.All = False,
+    limit: selecting.Limit = None,
+    dry_run: selecting.DryRun = False,
+    yes: selecting.Yes = False,
     key: options.RequestKey = None,
     actor: options.Actor = None,
     correlation_id: options.Correlation = None,
     json: options.Json = False,
 ) -> None:
-    """End the life of an instance. Its history stays, and its id may be used again.
+    """End the life of an instance, or of all that match. Their history stays, their ids may be
+    used again.
 
-    Asks first where stdin is a terminal. Exits with 1 where nothing lives under this id.
+    Asks first where stdin is a terminal; for many it needs an answer, or --yes. Exits with 1
+    where nothing lives under this id.
     """
     from wakelog_adapters.cli import arguments, asking, show
     from wakelog_adapters.cli.surroundings import Where
 
-    who, _ = arguments.named([job, id])
     later = arguments.duration(after, "--after")
     if cancel and after is not None:
         raise UsageError("--after and --cancel do not go together: give one of them")
+    who = selecting.choose(
+        Where(url, jobs),
+        job,
+        id,
+        status=status,
+        error=error,
+        prefix=prefix,
+        due_before=due_before,
+        all=all,
+        limit=limit,
+        dry_run=dry_run,
+    )
+    if isinstance(who, str):
+        raise many.not_one(who)
+    if isinstance(who, selecting.Matching):
+        if cancel or after is not None:
+            raise UsageError("--after and --cancel are for one instance")
+        record = {"reason": reason, "actor": actor, "correlation_id": correlation_id}
+        many.do_to_all(Where(url, jobs), "clear", who, yes=yes, json=json, **record)
+        return
     with prints_on_stderr():
         at = asking.target(Where(url, jobs), who)
     if not (yes or cancel) and not _confirmed(f"End the life of {at.id}?"):

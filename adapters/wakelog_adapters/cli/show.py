@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ClearResult,
         InstanceRow,
         LastError,
+        RetryResult,
         SendResult,
         TaskStatus,
         TriggerResult,
@@ -29,12 +30,16 @@ __all__ = [
     "cancelled",
     "cleared",
     "console",
+    "count",
     "history",
     "instances",
+    "outcome",
     "past",
     "sent",
+    "sentence",
     "state",
     "status",
+    "time",
     "timeline",
     "triggered",
 ]
@@ -47,6 +52,7 @@ _STATUS_STYLES = {
     "failed": "bold red",
     "idle": "dim",
     "not_found": "dim",
+    "paused": "magenta",
     "retrying": "yellow",
     "unhandled": "bold yellow",
 }
@@ -79,9 +85,9 @@ def sent(result: SendResult) -> RenderableType:
     else:
         said = "event handled;"
     life = "a new life, " if result.created else ""
-    return _sentence(
+    return sentence(
         result.instance_id,
-        f"{said} {life}version {result.version}, {_count(result.event_count, 'event')}",
+        f"{said} {life}version {result.version}, {count(result.event_count, 'event')}",
         _next(result.scheduled_at),
     )
 
@@ -91,30 +97,35 @@ def triggered(result: TriggerResult) -> RenderableType:
     if not result.triggered:
         reason = {"not_found": "there is no such instance", "running": "a run is going on"}
         said = f"not triggered: {reason.get(result.reason or '', result.reason)}"
-    elif result.failed:
-        error = f": {result.error.type}: {result.error.message}" if result.error else ""
-        said = f"the run failed{error}"
     else:
-        said = "the run ended its life" if result.cleared else "triggered"
-    retry = f"tried again at {_time(result.retry_at)}" if result.retry_at else ""
-    return _sentence(result.instance_id, f"{said} (version {result.version})", retry)
+        said = outcome(result, "triggered")
+    retry = f"tried again at {time(result.retry_at)}" if result.retry_at else ""
+    return sentence(result.instance_id, f"{said} (version {result.version})", retry)
+
+
+def outcome(result: TriggerResult | RetryResult, well: str) -> str:
+    """How a run that was asked for ended; `well` stands for the best."""
+    if result.failed:
+        error = f": {result.error.type}: {result.error.message}" if result.error else ""
+        return f"the run failed{error}"
+    return "the run ended its life" if result.cleared else well
 
 
 def cleared(result: ClearResult) -> RenderableType:
     """What became of a life."""
     if result.clear_at is not None:
-        said = f"its life ends at {_time(result.clear_at)}"
+        said = f"its life ends at {time(result.clear_at)}"
     elif result.cleared:
         said = f"cleared (version {result.version}); its history stays"
     else:
         said = "there was nothing to clear: nothing lives under this id"
-    lost = f"{_count(result.discarded, 'waiting event')} discarded" if result.discarded else ""
-    return _sentence(result.instance_id, said, lost)
+    lost = f"{count(result.discarded, 'waiting event')} discarded" if result.discarded else ""
+    return sentence(result.instance_id, said, lost)
 
 
 def cancelled(result: ClearResult) -> RenderableType:
     """What became of the end of a life."""
-    return _sentence(result.instance_id, f"no end is to come (version {result.version})", "")
+    return sentence(result.instance_id, f"no end is to come (version {result.version})", "")
 
 
 # -- questions -------------------------------------------------------------------------------------
@@ -127,6 +138,7 @@ def status(found: TaskStatus) -> RenderableType:
         word.append(", a run is going on", "cyan")
     rows: list[tuple[str, object]] = [
         ("status", word),
+        ("because", found.reason),
         ("version", found.version or None),
         ("next run", found.scheduled_at),
         ("retry", found.retry_at),
@@ -173,11 +185,11 @@ def past(found: PastState) -> RenderableType:
 def history(found: History) -> RenderableType:
     """What happened to an instance."""
     lives = f", {found.lives} lives" if found.lives > 1 else ""
-    shown = _count(len(found.entries), "entry", "entries")
+    shown = count(len(found.entries), "entry", "entries")
     title = _title(found.instance_id, f"{shown}{lives}")
     if not found.left_out:
         return Group(title, timeline(found.entries))
-    older = Text(f"({_count(found.left_out, 'older entry', 'older entries')} not shown)", "dim")
+    older = Text(f"({count(found.left_out, 'older entry', 'older entries')} not shown)", "dim")
     return Group(title, older, timeline(found.entries))
 
 
@@ -196,7 +208,7 @@ def timeline(entries: Iterable[HistoryEntry]) -> Table:
         if entry.actor:
             what.append(f" (by {printable(entry.actor)})", "dim")
         gap = "" if before is None else _gap(entry.at - before.at)
-        table.add_row(str(entry.version), _time(entry.at, zone=""), gap, what)
+        table.add_row(str(entry.version), time(entry.at, zone=""), gap, what)
         before = entry
     return table
 
@@ -206,17 +218,21 @@ def instances(page: Page) -> RenderableType:
     if not page.instances:
         return Text("no living instance matches", "dim")
     errors = any(row.last_error for row in page.instances)
+    reasons = any(row.reason for row in page.instances)
     table = _table()
     table.add_column("instance", overflow="fold")
     table.add_column("status", no_wrap=True)
     for name in ("events", "runs", "failures", "waiting"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("next run (UTC)", no_wrap=True)
+    if reasons:
+        table.add_column("because", overflow="fold")
     if errors:
         table.add_column("last error", overflow="fold")
     for row in page.instances:
+        reason = printable(row.reason or "")
         error = Text(printable(row.last_error.type), "red") if row.last_error else ""
-        table.add_row(*_cells(row), *([error] if errors else []))
+        table.add_row(*_cells(row), *([reason] if reasons else []), *([error] if errors else []))
     return table
 
 
@@ -229,6 +245,7 @@ _STANDS = {
 
 def _cells(row: InstanceRow) -> list[str | Text]:
     word = "running" if row.executing else row.status
+    due = row.retry_at or row.scheduled_at  # the schedule waits for the retry
     return [
         printable(row.instance_id),
         Text(word, "cyan" if row.executing else _STATUS_STYLES.get(row.status, "")),
@@ -236,7 +253,7 @@ def _cells(row: InstanceRow) -> list[str | Text]:
         str(row.run_count),
         str(row.failure_count),
         str(row.deferred_count),
-        f"{row.scheduled_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if row.scheduled_at else "",
+        f"{due.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if due else "",
     ]
 
 
@@ -245,7 +262,7 @@ def _table() -> Table:
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
-def _sentence(instance_id: str, said: str, more: str) -> Text:
+def sentence(instance_id: str, said: str, more: str) -> Text:
     text = Text(printable(instance_id), "bold")
     text.append(f"  {printable(said)}", "not bold")
     if more:
@@ -260,7 +277,7 @@ def _card(instance_id: str, rows: Iterable[tuple[str, object]]) -> Group:
     grid.add_column(overflow="fold")
     for name, value in rows:
         if isinstance(value, datetime):
-            grid.add_row(name, _time(value))
+            grid.add_row(name, time(value))
         elif isinstance(value, Text):
             grid.add_row(name, value)
         elif value is not None:
@@ -280,15 +297,15 @@ def _json(value: Any) -> Text:
 def _error(error: LastError | None) -> Text | None:
     if error is None:
         return None
-    said = f"{error.handler}: {error.type}: {error.message} (at {_time(error.at)})"
+    said = f"{error.handler}: {error.type}: {error.message} (at {time(error.at)})"
     return Text(printable(said), "red")
 
 
 def _next(moment: datetime | None) -> str:
-    return "" if moment is None else f"next run at {_time(moment)}"
+    return "" if moment is None else f"next run at {time(moment)}"
 
 
-def _time(moment: datetime | None, zone: str = " UTC") -> str:
+def time(moment: datetime | None, zone: str = " UTC") -> str:
     """To the millisecond, which is what a person can use."""
     if moment is None:
         return "never"
@@ -310,5 +327,5 @@ def _gap(length: timedelta) -> str:
     return f"+{hours} h {minutes} min" if hours else f"+{minutes} min {seconds} s"
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
+def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"

@@ -55,7 +55,12 @@ class HoldingExam(Sitting):
         store, other, pen = self.open(tmp_path), self.open(tmp_path), Pen()
         store.append([pen.begin(NOW)])
         order: list[str] = []
-        holding = threading.Thread(target=lambda: (other.hold(HELD), order.append("held")))
+
+        def hold() -> None:
+            other.hold(HELD)
+            order.append("held")
+
+        holding = threading.Thread(target=hold)
 
         def begin(dues: Sequence[Due]) -> Sequence[Unit]:
             holding.start()
