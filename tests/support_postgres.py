@@ -90,7 +90,7 @@ def bare_connection(url: str) -> Iterator[psycopg.Connection]:
         connection.close()
 
 
-_OURS = ("schema", "pooler", "pool", "timeout", "clock")
+_OURS = ("schema", "pooler", "pool", "timeout", "clock", "migrate")
 
 
 def with_options(url: str, **options: object) -> str:

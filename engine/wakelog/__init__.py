@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from wakelog import errors
 from wakelog.app import App
-from wakelog.blocking import BlockingApp, BlockingTaskClient
+from wakelog.blocking import BlockingApp, BlockingContinuousClient, BlockingTaskClient
 from wakelog.client import TaskClient
-from wakelog.context import TaskContext
+from wakelog.context import ContinuousContext, TaskContext
+from wakelog.continuous import Continuous
+from wakelog.continuous_client import ContinuousClient
 from wakelog.core.retry import Backoff, GiveUp, Retry, RetryAfter
 from wakelog.definition import Task
 from wakelog.errors import (
@@ -36,26 +38,38 @@ from wakelog.jobs import Jobs
 from wakelog.results import (
     BulkResult,
     ClearResult,
+    ContinuousStatus,
     Hold,
     InstanceRow,
+    JobCount,
     LastError,
     NotDone,
     PauseResult,
     ResumeResult,
     RetryResult,
     SendResult,
+    StartResult,
+    StopResult,
     TaskStatus,
+    TerminateResult,
     TriggerResult,
+    Work,
+    WorkerStatus,
 )
 
 __all__ = [
     "App",
     "Backoff",
     "BlockingApp",
+    "BlockingContinuousClient",
     "BlockingTaskClient",
     "BulkResult",
     "ClearResult",
     "ConflictError",
+    "Continuous",
+    "ContinuousClient",
+    "ContinuousContext",
+    "ContinuousStatus",
     "ExecutionError",
     "GiveUp",
     "HandlerTimeoutError",
@@ -68,6 +82,7 @@ __all__ = [
     "IntegrityError",
     "InvalidIdError",
     "InvalidStateError",
+    "JobCount",
     "Jobs",
     "LastError",
     "LeaseLostError",
@@ -81,11 +96,14 @@ __all__ = [
     "RetryExhaustedError",
     "RetryResult",
     "SendResult",
+    "StartResult",
+    "StopResult",
     "StoreUnavailableError",
     "Task",
     "TaskClient",
     "TaskContext",
     "TaskStatus",
+    "TerminateResult",
     "TriggerResult",
     "UnknownActionError",
     "UnknownJobError",
@@ -94,5 +112,7 @@ __all__ = [
     "ValidationError",
     "WaitTimeoutError",
     "WakelogError",
+    "Work",
+    "WorkerStatus",
     "errors",
 ]

@@ -12,19 +12,25 @@ from typing import Any, TypeVar, Unpack, cast, overload
 from wakelog.application import Application
 from wakelog.bounds import at_least
 from wakelog.client import TaskClient
+from wakelog.continuous import Continuous
+from wakelog.continuous_client import ContinuousClient
 from wakelog.core.schedule import Duration, duration_us, moment_us
 from wakelog.definition import Definition, Task
 from wakelog.door import Caller, Door, refuse_in_handler
-from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
+from wakelog.errors import Issue, ValidationError
 from wakelog.history import HistoryEntry, PastState, history, state_at
-from wakelog.ids import KINDS, InstanceId, check_text
-from wakelog.operate import Action, Filters, bulk, hold, holds, unhold
-from wakelog.ports import AlarmClock, Desk, Listing, StatusRow
+from wakelog.holds import shown_count
+from wakelog.ids import InstanceId
+from wakelog.operate import Action, bulk, hold, holds, unhold
+from wakelog.overview import SEEN_BY_READERS, Filters, job_counts, listing_of, team
+from wakelog.ports import AlarmClock, Desk, StatusRow
 from wakelog.results import (
     BulkResult,
     Hold,
     InstanceRow,
+    JobCount,
     TaskStatus,
+    WorkerStatus,
     instance_row,
     task_status,
 )
@@ -37,10 +43,6 @@ E = TypeVar("E")
 
 MAX_LIST = 1_000
 """Instances in one page of a list."""
-STATUSES = ("active", "failed", "idle", "paused", "retrying", "stopped", "unhandled")
-"""How a living instance may stand."""
-SEEN_BY_READERS = ("active", "idle", "unhandled")
-"""Statuses that the store cannot tell apart: whether a worker lives is seen when reading."""
 
 
 class App:
@@ -68,6 +70,18 @@ class App:
             client = TaskClient(self._door, cast("Task[Any, Any]", definition))
             self._tasks[definition.name] = client
         return client
+
+    @overload
+    def continuous(self, job: Continuous[S]) -> ContinuousClient[S]: ...
+    @overload
+    def continuous(self, job: str) -> ContinuousClient[Any]: ...
+    def continuous(self, job: Continuous[S] | str) -> ContinuousClient[S] | ContinuousClient[Any]:
+        """The instances of a Continuous job, given by its definition (fully typed) or its name.
+
+        Raises `UnknownJobError`.
+        """
+        definition = self._application.registry.find(job, "continuous")
+        return ContinuousClient(self._door, cast("Continuous[Any]", definition))
 
     def __contains__(self, name: object) -> bool:
         return name in self._application.registry
@@ -107,48 +121,25 @@ class App:
         return await self._application.browse(state_at, store, id, version=version, at_us=at_us)
 
     async def list(
-        self,
-        *,
-        type: str | None = None,
-        name: str | None = None,
-        status: str | None = None,
-        id_prefix: str | None = None,
-        due_before: datetime | None = None,
-        error: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
+        self, *, limit: int = 100, after: str | None = None, **filters: Unpack[Filters]
     ) -> list[InstanceRow]:
         """Living instances that match all that is given, by id, at most `limit`.
 
-        `after` goes on behind the last instance id of the page before; `error` is the type of the
-        last error. Raises `ValidationError` and `UnknownJobTypeError`.
+        `after` goes on behind the last instance id of the page before: one that lives all the while
+        is on one page, whatever others do. Raises `ValidationError` and `UnknownJobTypeError`.
         """
         self._door.check()
-        if type is not None and type not in KINDS:
-            raise UnknownJobTypeError(type, KINDS)
-        if status is not None and status not in STATUSES:
-            issue = Issue(loc="status", msg=f"give one of {', '.join(STATUSES)}", type="status")
-            raise ValidationError(f"status {status!r}", [issue])
         at_least(1, "limit", limit)
         if limit > MAX_LIST:
             issue = Issue(loc="limit", msg=f"it must be 1 to {MAX_LIST}", type="bound")
             raise ValidationError(f"limit {limit}", [issue])
-        texts = {"name": name, "id_prefix": id_prefix, "error": error, "after": after}
-        for what, text in texts.items():
-            if text is not None:
-                check_text(text, what)
+        status = filters.get("status")
         holds = await self._application.holds.now()
         by_reader = status in SEEN_BY_READERS or (status == "paused" and bool(holds))
-        listing = Listing(
-            kind=type,
-            name=name,
-            status=None if by_reader else status,
-            id_prefix=id_prefix,
-            due_before_us=None if due_before is None else moment_us(due_before, "due_before"),
-            error_type=error,
-            limit=MAX_LIST if by_reader else limit,
-            after=after,
-        )
+        listing = listing_of(self._application.clock.now_us(), **filters, after=after)
+        listing = replace(listing, limit=MAX_LIST if by_reader else limit)
+        if status == "paused" and holds:
+            listing = replace(listing, status=None)
         found: list[InstanceRow] = []
         while True:
             rows = await self._application.browse(self._application.store.list, listing)
@@ -161,6 +152,37 @@ class App:
             if len(found) >= limit or len(rows) < listing.limit:
                 return found[:limit]
             listing = replace(listing, after=rows[-1].stream)
+
+    async def count(self, **filters: Unpack[Filters]) -> int:
+        """How many living instances match. Raises what `list` raises."""
+        return sum(job.total for job in await self.counts(**filters))
+
+    async def counts(self, **filters: Unpack[Filters]) -> builtins.list[JobCount]:
+        """For each job that has living instances that match: how many, and how they stand.
+
+        One question to the store, which looks at each of them. Raises what `list` raises.
+        """
+        self._door.check()
+        store, now_us = self._application.store, self._application.clock.now_us()
+        listing = listing_of(now_us, **filters)
+        holds = await self._application.holds.now()
+        if filters.get("status") == "paused" and holds:
+            listing = replace(listing, status=None)
+        counted = await self._application.browse(store.count, listing, now_us)
+        counted = [shown_count(group, holds) for group in counted]
+        known = await self._door.known_jobs() if any(group.overdue for group in counted) else None
+        if known is None:
+            counted = [group._replace(overdue=False) for group in counted]
+        return job_counts(counted, known or (), filters.get("status"))
+
+    async def workers(self) -> builtins.list[WorkerStatus]:
+        """Who lives, by name, and what runs where.
+
+        A worker that is silent is in it as long as it holds something that nobody has taken over.
+        """
+        self._door.check()
+        store, now_us = self._application.store, self._application.clock.now_us()
+        return await self._application.browse(team, store, now_us)
 
     # -- operating
 

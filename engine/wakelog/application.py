@@ -335,9 +335,13 @@ class Application(library.Application[str]):
 
     # -- reading
 
-    async def load(self, id: InstanceId) -> Head:
-        """The instance as it is recorded now, by whatever process."""
+    async def load(self, id: InstanceId, *, stale_ok: bool = False) -> Head:
+        """The instance as it is recorded now, by whatever process; with `stale_ok` the one at
+        hand, if it is."""
         stream = str(id)
+        known = self._slots.peek(stream)
+        if stale_ok and known is not None:
+            return known
         row = await self._statuses.read(stream)
         known = self._slots.peek(stream)
         if row is not None and known is not None and known.instance.version == row.version:

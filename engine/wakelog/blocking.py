@@ -12,13 +12,15 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 from anyio.from_thread import BlockingPortal
 
 from wakelog.app import App
-from wakelog.client import TaskClient
+from wakelog.client import JobClient, TaskClient
+from wakelog.continuous import Continuous
+from wakelog.continuous_client import ContinuousClient
 from wakelog.core.schedule import Duration
 from wakelog.definition import Task
 from wakelog.door import CLOSED, refuse_in_handler
 from wakelog.errors import InvalidStateError
 
-__all__ = ["BlockingApp", "BlockingTaskClient", "Portal"]
+__all__ = ["BlockingApp", "BlockingContinuousClient", "BlockingTaskClient", "Portal"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -57,20 +59,38 @@ class ThreadPortal:
         return blocking
 
 
-class BlockingTaskClient(Generic[S, E]):
-    """What can be asked of the instances of one Task; see `TaskClient` for each method."""
+class BlockingJobClient(Generic[S]):
+    """What can be asked of the instances of any job; see `JobClient` for each method."""
 
-    def __init__(self, client: TaskClient[S, E], portal: Portal) -> None:
-        self.send = portal.wraps(client.send)
+    def __init__(self, client: JobClient[S], portal: Portal) -> None:
         self.trigger = portal.wraps(client.trigger)
         self.retry = portal.wraps(client.retry)
         self.pause = portal.wraps(client.pause)
         self.resume = portal.wraps(client.resume)
+        self.get_state = portal.wraps(client.get_state)
+        self.forget_key = portal.wraps(client.forget_key)
+
+
+class BlockingTaskClient(BlockingJobClient[S], Generic[S, E]):
+    """What can be asked of the instances of one Task; see `TaskClient` for each method."""
+
+    def __init__(self, client: TaskClient[S, E], portal: Portal) -> None:
+        super().__init__(client, portal)
+        self.send = portal.wraps(client.send)
         self.clear = portal.wraps(client.clear)
         self.cancel_clear = portal.wraps(client.cancel_clear)
         self.status = portal.wraps(client.status)
-        self.get_state = portal.wraps(client.get_state)
-        self.forget_key = portal.wraps(client.forget_key)
+
+
+class BlockingContinuousClient(BlockingJobClient[S], Generic[S]):
+    """What can be asked of a Continuous job; see `ContinuousClient` for each method."""
+
+    def __init__(self, client: ContinuousClient[S], portal: Portal) -> None:
+        super().__init__(client, portal)
+        self.start = portal.wraps(client.start)
+        self.stop = portal.wraps(client.stop)
+        self.terminate = portal.wraps(client.terminate)
+        self.status = portal.wraps(client.status)
 
 
 class BlockingApp:
@@ -89,6 +109,9 @@ class BlockingApp:
         self.resume = self._portal.wraps(app.resume)
         self.holds = self._portal.wraps(app.holds)
         self.bulk = self._portal.wraps(app.bulk)
+        self.count = self._portal.wraps(app.count)
+        self.counts = self._portal.wraps(app.counts)
+        self.workers = self._portal.wraps(app.workers)
         self._close = self._portal.wraps(app.close)
 
     @overload
@@ -104,6 +127,16 @@ class BlockingApp:
         if found is None:
             found = self._tasks[client.name] = BlockingTaskClient(client, self._portal)
         return found
+
+    @overload
+    def continuous(self, job: Continuous[S]) -> BlockingContinuousClient[S]: ...
+    @overload
+    def continuous(self, job: str) -> BlockingContinuousClient[Any]: ...
+    def continuous(
+        self, job: Continuous[S] | str
+    ) -> BlockingContinuousClient[S] | BlockingContinuousClient[Any]:
+        """The instances of a Continuous job, given by its definition (fully typed) or its name."""
+        return BlockingContinuousClient(self._app.continuous(job), self._portal)
 
     def close(self, *, grace: Duration | None = None) -> None:
         """End, as `App.close` does. Nothing happens where the app has ended."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from wakelog.advice import advice
 from wakelog.clock import Clock
-from wakelog.context import CURRENT, TaskContext
+from wakelog.context import CURRENT, Context
 from wakelog.core.commands import Call, Ended, Failed, GaveBack, Outcome
 from wakelog.core.instance import Instance
 from wakelog.core.retry import Advice, GiveUp, Retry, RetryAfter
@@ -168,14 +168,12 @@ class Caller:
         )
 
 
-def context(
-    definition: Definition, call: Call, instance: Instance, now_us: int
-) -> TaskContext[Any]:
+def context(definition: Definition, call: Call, instance: Instance, now_us: int) -> Context[Any]:
     """The context for one call."""
-    return TaskContext(definition.state, call, instance, now_us, definition.resources)
+    return definition.context(definition.state, call, instance, now_us, definition.resources)
 
 
-def context_of_caller() -> TaskContext[Any] | None:
+def context_of_caller() -> Context[Any] | None:
     """The context of the handler that is being called here, if one is."""
     ctx = CURRENT.get()
     return ctx if ctx is not None and ctx.is_open else None

@@ -35,7 +35,7 @@ from wakelog.results import (
 from wakelog.turn import Turn
 from wakelog.waiting import handled, ran
 
-__all__ = ["JobClient", "TaskClient", "timeout_us", "why_held"]
+__all__ = ["JobClient", "TaskClient", "reason_of", "timeout_us", "why_held"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -133,7 +133,7 @@ class JobClient(Generic[S]):
         An open run may end, but nothing is started.
         """
         question, caller = Question("pause", _paused, (reason,)), Caller(actor, correlation_id)
-        request = PauseWork(_reason(reason))
+        request = PauseWork(reason_of(reason))
         said = await self._door.ask(
             self._definition, self._id(id), request, question, idempotency_key, caller
         )
@@ -150,7 +150,7 @@ class JobClient(Generic[S]):
     ) -> ResumeResult:
         """Let a paused instance go on: what is due by now is due at once."""
         question, caller = Question("resume", _resumed, (reason,)), Caller(actor, correlation_id)
-        request = ResumeWork(_reason(reason))
+        request = ResumeWork(reason_of(reason))
         said = await self._door.ask(
             self._definition, self._id(id), request, question, idempotency_key, caller
         )
@@ -261,7 +261,7 @@ class TaskClient(JobClient[S], Generic[S, E]):
         if after is not None:
             after_us = duration_us(after, "after")
             at_us = later_us(after, self._door.app.clock.now_us(), "after")
-        request = Clear(_reason(reason), at_us)
+        request = Clear(reason_of(reason), at_us)
         question = Question("clear", _cleared, (after_us, reason))
         said = await self._door.ask(
             self._definition,
@@ -375,7 +375,8 @@ def timeout_us(timeout: Duration | None) -> int | None:
     return None if timeout is None else duration_us(timeout, "timeout")
 
 
-def _reason(reason: str | None) -> str | None:
+def reason_of(reason: str | None) -> str | None:
+    """A `reason=` as it is. Raises `ValidationError` for what cannot be recorded."""
     return None if reason is None else check_text(reason, "reason")
 
 

@@ -21,6 +21,7 @@ from wakelog.core.commands import (
     Pause,
     ScheduleAt,
     SetState,
+    Stop,
 )
 from wakelog.core.instance import Instance, OpenRun
 from wakelog.core.schedule import When, as_datetime, when_us
@@ -30,11 +31,11 @@ from wakelog.ids import check_text
 if TYPE_CHECKING:
     from wakelog.schema import Schema
 
-__all__ = ["CURRENT", "ClearSignal", "TaskContext"]
+__all__ = ["CURRENT", "ClearSignal", "Context", "ContinuousContext", "TaskContext"]
 
 S = TypeVar("S")
 
-CURRENT: contextvars.ContextVar[TaskContext[Any] | None] = contextvars.ContextVar(
+CURRENT: contextvars.ContextVar[Context[Any] | None] = contextvars.ContextVar(
     "wakelog_handler", default=None
 )
 """The context of the handler that is running here, so that waiting calls can be refused."""
@@ -47,8 +48,8 @@ class ClearSignal(BaseException):
     """Ends a handler that called `ctx.clear()`; not an `Exception`, so that nobody eats it."""
 
 
-class TaskContext(Generic[S]):
-    """A Task's view of itself during one call of one handler.
+class Context(Generic[S]):
+    """A job's view of itself during one call of one handler: what all types of job have.
 
     What a handler asks for takes effect when it ends well, all of it in one append, and not at
     all when it raises. After the handler has ended every use raises `InvalidStateError`.
@@ -186,11 +187,6 @@ class TaskContext(Generic[S]):
         due_us = max(asked_us, self._now_us)
         self.commands.append(ScheduleAt(due_us, None if due_us == asked_us else asked_us))
 
-    def cancel_schedule(self) -> None:
-        """Let there be no schedule."""
-        self._check_command("cancel_schedule")
-        self.commands.append(CancelSchedule())
-
     @property
     def scheduled_at(self) -> datetime | None:
         """When `execute` is due next (aware, UTC), with this handler's own calls."""
@@ -233,25 +229,6 @@ class TaskContext(Generic[S]):
         self.cleared, self.clear_reason = True, reason
         raise ClearSignal
 
-    # -- about the event
-
-    @property
-    def is_first_event(self) -> bool:
-        """In `on_event`: whether no state had been set when the handler started."""
-        self._only("is_first_event", "on_event")
-        return self._instance.state is None
-
-    @property
-    def event_count(self) -> int:
-        """How many events this life has accepted, the current one included."""
-        return self._instance.event_count
-
-    @property
-    def event_id(self) -> str | None:
-        """In `on_event`: the key that the sender gave, if any."""
-        self._only("event_id", "on_event")
-        return self._call.event_id
-
     # -- about the run
 
     @property
@@ -282,12 +259,6 @@ class TaskContext(Generic[S]):
         return self._run("trigger").trigger
 
     # -- about what happened before
-
-    @property
-    def idle_reason(self) -> HandlerName:
-        """In `on_idle`: the handler that left nothing to wait for."""
-        self._only("idle_reason", "on_idle")
-        return cast(HandlerName, self._call.source)
 
     @property
     def error_source(self) -> HandlerName:
@@ -330,3 +301,60 @@ class TaskContext(Generic[S]):
             raise ClearSignal
         if self._call.handler == "on_client_get_state":
             raise InvalidStateError(f"ctx.{member} is not for on_client_get_state: it only reads")
+
+
+class TaskContext(Context[S]):
+    """A Task's view of itself during one call of one handler."""
+
+    __slots__ = ()
+
+    def cancel_schedule(self) -> None:
+        """Let there be no schedule."""
+        self._check_command("cancel_schedule")
+        self.commands.append(CancelSchedule())
+
+    @property
+    def is_first_event(self) -> bool:
+        """In `on_event`: whether no state had been set when the handler started."""
+        self._only("is_first_event", "on_event")
+        return self._instance.state is None
+
+    @property
+    def event_count(self) -> int:
+        """How many events this life has accepted, the current one included."""
+        return self._instance.event_count
+
+    @property
+    def event_id(self) -> str | None:
+        """In `on_event`: the key that the sender gave, if any."""
+        self._only("event_id", "on_event")
+        return self._call.event_id
+
+    @property
+    def idle_reason(self) -> HandlerName:
+        """In `on_idle`: the handler that left nothing to wait for."""
+        self._only("idle_reason", "on_idle")
+        return cast(HandlerName, self._call.source)
+
+
+class ContinuousContext(Context[S]):
+    """A Continuous job's view of itself during one call of one handler.
+
+    `schedule` overrides the next run, once.
+    """
+
+    __slots__ = ()
+
+    def cancel_schedule(self) -> NoReturn:
+        """Raises `InvalidStateError`: without a next run the job would be dormant."""
+        raise InvalidStateError(
+            f"{self.instance_id} must have a next run: use ctx.stop() to end it, ctx.pause() to "
+            f"hold it, or ctx.schedule(...) to move it"
+        )
+
+    def stop(self, reason: str | None = None) -> None:
+        """Once this handler has ended well: let there be no further run. The state is kept."""
+        self._check_command("stop")
+        if reason is not None:
+            check_text(reason, "reason")
+        self.commands.append(Stop(reason))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, overload
 
 from typing_extensions import TypeForm
 
 from wakelog.bounds import at_least
-from wakelog.context import TaskContext
+from wakelog.context import Context, TaskContext
 from wakelog.core.commands import HandlerName
 from wakelog.core.retry import Retry
 from wakelog.core.schedule import Duration, duration_us
@@ -20,7 +20,7 @@ from wakelog.kinds.policy import MAX_WAITING, Behaviour, BoundPolicy
 from wakelog.kinds.task import TaskBehaviour
 from wakelog.schema import Schema
 
-__all__ = ["Definition", "Handler", "Task"]
+__all__ = ["Definition", "Function", "Handler", "Task"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -45,11 +45,19 @@ class Definition:
     """What all types of definition have in common: handlers, policy and resources."""
 
     kind: ClassVar[Kind]
+    context: ClassVar[type[Context[Any]]]
+    """What its handlers get."""
+    needs: ClassVar[HandlerName]
+    """The handler that it cannot do without."""
+    has_rule: ClassVar[bool] = False
+    """Whether its policy sets schedules by a rule, which may change with a deploy."""
     state: Schema[Any]
     event: Schema[Any]
 
-    def __init__(self, *, max_waiting: int, retry: Retry | None) -> None:
+    def __init__(self, *, max_waiting: int, max_running: int | None, retry: Retry | None) -> None:
         at_least(1, "max_waiting", max_waiting)
+        if max_running is not None:
+            at_least(1, "max_running", max_running)
         if retry is not None and not isinstance(retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
             issue = Issue(loc="retry", msg="give a Retry(...)", type="type")
             raise ValidationError(f"retry {retry!r}", [issue])
@@ -57,9 +65,15 @@ class Definition:
         self.name = ""
         self.handlers: dict[HandlerName, Handler] = {}
         self.max_waiting = max_waiting
+        self.max_running = max_running
         self.resources: Any = None
         self._has_threads = False
         self.policy: BoundPolicy | None = None
+
+    @property
+    def autostarted(self) -> Mapping[str, str]:
+        """Ids, and inputs as JSON, of what a worker starts when it opens."""
+        return {}
 
     @property
     def has_threads(self) -> bool:
@@ -80,9 +94,9 @@ class Definition:
 
     def registered(self, name: str) -> Self:
         """A copy under its name, complete: no handler can be added any more."""
-        if "on_event" not in self.handlers:
+        if self.needs not in self.handlers:
             issue = Issue(
-                loc="on_event", msg="decorate a function with @….on_event", type="missing"
+                loc=self.needs, msg=f"decorate a function with @….{self.needs}", type="missing"
             )
             raise ValidationError(f"the definition of {self.kind} {name!r}", [issue])
         self.state.complete()
@@ -129,7 +143,7 @@ def _is_generator(fn: object) -> bool:
     return inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
 
 
-def _no_execute(ctx: TaskContext[Any]) -> None:
+def _no_execute(ctx: Context[Any]) -> None:
     raise UnknownActionError(
         "run", "task", "decorate a function with @….execute, deploy it, then trigger the instance"
     )
@@ -147,13 +161,18 @@ class Task(Definition, Generic[S, E]):
         async def remind(ctx: TaskContext[Order]) -> None: ...
 
     `state` and `event` are any types that pydantic can validate. `max_waiting` bounds how many
-    accepted events of one instance may wait to be handled; `retry` says how often a failing run,
-    or the handler of a deferred event, is tried again. Each handler may be `def` (called in a
-    thread) or `async def`, and may be given a `timeout=`: an `async def` is then cancelled and has
-    failed; a `def` cannot be stopped, so it goes on but nothing that it does afterwards counts.
+    accepted events of one instance may wait to be handled, `max_running` how many instances may be
+    in `execute` at a time, over all workers (each goes by the number in its own code). `retry` says
+    how often a failing run, or the handler of a deferred event, is tried again.
+
+    Each handler may be `def` (called in a thread) or `async def`, and may be given a `timeout=`: an
+    `async def` is then cancelled and has failed; a `def` cannot be stopped, so it goes on but
+    nothing that it does afterwards counts.
     """
 
     kind: ClassVar[Kind] = "task"
+    context = TaskContext
+    needs: ClassVar[HandlerName] = "on_event"
 
     def __init__(
         self,
@@ -162,8 +181,9 @@ class Task(Definition, Generic[S, E]):
         event: TypeForm[E],
         retry: Retry | None = None,
         max_waiting: int = MAX_WAITING,
+        max_running: int | None = None,
     ) -> None:
-        super().__init__(max_waiting=max_waiting, retry=retry)
+        super().__init__(max_waiting=max_waiting, max_running=max_running, retry=retry)
         if retry is not None and retry.on_exhausted == "dead_letter":
             issue = Issue(loc="on_exhausted", msg="a run of a Task has no batch", type="retry")
             raise ValidationError("on_exhausted 'dead_letter'", [issue])

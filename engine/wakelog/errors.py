@@ -243,7 +243,7 @@ _STORE_ADVICE: dict[str, str] = {
     "unreachable": "check that the path or host exists and may be opened",
     "full": "free some space, then ask again: nothing of this request was recorded",
     "not_a_database": "the file is something else: give a wakelog database, or a new path",
-    "wrong_version": "it was written by a newer wakelog: upgrade this installation",
+    "wrong_version": "upgrade whichever of the two is older: a schema by wakelog migrate",
     "locked": "another process holds the write lock for too long: look for a long transaction",
     "read_only": "the file or folder may not be written: check its permissions",
     "unknown_scheme": "use one of the installed stores' schemes",

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from wakelog.clock import Clock
 from wakelog.lanes import Lane
-from wakelog.ports import HoldRow, StatusRow, Store
+from wakelog.ports import Counted, HoldRow, StatusRow, Store
 from wakelog.reads import GroupReader
 
-__all__ = ["FRESH_US", "Holds"]
+__all__ = ["FRESH_US", "Holds", "shown_count"]
 
 FRESH_US = 1_000_000
 """How old the copy may be."""
@@ -58,6 +58,12 @@ class Holds:
         """The status rows as they are shown: those of a held job are paused."""
         holds = await (self.lately() if stale_ok else self.now())
         return [_shown(row, holds) for row in rows] if holds else [*rows]
+
+
+def shown_count(group: Counted, holds: Mapping[str, HoldRow]) -> Counted:
+    """A group of instances as it is shown: those of a held job are paused."""
+    is_held = f"{group.kind}:{group.name}" in holds and group.status not in UNTOUCHED
+    return group._replace(status="paused") if is_held else group
 
 
 def _shown(row: StatusRow | None, holds: Mapping[str, HoldRow]) -> StatusRow | None:

@@ -6,8 +6,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from wakelog.bounds import at_least
 from wakelog.client import why_held
@@ -17,11 +16,12 @@ from wakelog.definition import Definition
 from wakelog.door import Body, Caller, Door, Question
 from wakelog.errors import Issue, StoreUnavailableError, ValidationError, WakelogError
 from wakelog.ids import InstanceId, check_text
+from wakelog.overview import Filters
 from wakelog.ports import HoldRow
 from wakelog.results import BulkResult, Hold, InstanceRow, NotDone
 from wakelog.turn import Turn
 
-__all__ = ["MAX_NAMED", "Action", "Filters", "bulk", "hold", "holds", "unhold"]
+__all__ = ["MAX_NAMED", "Action", "bulk", "hold", "holds", "unhold"]
 
 Action = Literal["pause", "resume", "retry", "clear"]
 """What can be done to many instances at once."""
@@ -38,17 +38,6 @@ NOTHING_TO_DO: dict[str, str] = {
     "clear": "not_found",
 }
 """Why nothing came of an action on an instance that could have been changed."""
-
-
-class Filters(TypedDict, total=False):
-    """Which instances: all that match every one that is given, as in `app.list`."""
-
-    type: str | None
-    name: str | None
-    status: str | None
-    id_prefix: str | None
-    due_before: datetime | None
-    error: str | None
 
 
 Lists = Callable[..., Awaitable[Sequence[InstanceRow]]]

@@ -16,15 +16,16 @@ from wakelog.core.events import (
     RetryExhausted,
     RetryScheduled,
     RunStarted,
+    Trigger,
 )
 from wakelog.errors import ExecutionError
 from wakelog.ids import InstanceId
 from wakelog.log import Recorded, decode
-from wakelog.results import Failed, RetryResult, TriggerResult, moment
+from wakelog.results import Failed, RetryResult, StartResult, TriggerResult, moment
 
 __all__ = ["handled", "ran"]
 
-R = TypeVar("R", TriggerResult, RetryResult)
+R = TypeVar("R", TriggerResult, RetryResult, StartResult)
 
 _LOG = logging.getLogger("wakelog.client")
 
@@ -51,7 +52,14 @@ async def handled(app: Application, id: InstanceId, version: int, timeout_us: in
         raise ExecutionError(str(id), "on_event", "Cleared", reason)
 
 
-async def ran(app: Application, id: InstanceId, asked: R, timeout_us: int | None) -> R:
+async def ran(
+    app: Application,
+    id: InstanceId,
+    asked: R,
+    timeout_us: int | None,
+    *,
+    trigger: Trigger = "manual",
+) -> R:
     """Wait for the outcome of the run that was asked for. Raises `WaitTimeoutError`."""
     await _warn_if_alone(app, id)
     run: int | None = None
@@ -60,7 +68,7 @@ async def ran(app: Application, id: InstanceId, asked: R, timeout_us: int | None
         nonlocal run
         event = recorded.event
         if run is None:
-            if isinstance(event, RunStarted) and event.trigger == "manual":
+            if isinstance(event, RunStarted) and event.trigger == trigger:
                 run = event.run
             elif isinstance(event, Cleared):
                 return dataclasses.replace(asked, version=recorded.version, cleared=True)

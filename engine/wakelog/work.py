@@ -21,7 +21,7 @@ from wakelog.log import Head, decode, encode
 from wakelog.ports import Due, Lease, Unit
 from wakelog.turn import Memory, perform
 
-__all__ = ["Claimed", "rearm", "take", "work"]
+__all__ = ["Claimed", "next_due_us", "rearm", "take", "work"]
 
 _LOG = logging.getLogger("wakelog.worker")
 MAX_PAUSE_S = 5.0
@@ -61,9 +61,15 @@ def take(
         claimed.extend(_claim(app, due, worker, now_us) for due in dues)
         return [each.unit for each in claimed]
 
-    appended = app.store.claim(now_us=now_us, jobs=jobs, limit=limit, begin=begin)
+    limits = app.registry.limits()
+    appended = app.store.claim(now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits)
     paired = zip(claimed, appended.errors, strict=True)
     return [each for each, error in paired if error is None]
+
+
+def next_due_us(app: Application, jobs: Sequence[str], now_us: int) -> int | None:
+    """When there may be something to `take`. Blocks; called on the alarm clock's thread."""
+    return app.store.next_due_us(jobs, now_us, app.registry.limits())
 
 
 async def work(app: Application, claimed: Claimed) -> None:

@@ -21,10 +21,14 @@ from pydantic import BaseModel
 
 from wakelog import Jobs, Task, TaskContext
 
-__all__ = ["PARTS", "Chore", "Done", "chore", "counter", "jobs"]
+__all__ = ["AT_A_TIME", "PARTS", "Chore", "Done", "chore", "counter", "jobs", "narrow"]
 
 PARTS = 5
 """A run prints so many lines between its beginning and its end."""
+
+
+AT_A_TIME = 2
+"""How many runs of the narrow job there may be, over all processes."""
 
 
 class Chore(BaseModel):
@@ -44,9 +48,11 @@ class Done(BaseModel):
 
 
 chore = Task(state=Done, event=Chore)
+narrow = Task(state=Done, event=Chore, max_running=AT_A_TIME)
 counter = Task(state=int, event=int)
 
 
+@narrow.on_event
 @chore.on_event
 def told(ctx: TaskContext[Done], event: Chore) -> None:
     done = ctx.state or Done()
@@ -55,6 +61,7 @@ def told(ctx: TaskContext[Done], event: Chore) -> None:
         ctx.schedule(event.after_s)
 
 
+@narrow.execute
 @chore.execute
 async def do(ctx: TaskContext[Done]) -> None:
     _say("run", ctx)
@@ -75,7 +82,7 @@ async def add(ctx: TaskContext[int], event: int) -> None:
     ctx.set_state(count + event)
 
 
-jobs = Jobs(chore=chore, counter=counter)
+jobs = Jobs(chore=chore, narrow=narrow, counter=counter)
 
 
 def _say(what: str, ctx: TaskContext[Done]) -> None:

@@ -19,7 +19,7 @@ from tests.auditing import audit_all
 from wakelog.jobs import open_store
 from wakelog.log import Recorded
 
-__all__ = ["PATIENCE_S", "Child", "Children", "Said", "audited", "wait_until"]
+__all__ = ["LOOK_S", "PATIENCE_S", "Child", "Children", "Said", "audited", "wait_until"]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0

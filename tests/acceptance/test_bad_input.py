@@ -379,7 +379,8 @@ def test_a_store_of_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
     with jobs.open(f"sqlite:///{path}") as app:
         app.task(order).send("o-1", Do(what="pay"))
     with sqlite3.connect(path) as connection:
-        connection.execute("INSERT INTO wakelog_migrations VALUES (99, 'later', '2031-01-01')")
+        later = "INSERT INTO wakelog_migrations (number, name, applied_at) VALUES (99, 'later', '')"
+        connection.execute(later)
         before = list(connection.iterdump())
     connection.close()
     error = refusal(f"sqlite:///{path}")

@@ -192,10 +192,10 @@ def _check_runs(stream: str, history: list[Recorded]) -> int:
     return len(begun)
 
 
-def test_K1_A1_five_workers_killed_in_the_middle_of_runs(sqlite_url: str) -> None:
-    print(kill_workers(sqlite_url, kills=5, lease="1s", work_s=0.2, seed=1))
+def test_K1_A1_five_workers_killed_in_the_middle_of_runs(shared_url: str) -> None:
+    print(kill_workers(shared_url, kills=5, lease="1s", work_s=0.2, seed=1))
 
 
 @pytest.mark.chaos
-def test_K1_A1_fifty_workers_killed_in_the_middle_of_runs(sqlite_url: str) -> None:
-    print(kill_workers(sqlite_url, kills=50, lease="400ms", work_s=0.1, seed=2))
+def test_K1_A1_fifty_workers_killed_in_the_middle_of_runs(shared_url: str) -> None:
+    print(kill_workers(shared_url, kills=50, lease="400ms", work_s=0.1, seed=2))

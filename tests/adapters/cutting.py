@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
@@ -33,6 +33,8 @@ class Wire:
         """Set when the connection was cut."""
         self.go = threading.Event()
         """What a cut `during` the work waits for."""
+        self.answering: Callable[[bytes], bytes] = lambda data: data
+        """What becomes of what the server answers."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -109,7 +111,7 @@ class Wire:
         with suppress(OSError):
             while data := server.recv(_SIZE):
                 if not deaf.is_set():
-                    client.sendall(data)
+                    client.sendall(self.answering(data))
                 elif self._where == "after":
                     self._cut(client)
             self._cut(client)
@@ -129,7 +131,7 @@ def wired(url: str) -> Iterator[tuple[Wire, str]]:
     """A wire to the server of a store's URL, and the URL of the same store over that wire."""
     base, _, query = url.partition("?")
     options = [part for part in query.split("&") if not part.startswith(("host=", "port="))]
-    ours = ("schema=", "pool=", "timeout=", "clock=")
+    ours = ("schema=", "pool=", "timeout=", "clock=", "migrate=")
     plain = "&".join(part for part in query.split("&") if not part.startswith(ours))
     known = conninfo_to_dict(f"{base}?{plain}")
     host, port = str(known.get("host") or "127.0.0.1"), int(known.get("port") or 5432)

@@ -28,7 +28,7 @@ SHORT = "50ms"
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("where", ["on_event", "execute"])
-async def test_U10_a_def_never_blocks_the_event_loop(sqlite_url: str, where: str) -> None:
+async def test_U10_a_def_never_blocks_the_event_loop(shared_url: str, where: str) -> None:
     # given a def that waits until the loop has done something else
     loop, begun, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
@@ -39,7 +39,7 @@ async def test_U10_a_def_never_blocks_the_event_loop(sqlite_url: str, where: str
         ctx.set_state(threading.current_thread() is threading.main_thread())
 
     task = task_of(blocks) if where == "on_event" else task_of(execute=blocks)
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         jobs = app.task("job")
         # when
         first = {} if where == "on_event" else {"schedule": 0}
@@ -55,10 +55,10 @@ async def test_U10_a_def_never_blocks_the_event_loop(sqlite_url: str, where: str
 
 
 @pytest.mark.anyio
-async def test_U10_many_defs_run_at_a_time(sqlite_url: str) -> None:
+async def test_U10_many_defs_run_at_a_time(shared_url: str) -> None:
     barrier = threading.Barrier(8, timeout=WAIT_S)
     task = task_of(lambda ctx, event: barrier.wait())
-    async with Jobs(job=task).open(sqlite_url) as app:
+    async with Jobs(job=task).open(shared_url) as app:
         await asyncio.gather(*(app.task("job").send(f"i{n}", 1) for n in range(8)))
 
 
@@ -191,7 +191,7 @@ def test_U10_a_timeout_is_judged_when_the_handler_is_given(timeout: Any) -> None
 
 @pytest.mark.anyio
 async def test_U10_an_async_def_that_takes_too_long_is_cancelled_and_has_failed(
-    sqlite_url: str,
+    shared_url: str,
 ) -> None:
     # given
     cancelled = asyncio.Event()
@@ -203,7 +203,7 @@ async def test_U10_an_async_def_that_takes_too_long_is_cancelled_and_has_failed(
             cancelled.set()
 
     task = task_of(execute=execute, timeout=SHORT)
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         await app.task("job").send("a", {})
         # when
         result = await app.task("job").trigger("a", timeout=WAIT_S)
@@ -216,7 +216,7 @@ async def test_U10_an_async_def_that_takes_too_long_is_cancelled_and_has_failed(
 
 @pytest.mark.anyio
 async def test_U10_a_def_that_takes_too_long_gives_up_its_lease_and_is_reported(
-    sqlite_url: str, caplog: pytest.LogCaptureFixture
+    shared_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     # given a run that is stuck in its thread
     loop, go, ended = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
@@ -242,7 +242,7 @@ async def test_U10_a_def_that_takes_too_long_gives_up_its_lease_and_is_reported(
         loop.call_soon_threadsafe(ended.set)
 
     task = task_of(execute=execute, timeout=SHORT)
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         jobs = app.task("job")
         await jobs.send("a", {})
         # when
@@ -268,7 +268,7 @@ async def test_U10_a_def_that_takes_too_long_gives_up_its_lease_and_is_reported(
 
 
 @pytest.mark.anyio
-async def test_U10_so_does_a_def_on_event_and_the_next_send_is_not_held_up(sqlite_url: str) -> None:
+async def test_U10_so_does_a_def_on_event_and_the_next_send_is_not_held_up(shared_url: str) -> None:
     # given
     go = threading.Event()
 
@@ -276,7 +276,7 @@ async def test_U10_so_does_a_def_on_event_and_the_next_send_is_not_held_up(sqlit
         if event == "stuck":
             go.wait(WAIT_S)
 
-    async with Jobs(job=task_of(on_event, timeout=SHORT)).open(sqlite_url) as app:
+    async with Jobs(job=task_of(on_event, timeout=SHORT)).open(shared_url) as app:
         jobs = app.task("job")
         await jobs.send("a", "first")
         # when

@@ -186,7 +186,7 @@ def test_I1_a_request_that_changed_nothing_is_answered_as_before_too(stage: Stag
 
 
 @pytest.mark.anyio
-async def test_I1_the_same_request_many_times_at_once_is_recorded_once(sqlite_url: str) -> None:
+async def test_I1_the_same_request_many_times_at_once_is_recorded_once(shared_url: str) -> None:
     # given
     calls: list[Any] = []
 
@@ -197,8 +197,8 @@ async def test_I1_the_same_request_many_times_at_once_is_recorded_once(sqlite_ur
 
     task = task_of(on_event)
     async with (
-        Jobs(job=task).open(sqlite_url) as one,
-        Jobs(job=task).open(sqlite_url) as two,
+        Jobs(job=task).open(shared_url) as one,
+        Jobs(job=task).open(shared_url) as two,
     ):
         # when 40 callers in two apps on one file send the same
         sends = [app.task("job").send("a", 1, event_id="k") for app in [one, two] * 20]
@@ -212,10 +212,10 @@ async def test_I1_the_same_request_many_times_at_once_is_recorded_once(sqlite_ur
 
 @pytest.mark.anyio
 async def test_I1_different_requests_with_one_key_at_once_one_wins_the_others_are_told(
-    sqlite_url: str,
+    shared_url: str,
 ) -> None:
     # given
-    async with Jobs(job=task_of()).open(sqlite_url) as app:
+    async with Jobs(job=task_of()).open(shared_url) as app:
         # when
         sends = [app.task("job").send("a", {"set_state": n}, event_id="k") for n in range(10)]
         answers = await asyncio.gather(*sends, return_exceptions=True)
@@ -227,7 +227,7 @@ async def test_I1_different_requests_with_one_key_at_once_one_wins_the_others_ar
 
 @pytest.mark.anyio
 async def test_I1_a_duplicate_of_a_request_that_is_refused_is_tried_for_itself(
-    sqlite_url: str,
+    shared_url: str,
 ) -> None:
     # given a handler that fails the first time, while others with the same key wait
     fails = [True]
@@ -238,7 +238,7 @@ async def test_I1_a_duplicate_of_a_request_that_is_refused_is_tried_for_itself(
             fails.clear()
             raise ValueError("boom")
 
-    async with Jobs(job=task_of(on_event)).open(sqlite_url) as app:
+    async with Jobs(job=task_of(on_event)).open(shared_url) as app:
         # when
         sends = [app.task("job").send("a", 1, event_id="k") for _ in range(5)]
         answers = await asyncio.gather(*sends, return_exceptions=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, assert_type
 
 from pydantic import BaseModel
@@ -14,6 +14,7 @@ from wakelog import (
     ClearResult,
     HistoryEntry,
     InstanceRow,
+    JobCount,
     Jobs,
     PastState,
     SendResult,
@@ -22,6 +23,8 @@ from wakelog import (
     TaskContext,
     TaskStatus,
     TriggerResult,
+    Work,
+    WorkerStatus,
 )
 from wakelog.testing import Alarm, Simulation
 
@@ -129,6 +132,10 @@ async def asynchronous() -> None:
         assert_type(await app.history("task:order:o-17"), list[HistoryEntry])
         assert_type(await app.state_at("task:order:o-17", version=3), PastState)
         assert_type(await app.list(status="failed"), list[InstanceRow])
+        assert_type(await app.count(name="order", updated_after=datetime.now(UTC)), int)
+        assert_type(await app.counts(), list[JobCount])
+        assert_type(await app.workers(), list[WorkerStatus])
+        await app.count(stauts="failed")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
         assert_type(app.names("task"), tuple[str, ...])
 
 
@@ -148,6 +155,8 @@ def blocking() -> None:
         assert_type(app.history("task:order:o-17"), list[HistoryEntry])
         assert_type(app.state_at("task:order:o-17", version=3), PastState)
         assert_type(app.list(), list[InstanceRow])
+        assert_type(app.count(status="failed"), int)
+        assert_type(app.workers()[0].work, tuple[Work, ...])
 
 
 def simulated() -> None:

@@ -11,35 +11,42 @@ from typing import Any, TypeVar
 
 import pydantic
 
-from wakelog.app import STATUSES, App
+from wakelog.app import App
 from wakelog.client import TaskClient
 from wakelog.clock import SystemClock
-from wakelog.core.schedule import Duration
+from wakelog.core.schedule import Duration, as_datetime
 from wakelog.errors import ValidationError
 from wakelog.history import HistoryEntry, PastState
 from wakelog.ids import KINDS, InstanceId
 from wakelog.jobs import Jobs
+from wakelog.overview import STATUSES, Filters
 from wakelog.results import (
     ClearResult,
     InstanceRow,
+    JobCount,
     PauseResult,
     ResumeResult,
     RetryResult,
     SendResult,
     TaskStatus,
     TriggerResult,
+    WorkerStatus,
 )
 from wakelog.schema import issues_of
-from wakelog_adapters.cli.arguments import Named, moment_or_duration
+from wakelog_adapters.cli.arguments import Named, moment, moment_or_duration
 from wakelog_adapters.cli.failures import UsageError
 from wakelog_adapters.cli.surroundings import Where, load_jobs, opened
 
 __all__ = [
+    "Given",
     "History",
     "Page",
     "Shown",
     "Target",
+    "Team",
+    "Totals",
     "clear",
+    "count",
     "history",
     "instances",
     "pause",
@@ -51,9 +58,23 @@ __all__ = [
     "status",
     "target",
     "trigger",
+    "workers",
 ]
 
 R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Which instances are meant, in the words of the command line."""
+
+    name: str | None
+    status: str | None
+    type: str | None
+    prefix: str | None
+    due_before: str | None
+    updated_after: str | None
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +104,23 @@ class Page:
 
     instances: list[InstanceRow]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """How many living instances match, job by job."""
+
+    total: int
+    running: int
+    jobs: list[JobCount]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Team:
+    """The workers, at a moment."""
+
+    now: datetime
+    workers: list[WorkerStatus]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,32 +277,60 @@ def history(where: Where, who: Named, *, life: int | None, limit: int | None) ->
     return _asked(where, who, ask)
 
 
-def instances(
-    where: Where,
-    *,
-    limit: int,
-    after: str | None,
-    status: str | None,
-    name: str | None,
-    due_before: str | None,
-    **filters: Any,
-) -> Page:
+def instances(where: Where, given: Given, *, limit: int, after: str | None) -> Page:
     """Living instances that match, by id."""
-    if status is not None and status not in STATUSES:
-        raise UsageError(f"--status {status!r} is none of {', '.join(STATUSES)}")
-    if where.jobs is not None and name is not None:
-        load_jobs(where.jobs).registry.job_of(name)
-    due = moment_or_duration(due_before, SystemClock().now_us(), "--due-before")
+    filters = _filters(where, given)
 
     async def ask() -> Page:
-        asked: dict[str, Any] = {"status": status, "name": name, "due_before": due, **filters}
         async with opened(Jobs(), where.store_url()) as app:
-            shown = await app.list(limit=limit, after=after, **asked)
+            shown = await app.list(limit=limit, after=after, **filters)
             last = shown[-1].instance_id if len(shown) == limit else None
-            more = await app.list(limit=1, after=last, **asked) if last else []
+            more = await app.list(limit=1, after=last, **filters) if last else []
         return Page(instances=shown, next=last if more else None)
 
     return asyncio.run(ask())
+
+
+def count(where: Where, given: Given) -> Totals:
+    """How many living instances match."""
+    filters = _filters(where, given)
+
+    async def ask() -> Totals:
+        async with opened(Jobs(), where.store_url()) as app:
+            jobs = await app.counts(**filters)
+        total, running = sum(job.total for job in jobs), sum(job.running for job in jobs)
+        return Totals(total=total, running=running, jobs=jobs)
+
+    return asyncio.run(ask())
+
+
+def workers(where: Where) -> Team:
+    """Who lives, and what runs where."""
+
+    async def ask() -> Team:
+        async with opened(Jobs(), where.store_url()) as app:
+            found = await app.workers()
+        return Team(now=as_datetime(SystemClock().now_us()), workers=found)
+
+    return asyncio.run(ask())
+
+
+def _filters(where: Where, given: Given) -> Filters:
+    """Raises `UsageError` for what can be none, and `UnknownJobError` where the jobs are named."""
+    if given.status is not None and given.status not in STATUSES:
+        raise UsageError(f"--status {given.status!r} is none of {', '.join(STATUSES)}")
+    if where.jobs is not None and given.name is not None:
+        load_jobs(where.jobs).registry.job_of(given.name)
+    now_us = SystemClock().now_us()
+    return Filters(
+        type=given.type,
+        name=given.name,
+        status=given.status,
+        id_prefix=given.prefix,
+        due_before=moment_or_duration(given.due_before, now_us, "--due-before"),
+        updated_after=moment(given.updated_after, "--updated-after"),
+        error=given.error,
+    )
 
 
 # -- inside ----------------------------------------------------------------------------------------

@@ -100,3 +100,4 @@ def worker(
 importlib.import_module("wakelog_adapters.cli.requests")
 importlib.import_module("wakelog_adapters.cli.operating")
 importlib.import_module("wakelog_adapters.cli.questions")
+importlib.import_module("wakelog_adapters.cli.upkeep")

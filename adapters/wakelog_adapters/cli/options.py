@@ -9,14 +9,21 @@ import typer
 __all__ = [
     "Actor",
     "Correlation",
+    "DueBefore",
+    "Error",
     "Id",
     "Job",
     "Jobs",
     "Json",
     "KnownJobs",
     "Limit",
+    "Name",
+    "Prefix",
     "RequestKey",
+    "Status",
     "Timeout",
+    "Type",
+    "UpdatedAfter",
     "Url",
 ]
 
@@ -78,6 +85,41 @@ Timeout = Annotated[
         metavar="DURATION",
         help="Wait no longer than this, as in 30s.",
     ),
+]
+Name = Annotated[str | None, typer.Option("--name", metavar="JOB", help="Of this job.")]
+Status = Annotated[
+    str | None,
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help="Standing so: active, failed, idle, unhandled and so on.",
+    ),
+]
+Type = Annotated[
+    str | None,
+    typer.Option("--type", metavar="TYPE", help="Of this type of job, such as task."),
+]
+Prefix = Annotated[
+    str | None,
+    typer.Option("--prefix", metavar="TEXT", help="With an id that begins like this."),
+]
+DueBefore = Annotated[
+    str | None,
+    typer.Option(
+        "--due-before", metavar="TIME", help="Due before then: 1h, or 2026-01-31T09:00:00Z."
+    ),
+]
+UpdatedAfter = Annotated[
+    str | None,
+    typer.Option(
+        "--updated-after",
+        metavar="TIME",
+        help="With something recorded since then: 2026-01-31T09:00:00Z.",
+    ),
+]
+Error = Annotated[
+    str | None,
+    typer.Option("--error", metavar="TYPE", help="Whose last error was of this type."),
 ]
 Limit = Annotated[
     int, typer.Option("--limit", min=1, max=MAX_LIMIT, help="How many to show at most.")

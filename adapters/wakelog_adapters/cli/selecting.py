@@ -22,21 +22,6 @@ JobOrNone = Annotated[
         show_default=False,
     ),
 ]
-Status = Annotated[
-    str | None,
-    typer.Option("--status", metavar="STATUS", help="All that stand so: failed, paused and so on."),
-]
-Error = Annotated[
-    str | None,
-    typer.Option("--error", metavar="TYPE", help="All whose last error was of this type."),
-]
-Prefix = Annotated[
-    str | None, typer.Option("--prefix", metavar="TEXT", help="All with an id that begins so.")
-]
-DueBefore = Annotated[
-    str | None,
-    typer.Option("--due-before", metavar="TIME", help="All due before then: 1h, or a moment."),
-]
 All = Annotated[bool, typer.Option("--all", help="All instances of the job, or of all jobs.")]
 Limit = Annotated[
     int | None, typer.Option("--limit", min=1, help="Of those that match, this many at most.")
@@ -96,8 +81,8 @@ def choose(
 
 def _read(given: dict[str, Any]) -> dict[str, Any]:
     """Filters as the engine takes them."""
-    from wakelog.app import STATUSES
     from wakelog.clock import SystemClock
+    from wakelog.overview import STATUSES
     from wakelog_adapters.cli.arguments import moment_or_duration
 
     status = given.get("status")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         TaskStatus,
         TriggerResult,
     )
-    from wakelog_adapters.cli.asking import History, Page, Shown
+    from wakelog_adapters.cli.asking import History, Page, Shown, Team, Totals
 
 __all__ = [
     "cancelled",
@@ -41,7 +41,9 @@ __all__ = [
     "status",
     "time",
     "timeline",
+    "totals",
     "triggered",
+    "workers",
 ]
 
 WIDE = 10_000
@@ -236,6 +238,48 @@ def instances(page: Page) -> RenderableType:
     return table
 
 
+def totals(found: Totals) -> RenderableType:
+    """How many instances there are."""
+    if not found.jobs:
+        return Text("no living instance matches", "dim")
+    words = sorted({word for job in found.jobs for word in job.statuses})
+    table = _table()
+    table.add_column("job", overflow="fold")
+    for word in ("total", "running", *words):
+        table.add_column(Text(word, _STATUS_STYLES.get(word, "")), justify="right", no_wrap=True)
+    for job in found.jobs:
+        counts = [job.total, job.running, *(job.statuses.get(word, 0) for word in words)]
+        table.add_row(printable(f"{job.type}:{job.name}"), *(str(n) if n else "" for n in counts))
+    return table
+
+
+def workers(team: Team) -> RenderableType:
+    """Who lives, then what runs where."""
+    if not team.workers:
+        return Text("no worker lives", "dim")
+    table, work = _table(), _table()
+    for name in ("worker", "lives", "heard of", "since (UTC)", "busy", "jobs"):
+        table.add_column(name, overflow="fold" if name in ("worker", "jobs") else "ellipsis")
+    for name in ("instance", "run", "since (UTC)", "lease ends (UTC)", "worker"):
+        work.add_column(name, overflow="fold" if name in ("instance", "worker") else "ellipsis")
+    for worker in team.workers:
+        name = printable(worker.name)
+        table.add_row(
+            name,
+            Text("yes", "green") if worker.alive else Text("no", "bold red"),
+            f"{_ago(team.now, worker.seen_at)}",
+            time(worker.started_at, "") if worker.started_at else "",
+            f"{len(worker.work)} of {worker.concurrency or '?'}",
+            printable(", ".join(worker.jobs or ())),
+        )
+        for each in worker.work:
+            run = "waiting events" if each.run is None else f"{each.run}, attempt {each.attempt}"
+            since = time(each.since, "") if each.since else ""
+            ends = time(each.lease_ends_at, "")
+            work.add_row(printable(each.instance_id), run, since, ends, name)
+    return Group(table, "", work) if work.row_count else table
+
+
 # -- parts -----------------------------------------------------------------------------------------
 
 _STANDS = {
@@ -325,6 +369,12 @@ def _gap(length: timedelta) -> str:
     if days:
         return f"+{days} d {hours} h"
     return f"+{hours} h {minutes} min" if hours else f"+{minutes} min {seconds} s"
+
+
+def _ago(now: datetime, moment: datetime | None) -> str:
+    if moment is None:
+        return "not for a day"
+    return f"{_gap(max(now - moment, timedelta())).removeprefix('+') or '0 s'} ago"
 
 
 def count(number: int, one: str, many: str | None = None) -> str:

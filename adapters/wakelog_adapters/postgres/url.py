@@ -18,7 +18,7 @@ __all__ = ["Place", "parse"]
 MIN_POOL = 3
 """A claim reads on a second connection while it holds one; and a heartbeat must not wait."""
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
-_OURS = ("schema", "pool", "timeout", "pooler", "clock")
+_OURS = ("schema", "pool", "timeout", "pooler", "clock", "migrate")
 _SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]*")
 
 
@@ -40,13 +40,16 @@ class Place:
     """Whether a pooler stands between, that gives each transaction another session."""
     server_clock: bool = True
     """Whether the server's clock says when a lease has ended; else the time that is given."""
+    migrate: bool = True
+    """Whether opening brings the schema up to date; else one that is not is refused."""
 
 
 def parse(url: str) -> Place:
     """`postgresql://user:password@host:port/database?schema=jobs`; all options may be left out.
 
-    Ours are `schema`, `pool` (connections at most), `timeout` (seconds), `pooler=transaction` and
-    `clock=given` (for simulations); the rest of the URL is libpq's and goes to it as it is.
+    Ours are `schema`, `pool` (connections at most), `timeout` (seconds), `pooler=transaction`,
+    `migrate=off` (opening changes no schema) and `clock=given` (for simulations); the rest of the
+    URL is libpq's and goes to it as it is.
     Raises `ValidationError`.
     """
     base, _, query = url.partition("?")
@@ -66,6 +69,7 @@ def parse(url: str) -> Place:
         timeout_s=_timeout_s(url, options.get("timeout", "5")),
         pooled=_word(url, options, "pooler", "session", "transaction") == "transaction",
         server_clock=_word(url, options, "clock", "server", "given") == "server",
+        migrate=_word(url, options, "migrate", "on", "off") == "on",
     )
 
 
@@ -108,7 +112,7 @@ def _timeout_s(url: str, text: str) -> float:
 def _word(
     url: str,
     options: dict[str, str],
-    name: Literal["pooler", "clock"],
+    name: Literal["pooler", "clock", "migrate"],
     default: str,
     other: str,
 ) -> str:

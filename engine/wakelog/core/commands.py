@@ -32,10 +32,14 @@ __all__ = [
     "Receive",
     "Request",
     "ResumeWork",
+    "Retime",
     "RetryRun",
     "ScheduleAt",
     "SetState",
     "Settle",
+    "Start",
+    "Stop",
+    "StopWork",
     "TriggerRun",
 ]
 
@@ -78,7 +82,13 @@ class Pause(NamedTuple):
     reason: str | None
 
 
-Command = SetState | ScheduleAt | CancelSchedule | Emit | Pause
+class Stop(NamedTuple):
+    """Let recurring work end; the state is kept."""
+
+    reason: str | None
+
+
+Command = SetState | ScheduleAt | CancelSchedule | Emit | Pause | Stop
 
 
 # -- calls and their outcomes ----------------------------------------------------------------------
@@ -194,6 +204,24 @@ class ResumeWork(NamedTuple):
     reason: str | None = None
 
 
+class Start(NamedTuple):
+    """Begin recurring work, or resume it where it was stopped."""
+
+    input: str
+    replace: bool = False
+    """Let the state of one that was stopped be the input too."""
+
+
+class StopWork(NamedTuple):
+    """End recurring work; the state is kept."""
+
+    reason: str | None = None
+
+
+class Retime(NamedTuple):
+    """The definition has changed: let what its policy has scheduled follow the new rule."""
+
+
 class Clear(NamedTuple):
     """End the life, now or at `at_us`."""
 
@@ -227,6 +255,9 @@ Request = (
     | Claim
     | TriggerRun
     | RetryRun
+    | Start
+    | StopWork
+    | Retime
     | PauseWork
     | ResumeWork
     | Clear

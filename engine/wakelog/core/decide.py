@@ -21,8 +21,11 @@ from wakelog.core.commands import (
     Receive,
     Request,
     ResumeWork,
+    Retime,
     RetryRun,
     Settle,
+    Start,
+    StopWork,
     TriggerRun,
 )
 from wakelog.core.events import (
@@ -37,11 +40,13 @@ from wakelog.core.events import (
     ScheduleCancelled,
     Scheduled,
     Started,
+    StateSet,
+    Stopped,
     Trigger,
 )
 from wakelog.core.evolve import evolve, fold
-from wakelog.core.instance import Instance, OpenRun, next_wake
-from wakelog.core.policy import Decision, Policy, Then, decided
+from wakelog.core.instance import Instance, OpenRun, Wake, next_wake
+from wakelog.core.policy import START, Decision, Policy, Then, decided
 from wakelog.core.retry import Advice, Over, judge
 from wakelog.core.settle import exhausted, settle
 from wakelog.errors import QueueFullError
@@ -69,6 +74,12 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
             return _trigger(instance, request, now_us)
         case RetryRun():
             return _retry(instance, now_us)
+        case Start():
+            return _start(instance, request, policy, now_us)
+        case StopWork():
+            return _stop(instance, request, now_us)
+        case Retime():
+            return decided(instance, policy.retimed(instance, now_us).events, now_us)
         case PauseWork():
             return _pause(instance, request, now_us)
         case ResumeWork():
@@ -157,8 +168,14 @@ def _claim(instance: Instance, worker: str, policy: Policy, now_us: int) -> Deci
         retry = instance.retry
         attempt = retry.attempt
         return _run(instance, worker, retry.trigger, retry.run, attempt, policy, now_us, due_us)
-    trigger: Trigger = "manual" if wake.action == "trigger" else "alarm"
+    trigger = _trigger_of(instance, wake)
     return _run(instance, worker, trigger, instance.run_count + 1, 1, policy, now_us, due_us)
+
+
+def _trigger_of(instance: Instance, wake: Wake) -> Trigger:
+    if wake.action == "trigger":
+        return "manual"
+    return "start" if instance.due_reason == START else "alarm"
 
 
 def _recover(
@@ -210,9 +227,10 @@ def _run(
     now_us: int,
     due_us: int,
 ) -> Decision:
-    then = policy.woken(instance, due_us, now_us)
+    then = policy.woken(instance, trigger, due_us, now_us)
     if then.call is None:
         return decided(instance, then.events, now_us)
+    due_us = due_us if then.due_us is None else then.due_us
     started = RunStarted(
         run=number,
         attempt=attempt,
@@ -256,6 +274,28 @@ def _retry(instance: Instance, now_us: int) -> Decision:
     run = after.run_count if after.retry is None else after.retry.run
     again = RetryScheduled(run=run, attempt=1, due_us=now_us, by="operator")
     return decided(instance, (*healed, again), now_us)
+
+
+def _start(instance: Instance, request: Start, policy: Policy, now_us: int) -> Decision:
+    """Begin, or go on after a stop; nothing where it goes on already (C1)."""
+    if instance.exists and not instance.stopped:
+        return decided(instance, (), now_us)
+    id = instance.id
+    begun: tuple[Event, ...] = (Started(kind=id.kind, name=id.name, id=id.id, input=request.input),)
+    if instance.exists:
+        begun = (Resumed(reason="started again"),)
+        if request.replace:
+            begun = (*begun, StateSet(state=request.input))
+    then = policy.started(fold(instance, begun, now_us), now_us)
+    return decided(instance, (*begun, *then.events), now_us)
+
+
+def _stop(instance: Instance, request: StopWork, now_us: int) -> Decision:
+    """Keep the state and start nothing more; an open run may end (C7)."""
+    if not instance.exists or instance.stopped:
+        return decided(instance, (), now_us)
+    pending = (ScheduleCancelled(by="operator"),) if instance.due_us is not None else ()
+    return decided(instance, (*pending, Stopped(reason=request.reason)), now_us)
 
 
 def _pause(instance: Instance, request: PauseWork, now_us: int) -> Decision:

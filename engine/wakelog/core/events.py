@@ -70,7 +70,7 @@ class Event(BaseModel):
 
 
 class Started(Event):
-    """A life begins."""
+    """A life begins; with an input, that is its first state."""
 
     TOPIC = "wakelog.Started"
     PAYLOAD = "input"

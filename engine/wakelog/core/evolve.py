@@ -49,13 +49,14 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case StateSet():
             return step._replace(state=event.state, state_schema=event.schema_version)
         case Scheduled():
-            return _scheduled(step, event.action, event.due_us, event.reason)
+            goes_on = step._replace(failed=False) if event.by == "policy" else step
+            return _scheduled(goes_on, event.action, event.due_us, event.reason)
         case ScheduleCancelled():
             return _scheduled(step, event.action, None)
         case RunStarted():
             return _run_started(step, event)
         case Executed():
-            return step._replace(run=None, losses=0, failed=False)
+            return step._replace(run=None, losses=0, failed=False, last_run_us=at_us)
         case Started():
             return Instance(
                 step.id,
@@ -63,6 +64,7 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
                 recorded_us=at_us,
                 lives=step.lives + 1,
                 started_us=at_us,
+                state=event.input,
                 waiting=step.waiting,
                 event_count=len(step.waiting),
             )
@@ -84,13 +86,13 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
             waiting = step.waiting if event.by == "handler" else ()
             return Instance(step.id, step.version, at_us, lives=step.lives, waiting=waiting)
         case Paused():
-            return step._replace(paused=True, held_because=event.reason)
+            return step._replace(paused=True, hold_reason=event.reason)
         case Resumed():
             if step.paused:
-                return step._replace(paused=False, held_because=None)
-            return step._replace(stopped=False, parked=False, held_because=None)
+                return step._replace(paused=False, hold_reason=None)
+            return step._replace(stopped=False, parked=False, hold_reason=None)
         case Stopped():
-            return step._replace(stopped=True, held_because=event.reason)
+            return step._replace(stopped=True, hold_reason=event.reason)
         case Parked():
             error = Failure("load", event.error_type, event.message, "", at_us)
             return step._replace(parked=True, last_error=error)
@@ -127,9 +129,9 @@ def _scheduled(
     if action == "trigger":
         return step._replace(triggered_us=due_us)
     if action == "flush":
-        return step._replace(due_us=due_us, due_action="flush")
+        return step._replace(due_us=due_us, due_action="flush", due_reason=reason)
     if action == "execute":
-        return step._replace(due_us=due_us, due_action="execute")
+        return step._replace(due_us=due_us, due_action="execute", due_reason=reason)
     return step
 
 
@@ -145,7 +147,7 @@ def _run_started(step: Instance, event: RunStarted) -> Instance:
         step.version,
     )
     is_new = event.run != step.run_count
-    alarm, manual = event.trigger == "alarm", event.trigger == "manual"
+    alarm, manual = event.trigger in ("alarm", "start"), event.trigger == "manual"
     return step._replace(
         run=run,
         run_count=event.run,
@@ -154,6 +156,7 @@ def _run_started(step: Instance, event: RunStarted) -> Instance:
         retry=None,
         failed=False,
         due_us=None if alarm else step.due_us,
+        due_reason=None if alarm else step.due_reason,
         triggered_us=None if manual else step.triggered_us,
         losses=0 if alarm or manual else step.losses,
     )
@@ -167,7 +170,7 @@ def _failed(step: Instance, event: ExecutionFailed) -> Instance:
     if event.handler != "execute":
         return step
     failed = not (event.recovered or event.will_retry)
-    return step._replace(run=None, losses=0, failed=failed)
+    return step._replace(run=None, losses=0, failed=failed, last_run_us=step.recorded_us)
 
 
 def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:

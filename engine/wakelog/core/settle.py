@@ -15,6 +15,7 @@ from wakelog.core.commands import (
     ScheduleAt,
     SetState,
     Settle,
+    Stop,
 )
 from wakelog.core.events import (
     Cleared,
@@ -31,6 +32,7 @@ from wakelog.core.events import (
     ScheduleCancelled,
     Scheduled,
     StateSet,
+    Stopped,
 )
 from wakelog.core.evolve import fold
 from wakelog.core.instance import Instance, Waiting
@@ -77,6 +79,8 @@ def exhausted(
     if then == "clear":
         lost = len(instance.waiting)
         return given_up, Cleared(reason="no attempt is left", by="policy", discarded=lost)
+    if then == "fail":
+        return (given_up,)
     after = fold(instance, (given_up,), now_us)
     return given_up, *policy.failed(after, call, now_us).events
 
@@ -124,7 +128,7 @@ def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
     events: list[Event] = []
     state: SetState | None = None
     schedule: ScheduleAt | CancelSchedule | None = None
-    paused: Paused | None = None
+    held: tuple[Paused | Stopped, ...] = ()
     for command in outcome.commands:
         match command:
             case SetState():
@@ -134,7 +138,9 @@ def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
             case Emit():
                 events.append(MessageSent(topic=command.topic, payload=command.payload))
             case Pause():
-                paused = Paused(reason=command.reason, by="handler")
+                held = (Paused(reason=command.reason, by="handler"),)
+            case Stop():
+                held = (Stopped(reason=command.reason, by="handler"),)
     if outcome.cleared:
         events.append(Cleared(reason=outcome.reason, by="handler"))
         return tuple(events)
@@ -144,9 +150,7 @@ def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
         events.append(Scheduled(due_us=schedule.due_us, asked_us=schedule.asked_us))
     elif schedule is not None and instance.due_us is not None:
         events.append(ScheduleCancelled())
-    if paused is not None:
-        events.append(paused)
-    return tuple(events)
+    return *events, *held
 
 
 # -- badly -----------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from wakelog.app import App
 from wakelog.application import Application
-from wakelog.blocking import BlockingTaskClient
+from wakelog.blocking import BlockingContinuousClient, BlockingTaskClient
+from wakelog.continuous import Continuous
 from wakelog.core.schedule import Duration, as_datetime, duration_us, moment_us
 from wakelog.definition import Task
 from wakelog.door import refuse_in_handler
@@ -21,10 +22,11 @@ from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs, open_store
 from wakelog.log import Recorded, decode
 from wakelog.ports import Listing, StatusRow
+from wakelog.preparing import autostart, retime
 from wakelog.settings import Settings
 from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
-from wakelog.work import Claimed, take, work
+from wakelog.work import Claimed, next_due_us, take, work
 
 __all__ = ["Alarm", "Simulation"]
 
@@ -107,6 +109,16 @@ class Simulation:
     ) -> BlockingTaskClient[S, E] | BlockingTaskClient[Any, Any]:
         """The instances of a Task. A call that waits lets time pass until it has its answer."""
         return BlockingTaskClient(self._app.task(job), self)
+
+    @overload
+    def continuous(self, job: Continuous[S]) -> BlockingContinuousClient[S]: ...
+    @overload
+    def continuous(self, job: str) -> BlockingContinuousClient[Any]: ...
+    def continuous(
+        self, job: Continuous[S] | str
+    ) -> BlockingContinuousClient[S] | BlockingContinuousClient[Any]:
+        """The instances of a Continuous job."""
+        return BlockingContinuousClient(self._app.continuous(job), self)
 
     def alarms(self) -> list[Alarm]:
         """All pending wake-ups, the earliest first."""
@@ -193,6 +205,8 @@ class Simulation:
         self._application.drive = self._next
         self._app = App(self._application, handlers=self._handlers)
         self._work_on = self._jobs.registry.jobs()
+        self._run(autostart(self._application, self._work_on))
+        self._run(retime(self._application, self._work_on))
         self.history = self.wraps(self._app.history)
         self.state_at = self.wraps(self._app.state_at)
         self.list = self.wraps(self._app.list)
@@ -200,6 +214,8 @@ class Simulation:
         self.resume = self.wraps(self._app.resume)
         self.holds = self.wraps(self._app.holds)
         self.bulk = self.wraps(self._app.bulk)
+        self.count = self.wraps(self._app.count)
+        self.counts = self.wraps(self._app.counts)
 
     async def _opened(self) -> Application:
         return Application(
@@ -219,9 +235,8 @@ class Simulation:
 
     async def _fire_until(self, until_us: int | None, limit: int = MAX_FIRED) -> int:
         before, empty = self._fired, 0
-        store = self._application.store
         while True:
-            due_us = store.next_due_us(self._work_on, self._clock.now_us())
+            due_us = next_due_us(self._application, self._work_on, self._clock.now_us())
             if due_us is None or (until_us is not None and due_us > until_us):
                 return self._fired - before
             self._clock.move_to(due_us)
@@ -257,7 +272,7 @@ class Simulation:
 
     async def _next(self, until_us: int | None) -> None:
         """A caller waits for an outcome: go to the next alarm, or to the end of its patience."""
-        due_us = self._application.store.next_due_us(self._work_on, self._clock.now_us())
+        due_us = next_due_us(self._application, self._work_on, self._clock.now_us())
         if until_us is not None and (due_us is None or due_us > until_us):
             self._clock.move_to(until_us)
             return
