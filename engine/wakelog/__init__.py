@@ -35,15 +35,13 @@ from wakelog.errors import (
 from wakelog.history import HistoryEntry, PastState
 from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs
+from wakelog.operate import BulkResult, Hold, NotDone
 from wakelog.results import (
-    BulkResult,
     ClearResult,
     ContinuousStatus,
-    Hold,
     InstanceRow,
     JobCount,
     LastError,
-    NotDone,
     PauseResult,
     ResumeResult,
     RetryResult,

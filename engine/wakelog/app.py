@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, Unpack, cast, overload
 
+from wakelog.alarm_clock import AlarmClock, Desk
 from wakelog.application import Application
 from wakelog.bounds import at_least
 from wakelog.client import TaskClient
@@ -21,12 +22,10 @@ from wakelog.errors import Issue, ValidationError
 from wakelog.history import HistoryEntry, PastState, history, state_at
 from wakelog.holds import shown_count
 from wakelog.ids import InstanceId
-from wakelog.operate import Action, bulk, hold, holds, unhold
+from wakelog.operate import Action, BulkResult, Hold, bulk, hold, holds, unhold
 from wakelog.overview import SEEN_BY_READERS, Filters, job_counts, listing_of, team
-from wakelog.ports import AlarmClock, Desk, StatusRow
+from wakelog.ports import StatusRow
 from wakelog.results import (
-    BulkResult,
-    Hold,
     InstanceRow,
     JobCount,
     TaskStatus,

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from wakelog.bounds import at_least
@@ -18,10 +19,20 @@ from wakelog.errors import Issue, StoreUnavailableError, ValidationError, Wakelo
 from wakelog.ids import InstanceId, check_text
 from wakelog.overview import Filters
 from wakelog.ports import HoldRow
-from wakelog.results import BulkResult, Hold, InstanceRow, NotDone
+from wakelog.results import InstanceRow
 from wakelog.turn import Turn
 
-__all__ = ["MAX_NAMED", "Action", "bulk", "hold", "holds", "unhold"]
+__all__ = [
+    "MAX_NAMED",
+    "Action",
+    "BulkResult",
+    "Hold",
+    "NotDone",
+    "bulk",
+    "hold",
+    "holds",
+    "unhold",
+]
 
 Action = Literal["pause", "resume", "retry", "clear"]
 """What can be done to many instances at once."""
@@ -42,6 +53,42 @@ NOTHING_TO_DO: dict[str, str] = {
 
 Lists = Callable[..., Awaitable[Sequence[InstanceRow]]]
 """`app.list`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A job that is paused as a whole."""
+
+    job: str
+    """As in `task:order`."""
+    reason: str | None
+    actor: str | None
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotDone:
+    """An instance that a bulk action left as it was."""
+
+    instance_id: str
+    reason: str
+    """One word, such as `running`, or the message of an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkResult:
+    """What became of a bulk action."""
+
+    action: str
+    dry_run: bool
+    """Nothing was done: this is what would have been tried."""
+    matched: int
+    done: int
+    instance_ids: tuple[str, ...]
+    """Those that matched, by id: the first 1,000."""
+    not_done: tuple[NotDone, ...]
+    """Those that could not be done, and why: the first 1,000 of `matched - done`."""
+
 
 # -- a whole job -----------------------------------------------------------------------------------
 

@@ -12,15 +12,12 @@ from wakelog.core.schedule import as_datetime
 from wakelog.ports import StatusRow
 
 __all__ = [
-    "BulkResult",
     "ClearResult",
     "ContinuousStatus",
     "Failed",
-    "Hold",
     "InstanceRow",
     "JobCount",
     "LastError",
-    "NotDone",
     "PauseResult",
     "ResumeResult",
     "RetryResult",
@@ -98,8 +95,8 @@ class RetryResult:
     version: int
     retried: bool
     reason: str | None = None
-    """Why it was not: `not_found`, `running`, `paused`, `stopped` or `not_failed`. With
-    `retried`, `parked`: it was set aside as unreadable and is read again, no run was owed."""
+    """Why it was not: `not_found`, `running`, `paused`, `stopped` or `not_failed`. `parked` goes
+    with `retried`: what was set aside as unreadable is read again, and no run was owed."""
     cleared: bool = False
     """The run ended the life."""
     failed: bool = False
@@ -200,8 +197,7 @@ class ContinuousStatus:
     instance_id: str
     version: int
     status: str
-    """The first that holds of `not_found`, `failed` (nothing will run until somebody acts),
-    `paused`, `stopped`, `retrying`, `unhandled` and `active`."""
+    """As a Task's, without `idle`; once `failed`, nothing runs until somebody acts."""
     running: bool = False
     next_run_at: datetime | None = None
     retry_at: datetime | None = None
@@ -215,41 +211,6 @@ class ContinuousStatus:
     stop_reason: str | None = None
     """Why it was stopped or paused."""
     last_error: LastError | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """A job that is paused as a whole."""
-
-    job: str
-    """As in `task:order`."""
-    reason: str | None
-    actor: str | None
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotDone:
-    """An instance that a bulk action left as it was."""
-
-    instance_id: str
-    reason: str
-    """One word, such as `running`, or the message of an error."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkResult:
-    """What became of a bulk action."""
-
-    action: str
-    dry_run: bool
-    """Nothing was done: this is what would have been tried."""
-    matched: int
-    done: int
-    instance_ids: tuple[str, ...]
-    """Those that matched, by id: the first 1,000."""
-    not_done: tuple[NotDone, ...]
-    """Those that could not be done, and why: the first 1,000 of `matched - done`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

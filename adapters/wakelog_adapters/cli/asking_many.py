@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from wakelog.app import App
 from wakelog.jobs import Jobs
-from wakelog.results import BulkResult, Hold
+from wakelog.operate import BulkResult, Hold
 from wakelog_adapters.cli.selecting import Matching
 from wakelog_adapters.cli.surroundings import Where, opened
 

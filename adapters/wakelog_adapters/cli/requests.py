@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wakelog_adapters.cli import many, options, selecting
 from wakelog_adapters.cli.failures import JOB_FAILED, REFUSED, UsageError, complain
 from wakelog_adapters.cli.frame import app, prints_on_stderr, tell
+
+if TYPE_CHECKING:
+    from wakelog_adapters.cli.arguments import Named
+    from wakelog_adapters.cli.surroundings import Where
 
 __all__ = ["clear", "send", "trigger"]
 
@@ -156,7 +160,7 @@ def clear(
     Asks first where stdin is a terminal; for many it needs an answer, or --yes. Exits with 1
     where nothing lives under this id.
     """
-    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli import arguments
     from wakelog_adapters.cli.surroundings import Where
 
     later = arguments.duration(after, "--after")
@@ -176,27 +180,28 @@ def clear(
     )
     if isinstance(who, str):
         raise many.not_one(who)
+    record = {"reason": reason, "actor": actor, "correlation_id": correlation_id}
     if isinstance(who, selecting.Matching):
         if cancel or after is not None:
             raise UsageError("--after and --cancel are for one instance")
-        record = {"reason": reason, "actor": actor, "correlation_id": correlation_id}
         many.do_to_all(Where(url, jobs), "clear", who, yes=yes, json=json, **record)
         return
+    record = {**record, "idempotency_key": key}
+    _clear_one(Where(url, jobs), who, cancel=cancel, after=later, yes=yes, json=json, **record)
+
+
+def _clear_one(
+    where: Where, who: Named, *, cancel: bool, after: Any, yes: bool, json: bool, **record: Any
+) -> None:
+    from wakelog_adapters.cli import asking, show
+
     with prints_on_stderr():
-        at = asking.target(Where(url, jobs), who)
+        at = asking.target(where, who)
     if not (yes or cancel) and not _confirmed(f"End the life of {at.id}?"):
         complain(["nothing was cleared"])
         raise typer.Exit(REFUSED)
     result = tell(
-        lambda: asking.clear(
-            at,
-            cancel=cancel,
-            after=later,
-            reason=reason,
-            idempotency_key=key,
-            actor=actor,
-            correlation_id=correlation_id,
-        ),
+        lambda: asking.clear(at, cancel=cancel, after=after, **record),
         show.cancelled if cancel else show.cleared,
         json,
     )

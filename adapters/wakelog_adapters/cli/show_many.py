@@ -11,7 +11,8 @@ from wakelog_adapters.cli.failures import printable
 from wakelog_adapters.cli.show import count, outcome, sentence, time
 
 if TYPE_CHECKING:
-    from wakelog.results import BulkResult, Hold, PauseResult, ResumeResult, RetryResult
+    from wakelog.operate import BulkResult, Hold
+    from wakelog.results import PauseResult, ResumeResult, RetryResult
     from wakelog_adapters.cli.asking_many import Holds, Unheld
 
 __all__ = ["bulk", "held", "holds", "paused", "resumed", "retried", "unheld"]

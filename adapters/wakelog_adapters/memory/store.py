@@ -33,6 +33,7 @@ from wakelog.ports import (
 )
 from wakelog_adapters.memory.due import DueQueue
 from wakelog_adapters.memory.library import MemoryLog, version_of
+from wakelog_adapters.memory.matching import matches
 from wakelog_projections import alarms, status
 
 __all__ = ["MemoryStore"]
@@ -310,7 +311,7 @@ class MemoryStore(MemoryLog):
     def _matching(self, listing: Listing) -> Iterator[str]:
         for stream, (instance, _) in self._heads.items():
             is_after = listing.after is None or stream > listing.after
-            if is_after and instance.exists and _matches(instance, listing):
+            if is_after and instance.exists and matches(instance, listing):
                 yield stream
 
     def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
@@ -392,20 +393,3 @@ def _never(stream: str) -> bool:
 
 def _either(one: Callable[[str], bool], other: Callable[[str], bool]) -> Callable[[str], bool]:
     return lambda stream: one(stream) or other(stream)
-
-
-def _matches(instance: Instance, listing: Listing) -> bool:
-    id, error, due_before_us = instance.id, instance.last_error, listing.due_before_us
-    wake = None if due_before_us is None else next_wake(instance)
-    return (
-        (listing.kind is None or id.kind == listing.kind)
-        and (listing.name is None or id.name == listing.name)
-        and (listing.status is None or status.word(instance) == listing.status)
-        and (listing.id_prefix is None or id.id.startswith(listing.id_prefix))
-        and (due_before_us is None or (wake is not None and wake.due_us < due_before_us))
-        and (
-            listing.error_type is None
-            or (error is not None and error.error_type == listing.error_type)
-        )
-        and (listing.updated_after_us is None or instance.recorded_us > listing.updated_after_us)
-    )

@@ -16,7 +16,9 @@ PAGE = 1_000
 
 _STATUS = ", ".join(f"s.{column}" for column in StatusRow._fields)
 _HOLD = ", ".join(HoldRow._fields)
-_HOLD_THERE = ", ".join(f"holds.{column}" for column in HoldRow._fields)
+_PUT_HOLD = f"""INSERT INTO {{schema}}.holds ({_HOLD}) VALUES (%s, %s, %s, %s)
+    ON CONFLICT (job) DO UPDATE SET job = excluded.job
+    RETURNING {", ".join(f"holds.{column}" for column in HoldRow._fields)}"""
 _WORKER = ", ".join(WorkerRow._fields)
 
 _COUNT = """SELECT s.kind, s.name, s.status, s.executing,
@@ -92,10 +94,7 @@ class Queries:
         # Table locks: a hold waits for the claims that have begun, and those after it see it.
         self.lock_holds = sql("LOCK TABLE {schema}.holds IN EXCLUSIVE MODE")
         self.held_jobs = sql("SELECT job FROM {schema}.holds FOR KEY SHARE")
-        self.hold = sql(
-            f"INSERT INTO {{schema}}.holds ({_HOLD}) VALUES (%s, %s, %s, %s)"
-            f" ON CONFLICT (job) DO UPDATE SET job = excluded.job RETURNING {_HOLD_THERE}"
-        )
+        self.hold = sql(_PUT_HOLD)
         self.unhold = sql(f"DELETE FROM {{schema}}.holds WHERE job = %s RETURNING {_HOLD}")
         self.holds = sql(f"SELECT {_HOLD} FROM {{schema}}.holds")
 
