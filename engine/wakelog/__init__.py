@@ -35,6 +35,7 @@ from wakelog.errors import (
 from wakelog.history import HistoryEntry, PastState
 from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs
+from wakelog.operate import BulkResult, Hold, NotDone
 from wakelog.results import (
     ClearResult,
     ContinuousStatus,
@@ -60,6 +61,7 @@ __all__ = [
     "BlockingApp",
     "BlockingContinuousClient",
     "BlockingTaskClient",
+    "BulkResult",
     "ClearResult",
     "ConflictError",
     "Continuous",
@@ -70,6 +72,7 @@ __all__ = [
     "GiveUp",
     "HandlerTimeoutError",
     "HistoryEntry",
+    "Hold",
     "IdempotencyConflictError",
     "InstanceId",
     "InstanceNotFoundError",
@@ -81,6 +84,7 @@ __all__ = [
     "Jobs",
     "LastError",
     "LeaseLostError",
+    "NotDone",
     "PastState",
     "PauseResult",
     "QueueFullError",

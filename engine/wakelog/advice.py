@@ -35,7 +35,7 @@ def advice(retry: Retry | None, raised: BaseException, attempt: int) -> Advice:
         if not isinstance(retry.delay, Backoff) and callable(retry.delay):
             delay_us = duration_us(retry.delay(attempt), "the delay of a retry policy")
         return Advice(retryable=_is_retryable(retry, cause_of(raised)), delay_us=delay_us)
-    except Exception:
+    except BaseException:  # `SystemExit` too: it must not end the worker
         _LOG.exception("a function of a retry policy failed: there is no other attempt")
         return Advice(retryable=False)
 

@@ -9,19 +9,22 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, Unpack, cast, overload
 
+from wakelog.alarm_clock import AlarmClock, Desk
 from wakelog.application import Application
 from wakelog.bounds import at_least
 from wakelog.client import TaskClient, task_standing
 from wakelog.continuous import Continuous
 from wakelog.continuous_client import ContinuousClient, continuous_standing
 from wakelog.core.schedule import Duration, duration_us, moment_us
-from wakelog.definition import Task
-from wakelog.door import Door, refuse_in_handler
+from wakelog.definition import Definition, Task
+from wakelog.door import Caller, Door, refuse_in_handler
 from wakelog.errors import Issue, ValidationError
 from wakelog.history import HistoryEntry, PastState, history, state_at
+from wakelog.holds import shown_count
 from wakelog.ids import InstanceId, Kind
+from wakelog.operate import Action, BulkResult, Hold, bulk, hold, holds, unhold
 from wakelog.overview import SEEN_BY_READERS, Filters, job_counts, listing_of, team
-from wakelog.ports import AlarmClock, Desk
+from wakelog.ports import StatusRow
 from wakelog.results import (
     ContinuousStatus,
     InstanceRow,
@@ -135,14 +138,19 @@ class App:
             issue = Issue(loc="limit", msg=f"it must be 1 to {MAX_LIST}", type="bound")
             raise ValidationError(f"limit {limit}", [issue])
         status = filters.get("status")
+        holds = await self._application.holds.now()
+        by_reader = status in SEEN_BY_READERS or (status == "paused" and bool(holds))
         listing = listing_of(self._application.clock.now_us(), **filters, after=after)
-        listing = replace(listing, limit=MAX_LIST if status in SEEN_BY_READERS else limit)
+        listing = replace(listing, limit=MAX_LIST if by_reader else limit)
+        if status == "paused" and holds:
+            listing = replace(listing, status=None)
         found: list[InstanceRow] = []
         while True:
             rows = await self._application.browse(self._application.store.list, listing)
             unhandled = await self._door.unhandled(rows)
-            for row, is_unhandled in zip(rows, unhandled, strict=True):
-                shown = instance_row(row, unhandled=is_unhandled)
+            standing = await self._application.holds.shown(rows)
+            for row, is_unhandled in zip(standing, unhandled, strict=True):
+                shown = instance_row(cast(StatusRow, row), unhandled=is_unhandled)
                 if status in (None, shown.status):
                     found.append(shown)
             if len(found) >= limit or len(rows) < listing.limit:
@@ -174,7 +182,11 @@ class App:
         self._door.check()
         store, now_us = self._application.store, self._application.clock.now_us()
         listing = listing_of(now_us, **filters)
+        holds = await self._application.holds.now()
+        if filters.get("status") == "paused" and holds:
+            listing = replace(listing, status=None)
         counted = await self._application.browse(store.count, listing, now_us)
+        counted = [shown_count(group, holds) for group in counted]
         known = await self._door.known_jobs() if any(group.overdue for group in counted) else None
         if known is None:
             counted = [group._replace(overdue=False) for group in counted]
@@ -188,6 +200,60 @@ class App:
         self._door.check()
         store, now_us = self._application.store, self._application.clock.now_us()
         return await self._application.browse(team, store, now_us)
+
+    # -- operating
+
+    async def pause(
+        self, job: Definition | str, *, reason: str | None = None, actor: str | None = None
+    ) -> Hold:
+        """Hold a whole job, with all its instances, those to come too: alarms wait, sends are
+        deferred, open runs end. Answers the hold there is: an earlier one, if it was held before.
+
+        Once this has answered, no worker begins anything of the job; other processes defer their
+        sends within a second. A crash before leaves all of it or nothing. Raises
+        `UnknownJobError` and `ValidationError`.
+        """
+        return await hold(self._door, job, reason, actor)
+
+    async def resume(self, job: Definition | str) -> Hold | None:
+        """Let a held job go on: what is due by now is due at once. Answers the hold that has
+        ended, None where there was none; instances that were paused on their own stay so."""
+        return await unhold(self._door, job)
+
+    async def holds(self) -> builtins.list[Hold]:
+        """The jobs that are held as a whole, by name."""
+        return await holds(self._door)
+
+    async def bulk(
+        self,
+        action: Action,
+        *,
+        limit: int | None = None,
+        dry_run: bool = False,
+        reason: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        **filters: Unpack[Filters],
+    ) -> BulkResult:
+        """Pause, resume, retry or clear all instances that match, with the filters of `list`.
+
+            await app.bulk("retry", name="order", status="failed", error="TimeoutError")
+
+        At most `limit` of them, by id; with `dry_run` none, the answer says which. Each is a unit
+        of its own: one that cannot be done is named with its reason, and the others go on. A
+        retry is asked for and not waited for. Raises `ValidationError` before anything is done,
+        and `StoreUnavailableError`, after which asking again does the rest.
+        """
+        return await bulk(
+            self._door,
+            self.list,
+            action,
+            limit=limit,
+            dry_run=dry_run,
+            reason=reason,
+            caller=Caller(actor, correlation_id),
+            filters=filters,
+        )
 
     # -- life of the app
 

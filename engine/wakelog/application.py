@@ -34,6 +34,7 @@ from wakelog.errors import (
     QueueFullError,
     WaitTimeoutError,
 )
+from wakelog.holds import Holds
 from wakelog.ids import InstanceId
 from wakelog.lanes import InlineLane, Lane, ThreadLane
 from wakelog.log import Head, LogMapper, Meta, Recorded, Salts, decode, encode, refold, snapshot
@@ -158,6 +159,7 @@ class Application(library.Application[str]):
         self._loads = GroupReader(self._reads, self.store.load_all)
         self._statuses = GroupReader(self._reads, self.store.status)
         self._answers = GroupReader(self._reads, self.store.answers)
+        self.holds = Holds(self.store, self._reads, clock)
         self._watched: dict[str, set[asyncio.Event]] = {}
         self._entropy: random.Random = secrets.SystemRandom()
         if seed is not None:  # with the position: commit ids never repeat, whoever opens again
@@ -204,6 +206,8 @@ class Application(library.Application[str]):
         the run is not ours any more, `IdempotencyConflictError`, and what `decide` and the store
         raise. A crash before the append leaves nothing, a crash after it everything.
         """
+        if isinstance(request, Receive) and id.job in await self.holds.lately():
+            request = request._replace(defer=True)
         this = _Try(definition, id, request, origin, key, holds, ends_lease, memory)
         while True:
             try:

@@ -16,7 +16,7 @@ from wakelog.clock import Clock
 from wakelog.context import CURRENT, Context
 from wakelog.core.commands import Call, Ended, Failed, GaveBack, Outcome
 from wakelog.core.instance import Instance
-from wakelog.core.retry import Retry
+from wakelog.core.retry import Advice, Retry
 from wakelog.definition import Definition, Handler
 from wakelog.errors import HandlerTimeoutError
 from wakelog.stepping import Steps
@@ -208,14 +208,13 @@ class Caller:
         if self.inline and isinstance(raised, KeyboardInterrupt):
             raise raised  # of the person who runs the simulation
         error = cause_of(raised)
-        lines = traceback.format_exception(error)
         return Failed(
             error,
             type(error).__qualname__,
             _clean(_message(error))[:MAX_MESSAGE],
-            _clean("".join(lines))[-MAX_TRACEBACK:],
+            _clean(_traceback(error))[-MAX_TRACEBACK:],
             self._clock.now_us(),
-            advice(retry, raised, call.attempt),
+            advice(retry, raised, call.attempt) if call.may_be_repeated else Advice(),
         )
 
 
@@ -250,10 +249,19 @@ def _uncancel(task: asyncio.Task[Any]) -> None:
 
 
 def _message(error: BaseException) -> str:
+    """What it says of itself; user code, so that anything may go wrong."""
     try:
         return str(error)
-    except Exception as unprintable:
+    except BaseException as unprintable:
         return f"(its message cannot be shown: {type(unprintable).__name__})"
+
+
+def _traceback(error: BaseException) -> str:
+    """Formatting asks the error for its text, notes, causes and more: user code again."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException as unprintable:
+        return f"(its traceback cannot be shown: {type(unprintable).__name__})"
 
 
 def _clean(text: str) -> str:

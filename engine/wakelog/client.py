@@ -43,7 +43,7 @@ from wakelog.results import (
 from wakelog.turn import Turn
 from wakelog.waiting import handled, ran
 
-__all__ = ["JobClient", "TaskClient", "reason_of", "task_standing", "timeout_us"]
+__all__ = ["JobClient", "TaskClient", "reason_of", "task_standing", "timeout_us", "why_held"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -84,6 +84,8 @@ class JobClient(Generic[S]):
         """
         instance = self._id(id)
         longest_us = timeout_us(timeout)
+        if held := await self._held_as_a_whole(instance):
+            return TriggerResult(triggered=False, **held)
         question = Question("trigger", _triggered, (consume_alarm,))
         caller = Caller(actor, correlation_id)
         request = TriggerRun(consume_alarm)
@@ -109,16 +111,19 @@ class JobClient(Generic[S]):
         1, as the same run, so that steps it has recorded are not done again.
 
         `wait` for the outcome of that attempt, at most `timeout`. Nothing happens where no run
-        has failed. Raises `WaitTimeoutError`.
+        has failed; an instance that was parked as unreadable is read again. Raises
+        `WaitTimeoutError`.
         """
         instance = self._id(id)
         longest_us = timeout_us(timeout)
+        if held := await self._held_as_a_whole(instance):
+            return RetryResult(retried=False, **held)
         question, caller = Question("retry", _retried), Caller(actor, correlation_id)
         said = await self._door.ask(
             self._definition, instance, RetryRun(), question, idempotency_key, caller
         )
         result = RetryResult(**said)
-        if not result.retried or not wait:
+        if not result.retried or result.reason == "parked" or not wait:
             return result
         return await ran(self._door.app, instance, result, longest_us)
 
@@ -189,6 +194,16 @@ class JobClient(Generic[S]):
         self._door.check()
         app = self._door.app
         return await app.write(app.store.forget_key, str(self._id(id)), check_key(key))
+
+    async def _held_as_a_whole(self, id: InstanceId) -> Body | None:
+        """What is answered of a run that would not begin: the whole job is paused."""
+        self._door.check()
+        if id.job not in await self._door.app.holds.lately():
+            return None
+        row = await self._door.row(id)
+        if row is None or row.created_us is None or row.executing:
+            return None
+        return {"instance_id": str(id), "version": row.version, "reason": "paused"}
 
     def _id(self, id: str) -> InstanceId:
         return InstanceId(self._definition.kind, self._definition.name, check_id(id))
@@ -291,7 +306,7 @@ class TaskClient(JobClient[S], Generic[S, E]):
 
 async def task_standing(door: Door, id: InstanceId, *, stale_ok: bool = False) -> TaskStatus:
     """How a Task instance stands; no definition is needed."""
-    row = await door.row(id, stale_ok=stale_ok)
+    row = await door.standing(id, stale_ok=stale_ok)
     [unhandled] = await door.unhandled([row])
     return task_status(str(id), row, unhandled=unhandled)
 
@@ -314,7 +329,7 @@ def _sent(turn: Turn) -> Body:
     }
 
 
-def _held(instance: Instance) -> str | None:
+def why_held(instance: Instance) -> str | None:
     """Why nothing can be started now."""
     if not instance.exists:
         return "not_found"
@@ -327,14 +342,18 @@ def _held(instance: Instance) -> str | None:
 
 
 def _triggered(turn: Turn) -> Body:
-    reason = _held(turn.before)
+    reason = why_held(turn.before)
     return {"version": turn.after.version, "triggered": reason is None, "reason": reason}
 
 
 def _retried(turn: Turn) -> Body:
-    retried = any(isinstance(each, RetryScheduled | Resumed) for each in turn.events)
-    reason = None if retried else _held(turn.before) or "not_failed"
-    return {"version": turn.after.version, "retried": retried, "reason": reason}
+    retried = any(isinstance(each, RetryScheduled) for each in turn.events)
+    reason = None if retried else why_held(turn.before) or "not_failed"
+    return {
+        "version": turn.after.version,
+        "retried": retried or reason == "parked",
+        "reason": reason,
+    }
 
 
 def _paused(turn: Turn) -> Body:

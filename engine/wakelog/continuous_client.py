@@ -66,7 +66,8 @@ class ContinuousClient(JobClient[S], Generic[S]):
         )
         runs_now = said.pop("runs_now")
         result = StartResult(next_run_at=moment(said.pop("next_run_us")), **said)
-        if not (wait and runs_now):
+        held = instance.job in await self._door.app.holds.lately()  # then its first run waits
+        if not (wait and runs_now) or held:
             return result
         result = await ran(self._door.app, instance, result, longest_us, trigger=None)
         now = (await self._door.app.load(instance)).instance
@@ -120,10 +121,12 @@ async def continuous_standing(
 ) -> ContinuousStatus:
     """How a Continuous instance stands; no definition is needed."""
     door.check()
-    head = await door.app.load(id, stale_ok=stale_ok)
-    row = door.app.store.row(*head) if head.instance.version else None
+    app = door.app
+    head = await app.load(id, stale_ok=stale_ok)
+    row = app.store.row(*head) if head.instance.version else None
     [unhandled] = await door.unhandled([row])
-    return continuous_status(str(id), head.instance, row, unhandled=unhandled)
+    [shown] = await app.holds.shown([row], stale_ok=stale_ok)
+    return continuous_status(str(id), head.instance, shown, unhandled=unhandled)
 
 
 def _started(turn: Turn) -> Body:

@@ -173,6 +173,12 @@ class Door:
         workers = await self.app.read(self.app.store.workers, self.app.clock.now_us())
         return {job for worker in workers for job in worker.jobs}
 
+    async def standing(self, id: InstanceId, *, stale_ok: bool = False) -> StatusRow | None:
+        """The status row of an instance, as it is shown: paused where its whole job is."""
+        row = await self.row(id, stale_ok=stale_ok)
+        [shown] = await self.app.holds.shown([row], stale_ok=stale_ok)
+        return shown
+
     async def row(self, id: InstanceId, *, stale_ok: bool = False) -> StatusRow | None:
         """The status row of an instance."""
         self.check()

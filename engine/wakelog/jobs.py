@@ -11,6 +11,7 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
+from wakelog.alarm_clock import AlarmClock, Desk
 from wakelog.app import App
 from wakelog.application import Application
 from wakelog.blocking import BlockingApp
@@ -19,7 +20,6 @@ from wakelog.clock import SystemClock
 from wakelog.core.schedule import Duration, duration_us
 from wakelog.definition import Definition
 from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError
-from wakelog.ports import AlarmClock, Desk
 from wakelog.registry import Registry
 from wakelog.settings import Settings
 from wakelog.worker import WorkerSettings

@@ -95,7 +95,8 @@ class RetryResult:
     version: int
     retried: bool
     reason: str | None = None
-    """Why it was not: `not_found`, `running`, `paused`, `stopped` or `not_failed`."""
+    """Why it was not: `not_found`, `running`, `paused`, `stopped` or `not_failed`. `parked` goes
+    with `retried`: what was set aside as unreadable is read again, and no run was owed."""
     cleared: bool = False
     """The run ended the life."""
     failed: bool = False
@@ -199,8 +200,7 @@ class ContinuousStatus:
     instance_id: str
     version: int
     status: str
-    """The first that holds of `not_found`, `failed` (nothing will run until somebody acts),
-    `paused`, `stopped`, `retrying`, `unhandled` and `active`."""
+    """As a Task's, without `idle`; once `failed`, nothing runs until somebody acts."""
     running: bool = False
     next_run_at: datetime | None = None
     retry_at: datetime | None = None
@@ -249,6 +249,8 @@ class TaskStatus:
     failure_count: int = 0
     deferred_count: int = 0
     """How many accepted events wait to be handled, delayed ones included."""
+    reason: str | None = None
+    """Why it is paused or stopped, where somebody said so."""
     last_error: LastError | None = None
 
 
@@ -261,11 +263,13 @@ class InstanceRow:
     executing: bool
     version: int
     scheduled_at: datetime | None
+    retry_at: datetime | None
     updated_at: datetime
     event_count: int
     execute_count: int
     failure_count: int
     deferred_count: int
+    reason: str | None
     last_error: LastError | None
 
 
@@ -333,6 +337,7 @@ def task_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> TaskS
         execute_count=row.run_count,
         failure_count=row.failure_count,
         deferred_count=row.waiting_count,
+        reason=row.reason,
         last_error=last_error(row.last_error),
     )
 
@@ -355,7 +360,7 @@ def continuous_status(
         last_executed_at=moment(instance.last_run_us),
         created_at=moment(row.created_us),
         updated_at=moment(row.updated_us),
-        stop_reason=instance.hold_reason,
+        stop_reason=row.reason,
         last_error=last_error(row.last_error),
     )
 
@@ -368,11 +373,13 @@ def instance_row(row: StatusRow, *, unhandled: bool) -> InstanceRow:
         executing=row.executing,
         version=row.version,
         scheduled_at=moment(row.due_us),
+        retry_at=moment(row.retry_us),
         updated_at=as_datetime(row.updated_us),
         event_count=row.event_count,
         execute_count=row.run_count,
         failure_count=row.failure_count,
         deferred_count=row.waiting_count,
+        reason=row.reason,
         last_error=last_error(row.last_error),
     )
 

@@ -97,7 +97,8 @@ async def rearm(app: Application, stream: str, version: int) -> None:
     """
     id = InstanceId.parse(stream)
     app.forget(stream)
-    asked = await app.ask(app.registry.of(id), id, Rearm(version), origin=Origin(actor="sweep"))
+    request = Rearm(version, app.settings.max_lost)
+    asked = await app.ask(app.registry.of(id), id, request, origin=Origin(actor="sweep"))
     if asked.turn is not None and asked.turn.events:
         _LOG.warning("%s had work but no alarm: re-armed", stream, extra={"instance": stream})
 
@@ -241,6 +242,8 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
     definition = app.registry.of(id)
     waiting = instance.first_waiting(app.now_us(instance))
     while waiting is not None:
+        if id.job in await app.holds.now():  # since it was claimed: what waits goes on waiting
+            break
         request, origin = await _recorded(app, id, waiting)
         memory: Memory = {}
         asking = functools.partial(

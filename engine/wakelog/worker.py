@@ -16,11 +16,12 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from wakelog.alarm_clock import AlarmClock, Desk
 from wakelog.application import Application
 from wakelog.bounds import at_least
 from wakelog.core.commands import HandlerName
 from wakelog.errors import LeaseLostError, StoreUnavailableError
-from wakelog.ports import AlarmClock, Desk, WorkerRow
+from wakelog.ports import WorkerRow
 from wakelog.preparing import autostart, retime
 from wakelog.work import Claimed, next_due_us, rearm, take, work
 

@@ -24,6 +24,9 @@ from wakelog.results import (
     ContinuousStatus,
     InstanceRow,
     JobCount,
+    PauseResult,
+    ResumeResult,
+    RetryResult,
     SendResult,
     StartResult,
     StopResult,
@@ -50,6 +53,9 @@ __all__ = [
     "count",
     "history",
     "instances",
+    "pause",
+    "resume",
+    "retry",
     "send",
     "start",
     "state",
@@ -214,6 +220,21 @@ def terminate(at: Target, **options: Any) -> TerminateResult:
 def trigger(at: Target, **options: Any) -> TriggerResult:
     """Have a worker run the instance now."""
     return at.run(TriggerResult, lambda client: client.trigger(at.id.id, **options))
+
+
+def retry(at: Target, **options: Any) -> RetryResult:
+    """Have a worker start the failed run of the instance again."""
+    return at.run(RetryResult, lambda client: client.retry(at.id.id, **options))
+
+
+def pause(at: Target, **options: Any) -> PauseResult:
+    """Hold the instance."""
+    return at.run(PauseResult, lambda client: client.pause(at.id.id, **options))
+
+
+def resume(at: Target, **options: Any) -> ResumeResult:
+    """Let the instance go on."""
+    return at.run(ResumeResult, lambda client: client.resume(at.id.id, **options))
 
 
 def clear(at: Target, *, cancel: bool, after: Duration | None, **options: Any) -> ClearResult:

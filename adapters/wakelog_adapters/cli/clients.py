@@ -18,7 +18,7 @@ from wakelog_adapters.cli import show, show_recurring
 
 __all__ = ["check_verb", "client_of", "shown_status"]
 
-VERBS = ("send", "start", "trigger", "stop", "clear", "terminate")
+VERBS = ("send", "start", "trigger", "retry", "pause", "resume", "stop", "clear", "terminate")
 """What commands may ask of an instance, by the names of the clients' methods."""
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wakelog.results import (
         ClearResult,
         InstanceRow,
+        RetryResult,
         SendResult,
         TaskStatus,
         TriggerResult,
@@ -38,10 +39,13 @@ __all__ = [
     "cancelled",
     "cleared",
     "console",
+    "count",
     "history",
     "instances",
+    "outcome",
     "past",
     "sent",
+    "sentence",
     "state",
     "status",
     "timeline",
@@ -84,7 +88,7 @@ def sent(result: SendResult) -> RenderableType:
     life = "a new life, " if result.created else ""
     return sentence(
         result.instance_id,
-        f"{said} {life}version {result.version}, {_count(result.event_count, 'event')}",
+        f"{said} {life}version {result.version}, {count(result.event_count, 'event')}",
         next_run(result.scheduled_at),
     )
 
@@ -94,13 +98,18 @@ def triggered(result: TriggerResult) -> RenderableType:
     if not result.triggered:
         reason = {"not_found": "there is no such instance", "running": "a run is going on"}
         said = f"not triggered: {reason.get(result.reason or '', result.reason)}"
-    elif result.failed:
-        error = f": {result.error.type}: {result.error.message}" if result.error else ""
-        said = f"the run failed{error}"
     else:
-        said = "the run ended its life" if result.cleared else "triggered"
+        said = outcome(result, "triggered")
     retry = f"tried again at {time_of(result.retry_at)}" if result.retry_at else ""
     return sentence(result.instance_id, f"{said} (version {result.version})", retry)
+
+
+def outcome(result: TriggerResult | RetryResult, well: str) -> str:
+    """How a run that was asked for ended; `well` stands for the best."""
+    if result.failed:
+        error = f": {result.error.type}: {result.error.message}" if result.error else ""
+        return f"the run failed{error}"
+    return "the run ended its life" if result.cleared else well
 
 
 def cleared(result: ClearResult) -> RenderableType:
@@ -111,7 +120,7 @@ def cleared(result: ClearResult) -> RenderableType:
         said = f"cleared (version {result.version}); its history stays"
     else:
         said = "there was nothing to clear: nothing lives under this id"
-    lost = f"{_count(result.discarded, 'waiting event')} discarded" if result.discarded else ""
+    lost = f"{count(result.discarded, 'waiting event')} discarded" if result.discarded else ""
     return sentence(result.instance_id, said, lost)
 
 
@@ -128,6 +137,7 @@ def status(found: TaskStatus) -> RenderableType:
     """How a Task's instance stands."""
     rows: list[tuple[str, object]] = [
         ("status", status_word(found.status, running=found.executing)),
+        ("because", found.reason),
         ("version", found.version or None),
         ("next run", found.scheduled_at),
         ("retry", found.retry_at),
@@ -174,11 +184,11 @@ def past(found: PastState) -> RenderableType:
 def history(found: History) -> RenderableType:
     """What happened to an instance."""
     lives = f", {found.lives} lives" if found.lives > 1 else ""
-    shown = _count(len(found.entries), "entry", "entries")
+    shown = count(len(found.entries), "entry", "entries")
     title = title_of(found.instance_id, f"{shown}{lives}")
     if not found.left_out:
         return Group(title, timeline(found.entries))
-    older = Text(f"({_count(found.left_out, 'older entry', 'older entries')} not shown)", "dim")
+    older = Text(f"({count(found.left_out, 'older entry', 'older entries')} not shown)", "dim")
     return Group(title, older, timeline(found.entries))
 
 
@@ -207,17 +217,21 @@ def instances(page: Page) -> RenderableType:
     if not page.instances:
         return Text("no living instance matches", "dim")
     errors = any(row.last_error for row in page.instances)
+    reasons = any(row.reason for row in page.instances)
     table = _table()
     table.add_column("instance", overflow="fold")
     table.add_column("status", no_wrap=True)
     for name in ("events", "runs", "failures", "waiting"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("next run (UTC)", no_wrap=True)
+    if reasons:
+        table.add_column("because", overflow="fold")
     if errors:
         table.add_column("last error", overflow="fold")
     for row in page.instances:
+        reason = printable(row.reason or "")
         error = Text(printable(row.last_error.type), "red") if row.last_error else ""
-        table.add_row(*_cells(row), *([error] if errors else []))
+        table.add_row(*_cells(row), *([reason] if reasons else []), *([error] if errors else []))
     return table
 
 
@@ -272,6 +286,7 @@ _STANDS = {
 
 def _cells(row: InstanceRow) -> list[str | Text]:
     word = f"{row.status} (running)" if row.executing else row.status
+    due = row.retry_at or row.scheduled_at  # the schedule waits for the retry
     return [
         printable(row.instance_id),
         Text(word, "cyan" if row.executing else STATUS_STYLES.get(row.status, "")),
@@ -279,7 +294,7 @@ def _cells(row: InstanceRow) -> list[str | Text]:
         str(row.execute_count),
         str(row.failure_count),
         str(row.deferred_count),
-        f"{row.scheduled_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if row.scheduled_at else "",
+        f"{due.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if due else "",
     ]
 
 
@@ -312,5 +327,5 @@ def _ago(now: datetime, moment: datetime | None) -> str:
     return f"{_gap(max(now - moment, timedelta())).removeprefix('+') or '0 s'} ago"
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
+def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"

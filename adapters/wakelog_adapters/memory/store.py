@@ -18,6 +18,7 @@ from wakelog.ports import (
     Counted,
     Due,
     Held,
+    HoldRow,
     KeyTaken,
     Lease,
     LeaseGone,
@@ -56,6 +57,7 @@ class MemoryStore(MemoryLog):
         self._leases: dict[str, Lease] = {}
         self._lease_ends: dict[str, DueQueue] = {}
         self._answers: dict[tuple[str, str], Answer] = {}
+        self._holds: dict[str, HoldRow] = {}
         self._workers: dict[str, WorkerRow] = {}
 
     @property
@@ -183,7 +185,7 @@ class MemoryStore(MemoryLog):
     ) -> Sequence[Due]:
         leased = self._leased(now_us)
         found: list[tuple[int, str]] = []
-        for job in jobs:
+        for job in (job for job in jobs if job not in self._holds):
             if job in self._alarms:
                 free = min(limit, self._free(job, limits))
                 found += self._alarms[job].upto(now_us, free, _either(leased, self._begins_none))
@@ -258,7 +260,19 @@ class MemoryStore(MemoryLog):
         with self._database_lock:
             self._workers.pop(worker, None)
 
+    def hold(self, row: HoldRow) -> HoldRow:
+        with self._database_lock:
+            return self._holds.setdefault(row.job, row)
+
+    def unhold(self, job: str) -> HoldRow | None:
+        with self._database_lock:
+            return self._holds.pop(job, None)
+
     # -- reading
+
+    def holds(self) -> Sequence[HoldRow]:
+        with self._database_lock:
+            return [*self._holds.values()]
 
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
         with self._database_lock:
@@ -332,6 +346,7 @@ class MemoryStore(MemoryLog):
     ) -> int | None:
         with self._database_lock:
             leased = self._leased(now_us)
+            jobs = [job for job in jobs if job not in self._holds]
             firsts = [
                 self._alarms[job].first_us(
                     leased if self._free(job, limits) else _either(leased, self._begins_run)

@@ -72,11 +72,13 @@ class Claimer:
         wanted: Wanted,
         begun: Callable[[Sequence[Due]], Attempt],
     ) -> Appended:
-        now_us, jobs = wanted.now_us, list(wanted.jobs)
+        now_us = wanted.now_us
         clock_us = None if self._datastore.server_clock else now_us
-        limits = [wanted.limits.get(job) for job in jobs]
-        asked = (IDLE_TIMEOUT, jobs, limits, now_us, clock_us, wanted.limit)
         with connection.transaction():
+            held = {job for (job,) in rows_of(connection, self._queries.held_jobs, ())}
+            jobs = [job for job in wanted.jobs if job not in held]
+            limits = [wanted.limits.get(job) for job in jobs]
+            asked = (IDLE_TIMEOUT, jobs, limits, now_us, clock_us, wanted.limit)
             found = rows_of(connection, self._queries.claim, asked)[0][0]
             if not found:
                 return _NOTHING

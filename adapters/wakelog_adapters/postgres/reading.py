@@ -14,6 +14,7 @@ from wakelog.ports import (
     Answer,
     Counted,
     Held,
+    HoldRow,
     Lease,
     Listing,
     Loaded,
@@ -121,6 +122,9 @@ class PostgresReading(library.PostgresApplicationRecorder):
         rows = self._rows(self._queries.answers, (streams, names))
         found = {(stream, answer[0]): Answer(*answer) for stream, *answer in rows}
         return [found.get(key) for key in keys]
+
+    def holds(self) -> Sequence[HoldRow]:
+        return [HoldRow(*row) for row in self._rows(self._queries.holds, ())]
 
     def row(self, instance: Instance, hash: str) -> StatusRow:
         return status.row(instance, hash)

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from eventsourcing import persistence
 
-from wakelog.ports import Appended, Due, Unit, WorkerRow
+from wakelog.ports import Appended, Due, HoldRow, Unit, WorkerRow
 from wakelog_adapters.postgres.appending import Appender
 from wakelog_adapters.postgres.claiming import Claimer, Wanted, release
-from wakelog_adapters.postgres.connections import Datastore, connect
+from wakelog_adapters.postgres.connections import Connection, Datastore, connect, rows_of
 from wakelog_adapters.postgres.failures import translated
 from wakelog_adapters.postgres.parcel import dumps
 from wakelog_adapters.postgres.reading import PostgresReading
@@ -118,6 +118,21 @@ class PostgresStore(PostgresReading):
 
     def purge_answers(self, now_us: int, limit: int) -> int:
         return self._run(self._queries.purge_answers, now_us, limit)
+
+    def hold(self, row: HoldRow) -> HoldRow:
+        """A claim that is under way ends first: see `Queries.lock_holds`."""
+
+        def ask(connection: Connection) -> HoldRow:
+            with connection.transaction():
+                connection.execute(self._queries.lock_holds)
+                return HoldRow(*rows_of(connection, self._queries.hold, row)[0])
+
+        return self._twice(ask)
+
+    def unhold(self, job: str) -> HoldRow | None:
+        """If the connection breaks it is asked again: then it may say of its own work None."""
+        found = self._twice(lambda connection: rows_of(connection, self._queries.unhold, (job,)))
+        return HoldRow(*found[0]) if found else None
 
     def put_worker(self, row: WorkerRow) -> None:
         """Forgets those that have been dead for a day, too: a killed worker removes no row."""

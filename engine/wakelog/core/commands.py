@@ -116,6 +116,11 @@ class Call(NamedTuple):
     source: HandlerName | None = None
     """Which handler failed (`on_error`), or after which one nothing is left to do (`on_idle`)."""
 
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether a policy may have it tried again: only a run, and an accepted event."""
+        return self.recovers is None and (self.run is not None or self.event_version is not None)
+
 
 class Ended(NamedTuple):
     """The handler returned, or cleared its instance, having asked for these commands."""
@@ -234,6 +239,7 @@ class Rearm(NamedTuple):
 
     version: int
     """The version that it looked at: one that has moved on since is not stranded."""
+    max_lost: int = 5
 
 
 class RecordStep(NamedTuple):

@@ -49,6 +49,7 @@ from wakelog.core.events import (
 from wakelog.core.evolve import evolve, fold
 from wakelog.core.instance import Instance, OpenRun, Wake, next_wake
 from wakelog.core.policy import START, Decision, Policy, Then, decided
+from wakelog.core.retry import Advice, Over, judge
 from wakelog.core.settle import exhausted, settle, stopping
 from wakelog.errors import QueueFullError
 
@@ -95,7 +96,9 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
             return decided(instance, (cancelled,) if pending else (), now_us)
         case Rearm():
             moved_on = instance.version != request.version
-            return decided(instance, (), now_us) if moved_on else _rearm(instance, now_us)
+            if moved_on:
+                return decided(instance, (), now_us)
+            return _rearm(instance, request.max_lost, policy, now_us)
 
 
 # -- events ---------------------------------------------------------------------------------------
@@ -187,9 +190,8 @@ def _recover(
         return decided(instance, (), now_us)
     gone = ExecutionLost(run=lost.number, attempt=lost.attempt, worker=lost.worker)
     after = evolve(instance, gone, now_us)
-    max_attempts = request.max_lost if policy.retry is None else policy.retry.max_attempts
-    if after.losses >= request.max_lost or lost.attempt >= max_attempts:
-        given_up = exhausted(after, None, policy, lost.number, lost.attempt, "lost", now_us)
+    given_up = _given_up(after, lost, policy, request.max_lost, now_us)
+    if given_up or after.is_held:  # a pause lets nothing start: its next attempt waits too
         return decided(instance, (gone, *given_up), now_us)
     again = _run(
         after,
@@ -202,6 +204,21 @@ def _recover(
         lost.due_us,
     )
     return again._replace(events=(gone, *again.events))
+
+
+def _given_up(
+    after: Instance, lost: OpenRun, policy: Policy, max_lost: int, now_us: int
+) -> tuple[Event, ...]:
+    """The end of a run that was lost once too often, or for too long; else it is tried again at
+    once, whatever its policy says of delays (R6)."""
+    again_now = Advice(after_us=0)
+    verdict = judge(policy.retry, again_now, lost.attempt, after.run_began_us, now_us, seed="")
+    reason = verdict.reason if isinstance(verdict, Over) else None
+    if after.losses >= max_lost:
+        reason = "lost"
+    if reason is None:
+        return ()
+    return exhausted(after, None, policy, lost.number, lost.attempt, reason, now_us)
 
 
 def _run(
@@ -248,26 +265,29 @@ def _trigger(instance: Instance, request: TriggerRun, now_us: int) -> Decision:
     consumed = (ScheduleCancelled(by="operator"),) if consumes else ()
     if instance.triggered_us is not None:
         return decided(instance, consumed, now_us)
-    asked = _started_anew(instance, now_us) or (
-        Scheduled(due_us=now_us, action="trigger", by="operator"),
-    )
-    return decided(instance, (*consumed, *asked), now_us)
+    if instance.retry is not None or instance.failed:
+        return decided(instance, (*consumed, *_retry(instance, now_us).events), now_us)
+    asked = Scheduled(due_us=now_us, action="trigger", by="operator")
+    return decided(instance, (*consumed, asked), now_us)
 
 
 def _retry(instance: Instance, now_us: int) -> Decision:
-    """Start the run that failed, or that waits for its next attempt, again at attempt 1 (R7)."""
-    if instance.run is not None or instance.paused or instance.stopped:
+    """Start the run that failed, or that waits for its next attempt, again at attempt 1 (R7).
+
+    A parked instance is read again (K4); a run that it had open has lost its lease long since.
+    """
+    if instance.paused or instance.stopped:
         return decided(instance, (), now_us)
-    healed = (Resumed(reason="retry"),) if instance.parked else ()
-    return decided(instance, (*healed, *_started_anew(instance, now_us)), now_us)
-
-
-def _started_anew(instance: Instance, now_us: int) -> tuple[Event, ...]:
-    """The run that is owed, at attempt 1; nothing where none is."""
-    if instance.retry is None and not instance.failed:
-        return ()
-    run = instance.run_count if instance.retry is None else instance.retry.run
-    return (RetryScheduled(run=run, attempt=1, due_us=now_us, by="operator"),)
+    healed: tuple[Event, ...] = ()
+    if instance.parked:
+        open_run = () if instance.run is None else (_without_lease(instance.run),)
+        healed = (Resumed(reason="retry"), *open_run)
+    after = fold(instance, healed, now_us)
+    if after.run is not None or not (after.retry or after.failed):
+        return decided(instance, healed, now_us)
+    run = after.run_count if after.retry is None else after.retry.run
+    again = RetryScheduled(run=run, attempt=1, due_us=now_us, by="operator")
+    return decided(instance, (*healed, again), now_us)
 
 
 def _start(instance: Instance, request: Start, policy: Policy, now_us: int) -> Decision:
@@ -315,14 +335,14 @@ def _clear(instance: Instance, request: Clear, now_us: int) -> Decision:
     return decided(instance, (cleared,), now_us)
 
 
-def _rearm(instance: Instance, now_us: int) -> Decision:
+def _rearm(instance: Instance, max_lost: int, policy: Policy, now_us: int) -> Decision:
     """Put back what a sweep found missing: the alarm of pending work, or the end of a run (A4)."""
     run, retry, wake = instance.run, instance.retry, next_wake(instance)
     if run is not None:
-        lost = ExecutionLost(
-            run=run.number, attempt=run.attempt, worker=run.worker, reason="no_lease"
-        )
-        return decided(instance, (lost,), now_us)
+        lost = _without_lease(run)
+        after = evolve(instance, lost, now_us)
+        given_up = _given_up(after, run, policy, max_lost, now_us)
+        return decided(instance, (lost, *given_up), now_us)
     if wake is None:
         return decided(instance, (), now_us)
     if retry is not None:
@@ -330,3 +350,7 @@ def _rearm(instance: Instance, now_us: int) -> Decision:
         return decided(instance, (again,), now_us)
     found = Scheduled(due_us=wake.due_us, action=wake.action, by="sweep")
     return decided(instance, (found,), now_us)
+
+
+def _without_lease(run: OpenRun) -> ExecutionLost:
+    return ExecutionLost(run=run.number, attempt=run.attempt, worker=run.worker, reason="no_lease")

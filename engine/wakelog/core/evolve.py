@@ -180,7 +180,8 @@ def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:
     if event.event_version is not None:
         return _waits_again(step, event, event.event_version)
     trigger: Trigger = "manual" if event.attempt == 1 else "retry"
-    return step._replace(retry=PendingRetry(event.run, event.attempt, event.due_us, trigger))
+    retry = PendingRetry(event.run, event.attempt, event.due_us, trigger)
+    return step._replace(retry=retry, failed=False)
 
 
 def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instance:

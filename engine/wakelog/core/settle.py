@@ -193,7 +193,7 @@ def _failed(
 def _verdict(settle: Settle, instance: Instance, policy: Policy, now_us: int) -> Verdict:
     """Whether the failed call is tried again. Only a run and a deferred event can be."""
     call, outcome = settle.call, settle.outcome
-    if not isinstance(outcome, Failed) or (call.run is None and call.event_version is None):
+    if not isinstance(outcome, Failed) or not call.may_be_repeated:
         return None
     waiting = _waiting(call)
     first_us = instance.run_began_us if call.run else (waiting and waiting.first_us) or now_us

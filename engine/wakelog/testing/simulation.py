@@ -211,6 +211,10 @@ class Simulation:
         self.history = self.wraps(self._app.history)
         self.state_at = self.wraps(self._app.state_at)
         self.list = self.wraps(self._app.list)
+        self.pause = self.wraps(self._app.pause)
+        self.resume = self.wraps(self._app.resume)
+        self.holds = self.wraps(self._app.holds)
+        self.bulk = self.wraps(self._app.bulk)
         self.count = self.wraps(self._app.count)
         self.counts = self.wraps(self._app.counts)
 
