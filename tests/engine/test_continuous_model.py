@@ -215,6 +215,35 @@ class ContinuousMachine(RuleBasedStateMachine):
             return True
         return False
 
+    # -- what seldom comes by chance
+
+    @precondition(lambda self: self.next_write is None and self.in_handler is None)
+    @rule(word=st.sampled_from(WORDS))
+    def begin_anew(self, word: str) -> None:
+        self.terminate()
+        self.runs_will(word)
+        self.start()
+        self.advance(0)
+
+    @precondition(lambda self: self.next_write is None and self.in_handler is None)
+    @rule(verbs=st.lists(st.sampled_from(["stop", "pause", "start", "resume"]), max_size=3))
+    def die_in_a_run(self, verbs: list[str]) -> None:
+        """And ask for this and that before anybody finds that the run is lost."""
+        self.begin_anew("count")
+        self.crash_soon("before_write", False)
+        self.advance(3_600_000_000)
+        for verb in verbs:
+            getattr(self, verb)()
+        self.advance(30_000_000)
+
+    @precondition(lambda self: self.next_write is None and self.in_handler is None)
+    @rule(word=st.sampled_from(["raise", "again"]), us=st.sampled_from(PASSES_US))
+    def try_again_late(self, word: str, us: int) -> None:
+        self.begin_anew(word)
+        self.outage(us)
+        self.runs_will("count")
+        self.advance(0)
+
     # -- what must hold
 
     @invariant()
