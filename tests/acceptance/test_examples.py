@@ -40,9 +40,29 @@ alarms left: 0
 """
 
 
-def run(*arguments: str, folder: Path) -> str:
+REFRESHED = """\
+09:00:00  run 1, attempt 1: token 1
+next run: 09:14:00
+09:14:00  run 2, attempt 1: token 2
+09:28:15  run 3, attempt 3: token 5
+09:42:15  run 4, attempt 1: token 6
+active, 4 runs, 2 failures
+callers see: ****, until 09:57:15
+stopped: the account is closed
+alarms left: 0
+"""
+
+REPORTED = """\
+reports: last=datetime.date(2026, 12, 31) sent=365
+in spring: 2026-03-29 03:00:00+02:00
+in autumn: 2026-10-25 02:30:00+02:00
+next: 2027-01-01 01:30:00+00:00
+"""
+
+
+def run(*arguments: str, folder: Path, name: str = "orders.py") -> str:
     """What an example prints, run as a user would, without any warning."""
-    command = [sys.executable, "-W", "error", str(ROOT / "examples" / "orders.py"), *arguments]
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / name), *arguments]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout
@@ -63,7 +83,18 @@ def test_with_a_url_the_order_is_kept_and_met_again(tmp_path: Path) -> None:
     assert f"history: Started, {more}, {more}\n" in again
 
 
-@pytest.mark.parametrize("name", ["orders.py", "traffic_fines/fine.py"])
+@pytest.mark.parametrize(
+    ("name", "prints"), [("token_refresher.py", REFRESHED), ("daily_report.py", REPORTED)]
+)
+def test_recurring_work_in_virtual_time(name: str, prints: str, tmp_path: Path) -> None:
+    """A token that says when it is to be renewed, over an outage; a year of nights in Berlin, over
+    both changes of its clock."""
+    assert run(folder=tmp_path, name=name) == prints
+
+
+@pytest.mark.parametrize(
+    "name", ["orders.py", "token_refresher.py", "daily_report.py", "traffic_fines/fine.py"]
+)
 def test_an_example_uses_only_the_public_words(name: str) -> None:
     text = (ROOT / "examples" / name).read_text(encoding="utf-8")
     imported = [line for line in text.splitlines() if line.startswith(("from wake", "import wake"))]

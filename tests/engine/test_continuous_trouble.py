@@ -375,7 +375,7 @@ def test_T11_the_state_is_shown_as_the_job_shows_it(wind: Winding) -> None:
 
 
 @pytest.mark.anyio
-async def test_C10_workers_that_open_together_start_it_once(sqlite_url: str) -> None:
+async def test_C10_workers_that_open_together_start_it_once(shared_url: str) -> None:
     job = Continuous(state=int, every="1h", autostart={"a": 1, "b": 2})
     ran: asyncio.Queue[str] = asyncio.Queue()
 
@@ -384,12 +384,12 @@ async def test_C10_workers_that_open_together_start_it_once(sqlite_url: str) -> 
         ran.put_nowait(ctx.id)
 
     async with asyncio.timeout(WAIT_S):
-        opened = [Jobs(job=job).open(sqlite_url, worker=True) for _ in range(3)]
+        opened = [Jobs(job=job).open(shared_url, worker=True) for _ in range(3)]
         apps = await asyncio.gather(*(each.__aenter__() for each in opened))
         assert {await ran.get(), await ran.get()} == {"a", "b"}
         for each in opened:
             await each.__aexit__(None, None, None)
-    async with Jobs(job=job).open(sqlite_url) as later:
+    async with Jobs(job=job).open(shared_url) as later:
         for id in "ab":
             events = [each.event for each in await later.history(f"continuous:job:{id}")]
             assert (events.count("Started"), events.count("RunStarted")) == (1, 1)
@@ -398,7 +398,7 @@ async def test_C10_workers_that_open_together_start_it_once(sqlite_url: str) -> 
 
 @pytest.mark.anyio
 async def test_C9_a_run_that_ends_after_its_life_was_ended_elsewhere_changes_nothing(
-    sqlite_url: str,
+    shared_url: str,
 ) -> None:
     """Terminated by another process, and begun again there, while the run goes on here."""
     job = Continuous(state=int, every="1h")
@@ -412,8 +412,8 @@ async def test_C9_a_run_that_ends_after_its_life_was_ended_elsewhere_changes_not
         ctx.set_state(-1)
 
     async with (
-        Jobs(job=job).open(sqlite_url, worker=True) as here,
-        Jobs(job=job).open(sqlite_url) as elsewhere,
+        Jobs(job=job).open(shared_url, worker=True) as here,
+        Jobs(job=job).open(shared_url) as elsewhere,
         asyncio.timeout(WAIT_S),
     ):
         await here.continuous(job).start("a", 1, wait=False)
@@ -423,7 +423,7 @@ async def test_C9_a_run_that_ends_after_its_life_was_ended_elsewhere_changes_not
         assert (await there.start("a", 2, wait=False)).created is True
         assert (await there.stop("a")).stopped is True
         let_end.set()
-    async with Jobs(job=job).open(sqlite_url) as later:
+    async with Jobs(job=job).open(shared_url) as later:
         client = later.continuous(job)
         assert await client.get_state("a") == 2
         status = await client.status("a")
@@ -433,12 +433,12 @@ async def test_C9_a_run_that_ends_after_its_life_was_ended_elsewhere_changes_not
 
 
 @pytest.mark.anyio
-async def test_C7_starts_and_stops_from_two_processes_leave_one_truth(sqlite_url: str) -> None:
+async def test_C7_starts_and_stops_from_two_processes_leave_one_truth(shared_url: str) -> None:
     job = Continuous(state=int, every="1h")
     job.execute(count)
     async with (
-        Jobs(job=job).open(sqlite_url) as one,
-        Jobs(job=job).open(sqlite_url) as two,
+        Jobs(job=job).open(shared_url) as one,
+        Jobs(job=job).open(shared_url) as two,
         asyncio.timeout(WAIT_S),
     ):
         clients = [one.continuous(job), two.continuous(job)]

@@ -55,8 +55,6 @@ class Cadence:
 
     def spread(self, due_us: int, origin_us: int, seed: str) -> int:
         """An occurrence with its jitter: later, but never as late as the next one."""
-        if not self.jitter_us:
-            return due_us
         longest_us = min(self.jitter_us, self.after(due_us, origin_us) - due_us - 1)
         return due_us + int(random.Random(seed).random() * max(0, longest_us))
 

@@ -185,7 +185,8 @@ def _trigger_of(instance: Instance, wake: Wake) -> Trigger:
 def _recover(
     instance: Instance, request: Claim, lost: OpenRun, policy: Policy, now_us: int
 ) -> Decision:
-    """The lease of an open run has ended: record the loss, then run again or give up (R6)."""
+    """The lease of an open run has ended: record the loss, then run again or give up (R6). What
+    is paused or stopped starts nothing: the next attempt waits for a resume or a start."""
     if instance.run is None or instance.run.token != lost.token:
         return decided(instance, (), now_us)
     gone = ExecutionLost(run=lost.number, attempt=lost.attempt, worker=lost.worker)
@@ -193,6 +194,8 @@ def _recover(
     given_up = _given_up(after, lost, policy, request.max_lost, now_us)
     if given_up or after.is_held:  # a pause lets nothing start: its next attempt waits too
         return decided(instance, (gone, *given_up), now_us)
+    if after.is_held:
+        return decided(instance, (gone,), now_us)
     again = _run(
         after,
         request.worker,

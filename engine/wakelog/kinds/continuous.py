@@ -97,7 +97,8 @@ class ContinuousBehaviour:
     def _next(self, instance: Instance, after_us: int, not_before_us: int = 0) -> Scheduled:
         origin_us = _origin(instance)
         due_us = self.cadence.after(after_us, origin_us)
-        due_us = self.cadence.spread(due_us, origin_us, f"{instance.id}@{instance.version}")
+        if self.cadence.jitter_us:
+            due_us = self.cadence.spread(due_us, origin_us, f"{instance.id}@{instance.version}")
         return Scheduled(due_us=max(due_us, not_before_us), by="policy", reason=self.cadence.text)
 
 
