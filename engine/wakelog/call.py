@@ -11,7 +11,7 @@ from typing import Any
 
 from wakelog.advice import advice
 from wakelog.clock import Clock
-from wakelog.context import CURRENT, TaskContext
+from wakelog.context import CURRENT, JobContext
 from wakelog.core.commands import Call, Ended, Failed, GaveBack, Outcome
 from wakelog.core.instance import Instance
 from wakelog.core.retry import GiveUp, Retry, RetryAfter
@@ -66,7 +66,7 @@ class Caller:
         token = CURRENT.set(ctx)
         try:
             extra = _argument(definition, call)
-            await self._run(handler, call, (ctx, *extra))
+            ctx.returned(await self._run(handler, call, (ctx, *extra)))
         except asyncio.CancelledError as error:
             if not ctx.cleared:
                 return self._cancelled(definition.retry, call, error)
@@ -169,14 +169,12 @@ class Caller:
         )
 
 
-def context(
-    definition: Definition, call: Call, instance: Instance, now_us: int
-) -> TaskContext[Any]:
+def context(definition: Definition, call: Call, instance: Instance, now_us: int) -> JobContext[Any]:
     """The context for one call."""
-    return TaskContext(definition.state, call, instance, now_us, definition.resources)
+    return definition.context(call, instance, now_us)
 
 
-def context_of_caller() -> TaskContext[Any] | None:
+def context_of_caller() -> JobContext[Any] | None:
     """The context of the handler that is being called here, if one is."""
     ctx = CURRENT.get()
     return ctx if ctx is not None and ctx.is_open else None

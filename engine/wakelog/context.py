@@ -30,11 +30,11 @@ from wakelog.ids import check_text
 if TYPE_CHECKING:
     from wakelog.schema import Schema
 
-__all__ = ["CURRENT", "ClearSignal", "TaskContext"]
+__all__ = ["CURRENT", "ClearSignal", "JobContext", "TaskContext"]
 
 S = TypeVar("S")
 
-CURRENT: contextvars.ContextVar[TaskContext[Any] | None] = contextvars.ContextVar(
+CURRENT: contextvars.ContextVar[JobContext[Any] | None] = contextvars.ContextVar(
     "wakelog_handler", default=None
 )
 """The context of the handler that is running here, so that waiting calls can be refused."""
@@ -47,8 +47,9 @@ class ClearSignal(BaseException):
     """Ends a handler that called `ctx.clear()`; not an `Exception`, so that nobody eats it."""
 
 
-class TaskContext(Generic[S]):
-    """A Task's view of itself during one call of one handler.
+class JobContext(Generic[S]):
+    """What the contexts of all types of job have in common: an instance's view of itself during
+    one call of one handler.
 
     What a handler asks for takes effect when it ends well, all of it in one append, and not at
     all when it raises. After the handler has ended every use raises `InvalidStateError`.
@@ -149,60 +150,6 @@ class TaskContext(Generic[S]):
             self._state = None if text is None else self._schema.load(text)
         return self._state
 
-    def set_state(self, state: S) -> None:
-        """Let the state be `state`. Raises `ValidationError` here if it does not fit."""
-        self._check_command("set_state")
-        if state is None:
-            issue = Issue(loc="", msg="use clear_state() to unset the state", type="none")
-            raise ValidationError(f"state of {self.job_name!r}", [issue])
-        text, self._state = self._schema.dump(state, self.job_name)
-        self.commands.append(SetState(text, 1))
-
-    def update_state(self, fn: Callable[[S], S]) -> None:
-        """Let the state be `fn(state)`. Raises `InvalidStateError` where there is none yet."""
-        current = self.state
-        if current is None:
-            raise InvalidStateError(
-                f"{self.instance_id} has no state to update yet: set_state() a first one"
-            )
-        self.set_state(fn(current))
-
-    def clear_state(self) -> None:
-        """Unset the state; the instance lives on."""
-        self._check_command("clear_state")
-        self._state = None
-        self.commands.append(SetState(None, 1))
-
-    # -- the schedule
-
-    def schedule(self, when: When) -> None:
-        """Let `execute` be called at `when`: a duration from `ctx.now`, or an aware datetime.
-
-        Replaces the schedule there is; a time in the past is due at once. Raises
-        `ValidationError` for what is no time.
-        """
-        self._check_command("schedule")
-        asked_us = when_us(when, self._now_us, "schedule")
-        due_us = max(asked_us, self._now_us)
-        self.commands.append(ScheduleAt(due_us, None if due_us == asked_us else asked_us))
-
-    def cancel_schedule(self) -> None:
-        """Let there be no schedule."""
-        self._check_command("cancel_schedule")
-        self.commands.append(CancelSchedule())
-
-    @property
-    def scheduled_at(self) -> datetime | None:
-        """When `execute` is due next (aware, UTC), with this handler's own calls."""
-        self._check()
-        due_us = self._instance.due_us
-        for command in self.commands:
-            if isinstance(command, ScheduleAt):
-                due_us = command.due_us
-            elif isinstance(command, CancelSchedule):
-                due_us = None
-        return None if due_us is None else as_datetime(due_us)
-
     # -- messages and the end
 
     def emit(self, topic: str, payload: Any) -> None:
@@ -298,6 +245,9 @@ class TaskContext(Generic[S]):
 
     # -- inside
 
+    def returned(self, result: Any) -> None:
+        """The handler has returned this. Most have nothing to say by it."""
+
     def close(self) -> None:
         """The handler has ended: nothing may be asked for any more."""
         self._open = False
@@ -306,6 +256,11 @@ class TaskContext(Generic[S]):
     def is_open(self) -> bool:
         """Whether the handler is still running."""
         return self._open
+
+    def _keep(self, state: S) -> None:
+        """Let the state be `state`. Raises `ValidationError` if it does not fit."""
+        text, self._state = self._schema.dump(state, self.job_name)
+        self.commands.append(SetState(text, 1))
 
     def _run(self, member: str) -> OpenRun:
         self._only(member, "execute")
@@ -330,3 +285,65 @@ class TaskContext(Generic[S]):
             raise ClearSignal
         if self._call.handler == "on_client_get_state":
             raise InvalidStateError(f"ctx.{member} is not for on_client_get_state: it only reads")
+
+
+class TaskContext(JobContext[S]):
+    """A Task's view of itself during one call of one handler: it may also change its state and
+    its schedule."""
+
+    __slots__ = ()
+
+    # -- the state
+
+    def set_state(self, state: S) -> None:
+        """Let the state be `state`. Raises `ValidationError` here if it does not fit."""
+        self._check_command("set_state")
+        if state is None:
+            issue = Issue(loc="", msg="use clear_state() to unset the state", type="none")
+            raise ValidationError(f"state of {self.job_name!r}", [issue])
+        self._keep(state)
+
+    def update_state(self, fn: Callable[[S], S]) -> None:
+        """Let the state be `fn(state)`. Raises `InvalidStateError` where there is none yet."""
+        current = self.state
+        if current is None:
+            raise InvalidStateError(
+                f"{self.instance_id} has no state to update yet: set_state() a first one"
+            )
+        self.set_state(fn(current))
+
+    def clear_state(self) -> None:
+        """Unset the state; the instance lives on."""
+        self._check_command("clear_state")
+        self._state = None
+        self.commands.append(SetState(None, 1))
+
+    # -- the schedule
+
+    def schedule(self, when: When) -> None:
+        """Let `execute` be called at `when`: a duration from `ctx.now`, or an aware datetime.
+
+        Replaces the schedule there is; a time in the past is due at once. Raises
+        `ValidationError` for what is no time.
+        """
+        self._check_command("schedule")
+        asked_us = when_us(when, self._now_us, "schedule")
+        due_us = max(asked_us, self._now_us)
+        self.commands.append(ScheduleAt(due_us, None if due_us == asked_us else asked_us))
+
+    def cancel_schedule(self) -> None:
+        """Let there be no schedule."""
+        self._check_command("cancel_schedule")
+        self.commands.append(CancelSchedule())
+
+    @property
+    def scheduled_at(self) -> datetime | None:
+        """When `execute` is due next (aware, UTC), with this handler's own calls."""
+        self._check()
+        due_us = self._instance.due_us
+        for command in self.commands:
+            if isinstance(command, ScheduleAt):
+                due_us = command.due_us
+            elif isinstance(command, CancelSchedule):
+                due_us = None
+        return None if due_us is None else as_datetime(due_us)

@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, overload
 from typing_extensions import TypeForm
 
 from wakelog.bounds import at_least
-from wakelog.context import TaskContext
-from wakelog.core.commands import HandlerName
+from wakelog.context import JobContext, TaskContext
+from wakelog.core.commands import Call, HandlerName
+from wakelog.core.instance import Instance
 from wakelog.core.retry import Retry
 from wakelog.core.schedule import Duration, duration_us
+from wakelog.core.windows import Batching
 from wakelog.errors import InvalidStateError, Issue, UnknownActionError, ValidationError
 from wakelog.ids import Kind
 from wakelog.kinds.policy import MAX_WAITING, Behaviour, BoundPolicy
@@ -47,6 +49,8 @@ class Definition:
     kind: ClassVar[Kind]
     state: Schema[Any]
     event: Schema[Any]
+    batching: Batching | None = None
+    """How its events are put into windows, where they are handled in batches."""
 
     def __init__(self, *, max_waiting: int, retry: Retry | None) -> None:
         at_least(1, "max_waiting", max_waiting)
@@ -68,6 +72,10 @@ class Definition:
 
     def behaviour(self) -> Behaviour:
         """How its type of job answers what the lifecycle asks."""
+        raise NotImplementedError
+
+    def context(self, call: Call, instance: Instance, now_us: int) -> JobContext[Any]:
+        """What a handler of it gets."""
         raise NotImplementedError
 
     def with_resources(self, resources: Any) -> Self:
@@ -93,7 +101,9 @@ class Definition:
         copied._has_threads = any(handler and not handler.is_async for handler in called)
         copied.handlers.setdefault("execute", Handler(_no_execute, False, None))
         names = frozenset[str](copied.handlers)
-        copied.policy = BoundPolicy(self.behaviour(), names, self.max_waiting, self.retry)
+        copied.policy = BoundPolicy(
+            self.behaviour(), names, self.max_waiting, self.retry, self.batching
+        )
         self.policy = copied.policy
         return copied
 
@@ -170,6 +180,10 @@ class Task(Definition, Generic[S, E]):
     def behaviour(self) -> Behaviour:
         """A task's."""
         return TaskBehaviour()
+
+    def context(self, call: Call, instance: Instance, now_us: int) -> TaskContext[S]:
+        """A task's."""
+        return TaskContext(self.state, call, instance, now_us, self.resources)
 
     @overload
     def on_event(self, fn: Callable[[TaskContext[S], E], Maybe], /) -> OnEvent[S, E]: ...

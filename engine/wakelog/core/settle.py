@@ -75,7 +75,7 @@ def exhausted(
     then = policy.on_exhausted
     given_up = RetryExhausted(run=run, attempts=attempts, reason=reason, then=then)
     if then == "clear":
-        lost = len(instance.waiting)
+        lost = instance.unfinished
         return given_up, Cleared(reason="no attempt is left", by="policy", discarded=lost)
     after = fold(instance, (given_up,), now_us)
     return given_up, *policy.failed(after, call, now_us).events
@@ -215,6 +215,7 @@ def _recovering(settle: Settle, outcome: Failed, recoverer: HandlerName) -> Call
     return Call(
         recoverer,
         base=failed.base,
+        batch=failed.batch,
         run=failed.run,
         attempt=failed.attempt,
         error=outcome.error,

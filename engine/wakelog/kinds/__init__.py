@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from wakelog.ids import Kind
+from wakelog.kinds.debounce import DebounceBehaviour
 from wakelog.kinds.policy import Behaviour
 from wakelog.kinds.task import TaskBehaviour
 
 __all__ = ["BEHAVIOURS"]
 
-BEHAVIOURS: dict[Kind, type[Behaviour]] = {"task": TaskBehaviour}
+BEHAVIOURS: dict[Kind, type[Behaviour]] = {
+    "task": TaskBehaviour,
+    "debounce": DebounceBehaviour,
+}

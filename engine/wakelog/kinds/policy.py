@@ -13,6 +13,7 @@ from wakelog.core.commands import Call, Ended
 from wakelog.core.instance import Instance
 from wakelog.core.policy import Then
 from wakelog.core.retry import OnExhausted, Retry
+from wakelog.core.windows import Batching
 
 __all__ = ["MAX_WAITING", "Behaviour", "BoundPolicy"]
 
@@ -56,6 +57,7 @@ class BoundPolicy:
     handlers: frozenset[str]
     max_waiting: int = MAX_WAITING
     retry: Retry | None = None
+    batching: Batching | None = None
 
     @property
     def on_exhausted(self) -> OnExhausted:
