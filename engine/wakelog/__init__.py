@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from wakelog import errors
 from wakelog.app import App
-from wakelog.blocking import BlockingApp, BlockingTaskClient
+from wakelog.blocking import BlockingApp, BlockingDebounceClient, BlockingTaskClient
 from wakelog.client import TaskClient
 from wakelog.context import TaskContext
 from wakelog.core.retry import Backoff, GiveUp, Retry, RetryAfter
+from wakelog.debounce import Debounce, DebounceContext
+from wakelog.debounce_client import DebounceClient
 from wakelog.definition import Task
 from wakelog.errors import (
     ConflictError,
@@ -34,7 +36,10 @@ from wakelog.history import HistoryEntry, PastState
 from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs
 from wakelog.results import (
+    AddResult,
     ClearResult,
+    DebounceStatus,
+    FlushResult,
     InstanceRow,
     LastError,
     PauseResult,
@@ -46,13 +51,20 @@ from wakelog.results import (
 )
 
 __all__ = [
+    "AddResult",
     "App",
     "Backoff",
     "BlockingApp",
+    "BlockingDebounceClient",
     "BlockingTaskClient",
     "ClearResult",
     "ConflictError",
+    "Debounce",
+    "DebounceClient",
+    "DebounceContext",
+    "DebounceStatus",
     "ExecutionError",
+    "FlushResult",
     "GiveUp",
     "HandlerTimeoutError",
     "HistoryEntry",

@@ -12,6 +12,8 @@ from wakelog.application import Application
 from wakelog.bounds import at_least
 from wakelog.client import TaskClient
 from wakelog.core.schedule import Duration, duration_us, moment_us
+from wakelog.debounce import Debounce
+from wakelog.debounce_client import DebounceClient
 from wakelog.definition import Task
 from wakelog.door import Door, refuse_in_handler
 from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
@@ -28,7 +30,17 @@ E = TypeVar("E")
 
 MAX_LIST = 1_000
 """Instances in one page of a list."""
-STATUSES = ("active", "failed", "idle", "paused", "retrying", "stopped", "unhandled")
+STATUSES = (
+    "active",
+    "debouncing",
+    "failed",
+    "flushing",
+    "idle",
+    "paused",
+    "retrying",
+    "stopped",
+    "unhandled",
+)
 """How a living instance may stand."""
 SEEN_BY_READERS = ("active", "idle", "unhandled")
 """Statuses that the store cannot tell apart: whether a worker lives is seen when reading."""
@@ -43,6 +55,7 @@ class App:
         self._worker: Worker | None = None
         self._closing: asyncio.Task[None] | None = None
         self._tasks: dict[str, TaskClient[Any, Any]] = {}
+        self._debounces: dict[str, DebounceClient[Any, Any]] = {}
 
     @overload
     def task(self, job: Task[S, E]) -> TaskClient[S, E]: ...
@@ -58,6 +71,24 @@ class App:
         if client is None:
             client = TaskClient(self._door, cast("Task[Any, Any]", definition))
             self._tasks[definition.name] = client
+        return client
+
+    @overload
+    def debounce(self, job: Debounce[S, E]) -> DebounceClient[S, E]: ...
+    @overload
+    def debounce(self, job: str) -> DebounceClient[Any, Any]: ...
+    def debounce(
+        self, job: Debounce[S, E] | str
+    ) -> DebounceClient[S, E] | DebounceClient[Any, Any]:
+        """The instances of a Debounce, given by its definition (fully typed) or by its name.
+
+        Raises `UnknownJobError`.
+        """
+        definition = self._application.registry.find(job, "debounce")
+        client = self._debounces.get(definition.name)
+        if client is None:
+            client = DebounceClient(self._door, cast("Debounce[Any, Any]", definition))
+            self._debounces[definition.name] = client
         return client
 
     def __contains__(self, name: object) -> bool:

@@ -14,11 +14,13 @@ from anyio.from_thread import BlockingPortal
 from wakelog.app import App
 from wakelog.client import TaskClient
 from wakelog.core.schedule import Duration
+from wakelog.debounce import Debounce
+from wakelog.debounce_client import DebounceClient
 from wakelog.definition import Task
 from wakelog.door import CLOSED, refuse_in_handler
 from wakelog.errors import InvalidStateError
 
-__all__ = ["BlockingApp", "BlockingTaskClient", "Portal"]
+__all__ = ["BlockingApp", "BlockingDebounceClient", "BlockingTaskClient", "Portal"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -73,6 +75,23 @@ class BlockingTaskClient(Generic[S, E]):
         self.forget_key = portal.wraps(client.forget_key)
 
 
+class BlockingDebounceClient(Generic[S, E]):
+    """What can be asked of the instances of one Debounce; see `DebounceClient` for each method."""
+
+    def __init__(self, client: DebounceClient[S, E], portal: Portal) -> None:
+        self.add = portal.wraps(client.add)
+        self.flush = portal.wraps(client.flush)
+        self.trigger = portal.wraps(client.trigger)
+        self.retry = portal.wraps(client.retry)
+        self.pause = portal.wraps(client.pause)
+        self.resume = portal.wraps(client.resume)
+        self.clear = portal.wraps(client.clear)
+        self.cancel_clear = portal.wraps(client.cancel_clear)
+        self.status = portal.wraps(client.status)
+        self.get_state = portal.wraps(client.get_state)
+        self.forget_key = portal.wraps(client.forget_key)
+
+
 class BlockingApp:
     """An open app, blocking; see `App` for each method. Any thread may use it."""
 
@@ -80,6 +99,7 @@ class BlockingApp:
         self._app = app
         self._portal: Portal = ThreadPortal(portal, app)
         self._tasks: dict[str, BlockingTaskClient[Any, Any]] = {}
+        self._debounces: dict[str, BlockingDebounceClient[Any, Any]] = {}
         self.names = app.names
         self.status_of = self._portal.wraps(app.status_of)
         self.history = self._portal.wraps(app.history)
@@ -99,6 +119,21 @@ class BlockingApp:
         found = self._tasks.get(client.name)
         if found is None:
             found = self._tasks[client.name] = BlockingTaskClient(client, self._portal)
+        return found
+
+    @overload
+    def debounce(self, job: Debounce[S, E]) -> BlockingDebounceClient[S, E]: ...
+    @overload
+    def debounce(self, job: str) -> BlockingDebounceClient[Any, Any]: ...
+    def debounce(
+        self, job: Debounce[S, E] | str
+    ) -> BlockingDebounceClient[S, E] | BlockingDebounceClient[Any, Any]:
+        """The instances of a Debounce, given by its definition (fully typed) or by its name."""
+        client = self._app.debounce(job)
+        found = self._debounces.get(client.name)
+        if found is None:
+            found = BlockingDebounceClient(client, self._portal)
+            self._debounces[client.name] = found
         return found
 
     def close(self, *, grace: Duration | None = None) -> None:

@@ -151,6 +151,53 @@ class JobClient(Generic[S]):
         )
         return ResumeResult(**said)
 
+    async def clear(
+        self,
+        id: str,
+        *,
+        after: Duration | None = None,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+    ) -> ClearResult:
+        """End the life of instance `id`, now or `after` a while; its history stays.
+
+        A clear now ends an open run too: its outcome is not recorded. One that is due while a
+        run is open waits for that run's end.
+        """
+        instance = self._id(id)
+        after_us = at_us = None
+        if after is not None:
+            after_us = duration_us(after, "after")
+            at_us = later_us(after, self._door.app.clock.now_us(), "after")
+        request = Clear(_reason(reason), at_us)
+        question = Question("clear", _cleared, (after_us, reason))
+        said = await self._door.ask(
+            self._definition,
+            instance,
+            request,
+            question,
+            idempotency_key,
+            Caller(actor, correlation_id),
+        )
+        return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
+
+    async def cancel_clear(
+        self,
+        id: str,
+        *,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+    ) -> ClearResult:
+        """Take back a delayed clear; nothing happens where none is pending."""
+        question, caller = Question("cancel_clear", _cleared), Caller(actor, correlation_id)
+        said = await self._door.ask(
+            self._definition, self._id(id), CancelClear(), question, idempotency_key, caller
+        )
+        return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
+
     async def get_state(self, id: str, *, stale_ok: bool = False) -> S | None:
         """The state as `on_client_get_state` shows it, None where there is none.
 
@@ -225,53 +272,6 @@ class TaskClient(JobClient[S], Generic[S, E]):
         if wait and result.deferred:
             await handled(self._door.app, instance, result.version, longest_us)
         return result
-
-    async def clear(
-        self,
-        id: str,
-        *,
-        after: Duration | None = None,
-        reason: str | None = None,
-        idempotency_key: str | None = None,
-        actor: str | None = None,
-        correlation_id: str | None = None,
-    ) -> ClearResult:
-        """End the life of instance `id`, now or `after` a while; its history stays.
-
-        A clear now ends an open run too: its outcome is not recorded. One that is due while a
-        run is open waits for that run's end.
-        """
-        instance = self._id(id)
-        after_us = at_us = None
-        if after is not None:
-            after_us = duration_us(after, "after")
-            at_us = later_us(after, self._door.app.clock.now_us(), "after")
-        request = Clear(_reason(reason), at_us)
-        question = Question("clear", _cleared, (after_us, reason))
-        said = await self._door.ask(
-            self._definition,
-            instance,
-            request,
-            question,
-            idempotency_key,
-            Caller(actor, correlation_id),
-        )
-        return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
-
-    async def cancel_clear(
-        self,
-        id: str,
-        *,
-        idempotency_key: str | None = None,
-        actor: str | None = None,
-        correlation_id: str | None = None,
-    ) -> ClearResult:
-        """Take back a delayed clear; nothing happens where none is pending."""
-        question, caller = Question("cancel_clear", _cleared), Caller(actor, correlation_id)
-        said = await self._door.ask(
-            self._definition, self._id(id), CancelClear(), question, idempotency_key, caller
-        )
-        return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
 
     async def status(self, id: str, *, stale_ok: bool = False) -> TaskStatus:
         """How the instance stands, as recorded now; `stale_ok` may answer out of memory."""

@@ -63,7 +63,8 @@ class DebounceContext(JobContext[S], Generic[S, E]):
     @property
     def event_count(self) -> int:
         """How many events the window holds; in `on_event` up to this one."""
-        events = self._window.events
+        self._check()
+        events = self._instance.windows[0].events if self._instance.windows else ()
         version = self._call.event_version
         return len(events) if version is None else events.index(version) + 1
 

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from wakelog.core.instance import Failure
 from wakelog.core.schedule import as_datetime
 from wakelog.ports import StatusRow
 
 __all__ = [
+    "AddResult",
     "ClearResult",
+    "DebounceStatus",
     "Failed",
+    "FlushResult",
     "InstanceRow",
     "LastError",
     "PauseResult",
@@ -21,6 +25,7 @@ __all__ = [
     "SendResult",
     "TaskStatus",
     "TriggerResult",
+    "failure_of",
     "instance_row",
     "moment",
     "task_status",
@@ -49,6 +54,77 @@ class SendResult:
     delay has passed."""
     duplicate: bool = False
     """The key was used before: nothing was recorded, this is what was answered then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddResult:
+    """What became of an `add`."""
+
+    instance_id: str
+    version: int
+    """The version of the instance after it."""
+    created: bool
+    """Whether this event opened a window."""
+    event_count: int
+    """How many events its window holds, this one included."""
+    will_flush_at: datetime | None
+    """When its window is due; None where its reducer ended the life."""
+    flush_started: bool
+    """It was the last one that its window takes: the flush is due at once."""
+    deferred: bool
+    """Accepted now, to be reduced later: when the windows before its own are flushed, or when
+    the events before it are reduced."""
+    duplicate: bool = False
+    """The key was used before: nothing was recorded, this is what was answered then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlushResult:
+    """What became of a `flush`."""
+
+    instance_id: str
+    version: int
+    flushed: bool
+    """The events were handed over, and `execute` ended well. Never, where nobody waited for it."""
+    event_count: int = 0
+    """How many events the window holds, or held when it was flushed."""
+    reason: str | None = None
+    """Why the window was flushed: `manual`, or what was first of `max_events`, `flush_after` and
+    `max_wait`. Or why there is no flush: `empty`, `paused`, `parked`, `cleared`."""
+    failed: bool = False
+    error: Failed | None = None
+    retry_at: datetime | None = None
+    """When the failed flush is tried again, if it is."""
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebounceStatus:
+    """How a Debounce instance stands."""
+
+    instance_id: str
+    version: int
+    status: str
+    """The first that holds of `not_found`, `failed` (it cannot be read, or its policy wants a
+    failed flush to stay), `paused`, `flushing`, `retrying`, `debouncing` and `idle`."""
+    event_count: int = 0
+    """How many accepted events are not flushed yet, those of later windows included."""
+    window_count: int = 0
+    """In how many windows they are."""
+    deferred_count: int = 0
+    """How many of them wait to be reduced."""
+    started_at: datetime | None = None
+    """When the first window was opened."""
+    will_flush_at: datetime | None = None
+    """When the first window is due that is not being flushed."""
+    retry_at: datetime | None = None
+    clear_at: datetime | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    execute_count: int = 0
+    """How many flushes this life has had; attempts do not count."""
+    failure_count: int = 0
+    last_error: LastError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,12 +307,17 @@ def last_error(text: str | None) -> LastError | None:
     if text is None:
         return None
     said: dict[str, Any] = json.loads(text)
+    return failure_of(Failure(**said))
+
+
+def failure_of(failure: Failure) -> LastError:
+    """A recorded failure as callers see it."""
     return LastError(
-        handler=said["handler"],
-        type=said["error_type"],
-        message=said["message"],
-        traceback=said["traceback"],
-        at=as_datetime(said["at_us"]),
+        handler=failure.handler,
+        type=failure.error_type,
+        message=failure.message,
+        traceback=failure.traceback,
+        at=as_datetime(failure.at_us),
     )
 
 

@@ -22,7 +22,7 @@ from wakelog.ids import InstanceId
 from wakelog.log import Recorded, decode
 from wakelog.results import Failed, RetryResult, TriggerResult, moment
 
-__all__ = ["handled", "ran"]
+__all__ = ["handled", "ran", "warn_if_alone"]
 
 R = TypeVar("R", TriggerResult, RetryResult)
 
@@ -35,7 +35,7 @@ async def handled(app: Application, id: InstanceId, version: int, timeout_us: in
     Raises `ExecutionError` where its handler failed or its life was ended first, and
     `WaitTimeoutError`.
     """
-    await _warn_if_alone(app, id)
+    await warn_if_alone(app, id)
 
     def find(recorded: Recorded) -> DeadLettered | EventHandled | Cleared | None:
         event = recorded.event
@@ -53,7 +53,7 @@ async def handled(app: Application, id: InstanceId, version: int, timeout_us: in
 
 async def ran(app: Application, id: InstanceId, asked: R, timeout_us: int | None) -> R:
     """Wait for the outcome of the run that was asked for. Raises `WaitTimeoutError`."""
-    await _warn_if_alone(app, id)
+    await warn_if_alone(app, id)
     run: int | None = None
 
     def find(recorded: Recorded) -> R | None:
@@ -110,7 +110,8 @@ async def _completed(app: Application, id: InstanceId, result: R) -> R:
     return result
 
 
-async def _warn_if_alone(app: Application, id: InstanceId) -> None:
+async def warn_if_alone(app: Application, id: InstanceId) -> None:
+    """Say in the log that nobody lives who could bring the outcome that is waited for."""
     workers = await app.read(app.store.workers, app.clock.now_us())
     if app.drive is None and all(id.job not in worker.jobs for worker in workers):
         _LOG.warning(

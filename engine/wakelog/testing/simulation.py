@@ -12,8 +12,9 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from wakelog.app import App
 from wakelog.application import Application, Settings
-from wakelog.blocking import BlockingTaskClient
+from wakelog.blocking import BlockingDebounceClient, BlockingTaskClient
 from wakelog.core.schedule import Duration, as_datetime, duration_us, moment_us
+from wakelog.debounce import Debounce
 from wakelog.definition import Task
 from wakelog.door import refuse_in_handler
 from wakelog.errors import InvalidStateError
@@ -106,6 +107,16 @@ class Simulation:
     ) -> BlockingTaskClient[S, E] | BlockingTaskClient[Any, Any]:
         """The instances of a Task. A call that waits lets time pass until it has its answer."""
         return BlockingTaskClient(self._app.task(job), self)
+
+    @overload
+    def debounce(self, job: Debounce[S, E]) -> BlockingDebounceClient[S, E]: ...
+    @overload
+    def debounce(self, job: str) -> BlockingDebounceClient[Any, Any]: ...
+    def debounce(
+        self, job: Debounce[S, E] | str
+    ) -> BlockingDebounceClient[S, E] | BlockingDebounceClient[Any, Any]:
+        """The instances of a Debounce. A call that waits lets time pass until it has its answer."""
+        return BlockingDebounceClient(self._app.debounce(job), self)
 
     def alarms(self) -> list[Alarm]:
         """All pending wake-ups, the earliest first."""
