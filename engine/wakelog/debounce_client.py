@@ -36,7 +36,7 @@ from wakelog.results import (
     moment,
 )
 from wakelog.turn import Turn
-from wakelog.waiting import warn_if_alone
+from wakelog.waiting import end_of_unit, warn_if_alone
 
 __all__ = ["DebounceClient"]
 
@@ -102,7 +102,10 @@ class DebounceClient(JobClient[S], Generic[S, E]):
             return result
         app = self._door.app
         await warn_if_alone(app, instance)
-        return await app.watch(str(instance), result.version, _Finder(result, *window), longest_us)
+        finder = _Finder(result, *window)
+        result = await app.watch(str(instance), result.version, finder, longest_us)
+        version = await end_of_unit(app, instance, result.version)
+        return dataclasses.replace(result, version=version)
 
     async def trigger(
         self,

@@ -22,7 +22,7 @@ from wakelog.ids import InstanceId
 from wakelog.log import Recorded, decode
 from wakelog.results import Failed, RetryResult, TriggerResult, moment
 
-__all__ = ["handled", "ran", "warn_if_alone"]
+__all__ = ["end_of_unit", "handled", "ran", "warn_if_alone"]
 
 R = TypeVar("R", TriggerResult, RetryResult)
 
@@ -89,6 +89,17 @@ async def ran(app: Application, id: InstanceId, asked: R, timeout_us: int | None
 
     result = await app.watch(str(id), asked.version, find, timeout_us)
     return await _completed(app, id, result)
+
+
+async def end_of_unit(app: Application, id: InstanceId, version: int) -> int:
+    """The last version of the unit of work that `version` belongs to."""
+    first, *rest = await app.read(app.store.events, str(id), after=version - 1)
+    commit = decode(first).commit
+    for stored in rest:
+        if decode(stored).commit != commit:
+            break
+        version = stored.version
+    return version
 
 
 async def _completed(app: Application, id: InstanceId, result: R) -> R:
