@@ -19,10 +19,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from wakelog import Jobs, Task, TaskContext
+from wakelog import Debounce, DebounceContext, Jobs, Task, TaskContext
 
-__all__ = ["PARTS", "Chore", "Done", "chore", "counter", "jobs"]
+__all__ = ["MAX_BATCH", "PARTS", "Chore", "Done", "batch", "chore", "counter", "jobs"]
 
+MAX_BATCH = 10
+"""Events in one batch, at most."""
 PARTS = 5
 """A run prints so many lines between its beginning and its end."""
 
@@ -45,6 +47,7 @@ class Done(BaseModel):
 
 chore = Task(state=Done, event=Chore)
 counter = Task(state=int, event=int)
+batch = Debounce(event=int, state=int, flush_after="50ms", max_events=MAX_BATCH)
 
 
 @chore.on_event
@@ -75,10 +78,26 @@ async def add(ctx: TaskContext[int], event: int) -> None:
     ctx.set_state(count + event)
 
 
-jobs = Jobs(chore=chore, counter=counter)
+@batch.on_event
+async def sum_up(ctx: DebounceContext[int, int], event: int) -> int:
+    return (ctx.state or 0) + event
 
 
-def _say(what: str, ctx: TaskContext[Done]) -> None:
+@batch.execute
+async def hand_over(ctx: DebounceContext[int, int]) -> None:
+    assert ctx.events == sorted(set(ctx.events))
+    assert ctx.state == sum(ctx.events)
+    _say("run", ctx)
+    for _ in range(PARTS):
+        await asyncio.sleep(0.02)
+        _say("part", ctx)
+    _say("end", ctx)
+
+
+jobs = Jobs(chore=chore, counter=counter, batch=batch)
+
+
+def _say(what: str, ctx: TaskContext[Done] | DebounceContext[int, int]) -> None:
     at_us = time.monotonic_ns() // 1000
     print(what, ctx.id, ctx.run_count, ctx.attempt, at_us, os.getpid(), flush=True)
 
