@@ -200,6 +200,10 @@ def _length(us: int) -> str:
     return f"{seconds:.3g} s"
 
 
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count} events"
+
+
 def _why(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
@@ -257,7 +261,7 @@ def _failed(event: e.ExecutionFailed) -> str:
 def _dead(event: e.DeadLettered) -> str:
     what = f"event accepted as {event.event_version}"
     if event.events:
-        what = f"batch of {len(event.events)} events"
+        what = f"batch of {_events(len(event.events))}"
     why = f"{event.reason.replace('_', ' ')}: {event.error_type}: {_shown(event.message)}"
     return f"dead-lettered the {what} ({why})"
 
@@ -289,7 +293,7 @@ _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
         if x.reason == "shutdown"
         else f"run {x.run} was lost with {x.worker} ({x.reason.replace('_', ' ')})"
     ),
-    e.Flushed: lambda x: f"flushed {len(x.events)} events ({x.reason})",
+    e.Flushed: lambda x: f"flushed {_events(len(x.events))} ({x.reason})",
     e.Missed: lambda x: f"missed {x.count} occurrences since {_time(x.due_us)} ({x.policy})",
     e.Paused: lambda x: f"paused by {x.by}{_why(x.reason)}",
     e.Resumed: lambda x: f"resumed by {x.by}{_why(x.reason)}",

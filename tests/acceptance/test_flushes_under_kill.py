@@ -22,18 +22,24 @@ def kill_in_flushes(url: str, *, kills: int, adds: int, seed: int) -> int:
     number = 0
     with jobs.open(url) as app, Children(url) as children:
         client = app.debounce(batch)
-        for kill in range(kills + 1):
-            worker = children.worker()
+
+        def add() -> None:
+            nonlocal number
             for _ in range(adds):
                 number += 1
                 id = rng.choice(IDS)
                 client.add(id, number)
                 accepted[id].append(number)
-            if kill < kills:
-                worker.until("run")
-                for _ in range(rng.randint(0, PARTS)):
-                    worker.line()
-                worker.kill()
+
+        for _ in range(kills):
+            worker = children.worker()
+            add()
+            worker.until("run")
+            for _ in range(rng.randint(0, PARTS)):
+                worker.line()
+            worker.kill()
+        worker = children.worker()
+        add()
         wait_until(lambda: all(client.status(id).event_count == 0 for id in IDS), worker)
         worker.kill()
     lost = 0

@@ -19,7 +19,19 @@ from wakelog_adapters.cli.documents import MOMENTS
 WEIGHED = '{"kind": "weighed", "grams": 500}'
 HEAVY = '{"kind": "weighed", "grams": 5000}'
 INSTANCE = "task:parcel:p-1"
-COMMANDS = ("demo", "worker", "send", "trigger", "clear", "status", "state", "history", "ls")
+COMMANDS = (
+    "demo",
+    "worker",
+    "send",
+    "add",
+    "trigger",
+    "flush",
+    "clear",
+    "status",
+    "state",
+    "history",
+    "ls",
+)
 
 
 @pytest.fixture

@@ -12,14 +12,23 @@ from typing import Any, TypeVar
 import pydantic
 
 from wakelog.app import STATUSES, App
-from wakelog.client import TaskClient
+from wakelog.client import JobClient, TaskClient
 from wakelog.clock import SystemClock
 from wakelog.core.schedule import Duration
+from wakelog.debounce_client import DebounceClient
 from wakelog.errors import ValidationError
 from wakelog.history import HistoryEntry, PastState
 from wakelog.ids import KINDS, InstanceId
 from wakelog.jobs import Jobs
-from wakelog.results import ClearResult, InstanceRow, SendResult, TaskStatus, TriggerResult
+from wakelog.results import (
+    AddResult,
+    ClearResult,
+    FlushResult,
+    InstanceRow,
+    SendResult,
+    TaskStatus,
+    TriggerResult,
+)
 from wakelog.schema import issues_of
 from wakelog_adapters.cli.arguments import Named, moment_or_duration
 from wakelog_adapters.cli.failures import UsageError
@@ -30,7 +39,9 @@ __all__ = [
     "Page",
     "Shown",
     "Target",
+    "add",
     "clear",
+    "flush",
     "history",
     "instances",
     "send",
@@ -82,13 +93,34 @@ class Target:
     id: InstanceId
 
     def run(self, ask: Callable[[TaskClient[Any, Any]], Awaitable[R]], **options: Any) -> R:
-        """Open the store, put one request to the instance's job, and close again."""
+        """Open the store, put one request to the instance's task, and close again."""
+        return self._run(lambda app: ask(app.task(self.id.name)), **options)
 
+    def run_job(self, ask: Callable[[JobClient[Any]], Awaitable[R]]) -> R:
+        """The same for what can be asked of any job."""
+        return self._run(lambda app: ask(_client(app, self.id)))
+
+    def run_debounce(
+        self, ask: Callable[[DebounceClient[Any, Any]], Awaitable[R]], **options: Any
+    ) -> R:
+        """The same for a debounce."""
+        return self._run(lambda app: ask(app.debounce(self.id.name)), **options)
+
+    def _run(self, ask: Callable[[App], Awaitable[R]], **options: Any) -> R:
         async def asking() -> R:
             async with opened(self.jobs, self.url, **options) as app:
-                return await ask(app.task(self.id.name))
+                return await ask(app)
 
         return asyncio.run(asking())
+
+    def event(self, payload: str) -> Any:
+        """The event with this JSON text. Raises `ValidationError` with each issue where it is no
+        event of the job."""
+        definition = self.jobs.registry.of(self.id)
+        try:
+            return definition.event.load(payload)
+        except pydantic.ValidationError as error:
+            raise ValidationError(f"event of {definition.name!r}", issues_of(error)) from None
 
 
 def target(where: Where, who: Named) -> Target:
@@ -118,11 +150,7 @@ def send(
 
     Raises `ValidationError` with each issue where it is no event of the job.
     """
-    definition = at.jobs.registry.of(at.id)
-    try:
-        event = definition.event.load(payload)
-    except pydantic.ValidationError as error:
-        raise ValidationError(f"event of {definition.name!r}", issues_of(error)) from None
+    event = at.event(payload)
     return at.run(
         lambda client: client.send(
             at.id.id,
@@ -140,17 +168,32 @@ def send(
     )
 
 
+def add(at: Target, payload: str, *, defer: bool, key: str | None, **options: Any) -> AddResult:
+    """Add the event with this JSON text; `defer` leaves it to a worker's `on_event`."""
+    event = at.event(payload)
+    return at.run_debounce(
+        lambda client: client.add(at.id.id, event, event_id=key, **options),
+        create=True,
+        handlers=not defer,
+    )
+
+
+def flush(at: Target, **options: Any) -> FlushResult:
+    """Have a worker flush the instance now."""
+    return at.run_debounce(lambda client: client.flush(at.id.id, **options))
+
+
 def trigger(at: Target, **options: Any) -> TriggerResult:
     """Have a worker run the instance now."""
-    return at.run(lambda client: client.trigger(at.id.id, **options))
+    return at.run_job(lambda client: client.trigger(at.id.id, **options))
 
 
 def clear(at: Target, *, cancel: bool, after: Duration | None, **options: Any) -> ClearResult:
     """End the instance's life; or, with `cancel`, take back an end that is still to come."""
     if cancel:
         options.pop("reason")
-        return at.run(lambda client: client.cancel_clear(at.id.id, **options))
-    return at.run(lambda client: client.clear(at.id.id, after=after, **options))
+        return at.run_job(lambda client: client.cancel_clear(at.id.id, **options))
+    return at.run_job(lambda client: client.clear(at.id.id, after=after, **options))
 
 
 # -- questions -------------------------------------------------------------------------------------
@@ -279,9 +322,13 @@ async def _found(app: App, who: Named) -> InstanceId:
     return there[0] if there else ids[0]
 
 
+def _client(app: App, id: InstanceId) -> JobClient[Any]:
+    return app.debounce(id.name) if id.name in app.names("debounce") else app.task(id.name)
+
+
 async def _shown(app: App, jobs: Jobs, id: InstanceId) -> Any:
     """What an outside caller sees of the state, as JSON data."""
-    value = await app.task(id.name).get_state(id.id)
+    value = await _client(app, id).get_state(id.id)
     if value is None:
         return None
     return json.loads(jobs.registry.of(id).state.shown(value, id.name))

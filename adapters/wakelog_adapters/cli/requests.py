@@ -1,4 +1,4 @@
-"""The commands that change something: send, trigger, clear."""
+"""The commands that change something: send, add, trigger, flush, clear."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wakelog_adapters.cli import options
 from wakelog_adapters.cli.failures import JOB_FAILED, REFUSED, UsageError, complain
 from wakelog_adapters.cli.frame import app, prints_on_stderr, tell
 
-__all__ = ["clear", "send", "trigger"]
+__all__ = ["add", "clear", "flush", "send", "trigger"]
 
 
 @app.command()
@@ -73,6 +73,90 @@ def send(
         show.sent,
         json,
     )
+
+
+@app.command()
+def add(
+    job: options.Job,
+    id: options.Id = None,
+    payload: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PAYLOAD",
+            help="The event: JSON, @FILE, or - for stdin; without one it is null.",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: options.Jobs = None,
+    url: options.Url = None,
+    key: options.RequestKey = None,
+    defer: Annotated[
+        bool, typer.Option("--defer", help="Leave on_event to a worker, do not call it here.")
+    ] = False,
+    actor: options.Actor = None,
+    correlation_id: options.Correlation = None,
+    json: options.Json = False,
+) -> None:
+    """Add an event to the open window of a debounce; the first one opens it."""
+    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli.surroundings import Where
+
+    who, rest = arguments.named([job, id, payload], more=1)
+    event = arguments.payload(rest[0] if rest else None)
+    tell(
+        lambda: asking.add(
+            asking.target(Where(url, jobs), who),
+            event,
+            defer=defer,
+            key=key,
+            actor=actor,
+            correlation_id=correlation_id,
+        ),
+        show.added,
+        json,
+    )
+
+
+@app.command()
+def flush(
+    job: options.Job,
+    id: options.Id = None,
+    jobs: options.Jobs = None,
+    url: options.Url = None,
+    key: options.RequestKey = None,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Do not wait until a worker has flushed it.")
+    ] = False,
+    timeout: options.Timeout = None,
+    actor: options.Actor = None,
+    correlation_id: options.Correlation = None,
+    json: options.Json = False,
+) -> None:
+    """Have a worker flush what was added to a debounce, and wait for the outcome.
+
+    Exits with 4 where the flush failed, with 1 where there is nothing to flush.
+    """
+    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli.surroundings import Where
+
+    who, _ = arguments.named([job, id])
+    longest = arguments.duration(timeout, "--timeout")
+    result = tell(
+        lambda: asking.flush(
+            asking.target(Where(url, jobs), who),
+            wait=not no_wait,
+            timeout=longest,
+            idempotency_key=key,
+            actor=actor,
+            correlation_id=correlation_id,
+        ),
+        show.flushed,
+        json,
+    )
+    if result.failed:
+        raise typer.Exit(JOB_FAILED)
+    if not (result.flushed or no_wait) or result.reason in ("empty", "paused", "parked"):
+        raise typer.Exit(REFUSED)
 
 
 @app.command()

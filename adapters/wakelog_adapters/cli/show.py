@@ -16,7 +16,9 @@ from wakelog_adapters.cli.failures import printable
 if TYPE_CHECKING:
     from wakelog.history import HistoryEntry, PastState
     from wakelog.results import (
+        AddResult,
         ClearResult,
+        FlushResult,
         InstanceRow,
         LastError,
         SendResult,
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
     from wakelog_adapters.cli.asking import History, Page, Shown
 
 __all__ = [
+    "added",
     "cancelled",
     "cleared",
     "console",
+    "flushed",
     "history",
     "instances",
     "past",
@@ -44,7 +48,9 @@ WIDE = 10_000
 
 _STATUS_STYLES = {
     "active": "green",
+    "debouncing": "green",
     "failed": "bold red",
+    "flushing": "cyan",
     "idle": "dim",
     "not_found": "dim",
     "retrying": "yellow",
@@ -56,6 +62,7 @@ _EVENT_STYLES = {
     "Executed": "green",
     "ExecutionFailed": "red",
     "ExecutionLost": "bold red",
+    "Flushed": "green",
     "RunStarted": "cyan",
     "Started": "bold",
 }
@@ -84,6 +91,39 @@ def sent(result: SendResult) -> RenderableType:
         f"{said} {life}version {result.version}, {_count(result.event_count, 'event')}",
         _next(result.scheduled_at),
     )
+
+
+def added(result: AddResult) -> RenderableType:
+    """What became of an event that was added to a window."""
+    if result.duplicate:
+        said = "the key was used before, nothing new was recorded; answered then:"
+    elif result.deferred:
+        said = "event accepted, to be reduced by a worker;"
+    else:
+        said = "event added;"
+    window = "a new window, " if result.created else ""
+    flush = "" if result.will_flush_at is None else f"flush at {_time(result.will_flush_at)}"
+    return _sentence(
+        result.instance_id,
+        f"{said} {window}version {result.version}, {_count(result.event_count, 'event')}",
+        "the window is full, it is flushed now" if result.flush_started else flush,
+    )
+
+
+def flushed(result: FlushResult) -> RenderableType:
+    """What became of a flush."""
+    events = _count(result.event_count, "event")
+    if result.failed:
+        error = f": {result.error.type}: {result.error.message}" if result.error else ""
+        said = f"the flush failed{error}"
+    elif result.flushed:
+        said = f"flushed {events} ({result.reason})"
+    elif result.reason in ("empty", "paused", "parked", "cleared"):
+        said = f"not flushed: {_NO_FLUSH.get(result.reason, result.reason)}"
+    else:
+        said = f"asked for a flush of {events}"
+    retry = f"tried again at {_time(result.retry_at)}" if result.retry_at else ""
+    return _sentence(result.instance_id, f"{said} (version {result.version})", retry)
 
 
 def triggered(result: TriggerResult) -> RenderableType:
@@ -222,6 +262,10 @@ def instances(page: Page) -> RenderableType:
 
 # -- parts -----------------------------------------------------------------------------------------
 
+_NO_FLUSH = {
+    "empty": "nothing was added",
+    "cleared": "the life was ended first",
+}
 _STANDS = {
     "not_found": "is not found: nothing lives under this id",
 }
