@@ -38,9 +38,27 @@ alarms left: 0
 """
 
 
-def run(*arguments: str, folder: Path) -> str:
+IN_BATCHES = """\
+a burst of three, and one of five:
+  the fifth of zeta is the first of a new window: True
+  00:00  zeta: 4 events (max_events): {'tea': 1.0, 'milk': 1.0, 'rice': 1.0, 'salt': 1.0}
+  00:05  acme: 3 events (flush_after): {'tea': 9.0}
+  00:05  zeta: 1 events (flush_after): {'soap': 1.0}
+the receiver is down, and events go on coming:
+  00:11  acme: 1 events (flush_after): not delivered, attempt 1
+  accepted meanwhile: True, status: retrying
+  00:16  acme: 1 events (flush_after): {'milk': 2.0}
+  00:17  acme: 1 events (flush_after): {'milk': 3.0}
+ann does not want to wait:
+  00:18  acme: 1 events (manual): {'tea': 8.5}
+  flushed: True (manual)
+  flushed: False (empty)
+"""
+
+
+def run(*arguments: str, folder: Path, example: str = "orders.py") -> str:
     """What an example prints, run as a user would, without any warning."""
-    command = [sys.executable, "-W", "error", str(ROOT / "examples" / "orders.py"), *arguments]
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / example), *arguments]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout
@@ -61,7 +79,11 @@ def test_with_a_url_the_order_is_kept_and_met_again(tmp_path: Path) -> None:
     assert f"history: Started, {more}, {more}\n" in again
 
 
-@pytest.mark.parametrize("name", ["orders.py", "traffic_fines/fine.py"])
+def test_webhooks_are_delivered_in_batches(tmp_path: Path) -> None:
+    assert run(folder=tmp_path, example="webhook_batcher.py") == IN_BATCHES
+
+
+@pytest.mark.parametrize("name", ["orders.py", "traffic_fines/fine.py", "webhook_batcher.py"])
 def test_an_example_uses_only_the_public_words(name: str) -> None:
     text = (ROOT / "examples" / name).read_text(encoding="utf-8")
     imported = [line for line in text.splitlines() if line.startswith(("from wake", "import wake"))]

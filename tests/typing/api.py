@@ -8,10 +8,17 @@ from typing import Any, Literal, assert_type
 from pydantic import BaseModel
 
 from wakelog import (
+    AddResult,
     App,
     BlockingApp,
+    BlockingDebounceClient,
     BlockingTaskClient,
     ClearResult,
+    Debounce,
+    DebounceClient,
+    DebounceContext,
+    DebounceStatus,
+    FlushResult,
     HistoryEntry,
     InstanceRow,
     Jobs,
@@ -106,7 +113,46 @@ def other_event(ctx: TaskContext[dict[str, int]], event: str) -> None: ...
 def other_state(ctx: TaskContext[Order]) -> None: ...
 
 
-jobs = Jobs(order=order, counts=counts, resources=object())
+latest = Debounce(event=Paid, flush_after="5s")
+assert_type(latest, Debounce[Paid, Paid])
+
+batch = Debounce(
+    event=int, state=list[int], flush_after=5, mode="sliding", max_wait="1m", max_events=100
+)
+assert_type(batch, Debounce[list[int], int])
+
+
+@batch.on_event
+def reduced(ctx: DebounceContext[list[int], int], event: int) -> list[int]:
+    assert_type(ctx.state, list[int] | None)
+    assert_type(ctx.event_count, int)
+    return [*(ctx.state or []), event]
+
+
+@batch.on_event(timeout="5s")
+async def reduced_async(ctx: DebounceContext[list[int], int], event: int) -> list[int]:
+    return [event]
+
+
+@batch.on_event  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType,reportCallIssue,reportUntypedFunctionDecorator]
+def reduced_to_another(ctx: DebounceContext[list[int], int], event: int) -> str:
+    return "text"
+
+
+@batch.execute
+async def flushed(ctx: DebounceContext[list[int], int]) -> None:
+    assert_type(ctx.events, list[int])
+    assert_type(ctx.started_at, datetime)
+    assert_type(ctx.flush_reason, Literal["flush_after", "max_wait", "max_events", "manual"])
+    ctx.schedule("5m")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType]
+
+
+@latest.execute
+def flushed_latest(ctx: DebounceContext[Paid, Paid]) -> None:
+    assert_type(ctx.state, Paid | None)
+
+
+jobs = Jobs(order=order, counts=counts, batch=batch, latest=latest, resources=object())
 
 
 async def asynchronous() -> None:
@@ -130,6 +176,16 @@ async def asynchronous() -> None:
         assert_type(await app.state_at("task:order:o-17", version=3), PastState)
         assert_type(await app.list(status="failed"), list[InstanceRow])
         assert_type(app.names("task"), tuple[str, ...])
+        batches = app.debounce(batch)
+        assert_type(batches, DebounceClient[list[int], int])
+        assert_type(app.debounce("batch"), DebounceClient[Any, Any])
+        assert_type(await batches.add("a", 1, event_id="k"), AddResult)
+        await batches.add("a", "one")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        assert_type(await batches.flush("a", timeout="5s"), FlushResult)
+        assert_type(await batches.status("a", stale_ok=True), DebounceStatus)
+        assert_type(await batches.get_state("a"), list[int] | None)
+        assert_type(await batches.clear("a"), ClearResult)
+        app.debounce(order)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType,reportCallIssue]
 
 
 def blocking() -> None:
@@ -148,6 +204,11 @@ def blocking() -> None:
         assert_type(app.history("task:order:o-17"), list[HistoryEntry])
         assert_type(app.state_at("task:order:o-17", version=3), PastState)
         assert_type(app.list(), list[InstanceRow])
+        batches = app.debounce(batch)
+        assert_type(batches, BlockingDebounceClient[list[int], int])
+        assert_type(batches.add("a", 1), AddResult)
+        assert_type(batches.flush("a"), FlushResult)
+        assert_type(batches.status("a"), DebounceStatus)
 
 
 def simulated() -> None:
@@ -156,6 +217,7 @@ def simulated() -> None:
         assert_type(orders, BlockingTaskClient[Order, Placed | Paid])
         assert_type(orders.send("o-17", Placed()), SendResult)
         assert_type(orders.get_state("o-17"), Order | None)
+        assert_type(sim.debounce(batch), BlockingDebounceClient[list[int], int])
         assert_type(sim.alarms(), list[Alarm])
         assert_type(sim.advance("1h"), int)
         assert_type(sim.now, datetime)

@@ -15,6 +15,7 @@ from wakelog.app import STATUSES, App
 from wakelog.client import JobClient, TaskClient
 from wakelog.clock import SystemClock
 from wakelog.core.schedule import Duration
+from wakelog.debounce import Debounce
 from wakelog.debounce_client import DebounceClient
 from wakelog.errors import ValidationError
 from wakelog.history import HistoryEntry, PastState
@@ -98,7 +99,7 @@ class Target:
 
     def run_job(self, ask: Callable[[JobClient[Any]], Awaitable[R]]) -> R:
         """The same for what can be asked of any job."""
-        return self._run(lambda app: ask(_client(app, self.id)))
+        return self._run(lambda app: ask(_client(app, self.jobs, self.id)))
 
     def run_debounce(
         self, ask: Callable[[DebounceClient[Any, Any]], Awaitable[R]], **options: Any
@@ -322,13 +323,14 @@ async def _found(app: App, who: Named) -> InstanceId:
     return there[0] if there else ids[0]
 
 
-def _client(app: App, id: InstanceId) -> JobClient[Any]:
-    return app.debounce(id.name) if id.name in app.names("debounce") else app.task(id.name)
+def _client(app: App, jobs: Jobs, id: InstanceId) -> JobClient[Any]:
+    is_debounce = isinstance(jobs.registry.of(id), Debounce)
+    return app.debounce(id.name) if is_debounce else app.task(id.name)
 
 
 async def _shown(app: App, jobs: Jobs, id: InstanceId) -> Any:
     """What an outside caller sees of the state, as JSON data."""
-    value = await _client(app, id).get_state(id.id)
+    value = await _client(app, jobs, id).get_state(id.id)
     if value is None:
         return None
     return json.loads(jobs.registry.of(id).state.shown(value, id.name))
