@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from wakelog.core.windows import Batching, Window, kept, without
@@ -10,7 +12,7 @@ S = 1_000_000
 RULE = Batching(flush_after_us=5 * S, max_events=3)
 
 
-def window(*events: int, number: int = 1, due_us: int = 5 * S, **given: object) -> Window:
+def window(*events: int, number: int = 1, due_us: int = 5 * S, **given: Any) -> Window:
     opened = Window(number, events, opened_us=0, newest_us=0, due_us=due_us)
     return opened._replace(**given)
 
