@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import groupby
 from typing import Any
@@ -22,10 +22,14 @@ from wakelog.core.events import (
 )
 from wakelog.log import Head, Recorded, decode, refold
 from wakelog.ports import Listing, Loaded, Store
+from wakelog_adapters.postgres import PostgresStore
 from wakelog_adapters.sqlite import SQLiteStore
 from wakelog_projections import alarms, status
 
 __all__ = ["audit", "audit_all", "fold_from_the_log", "runs_of"]
+
+Rows = Callable[[str], list[tuple[Any, ...]]]
+"""What a query finds, in whose text `{at}` stands before the name of a table."""
 
 
 def audit(store: Store, stream: str) -> list[Recorded]:
@@ -41,16 +45,14 @@ def audit(store: Store, stream: str) -> list[Recorded]:
 
 
 def audit_all(store: Store) -> dict[str, list[Recorded]]:
-    """Audit every living stream; on SQLite also the rows of all streams, table by table."""
+    """Audit every living stream; in a database also the rows of all streams, table by table."""
     audited: dict[str, list[Recorded]] = {}
     after: str | None = None
     while page := store.list(Listing(limit=1000, after=after)):
         after = page[-1].stream
         audited.update({row.stream: audit(store, row.stream) for row in page})
-    if isinstance(store, SQLiteStore):
-        place = store._place
-        with closing(sqlite3.connect(place.path)) as connection:
-            _check_tables(store, connection, place.prefix)
+    if (rows := _reader(store)) is not None:
+        _check_tables(store, rows)
     return audited
 
 
@@ -137,24 +139,35 @@ def _check_views(store: Store, head: Head) -> None:
     assert (None if row is None else row.wake_us) == (None if alarm is None else alarm.due_us)
 
 
-def _check_tables(store: Store, connection: sqlite3.Connection, prefix: str) -> None:
-    """Alarms, leases and snapshots of all streams, cleared ones too, are those of their events."""
+def _reader(store: Store) -> Rows | None:
+    """A way around the store, to the tables themselves; None where there are none."""
+    if isinstance(store, PostgresStore):
+        at = f"{store._place.schema}."
+        return lambda sql: store._rows(sql.format(at=at).encode())
+    if not isinstance(store, SQLiteStore):
+        return None
+    place = store._place
 
     def rows(sql: str) -> list[tuple[Any, ...]]:
-        return connection.execute(sql.format(prefix=prefix)).fetchall()
+        with closing(sqlite3.connect(place.path)) as connection:
+            return connection.execute(sql.format(at=place.prefix)).fetchall()
 
-    streams = [s for (s,) in rows("SELECT DISTINCT originator_id FROM {prefix}stored_events")]
+    return rows
+
+
+def _check_tables(store: Store, rows: Rows) -> None:
+    """Alarms, leases and snapshots of all streams, cleared ones too, are those of their events."""
+    streams = [s for (s,) in rows("SELECT DISTINCT originator_id FROM {at}stored_events")]
     heads = {stream: fold_from_the_log(store, stream).instance for stream in streams}
     expected = {alarm for head in heads.values() if (alarm := alarms.row(head)) is not None}
     found = {
-        alarms.AlarmRow(*row)
-        for row in rows("SELECT stream, job, due_us, action FROM {prefix}alarms")
+        alarms.AlarmRow(*row) for row in rows("SELECT stream, job, due_us, action FROM {at}alarms")
     }
     assert found == expected, "the alarms are not those of the log"
-    assert {s for (s,) in rows("SELECT stream FROM {prefix}status")} == set(streams)
-    held = set(rows("SELECT stream, token FROM {prefix}leases WHERE run = 1"))
+    assert {s for (s,) in rows("SELECT stream FROM {at}status")} == set(streams)
+    held = set(rows("SELECT stream, token FROM {at}leases WHERE run"))
     open_runs = {(stream, head.run.token) for stream, head in heads.items() if head.run}
     assert held == open_runs, "the leases of runs are not those of the open runs"
-    for stream, version in rows("SELECT stream, version FROM {prefix}snapshots"):
+    for stream, version in rows("SELECT stream, version FROM {at}snapshots"):
         whole = refold(stream, Loaded(None, store.events(stream, upto=version)))
         assert refold(stream, Loaded(store.snapshot_before(stream, version), ())) == whole

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from tests.support import Stage, Staging, numbers, staged, task_of
+from tests.support_postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
 
 _NUMBERS = numbers()
 
@@ -26,12 +29,20 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'jobs.db'}"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A new store of each kind that needs no server; opened twice, it is the same one."""
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """A new store of each kind; opened twice, it is the same one."""
     if request.param == "memory":
         return f"memory://test-{next(_NUMBERS)}"
-    return f"sqlite:///{tmp_path / 'jobs.db'}"
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def shared_url(request: pytest.FixtureRequest) -> str:
+    """A new store that several processes can share, of each kind; opened twice, it is the same."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
 
 
 @pytest.fixture

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from wakelog import errors
 from wakelog.app import App
-from wakelog.blocking import BlockingApp, BlockingDebounceClient, BlockingTaskClient
+from wakelog.blocking import (
+    BlockingApp,
+    BlockingContinuousClient,
+    BlockingDebounceClient,
+    BlockingTaskClient,
+)
 from wakelog.client import TaskClient
-from wakelog.context import TaskContext
+from wakelog.context import ContinuousContext, TaskContext
+from wakelog.continuous import Continuous
+from wakelog.continuous_client import ContinuousClient
 from wakelog.core.retry import Backoff, GiveUp, Retry, RetryAfter
 from wakelog.debounce import Debounce, DebounceContext
 from wakelog.debounce_client import DebounceClient
@@ -38,16 +45,23 @@ from wakelog.jobs import Jobs
 from wakelog.results import (
     AddResult,
     ClearResult,
+    ContinuousStatus,
     DebounceStatus,
     FlushResult,
     InstanceRow,
+    JobCount,
     LastError,
     PauseResult,
     ResumeResult,
     RetryResult,
     SendResult,
+    StartResult,
+    StopResult,
     TaskStatus,
+    TerminateResult,
     TriggerResult,
+    Work,
+    WorkerStatus,
 )
 
 __all__ = [
@@ -55,10 +69,15 @@ __all__ = [
     "App",
     "Backoff",
     "BlockingApp",
+    "BlockingContinuousClient",
     "BlockingDebounceClient",
     "BlockingTaskClient",
     "ClearResult",
     "ConflictError",
+    "Continuous",
+    "ContinuousClient",
+    "ContinuousContext",
+    "ContinuousStatus",
     "Debounce",
     "DebounceClient",
     "DebounceContext",
@@ -75,6 +94,7 @@ __all__ = [
     "IntegrityError",
     "InvalidIdError",
     "InvalidStateError",
+    "JobCount",
     "Jobs",
     "LastError",
     "LeaseLostError",
@@ -87,11 +107,14 @@ __all__ = [
     "RetryExhaustedError",
     "RetryResult",
     "SendResult",
+    "StartResult",
+    "StopResult",
     "StoreUnavailableError",
     "Task",
     "TaskClient",
     "TaskContext",
     "TaskStatus",
+    "TerminateResult",
     "TriggerResult",
     "UnknownActionError",
     "UnknownJobError",
@@ -100,5 +123,7 @@ __all__ = [
     "ValidationError",
     "WaitTimeoutError",
     "WakelogError",
+    "Work",
+    "WorkerStatus",
     "errors",
 ]

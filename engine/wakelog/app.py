@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import builtins
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from wakelog.application import Application
 from wakelog.bounds import at_least
-from wakelog.client import TaskClient
+from wakelog.client import TaskClient, task_standing
+from wakelog.continuous import Continuous
+from wakelog.continuous_client import ContinuousClient, continuous_standing
 from wakelog.core.schedule import Duration, duration_us, moment_us
 from wakelog.debounce import Debounce
-from wakelog.debounce_client import DebounceClient
+from wakelog.debounce_client import DebounceClient, debounce_standing
 from wakelog.definition import Task
 from wakelog.door import Door, refuse_in_handler
-from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
+from wakelog.errors import Issue, ValidationError
 from wakelog.history import HistoryEntry, PastState, history, state_at
-from wakelog.ids import KINDS, InstanceId, check_text
-from wakelog.ports import AlarmClock, Desk, Listing
-from wakelog.results import InstanceRow, TaskStatus, instance_row, task_status
+from wakelog.ids import InstanceId, Kind
+from wakelog.overview import SEEN_BY_READERS, Filters, job_counts, listing_of, team
+from wakelog.ports import AlarmClock, Desk
+from wakelog.results import (
+    InstanceRow,
+    JobCount,
+    Standing,
+    WorkerStatus,
+    instance_row,
+)
 from wakelog.worker import Worker, WorkerSettings
 
 __all__ = ["App"]
@@ -30,20 +40,13 @@ E = TypeVar("E")
 
 MAX_LIST = 1_000
 """Instances in one page of a list."""
-STATUSES = (
-    "active",
-    "debouncing",
-    "failed",
-    "flushing",
-    "idle",
-    "paused",
-    "retrying",
-    "stopped",
-    "unhandled",
-)
-"""How a living instance may stand."""
-SEEN_BY_READERS = ("active", "idle", "unhandled")
-"""Statuses that the store cannot tell apart: whether a worker lives is seen when reading."""
+
+_STANDINGS: dict[Kind, Callable[..., Awaitable[Standing]]] = {
+    Task.kind: task_standing,
+    Continuous.kind: continuous_standing,
+    Debounce.kind: debounce_standing,
+}
+"""How an instance is looked at, by the type of its job."""
 
 
 class App:
@@ -74,6 +77,18 @@ class App:
         return client
 
     @overload
+    def continuous(self, job: Continuous[S]) -> ContinuousClient[S]: ...
+    @overload
+    def continuous(self, job: str) -> ContinuousClient[Any]: ...
+    def continuous(self, job: Continuous[S] | str) -> ContinuousClient[S] | ContinuousClient[Any]:
+        """The instances of a Continuous job, given by its definition (fully typed) or its name.
+
+        Raises `UnknownJobError`.
+        """
+        definition = self._application.registry.find(job, "continuous")
+        return ContinuousClient(self._door, cast("Continuous[Any]", definition))
+
+    @overload
     def debounce(self, job: Debounce[S, E]) -> DebounceClient[S, E]: ...
     @overload
     def debounce(self, job: str) -> DebounceClient[Any, Any]: ...
@@ -98,15 +113,13 @@ class App:
         """The registered names, of one type of job or of all. Raises `UnknownJobTypeError`."""
         return self._application.registry.names(kind)
 
-    async def status_of(self, instance_id: str) -> TaskStatus:
+    async def status_of(self, instance_id: str) -> Standing:
         """How an instance stands, by its whole id; no definition of its job is needed.
 
         Raises `InvalidIdError` and `UnknownJobTypeError`.
         """
         id = InstanceId.parse(instance_id)
-        row = await self._door.row(id)
-        [unhandled] = await self._door.unhandled([row])
-        return task_status(str(id), row, unhandled=unhandled)
+        return await _STANDINGS.get(id.kind, task_standing)(self._door, id)
 
     async def history(self, instance_id: str) -> list[HistoryEntry]:
         """Every event of every life of an instance, in order, in plain words and as data.
@@ -129,46 +142,21 @@ class App:
         return await self._application.browse(state_at, store, id, version=version, at_us=at_us)
 
     async def list(
-        self,
-        *,
-        type: str | None = None,
-        name: str | None = None,
-        status: str | None = None,
-        id_prefix: str | None = None,
-        due_before: datetime | None = None,
-        error: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
+        self, *, limit: int = 100, after: str | None = None, **filters: Unpack[Filters]
     ) -> list[InstanceRow]:
         """Living instances that match all that is given, by id, at most `limit`.
 
-        `after` goes on behind the last instance id of the page before; `error` is the type of the
-        last error. Raises `ValidationError` and `UnknownJobTypeError`.
+        `after` goes on behind the last instance id of the page before: one that lives all the while
+        is on one page, whatever others do. Raises `ValidationError` and `UnknownJobTypeError`.
         """
         self._door.check()
-        if type is not None and type not in KINDS:
-            raise UnknownJobTypeError(type, KINDS)
-        if status is not None and status not in STATUSES:
-            issue = Issue(loc="status", msg=f"give one of {', '.join(STATUSES)}", type="status")
-            raise ValidationError(f"status {status!r}", [issue])
         at_least(1, "limit", limit)
         if limit > MAX_LIST:
             issue = Issue(loc="limit", msg=f"it must be 1 to {MAX_LIST}", type="bound")
             raise ValidationError(f"limit {limit}", [issue])
-        texts = {"name": name, "id_prefix": id_prefix, "error": error, "after": after}
-        for what, text in texts.items():
-            if text is not None:
-                check_text(text, what)
-        listing = Listing(
-            kind=type,
-            name=name,
-            status=None if status in SEEN_BY_READERS else status,
-            id_prefix=id_prefix,
-            due_before_us=None if due_before is None else moment_us(due_before, "due_before"),
-            error_type=error,
-            limit=MAX_LIST if status in SEEN_BY_READERS else limit,
-            after=after,
-        )
+        status = filters.get("status")
+        listing = listing_of(self._application.clock.now_us(), **filters, after=after)
+        listing = replace(listing, limit=MAX_LIST if status in SEEN_BY_READERS else limit)
         found: list[InstanceRow] = []
         while True:
             rows = await self._application.browse(self._application.store.list, listing)
@@ -181,7 +169,52 @@ class App:
                 return found[:limit]
             listing = replace(listing, after=rows[-1].stream)
 
+    def metrics(self) -> dict[str, int]:
+        """What happened since this app was opened, as counters by name.
+
+        `appends` and the `units` of work in them, for requests and outcomes; `conflicts`, the
+        units that were redone since another process was faster. On PostgreSQL also `store_waits`,
+        calls that found no connection and waited; `store_retries`, calls that were sent again;
+        `store_lost_answers`, appends whose answer was lost and then looked up.
+        """
+        app = self._application
+        appends, units = app.appends
+        counts = {"appends": appends, "units": units, "conflicts": app.conflicts}
+        return {**counts, **app.store.troubles}
+
+    async def count(self, **filters: Unpack[Filters]) -> int:
+        """How many living instances match. Raises what `list` raises."""
+        return sum(job.total for job in await self.counts(**filters))
+
+    async def counts(self, **filters: Unpack[Filters]) -> builtins.list[JobCount]:
+        """For each job that has living instances that match: how many, and how they stand.
+
+        One question to the store, which looks at each of them. Raises what `list` raises.
+        """
+        self._door.check()
+        store, now_us = self._application.store, self._application.clock.now_us()
+        listing = listing_of(now_us, **filters)
+        counted = await self._application.browse(store.count, listing, now_us)
+        known = await self._door.known_jobs() if any(group.overdue for group in counted) else None
+        if known is None:
+            counted = [group._replace(overdue=False) for group in counted]
+        return job_counts(counted, known or (), filters.get("status"))
+
+    async def workers(self) -> builtins.list[WorkerStatus]:
+        """Who lives, by name, and what runs where.
+
+        A worker that is silent is in it as long as it holds something that nobody has taken over.
+        """
+        self._door.check()
+        store, now_us = self._application.store, self._application.clock.now_us()
+        return await self._application.browse(team, store, now_us)
+
     # -- life of the app
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """Take the task of a blocking caller's request for the engine's: a handler that cancels
+        the task it runs in has failed, and ends neither the request nor the caller's loop."""
+        self._application.caller.own(task)
 
     async def start_worker(
         self, settings: WorkerSettings, make_clock: Callable[[Desk], AlarmClock]

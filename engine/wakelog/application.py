@@ -19,12 +19,11 @@ import eventsourcing.application as library
 from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory
 from eventsourcing.utils import Environment
 
-from wakelog.bounds import at_least
 from wakelog.cache import Slot, Slots
 from wakelog.call import Caller
 from wakelog.clock import Clock
 from wakelog.commits import Committer
-from wakelog.core.commands import HandleWaiting, Receive, Request, Settle
+from wakelog.core.commands import HandleWaiting, Receive, RecordStep, Request, Settle
 from wakelog.core.events import Cleared
 from wakelog.core.instance import Instance
 from wakelog.definition import Definition
@@ -32,6 +31,7 @@ from wakelog.errors import (
     ConflictError,
     IdempotencyConflictError,
     LeaseLostError,
+    QueueFullError,
     WaitTimeoutError,
 )
 from wakelog.ids import InstanceId
@@ -49,9 +49,10 @@ from wakelog.ports import (
 )
 from wakelog.reads import GroupReader
 from wakelog.registry import Registry
+from wakelog.settings import Settings
 from wakelog.turn import Memory, Turn, take_turn
 
-__all__ = ["Application", "Asked", "Key", "Origin", "Settings"]
+__all__ = ["Application", "Asked", "Key", "Origin"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,36 +61,10 @@ MAX_LOSSES = 10
 """How often an event loses to other processes before it is accepted as deferred instead."""
 MAX_CONFLICTS = 1_000
 """How often any other request loses before its caller is told."""
-MIN_LEASE_US = 100_000
-"""The shortest lease: three heartbeats, each with a write to the disk, must fit into it."""
 MAX_PURGED = 1_000
 """Expired answers deleted in one transaction."""
 BACKOFF_S = 0.05
 """The longest pause between two tries."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What may be set when an app is opened. Durations in microseconds."""
-
-    cache: int = 10_000
-    """How many instances are kept in memory."""
-    snapshot_every: int = 100
-    """Events between two snapshots of an instance."""
-    threads: int = 40
-    """How many `def` handlers run at a time."""
-    idempotency_window_us: int = 7 * 86_400_000_000
-    lease_us: int = 30_000_000
-    """How long a worker may be silent before its runs are taken over."""
-    max_lost: int = 5
-    """How many workers in a row a run may cost before it is given up."""
-
-    def __post_init__(self) -> None:
-        """Raises `ValidationError`."""
-        for what in ("cache", "snapshot_every", "threads", "max_lost"):
-            at_least(1, what, getattr(self, what))
-        at_least(1, "idempotency_window in microseconds", self.idempotency_window_us)
-        at_least(MIN_LEASE_US, "lease in microseconds", self.lease_us)
 
 
 class Origin(NamedTuple):
@@ -163,7 +138,7 @@ class Application(library.Application[str]):
         self.registry = registry
         self.clock = clock
         self.settings = settings
-        self.caller = Caller(clock, inline=inline, threads=settings.threads)
+        self.caller = Caller(clock, inline=inline, limit=settings.threads)
         self.on_wake: Callable[[int], None] = lambda due_us: None
         """Told the earliest alarm of each append."""
         self.on_cleared: Callable[[str], None] = lambda stream: None
@@ -187,6 +162,7 @@ class Application(library.Application[str]):
         if seed is not None:  # with the position: commit ids never repeat, whoever opens again
             self._entropy = random.Random(f"{seed}@{self.recorder.max_notification_id()}")
         self._salts = Salts(self._entropy)
+        self.conflicts = 0
         self._commit_prefix = f"{self._entropy.getrandbits(64):016x}"
         self._commit_numbers = itertools.count(1)
 
@@ -267,16 +243,32 @@ class Application(library.Application[str]):
         if isinstance(this.request, HandleWaiting) and this.memory and this.seen not in ((), seen):
             this.memory.clear()  # an `on_event` elsewhere was faster: its outcome must be seen
         this.seen = seen
-        turn = await take_turn(
-            self.caller, this.definition, instance, this.request, now_us, this.memory
-        )
+        try:
+            turn = await take_turn(
+                self.caller, this.definition, instance, this.request, now_us, this.memory
+            )
+        except QueueFullError:
+            await self._check_fresh(slot)
+            raise
         if turn.stale:
             raise _lease_lost(this)
         if slot.dead:
             raise VersionConflict(slot.stream)
         if not turn.events and (this.key is None or turn.raises):
+            await self._check_fresh(slot)
             return Asked(turn), None
         return Asked(turn), self._submit(slot, turn, this, now_us)
+
+    async def _check_fresh(self, slot: Slot) -> None:
+        """What is answered without an append is not checked by one: ask the store whether the
+        instance stands where we think. Raises `VersionConflict`."""
+        if slot.pending is not None:
+            await asyncio.wait([slot.pending])
+        row = await self._statuses.read(slot.stream)
+        stands = 0 if row is None else row.version
+        if slot.dead or stands != slot.head.instance.version:
+            self._slots.drop(slot.stream)
+            raise VersionConflict(slot.stream)
 
     def _submit(self, slot: Slot, turn: Turn, this: _Try, now_us: int) -> asyncio.Future[None]:
         """Queue the turn's outcome for the next append, and let later turns build on it."""
@@ -299,7 +291,7 @@ class Application(library.Application[str]):
         )
         if records:  # else only the answer is new
             slot.head = head
-        committed = self._commits.submit(unit)
+        committed = slot.pending = self._commits.submit(unit)
         if unit.answer is None:
             return committed
         if not committed.done():
@@ -309,12 +301,14 @@ class Application(library.Application[str]):
     async def _lost(self, this: _Try) -> None:
         """Another was first: wait a little, and give way after some losses."""
         this.losses += 1
+        self.conflicts += 1
         if isinstance(this.request, Receive) and this.losses >= MAX_LOSSES:
             this.request = this.request._replace(defer=True)
         if this.losses >= MAX_CONFLICTS:
             raise ConflictError(str(this.id), this.losses)
-        pause_s = min(BACKOFF_S, 0.001 * 2 ** min(this.losses, 6))
-        await asyncio.sleep(pause_s * self._entropy.random())
+        if not self.caller.inline:  # in a simulation nobody is at it at the same time
+            pause_s = min(BACKOFF_S, 0.001 * 2 ** min(this.losses, 6))
+            await asyncio.sleep(pause_s * self._entropy.random())
 
     # -- idempotency
 
@@ -341,9 +335,13 @@ class Application(library.Application[str]):
 
     # -- reading
 
-    async def load(self, id: InstanceId) -> Head:
-        """The instance as it is recorded now, by whatever process."""
+    async def load(self, id: InstanceId, *, stale_ok: bool = False) -> Head:
+        """The instance as it is recorded now, by whatever process; with `stale_ok` the one at
+        hand, if it is."""
         stream = str(id)
+        known = self._slots.peek(stream)
+        if stale_ok and known is not None:
+            return known
         row = await self._statuses.read(stream)
         known = self._slots.peek(stream)
         if row is not None and known is not None and known.instance.version == row.version:
@@ -510,5 +508,7 @@ def _ended(turn: Turn) -> bool:
 
 
 def _lease_lost(this: _Try) -> LeaseLostError:
-    run = this.request.call.run if isinstance(this.request, Settle) else None
+    request = this.request
+    run = request.call.run if isinstance(request, Settle) else None
+    run = request.run if isinstance(request, RecordStep) else run
     return LeaseLostError(str(this.id), run.number if run else 0)

@@ -5,6 +5,7 @@ The methods are not written twice: each is the async one, wrapped, with its sign
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
@@ -12,7 +13,9 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 from anyio.from_thread import BlockingPortal
 
 from wakelog.app import App
-from wakelog.client import TaskClient
+from wakelog.client import EventClient, JobClient, TaskClient
+from wakelog.continuous import Continuous
+from wakelog.continuous_client import ContinuousClient
 from wakelog.core.schedule import Duration
 from wakelog.debounce import Debounce
 from wakelog.debounce_client import DebounceClient
@@ -20,7 +23,13 @@ from wakelog.definition import Task
 from wakelog.door import CLOSED, refuse_in_handler
 from wakelog.errors import InvalidStateError
 
-__all__ = ["BlockingApp", "BlockingDebounceClient", "BlockingTaskClient", "Portal"]
+__all__ = [
+    "BlockingApp",
+    "BlockingContinuousClient",
+    "BlockingDebounceClient",
+    "BlockingTaskClient",
+    "Portal",
+]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -48,7 +57,7 @@ class ThreadPortal:
         def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
             refuse_in_handler()
             try:
-                future = self._portal.start_task_soon(functools.partial(method, *args, **kwargs))
+                future = self._portal.start_task_soon(self._asked, method, args, kwargs)
             except RuntimeError:
                 if not self._app.is_closed:
                     raise
@@ -58,38 +67,64 @@ class ThreadPortal:
 
         return blocking
 
+    async def _asked(
+        self, method: Callable[..., Coroutine[Any, Any, R]], args: Any, kwargs: Any
+    ) -> R:
+        task = asyncio.current_task()
+        if task is not None:
+            self._app.own(task)
+        return await method(*args, **kwargs)
 
-class BlockingTaskClient(Generic[S, E]):
+
+class BlockingJobClient(Generic[S]):
+    """What can be asked of the instances of any job; see `JobClient` for each method."""
+
+    def __init__(self, client: JobClient[S], portal: Portal) -> None:
+        self.trigger = portal.wraps(client.trigger)
+        self.retry = portal.wraps(client.retry)
+        self.pause = portal.wraps(client.pause)
+        self.resume = portal.wraps(client.resume)
+        self.get_state = portal.wraps(client.get_state)
+        self.forget_key = portal.wraps(client.forget_key)
+
+
+class BlockingEventClient(BlockingJobClient[S]):
+    """What can be asked of the instances of jobs that take events; see `EventClient`."""
+
+    def __init__(self, client: EventClient[S], portal: Portal) -> None:
+        super().__init__(client, portal)
+        self.clear = portal.wraps(client.clear)
+        self.cancel_clear = portal.wraps(client.cancel_clear)
+
+
+class BlockingTaskClient(BlockingEventClient[S], Generic[S, E]):
     """What can be asked of the instances of one Task; see `TaskClient` for each method."""
 
     def __init__(self, client: TaskClient[S, E], portal: Portal) -> None:
+        super().__init__(client, portal)
         self.send = portal.wraps(client.send)
-        self.trigger = portal.wraps(client.trigger)
-        self.retry = portal.wraps(client.retry)
-        self.pause = portal.wraps(client.pause)
-        self.resume = portal.wraps(client.resume)
-        self.clear = portal.wraps(client.clear)
-        self.cancel_clear = portal.wraps(client.cancel_clear)
         self.status = portal.wraps(client.status)
-        self.get_state = portal.wraps(client.get_state)
-        self.forget_key = portal.wraps(client.forget_key)
 
 
-class BlockingDebounceClient(Generic[S, E]):
+class BlockingContinuousClient(BlockingJobClient[S], Generic[S]):
+    """What can be asked of a Continuous job; see `ContinuousClient` for each method."""
+
+    def __init__(self, client: ContinuousClient[S], portal: Portal) -> None:
+        super().__init__(client, portal)
+        self.start = portal.wraps(client.start)
+        self.stop = portal.wraps(client.stop)
+        self.terminate = portal.wraps(client.terminate)
+        self.status = portal.wraps(client.status)
+
+
+class BlockingDebounceClient(BlockingEventClient[S], Generic[S, E]):
     """What can be asked of the instances of one Debounce; see `DebounceClient` for each method."""
 
     def __init__(self, client: DebounceClient[S, E], portal: Portal) -> None:
+        super().__init__(client, portal)
         self.add = portal.wraps(client.add)
         self.flush = portal.wraps(client.flush)
-        self.trigger = portal.wraps(client.trigger)
-        self.retry = portal.wraps(client.retry)
-        self.pause = portal.wraps(client.pause)
-        self.resume = portal.wraps(client.resume)
-        self.clear = portal.wraps(client.clear)
-        self.cancel_clear = portal.wraps(client.cancel_clear)
         self.status = portal.wraps(client.status)
-        self.get_state = portal.wraps(client.get_state)
-        self.forget_key = portal.wraps(client.forget_key)
 
 
 class BlockingApp:
@@ -101,10 +136,14 @@ class BlockingApp:
         self._tasks: dict[str, BlockingTaskClient[Any, Any]] = {}
         self._debounces: dict[str, BlockingDebounceClient[Any, Any]] = {}
         self.names = app.names
+        self.metrics = app.metrics
         self.status_of = self._portal.wraps(app.status_of)
         self.history = self._portal.wraps(app.history)
         self.state_at = self._portal.wraps(app.state_at)
         self.list = self._portal.wraps(app.list)
+        self.count = self._portal.wraps(app.count)
+        self.counts = self._portal.wraps(app.counts)
+        self.workers = self._portal.wraps(app.workers)
         self._close = self._portal.wraps(app.close)
 
     @overload
@@ -120,6 +159,16 @@ class BlockingApp:
         if found is None:
             found = self._tasks[client.name] = BlockingTaskClient(client, self._portal)
         return found
+
+    @overload
+    def continuous(self, job: Continuous[S]) -> BlockingContinuousClient[S]: ...
+    @overload
+    def continuous(self, job: str) -> BlockingContinuousClient[Any]: ...
+    def continuous(
+        self, job: Continuous[S] | str
+    ) -> BlockingContinuousClient[S] | BlockingContinuousClient[Any]:
+        """The instances of a Continuous job, given by its definition (fully typed) or its name."""
+        return BlockingContinuousClient(self._app.continuous(job), self._portal)
 
     @overload
     def debounce(self, job: Debounce[S, E]) -> BlockingDebounceClient[S, E]: ...

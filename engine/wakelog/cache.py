@@ -22,7 +22,7 @@ class Slot:
     next is free for a moment, so those who wait are counted: the slot stays until they are done.
     """
 
-    __slots__ = ("_users", "committed", "dead", "head", "keys", "stream", "turn")
+    __slots__ = ("_users", "committed", "dead", "head", "keys", "pending", "stream", "turn")
 
     def __init__(self, stream: str, head: Head, turn: asyncio.Lock) -> None:
         self.stream = stream
@@ -35,6 +35,8 @@ class Slot:
         self.dead = False
         self.keys: dict[str, asyncio.Future[None]] = {}
         """Idempotency keys of units that are about to be appended."""
+        self.pending: asyncio.Future[None] | None = None
+        """The newest append of a unit of it, under way or ended."""
         self._users = 0
 
     async def __aenter__(self) -> None:

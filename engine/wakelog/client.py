@@ -35,7 +35,7 @@ from wakelog.results import (
 from wakelog.turn import Turn
 from wakelog.waiting import handled, ran
 
-__all__ = ["JobClient", "TaskClient", "timeout_us"]
+__all__ = ["EventClient", "JobClient", "TaskClient", "reason_of", "task_standing", "timeout_us"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -128,7 +128,7 @@ class JobClient(Generic[S]):
         An open run may end, but nothing is started.
         """
         question, caller = Question("pause", _paused, (reason,)), Caller(actor, correlation_id)
-        request = PauseWork(_reason(reason))
+        request = PauseWork(reason_of(reason))
         said = await self._door.ask(
             self._definition, self._id(id), request, question, idempotency_key, caller
         )
@@ -145,11 +145,50 @@ class JobClient(Generic[S]):
     ) -> ResumeResult:
         """Let a paused instance go on: what is due by now is due at once."""
         question, caller = Question("resume", _resumed, (reason,)), Caller(actor, correlation_id)
-        request = ResumeWork(_reason(reason))
+        request = ResumeWork(reason_of(reason))
         said = await self._door.ask(
             self._definition, self._id(id), request, question, idempotency_key, caller
         )
         return ResumeResult(**said)
+
+    async def get_state(self, id: str, *, stale_ok: bool = False) -> S | None:
+        """The state as `on_client_get_state` shows it, None where there is none.
+
+        Raises `ExecutionError` where that handler fails, or the recorded state does not fit the
+        definition's type any more.
+        """
+        instance = self._id(id)
+        shown: Any
+        if "on_client_get_state" in self._definition.handlers:
+            self._door.check()
+            app = self._door.app
+            found = (await app.load(instance)).instance
+            if found.state is None:
+                return None
+            shown = await app.caller.shown(self._definition, found, app.clock.now_us())
+        else:
+            row = await self._door.row(instance, stale_ok=stale_ok)
+            if row is None or row.state is None:
+                return None
+            shown = self._definition.state.try_load(row.state)
+        if isinstance(shown, BaseException):
+            name, message = type(shown).__qualname__, str(shown)
+            raise ExecutionError(str(instance), "on_client_get_state", name, message) from shown
+        return cast("S | None", shown)
+
+    async def forget_key(self, id: str, key: str) -> bool:
+        """Free an idempotency key before its time; answers whether it was there."""
+        self._door.check()
+        app = self._door.app
+        return await app.write(app.store.forget_key, str(self._id(id)), check_key(key))
+
+    def _id(self, id: str) -> InstanceId:
+        return InstanceId(self._definition.kind, self._definition.name, check_id(id))
+
+
+class EventClient(JobClient[S]):
+    """What can be asked of the instances of jobs that take events: the first one begins a life, a
+    clear ends it."""
 
     async def clear(
         self,
@@ -171,7 +210,7 @@ class JobClient(Generic[S]):
         if after is not None:
             after_us = duration_us(after, "after")
             at_us = later_us(after, self._door.app.clock.now_us(), "after")
-        request = Clear(_reason(reason), at_us)
+        request = Clear(reason_of(reason), at_us)
         question = Question("clear", _cleared, (after_us, reason))
         said = await self._door.ask(
             self._definition,
@@ -198,39 +237,8 @@ class JobClient(Generic[S]):
         )
         return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
 
-    async def get_state(self, id: str, *, stale_ok: bool = False) -> S | None:
-        """The state as `on_client_get_state` shows it, None where there is none.
 
-        Raises `ExecutionError` where that handler fails, or the recorded state does not fit the
-        definition's type any more.
-        """
-        instance = self._id(id)
-        row = await self._door.row(instance, stale_ok=stale_ok)
-        if row is None or row.state is None:
-            return None
-        shown: Any
-        if "on_client_get_state" in self._definition.handlers:
-            app = self._door.app
-            head = await app.load(instance)
-            shown = await app.caller.shown(self._definition, head.instance, app.clock.now_us())
-        else:
-            shown = self._definition.state.try_load(row.state)
-        if isinstance(shown, BaseException):
-            name, message = type(shown).__qualname__, str(shown)
-            raise ExecutionError(str(instance), "on_client_get_state", name, message) from shown
-        return cast("S | None", shown)
-
-    async def forget_key(self, id: str, key: str) -> bool:
-        """Free an idempotency key before its time; answers whether it was there."""
-        self._door.check()
-        app = self._door.app
-        return await app.write(app.store.forget_key, str(self._id(id)), check_key(key))
-
-    def _id(self, id: str) -> InstanceId:
-        return InstanceId(self._definition.kind, self._definition.name, check_id(id))
-
-
-class TaskClient(JobClient[S], Generic[S, E]):
+class TaskClient(EventClient[S], Generic[S, E]):
     """What can be asked of the instances of one Task."""
 
     def __init__(self, door: Door, definition: Task[S, E]) -> None:
@@ -275,10 +283,14 @@ class TaskClient(JobClient[S], Generic[S, E]):
 
     async def status(self, id: str, *, stale_ok: bool = False) -> TaskStatus:
         """How the instance stands, as recorded now; `stale_ok` may answer out of memory."""
-        instance = self._id(id)
-        row = await self._door.row(instance, stale_ok=stale_ok)
-        [unhandled] = await self._door.unhandled([row])
-        return task_status(str(instance), row, unhandled=unhandled)
+        return await task_standing(self._door, self._id(id), stale_ok=stale_ok)
+
+
+async def task_standing(door: Door, id: InstanceId, *, stale_ok: bool = False) -> TaskStatus:
+    """How a Task instance stands; no definition is needed."""
+    row = await door.row(id, stale_ok=stale_ok)
+    [unhandled] = await door.unhandled([row])
+    return task_status(str(id), row, unhandled=unhandled)
 
 
 # -- answers: what is said of a turn, and kept under a key -----------------------------------------
@@ -324,9 +336,10 @@ def _retried(turn: Turn) -> Body:
 
 def _paused(turn: Turn) -> Body:
     paused = next((each for each in turn.events if isinstance(each, Paused)), None)
-    reason = "paused" if turn.before.exists else "not_found"
     if paused is not None:
         return {"version": turn.after.version, "paused": True, "reason": paused.reason}
+    stands = "stopped" if turn.before.stopped else "paused"
+    reason = stands if turn.before.exists else "not_found"
     return {"version": turn.after.version, "paused": False, "reason": reason}
 
 
@@ -356,7 +369,8 @@ def timeout_us(timeout: Duration | None) -> int | None:
     return None if timeout is None else duration_us(timeout, "timeout")
 
 
-def _reason(reason: str | None) -> str | None:
+def reason_of(reason: str | None) -> str | None:
+    """A `reason=` as it is. Raises `ValidationError` for what cannot be recorded."""
     return None if reason is None else check_text(reason, "reason")
 
 

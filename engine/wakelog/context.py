@@ -1,4 +1,7 @@
-"""What handlers get. A context collects what its handler asks for and performs none of it."""
+"""What handlers get. A context collects what its handler asks for and performs none of it.
+
+Steps are the one exception: see `wakelog.stepping`.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +24,29 @@ from wakelog.core.commands import (
     Pause,
     ScheduleAt,
     SetState,
+    Stop,
 )
 from wakelog.core.instance import Instance, OpenRun
 from wakelog.core.schedule import When, as_datetime, when_us
 from wakelog.errors import InvalidStateError, Issue, ValidationError
 from wakelog.ids import check_text
+from wakelog.stepping import Stepping, Steps
 
 if TYPE_CHECKING:
     from wakelog.schema import Schema
 
-__all__ = ["CURRENT", "ClearSignal", "JobContext", "TaskContext"]
+__all__ = [
+    "CURRENT",
+    "ClearSignal",
+    "Context",
+    "ContinuousContext",
+    "EventContext",
+    "TaskContext",
+]
 
 S = TypeVar("S")
 
-CURRENT: contextvars.ContextVar[JobContext[Any] | None] = contextvars.ContextVar(
+CURRENT: contextvars.ContextVar[Context[Any] | None] = contextvars.ContextVar(
     "wakelog_handler", default=None
 )
 """The context of the handler that is running here, so that waiting calls can be refused."""
@@ -47,9 +59,8 @@ class ClearSignal(BaseException):
     """Ends a handler that called `ctx.clear()`; not an `Exception`, so that nobody eats it."""
 
 
-class JobContext(Generic[S]):
-    """What the contexts of all types of job have in common: an instance's view of itself during
-    one call of one handler.
+class Context(Stepping, Generic[S]):
+    """A job's view of itself during one call of one handler: what all types of job have.
 
     What a handler asks for takes effect when it ends well, all of it in one append, and not at
     all when it raises. After the handler has ended every use raises `InvalidStateError`.
@@ -63,6 +74,7 @@ class JobContext(Generic[S]):
         "_random",
         "_schema",
         "_state",
+        "_steps",
         "clear_reason",
         "cleared",
         "commands",
@@ -76,11 +88,13 @@ class JobContext(Generic[S]):
         instance: Instance,
         now_us: int,
         resources: Any,
+        steps: Steps | None = None,
     ) -> None:
         self._schema = schema
         self._call = call
         self._instance = instance
         self._now_us = now_us
+        self._steps = steps
         self._open = True
         self._state: S | None = _UNREAD
         self._random: random.Random | None = None
@@ -153,17 +167,22 @@ class JobContext(Generic[S]):
     # -- messages and the end
 
     def emit(self, topic: str, payload: Any) -> None:
-        """Record a message for the outside; whoever follows the log gets it."""
+        """Record a message for the outside; whoever follows the log gets it.
+
+        Raises `ValidationError` for a payload that is no JSON: no number is infinite or NaN, or
+        has more than 4,300 digits.
+        """
         self._check_command("emit")
         if not check_text(topic, "topic"):
             issue = Issue(loc="topic", msg="it must not be empty", type="topic")
             raise ValidationError("topic", [issue])
         try:
-            text = pydantic_core.to_json(payload).decode()
+            text = pydantic_core.to_json(payload)
+            pydantic_core.from_json(text, allow_inf_nan=False)  # so that any reader can read it
         except (ValueError, TypeError) as error:
             issue = Issue(loc="payload", msg=str(error), type=type(error).__name__)
             raise ValidationError(f"message on {topic!r}", [issue]) from error
-        self.commands.append(Emit(topic, text))
+        self.commands.append(Emit(topic, text.decode()))
 
     def pause(self, reason: str | None = None) -> None:
         """Once this handler has ended: let alarms wait and defer events, until somebody resumes."""
@@ -179,25 +198,6 @@ class JobContext(Generic[S]):
             check_text(reason, "reason")
         self.cleared, self.clear_reason = True, reason
         raise ClearSignal
-
-    # -- about the event
-
-    @property
-    def is_first_event(self) -> bool:
-        """In `on_event`: whether no state had been set when the handler started."""
-        self._only("is_first_event", "on_event")
-        return self._instance.state is None
-
-    @property
-    def event_count(self) -> int:
-        """How many events this life has accepted, the current one included."""
-        return self._instance.event_count
-
-    @property
-    def event_id(self) -> str | None:
-        """In `on_event`: the key that the sender gave, if any."""
-        self._only("event_id", "on_event")
-        return self._call.event_id
 
     # -- about the run
 
@@ -231,12 +231,6 @@ class JobContext(Generic[S]):
     # -- about what happened before
 
     @property
-    def idle_reason(self) -> HandlerName:
-        """In `on_idle`: the handler that left nothing to wait for."""
-        self._only("idle_reason", "on_idle")
-        return cast(HandlerName, self._call.source)
-
-    @property
     def error_source(self) -> HandlerName:
         """In `on_error` and `on_retry_exhausted`: the handler that failed."""
         if self._call.handler != "on_retry_exhausted":
@@ -251,6 +245,8 @@ class JobContext(Generic[S]):
     def close(self) -> None:
         """The handler has ended: nothing may be asked for any more."""
         self._open = False
+        if self._steps is not None:
+            self._steps.close()
 
     @property
     def is_open(self) -> bool:
@@ -287,9 +283,32 @@ class JobContext(Generic[S]):
             raise InvalidStateError(f"ctx.{member} is not for on_client_get_state: it only reads")
 
 
-class TaskContext(JobContext[S]):
-    """A Task's view of itself during one call of one handler: it may also change its state and
-    its schedule."""
+class EventContext(Context[S]):
+    """What the contexts of jobs that take events have beside."""
+
+    __slots__ = ()
+
+    @property
+    def is_first_event(self) -> bool:
+        """In `on_event`: whether no state had been set when the handler started."""
+        self._only("is_first_event", "on_event")
+        return self._instance.state is None
+
+    @property
+    def event_id(self) -> str | None:
+        """In `on_event`: the key that the sender gave, if any."""
+        self._only("event_id", "on_event")
+        return self._call.event_id
+
+    @property
+    def idle_reason(self) -> HandlerName:
+        """In `on_idle`: the handler that left nothing to wait for."""
+        self._only("idle_reason", "on_idle")
+        return cast(HandlerName, self._call.source)
+
+
+class SettingContext(Context[S]):
+    """What the contexts of jobs that set their state and schedule themselves have beside."""
 
     __slots__ = ()
 
@@ -331,11 +350,6 @@ class TaskContext(JobContext[S]):
         due_us = max(asked_us, self._now_us)
         self.commands.append(ScheduleAt(due_us, None if due_us == asked_us else asked_us))
 
-    def cancel_schedule(self) -> None:
-        """Let there be no schedule."""
-        self._check_command("cancel_schedule")
-        self.commands.append(CancelSchedule())
-
     @property
     def scheduled_at(self) -> datetime | None:
         """When `execute` is due next (aware, UTC), with this handler's own calls."""
@@ -347,3 +361,42 @@ class TaskContext(JobContext[S]):
             elif isinstance(command, CancelSchedule):
                 due_us = None
         return None if due_us is None else as_datetime(due_us)
+
+
+class TaskContext(EventContext[S], SettingContext[S]):
+    """A Task's view of itself during one call of one handler."""
+
+    __slots__ = ()
+
+    def cancel_schedule(self) -> None:
+        """Let there be no schedule."""
+        self._check_command("cancel_schedule")
+        self.commands.append(CancelSchedule())
+
+    @property
+    def event_count(self) -> int:
+        """How many events this life has accepted, the current one included."""
+        return self._instance.event_count
+
+
+class ContinuousContext(SettingContext[S]):
+    """A Continuous job's view of itself during one call of one handler.
+
+    `schedule` overrides the next run, once.
+    """
+
+    __slots__ = ()
+
+    def cancel_schedule(self) -> NoReturn:
+        """Raises `InvalidStateError`: without a next run the job would be dormant."""
+        raise InvalidStateError(
+            f"{self.instance_id} must have a next run: use ctx.stop() to end it, ctx.pause() to "
+            f"hold it, or ctx.schedule(...) to move it"
+        )
+
+    def stop(self, reason: str | None = None) -> None:
+        """Once this handler has ended well: let there be no further run. The state is kept."""
+        self._check_command("stop")
+        if reason is not None:
+            check_text(reason, "reason")
+        self.commands.append(Stop(reason))

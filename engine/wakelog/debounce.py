@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args, overlo
 from typing_extensions import TypeForm
 
 from wakelog.bounds import at_least
-from wakelog.context import JobContext
-from wakelog.core.commands import Call
+from wakelog.context import EventContext
+from wakelog.core.commands import Call, HandlerName
 from wakelog.core.events import FlushReason
 from wakelog.core.instance import Instance
 from wakelog.core.retry import Retry
@@ -22,6 +22,7 @@ from wakelog.ids import Kind
 from wakelog.kinds.debounce import DebounceBehaviour
 from wakelog.kinds.policy import MAX_WAITING, Behaviour
 from wakelog.schema import Schema
+from wakelog.stepping import Steps
 
 __all__ = ["Debounce", "DebounceContext"]
 
@@ -30,7 +31,7 @@ E = TypeVar("E")
 L = TypeVar("L")
 
 
-class DebounceContext(JobContext[S], Generic[S, E]):
+class DebounceContext(EventContext[S], Generic[S, E]):
     """A Debounce's view of itself during one call of one handler.
 
     `on_event` says what the state is to be by returning it. A run sees the whole batch, in each of
@@ -47,8 +48,9 @@ class DebounceContext(JobContext[S], Generic[S, E]):
         instance: Instance,
         now_us: int,
         resources: Any,
+        steps: Steps | None = None,
     ) -> None:
-        super().__init__(state, call, instance, now_us, resources)
+        super().__init__(state, call, instance, now_us, resources, steps)
         self._event_schema = event
         self._events: list[E] | None = None
 
@@ -127,10 +129,13 @@ class Debounce(Definition, Generic[S, E]):
 
     A flush that fails is tried again as `retry` says, with the same events; then, unless
     `Retry(on_exhausted=…)` says otherwise, its events are kept as a dead letter. `max_waiting`
-    bounds how many accepted events of one instance may wait to be reduced.
+    bounds how many accepted events of one instance may wait to be reduced, `max_running` how many
+    instances may be flushed at a time, over all workers.
     """
 
     kind: ClassVar[Kind] = "debounce"
+    needs: ClassVar[HandlerName] = "execute"
+    has_rule: ClassVar[bool] = True
 
     @overload
     def __init__(
@@ -143,6 +148,7 @@ class Debounce(Definition, Generic[S, E]):
         max_events: int = ...,
         retry: Retry | None = ...,
         max_waiting: int = ...,
+        max_running: int | None = ...,
     ) -> None: ...
     @overload
     def __init__(
@@ -156,6 +162,7 @@ class Debounce(Definition, Generic[S, E]):
         max_events: int = ...,
         retry: Retry | None = ...,
         max_waiting: int = ...,
+        max_running: int | None = ...,
     ) -> None: ...
     def __init__(
         self,
@@ -168,30 +175,35 @@ class Debounce(Definition, Generic[S, E]):
         max_events: int = 1_000,
         retry: Retry | None = None,
         max_waiting: int = MAX_WAITING,
+        max_running: int | None = None,
     ) -> None:
-        super().__init__(max_waiting=max_waiting, retry=retry)
+        super().__init__(max_waiting=max_waiting, max_running=max_running, retry=retry)
         self._has_own_state = state is not None
         self.state = Schema[S](event if state is None else state, "state")
         self.event = Schema[E](event, "event")
-        self.batching = _batching(flush_after, mode, max_wait, max_events)
+        batching = _batching(flush_after, mode, max_wait, max_events)
+        said = None if retry is None else retry.on_exhausted
+        self.batching = batching
+        self._behaviour = DebounceBehaviour(batching, said or DebounceBehaviour.ON_EXHAUSTED)
 
     def behaviour(self) -> Behaviour:
         """A debounce's."""
-        said = None if self.retry is None else self.retry.on_exhausted
-        return DebounceBehaviour(said or DebounceBehaviour.ON_EXHAUSTED)
+        return self._behaviour
 
-    def context(self, call: Call, instance: Instance, now_us: int) -> DebounceContext[S, E]:
+    def context(
+        self, call: Call, instance: Instance, now_us: int, steps: Steps | None = None
+    ) -> DebounceContext[S, E]:
         """A debounce's."""
-        return DebounceContext(self.state, self.event, call, instance, now_us, self.resources)
+        schemas = self.state, self.event
+        return DebounceContext(*schemas, call, instance, now_us, self.resources, steps)
 
     def registered(self, name: str) -> Self:
         """A copy under its name, complete: no handler can be added any more."""
-        if "execute" not in self.handlers:
-            raise _missing(
-                name, "execute", "decorate a function with @….execute: it gets the batch"
-            )
         if "on_event" not in self.handlers and self._has_own_state:
-            raise _missing(name, "on_event", "state= needs @….on_event, which returns it")
+            issue = Issue(
+                loc="on_event", msg="state= needs @….on_event, which returns it", type="missing"
+            )
+            raise ValidationError(f"the definition of debounce {name!r}", [issue])
         whole = self.with_resources(self.resources)
         whole.handlers.setdefault("on_event", Handler(_newest, True, None))
         copied = super(Debounce, whole).registered(name)
@@ -287,8 +299,3 @@ def _positive_us(duration: Duration, what: str) -> int:
         issue = Issue(loc=what, msg="it must be longer than nothing", type="bound")
         raise ValidationError(f"{what} {duration!r}", [issue])
     return us
-
-
-def _missing(name: str, handler: str, message: str) -> ValidationError:
-    issue = Issue(loc=handler, msg=message, type="missing")
-    return ValidationError(f"the definition of debounce {name!r}", [issue])

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
-from wakelog.client import JobClient, timeout_us
+from wakelog.client import EventClient, timeout_us
 from wakelog.core.commands import Receive, TriggerRun
 from wakelog.core.events import (
     Cleared,
@@ -24,8 +24,9 @@ from wakelog.core.schedule import Duration
 from wakelog.core.windows import Window
 from wakelog.debounce import Debounce
 from wakelog.door import Body, Caller, Door, Question
+from wakelog.ids import InstanceId
 from wakelog.kinds.debounce import DebounceBehaviour
-from wakelog.log import Head, Recorded
+from wakelog.log import Recorded
 from wakelog.results import (
     AddResult,
     DebounceStatus,
@@ -38,13 +39,13 @@ from wakelog.results import (
 from wakelog.turn import Turn
 from wakelog.waiting import end_of_unit, warn_if_alone
 
-__all__ = ["DebounceClient"]
+__all__ = ["DebounceClient", "debounce_standing"]
 
 S = TypeVar("S")
 E = TypeVar("E")
 
 
-class DebounceClient(JobClient[S], Generic[S, E]):
+class DebounceClient(EventClient[S], Generic[S, E]):
     """What can be asked of the instances of one Debounce."""
 
     def __init__(self, door: Door, definition: Debounce[S, E]) -> None:
@@ -142,12 +143,15 @@ class DebounceClient(JobClient[S], Generic[S, E]):
 
     async def status(self, id: str, *, stale_ok: bool = False) -> DebounceStatus:
         """How the instance stands, as recorded now; `stale_ok` may answer out of memory."""
-        self._door.check()
-        instance = self._id(id)
-        app = self._door.app
-        found = await app.status(instance, stale_ok=True) if stale_ok else None
-        head = found if isinstance(found, Head) else await app.load(instance)
-        return _status(head.instance)
+        return await debounce_standing(self._door, self._id(id), stale_ok=stale_ok)
+
+
+async def debounce_standing(
+    door: Door, id: InstanceId, *, stale_ok: bool = False
+) -> DebounceStatus:
+    """How a Debounce instance stands; no definition is needed."""
+    door.check()
+    return _status((await door.app.load(id, stale_ok=stale_ok)).instance)
 
 
 # -- answers ---------------------------------------------------------------------------------------

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, overload
 
 from typing_extensions import TypeForm
 
 from wakelog.bounds import at_least
-from wakelog.context import JobContext, TaskContext
+from wakelog.context import Context, TaskContext
 from wakelog.core.commands import Call, HandlerName
 from wakelog.core.instance import Instance
 from wakelog.core.retry import Retry
@@ -21,8 +21,9 @@ from wakelog.ids import Kind
 from wakelog.kinds.policy import MAX_WAITING, Behaviour, BoundPolicy
 from wakelog.kinds.task import TaskBehaviour
 from wakelog.schema import Schema
+from wakelog.stepping import Steps
 
-__all__ = ["Definition", "Handler", "Task"]
+__all__ = ["Definition", "Function", "Handler", "Task", "is_async"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -47,13 +48,19 @@ class Definition:
     """What all types of definition have in common: handlers, policy and resources."""
 
     kind: ClassVar[Kind]
+    needs: ClassVar[HandlerName]
+    """The handler that it cannot do without."""
+    has_rule: ClassVar[bool] = False
+    """Whether its policy sets schedules by a rule, which may change with a deploy."""
     state: Schema[Any]
     event: Schema[Any]
     batching: Batching | None = None
     """How its events are put into windows, where they are handled in batches."""
 
-    def __init__(self, *, max_waiting: int, retry: Retry | None) -> None:
+    def __init__(self, *, max_waiting: int, max_running: int | None, retry: Retry | None) -> None:
         at_least(1, "max_waiting", max_waiting)
+        if max_running is not None:
+            at_least(1, "max_running", max_running)
         if retry is not None and not isinstance(retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
             issue = Issue(loc="retry", msg="give a Retry(...)", type="type")
             raise ValidationError(f"retry {retry!r}", [issue])
@@ -61,9 +68,15 @@ class Definition:
         self.name = ""
         self.handlers: dict[HandlerName, Handler] = {}
         self.max_waiting = max_waiting
+        self.max_running = max_running
         self.resources: Any = None
         self._has_threads = False
         self.policy: BoundPolicy | None = None
+
+    @property
+    def autostarted(self) -> Mapping[str, str]:
+        """Ids, and inputs as JSON, of what a worker starts when it opens."""
+        return {}
 
     @property
     def has_threads(self) -> bool:
@@ -74,8 +87,10 @@ class Definition:
         """How its type of job answers what the lifecycle asks."""
         raise NotImplementedError
 
-    def context(self, call: Call, instance: Instance, now_us: int) -> JobContext[Any]:
-        """What a handler of it gets."""
+    def context(
+        self, call: Call, instance: Instance, now_us: int, steps: Steps | None = None
+    ) -> Context[Any]:
+        """What its handler gets in this call; `steps` are its run's, if any."""
         raise NotImplementedError
 
     def with_resources(self, resources: Any) -> Self:
@@ -88,22 +103,29 @@ class Definition:
 
     def registered(self, name: str) -> Self:
         """A copy under its name, complete: no handler can be added any more."""
-        if "on_event" not in self.handlers:
+        if self.needs not in self.handlers:
             issue = Issue(
-                loc="on_event", msg="decorate a function with @….on_event", type="missing"
+                loc=self.needs, msg=f"decorate a function with @….{self.needs}", type="missing"
             )
             raise ValidationError(f"the definition of {self.kind} {name!r}", [issue])
         self.state.complete()
         self.event.complete()
+        behaviour = self.behaviour()
+        says = None if self.retry is None else self.retry.on_exhausted
+        if says == "dead_letter" and says != behaviour.ON_EXHAUSTED:
+            issue = Issue(
+                loc="retry.on_exhausted",
+                msg="it has no batch to dead-letter: give 'fail', 'continue' or 'clear'",
+                type="on_exhausted",
+            )
+            raise ValidationError(f"the definition of {self.kind} {name!r}", [issue])
         copied = self.with_resources(self.resources)
         copied.name = name
         called = (copied.handlers.get(name) for name in ("on_event", "on_error", "on_idle"))
         copied._has_threads = any(handler and not handler.is_async for handler in called)
         copied.handlers.setdefault("execute", Handler(_no_execute, False, None))
         names = frozenset[str](copied.handlers)
-        copied.policy = BoundPolicy(
-            self.behaviour(), names, self.max_waiting, self.retry, self.batching
-        )
+        copied.policy = BoundPolicy(behaviour, names, self.max_waiting, self.retry, self.batching)
         self.policy = copied.policy
         return copied
 
@@ -120,26 +142,29 @@ class Definition:
             if not callable(fn):
                 issue = Issue(loc=handler, msg="a handler must be callable", type="callable")
                 raise ValidationError(f"{handler} {fn!r}", [issue])
-            call = getattr(fn, "__call__", None)  # noqa: B004  an object whose call is a coroutine
-            if any(map(_is_generator, (fn, call))):
+            if any(map(_is_generator, (fn, getattr(fn, "__call__", None)))):  # noqa: B004
                 issue = Issue(
                     loc=handler,
                     msg="a handler must not yield: nobody would go on",
                     type="generator",
                 )
                 raise ValidationError(f"{handler} {fn!r}", [issue])
-            is_async = any(map(inspect.iscoroutinefunction, (fn, call)))
-            self.handlers[handler] = Handler(fn, is_async, timeout_us)
+            self.handlers[handler] = Handler(fn, is_async(fn), timeout_us)
             return fn
 
         return add if fn is None else add(fn)
+
+
+def is_async(fn: object) -> bool:
+    """Whether to call `fn` makes a coroutine: an `async def`, or an object whose call is one."""
+    return any(map(inspect.iscoroutinefunction, (fn, getattr(fn, "__call__", None))))  # noqa: B004
 
 
 def _is_generator(fn: object) -> bool:
     return inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
 
 
-def _no_execute(ctx: TaskContext[Any]) -> None:
+def _no_execute(ctx: Context[Any]) -> None:
     raise UnknownActionError(
         "run", "task", "decorate a function with @….execute, deploy it, then trigger the instance"
     )
@@ -157,13 +182,17 @@ class Task(Definition, Generic[S, E]):
         async def remind(ctx: TaskContext[Order]) -> None: ...
 
     `state` and `event` are any types that pydantic can validate. `max_waiting` bounds how many
-    accepted events of one instance may wait to be handled; `retry` says how often a failing run,
-    or the handler of a deferred event, is tried again. Each handler may be `def` (called in a
-    thread) or `async def`, and may be given a `timeout=`: an `async def` is then cancelled and has
-    failed; a `def` cannot be stopped, so it goes on but nothing that it does afterwards counts.
+    accepted events of one instance may wait to be handled, `max_running` how many instances may be
+    in `execute` at a time, over all workers (each goes by the number in its own code). `retry` says
+    how often a failing run, or the handler of a deferred event, is tried again.
+
+    Each handler may be `def` (called in a thread) or `async def`, and may be given a `timeout=`: an
+    `async def` is then cancelled and has failed; a `def` cannot be stopped, so it goes on but
+    nothing that it does afterwards counts.
     """
 
     kind: ClassVar[Kind] = "task"
+    needs: ClassVar[HandlerName] = "on_event"
 
     def __init__(
         self,
@@ -172,8 +201,9 @@ class Task(Definition, Generic[S, E]):
         event: TypeForm[E],
         retry: Retry | None = None,
         max_waiting: int = MAX_WAITING,
+        max_running: int | None = None,
     ) -> None:
-        super().__init__(max_waiting=max_waiting, retry=retry)
+        super().__init__(max_waiting=max_waiting, max_running=max_running, retry=retry)
         self.state = Schema[S](state, "state")
         self.event = Schema[E](event, "event")
 
@@ -181,9 +211,11 @@ class Task(Definition, Generic[S, E]):
         """A task's."""
         return TaskBehaviour()
 
-    def context(self, call: Call, instance: Instance, now_us: int) -> TaskContext[S]:
+    def context(
+        self, call: Call, instance: Instance, now_us: int, steps: Steps | None = None
+    ) -> TaskContext[S]:
         """A task's."""
-        return TaskContext(self.state, call, instance, now_us, self.resources)
+        return TaskContext(self.state, call, instance, now_us, self.resources, steps)
 
     @overload
     def on_event(self, fn: Callable[[TaskContext[S], E], Maybe], /) -> OnEvent[S, E]: ...

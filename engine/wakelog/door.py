@@ -116,6 +116,7 @@ class Door:
     async def _whole(self, asking: Coroutine[Any, Any, Asked]) -> Asked:
         """Go on though the caller gives up: a handler in a thread does, and holds its turn."""
         task = asyncio.create_task(asking)
+        self.app.caller.own(task)
         self._whole_tasks.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
@@ -129,10 +130,9 @@ class Door:
         """For each instance, whether it has an alarm due that no living worker could take."""
         now_us = self.app.clock.now_us()
         due = [r is not None and r.wake_us is not None and r.wake_us <= now_us for r in rows]
-        if not any(due) or self.app.drive is not None:  # a simulation works on all jobs itself
+        known = await self.known_jobs() if any(due) else None
+        if known is None:
             return [False] * len(due)
-        workers = await self.app.read(self.app.store.workers, now_us)
-        known = {job for worker in workers for job in worker.jobs}
         return [
             is_due
             and row is not None
@@ -140,6 +140,13 @@ class Door:
             and f"{row.kind}:{row.name}" not in known
             for is_due, row in zip(due, rows, strict=True)
         ]
+
+    async def known_jobs(self) -> set[str] | None:
+        """The jobs that a living worker works on; None in a simulation, which works on all."""
+        if self.app.drive is not None:
+            return None
+        workers = await self.app.read(self.app.store.workers, self.app.clock.now_us())
+        return {job for worker in workers for job in worker.jobs}
 
     async def row(self, id: InstanceId, *, stale_ok: bool = False) -> StatusRow | None:
         """The status row of an instance."""

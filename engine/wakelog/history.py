@@ -271,6 +271,13 @@ def _cleared(event: e.Cleared) -> str:
     return f"cleared by {event.by}{_why(event.reason)}{lost}"
 
 
+_CANCELLED = {"clear": "end of this life", "trigger": "run that was asked for"}
+_CAUGHT_UP = {
+    "once": "one run stands for all",
+    "all": "dropped, as more than are caught up",
+    "skip": "skipped",
+}
+
 _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.Started: lambda x: "life began",
     e.EventReceived: _received,
@@ -278,7 +285,7 @@ _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.StateSet: lambda x: "state unset" if x.state is None else f"state set to {_shown(x.state)}",
     e.Scheduled: _scheduled,
     e.ScheduleCancelled: lambda x: (
-        f"cancelled the {'end of this life' if x.action == 'clear' else 'schedule'}"
+        f"cancelled the {_CANCELLED.get(x.action, 'schedule')}"
         + ("" if x.by == "handler" else f", by {x.by}")
     ),
     e.RunStarted: _run_started,
@@ -294,7 +301,10 @@ _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
         else f"run {x.run} was lost with {x.worker} ({x.reason.replace('_', ' ')})"
     ),
     e.Flushed: lambda x: f"flushed {_events(len(x.events))} ({x.reason})",
-    e.Missed: lambda x: f"missed {x.count} occurrences since {_time(x.due_us)} ({x.policy})",
+    e.Missed: lambda x: (
+        f"missed {x.count} {'occurrence' if x.count == 1 else 'occurrences'}"
+        f" since {_time(x.due_us)}: {_CAUGHT_UP[x.policy]}"
+    ),
     e.Paused: lambda x: f"paused by {x.by}{_why(x.reason)}",
     e.Resumed: lambda x: f"resumed by {x.by}{_why(x.reason)}",
     e.Stopped: lambda x: f"stopped by {x.by}{_why(x.reason)}",

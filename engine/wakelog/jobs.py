@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
 from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
 from wakelog.app import App
-from wakelog.application import Application, Settings
+from wakelog.application import Application
 from wakelog.blocking import BlockingApp
 from wakelog.bounds import at_least
 from wakelog.clock import SystemClock
@@ -20,11 +21,13 @@ from wakelog.definition import Definition
 from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError
 from wakelog.ports import AlarmClock, Desk
 from wakelog.registry import Registry
+from wakelog.settings import Settings
 from wakelog.worker import WorkerSettings
 
-__all__ = ["Jobs", "Opening", "open_store"]
+__all__ = ["Jobs", "Opening", "loaded", "open_store"]
 
 STORES = "wakelog.stores"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 ALARM_CLOCKS = "wakelog.alarm_clocks"
 
 
@@ -155,18 +158,28 @@ class Opening:
 def open_store(url: str) -> Any:
     """The persistence factory for a URL, by its scheme among the installed stores.
 
-    Raises `StoreUnavailableError`, and `ValidationError` for what is no URL.
+    Raises `StoreUnavailableError`, and `ValidationError` for what is no URL. Of the URL itself
+    neither says more than its scheme: it may hold a password.
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         issue = Issue(loc="", msg="give a text such as 'sqlite:///jobs.db'", type="type")
-        raise ValidationError(f"store URL {url!r}", [issue])
-    scheme, colon, _ = url.partition("://")
+        raise ValidationError(f"store URL of type {type(url).__name__}", [issue])
+    found = _SCHEME.match(url)
     stores = entry_points(group=STORES)
-    if not colon or scheme not in stores.names:
+    if found is None or found[1] not in stores.names:
         known = ", ".join(f"{name}://" for name in sorted(stores.names))
-        raise StoreUnavailableError("unknown_scheme", f"{url!r} (installed: {known})")
-    opener: Callable[[str], Any] = stores[scheme].load()
-    return opener(url)
+        given = "what is no URL" if found is None else f"{found[1]}://"
+        raise StoreUnavailableError("unknown_scheme", f"{given} (installed: {known})")
+    return loaded(stores[found[1]])(url)
+
+
+def loaded(store: EntryPoint) -> Callable[[str], Any]:
+    """What opens a kind of store. Raises `StoreUnavailableError` where its driver is missing."""
+    try:
+        opener: Callable[[str], Any] = store.load()
+    except ImportError as error:
+        raise StoreUnavailableError("not_installed", f"{store.name}:// ({error})") from error
+    return opener
 
 
 def _names(only: tuple[str, ...] | list[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ always given: a store reads no clock, except that a database's own judges leases
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -17,8 +17,10 @@ __all__ = [
     "AlarmClock",
     "Answer",
     "Appended",
+    "Counted",
     "Desk",
     "Due",
+    "Held",
     "KeyTaken",
     "Lease",
     "LeaseGone",
@@ -126,6 +128,15 @@ class Due(NamedTuple):
     """The lease that ended, where that is why."""
 
 
+class Held(NamedTuple):
+    """A lease as it lies there, live or ended."""
+
+    stream: str
+    lease: Lease
+    event: StoredEvent | None
+    """The event whose version is the lease's token: of a run, its `RunStarted`."""
+
+
 class StatusRow(NamedTuple):
     """The status view's row of one instance."""
 
@@ -163,7 +174,21 @@ class WorkerRow(NamedTuple):
     host: str
     pid: int
     started_us: int
+    seen_us: int
+    """When it last said so."""
     until_us: int
+
+
+class Counted(NamedTuple):
+    """How many instances of one job stand alike."""
+
+    kind: str
+    name: str
+    status: str
+    executing: bool
+    overdue: bool
+    """Their alarm is due, and no run is open."""
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +202,8 @@ class Listing:
     due_before_us: int | None = None
     error_type: str | None = None
     updated_after_us: int | None = None
+    waking: bool = False
+    """Instead of the living: all that must be woken, also for events that open the next life."""
     limit: int = 100
     after: str | None = None
     """The stream id that the page before ended with."""
@@ -195,7 +222,20 @@ class Store(Protocol):
 
     @property
     def poll_us(self) -> int | None:
-        """How often to look for the alarms that other processes set; None: there are none."""
+        """How often to look, at this time, for the alarms that others set; None: there are none."""
+        ...
+
+    def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
+        """Have `heard` called, on any thread, with the moment of an alarm that others have set.
+
+        A hint, which may come late or never: so look every `poll_us` too. A moment of 0: look
+        now, something may have been missed. Answers what to call for an end of it.
+        """
+        ...
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        """What had to be waited for or done again so far, counted by name; see `App.metrics`."""
         ...
 
     # -- writing
@@ -218,10 +258,14 @@ class Store(Protocol):
         jobs: Sequence[str],
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
+        limits: Mapping[str, int] = {},
     ) -> Appended:
         """Take up to `limit` due instances of `jobs`, oldest first, and append what `begin` says.
 
         Not those under a live lease. All in one transaction: two workers never take the same.
+        `limits` says of some jobs how many runs there may be at a time, over all workers: as many
+        as it has leases with a run, those included that have ended and that nobody has taken yet.
+        To take such a one over is no further run; to clear or to handle what waits is none at all.
         """
         ...
 
@@ -278,12 +322,21 @@ class Store(Protocol):
         ...
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
-        """The rows of living instances that match, by stream id."""
+        """The rows of living instances (or of `waking` ones) that match, by stream id."""
         ...
 
-    def next_due_us(self, jobs: Sequence[str], now_us: int) -> int | None:
-        """When something of `jobs` can be claimed next: an alarm not under a live lease, or
-        the end of a lease."""
+    def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
+        """How many living instances match, in groups, whatever `limit` and `after` say."""
+        ...
+
+    def held(self, now_us: int, limit: int) -> Sequence[Held]:
+        """Up to `limit` leases by stream, live or not; their ends by the clock of `now_us`."""
+        ...
+
+    def next_due_us(
+        self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
+    ) -> int | None:
+        """When something of `jobs` can be claimed next; no run of a job that is at its limit."""
         ...
 
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:

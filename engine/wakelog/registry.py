@@ -45,6 +45,10 @@ class Registry:
         """All jobs as `kind:name`."""
         return tuple(f"{d.kind}:{d.name}" for d in self)
 
+    def limits(self) -> dict[str, int]:
+        """How many runs at a time there may be of those jobs that have a limit, as `kind:name`."""
+        return {f"{d.kind}:{d.name}": d.max_running for d in self if d.max_running is not None}
+
     def job_of(self, name: str) -> str:
         """`kind:name` of a registered name. Raises `UnknownJobError`."""
         found = self._by_name.get(name)

@@ -7,27 +7,37 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from wakelog.core.instance import Failure
+from wakelog.core.instance import Failure, Instance
 from wakelog.core.schedule import as_datetime
 from wakelog.ports import StatusRow
 
 __all__ = [
     "AddResult",
     "ClearResult",
+    "ContinuousStatus",
     "DebounceStatus",
     "Failed",
     "FlushResult",
     "InstanceRow",
+    "JobCount",
     "LastError",
     "PauseResult",
     "ResumeResult",
     "RetryResult",
     "SendResult",
+    "Standing",
+    "StartResult",
+    "StopResult",
     "TaskStatus",
+    "TerminateResult",
     "TriggerResult",
+    "Work",
+    "WorkerStatus",
+    "continuous_status",
     "failure_of",
     "instance_row",
     "moment",
+    "status_word",
     "task_status",
 ]
 
@@ -179,7 +189,8 @@ class PauseResult:
     version: int
     paused: bool
     reason: str | None = None
-    """The reason given; or why nothing happened: `not_found` or `paused` (it was before)."""
+    """The reason given; or why nothing happened: `not_found`, or as it stood before, `paused` or
+    `stopped`."""
     duplicate: bool = False
 
 
@@ -208,6 +219,75 @@ class ClearResult:
     discarded: int = 0
     """How many accepted events went with it unhandled."""
     duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartResult:
+    """What became of a `start`."""
+
+    instance_id: str
+    version: int
+    created: bool
+    """Whether a life began with it."""
+    status: str
+    next_run_at: datetime | None
+    resumed: bool = False
+    """It had been stopped, and goes on."""
+    cleared: bool = False
+    """The first run ended the life."""
+    failed: bool = False
+    """The first run failed: the next one comes nonetheless, unless the policy says otherwise."""
+    error: Failed | None = None
+    retry_at: datetime | None = None
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopResult:
+    """What became of a `stop`."""
+
+    instance_id: str
+    version: int
+    stopped: bool
+    reason: str | None = None
+    """The reason given; or why nothing happened: `not_found` or `stopped` (it was before)."""
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminateResult:
+    """What became of a `terminate`."""
+
+    instance_id: str
+    version: int
+    terminated: bool
+    reason: str | None = None
+    """The reason given; or `not_found`."""
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContinuousStatus:
+    """How a Continuous instance stands."""
+
+    instance_id: str
+    version: int
+    status: str
+    """The first that holds of `not_found`, `failed` (nothing will run until somebody acts),
+    `paused`, `stopped`, `retrying`, `unhandled` and `active`."""
+    running: bool = False
+    next_run_at: datetime | None = None
+    retry_at: datetime | None = None
+    run_count: int = 0
+    """Runs that have begun; attempts do not count."""
+    failure_count: int = 0
+    last_executed_at: datetime | None = None
+    """When the newest run ended, well or not."""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    stop_reason: str | None = None
+    """Why it was stopped or paused."""
+    last_error: LastError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +343,56 @@ class InstanceRow:
     last_error: LastError | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCount:
+    """How many living instances of one job there are, and how they stand."""
+
+    type: str
+    name: str
+    total: int
+    running: int
+    """How many of them have a run open."""
+    statuses: dict[str, int]
+    """How many for each status that there is; together they are the total."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a worker has in hand: a run, or events that waited and are being handled."""
+
+    instance_id: str
+    run: int | None
+    """The number of the run; None while events are handled."""
+    attempt: int | None
+    since: datetime | None
+    """When the run began."""
+    lease_ends_at: datetime
+    """From then on another worker takes it over; renewed as long as the worker lives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """A worker: one that lives, or one that is silent and still holds something."""
+
+    name: str
+    alive: bool
+    """It was heard of within the length of its lease."""
+    host: str | None = None
+    """This and what follows is None where nothing but its leases is known of it any more."""
+    pid: int | None = None
+    jobs: tuple[str, ...] | None = None
+    """The jobs it works on, as in `task:order`."""
+    concurrency: int | None = None
+    started_at: datetime | None = None
+    seen_at: datetime | None = None
+    """Its last heartbeat."""
+    work: tuple[Work, ...] = ()
+
+
+Standing = TaskStatus | ContinuousStatus | DebounceStatus
+"""How an instance of any type of job stands."""
+
+
 def task_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> TaskStatus:
     """The answer for a status row; None stands for an instance that never was."""
     if row is None:
@@ -270,7 +400,7 @@ def task_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> TaskS
     return TaskStatus(
         instance_id=row.stream,
         version=row.version,
-        status=_word(row, unhandled),
+        status=status_word(row.status, unhandled),
         executing=row.executing,
         scheduled_at=moment(row.due_us),
         retry_at=moment(row.retry_us),
@@ -285,11 +415,34 @@ def task_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> TaskS
     )
 
 
+def continuous_status(
+    stream: str, instance: Instance, row: StatusRow | None, *, unhandled: bool
+) -> ContinuousStatus:
+    """The answer for an instance and its status row; None stands for one that never was."""
+    if row is None:
+        return ContinuousStatus(instance_id=stream, version=0, status="not_found")
+    return ContinuousStatus(
+        instance_id=row.stream,
+        version=row.version,
+        status=status_word(row.status, unhandled),
+        running=row.executing,
+        next_run_at=moment(row.due_us),
+        retry_at=moment(row.retry_us),
+        run_count=row.run_count,
+        failure_count=row.failure_count,
+        last_executed_at=moment(instance.last_run_us),
+        created_at=moment(row.created_us),
+        updated_at=moment(row.updated_us),
+        stop_reason=instance.hold_reason,
+        last_error=last_error(row.last_error),
+    )
+
+
 def instance_row(row: StatusRow, *, unhandled: bool) -> InstanceRow:
     """The list entry for a status row."""
     return InstanceRow(
         instance_id=row.stream,
-        status=_word(row, unhandled),
+        status=status_word(row.status, unhandled),
         executing=row.executing,
         version=row.version,
         scheduled_at=moment(row.due_us),
@@ -321,6 +474,6 @@ def failure_of(failure: Failure) -> LastError:
     )
 
 
-def _word(row: StatusRow, unhandled: bool) -> str:
+def status_word(recorded: str, unhandled: bool) -> str:
     """`unhandled` goes before `active` and `idle` only (T10)."""
-    return "unhandled" if unhandled and row.status in ("active", "idle") else row.status
+    return "unhandled" if unhandled and recorded in ("active", "idle") else recorded

@@ -16,15 +16,17 @@ from wakelog.core.events import (
     RetryExhausted,
     RetryScheduled,
     RunStarted,
+    Stopped,
+    Trigger,
 )
 from wakelog.errors import ExecutionError
 from wakelog.ids import InstanceId
 from wakelog.log import Recorded, decode
-from wakelog.results import Failed, RetryResult, TriggerResult, moment
+from wakelog.results import Failed, RetryResult, StartResult, TriggerResult, moment
 
 __all__ = ["end_of_unit", "handled", "ran", "warn_if_alone"]
 
-R = TypeVar("R", TriggerResult, RetryResult)
+R = TypeVar("R", TriggerResult, RetryResult, StartResult)
 
 _LOG = logging.getLogger("wakelog.client")
 
@@ -51,8 +53,16 @@ async def handled(app: Application, id: InstanceId, version: int, timeout_us: in
         raise ExecutionError(str(id), "on_event", "Cleared", reason)
 
 
-async def ran(app: Application, id: InstanceId, asked: R, timeout_us: int | None) -> R:
-    """Wait for the outcome of the run that was asked for. Raises `WaitTimeoutError`."""
+async def ran(
+    app: Application,
+    id: InstanceId,
+    asked: R,
+    timeout_us: int | None,
+    *,
+    trigger: Trigger | None = "manual",
+) -> R:
+    """Wait for the outcome of the run that was asked for: the next one with that trigger, or with
+    any. A stop before it begins ends the wait. Raises `WaitTimeoutError`."""
     await warn_if_alone(app, id)
     run: int | None = None
 
@@ -60,8 +70,10 @@ async def ran(app: Application, id: InstanceId, asked: R, timeout_us: int | None
         nonlocal run
         event = recorded.event
         if run is None:
-            if isinstance(event, RunStarted) and event.trigger == "manual":
+            if isinstance(event, RunStarted) and trigger in (None, event.trigger):
                 run = event.run
+            elif isinstance(event, Stopped):
+                return dataclasses.replace(asked, version=recorded.version)
             elif isinstance(event, Cleared):
                 return dataclasses.replace(asked, version=recorded.version, cleared=True)
             return None

@@ -13,14 +13,15 @@ from wakelog.core.commands import Call, Claim, Ended, Failed, HandleWaiting, Rea
 from wakelog.core.decide import decide
 from wakelog.core.events import EventReceived, Parked
 from wakelog.core.evolve import evolve
-from wakelog.core.instance import Instance, Waiting
+from wakelog.core.instance import Instance, Waiting, next_wake
 from wakelog.errors import HistoryError, LeaseLostError, StoreUnavailableError, WakelogError
 from wakelog.ids import InstanceId
 from wakelog.log import Head, decode, encode
 from wakelog.ports import Due, Lease, StoredEvent, Unit
+from wakelog.steps import RunSteps
 from wakelog.turn import Memory, perform
 
-__all__ = ["Claimed", "rearm", "take", "work"]
+__all__ = ["Claimed", "next_due_us", "rearm", "take", "work"]
 
 _LOG = logging.getLogger("wakelog.worker")
 PAGE = 1_000
@@ -62,9 +63,15 @@ def take(
         claimed.extend(_claim(app, due, worker, now_us) for due in dues)
         return [each.unit for each in claimed]
 
-    appended = app.store.claim(now_us=now_us, jobs=jobs, limit=limit, begin=begin)
+    limits = app.registry.limits()
+    appended = app.store.claim(now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits)
     paired = zip(claimed, appended.errors, strict=True)
     return [each for each, error in paired if error is None]
+
+
+def next_due_us(app: Application, jobs: Sequence[str], now_us: int) -> int | None:
+    """When there may be something to `take`. Blocks; called on the alarm clock's thread."""
+    return app.store.next_due_us(jobs, now_us, app.registry.limits())
 
 
 async def work(app: Application, claimed: Claimed) -> None:
@@ -112,7 +119,7 @@ def _claim(app: Application, due: Due, worker: str, now_us: int) -> Claimed:
     records, hash = encode(due.stream, instance.version, head.hash, decision.events, meta)
     after = decision.after
     taken = Head(after, hash)
-    waits = not decision.events and not after.is_held and after.first_waiting(at_us) is not None
+    waits = not decision.events and _has_more(after._replace(recorded_us=at_us))
     works = decision.call is not None or waits
     until_us = now_us + app.settings.lease_us
     lease = Lease(worker, until_us, after.version, run=decision.call is not None)
@@ -151,15 +158,16 @@ async def _run(app: Application, claimed: Claimed, call: Call) -> None:
     """Call `execute`, then settle on whatever the instance is by then."""
     id = claimed.head.instance.id
     definition = app.registry.of(id)
+    token = claimed.head.instance.version
+    origin = Origin(cause=f"{id}@{token}")
     try:
         call = call._replace(batch=await _batch(app, id, call))
     except HistoryError as error:
         settle = Settle(call, _refused(error, app.now_us(call.base)))
     else:
-        settle = await perform(app.caller, definition, call)
+        steps = RunSteps(app, definition, call, origin)
+        settle = await perform(app.caller, definition, call, steps)
     memory: Memory = {}
-    token = claimed.head.instance.version
-    origin = Origin(cause=f"{id}@{token}")
     pause_s = 0.05
     while True:
         try:
@@ -265,7 +273,10 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
 
 
 def _has_more(after: Instance) -> bool:
-    return not after.is_held and after.first_waiting(after.recorded_us) is not None
+    """Whether the next thing to do is to handle a waiting event: an alarm that was due before
+    it has its turn first, or those who keep sending would hold it up for ever."""
+    wake = next_wake(after)
+    return wake is not None and wake.action == "deferred" and wake.due_us <= after.recorded_us
 
 
 async def _recorded(

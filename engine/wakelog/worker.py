@@ -21,7 +21,8 @@ from wakelog.bounds import at_least
 from wakelog.core.commands import HandlerName
 from wakelog.errors import LeaseLostError, StoreUnavailableError
 from wakelog.ports import AlarmClock, Desk, WorkerRow
-from wakelog.work import Claimed, rearm, take, work
+from wakelog.preparing import autostart, retime
+from wakelog.work import Claimed, next_due_us, rearm, take, work
 
 __all__ = ["Worker", "WorkerSettings"]
 
@@ -31,6 +32,10 @@ LAST_S = 5.0
 STRANDED_US = 10_000_000
 """How long work must have been without an alarm before a sweep calls it stranded."""
 SWEEP_LIMIT = 100
+ENDED_US = 1_000_000
+"""How soon to look again whether other workers' runs of a job that has reached its limit ended."""
+LOST_US = 50_000
+"""How long to wait before looking again, after others were faster."""
 
 Held = tuple[str, int]
 """A stream, and the token of the lease on it."""
@@ -67,16 +72,21 @@ class Worker:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self.jobs = _jobs(app, settings.only)
+        self._limits = app.registry.limits()
         self.name = f"{socket.gethostname()}:{os.getpid()}:{app.clock.now_us():x}"
         self._started_us = app.clock.now_us()
         self._clock = make_clock(self)
         self._lock = threading.Lock()
         self._running = 0
         self._closing = False
+        self._retiming: asyncio.Task[int] | None = None
         self._left = False
         """Closed: what still goes on cannot be recorded any more."""
         self._empty_take_us = -1
+        self._look_again_us = 0
         self._asleep_until_us: int | None = None
+        self._heard = False
+        self._unheard: Callable[[], None] = lambda: None
         self._holding: set[Held] = set()
         """What was taken and is not done with, begun or not."""
         self._doubtful: set[Held] = set()
@@ -89,8 +99,12 @@ class Worker:
     async def start(self) -> None:
         """Say that this worker lives, then begin to take what is due."""
         await self._app.write(self._app.store.put_worker, self._row())
+        await autostart(self._app, self.jobs)
         self._heart.start()
         self._clock.start()
+        self._unheard = self._app.store.hear(self._on_heard)
+        self._retiming = self._loop.create_task(retime(self._app, self.jobs))
+        self._retiming.add_done_callback(_log_failed_retiming)
 
     async def close(self, grace_us: int | None = None) -> None:
         """Take nothing new, let runs end within the grace, give the others back at once.
@@ -99,6 +113,9 @@ class Worker:
         lease does.
         """
         self._closing = self._app.stopping = True
+        if self._retiming is not None:
+            self._retiming.cancel()
+        await asyncio.to_thread(self._unheard)
         await asyncio.to_thread(self._clock.stop)
         grace_us = self._settings.grace_us if grace_us is None else grace_us
         tasks = {task for _, task in self._tasks.values()}
@@ -135,11 +152,13 @@ class Worker:
     def take(self, now_us: int) -> Sequence[object]:
         """Claim what is due, for the free slots only."""
         self._asleep_until_us = None
+        heard, self._heard = self._heard, False
         free = self._settings.concurrency - self._running
         if free <= 0 or self._closing:
             return ()
         claimed = take(self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us)
         self._empty_take_us = -1 if claimed else now_us
+        self._look_again_us = now_us + LOST_US if heard and not claimed else 0
         with self._lock:
             self._running += len(claimed)
             self._holding |= {each.held for each in claimed if each.works}
@@ -155,17 +174,23 @@ class Worker:
         """When to look again: never while no slot is free; else when something is due.
 
         Something due that a moment ago could not be had (another worker was faster) is not
-        worth a second look at once; alarms set by other processes are found by polling.
+        worth a second look at once; alarms set by other processes are heard of, or found by
+        polling. So are leases that end early.
         """
         if self._running >= self._settings.concurrency or self._closing:
             return None
         store = self._app.store
-        next_us = store.next_due_us(self.jobs, now_us)
+        next_us = next_due_us(self._app, self.jobs, now_us)
         if next_us is not None and next_us <= self._empty_take_us:
-            next_us = now_us + 50_000
+            next_us = now_us + LOST_US
+        looks = [] if next_us is None else [next_us]
         if store.poll_us is not None:
-            poll_us = now_us + store.poll_us
-            next_us = poll_us if next_us is None else min(next_us, poll_us)
+            looks.append(now_us + min(store.poll_us, self._app.settings.lease_us))
+        if self._limits and (store.next_due_us(self.jobs, now_us) or now_us + 1) <= now_us:
+            looks.append(now_us + ENDED_US)
+        if self._look_again_us:
+            looks.append(self._look_again_us)
+        next_us = min(looks, default=None)
         self._asleep_until_us = next_us
         return next_us
 
@@ -208,14 +233,26 @@ class Worker:
             self._holding.discard(held)
             was_full = self._running >= self._settings.concurrency
             self._running -= 1
-        if was_full and not self._closing:
-            self._clock.wakeup()
+        if (was_full or _job_of(held[0]) in self._limits) and not self._closing:
+            self._clock.wakeup()  # others' runs of a limited job may be due, and could not be had
 
     def _on_wake(self, due_us: int) -> None:
         """An append has set an alarm: wake the clock if that is earlier than it would wake."""
         asleep_until_us = self._asleep_until_us
         if (asleep_until_us is None or due_us < asleep_until_us) and not self._closing:
             self._clock.wakeup()
+
+    def _on_heard(self, due_us: int) -> None:
+        """Another process has set an alarm, and told all workers of it.
+
+        All but one of them come too late; who did does not run after each, but looks again soon.
+        """
+        asleep_until_us = self._asleep_until_us
+        is_about_to = asleep_until_us is not None and asleep_until_us <= self._look_again_us
+        if is_about_to or self._running >= self._settings.concurrency:
+            return
+        self._heard = 0 < due_us <= self._app.clock.now_us()
+        self._on_wake(due_us)
 
     def _can_stop(self, claimed: Claimed) -> bool:
         """Whether no handler that may be running for it is in a thread."""
@@ -254,7 +291,7 @@ class Worker:
         now_us = app.clock.now_us()
         app.store.purge_answers(now_us, limit=10_000)
         stranded = app.store.stranded(now_us - STRANDED_US, SWEEP_LIMIT)
-        self._rearm([s for s in stranded if ":".join(s.split(":", 2)[:2]) in self.jobs])
+        self._rearm([stream for stream in stranded if _job_of(stream) in self.jobs])
 
     def _give_up(self, held: Held) -> None:
         """Work that failed unexpectedly has left its lease behind."""
@@ -282,6 +319,7 @@ class Worker:
             self._app.caller.stop(working[1])
 
     def _row(self) -> WorkerRow:
+        now_us = self._app.clock.now_us()
         return WorkerRow(
             worker=self.name,
             jobs=self.jobs,
@@ -289,7 +327,8 @@ class Worker:
             host=socket.gethostname(),
             pid=os.getpid(),
             started_us=self._started_us,
-            until_us=self._app.clock.now_us() + self._app.settings.lease_us,
+            seen_us=now_us,
+            until_us=now_us + self._app.settings.lease_us,
         )
 
 
@@ -325,6 +364,18 @@ def _log_failure(stream: str, done: concurrent.futures.Future[None]) -> None:
     error = None if done.cancelled() else done.exception()
     if error is not None:
         _LOG.error("%s cannot be re-armed: %s", stream, error, extra={"instance": stream})
+
+
+def _log_failed_retiming(done: asyncio.Task[int]) -> None:
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        _LOG.error("schedules could not be held against the rules of today: %s", error)
+    elif not done.cancelled() and done.result():
+        _LOG.info("%d schedules follow a rule that has changed", done.result())
+
+
+def _job_of(stream: str) -> str:
+    return ":".join(stream.split(":", 2)[:2])
 
 
 def _jobs(app: Application, only: tuple[str, ...]) -> tuple[str, ...]:

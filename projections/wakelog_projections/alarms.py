@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from wakelog.core.events import Action
 from wakelog.core.instance import Instance, next_wake
 
-__all__ = ["AlarmRow", "row"]
+__all__ = ["NO_RUN", "AlarmRow", "row"]
+
+NO_RUN: tuple[Action, ...] = ("clear", "deferred")
+"""The actions that begin no run: a limit on runs does not hold them up."""
 
 
 class AlarmRow(NamedTuple):

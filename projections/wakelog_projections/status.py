@@ -8,7 +8,12 @@ from wakelog.core.instance import Instance, next_wake
 from wakelog.kinds import BEHAVIOURS
 from wakelog.ports import StatusRow
 
-__all__ = ["row"]
+__all__ = ["row", "word"]
+
+
+def word(instance: Instance) -> str:
+    """How it stands, in one word; `not_found` where no life is going on."""
+    return BEHAVIOURS[instance.id.kind].status(instance)
 
 
 def row(instance: Instance, hash: str) -> StatusRow:
@@ -23,7 +28,7 @@ def row(instance: Instance, hash: str) -> StatusRow:
         id=id.id,
         version=instance.version,
         hash=hash,
-        status=BEHAVIOURS[id.kind].status(instance),
+        status=word(instance),
         executing=instance.run is not None,
         due_us=instance.due_us,
         retry_us=None if instance.retry is None else instance.retry.due_us,

@@ -27,14 +27,16 @@ alarms left: 0
    3  2026-03-02 09:00:00  state set to {"status":"pending"}
    4  2026-03-02 09:00:00  scheduled a run at 2026-03-02 09:05:00 UTC
    5  2026-03-02 09:05:00  run 1 started (alarm) on simulation
-   6  2026-03-02 09:05:00  run 1 ended well after 0 ms
-   7  2026-03-02 09:05:00  scheduled a run at 2026-03-02 10:05:00 UTC
-   8  2026-03-02 10:05:00  run 2 started (alarm) on simulation
-   9  2026-03-02 10:05:00  run 2 ended well after 0 ms
-  10  2026-03-02 10:05:00  scheduled a run at 2026-03-02 11:05:00 UTC
-  11  2026-03-02 11:00:00  received event {"kind":"paid"} (by till 3)
-  12  2026-03-02 11:00:00  state set to {"status":"paid"} (by till 3)
-  13  2026-03-02 11:00:00  cancelled the schedule (by till 3)
+   6  2026-03-02 09:05:00  step 'mail' of run 1 ended with null
+   7  2026-03-02 09:05:00  run 1 ended well after 0 ms
+   8  2026-03-02 09:05:00  scheduled a run at 2026-03-02 10:05:00 UTC
+   9  2026-03-02 10:05:00  run 2 started (alarm) on simulation
+  10  2026-03-02 10:05:00  step 'mail' of run 2 ended with null
+  11  2026-03-02 10:05:00  run 2 ended well after 0 ms
+  12  2026-03-02 10:05:00  scheduled a run at 2026-03-02 11:05:00 UTC
+  13  2026-03-02 11:00:00  received event {"kind":"paid"} (by till 3)
+  14  2026-03-02 11:00:00  state set to {"status":"paid"} (by till 3)
+  15  2026-03-02 11:00:00  cancelled the schedule (by till 3)
 """
 
 

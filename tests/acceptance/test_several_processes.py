@@ -1,17 +1,15 @@
-"""Several processes on one SQLite file: each event counts once, each run has one place (U2, K1)."""
+"""Several processes on one store: each event counts once, each run has one place (U2, K1)."""
 
 from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from itertools import groupby, pairwise
 
-import pytest
-
-from tests.acceptance.jobs_under_kill import Chore, chore, counter, jobs
-from tests.acceptance.processes import Child, Children, Said, audited, wait_until
+from tests.acceptance.jobs_under_kill import AT_A_TIME, Chore, chore, counter, jobs, narrow
+from tests.acceptance.processes import LOOK_S, Child, Children, Said, audited, is_quiet, wait_until
 from tests.auditing import runs_of
+from tests.support_postgres import with_options
 from wakelog import BlockingApp, StoreUnavailableError
 from wakelog.core.events import (
     EventReceived,
@@ -27,29 +25,11 @@ BOUND_US = 2_000_000
 """How late a worker may notice what another process has appended."""
 
 
-@pytest.fixture
-def app(sqlite_url: str) -> Iterator[BlockingApp]:
-    """This process is a client only."""
-    with jobs.open(sqlite_url) as app:
-        yield app
-
-
-@pytest.fixture
-def children(sqlite_url: str) -> Iterator[Children]:
-    with Children(sqlite_url) as children:
-        yield children
-
-
-def is_quiet(app: BlockingApp) -> bool:
-    """Whether nothing runs, waits or is scheduled."""
-    return all(row.status == "idle" and not row.executing for row in app.list())
-
-
 # -- senders ---------------------------------------------------------------------------------------
 
 
 def test_K1_what_a_killed_sender_was_acknowledged_is_recorded(
-    sqlite_url: str, children: Children
+    shared_url: str, children: Children
 ) -> None:
     # given senders in a tight loop, each killed after so many acknowledged sends
     acknowledged: list[int] = []
@@ -59,14 +39,14 @@ def test_K1_what_a_killed_sender_was_acknowledged_is_recorded(
         mine += [int(line) for line in sender.kill()]
         acknowledged += mine
         # then all of those is recorded, and of the rest at most the one that was under way
-        recorded = _numbers(audited(sqlite_url))
+        recorded = _numbers(audited(shared_url))
         assert len(recorded) == len(set(recorded)), "a send is recorded twice"
         assert set(acknowledged) <= set(recorded)
         unacknowledged = {number for number in recorded if number // 1_000_000 == kill} - set(mine)
         assert unacknowledged <= {mine[-1] + 1}
         acknowledged += unacknowledged
     # and each is there with its state and its alarm, in one commit
-    for history in audited(sqlite_url).values():
+    for history in audited(shared_url).values():
         for _, unit in groupby(history, key=lambda recorded: recorded.commit):
             names = [type(recorded.event) for recorded in unit]
             assert names[-3:] == [EventReceived, StateSet, Scheduled]
@@ -79,7 +59,7 @@ def _numbers(histories: dict[str, list[Recorded]]) -> list[int]:
 
 
 def test_U2_200_increments_from_four_processes_end_at_200(
-    app: BlockingApp, sqlite_url: str, children: Children
+    app: BlockingApp, shared_url: str, children: Children
 ) -> None:
     # given a worker, and four processes that are ready to send
     worker = children.worker()
@@ -94,7 +74,7 @@ def test_U2_200_increments_from_four_processes_end_at_200(
     task = app.task(counter)
     wait_until(lambda: task.status("n").deferred_count == 0, worker)
     assert (task.get_state("n"), task.status("n").event_count) == (200, 200)
-    [history] = audited(sqlite_url).values()
+    [history] = audited(shared_url).values()
     received = [r.event for r in history if isinstance(r.event, EventReceived)]
     assert sum(event.deferred for event in received) == deferred
     print(f"{deferred} of 200 were deferred")
@@ -104,15 +84,22 @@ def test_U2_200_increments_from_four_processes_end_at_200(
 
 
 def test_U2_two_workers_share_the_runs_and_none_overlaps(
-    app: BlockingApp, sqlite_url: str, children: Children
+    app: BlockingApp, shared_url: str, children: Children
 ) -> None:
-    # given two workers, when more is due than one of them can take
+    # given two workers, when more is due than one of them can take, until both take some
     workers = [children.worker("10s", slots=2), children.worker("10s", slots=2)]
     task = app.task(chore)
-    for number in range(60):
+    lines: list[str] = []
+    working: set[int] = set()
+    for number in range(10_000):
+        if number >= 60 and len(working) == 2:
+            break
         event = Chore(number=number, after_s=(0, 0.05)[number % 2], work_s=0.05)
         task.send(f"w-{number % 6}", event)
-    lines: list[str] = []
+        for worker in workers:
+            if line := worker.line_if_any(0):
+                lines.append(line)
+                working.add(worker.pid)
     for worker in workers:
         lines += wait_until(lambda: is_quiet(app), worker)
     for worker in workers:
@@ -133,21 +120,60 @@ def test_U2_two_workers_share_the_runs_and_none_overlaps(
     # and the history has the same runs
     recorded = {
         (stream.split(":")[2], run, attempt)
-        for stream, history in audited(sqlite_url).items()
+        for stream, history in audited(shared_url).items()
         for _, run, attempt in runs_of(history)
     }
     assert recorded == set(begun)
 
 
+def test_A6_a_limit_on_runs_holds_over_processes_and_kills(
+    app: BlockingApp, shared_url: str, children: Children
+) -> None:
+    # given two workers, and always more due than may run at a time, until the first takes some
+    first, second = children.worker(), children.worker()
+    sent = 0
+
+    def send(count: int) -> None:
+        nonlocal sent
+        for _ in range(count):
+            app.task(narrow).send(f"n-{sent}", Chore(work_s=0.05))
+            sent += 1
+
+    send(10)
+    lines: list[str] = []
+    for _ in range(1000):
+        lines += filter(None, [begun := first.line_if_any(0), done := second.line_if_any(LOOK_S)])
+        if begun:
+            break
+        send(done is not None and done.startswith("left"))
+    # when one of them is killed in the middle of a run
+    lines += first.kill()
+    lines += wait_until(lambda: is_quiet(app), second)
+    lines += second.kill()
+    # then all got their turn
+    runs = [run for history in audited(shared_url).values() for run in runs_of(history).values()]
+    assert sum(isinstance(end.event, Executed) for [end] in runs) == sent
+    # and there never were more at a time; those of the killed one count until they are taken up
+    inside: set[str] = set()
+    most = 0
+    for edge in sorted((Said.of(line) for line in lines), key=lambda said: said.at_us):
+        if edge.what == "run":
+            inside.add(edge.id)
+        elif edge.what == "left":
+            inside.remove(edge.id)
+        most = max(most, len(inside))
+    assert most == AT_A_TIME
+
+
 def test_U2_a_worker_that_stalls_loses_its_run_and_records_nothing_of_it(
-    app: BlockingApp, sqlite_url: str, children: Children
+    app: BlockingApp, shared_url: str, children: Children
 ) -> None:
     # given a worker that is stopped in the middle of a run
     first = children.worker()
     task = app.task(chore)
     task.send("x", Chore(work_s=1))
     first.until("run", "x")
-    _stop(first, sqlite_url)
+    _stop(first, shared_url)
     # when its lease has ended, another one takes the run up
     second = children.worker()
     assert second.until("run", "x").attempt == 2
@@ -163,7 +189,7 @@ def test_U2_a_worker_that_stalls_loses_its_run_and_records_nothing_of_it(
     wait_until(lambda: is_quiet(app), first)
     first.kill()
     assert task.status("x").version == before
-    histories = audited(sqlite_url)
+    histories = audited(shared_url)
     events = [recorded.event for recorded in histories["task:chore:x"]]
     [lost] = [event for event in events if isinstance(event, ExecutionLost)]
     [executed] = [event for event in events if isinstance(event, Executed)]
@@ -175,21 +201,21 @@ def test_U2_a_worker_that_stalls_loses_its_run_and_records_nothing_of_it(
     assert int(of_y.worker.split(":")[-2]) == first.pid
 
 
-def _stop(worker: Child, sqlite_url: str) -> None:
-    """Stop a worker, but not in the middle of a write: it would hold the file while it lasts."""
-    with jobs.open(f"{sqlite_url}?timeout=0.3") as impatient:
+def _stop(worker: Child, shared_url: str) -> None:
+    """Stop a worker, but not in the middle of a write: it would hold up others while it lasts."""
+    with jobs.open(with_options(shared_url, timeout=0.3)) as impatient:
         while True:
             worker.signal(signal.SIGSTOP)
             try:
-                impatient.task(counter).send("is-the-file-free", 1)
+                impatient.task(counter).send("is-the-way-free", 1)
                 return
             except StoreUnavailableError:
                 worker.signal(signal.SIGCONT)
-                impatient.task(counter).send("is-the-file-free", 1)
+                impatient.task(counter).send("is-the-way-free", 1)
 
 
 def test_A1_an_alarm_of_another_process_wakes_a_sleeping_worker(
-    app: BlockingApp, sqlite_url: str, children: Children
+    app: BlockingApp, shared_url: str, children: Children
 ) -> None:
     # given a worker that sleeps, for its only alarm is an hour away
     task = app.task(chore)
@@ -205,7 +231,7 @@ def test_A1_an_alarm_of_another_process_wakes_a_sleeping_worker(
     # then each fires in the worker, never early, and soon
     wait_until(lambda: task.status("near").status == "idle", worker)
     worker.kill()
-    history = audited(sqlite_url)["task:chore:near"]
+    history = audited(shared_url)["task:chore:near"]
     started = [r for r in history if isinstance(r.event, RunStarted)]
     late_us = [r.at_us - r.event.due_us for r in started if isinstance(r.event, RunStarted)]
     assert len(late_us) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,14 +24,19 @@ COMMANDS = (
     "demo",
     "worker",
     "send",
-    "add",
     "trigger",
-    "flush",
     "clear",
+    "start",
+    "stop",
+    "terminate",
+    "add",
+    "flush",
     "status",
     "state",
     "history",
     "ls",
+    "count",
+    "workers",
 )
 
 
@@ -326,6 +332,27 @@ class TestLs:
         assert self.ids(five, "--status", "failed", "--name", "parcel") == ["p-3"]
         assert "ValueError" in five("ls").stdout
 
+    def test_by_when_something_was_recorded_last(self, five: CommandLine) -> None:
+        before = five.answer("ls")["instances"][3]["updated_at"]
+        five("send", "parcel", "p-1", WEIGHED)
+        assert self.ids(five, "--updated-after", before) == ["p-1", "p-2", "p-4"]
+
+    def test_count_is_an_overview(self, five: CommandLine, worker: BlockingApp) -> None:
+        five("send", "parcel", "p-3", HEAVY)
+        five("trigger", "parcel", "p-3")
+        five("trigger", "parcel", "p-2")
+        answer = five.answer("count")
+        [parcels] = answer["jobs"]
+        assert (answer["total"], answer["running"], parcels["name"]) == (5, 0, "parcel")
+        assert parcels["statuses"]["failed"] == 1
+        assert sum(parcels["statuses"].values()) == 5
+        assert five.answer("count", "--status", "failed", "--prefix", "p-3")["total"] == 1
+        assert five.answer("count", "--error", "KeyError") == {"total": 0, "running": 0, "jobs": []}
+        head, row = five("count").stdout.splitlines()
+        assert head.split()[:3] == ["job", "total", "running"]
+        assert row.split()[:2] == ["task:parcel", "5"]
+        assert "no living instance" in five("count", "--name", "parcel", "--prefix", "x").stdout
+
     def test_by_due_time(self, five: CommandLine) -> None:
         assert self.ids(five, "--due-before", "1s") == ["p-2"]
         assert len(self.ids(five, "--due-before", "2h")) == 5
@@ -339,3 +366,17 @@ class TestLs:
         lines = five("ls").stdout.splitlines()
         assert lines[0].split()[:2] == ["instance", "status"]
         assert [line.split()[0] for line in lines[1:]] == [f"task:parcel:p-{n}" for n in range(5)]
+
+
+class TestWorkers:
+    def test_nobody_lives(self, wakelog: CommandLine) -> None:
+        wakelog("send", "parcel", "p-1", WEIGHED)
+        assert wakelog.answer("workers")["workers"] == []
+        assert "no worker lives" in wakelog("workers").stdout
+
+    def test_who_lives(self, wakelog: CommandLine, worker: BlockingApp) -> None:
+        [one] = wakelog.answer("workers")["workers"]
+        assert (one["alive"], one["pid"], one["work"]) == (True, os.getpid(), [])
+        assert "task:parcel" in one["jobs"]
+        said = wakelog("workers").stdout
+        assert re.search(rf"^{re.escape(one['name'])} +yes +.* ago +.* 0 of 100 +task:", said, re.M)

@@ -220,8 +220,10 @@ def test_what_is_asked_often_walks_no_table(store: PostgresStore, bare: psycopg.
     ask, streams = store._queries, [pen.stream for pen in pens]
     where, ends = listing_where(Listing(kind="task", name="order", after=streams[7]))
     asked: list[tuple[bytes, Any]] = [
-        (ask.next_due, {"clock_us": None, "jobs": [ORDERS], "now_us": NOW}),
-        (ask.claim, ("1s", [ORDERS], NOW, None, 5)),
+        (ask.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [None], "now_us": NOW}),
+        (ask.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [60], "now_us": NOW}),
+        (ask.claim, ("1s", [ORDERS], [None], NOW, None, 5)),
+        (ask.claim, ("1s", [ORDERS], [60], NOW, None, 5)),
         (ask.facts, (streams, streams, ["k"] * 400)),
         (ask.load, {"stream": streams[3]}),
         (ask.events, (streams[3], 0, 9, 9)),

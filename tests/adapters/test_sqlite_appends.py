@@ -157,16 +157,17 @@ def test_what_is_asked_often_walks_no_table(bare: sqlite3.Connection) -> None:
         "answers": (queries.answers(), ("[]",)),
     }
     own = ("status", "alarms", "leases", "answers", "snapshots", "stored_events")
-    tables = (*(f"wakelog_{name}" for name in own), "a", "l", "s")
+    tables = (*(f"wakelog_{name}" for name in own), "a", "l", "r", "s")
     for name, (sql, params) in often.items():
         steps = plan(bare, sql, *params).splitlines()
         walked = [step for step in steps for table in tables if step == f"SCAN {table}"]
         assert not walked, f"{name}: {walked}"
         sorted_by_hand = [step for step in steps if "TEMP B-TREE" in step]
         assert not sorted_by_hand, f"{name}: {sorted_by_hand}"
-    assert "alarms_due (job=?" in plan(bare, queries.next_due(), "[]", 1)
+    for index in ("alarms_of_runs", "alarms_of_others"):
+        assert f"{index} (job=?" in plan(bare, queries.next_due(), "[]", 1)
+        assert f"{index} (job=? AND due_us<?)" in plan(bare, queries.due(), "[]", 1, 1)
     assert "leases_until (job=?" in plan(bare, queries.next_due(), "[]", 1)
-    assert "alarms_due (job=? AND due_us<?)" in plan(bare, queries.due(), "[]", 1, 1)
 
 
 def test_sweeps_pages_and_purges_use_their_indexes(bare: sqlite3.Connection) -> None:

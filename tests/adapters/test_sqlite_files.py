@@ -199,7 +199,8 @@ def test_a_database_from_a_newer_wakelog(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     open_store(f"sqlite:///{path}").close()
     connection = sqlite3.connect(path)
-    connection.execute("INSERT INTO wakelog_migrations VALUES (9999, 'later', '')")
+    later = "INSERT INTO wakelog_migrations (number, name, applied_at) VALUES (9999, 'later', '')"
+    connection.execute(later)
     connection.commit()
     connection.close()
     error = refusal(f"sqlite:///{path}")

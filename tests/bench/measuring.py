@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from tests.bench.storage import Storage
 from wakelog.app import App
-from wakelog.application import Application, Settings
+from wakelog.application import Application
 from wakelog.clock import SystemClock
 from wakelog.jobs import Jobs, open_store
+from wakelog.settings import Settings
 
 __all__ = [
     "Appends",

@@ -18,7 +18,7 @@ class Odd(BaseException):
 
 
 async def test_U6_a_call_cancelled_by_its_caller_leaves_the_instance_usable(
-    sqlite_url: str,
+    shared_url: str,
 ) -> None:
     # given a send that is in its handler
     begun = asyncio.Event()
@@ -29,7 +29,7 @@ async def test_U6_a_call_cancelled_by_its_caller_leaves_the_instance_usable(
             begun.set()
             await asyncio.Event().wait()
 
-    async with Jobs(job=task_of(on_event)).open(sqlite_url) as app:
+    async with Jobs(job=task_of(on_event)).open(shared_url) as app:
         await app.task("job").send("a", "first")
         hanging = asyncio.create_task(app.task("job").send("a", "hangs"))
         behind = asyncio.create_task(app.task("job").send("a", "behind"))
@@ -46,7 +46,7 @@ async def test_U6_a_call_cancelled_by_its_caller_leaves_the_instance_usable(
 
 
 async def test_U6_a_call_cancelled_during_the_append_harms_nobody_in_its_group(
-    sqlite_url: str,
+    shared_url: str,
 ) -> None:
     # given sends to two instances, all of which are handled and on their way to the disk
     handled: list[str] = []
@@ -58,7 +58,7 @@ async def test_U6_a_call_cancelled_during_the_append_harms_nobody_in_its_group(
             for send in cancelled:
                 send.cancel()
 
-    async with Jobs(job=task_of(on_event)).open(sqlite_url) as app:
+    async with Jobs(job=task_of(on_event)).open(shared_url) as app:
         sends = [asyncio.create_task(app.task("job").send("ab"[n % 2], n)) for n in range(40)]
         cancelled = sends[::3]
         # when every third is cancelled
@@ -80,7 +80,7 @@ async def test_U6_a_call_cancelled_during_the_append_harms_nobody_in_its_group(
 
 @pytest.mark.parametrize("kind", ["raised", "of a child", "of a future"])
 async def test_U6_a_cancelled_error_of_the_handlers_own_is_its_failure(
-    sqlite_url: str, kind: str
+    shared_url: str, kind: str
 ) -> None:
     # given
     async def handler(ctx: Ctx, event: Any = None) -> None:
@@ -97,7 +97,7 @@ async def test_U6_a_cancelled_error_of_the_handlers_own_is_its_failure(
                 future.cancel()
                 await future
 
-    async with Jobs(job=task_of(execute=handler)).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task_of(execute=handler)).open(shared_url, worker=True) as app:
         # when it is in a run
         await app.task("job").send("a", {})
         result = await app.task("job").trigger("a", timeout=WAIT_S)
@@ -108,7 +108,7 @@ async def test_U6_a_cancelled_error_of_the_handlers_own_is_its_failure(
         assert (await app.task("job").status("a")).status == "failed"
         assert await app.task("job").get_state("a") is None
 
-    async with Jobs(other=task_of(handler)).open(sqlite_url) as app:
+    async with Jobs(other=task_of(handler)).open(shared_url) as app:
         # when it is in an on_event
         with pytest.raises(ExecutionError, match="CancelledError"):
             await app.task("other").send("a", 1)
@@ -116,7 +116,7 @@ async def test_U6_a_cancelled_error_of_the_handlers_own_is_its_failure(
         assert (await app.task("other").status("a")).status == "not_found"
 
 
-async def test_U6_a_handler_that_cancels_the_task_it_runs_in_has_failed(sqlite_url: str) -> None:
+async def test_U6_a_handler_that_cancels_the_task_it_runs_in_has_failed(shared_url: str) -> None:
     """It must not look like a shutdown: the run would be given back and taken again for ever."""
     runs: list[int] = []
 
@@ -127,14 +127,14 @@ async def test_U6_a_handler_that_cancels_the_task_it_runs_in_has_failed(sqlite_u
         task.cancel()
         await asyncio.Event().wait()
 
-    async with Jobs(job=task_of(execute=execute)).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task_of(execute=execute)).open(shared_url, worker=True) as app:
         await app.task("job").send("a", {})
         result = await app.task("job").trigger("a", timeout=WAIT_S)
         assert result.failed
         assert runs == [1]
 
 
-async def test_U6_so_has_a_deferred_one(sqlite_url: str) -> None:
+async def test_U6_so_has_a_deferred_one(shared_url: str) -> None:
     async def on_event(ctx: Ctx, event: str) -> None:
         if event == "cancels":
             task = asyncio.current_task()
@@ -142,11 +142,50 @@ async def test_U6_so_has_a_deferred_one(sqlite_url: str) -> None:
             task.cancel()
             await asyncio.Event().wait()
 
-    async with Jobs(job=task_of(on_event)).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task_of(on_event)).open(shared_url, worker=True) as app:
         await app.task("job").send("a", "first")
         with pytest.raises(ExecutionError, match="CancelledError"):
             await app.task("job").send("a", "cancels", delay=0, wait=True, timeout=WAIT_S)
         assert (await app.task("job").send("a", "next")).event_count == 3
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("where", ["on_event", "on_client_get_state"])
+def test_U6_nor_does_it_end_a_blocking_app(store_url: str, where: str, waits: bool) -> None:
+    # given a handler that cancels the task it runs in, and meets that or just returns
+    async def cancels(ctx: Ctx, given: Any) -> Any:
+        if ctx.id == "cancels":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            if waits:
+                await asyncio.Event().wait()
+        return given
+
+    handlers: dict[str, Any] = {where: cancels}
+    with Jobs(job=task_of(**handlers)).open(store_url) as app:
+        jobs = app.task("job")
+        ask = jobs.send if where == "on_event" else lambda id, _: jobs.get_state(id)
+        if where == "on_client_get_state":
+            jobs.send("cancels", {"set_state": 1})
+        # when
+        with pytest.raises(ExecutionError, match=f"{where} of task:job:cancels.*CancelledError"):
+            ask("cancels", {})
+        # then
+        assert jobs.send("b", {}).created
+
+
+async def test_U6_a_handler_beside_a_def_that_cancels_its_task_has_failed(sqlite_url: str) -> None:
+    """Where a `def` may follow, the request is in a task of the engine's own."""
+
+    async def on_event(ctx: Ctx, event: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async with Jobs(job=task_of(on_event, on_idle=lambda ctx: None)).open(sqlite_url) as app:
+        with pytest.raises(ExecutionError, match="CancelledError"):
+            await app.task("job").send("a", "cancels")
 
 
 @pytest.mark.parametrize("is_async", [True, False])
@@ -155,7 +194,7 @@ async def test_U6_so_has_a_deferred_one(sqlite_url: str) -> None:
     [ValueError("v"), SystemExit(1), Odd(), BaseExceptionGroup("b", [SystemExit()])],
 )
 async def test_U6_all_exceptions_are_treated_alike(
-    sqlite_url: str, is_async: bool, error: BaseException
+    shared_url: str, is_async: bool, error: BaseException
 ) -> None:
     # given
     def blocking(ctx: Ctx, event: Any = None) -> None:
@@ -167,7 +206,7 @@ async def test_U6_all_exceptions_are_treated_alike(
 
     handler = waiting if is_async else blocking
     jobs = Jobs(sends=task_of(handler), runs=task_of(execute=handler))
-    async with jobs.open(sqlite_url, worker=True) as app:
+    async with jobs.open(shared_url, worker=True) as app:
         # when
         with pytest.raises(ExecutionError) as raised:
             await app.task("sends").send("a", 1)
@@ -180,7 +219,7 @@ async def test_U6_all_exceptions_are_treated_alike(
         assert (await app.task("runs").status("a")).status == "failed"
 
 
-async def test_U6_a_clear_from_outside_stops_a_run_and_drops_its_outcome(sqlite_url: str) -> None:
+async def test_U6_a_clear_from_outside_stops_a_run_and_drops_its_outcome(shared_url: str) -> None:
     # given a run that nobody waits for
     begun, stopped = asyncio.Event(), asyncio.Event()
 
@@ -191,7 +230,7 @@ async def test_U6_a_clear_from_outside_stops_a_run_and_drops_its_outcome(sqlite_
         finally:
             stopped.set()
 
-    async with Jobs(job=task_of(execute=execute)).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task_of(execute=execute)).open(shared_url, worker=True) as app:
         await app.task("job").send("a", {"schedule": 0})
         await begun.wait()
         # when
@@ -206,7 +245,7 @@ async def test_U6_a_clear_from_outside_stops_a_run_and_drops_its_outcome(sqlite_
 
 @pytest.mark.parametrize("way", ["except Exception", "TaskGroup", "gather", "thread"])
 async def test_U6_ctx_clear_counts_on_the_real_app_however_it_is_wrapped(
-    sqlite_url: str, way: str
+    shared_url: str, way: str
 ) -> None:
     # given
     async def wrapped(ctx: Ctx) -> None:
@@ -229,7 +268,7 @@ async def test_U6_ctx_clear_counts_on_the_real_app_however_it_is_wrapped(
         ctx.clear("done")
 
     execute = in_thread if way == "thread" else wrapped
-    async with Jobs(job=task_of(execute=execute)).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task_of(execute=execute)).open(shared_url, worker=True) as app:
         await app.task("job").send("a", {})
         # when
         result = await app.task("job").trigger("a", timeout=WAIT_S)

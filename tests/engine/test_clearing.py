@@ -137,6 +137,21 @@ def test_T8_a_clear_of_nothing_answers_so(stage: Staging) -> None:
     assert job.sim.alarms() == []
 
 
+def test_T8_a_delayed_clear_of_nothing_does_not_wait_for_the_next_life(stage: Staging) -> None:
+    # given an id that was cleared, and an event that waits to open its next life
+    job = stage()
+    job.send({"set_state": "later"}, delay="1h")
+    job.send({"clear": None})
+    before = job.names()
+    # when
+    result = job.clear(after="2h")
+    # then
+    assert (result.cleared, result.clear_at, result.discarded) == (False, None, 0)
+    assert job.names() == before
+    job.sim.advance("1d")
+    assert job.state() == "later"
+
+
 def test_T8_after_a_clear_the_id_starts_fresh_and_history_shows_every_life(stage: Staging) -> None:
     # given a life of events, runs and failures
     job = stage()

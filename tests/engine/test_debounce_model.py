@@ -23,9 +23,9 @@ from hypothesis.stateful import (
 from tests.auditing import audit
 from tests.engine.debouncing import Batch, debounce_of, fates
 from wakelog import Debounce, ExecutionError, Jobs, Retry
-from wakelog.application import Settings
 from wakelog.core.events import DeadLettered, EventReceived, Flushed
 from wakelog.log import Recorded
+from wakelog.settings import Settings
 from wakelog.testing import SimulatedCrash, Simulation
 
 MAX_EVENTS = 3

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -94,6 +95,32 @@ class Colour(Enum):
     RED = "red"
 
 
+class Code(StrEnum):
+    A = "a"
+
+
+class Number(IntEnum):
+    ONE = 1
+
+
+class Pair(NamedTuple):
+    x: int
+    y: int
+
+
+class Bag(BaseModel):
+    items: list[Any] = []
+    either: int | Number = 0
+
+
+class Named(BaseModel):
+    """Fields with names that pydantic uses for its own ends."""
+
+    default: list[Any]
+    metadata: int | Number = 0
+    type: str = ""
+
+
 class Row(TypedDict):
     at: datetime
 
@@ -154,6 +181,21 @@ def private(value: int) -> Kept:
         (dict, {1: "a"}),
         (Base, More(extra=5)),
         (Base | More, More(extra=0, items=[float("nan")])),
+        (str | Code, Code.A),
+        (list[str | Code], [Code.A]),
+        (list[int | Number], [0, Number.ONE]),
+        (frozenset[int | Number], frozenset({Number.ONE})),
+        (list[Any], [Code.A]),
+        (dict[str, Any], {"deep": {"er": (Code.A,)}}),
+        (dict[Any, int], {Code.A: 1}),
+        (Bag, Bag(items=[Code.A])),
+        (list[Bag], [Bag(either=Number.ONE)]),
+        (Named, Named(default=[Code.A])),
+        (Named, Named(default=[], metadata=Number.ONE)),
+        (Loose, Loose(value=1, more=Code.A)),  # type: ignore[call-arg]
+        (list[Any], [Pair(1, 2)]),
+        (list[Pair | tuple[int, int]], [(1, 2)]),
+        (list[Any], [OrderedDict(a=1)]),
     ],
 )
 def test_what_does_not_read_back_is_refused(type_: Any, value: Any) -> None:
@@ -201,6 +243,12 @@ def test_a_state_or_event_that_does_not_read_back_leaves_nothing_behind(stage: S
         (Point, Point(1.5)),
         (Plain, Plain("x")),
         (dict[str, Plain], {"a": Plain("x")}),
+        (list[str], [Code.A]),
+        (list[int | bool | float], [True, 1, 1.0]),
+        (list[Pair], [Pair(1, 2)]),
+        (set[int | bool], {True, 2}),
+        (Bag, Bag(items=[1, "a", {"b": None}], either=1)),
+        (dict[Number, set[Code]], {Number.ONE: {Code.A}}),
         (Any, [(1, 2)]),
         (Any, {"a": [1, 2.5, None, True, "x"]}),
     ],

@@ -65,16 +65,16 @@ def test_E3_one_definition_may_be_registered_twice_and_objects_do_not_mix() -> N
 
 
 @pytest.mark.anyio
-async def test_E3_both_apps_work_inside_a_running_loop(sqlite_url: str) -> None:
+async def test_E3_both_apps_work_inside_a_running_loop(shared_url: str) -> None:
     # given
     jobs = Jobs(job=task_of())
     loop = asyncio.get_running_loop()
-    async with jobs.open(sqlite_url, worker=True) as app:
+    async with jobs.open(shared_url, worker=True) as app:
         await app.task("job").send("a", {"set_state": 1})
         # when the blocking one is used beside it, in a thread
 
         def blocking() -> Any:
-            with jobs.open(sqlite_url) as other:
+            with jobs.open(shared_url) as other:
                 other.task("job").send("a", {"set_state": 2})
                 return other.task("job").get_state("a")
 
@@ -127,7 +127,7 @@ def test_E3_the_environment_of_another_eventsourcing_application_does_not_leak_i
     kennel.close()
 
 
-def test_E3_no_logging_signals_hooks_or_threads_are_left_behind(sqlite_url: str) -> None:
+def test_E3_no_logging_signals_hooks_or_threads_are_left_behind(shared_url: str) -> None:
     # given
     def globals_() -> tuple[Any, ...]:
         names = [n for n in logging.root.manager.loggerDict if n.startswith(("wakelog", "aps"))]
@@ -141,12 +141,12 @@ def test_E3_no_logging_signals_hooks_or_threads_are_left_behind(sqlite_url: str)
             {thread for thread in threading.enumerate() if "AnyIO" not in thread.name},
         )
 
-    with Jobs(job=task_of()).open(sqlite_url):
+    with Jobs(job=task_of()).open(shared_url):
         pass  # what is imported lazily is imported now
     before = globals_()
     # when
     ran = threading.Event()
-    with Jobs(job=task_of(execute=lambda ctx: ran.set())).open(sqlite_url, worker=True) as app:
+    with Jobs(job=task_of(execute=lambda ctx: ran.set())).open(shared_url, worker=True) as app:
         during = globals_()
         app.task("job").send("a", {"schedule": 0})
         assert ran.wait(WAIT_S)

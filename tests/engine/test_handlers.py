@@ -22,13 +22,14 @@ from wakelog import (
     UnknownJobTypeError,
     ValidationError,
 )
+from wakelog.testing import Simulation
 
 SHORT = "50ms"
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("where", ["on_event", "execute"])
-async def test_U10_a_def_never_blocks_the_event_loop(sqlite_url: str, where: str) -> None:
+async def test_U10_a_def_never_blocks_the_event_loop(shared_url: str, where: str) -> None:
     # given a def that waits until the loop has done something else
     loop, begun, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
@@ -39,7 +40,7 @@ async def test_U10_a_def_never_blocks_the_event_loop(sqlite_url: str, where: str
         ctx.set_state(threading.current_thread() is threading.main_thread())
 
     task = task_of(blocks) if where == "on_event" else task_of(execute=blocks)
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         jobs = app.task("job")
         # when
         first = {} if where == "on_event" else {"schedule": 0}
@@ -55,10 +56,10 @@ async def test_U10_a_def_never_blocks_the_event_loop(sqlite_url: str, where: str
 
 
 @pytest.mark.anyio
-async def test_U10_many_defs_run_at_a_time(sqlite_url: str) -> None:
+async def test_U10_many_defs_run_at_a_time(shared_url: str) -> None:
     barrier = threading.Barrier(8, timeout=WAIT_S)
     task = task_of(lambda ctx, event: barrier.wait())
-    async with Jobs(job=task).open(sqlite_url) as app:
+    async with Jobs(job=task).open(shared_url) as app:
         await asyncio.gather(*(app.task("job").send(f"i{n}", 1) for n in range(8)))
 
 
@@ -191,7 +192,7 @@ def test_U10_a_timeout_is_judged_when_the_handler_is_given(timeout: Any) -> None
 
 @pytest.mark.anyio
 async def test_U10_an_async_def_that_takes_too_long_is_cancelled_and_has_failed(
-    sqlite_url: str,
+    shared_url: str,
 ) -> None:
     # given
     cancelled = asyncio.Event()
@@ -203,7 +204,7 @@ async def test_U10_an_async_def_that_takes_too_long_is_cancelled_and_has_failed(
             cancelled.set()
 
     task = task_of(execute=execute, timeout=SHORT)
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         await app.task("job").send("a", {})
         # when
         result = await app.task("job").trigger("a", timeout=WAIT_S)
@@ -216,7 +217,7 @@ async def test_U10_an_async_def_that_takes_too_long_is_cancelled_and_has_failed(
 
 @pytest.mark.anyio
 async def test_U10_a_def_that_takes_too_long_gives_up_its_lease_and_is_reported(
-    sqlite_url: str, caplog: pytest.LogCaptureFixture
+    shared_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     # given a run that is stuck in its thread
     loop, go, ended = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
@@ -242,7 +243,7 @@ async def test_U10_a_def_that_takes_too_long_gives_up_its_lease_and_is_reported(
         loop.call_soon_threadsafe(ended.set)
 
     task = task_of(execute=execute, timeout=SHORT)
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         jobs = app.task("job")
         await jobs.send("a", {})
         # when
@@ -268,7 +269,7 @@ async def test_U10_a_def_that_takes_too_long_gives_up_its_lease_and_is_reported(
 
 
 @pytest.mark.anyio
-async def test_U10_so_does_a_def_on_event_and_the_next_send_is_not_held_up(sqlite_url: str) -> None:
+async def test_U10_so_does_a_def_on_event_and_the_next_send_is_not_held_up(shared_url: str) -> None:
     # given
     go = threading.Event()
 
@@ -276,7 +277,7 @@ async def test_U10_so_does_a_def_on_event_and_the_next_send_is_not_held_up(sqlit
         if event == "stuck":
             go.wait(WAIT_S)
 
-    async with Jobs(job=task_of(on_event, timeout=SHORT)).open(sqlite_url) as app:
+    async with Jobs(job=task_of(on_event, timeout=SHORT)).open(shared_url) as app:
         jobs = app.task("job")
         await jobs.send("a", "first")
         # when
@@ -287,6 +288,97 @@ async def test_U10_so_does_a_def_on_event_and_the_next_send_is_not_held_up(sqlit
             await stuck
         assert (await behind).event_count == 2
         go.set()
+
+
+@pytest.mark.anyio
+async def test_U10_the_time_of_a_def_begins_when_a_thread_takes_it_up(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given one thread, and a handler that holds it for longer than the next one may take
+    loop, begun, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def holds(ctx: Ctx, event: Any) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        assert go.wait(WAIT_S)
+
+    async def never(ctx: Ctx, event: Any) -> None:
+        await asyncio.Event().wait()
+
+    jobs = Jobs(
+        holds=task_of(holds),
+        job=task_of(lambda ctx, event: ctx.set_state(event), timeout=SHORT),
+        longer=task_of(never, timeout="100ms"),
+    )
+    async with jobs.open(sqlite_url, threads=1) as app:
+        holding = asyncio.create_task(app.task("holds").send("a", 1))
+        async with asyncio.timeout(WAIT_S):
+            await begun.wait()
+        # when it waits for that thread until its time would be over
+        waiting = asyncio.create_task(app.task("job").send("a", 1))
+        with pytest.raises(ExecutionError, match="HandlerTimeoutError"):
+            await app.task("longer").send("a", 1)
+        go.set()
+        # then it has its whole time
+        assert (await waiting).created
+        await holding
+        assert await app.task("job").get_state("a") == 1
+        assert not [r for r in caplog.records if "stuck" in r.getMessage()]
+
+
+@pytest.mark.anyio
+async def test_U10_one_that_waits_gets_a_thread_though_all_others_are_stuck(
+    sqlite_url: str,
+) -> None:
+    # given one thread, which a handler does not give back, and a call behind it
+    go = threading.Event()
+
+    def on_event(ctx: Ctx, event: str) -> None:
+        if event == "stuck":
+            go.wait(WAIT_S)
+
+    async with Jobs(job=task_of(on_event, timeout=SHORT)).open(sqlite_url, threads=1) as app:
+        jobs = app.task("job")
+        stuck = asyncio.create_task(jobs.send("a", "stuck"))
+        behind = asyncio.create_task(jobs.send("b", "behind"))
+        # when the handler is given up
+        with pytest.raises(ExecutionError, match="HandlerTimeoutError"):
+            await stuck
+        # then another thread comes
+        async with asyncio.timeout(WAIT_S):
+            assert (await behind).created
+        go.set()
+
+
+@pytest.mark.parametrize("error", [StopIteration("none left"), StopAsyncIteration("none left")])
+@pytest.mark.parametrize("bounded", [{}, {"timeout": "1m"}])
+@pytest.mark.parametrize("inline", [True, False])
+def test_U6_the_end_of_an_iterator_is_an_error_like_any_other(
+    store_url: str, inline: bool, bounded: dict[str, Any], error: Exception
+) -> None:
+    # given a def that takes the next of nothing
+    told: list[BaseException] = []
+
+    def on_event(ctx: Ctx, event: Any) -> None:
+        raise error
+
+    def on_error(ctx: Ctx, error: BaseException) -> None:
+        told.append(error)
+
+    jobs = Jobs(
+        job=task_of(on_event, **bounded), mends=task_of(on_event, on_error=on_error, **bounded)
+    )
+    with Simulation(jobs) if inline else jobs.open(store_url) as app:
+        # when
+        with pytest.raises(ExecutionError) as raised:
+            app.task("job").send("a", 1)
+        app.task("mends").send("a", 1)
+        # then
+        assert (raised.value.error_type, raised.value.message) == (
+            type(error).__name__,
+            "none left",
+        )
+        assert raised.value.__cause__ is error
+        assert told == [error]
 
 
 # -- U11 -------------------------------------------------------------------------------------------

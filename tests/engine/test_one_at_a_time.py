@@ -18,10 +18,10 @@ pytestmark = pytest.mark.anyio
 SENDS = 200
 
 
-async def test_U2_200_concurrent_sends_that_read_wait_and_write_end_at_200(sqlite_url: str) -> None:
+async def test_U2_200_concurrent_sends_that_read_wait_and_write_end_at_200(shared_url: str) -> None:
     # given an on_event that reads, awaits 2 ms and writes count + 1
     counter = counter_task(pause_s=0.002)
-    async with Jobs(counter=counter).open(sqlite_url) as app:
+    async with Jobs(counter=counter).open(shared_url) as app:
         # when
         answers = await asyncio.gather(*(app.task(counter).send("a", 1) for _ in range(SENDS)))
         # then
@@ -30,12 +30,12 @@ async def test_U2_200_concurrent_sends_that_read_wait_and_write_end_at_200(sqlit
         assert [answer.created for answer in answers].count(True) == 1
 
 
-async def test_U2_so_they_do_from_four_apps_on_one_file(sqlite_url: str) -> None:
-    # given four openings of the same file, one of which works
+async def test_U2_so_they_do_from_four_apps_on_one_store(shared_url: str) -> None:
+    # given four openings of the same store, one of which works
     counter = counter_task(pause_s=0.002)
     jobs = Jobs(counter=counter)
     async with AsyncExitStack() as stack:
-        opened = [jobs.open(sqlite_url, worker=n == 0) for n in range(4)]
+        opened = [jobs.open(shared_url, worker=n == 0) for n in range(4)]
         apps = [await stack.enter_async_context(opening) for opening in opened]
         # when (a send that loses too often is handled by the worker: wait for that)
         sends = [
@@ -49,14 +49,14 @@ async def test_U2_so_they_do_from_four_apps_on_one_file(sqlite_url: str) -> None
         assert events.count("StateSet") == SENDS
 
 
-async def test_U2_handlers_of_different_instances_run_side_by_side(sqlite_url: str) -> None:
+async def test_U2_handlers_of_different_instances_run_side_by_side(shared_url: str) -> None:
     # given handlers that end only when all of them have begun
     begun = asyncio.Barrier(5)
 
     async def on_event(ctx: Ctx, event: Any) -> None:
         await begun.wait()
 
-    async with Jobs(job=task_of(on_event)).open(sqlite_url) as app:
+    async with Jobs(job=task_of(on_event)).open(shared_url) as app:
         async with asyncio.timeout(WAIT_S):
             # when
             sends = [app.task("job").send(id, 1) for id in "abcde"]
@@ -65,7 +65,7 @@ async def test_U2_handlers_of_different_instances_run_side_by_side(sqlite_url: s
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-async def test_U2_never_two_handlers_of_one_instance(sqlite_url: str, is_async: bool) -> None:
+async def test_U2_never_two_handlers_of_one_instance(shared_url: str, is_async: bool) -> None:
     # given handlers of all sorts that note who is inside
     inside: list[str] = []
     overlaps: list[list[str]] = []
@@ -94,7 +94,7 @@ async def test_U2_never_two_handlers_of_one_instance(sqlite_url: str, is_async: 
 
     handler = waiting if is_async else blocking
     task = task_of(handler, execute=handler, on_idle=handler)
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         jobs = app.task("job")
         # when sends, deferred sends and triggers come at once
         await jobs.send("a", 0)

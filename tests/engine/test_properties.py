@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from tests.engine.reference import WORDS, Act
 from tests.engine.test_task_model import make_jobs
 from wakelog import InvalidIdError, Jobs, Task, TaskContext, ValidationError
 from wakelog.app import App
-from wakelog.application import Application, Settings
+from wakelog.application import Application
 from wakelog.core.events import EVENTS, Event
 from wakelog.core.instance import Instance
 from wakelog.core.schedule import MAX_US, as_datetime, duration_us, moment_us, when_us
@@ -29,6 +30,7 @@ from wakelog.ids import InstanceId
 from wakelog.jobs import open_store
 from wakelog.log import Head, Meta, decode, encode, refold, replayed, snapshot
 from wakelog.ports import Loaded, StoredEvent
+from wakelog.settings import Settings
 from wakelog.testing import Simulation
 from wakelog.work import take, work
 
@@ -228,6 +230,9 @@ class JumpyClock:
 
     def now_us(self) -> int:
         return self.times.pop(0) if len(self.times) > 1 else self.times[0]
+
+    def wait(self, event: threading.Event, us: int) -> None:
+        raise AssertionError("nobody waits here")
 
 
 @quick

@@ -41,11 +41,11 @@ async def turns_of_the_loop() -> None:
         await asyncio.sleep(0)
 
 
-async def test_K2_a_run_that_ends_within_the_grace_period_is_recorded(sqlite_url: str) -> None:
+async def test_K2_a_run_that_ends_within_the_grace_period_is_recorded(shared_url: str) -> None:
     # given
     run = Run()
     task = task_of(execute=run)
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         await app.task("job").send("a", {"schedule": 0})
         await run.begun.wait()
         # when the app closes, and the run ends
@@ -55,26 +55,26 @@ async def test_K2_a_run_that_ends_within_the_grace_period_is_recorded(sqlite_url
         run.go.set()
         await closing
     # then
-    events = [event for event, _ in await events_of(sqlite_url, task)]
+    events = [event for event, _ in await events_of(shared_url, task)]
     assert events[-2:] == ["Executed", "StateSet"]
 
 
 async def test_K2_one_that_does_not_is_given_back_and_taken_up_by_the_next_worker(
-    sqlite_url: str,
+    shared_url: str,
 ) -> None:
     # given a run that does not end
     run = Run()
     task = task_of(execute=run)
-    async with Jobs(job=task).open(sqlite_url, worker=True, lease="1h", grace=0) as app:
+    async with Jobs(job=task).open(shared_url, worker=True, lease="1h", grace=0) as app:
         await app.task("job").send("a", {"schedule": 0})
         await run.begun.wait()
         # when the context is left
     # then it was given back, at once
-    event, data = (await events_of(sqlite_url, task))[-1]
+    event, data = (await events_of(shared_url, task))[-1]
     assert (event, data["reason"]) == ("ExecutionLost", "shutdown")
     # when the next worker comes (the first one's lease would have lasted an hour)
     run.go.set()
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         await app.task("job").send("a", {}, wait=True, timeout=WAIT_S)
         # then it is the same run, and nothing says that anything went wrong
         assert run.attempts == [(1, 1, "alarm"), (1, 2, "recovery")]
@@ -84,12 +84,12 @@ async def test_K2_one_that_does_not_is_given_back_and_taken_up_by_the_next_worke
         assert await app.task("job").get_state("a") == "ran"
 
 
-async def test_K2_being_given_back_costs_no_loss_however_often(sqlite_url: str) -> None:
+async def test_K2_being_given_back_costs_no_loss_however_often(shared_url: str) -> None:
     # given a run that is given back more often than it may be lost
     run = Run()
     task = task_of(execute=run)
     for n in range(4):
-        async with Jobs(job=task).open(sqlite_url, worker=True, grace=0, max_lost=2) as app:
+        async with Jobs(job=task).open(shared_url, worker=True, grace=0, max_lost=2) as app:
             if n == 0:
                 await app.task("job").send("a", {"schedule": 0})
             async with asyncio.timeout(WAIT_S):
@@ -97,11 +97,11 @@ async def test_K2_being_given_back_costs_no_loss_however_often(sqlite_url: str) 
             run.begun.clear()
     # then it is still owed
     assert [attempt for _, attempt, _ in run.attempts] == [1, 2, 3, 4]
-    async with Jobs(job=task).open(sqlite_url) as app:
+    async with Jobs(job=task).open(shared_url) as app:
         assert (await app.task("job").status("a")).status == "retrying"
 
 
-async def test_K2_a_run_in_a_thread_is_given_back_only_when_it_has_ended(sqlite_url: str) -> None:
+async def test_K2_a_run_in_a_thread_is_given_back_only_when_it_has_ended(shared_url: str) -> None:
     # given a run in a thread, which nobody can stop
     loop, begun, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
@@ -111,7 +111,7 @@ async def test_K2_a_run_in_a_thread_is_given_back_only_when_it_has_ended(sqlite_
         ctx.set_state("ran")
 
     task = task_of(execute=execute)
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         await app.task("job").send("a", {"schedule": 0})
         await begun.wait()
         # when
@@ -120,12 +120,12 @@ async def test_K2_a_run_in_a_thread_is_given_back_only_when_it_has_ended(sqlite_
         go.set()
         await closing
     # then its outcome is recorded
-    events = [event for event, _ in await events_of(sqlite_url, task)]
+    events = [event for event, _ in await events_of(shared_url, task)]
     assert events[-2:] == ["Executed", "StateSet"]
 
 
 async def test_K2_the_outcome_of_a_run_is_kept_though_its_on_idle_is_cut_short(
-    sqlite_url: str,
+    shared_url: str,
 ) -> None:
     # given a run that has ended, and its on_idle that does not
     idling = asyncio.Event()
@@ -138,15 +138,15 @@ async def test_K2_the_outcome_of_a_run_is_kept_though_its_on_idle_is_cut_short(
         await asyncio.Event().wait()
 
     task = task_of(execute=execute, on_idle=on_idle)
-    async with Jobs(job=task).open(sqlite_url, worker=True, grace=0) as app:
+    async with Jobs(job=task).open(shared_url, worker=True, grace=0) as app:
         await app.task("job").send("a", {"schedule": 0})
         await idling.wait()
     # then
-    events = [event for event, _ in await events_of(sqlite_url, task)]
+    events = [event for event, _ in await events_of(shared_url, task)]
     assert events[-3:] == ["Executed", "StateSet", "ExecutionFailed"]
 
 
-async def test_K2_a_run_whose_on_error_is_cut_short_is_given_back(sqlite_url: str) -> None:
+async def test_K2_a_run_whose_on_error_is_cut_short_is_given_back(shared_url: str) -> None:
     # given
     recovering = asyncio.Event()
 
@@ -158,15 +158,15 @@ async def test_K2_a_run_whose_on_error_is_cut_short_is_given_back(sqlite_url: st
         await asyncio.Event().wait()
 
     task = task_of(execute=execute, on_error=on_error)
-    async with Jobs(job=task).open(sqlite_url, worker=True, grace=0) as app:
+    async with Jobs(job=task).open(shared_url, worker=True, grace=0) as app:
         await app.task("job").send("a", {"schedule": 0})
         await recovering.wait()
     # then
-    event, data = (await events_of(sqlite_url, task))[-1]
+    event, data = (await events_of(shared_url, task))[-1]
     assert (event, data["reason"]) == ("ExecutionLost", "shutdown")
 
 
-async def test_K2_a_deferred_event_that_is_being_handled_stays_accepted(sqlite_url: str) -> None:
+async def test_K2_a_deferred_event_that_is_being_handled_stays_accepted(shared_url: str) -> None:
     # given
     begun = asyncio.Event()
     seen: list[Any] = []
@@ -182,17 +182,17 @@ async def test_K2_a_deferred_event_that_is_being_handled_stays_accepted(sqlite_u
         """Async, so that a shutdown may stop what is being done."""
 
     task = task_of(on_event, execute=execute)
-    async with Jobs(job=task).open(sqlite_url, worker=True, lease="1h", grace=0) as app:
+    async with Jobs(job=task).open(shared_url, worker=True, lease="1h", grace=0) as app:
         await app.task("job").send("a", "waits", delay=0)
         await begun.wait()
     # when
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         await app.task("job").send("a", "next", wait=True, timeout=WAIT_S)
         # then
         assert seen == ["waits", "waits", "next"]
 
 
-async def test_K2_nothing_new_is_taken_while_it_closes(sqlite_url: str) -> None:
+async def test_K2_nothing_new_is_taken_while_it_closes(shared_url: str) -> None:
     # given an app that waits for a run to end
     run = Run()
     others: list[str] = []
@@ -203,24 +203,24 @@ async def test_K2_nothing_new_is_taken_while_it_closes(sqlite_url: str) -> None:
         others.append(ctx.id)
 
     task = task_of(execute=execute)
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         await app.task("job").send("a", {"schedule": 0})
         await run.begun.wait()
         closing = asyncio.create_task(app.close(grace=WAIT_S))
         await turns_of_the_loop()
         # when something falls due meanwhile
-        async with Jobs(job=task).open(sqlite_url) as client:
+        async with Jobs(job=task).open(shared_url) as client:
             await client.task("job").send("b", {"schedule": 0})
         run.go.set()
         await closing
     # then it waits for the next worker
     assert others == ["a"]
-    async with Jobs(job=task).open(sqlite_url) as app:
+    async with Jobs(job=task).open(shared_url) as app:
         assert (await app.task("job").status("b")).status == "unhandled"
         assert (await app.task("job").status("a")).status == "idle"
 
 
-async def test_K2_a_request_that_is_cut_by_the_close_is_told_so(sqlite_url: str) -> None:
+async def test_K2_a_request_that_is_cut_by_the_close_is_told_so(shared_url: str) -> None:
     # given a send in its handler, and one that waits for an outcome
     begun, go = asyncio.Event(), asyncio.Event()
 
@@ -230,7 +230,7 @@ async def test_K2_a_request_that_is_cut_by_the_close_is_told_so(sqlite_url: str)
             await go.wait()
 
     task = task_of(on_event)
-    async with Jobs(job=task).open(sqlite_url) as app:
+    async with Jobs(job=task).open(shared_url) as app:
         jobs = app.task("job")
         await jobs.send("b", "x", delay="1h", event_id="k")
         slow = asyncio.create_task(jobs.send("a", "slow"))
@@ -244,17 +244,17 @@ async def test_K2_a_request_that_is_cut_by_the_close_is_told_so(sqlite_url: str)
             with pytest.raises(InvalidStateError, match="closed"):
                 await request
     # and what was accepted stays accepted
-    async with Jobs(job=task).open(sqlite_url) as app:
+    async with Jobs(job=task).open(shared_url) as app:
         assert (await app.task("job").status("b")).deferred_count == 1
 
 
-async def test_K2_what_was_acknowledged_before_the_close_is_there_after_it(sqlite_url: str) -> None:
+async def test_K2_what_was_acknowledged_before_the_close_is_there_after_it(shared_url: str) -> None:
     task = task_of()
-    async with Jobs(job=task).open(sqlite_url) as app:
+    async with Jobs(job=task).open(shared_url) as app:
         sends = [asyncio.create_task(app.task("job").send(f"i{n}", {})) for n in range(300)]
         await asyncio.wait(sends, return_when=asyncio.FIRST_COMPLETED)
     answers = await asyncio.gather(*sends, return_exceptions=True)
-    async with Jobs(job=task).open(sqlite_url) as app:
+    async with Jobs(job=task).open(shared_url) as app:
         there = {row.instance_id for row in await app.list(limit=1000)}
     acknowledged = {a.instance_id for a in answers if not isinstance(a, BaseException)}
     assert acknowledged

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import WAIT_S, Ctx, Stage, staged, task_of
+from tests.support_stores import hands_on
 from wakelog import App, Jobs
 from wakelog.testing import SimulatedCrash
 
@@ -35,16 +34,11 @@ class Ran:
             return await self.calls.get()
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jobs.db"
-
-
-async def in_a_simulation(ran: Ran, path: Path, *asks: Any) -> None:
+async def in_a_simulation(ran: Ran, url: str, *asks: Any) -> None:
     """What happened long ago, in another process."""
 
     def happen() -> None:
-        job = staged(ran.task, f"sqlite:///{path}", start=LONG_AGO)
+        job = staged(ran.task, url, start=LONG_AGO)
         with job.sim:
             for ask in asks:
                 ask(job)
@@ -52,11 +46,10 @@ async def in_a_simulation(ran: Ran, path: Path, *asks: Any) -> None:
     await asyncio.to_thread(happen)
 
 
-def vandalise(path: Path, table: str) -> None:
+def vandalise(url: str, table: str) -> None:
     """Delete all rows of one of the store's tables."""
-    with sqlite3.connect(path) as connection:
-        assert connection.execute(f"DELETE FROM wakelog_{table}").rowcount == 1
-    connection.close()
+    with hands_on(url) as do:
+        assert do(f"DELETE FROM {{at}}{table}") == 1
 
 
 async def sweep(app: App) -> None:
@@ -65,12 +58,12 @@ async def sweep(app: App) -> None:
     await asyncio.to_thread(worker.sweep)
 
 
-async def test_A4_an_alarm_that_was_lost_is_armed_again_and_recorded(path: Path) -> None:
+async def test_A4_an_alarm_that_was_lost_is_armed_again_and_recorded(shared_url: str) -> None:
     # given a schedule whose alarm row is gone
     ran = Ran()
-    await in_a_simulation(ran, path, lambda job: job.send({"schedule": "1h"}))
-    vandalise(path, "alarms")
-    async with Jobs(job=ran.task).open(f"sqlite:///{path}", worker=True) as app:
+    await in_a_simulation(ran, shared_url, lambda job: job.send({"schedule": "1h"}))
+    vandalise(shared_url, "alarms")
+    async with Jobs(job=ran.task).open(shared_url, worker=True) as app:
         # when
         await sweep(app)
         # then
@@ -80,12 +73,12 @@ async def test_A4_an_alarm_that_was_lost_is_armed_again_and_recorded(path: Path)
         assert "sweep" in swept.description
 
 
-async def test_A4_an_event_that_waits_without_an_alarm_is_armed_again(path: Path) -> None:
+async def test_A4_an_event_that_waits_without_an_alarm_is_armed_again(shared_url: str) -> None:
     # given
     ran = Ran()
-    await in_a_simulation(ran, path, lambda job: job.send({"schedule": 0}, delay="1h"))
-    vandalise(path, "alarms")
-    async with Jobs(job=ran.task).open(f"sqlite:///{path}", worker=True) as app:
+    await in_a_simulation(ran, shared_url, lambda job: job.send({"schedule": 0}, delay="1h"))
+    vandalise(shared_url, "alarms")
+    async with Jobs(job=ran.task).open(shared_url, worker=True) as app:
         # when
         await sweep(app)
         # then it is handled, and what it scheduled runs
@@ -93,7 +86,7 @@ async def test_A4_an_event_that_waits_without_an_alarm_is_armed_again(path: Path
         assert (await app.task("job").status("a")).deferred_count == 0
 
 
-async def test_A4_a_run_without_a_lease_is_ended_and_taken_up(path: Path) -> None:
+async def test_A4_a_run_without_a_lease_is_ended_and_taken_up(shared_url: str) -> None:
     # given a run whose process died, and whose lease row is gone
     ran = Ran()
 
@@ -103,9 +96,9 @@ async def test_A4_a_run_without_a_lease_is_ended_and_taken_up(path: Path) -> Non
         with pytest.raises(SimulatedCrash):
             job.sim.advance("1h")
 
-    await in_a_simulation(ran, path, die)
-    vandalise(path, "leases")
-    async with Jobs(job=ran.task).open(f"sqlite:///{path}", worker=True) as app:
+    await in_a_simulation(ran, shared_url, die)
+    vandalise(shared_url, "leases")
+    async with Jobs(job=ran.task).open(shared_url, worker=True) as app:
         # when
         await sweep(app)
         # then
@@ -114,7 +107,7 @@ async def test_A4_a_run_without_a_lease_is_ended_and_taken_up(path: Path) -> Non
         assert [data["reason"] for data in lost] == ["no_lease"]
 
 
-async def test_A4_a_lease_that_has_ended_needs_no_sweep(path: Path) -> None:
+async def test_A4_a_lease_that_has_ended_needs_no_sweep(shared_url: str) -> None:
     ran = Ran()
 
     def die(job: Stage) -> None:
@@ -123,17 +116,17 @@ async def test_A4_a_lease_that_has_ended_needs_no_sweep(path: Path) -> None:
         with pytest.raises(SimulatedCrash):
             job.sim.advance("1h")
 
-    await in_a_simulation(ran, path, die)
-    async with Jobs(job=ran.task).open(f"sqlite:///{path}", worker=True):
+    await in_a_simulation(ran, shared_url, die)
+    async with Jobs(job=ran.task).open(shared_url, worker=True):
         assert await ran.next() == 2
 
 
-async def test_A4_a_sweep_leaves_alone_what_is_in_order(path: Path) -> None:
+async def test_A4_a_sweep_leaves_alone_what_is_in_order(shared_url: str) -> None:
     # given instances that wait, that are idle, and that were cleared
     ran = Ran()
     await in_a_simulation(
         ran,
-        path,
+        shared_url,
         lambda job: job.send({"schedule": "36500d"}, id="waits"),
         lambda job: job.send({}, id="idle"),
         lambda job: job.send({}, id="cleared"),
@@ -141,7 +134,7 @@ async def test_A4_a_sweep_leaves_alone_what_is_in_order(path: Path) -> None:
         lambda job: job.send({}, id="delayed", delay="36500d"),
     )
     ids = ("waits", "idle", "cleared", "delayed")
-    async with Jobs(job=ran.task).open(f"sqlite:///{path}", worker=True) as app:
+    async with Jobs(job=ran.task).open(shared_url, worker=True) as app:
         before = [(await app.task("job").status(id)).version for id in ids]
         # when
         await sweep(app)
@@ -152,7 +145,7 @@ async def test_A4_a_sweep_leaves_alone_what_is_in_order(path: Path) -> None:
 
 
 async def test_A3_a_worker_that_opens_after_years_fires_what_was_due_oldest_first(
-    path: Path,
+    shared_url: str,
 ) -> None:
     # given
     order: asyncio.Queue[str] = asyncio.Queue()
@@ -165,10 +158,10 @@ async def test_A3_a_worker_that_opens_after_years_fires_what_was_due_oldest_firs
     ran.task = task_of(execute=execute)
     for id, delay in (("c", "3h"), ("a", "1h"), ("b", "2h")):
         await in_a_simulation(
-            ran, path, lambda job, id=id, delay=delay: job.send({"schedule": delay}, id=id)
+            ran, shared_url, lambda job, id=id, delay=delay: job.send({"schedule": delay}, id=id)
         )
     # when
-    async with Jobs(job=ran.task).open(f"sqlite:///{path}", worker=True, concurrency=1):
+    async with Jobs(job=ran.task).open(shared_url, worker=True, concurrency=1):
         # then
         async with asyncio.timeout(WAIT_S):
             assert [await order.get() for _ in range(3)] == ["a", "b", "c"]

@@ -29,9 +29,9 @@ from wakelog import (
     Task,
     TaskContext,
 )
-from wakelog.application import Settings
 from wakelog.core.events import MessageSent, Started
 from wakelog.core.schedule import moment_us
+from wakelog.settings import Settings
 from wakelog.testing import SimulatedCrash, Simulation
 
 Point = Literal["before_write", "after_write"]
@@ -390,6 +390,8 @@ class TaskMachine(RuleBasedStateMachine):
             return "not_found"
         if model.failed:
             return "failed"
+        if model.asked_again:
+            return "retrying"
         active = model.due_us is not None or model.asked_us is not None or model.waiting
         return "active" if active else "idle"
 

@@ -31,7 +31,7 @@ ASKS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ASKS)
-async def test_U13_the_async_app_refuses_its_own_handlers(sqlite_url: str, name: str) -> None:
+async def test_U13_the_async_app_refuses_its_own_handlers(shared_url: str, name: str) -> None:
     # given
     raised: list[BaseException] = []
 
@@ -42,7 +42,7 @@ async def test_U13_the_async_app_refuses_its_own_handlers(sqlite_url: str, name:
             raised.append(error)
 
     task = task_of(handler, execute=handler)
-    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=task).open(shared_url, worker=True) as app:
         # when
         await app.task("job").send("a", 1)
         await app.task("job").trigger("a", timeout=WAIT_S)
@@ -52,7 +52,7 @@ async def test_U13_the_async_app_refuses_its_own_handlers(sqlite_url: str, name:
 
 
 @pytest.mark.parametrize("name", ASKS)
-def test_U13_so_does_the_blocking_one(sqlite_url: str, name: str) -> None:
+def test_U13_so_does_the_blocking_one(shared_url: str, name: str) -> None:
     # given
     raised: list[BaseException] = []
 
@@ -65,7 +65,7 @@ def test_U13_so_does_the_blocking_one(sqlite_url: str, name: str) -> None:
     async def waiting(ctx: Ctx) -> None:
         blocking(ctx)
 
-    with Jobs(job=task_of(blocking, execute=waiting)).open(sqlite_url, worker=True) as app:
+    with Jobs(job=task_of(blocking, execute=waiting)).open(shared_url, worker=True) as app:
         # when
         app.task("job").send("a", 1)
         app.task("job").trigger("a", timeout=WAIT_S)
@@ -88,7 +88,7 @@ def test_U13_and_the_simulation(stage: Staging) -> None:
 
 
 @pytest.mark.anyio
-async def test_U13_what_a_handler_leaves_behind_may_ask_when_it_has_ended(sqlite_url: str) -> None:
+async def test_U13_what_a_handler_leaves_behind_may_ask_when_it_has_ended(shared_url: str) -> None:
     # given a handler that starts a task which outlives it
     left: list[asyncio.Task[Any]] = []
     ended = asyncio.Event()
@@ -104,7 +104,7 @@ async def test_U13_what_a_handler_leaves_behind_may_ask_when_it_has_ended(sqlite
             left.append(asyncio.create_task(follow_up()))
             await asyncio.sleep(0)
 
-    async with Jobs(job=task_of(on_event)).open(sqlite_url) as app:
+    async with Jobs(job=task_of(on_event)).open(shared_url) as app:
         # when
         await app.task("job").send("a", "first")
         ended.set()
@@ -113,9 +113,9 @@ async def test_U13_what_a_handler_leaves_behind_may_ask_when_it_has_ended(sqlite
 
 
 @pytest.mark.anyio
-async def test_a_closed_app_says_so_whatever_is_asked(sqlite_url: str) -> None:
+async def test_a_closed_app_says_so_whatever_is_asked(shared_url: str) -> None:
     # given
-    async with Jobs(job=task_of()).open(sqlite_url) as app:
+    async with Jobs(job=task_of()).open(shared_url) as app:
         await app.task("job").send("a", {})
     # then
     for name, ask in ASKS.items():
@@ -126,14 +126,14 @@ async def test_a_closed_app_says_so_whatever_is_asked(sqlite_url: str) -> None:
                 await ask(app)
 
 
-def test_an_opening_is_used_once_and_jobs_many_times(sqlite_url: str) -> None:
+def test_an_opening_is_used_once_and_jobs_many_times(shared_url: str) -> None:
     # given
     jobs = Jobs(job=task_of())
-    opening = jobs.open(sqlite_url)
+    opening = jobs.open(shared_url)
     with opening as app:
         app.task("job").send("a", {})
     # then
     with pytest.raises(InvalidStateError, match="used before"), opening:
         pass
-    with jobs.open(sqlite_url) as app:
+    with jobs.open(shared_url) as app:
         assert app.task("job").status("a").event_count == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, assert_type
 
 from pydantic import BaseModel
@@ -21,14 +21,18 @@ from wakelog import (
     FlushResult,
     HistoryEntry,
     InstanceRow,
+    JobCount,
     Jobs,
     PastState,
+    Retry,
     SendResult,
     Task,
     TaskClient,
     TaskContext,
     TaskStatus,
     TriggerResult,
+    Work,
+    WorkerStatus,
 )
 from wakelog.testing import Alarm, Simulation
 
@@ -82,7 +86,26 @@ def received(ctx: TaskContext[Order], event: Placed | Paid) -> None:
 async def remind(ctx: TaskContext[Order]) -> None:
     assert_type(ctx.attempt, int)
     assert_type(ctx.scheduled_for, datetime)
+    assert_type(ctx.step_key("mail"), str)
+    assert_type(await ctx.step("mail", send_mail, ctx.id), Order)
+    assert_type(await ctx.step("count", count, "a", 2), int)
+    assert_type(await ctx.step("count", count, "a", 2, retry=Retry(max_attempts=5)), int)
+    assert_type(await ctx.step("close", close), None)
+    assert_type(await ctx.step("plain", lambda: 5, result=int), int)
+    await ctx.step("mail", send_mail)  # type: ignore[call-arg,arg-type]  # pyright: ignore[reportCallIssue,reportArgumentType]
+    await ctx.step("mail", send_mail, 5)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue,reportArgumentType]
+    await ctx.step("mail", send_mail, ctx.id, retry=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue,reportArgumentType]
     ctx.clear("done")
+
+
+async def send_mail(to: str) -> Order: ...  # type: ignore[empty-body]  # pyright: ignore[reportReturnType]
+
+
+def count(word: str, times: int) -> int:
+    return times
+
+
+def close() -> None: ...
 
 
 @order.on_idle
@@ -152,6 +175,13 @@ def flushed_latest(ctx: DebounceContext[Paid, Paid]) -> None:
     assert_type(ctx.state, Paid | None)
 
 
+@counts.execute
+def blocking_steps(ctx: TaskContext[dict[str, int]]) -> None:
+    assert_type(ctx.step_blocking("count", count, "a", 2), int)
+    assert_type(ctx.step_blocking("close", close, retry=Retry.simple()), None)
+    ctx.step_blocking("count", count, 2, "a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 jobs = Jobs(order=order, counts=counts, batch=batch, latest=latest, resources=object())
 
 
@@ -175,6 +205,10 @@ async def asynchronous() -> None:
         assert_type(await app.history("task:order:o-17"), list[HistoryEntry])
         assert_type(await app.state_at("task:order:o-17", version=3), PastState)
         assert_type(await app.list(status="failed"), list[InstanceRow])
+        assert_type(await app.count(name="order", updated_after=datetime.now(UTC)), int)
+        assert_type(await app.counts(), list[JobCount])
+        assert_type(await app.workers(), list[WorkerStatus])
+        await app.count(stauts="failed")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
         assert_type(app.names("task"), tuple[str, ...])
         batches = app.debounce(batch)
         assert_type(batches, DebounceClient[list[int], int])
@@ -204,6 +238,8 @@ def blocking() -> None:
         assert_type(app.history("task:order:o-17"), list[HistoryEntry])
         assert_type(app.state_at("task:order:o-17", version=3), PastState)
         assert_type(app.list(), list[InstanceRow])
+        assert_type(app.count(status="failed"), int)
+        assert_type(app.workers()[0].work, tuple[Work, ...])
         batches = app.debounce(batch)
         assert_type(batches, BlockingDebounceClient[list[int], int])
         assert_type(batches.add("a", 1), AddResult)

@@ -7,53 +7,74 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pydantic
 
-from wakelog.app import STATUSES, App
-from wakelog.client import JobClient, TaskClient
+from wakelog.app import App
 from wakelog.clock import SystemClock
-from wakelog.core.schedule import Duration
-from wakelog.debounce import Debounce
-from wakelog.debounce_client import DebounceClient
+from wakelog.core.schedule import Duration, as_datetime
 from wakelog.errors import ValidationError
 from wakelog.history import HistoryEntry, PastState
 from wakelog.ids import KINDS, InstanceId
 from wakelog.jobs import Jobs
+from wakelog.overview import STATUSES, Filters
 from wakelog.results import (
-    AddResult,
     ClearResult,
-    FlushResult,
     InstanceRow,
+    JobCount,
     SendResult,
-    TaskStatus,
+    Standing,
+    StartResult,
+    StopResult,
+    TerminateResult,
     TriggerResult,
+    WorkerStatus,
 )
-from wakelog.schema import issues_of
-from wakelog_adapters.cli.arguments import Named, moment_or_duration
+from wakelog.schema import Schema, issues_of
+from wakelog_adapters.cli.arguments import Named, moment, moment_or_duration
+from wakelog_adapters.cli.clients import check_verb, client_of
 from wakelog_adapters.cli.failures import UsageError
 from wakelog_adapters.cli.surroundings import Where, load_jobs, opened
 
 __all__ = [
+    "Given",
     "History",
     "Page",
     "Shown",
     "Target",
-    "add",
+    "Team",
+    "Totals",
     "clear",
-    "flush",
+    "count",
     "history",
     "instances",
     "send",
+    "start",
     "state",
     "state_then",
     "status",
+    "stop",
     "target",
+    "terminate",
     "trigger",
+    "workers",
 ]
 
 R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """Which instances are meant, in the words of the command line."""
+
+    name: str | None
+    status: str | None
+    type: str | None
+    prefix: str | None
+    due_before: str | None
+    updated_after: str | None
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +106,23 @@ class Page:
     next: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """How many living instances match, job by job."""
+
+    total: int
+    running: int
+    jobs: list[JobCount]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Team:
+    """The workers, at a moment."""
+
+    now: datetime
+    workers: list[WorkerStatus]
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """An instance of a registered job, and the store where it lives."""
@@ -93,24 +131,12 @@ class Target:
     url: str
     id: InstanceId
 
-    def run(self, ask: Callable[[TaskClient[Any, Any]], Awaitable[R]], **options: Any) -> R:
-        """Open the store, put one request to the instance's task, and close again."""
-        return self._run(lambda app: ask(app.task(self.id.name)), **options)
+    def run(self, answer: type[R], ask: Callable[[Any], Awaitable[Any]], **options: Any) -> R:
+        """Open the store, put one request to the instance's job, and close again."""
 
-    def run_job(self, ask: Callable[[JobClient[Any]], Awaitable[R]]) -> R:
-        """The same for what can be asked of any job."""
-        return self._run(lambda app: ask(_client(app, self.jobs, self.id)))
-
-    def run_debounce(
-        self, ask: Callable[[DebounceClient[Any, Any]], Awaitable[R]], **options: Any
-    ) -> R:
-        """The same for a debounce."""
-        return self._run(lambda app: ask(app.debounce(self.id.name)), **options)
-
-    def _run(self, ask: Callable[[App], Awaitable[R]], **options: Any) -> R:
         async def asking() -> R:
             async with opened(self.jobs, self.url, **options) as app:
-                return await ask(app)
+                return cast(R, await ask(client_of(app, self.id)))
 
         return asyncio.run(asking())
 
@@ -118,17 +144,19 @@ class Target:
         """The event with this JSON text. Raises `ValidationError` with each issue where it is no
         event of the job."""
         definition = self.jobs.registry.of(self.id)
-        try:
-            return definition.event.load(payload)
-        except pydantic.ValidationError as error:
-            raise ValidationError(f"event of {definition.name!r}", issues_of(error)) from None
+        return _loaded(definition.event, payload, f"event of {definition.name!r}")
 
 
-def target(where: Where, who: Named) -> Target:
-    """The instance meant, of jobs that are needed. Raises `UsageError` and `UnknownJobError`."""
+def target(where: Where, who: Named, verb: str) -> Target:
+    """The instance meant, of jobs that are needed and that know `verb`.
+
+    Raises `UsageError`, `UnknownJobError` and `UnknownActionError`.
+    """
     url = where.store_url()
     jobs = where.needed_jobs()
-    return Target(jobs, url, _registered(jobs, who))
+    id = _registered(jobs, who)
+    check_verb(id, verb)
+    return Target(jobs, url, id)
 
 
 # -- requests --------------------------------------------------------------------------------------
@@ -153,6 +181,7 @@ def send(
     """
     event = at.event(payload)
     return at.run(
+        SendResult,
         lambda client: client.send(
             at.id.id,
             event,
@@ -169,41 +198,43 @@ def send(
     )
 
 
-def add(at: Target, payload: str, *, defer: bool, key: str | None, **options: Any) -> AddResult:
-    """Add the event with this JSON text; `defer` leaves it to a worker's `on_event`."""
-    event = at.event(payload)
-    return at.run_debounce(
-        lambda client: client.add(at.id.id, event, event_id=key, **options),
-        create=True,
-        handlers=not defer,
-    )
+def start(at: Target, payload: str, **options: Any) -> StartResult:
+    """Begin recurring work with this JSON text as its input. Raises as `send` does."""
+    definition = at.jobs.registry.of(at.id)
+    input = _loaded(definition.state, payload, f"input of {definition.name!r}")
+    return at.run(StartResult, lambda client: client.start(at.id.id, input, **options), create=True)
 
 
-def flush(at: Target, **options: Any) -> FlushResult:
-    """Have a worker flush the instance now."""
-    return at.run_debounce(lambda client: client.flush(at.id.id, **options))
+def stop(at: Target, **options: Any) -> StopResult:
+    """End recurring work, and keep its state."""
+    return at.run(StopResult, lambda client: client.stop(at.id.id, **options))
+
+
+def terminate(at: Target, **options: Any) -> TerminateResult:
+    """End the life of recurring work."""
+    return at.run(TerminateResult, lambda client: client.terminate(at.id.id, **options))
 
 
 def trigger(at: Target, **options: Any) -> TriggerResult:
     """Have a worker run the instance now."""
-    return at.run_job(lambda client: client.trigger(at.id.id, **options))
+    return at.run(TriggerResult, lambda client: client.trigger(at.id.id, **options))
 
 
 def clear(at: Target, *, cancel: bool, after: Duration | None, **options: Any) -> ClearResult:
     """End the instance's life; or, with `cancel`, take back an end that is still to come."""
     if cancel:
         options.pop("reason")
-        return at.run_job(lambda client: client.cancel_clear(at.id.id, **options))
-    return at.run_job(lambda client: client.clear(at.id.id, after=after, **options))
+        return at.run(ClearResult, lambda client: client.cancel_clear(at.id.id, **options))
+    return at.run(ClearResult, lambda client: client.clear(at.id.id, after=after, **options))
 
 
 # -- questions -------------------------------------------------------------------------------------
 
 
-def status(where: Where, who: Named) -> TaskStatus:
+def status(where: Where, who: Named) -> Standing:
     """How the instance stands."""
 
-    async def ask(app: App, id: InstanceId) -> TaskStatus:
+    async def ask(app: App, id: InstanceId) -> Standing:
         return await app.status_of(str(id))
 
     return _asked(where, who, ask)
@@ -256,32 +287,60 @@ def history(where: Where, who: Named, *, life: int | None, limit: int | None) ->
     return _asked(where, who, ask)
 
 
-def instances(
-    where: Where,
-    *,
-    limit: int,
-    after: str | None,
-    status: str | None,
-    name: str | None,
-    due_before: str | None,
-    **filters: Any,
-) -> Page:
+def instances(where: Where, given: Given, *, limit: int, after: str | None) -> Page:
     """Living instances that match, by id."""
-    if status is not None and status not in STATUSES:
-        raise UsageError(f"--status {status!r} is none of {', '.join(STATUSES)}")
-    if where.jobs is not None and name is not None:
-        load_jobs(where.jobs).registry.job_of(name)
-    due = moment_or_duration(due_before, SystemClock().now_us(), "--due-before")
+    filters = _filters(where, given)
 
     async def ask() -> Page:
-        asked: dict[str, Any] = {"status": status, "name": name, "due_before": due, **filters}
         async with opened(Jobs(), where.store_url()) as app:
-            shown = await app.list(limit=limit, after=after, **asked)
+            shown = await app.list(limit=limit, after=after, **filters)
             last = shown[-1].instance_id if len(shown) == limit else None
-            more = await app.list(limit=1, after=last, **asked) if last else []
+            more = await app.list(limit=1, after=last, **filters) if last else []
         return Page(instances=shown, next=last if more else None)
 
     return asyncio.run(ask())
+
+
+def count(where: Where, given: Given) -> Totals:
+    """How many living instances match."""
+    filters = _filters(where, given)
+
+    async def ask() -> Totals:
+        async with opened(Jobs(), where.store_url()) as app:
+            jobs = await app.counts(**filters)
+        total, running = sum(job.total for job in jobs), sum(job.running for job in jobs)
+        return Totals(total=total, running=running, jobs=jobs)
+
+    return asyncio.run(ask())
+
+
+def workers(where: Where) -> Team:
+    """Who lives, and what runs where."""
+
+    async def ask() -> Team:
+        async with opened(Jobs(), where.store_url()) as app:
+            found = await app.workers()
+        return Team(now=as_datetime(SystemClock().now_us()), workers=found)
+
+    return asyncio.run(ask())
+
+
+def _filters(where: Where, given: Given) -> Filters:
+    """Raises `UsageError` for what can be none, and `UnknownJobError` where the jobs are named."""
+    if given.status is not None and given.status not in STATUSES:
+        raise UsageError(f"--status {given.status!r} is none of {', '.join(STATUSES)}")
+    if where.jobs is not None and given.name is not None:
+        load_jobs(where.jobs).registry.job_of(given.name)
+    now_us = SystemClock().now_us()
+    return Filters(
+        type=given.type,
+        name=given.name,
+        status=given.status,
+        id_prefix=given.prefix,
+        due_before=moment_or_duration(given.due_before, now_us, "--due-before"),
+        updated_after=moment(given.updated_after, "--updated-after"),
+        error=given.error,
+    )
 
 
 # -- inside ----------------------------------------------------------------------------------------
@@ -307,6 +366,13 @@ def _asked(
     return asyncio.run(asking())
 
 
+def _loaded(schema: Schema[Any], text: str, what: str) -> Any:
+    try:
+        return schema.load(text)
+    except pydantic.ValidationError as error:
+        raise ValidationError(what, issues_of(error)) from None
+
+
 def _registered(jobs: Jobs, who: Named) -> InstanceId:
     if who.full is None:
         return InstanceId.parse(f"{jobs.registry.job_of(who.name)}:{who.id}")
@@ -323,14 +389,9 @@ async def _found(app: App, who: Named) -> InstanceId:
     return there[0] if there else ids[0]
 
 
-def _client(app: App, jobs: Jobs, id: InstanceId) -> JobClient[Any]:
-    is_debounce = isinstance(jobs.registry.of(id), Debounce)
-    return app.debounce(id.name) if is_debounce else app.task(id.name)
-
-
 async def _shown(app: App, jobs: Jobs, id: InstanceId) -> Any:
     """What an outside caller sees of the state, as JSON data."""
-    value = await _client(app, jobs, id).get_state(id.id)
+    value = await client_of(app, id).get_state(id.id)
     if value is None:
         return None
     return json.loads(jobs.registry.of(id).state.shown(value, id.name))

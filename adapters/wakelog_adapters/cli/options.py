@@ -9,15 +9,24 @@ import typer
 __all__ = [
     "Actor",
     "Correlation",
+    "DueBefore",
+    "Error",
     "Id",
     "Job",
     "Jobs",
     "Json",
     "KnownJobs",
     "Limit",
+    "Name",
+    "Prefix",
+    "Reason",
     "RequestKey",
+    "Status",
     "Timeout",
+    "Type",
+    "UpdatedAfter",
     "Url",
+    "Yes",
 ]
 
 MAX_LIMIT = 1_000
@@ -79,6 +88,46 @@ Timeout = Annotated[
         help="Wait no longer than this, as in 30s.",
     ),
 ]
+Name = Annotated[str | None, typer.Option("--name", metavar="JOB", help="Of this job.")]
+Status = Annotated[
+    str | None,
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help="Standing so: active, failed, idle, unhandled and so on.",
+    ),
+]
+Type = Annotated[
+    str | None,
+    typer.Option("--type", metavar="TYPE", help="Of this type of job, such as task."),
+]
+Prefix = Annotated[
+    str | None,
+    typer.Option("--prefix", metavar="TEXT", help="With an id that begins like this."),
+]
+DueBefore = Annotated[
+    str | None,
+    typer.Option(
+        "--due-before", metavar="TIME", help="Due before then: 1h, or 2026-01-31T09:00:00Z."
+    ),
+]
+UpdatedAfter = Annotated[
+    str | None,
+    typer.Option(
+        "--updated-after",
+        metavar="TIME",
+        help="With something recorded since then: 2026-01-31T09:00:00Z.",
+    ),
+]
+Error = Annotated[
+    str | None,
+    typer.Option("--error", metavar="TYPE", help="Whose last error was of this type."),
+]
 Limit = Annotated[
     int, typer.Option("--limit", min=1, max=MAX_LIMIT, help="How many to show at most.")
 ]
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Why, for the record in the history."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -23,11 +23,12 @@ def status(
     json: options.Json = False,
 ) -> None:
     """Say how an instance stands."""
-    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli import arguments, asking
+    from wakelog_adapters.cli.clients import shown_status
     from wakelog_adapters.cli.surroundings import Where
 
     who, _ = arguments.named([job, id])
-    tell(lambda: asking.status(Where(url, jobs), who), show.status, json)
+    tell(lambda: asking.status(Where(url, jobs), who), shown_status, json)
 
 
 @app.command()
@@ -91,33 +92,13 @@ def history(
 @app.command()
 def ls(
     url: options.Url = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="JOB", help="Of this job.")] = None,
-    status: Annotated[
-        str | None,
-        typer.Option(
-            "--status",
-            metavar="STATUS",
-            help="Standing so: active, failed, idle, unhandled and so on.",
-        ),
-    ] = None,
-    type: Annotated[
-        str | None,
-        typer.Option("--type", metavar="TYPE", help="Of this type of job, such as task."),
-    ] = None,
-    prefix: Annotated[
-        str | None,
-        typer.Option("--prefix", metavar="TEXT", help="With an id that begins like this."),
-    ] = None,
-    due_before: Annotated[
-        str | None,
-        typer.Option(
-            "--due-before", metavar="TIME", help="Due before then: 1h, or 2026-01-31T09:00:00Z."
-        ),
-    ] = None,
-    error: Annotated[
-        str | None,
-        typer.Option("--error", metavar="TYPE", help="Whose last error was of this type."),
-    ] = None,
+    name: options.Name = None,
+    status: options.Status = None,
+    type: options.Type = None,
+    prefix: options.Prefix = None,
+    due_before: options.DueBefore = None,
+    updated_after: options.UpdatedAfter = None,
+    error: options.Error = None,
     limit: options.Limit = 100,
     after: Annotated[
         str | None,
@@ -130,20 +111,57 @@ def ls(
     from wakelog_adapters.cli import asking, show
     from wakelog_adapters.cli.surroundings import Where
 
+    given = asking.Given(
+        name=name,
+        status=status,
+        type=type,
+        prefix=prefix,
+        due_before=due_before,
+        updated_after=updated_after,
+        error=error,
+    )
     page = tell(
-        lambda: asking.instances(
-            Where(url, jobs),
-            limit=limit,
-            after=after,
-            status=status,
-            name=name,
-            due_before=due_before,
-            type=type,
-            id_prefix=prefix,
-            error=error,
-        ),
+        lambda: asking.instances(Where(url, jobs), given, limit=limit, after=after),
         show.instances,
         json,
     )
     if page.next and not json:
         print(f"there are more: --after {page.next}", file=sys.stderr)
+
+
+@app.command()
+def count(
+    url: options.Url = None,
+    name: options.Name = None,
+    status: options.Status = None,
+    type: options.Type = None,
+    prefix: options.Prefix = None,
+    due_before: options.DueBefore = None,
+    updated_after: options.UpdatedAfter = None,
+    error: options.Error = None,
+    jobs: options.KnownJobs = None,
+    json: options.Json = False,
+) -> None:
+    """Count living instances that match all that is given, by job and by how they stand."""
+    from wakelog_adapters.cli import asking, show
+    from wakelog_adapters.cli.surroundings import Where
+
+    given = asking.Given(
+        name=name,
+        status=status,
+        type=type,
+        prefix=prefix,
+        due_before=due_before,
+        updated_after=updated_after,
+        error=error,
+    )
+    tell(lambda: asking.count(Where(url, jobs), given), show.totals, json)
+
+
+@app.command()
+def workers(url: options.Url = None, json: options.Json = False) -> None:
+    """Show who lives, and what runs where."""
+    from wakelog_adapters.cli import asking, show
+    from wakelog_adapters.cli.surroundings import Where
+
+    tell(lambda: asking.workers(Where(url, None)), show.workers, json)

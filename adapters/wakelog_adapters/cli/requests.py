@@ -1,4 +1,4 @@
-"""The commands that change something: send, add, trigger, flush, clear."""
+"""The commands that change something: send, trigger, clear."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wakelog_adapters.cli import options
 from wakelog_adapters.cli.failures import JOB_FAILED, REFUSED, UsageError, complain
 from wakelog_adapters.cli.frame import app, prints_on_stderr, tell
 
-__all__ = ["add", "clear", "flush", "send", "trigger"]
+__all__ = ["clear", "confirmed", "send", "trigger"]
 
 
 @app.command()
@@ -59,7 +59,7 @@ def send(
 
     tell(
         lambda: asking.send(
-            asking.target(Where(url, jobs), who),
+            asking.target(Where(url, jobs), who, "send"),
             event,
             defer=defer,
             key=key,
@@ -73,90 +73,6 @@ def send(
         show.sent,
         json,
     )
-
-
-@app.command()
-def add(
-    job: options.Job,
-    id: options.Id = None,
-    payload: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="PAYLOAD",
-            help="The event: JSON, @FILE, or - for stdin; without one it is null.",
-            show_default=False,
-        ),
-    ] = None,
-    jobs: options.Jobs = None,
-    url: options.Url = None,
-    key: options.RequestKey = None,
-    defer: Annotated[
-        bool, typer.Option("--defer", help="Leave on_event to a worker, do not call it here.")
-    ] = False,
-    actor: options.Actor = None,
-    correlation_id: options.Correlation = None,
-    json: options.Json = False,
-) -> None:
-    """Add an event to the open window of a debounce; the first one opens it."""
-    from wakelog_adapters.cli import arguments, asking, show
-    from wakelog_adapters.cli.surroundings import Where
-
-    who, rest = arguments.named([job, id, payload], more=1)
-    event = arguments.payload(rest[0] if rest else None)
-    tell(
-        lambda: asking.add(
-            asking.target(Where(url, jobs), who),
-            event,
-            defer=defer,
-            key=key,
-            actor=actor,
-            correlation_id=correlation_id,
-        ),
-        show.added,
-        json,
-    )
-
-
-@app.command()
-def flush(
-    job: options.Job,
-    id: options.Id = None,
-    jobs: options.Jobs = None,
-    url: options.Url = None,
-    key: options.RequestKey = None,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Do not wait until a worker has flushed it.")
-    ] = False,
-    timeout: options.Timeout = None,
-    actor: options.Actor = None,
-    correlation_id: options.Correlation = None,
-    json: options.Json = False,
-) -> None:
-    """Have a worker flush what was added to a debounce, and wait for the outcome.
-
-    Exits with 4 where the flush failed, with 1 where there is nothing to flush.
-    """
-    from wakelog_adapters.cli import arguments, asking, show
-    from wakelog_adapters.cli.surroundings import Where
-
-    who, _ = arguments.named([job, id])
-    longest = arguments.duration(timeout, "--timeout")
-    result = tell(
-        lambda: asking.flush(
-            asking.target(Where(url, jobs), who),
-            wait=not no_wait,
-            timeout=longest,
-            idempotency_key=key,
-            actor=actor,
-            correlation_id=correlation_id,
-        ),
-        show.flushed,
-        json,
-    )
-    if result.failed:
-        raise typer.Exit(JOB_FAILED)
-    if not (result.flushed or no_wait) or result.reason in ("empty", "paused", "parked"):
-        raise typer.Exit(REFUSED)
 
 
 @app.command()
@@ -188,7 +104,7 @@ def trigger(
     longest = arguments.duration(timeout, "--timeout")
     result = tell(
         lambda: asking.trigger(
-            asking.target(Where(url, jobs), who),
+            asking.target(Where(url, jobs), who, "trigger"),
             consume_alarm=consume_alarm,
             wait=not no_wait,
             timeout=longest,
@@ -217,11 +133,8 @@ def clear(
     cancel: Annotated[
         bool, typer.Option("--cancel", help="Take back an end that is still to come.")
     ] = False,
-    reason: Annotated[
-        str | None,
-        typer.Option("--reason", metavar="TEXT", help="Why, for the record in the history."),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    reason: options.Reason = None,
+    yes: options.Yes = False,
     key: options.RequestKey = None,
     actor: options.Actor = None,
     correlation_id: options.Correlation = None,
@@ -239,8 +152,8 @@ def clear(
     if cancel and after is not None:
         raise UsageError("--after and --cancel do not go together: give one of them")
     with prints_on_stderr():
-        at = asking.target(Where(url, jobs), who)
-    if not (yes or cancel) and not _confirmed(f"End the life of {at.id}?"):
+        at = asking.target(Where(url, jobs), who, "clear")
+    if not (yes or cancel) and not confirmed(f"End the life of {at.id}?"):
         complain(["nothing was cleared"])
         raise typer.Exit(REFUSED)
     result = tell(
@@ -260,7 +173,7 @@ def clear(
         raise typer.Exit(REFUSED)
 
 
-def _confirmed(question: str) -> bool:
+def confirmed(question: str) -> bool:
     """Ask on the terminal; where nobody is there to answer, the command itself was the answer."""
     if not sys.stdin.isatty():
         return True

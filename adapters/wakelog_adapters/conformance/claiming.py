@@ -19,6 +19,18 @@ DONE = Executed(run=1, started_us=NOW, duration_us=1, result=None)
 class ClaimingExam(Sitting):
     """No instance is worked on twice at a time, and none that is due is forgotten."""
 
+    # -- alarms of other processes
+
+    def test_they_are_looked_for_also_by_who_could_hear_of_them(self, tmp_path: Path) -> None:
+        one, two = self.open(tmp_path), self.open(tmp_path)
+        heard: list[int] = []
+        stop = two.hear(heard.append)
+        one.append([Pen().begin(NOW + 1)])
+        assert two.poll_us
+        stop()
+        stop()
+        assert set(heard) <= {0, NOW + 1}
+
     # -- leases
 
     def test_a_unit_under_a_lease_needs_it_to_be_there(self, tmp_path: Path) -> None:

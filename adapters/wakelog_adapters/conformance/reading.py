@@ -1,4 +1,4 @@
-"""The exam's third part: what was written is found again."""
+"""The exam's fourth part: what was written is found again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import cast
 
 from eventsourcing.persistence import ApplicationRecorder
 
-from wakelog.core.events import Cleared, ExecutionFailed, Scheduled
-from wakelog.ports import Lease, Listing, Loaded, StoredSnapshot, WorkerRow
+from wakelog.core.events import Cleared, EventReceived, ExecutionFailed, Scheduled
+from wakelog.ports import Counted, Held, Lease, Listing, Loaded, StoredSnapshot, WorkerRow
 from wakelog_adapters.conformance.pen import NOW, ORDERS, Pen
 from wakelog_adapters.conformance.sitting import Sitting
 
@@ -90,6 +90,16 @@ class ReadingExam(Sitting):
         store.append([pen.begin(NOW)])
         assert [row.version for row in store.list(Listing())] == [7]
 
+    def test_what_must_be_woken_can_be_listed_alive_or_not(self, tmp_path: Path) -> None:
+        store, idle, due, ended = self.open(tmp_path), Pen("o-1"), Pen("o-2"), Pen("o-3")
+        waits = EventReceived(payload="1", deferred=True, handle_at_us=NOW + 9)
+        store.append([idle.begin(), due.begin(NOW + 5), ended.begin(NOW + 5)])
+        store.append([ended.unit(waits), ended.unit(Cleared(by="handler"))])
+        rows = store.list(Listing(waking=True))
+        assert [(row.id, row.wake_us) for row in rows] == [("o-2", NOW + 5), ("o-3", NOW + 9)]
+        assert [row.id for row in store.list(Listing())] == ["o-1", "o-2"]
+        assert [row.id for row in store.list(Listing(waking=True, after=due.stream))] == ["o-3"]
+
     def test_listings_filter(self, tmp_path: Path) -> None:
         store = self.open(tmp_path)
         due, idle, failed = Pen("a-1"), Pen("a-2"), Pen("b-1")
@@ -123,6 +133,28 @@ class ReadingExam(Sitting):
             after = page[-1].stream
         assert found == sorted(names)
 
+    def test_instances_are_counted_by_job_and_by_how_they_stand(self, tmp_path: Path) -> None:
+        store, now_us = self.open(tmp_path), NOW + 5
+        pens = [Pen(f"o-{i}") for i in range(6)]
+        mail = Pen("m-1", name="mail")
+        store.append([pen.begin(NOW + 9 * (i % 2)) for i, pen in enumerate(pens[:4])])
+        store.append([pens[4].begin(), pens[5].begin(), mail.begin(at_us=NOW + 3)])
+        store.append([pens[5].unit(Cleared()), pens[4].run("w1", NOW + 9)])
+        order = "task", "order"
+        assert sorted(store.count(Listing(), now_us)) == [
+            Counted("task", "mail", "idle", False, False, 1),
+            Counted(*order, "active", False, False, 2),
+            Counted(*order, "active", False, True, 2),
+            Counted(*order, "idle", True, False, 1),
+        ]
+        some = Listing(name="order", status="active", limit=1, after=pens[2].stream)
+        assert sum(group.number for group in store.count(some, now_us)) == 4
+        late = Listing(updated_after_us=NOW)
+        assert store.count(late, now_us) == [Counted("task", "mail", "idle", False, False, 1)]
+        for none in (Listing(id_prefix="x"), Listing(id_prefix="\0"), Listing(error_type="\0")):
+            assert store.count(none, now_us) == []
+            assert store.list(none) == []
+
     # -- what is due, what is stuck, who lives
 
     def test_the_next_due_is_an_alarm_or_the_end_of_a_lease(self, tmp_path: Path) -> None:
@@ -149,7 +181,7 @@ class ReadingExam(Sitting):
 
     def test_workers_are_known_while_they_live(self, tmp_path: Path) -> None:
         store = self.open(tmp_path)
-        one = WorkerRow("w1", (ORDERS, "task:mail"), 100, "host ☃", 7, NOW, NOW + 5)
+        one = WorkerRow("w1", (ORDERS, "task:mail"), 100, "host ☃", 7, NOW, NOW, NOW + 5)
         two = one._replace(worker="w2", until_us=NOW + 9)
         store.put_worker(two)
         store.put_worker(one)
@@ -159,6 +191,21 @@ class ReadingExam(Sitting):
         assert [row.worker for row in store.workers(NOW + 10)] == ["w1"]
         store.remove_worker("w1")
         assert store.workers(NOW) == [two]
+
+    def test_what_is_held_is_known_with_how_it_began(self, tmp_path: Path) -> None:
+        store, pens = self.open(tmp_path), [Pen("o-1"), Pen("o-2"), Pen("o-3")]
+        store.append([pens[0].begin(NOW), pens[1].begin(NOW), pens[2].begin(NOW)])
+        run = pens[1].run("w1", NOW + 9)
+        handling = Lease("w2", NOW + 7, 3, False)
+        store.append([run, pens[0].unit(take=handling)])
+        assert store.held(NOW + 8, 9) == [
+            Held(pens[0].stream, handling, store.events(pens[0].stream)[2]),
+            Held(pens[1].stream, Lease("w1", NOW + 9, 4, True), run.events[0]),
+        ]
+        assert [held.stream for held in store.held(NOW, 1)] == [pens[0].stream]
+        store.append([pens[1].unit(Cleared(), ends_lease=True)])
+        store.release("w2", [(pens[0].stream, 3)])
+        assert store.held(NOW, 9) == []
 
     # -- the library's side
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wakelog.ports import Due, Store, Unit
@@ -34,7 +34,14 @@ class Sitting:
         return store
 
     def claim(
-        self, store: Store, *pens: Pen, now_us: int = NOW, limit: int = 10, owner: str = "w1"
+        self,
+        store: Store,
+        *pens: Pen,
+        now_us: int = NOW,
+        limit: int = 10,
+        owner: str = "w1",
+        jobs: Sequence[str] = (ORDERS,),
+        limits: Mapping[str, int] = {},
     ) -> Sequence[Due]:
         """Claim orders, start a run of those that have a pen here, answer what was offered."""
         offered: list[Due] = []
@@ -45,5 +52,5 @@ class Sitting:
             mine = [by_stream[due.stream] for due in dues if due.stream in by_stream]
             return [pen.run(owner, now_us + 1000, at_us=now_us) for pen in mine]
 
-        store.claim(now_us=now_us, jobs=[ORDERS], limit=limit, begin=begin)
+        store.claim(now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits)
         return offered

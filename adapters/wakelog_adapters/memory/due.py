@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["DueQueue"]
 
@@ -19,6 +19,9 @@ class DueQueue:
 
     def __contains__(self, stream: str) -> bool:
         return stream in self._live
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._live)
 
     def put(self, stream: str, at_us: int) -> None:
         """Let the stream's moment be `at_us`, whatever it was."""

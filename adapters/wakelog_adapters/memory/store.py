@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from wakelog.core.instance import Instance, next_wake
@@ -12,7 +15,9 @@ from wakelog.errors import StoreUnavailableError
 from wakelog.ports import (
     Answer,
     Appended,
+    Counted,
     Due,
+    Held,
     KeyTaken,
     Lease,
     LeaseGone,
@@ -27,6 +32,7 @@ from wakelog.ports import (
 )
 from wakelog_adapters.memory.due import DueQueue
 from wakelog_adapters.memory.library import MemoryLog, version_of
+from wakelog_adapters.memory.matching import matches
 from wakelog_projections import alarms, status
 
 __all__ = ["MemoryStore"]
@@ -59,6 +65,14 @@ class MemoryStore(MemoryLog):
     @property
     def poll_us(self) -> int | None:
         return _POLL_US if self._is_shared else None
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        return {}  # a call answers or fails: nothing is asked twice
+
+    def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
+        """Nothing is told here: who waits for others' alarms looks every `poll_us`."""
+        return lambda: None
 
     # -- writing
 
@@ -155,26 +169,49 @@ class MemoryStore(MemoryLog):
         jobs: Sequence[str],
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
+        limits: Mapping[str, int] = {},
     ) -> Appended:
         """`begin` is called under the lock, from the same thread: it may read and append."""
+        if limit <= 0:
+            return Appended((), None)
         with self._database_lock:
-            dues = self._due(now_us, jobs, limit)
+            dues = self._due(now_us, jobs, limit, limits)
             return self.append(begin(dues)) if dues else Appended((), None)
 
-    def _due(self, now_us: int, jobs: Sequence[str], limit: int) -> Sequence[Due]:
+    def _due(
+        self, now_us: int, jobs: Sequence[str], limit: int, limits: Mapping[str, int]
+    ) -> Sequence[Due]:
         leased = self._leased(now_us)
         found: list[tuple[int, str]] = []
         for job in jobs:
-            for queues, skip in ((self._alarms, leased), (self._lease_ends, _never)):
-                if job in queues and limit > 0:
-                    found += queues[job].upto(now_us, limit, skip)
+            if job in self._alarms:
+                free = min(limit, self._free(job, limits))
+                found += self._alarms[job].upto(now_us, free, _either(leased, self._begins_none))
+                found += self._alarms[job].upto(now_us, limit, _either(leased, self._begins_run))
+            if job in self._lease_ends:
+                found += self._lease_ends[job].upto(now_us, limit, self._begins_run)
         oldest: dict[str, int] = {}
         for due_us, stream in sorted(found):
             oldest.setdefault(stream, due_us)
         return [
             Due(stream, due_us, self._heads[stream][0].version, self._leases.get(stream))
-            for stream, due_us in islice(oldest.items(), max(limit, 0))
+            for stream, due_us in islice(oldest.items(), limit)
         ]
+
+    def _free(self, job: str, limits: Mapping[str, int]) -> int:
+        """How many runs of a job may be begun."""
+        if job not in limits:
+            return sys.maxsize
+        held = (self._leases[stream] for stream in self._lease_ends.get(job, ()))
+        return max(0, limits[job] - sum(lease.run for lease in held))
+
+    def _begins_run(self, stream: str) -> bool:
+        """Whether its alarm is for a run (while one is open there is none)."""
+        wake = next_wake(self._heads[stream][0])
+        return wake is not None and wake.action not in alarms.NO_RUN
+
+    def _begins_none(self, stream: str) -> bool:
+        return not self._begins_run(stream)
 
     def _leased(self, now_us: int) -> Callable[[str], bool]:
         """Whether a stream is under a lease that has not ended at `now_us`."""
@@ -258,20 +295,47 @@ class MemoryStore(MemoryLog):
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
         with self._database_lock:
-            return heapq.nsmallest(listing.limit, self._matching(listing))
+            found = heapq.nsmallest(listing.limit, self._matching(listing))
+            return [status.row(*self._heads[stream]) for stream in found]
 
-    def _matching(self, listing: Listing) -> Iterator[StatusRow]:
-        for stream, head in self._heads.items():
-            if listing.after is not None and stream <= listing.after:
-                continue
-            row = status.row(*head)
-            if _matches(row, head[0], listing):
-                yield row
+    def _matching(self, listing: Listing) -> Iterator[str]:
+        for stream, (instance, _) in self._heads.items():
+            is_after = listing.after is None or stream > listing.after
+            is_there = next_wake(instance) is not None if listing.waking else instance.exists
+            if is_after and is_there and matches(instance, listing):
+                yield stream
 
-    def next_due_us(self, jobs: Sequence[str], now_us: int) -> int | None:
+    def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
+        groups: Counter[tuple[str, str, str, bool, bool]] = Counter()
+        with self._database_lock:
+            for stream in self._matching(replace(listing, after=None)):
+                instance = self._heads[stream][0]
+                wake, executing = next_wake(instance), instance.run is not None
+                overdue = wake is not None and wake.due_us <= now_us and not executing
+                kind, name, _ = instance.id
+                groups[kind, name, status.word(instance), executing, overdue] += 1
+        return [Counted(*group, number) for group, number in groups.items()]
+
+    def held(self, now_us: int, limit: int) -> Sequence[Held]:
+        with self._database_lock:
+            return [
+                Held(stream, lease, next(iter(self._between(stream, token - 1, token)), None))
+                for stream, lease in heapq.nsmallest(limit, self._leases.items())
+                for token in [lease.token]
+            ]
+
+    def next_due_us(
+        self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
+    ) -> int | None:
         with self._database_lock:
             leased = self._leased(now_us)
-            firsts = [self._alarms[job].first_us(leased) for job in jobs if job in self._alarms]
+            firsts = [
+                self._alarms[job].first_us(
+                    leased if self._free(job, limits) else _either(leased, self._begins_run)
+                )
+                for job in jobs
+                if job in self._alarms
+            ]
             firsts += [
                 self._lease_ends[job].first_us(_never) for job in jobs if job in self._lease_ends
             ]
@@ -317,21 +381,5 @@ def _never(stream: str) -> bool:
     return False
 
 
-def _matches(row: StatusRow, instance: Instance, listing: Listing) -> bool:
-    error = instance.last_error
-    return (
-        row.status != "not_found"
-        and (listing.kind is None or row.kind == listing.kind)
-        and (listing.name is None or row.name == listing.name)
-        and (listing.status is None or row.status == listing.status)
-        and (listing.id_prefix is None or row.id.startswith(listing.id_prefix))
-        and (
-            listing.due_before_us is None
-            or (row.wake_us is not None and row.wake_us < listing.due_before_us)
-        )
-        and (
-            listing.error_type is None
-            or (error is not None and error.error_type == listing.error_type)
-        )
-        and (listing.updated_after_us is None or row.updated_us > listing.updated_after_us)
-    )
+def _either(one: Callable[[str], bool], other: Callable[[str], bool]) -> Callable[[str], bool]:
+    return lambda stream: one(stream) or other(stream)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import psycopg
 
@@ -15,11 +16,20 @@ from wakelog_adapters.postgres.failures import translated
 from wakelog_adapters.postgres.queries import Queries
 from wakelog_adapters.postgres.url import Place
 
-__all__ = ["Begin", "Claimer", "release"]
+__all__ = ["Begin", "Claimer", "Wanted", "release"]
 
 Begin = Callable[[Sequence[Due]], Sequence[Unit]]
 
 _NOTHING = Appended((), None)
+
+
+class Wanted(NamedTuple):
+    """What is to be claimed; see `Store.claim`."""
+
+    now_us: int
+    jobs: Sequence[str]
+    limit: int
+    limits: Mapping[str, int]
 
 
 class Claimer:
@@ -33,38 +43,39 @@ class Claimer:
         self._place = place
         self._appender = appender
 
-    def claim(self, now_us: int, jobs: Sequence[str], limit: int, begin: Begin) -> Appended:
+    def claim(self, wanted: Wanted, begin: Begin) -> Appended:
         """See `Store.claim`. Killed here: nothing was claimed."""
         attempts: list[Attempt] = []
 
         def begun(dues: Sequence[Due]) -> Attempt:
-            attempts.append(self._appender.attempt(begin(dues), now_us))
+            attempts.append(self._appender.attempt(begin(dues), wanted.now_us))
             return attempts[0]
 
-        for fresh in (False, True):
+        for again in (False, True):
             with translated(self._place.label):
-                with self._datastore.lend() as connection:
+                with self._datastore.lend(alive=again) as connection:
                     try:
-                        return self._claim_on(connection, now_us, jobs, limit, begun)
+                        return self._claim_on(connection, wanted, begun)
                     except psycopg.Error as error:
-                        if not connection.closed or (fresh and not attempts):
+                        if not connection.closed or (again and not attempts):
                             raise
                         lost = error
                 if attempts:
                     return self._recovered(attempts[0], lost)
                 self._datastore.weed()
+                self._datastore.count("store_retries")
         raise AssertionError("the second time it returns or raises")
 
     def _claim_on(
         self,
         connection: Connection,
-        now_us: int,
-        jobs: Sequence[str],
-        limit: int,
+        wanted: Wanted,
         begun: Callable[[Sequence[Due]], Attempt],
     ) -> Appended:
+        now_us, jobs = wanted.now_us, list(wanted.jobs)
         clock_us = None if self._datastore.server_clock else now_us
-        asked = (IDLE_TIMEOUT, list(jobs), now_us, clock_us, limit)
+        limits = [wanted.limits.get(job) for job in jobs]
+        asked = (IDLE_TIMEOUT, jobs, limits, now_us, clock_us, wanted.limit)
         with connection.transaction():
             found = rows_of(connection, self._queries.claim, asked)[0][0]
             if not found:

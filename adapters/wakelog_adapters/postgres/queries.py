@@ -17,6 +17,34 @@ PAGE = 1_000
 _STATUS = ", ".join(f"s.{column}" for column in StatusRow._fields)
 _WORKER = ", ".join(WorkerRow._fields)
 
+_COUNT = """SELECT s.kind, s.name, s.status, s.executing,
+        NOT s.executing AND coalesce(s.wake_us <= %s, false), count(*)
+    FROM {schema}.status s WHERE """
+_HELD = """SELECT l.stream, l.owner,
+        l.until_us - coalesce(%(clock_us)s::bigint, {schema}.server_us()) + %(now_us)s,
+        l.token, l.run, e.topic, e.state
+    FROM (SELECT * FROM {schema}.leases ORDER BY stream LIMIT %(limit)s) l LEFT JOIN LATERAL (
+        SELECT topic, state FROM {schema}.stored_events
+        WHERE originator_id = l.stream AND originator_version = l.token OFFSET 0) e ON true
+    ORDER BY l.stream"""
+
+_FIRST_ALARM = """(SELECT a.due_us AS at_us FROM {schema}.alarms a
+            WHERE a.job = j.job AND %s AND NOT EXISTS (SELECT FROM {schema}.leases l
+                WHERE l.stream = a.stream AND l.until_us > clock.us)
+            ORDER BY a.due_us LIMIT 1)"""
+_OF_A_RUN = """a.action NOT IN ('clear', 'deferred') AND (j.most IS NULL OR j.most > (
+                SELECT count(*) FROM {schema}.leases r WHERE r.job = j.job AND r.run))"""
+_NEXT_DUE = f"""WITH clock AS MATERIALIZED (
+        SELECT coalesce(%(clock_us)s::bigint, {{schema}}.server_us()) AS us)
+    SELECT min(at_us) FROM clock,
+    unnest(%(jobs)s::text[], %(limits)s::int[]) AS j (job, most), LATERAL (
+        {_FIRST_ALARM % _OF_A_RUN}
+        UNION ALL
+        {_FIRST_ALARM % "a.action IN ('clear', 'deferred')"}
+        UNION ALL
+        (SELECT l.until_us - clock.us + %(now_us)s FROM {{schema}}.leases l
+            WHERE l.job = j.job ORDER BY l.until_us LIMIT 1)) n"""
+
 
 class Queries:
     """The statements, for tables in `schema`."""
@@ -33,7 +61,9 @@ class Queries:
         self.insert = sql("SELECT {schema}.insert_1(%s, %s::bigint[], %s, %s::bytea[])")
         self.facts = sql("SELECT {schema}.facts_1(%s, %s, %s)")
         self.settle = sql("SELECT {schema}.settle_1(%s, %s, %s, %s::bigint, %s)")
-        self.claim = sql("SELECT {schema}.claim_1(%s, %s, %s::bigint, %s::bigint, %s::int)")
+        self.claim = sql(
+            "SELECT {schema}.claim_1(%s, %s, %s::int[], %s::bigint, %s::bigint, %s::int)"
+        )
         self.renew = sql(
             "SELECT stream, token FROM {schema}.renew_1(%s, %s::bigint, %s::bigint, %s::bigint)"
         )
@@ -50,7 +80,7 @@ class Queries:
             ORDER BY expires_us LIMIT %s FOR UPDATE SKIP LOCKED))""")
         sets = ", ".join(f"{column} = excluded.{column}" for column in WorkerRow._fields[1:])
         self.put_worker = sql(
-            f"INSERT INTO {{schema}}.workers ({_WORKER}) VALUES (%s, %s, %s, %s, %s, %s, %s)"
+            f"INSERT INTO {{schema}}.workers ({_WORKER}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
             f" ON CONFLICT (worker) DO UPDATE SET {sets}"
         )
         self.forget_workers = sql("DELETE FROM {schema}.workers WHERE until_us < %s")
@@ -83,16 +113,7 @@ class Queries:
         self.workers = sql(
             f"SELECT {_WORKER} FROM {{schema}}.workers WHERE until_us > %s ORDER BY worker"
         )
-        self.next_due = sql("""WITH clock AS MATERIALIZED (
-                SELECT coalesce(%(clock_us)s::bigint, {schema}.server_us()) AS us)
-            SELECT min(at_us) FROM clock, unnest(%(jobs)s::text[]) AS j (job), LATERAL (
-                (SELECT a.due_us AS at_us FROM {schema}.alarms a
-                    WHERE a.job = j.job AND NOT EXISTS (SELECT FROM {schema}.leases l
-                        WHERE l.stream = a.stream AND l.until_us > clock.us)
-                    ORDER BY a.due_us LIMIT 1)
-                UNION ALL
-                (SELECT l.until_us - clock.us + %(now_us)s FROM {schema}.leases l
-                    WHERE l.job = j.job ORDER BY l.until_us LIMIT 1)) n""")
+        self.next_due = sql(_NEXT_DUE)
         no_lease = "NOT EXISTS (SELECT FROM {schema}.leases l WHERE l.stream = s.stream OFFSET 0)"
         # Alarms and status rows are made of the same: where their numbers and sums agree, no alarm
         # is missing. That is cheaper than to hold each against the other, and needs no index.
@@ -108,14 +129,22 @@ class Queries:
             AND {no_lease} LIMIT %s""")
         self._list = sql(f"SELECT {_STATUS} FROM {{schema}}.status s WHERE ")
 
+        self._count = sql(_COUNT)
+        self.held = sql(_HELD)
+
+    def count(self, where: str) -> bytes:
+        """(now, …) -> kind, name, status, executing, overdue, number."""
+        return self._count + f"{where} GROUP BY 1, 2, 3, 4, 5".encode()
+
     def list(self, where: str) -> bytes:
         """(… , limit) -> status rows by stream."""
         return self._list + f"{where} ORDER BY s.stream LIMIT %s".encode()
 
 
 def listing_where(listing: Listing) -> tuple[str, list[object]]:
-    """The condition for a page of living instances, and its parameters."""
-    conditions: list[tuple[str, tuple[object, ...]]] = [("s.status <> 'not_found'", ())]
+    """The condition for a page of living or of waking instances, and its parameters."""
+    first = "s.wake_us IS NOT NULL" if listing.waking else "s.status <> 'not_found'"
+    conditions: list[tuple[str, tuple[object, ...]]] = [(first, ())]
     after = listing.after or ""
     if listing.kind is not None:
         # One range of the primary key; ";" is the character after ":".

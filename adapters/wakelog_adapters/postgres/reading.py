@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from eventsourcing import postgres as library
@@ -11,6 +12,9 @@ from eventsourcing import postgres as library
 from wakelog.core.instance import Instance
 from wakelog.ports import (
     Answer,
+    Counted,
+    Held,
+    Lease,
     Listing,
     Loaded,
     StatusRow,
@@ -58,7 +62,8 @@ class PostgresReading(library.PostgresApplicationRecorder):
                     if not connection.closed:
                         raise
             self.datastore.weed()
-            with self.datastore.lend() as connection:
+            self.datastore.count("store_retries")
+            with self.datastore.lend(alive=True) as connection:
                 return ask(connection)
 
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
@@ -113,12 +118,40 @@ class PostgresReading(library.PostgresApplicationRecorder):
         return status.row(instance, hash)
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
+        if not _can_match(listing):
+            return []
         where, params = listing_where(listing)
         rows = self._rows(self._queries.list(where), (*params, listing.limit))
         return [StatusRow(*row) for row in rows]
 
-    def next_due_us(self, jobs: Sequence[str], now_us: int) -> int | None:
-        asked = {"clock_us": self._clock_us(now_us), "jobs": list(jobs), "now_us": now_us}
+    def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
+        if not _can_match(listing):
+            return []
+        where, params = listing_where(replace(listing, after=None))
+        return [Counted(*row) for row in self._rows(self._queries.count(where), (now_us, *params))]
+
+    def held(self, now_us: int, limit: int) -> Sequence[Held]:
+        asked = {"clock_us": self._clock_us(now_us), "now_us": now_us, "limit": limit}
+        return [
+            Held(
+                stream,
+                Lease(owner, until_us, token, run),
+                None if topic is None else StoredEvent(stream, token, topic, state),
+            )
+            for stream, owner, until_us, token, run, topic, state in self._rows(
+                self._queries.held, asked
+            )
+        ]
+
+    def next_due_us(
+        self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
+    ) -> int | None:
+        asked = {
+            "clock_us": self._clock_us(now_us),
+            "jobs": list(jobs),
+            "limits": [limits.get(job) for job in jobs],
+            "now_us": now_us,
+        }
         due_us: int | None = self._rows(self._queries.next_due, asked)[0][0]
         return due_us
 
@@ -145,3 +178,8 @@ def can_be_stored(text: str) -> bool:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
         return False
+
+
+def _can_match(listing: Listing) -> bool:
+    texts = (listing.name, listing.id_prefix, listing.error_type)
+    return all(text is None or can_be_stored(text) for text in texts)

@@ -6,91 +6,113 @@ A process that is killed while it migrates leaves the database as it was.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from importlib import resources
-from typing import NamedTuple
 
 from wakelog.errors import StoreUnavailableError
+from wakelog_adapters.care.migrations import Migration, Standing, read
 from wakelog_adapters.postgres.connections import Connection, rows_of
 from wakelog_adapters.postgres.url import Place
 
-__all__ = ["Migration", "migrate", "migrations"]
+__all__ = ["migrate", "migrations", "prepare", "script", "standing"]
 
-_LOCK = b"SELECT pg_advisory_xact_lock(hashtext('wakelog migrations'), hashtext(%s))"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('wakelog migrations'), hashtext('{schema}'))"
+_TABLE = """CREATE TABLE IF NOT EXISTS {schema}.migrations (
+    number bigint PRIMARY KEY,
+    name text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    compatible_since bigint
+)"""
 _ENCODING = "UTF8"
 
 
-class Migration(NamedTuple):
-    """One step of the schema."""
-
-    number: int
-    name: str
-    sql: str
-
-    def script(self, schema: str) -> str:
-        """Its statements, for tables in `schema`."""
-        return self.sql.replace("{schema}", schema)
-
-
-@cache
 def migrations() -> Sequence[Migration]:
     """All known steps, in order."""
-    folder = resources.files("wakelog_adapters.postgres") / "migrations"
-    found: list[Migration] = []
-    for file in folder.iterdir():
-        if file.name.endswith(".sql"):
-            number, _, name = file.name.removesuffix(".sql").partition("_")
-            found.append(Migration(int(number), name, file.read_text(encoding="utf-8")))
-    return sorted(found)
+    return read("wakelog_adapters.postgres")
 
 
-def migrate(connection: Connection, place: Place) -> None:
-    """Bring the schema up to date. Takes the lock only if there is something to do.
+def standing(
+    connection: Connection, place: Place, known: Sequence[Migration] | None = None
+) -> Standing:
+    """How the schema stands to `known`, the package's own unless given. Changes nothing.
 
-    Raises `StoreUnavailableError` ("wrong_version") for a schema from a newer wakelog, and
-    psycopg's own errors.
+    Raises `StoreUnavailableError` ("not_a_database") where no such schema can be, and psycopg's
+    own errors.
     """
     encoding = rows_of(connection, b"SHOW server_encoding")[0][0]
     if encoding != _ENCODING:
         detail = f"{place.label} is encoded in {encoding}: create a database in {_ENCODING}"
         raise StoreUnavailableError("not_a_database", detail)
-    known = migrations()
-    if _applied(connection, place, known) == known[-1].number:
-        return
+    number, compatible_since = _applied(connection, place)
+    label = f"{place.label} ({place.schema})"
+    return Standing(label, number, compatible_since, known or migrations())
+
+
+def prepare(connection: Connection, place: Place) -> None:
+    """What opening does: bring the schema up to date, unless the URL says not to.
+
+    Takes the lock only if there is something to do. Raises `StoreUnavailableError`
+    ("wrong_version") for a schema that this package cannot work on, and psycopg's own errors.
+    """
+    stands = standing(connection, place)
+    stands.check()
+    if stands.missing and not place.migrate:
+        raise stands.refuse()
+    if stands.missing:
+        migrate(connection, place)
+
+
+def migrate(
+    connection: Connection, place: Place, known: Sequence[Migration] | None = None
+) -> Sequence[Migration]:
+    """Apply what is missing, in one transaction under the lock; answer what that was."""
     with connection.transaction():
-        connection.execute(_LOCK, (place.schema,))
-        _apply(connection, place, known)
+        connection.execute(_in_schema(_LOCK, place))
+        stands = standing(connection, place, known)
+        stands.check()
+        if stands.number == 0:
+            exists = b"SELECT FROM pg_namespace WHERE nspname = %s"
+            if not rows_of(connection, exists, (place.schema,)):
+                # Not "IF NOT EXISTS": that wants the right to create one, even where it exists.
+                connection.execute(_in_schema("CREATE SCHEMA {schema}", place))
+            connection.execute(_in_schema(_TABLE, place))
+        for migration in stands.missing:
+            connection.execute(_in_schema(_step(migration), place))
+    return stands.missing
 
 
-def _apply(connection: Connection, place: Place, known: Sequence[Migration]) -> None:
-    schema = place.schema
-    applied = _applied(connection, place, known)  # again: another process may have been faster
-    if not rows_of(connection, b"SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)):
-        connection.execute(f"CREATE SCHEMA {schema}".encode())  # "IF NOT EXISTS" wants the right
-    connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {schema}.migrations (number bigint PRIMARY KEY,"
-        " name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())".encode()
+def script(place: Place, missing: Sequence[Migration]) -> str:
+    """`missing` as SQL to run by hand, as one transaction; for `psql` or any other tool."""
+    begin = ["BEGIN", _LOCK]
+    if missing and missing[0] == migrations()[0]:
+        begin += ["CREATE SCHEMA IF NOT EXISTS {schema}", _TABLE]
+    steps = [f"-- {each}\n\n{_step(each)}" for each in missing]
+    text = "".join(f"{part};\n\n" for part in [*begin, *steps]) + "COMMIT;\n"
+    return text.replace("{schema}", place.schema)
+
+
+def _step(migration: Migration) -> str:
+    """One migration and the record of it."""
+    number, name, compatible_since, sql = migration
+    return (
+        f"{sql.rstrip()}\n\nINSERT INTO {{schema}}.migrations (number, name, compatible_since)"
+        f" VALUES ({number}, '{name}', {compatible_since})"
     )
-    for migration in known:
-        if migration.number > applied:
-            connection.execute(migration.script(schema).encode())
-            connection.execute(
-                f"INSERT INTO {schema}.migrations (number, name) VALUES (%s, %s)".encode(),
-                (migration.number, migration.name),
-            )
 
 
-def _applied(connection: Connection, place: Place, known: Sequence[Migration]) -> int:
-    # Not to_regclass: it may answer from before the lock, out of the session's own cache.
-    exists = b"SELECT 1 FROM pg_tables WHERE schemaname = %s AND tablename = 'migrations'"
+def _in_schema(sql: str, place: Place) -> bytes:
+    return sql.replace("{schema}", place.schema).encode()
+
+
+def _applied(connection: Connection, place: Place) -> tuple[int, int]:
+    """The newest migration there is, and what a package must know: itself, if that is not said.
+
+    Not by to_regclass: it may answer from before the lock, out of the session's own cache.
+    """
+    exists = b"SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'migrations'"
     if not rows_of(connection, exists, (place.schema,)):
-        return 0
-    sql = f"SELECT coalesce(max(number), 0) FROM {place.schema}.migrations"
-    number: int = rows_of(connection, sql.encode())[0][0]
-    if number > known[-1].number:
-        raise StoreUnavailableError(
-            "wrong_version",
-            f"{place.label} ({place.schema}) stands at migration {number}, "
-            f"this wakelog knows {known[-1].number}",
-        )
-    return number
+        return 0, 0
+    newest = (
+        "SELECT coalesce(max(number), 0), coalesce(max(coalesce(compatible_since, number)), 0)"
+        " FROM {schema}.migrations"
+    )
+    number, compatible_since = rows_of(connection, _in_schema(newest, place))[0]
+    return number, compatible_since

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from eventsourcing import persistence
 
 from wakelog.ports import Appended, Due, Unit, WorkerRow
 from wakelog_adapters.postgres.appending import Appender
-from wakelog_adapters.postgres.claiming import Claimer, release
+from wakelog_adapters.postgres.claiming import Claimer, Wanted, release
 from wakelog_adapters.postgres.connections import Datastore, connect
 from wakelog_adapters.postgres.failures import translated
 from wakelog_adapters.postgres.parcel import dumps
 from wakelog_adapters.postgres.reading import PostgresReading
-from wakelog_adapters.postgres.schema import migrate
+from wakelog_adapters.postgres.schema import prepare
 from wakelog_adapters.postgres.url import Place
+from wakelog_adapters.postgres.wakeups import DEAF_LOOK_US, LOOK_US, Bell, Ear
 
 __all__ = ["PostgresStore"]
 
-_POLL_US = 1_000_000
+_FOLLOW_S = 1.0
 _FORGET_WORKERS_US = 86_400_000_000
 _NOTHING = Appended((), None)
 
@@ -33,18 +35,15 @@ class PostgresStore(PostgresReading):
     """
 
     def __init__(self, datastore: Datastore, place: Place) -> None:
-        connection = connect(place)
-        try:
-            with translated(place.label):
-                migrate(connection, place)
-        finally:
-            connection.close()
+        datastore.patiently(lambda: _prepare(place))
         datastore.pool.open()
-        with translated(place.label):
-            super().__init__(datastore, place)
+        super().__init__(datastore, place)
         self._appender = Appender(datastore, self._queries, place)
         self._claimer = Claimer(datastore, self._queries, place, self._appender)
         self._listeners: set[threading.Event] = set()
+        self._own = secrets.token_hex(8)
+        self._bell = Bell(place, self._own)
+        self._ears: set[Ear] = set()
 
     @property
     def blocking(self) -> Literal[True]:
@@ -52,7 +51,26 @@ class PostgresStore(PostgresReading):
 
     @property
     def poll_us(self) -> int | None:
-        return _POLL_US
+        """Seldom while other processes are heard, else often."""
+        ears = tuple(self._ears)
+        return LOOK_US if ears and all(ear.hears for ear in ears) else DEAF_LOOK_US
+
+    def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
+        """Behind a transaction pooler nothing can be heard: there `poll_us` has to do."""
+        if self._place.pooled:
+            return lambda: None
+        ear = Ear(self._place, self._own, heard)
+        self._ears.add(ear)
+
+        def stop() -> None:
+            self._ears.discard(ear)
+            ear.stop()
+
+        return stop
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        return self.datastore.troubles
 
     # -- writing
 
@@ -62,6 +80,8 @@ class PostgresStore(PostgresReading):
             return _NOTHING
         appended = self._appender.append(units)
         self._notify_listeners()
+        if appended.next_due_us is not None and self.datastore.server_clock:
+            self._bell.ring(appended.next_due_us)
         return appended
 
     def claim(
@@ -71,10 +91,11 @@ class PostgresStore(PostgresReading):
         jobs: Sequence[str],
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
+        limits: Mapping[str, int] = {},
     ) -> Appended:
         if limit <= 0 or not jobs:
             return _NOTHING
-        appended = self._claimer.claim(now_us, jobs, limit, begin)
+        appended = self._claimer.claim(Wanted(now_us, jobs, limit, limits), begin)
         if appended.errors:
             self._notify_listeners()
         return appended
@@ -149,7 +170,20 @@ class PostgresStore(PostgresReading):
     def close(self) -> None:
         """What is under way ends by itself. Safe to call twice."""
         self._appender.close()
+        for ear in tuple(self._ears):
+            ear.stop()
+        self._bell.close()
         self.datastore.close()
+
+
+def _prepare(place: Place) -> None:
+    """Have the schema up to date. Broken off it has done all or nothing, and may be repeated."""
+    connection = connect(place)
+    try:
+        with translated(place.label):
+            prepare(connection, place)
+    finally:
+        connection.close()
 
 
 class PostgresSubscription(persistence.ListenNotifySubscription[PostgresStore]):
@@ -168,7 +202,7 @@ class PostgresSubscription(persistence.ListenNotifySubscription[PostgresStore]):
         try:
             while not self._has_been_stopped:
                 self._pull()
-                self._has_been_notified.wait(_POLL_US / 1e6)
+                self._has_been_notified.wait(_FOLLOW_S)
         except BaseException as error:
             self._thread_error = error
             self.stop()

@@ -18,9 +18,9 @@ from wakelog.errors import StoreUnavailableError
 from wakelog_adapters.sqlite.failures import reason_of
 from wakelog_adapters.sqlite.url import Place
 
-__all__ = ["FairLock", "Readers", "check_file", "connect"]
+__all__ = ["OLDEST", "FairLock", "Readers", "check_file", "connect"]
 
-_OLDEST = (3, 38, 0)
+OLDEST = (3, 38, 0)
 """The first SQLite that cannot be without JSON."""
 
 _WAL_RETRY_S = 0.01
@@ -134,8 +134,8 @@ def connect(place: Place, *, cache_kib: int = _WRITER_CACHE_KIB) -> sqlite3.Conn
 
     Raises `StoreUnavailableError`. It may be used by any thread, one at a time.
     """
-    if sqlite3.sqlite_version_info < _OLDEST:
-        needed, found = ".".join(map(str, _OLDEST)), sqlite3.sqlite_version
+    if sqlite3.sqlite_version_info < OLDEST:
+        needed, found = ".".join(map(str, OLDEST)), sqlite3.sqlite_version
         raise StoreUnavailableError("wrong_version", f"SQLite {found} is older than {needed}")
     try:
         connection = sqlite3.connect(

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wakelog.ports import Listing, StatusRow
+from wakelog_projections import alarms
 
 __all__ = ["PAGE", "Queries", "listing_where"]
 
 PAGE = 500
 """How many events are read in one go: so many are parsed without halting an event loop."""
+
+_NO_RUN = str(alarms.NO_RUN)
+_JOBS = "(SELECT value ->> 0 AS job, value ->> 1 AS most FROM json_each(?1)) j"
 
 LARGE = 65_536
 """States longer than this are not packed with others but fetched one at a time."""
@@ -62,6 +66,22 @@ class Queries:
         """(… , limit) -> status rows in order, as from `status`."""
         return self._packed_status(where, "ORDER BY stream LIMIT ?")
 
+    def count(self, where: str) -> str:
+        """(now, …) -> [[kind, name, status, executing, overdue, number], …]"""
+        return f"""SELECT json_group_array(json_array(kind, name, status, executing, overdue, n))
+            FROM (SELECT kind, name, status, executing,
+                executing = 0 AND ifnull(wake_us <= ?, 0) AS overdue, count(*) AS n
+                FROM {self.prefix}status WHERE {where} GROUP BY 1, 2, 3, 4, 5)"""
+
+    def held(self) -> str:
+        """(limit) -> [[stream, owner, until, token, run, topic, state in hex], …]"""
+        return f"""SELECT json_group_array(json_array(
+                stream, owner, until_us, token, run, topic, hex(state)))
+            FROM (SELECT l.*, e.topic, e.state FROM {self.prefix}leases l
+                LEFT JOIN {self.prefix}stored_events e
+                ON e.originator_id = l.stream AND e.originator_version = l.token
+                ORDER BY l.stream LIMIT ?)"""
+
     def _packed_status(self, where: str, rest: str) -> str:
         columns = ", ".join(StatusRow._fields)
         short = ", ".join(StatusRow._fields[:-1])
@@ -77,33 +97,61 @@ class Queries:
             ON a.stream = json_extract(j.value, '$[0]')
             AND a.key = json_extract(j.value, '$[1]')"""
 
+    # A query over jobs is given them as JSON, [[job, limit on its runs or null], …].
+
     def next_due(self) -> str:
-        """(jobs as JSON, now) -> when something can be claimed. Two index probes for each job."""
+        """(jobs, now) -> when something can be claimed. Some index probes for each job."""
         return f"""SELECT min(at_us) FROM (
-            SELECT (SELECT a.due_us FROM {self.prefix}alarms a
-                WHERE a.job = j.value AND NOT EXISTS (SELECT 1 FROM {self.prefix}leases l
-                    WHERE l.stream = a.stream AND l.until_us > ?2)
-                ORDER BY a.due_us LIMIT 1) AS at_us FROM json_each(?1) j
+            SELECT {self._first("NOT IN")} AS at_us FROM {_JOBS}
+                WHERE j.most IS NULL OR j.most > {self._running()}
             UNION ALL
-            SELECT (SELECT min(l.until_us) FROM {self.prefix}leases l WHERE l.job = j.value)
-                FROM json_each(?1) j)"""
+            SELECT {self._first("IN")} FROM {_JOBS}
+            UNION ALL
+            SELECT (SELECT min(l.until_us) FROM {self.prefix}leases l WHERE l.job = j.job)
+                FROM {_JOBS})"""
+
+    def _first(self, among: str) -> str:
+        return f"""(SELECT a.due_us FROM {self.prefix}alarms a
+            WHERE a.job = j.job AND a.action {among} {_NO_RUN} AND {self._free("?2")}
+            ORDER BY a.due_us LIMIT 1)"""
 
     def due(self) -> str:
-        """(jobs as JSON, now, limit) -> [[stream, due], …]: for each job its oldest."""
-        alarms = f"""SELECT json_group_array(json_array(stream, due_us)) FROM (
-            SELECT a.stream, a.due_us FROM {self.prefix}alarms a
-            WHERE a.job = j.value AND a.due_us <= ?2
-            AND NOT EXISTS (SELECT 1 FROM {self.prefix}leases l
-                WHERE l.stream = a.stream AND l.until_us > ?2)
-            ORDER BY a.due_us, a.stream LIMIT ?3)"""
-        ended = f"""SELECT json_group_array(json_array(stream, until_us)) FROM (
-            SELECT l.stream, l.until_us FROM {self.prefix}leases l
-            WHERE l.job = j.value AND l.until_us <= ?2
-            ORDER BY l.until_us, l.stream LIMIT ?3)"""
-        return f"""SELECT json_group_array(json(d.value)) FROM (
-            SELECT k.value FROM json_each(?1) j, json_each(({alarms})) k
+        """(jobs, now, limit) -> [[stream, due, job, runs it may begin], …]: of each job the oldest.
+
+        The last is null where there is no limit to them, or where none would be begun.
+        """
+        return f"""SELECT json_group_array(json_array(d.stream, d.due_us, d.job, d.free)) FROM (
+            SELECT k.value ->> 0 AS stream, k.value ->> 1 AS due_us, j.job,
+                max(0, j.most - {self._running()}) AS free
+            FROM {_JOBS}, json_each({self._alarms("NOT IN")}) k
             UNION ALL
-            SELECT k.value FROM json_each(?1) j, json_each(({ended})) k) d"""
+            SELECT k.value ->> 0, k.value ->> 1, j.job, NULL
+            FROM {_JOBS}, json_each({self._alarms("IN")}) k
+            UNION ALL
+            SELECT k.value ->> 0, k.value ->> 1, j.job, NULL
+            FROM {_JOBS}, json_each({self._ended()}) k) d"""
+
+    def _alarms(self, among: str) -> str:
+        return f"""(SELECT json_group_array(json_array(stream, due_us)) FROM (
+            SELECT a.stream, a.due_us FROM {self.prefix}alarms a
+            WHERE a.job = j.job AND a.due_us <= ?2 AND a.action {among} {_NO_RUN}
+            AND {self._free("?2")} ORDER BY a.due_us, a.stream LIMIT ?3))"""
+
+    def _ended(self) -> str:
+        """Leases that have ended; not those of instances that wait for a run to begin."""
+        return f"""(SELECT json_group_array(json_array(stream, until_us)) FROM (
+            SELECT l.stream, l.until_us FROM {self.prefix}leases l
+            WHERE l.job = j.job AND l.until_us <= ?2
+            AND NOT EXISTS (SELECT 1 FROM {self.prefix}alarms a WHERE a.stream = l.stream
+                AND a.due_us <= ?2 AND a.action NOT IN {_NO_RUN})
+            ORDER BY l.until_us, l.stream LIMIT ?3))"""
+
+    def _free(self, now: str) -> str:
+        return f"""NOT EXISTS (SELECT 1 FROM {self.prefix}leases l
+            WHERE l.stream = a.stream AND l.until_us > {now})"""
+
+    def _running(self) -> str:
+        return f"(SELECT count(*) FROM {self.prefix}leases r WHERE r.job = j.job AND r.run = 1)"
 
     def claimed(self) -> str:
         """(streams as JSON, now) -> [[stream, version, owner, until, token, run], …]
@@ -143,8 +191,9 @@ class Queries:
 
 
 def listing_where(listing: Listing) -> tuple[str, list[object]]:
-    """The condition for a page of living instances, and its parameters."""
-    conditions: list[tuple[str, tuple[object, ...]]] = [("status <> 'not_found'", ())]
+    """The condition for a page of living or of waking instances, and its parameters."""
+    first = "wake_us IS NOT NULL" if listing.waking else "status <> 'not_found'"
+    conditions: list[tuple[str, tuple[object, ...]]] = [(first, ())]
     after = listing.after or ""
     if listing.kind is not None:
         # One range of the primary key; ";" is the character after ":".

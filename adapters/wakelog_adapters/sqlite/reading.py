@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from eventsourcing import sqlite as library
@@ -11,6 +12,9 @@ from eventsourcing import sqlite as library
 from wakelog.core.instance import Instance
 from wakelog.ports import (
     Answer,
+    Counted,
+    Held,
+    Lease,
     Listing,
     Loaded,
     StatusRow,
@@ -25,7 +29,7 @@ from wakelog_adapters.sqlite.queries import PAGE, Queries, listing_where
 from wakelog_adapters.sqlite.url import Place
 from wakelog_projections import status
 
-__all__ = ["SQLiteReading"]
+__all__ = ["SQLiteReading", "jobs_with"]
 
 _MAX_VERSION = (1 << 63) - 1
 _EXECUTING = StatusRow._fields.index("executing")
@@ -110,6 +114,25 @@ class SQLiteReading(library.SQLiteApplicationRecorder):
         sql = self._queries.list(where)
         return self._status_rows(self._row(sql, *params, listing.limit)[0])
 
+    def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
+        where, params = listing_where(replace(listing, after=None))
+        rows = json.loads(self._row(self._queries.count(where), now_us, *params)[0])
+        return [
+            Counted(kind, name, status, bool(executing), bool(overdue), number)
+            for kind, name, status, executing, overdue, number in rows
+        ]
+
+    def held(self, now_us: int, limit: int) -> Sequence[Held]:
+        rows = json.loads(self._row(self._queries.held(), limit)[0])
+        return [
+            Held(
+                stream,
+                Lease(owner, until_us, token, bool(run)),
+                topic and StoredEvent(stream, token, topic, bytes.fromhex(state)),
+            )
+            for stream, owner, until_us, token, run, topic, state in rows
+        ]
+
     def _status_rows(self, packed: str) -> Sequence[StatusRow]:
         rows = json.loads(packed)
         for index, row in enumerate(rows):
@@ -118,8 +141,11 @@ class SQLiteReading(library.SQLiteApplicationRecorder):
             row[_EXECUTING] = bool(row[_EXECUTING])
         return [StatusRow(*row) for row in rows]
 
-    def next_due_us(self, jobs: Sequence[str], now_us: int) -> int | None:
-        due_us: int | None = self._row(self._queries.next_due(), dumps(jobs), now_us)[0]
+    def next_due_us(
+        self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
+    ) -> int | None:
+        asked = jobs_with(limits, jobs)
+        due_us: int | None = self._row(self._queries.next_due(), asked, now_us)[0]
         return due_us
 
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:
@@ -140,3 +166,8 @@ class SQLiteReading(library.SQLiteApplicationRecorder):
             )[0]
         )
         return [WorkerRow(*row)._replace(jobs=tuple(json.loads(row[1]))) for row in rows]
+
+
+def jobs_with(limits: Mapping[str, int], jobs: Sequence[str]) -> str:
+    """The jobs as queries take them, each with the limit on its runs."""
+    return dumps([[job, limits.get(job)] for job in jobs])

@@ -7,87 +7,100 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from importlib import resources
-from typing import NamedTuple
 
-from wakelog.errors import StoreUnavailableError
+from wakelog_adapters.care.migrations import Migration, Standing, read
 from wakelog_adapters.sqlite.url import Place
 
-__all__ = ["Migration", "migrate", "migrations"]
+__all__ = ["migrate", "migrations", "prepare", "script", "standing"]
 
-
-class Migration(NamedTuple):
-    """One step of the schema."""
-
-    number: int
-    name: str
-    sql: str
-
-    def statements(self, prefix: str) -> Sequence[str]:
-        """Its statements, for tables whose names begin with `prefix`."""
-        lines = self.sql.replace("{prefix}", prefix).splitlines()
-        code = "\n".join(line for line in lines if not line.startswith("--"))
-        return [part for part in (s.strip() for s in code.split(";\n")) if part]
+_TABLE = """CREATE TABLE IF NOT EXISTS {prefix}migrations (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    applied_at TEXT NOT NULL,
+    compatible_since INTEGER
+)"""
 
 
 def migrations() -> Sequence[Migration]:
     """All known steps, in order."""
-    folder = resources.files("wakelog_adapters.sqlite") / "migrations"
-    found: list[Migration] = []
-    for file in folder.iterdir():
-        if file.name.endswith(".sql"):
-            number, _, name = file.name.removesuffix(".sql").partition("_")
-            found.append(Migration(int(number), name, file.read_text(encoding="utf-8") + "\n"))
-    return sorted(found)
+    return read("wakelog_adapters.sqlite")
 
 
-def migrate(connection: sqlite3.Connection, place: Place) -> None:
-    """Bring the database up to date. Takes the write lock only if there is something to do.
+def standing(
+    connection: sqlite3.Connection, place: Place, known: Sequence[Migration] | None = None
+) -> Standing:
+    """How the database stands to `known`, the package's own unless given. Changes nothing.
 
-    Raises `StoreUnavailableError` ("wrong_version") for a database from a newer wakelog, and
-    SQLite's own errors.
+    Raises SQLite's own errors.
     """
-    known = migrations()
-    if _applied(connection, place, known) == known[-1].number:
-        return
+    number, compatible_since = _applied(connection, place)
+    return Standing(place.path, number, compatible_since, known or migrations())
+
+
+def prepare(connection: sqlite3.Connection, place: Place) -> None:
+    """What opening does: bring the database up to date, unless the URL says not to.
+
+    Takes the write lock only if there is something to do. Raises `StoreUnavailableError`
+    ("wrong_version") for a database that this package cannot work on, and SQLite's own errors.
+    """
+    stands = standing(connection, place)
+    stands.check()
+    if stands.missing and not place.migrate:
+        raise stands.refuse()
+    if stands.missing:
+        migrate(connection, place)
+
+
+def migrate(
+    connection: sqlite3.Connection, place: Place, known: Sequence[Migration] | None = None
+) -> Sequence[Migration]:
+    """Apply what is missing, in one transaction under the write lock; answer what that was."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _apply(connection, place, known)
+        stands = standing(connection, place, known)  # now nobody else changes it
+        stands.check()
+        connection.execute(_TABLE.replace("{prefix}", place.prefix))
+        for migration in stands.missing:
+            for statement in _statements(migration):
+                connection.execute(statement.replace("{prefix}", place.prefix))
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    return stands.missing
 
 
-def _apply(connection: sqlite3.Connection, place: Place, known: Sequence[Migration]) -> None:
+def script(place: Place, missing: Sequence[Migration]) -> str:
+    """`missing` as SQL to run by hand, as one transaction; for `sqlite3 -bail`, which stops at an
+    error, or any other tool."""
+    begin = ["BEGIN IMMEDIATE"]
+    if missing and missing[0] == migrations()[0]:
+        begin.append(_TABLE)
+    steps = [f"-- {each}\n\n" + ";\n\n".join(_statements(each)) for each in missing]
+    text = "".join(f"{part};\n\n" for part in [*begin, *steps]) + "COMMIT;\n"
+    return text.replace("{prefix}", place.prefix)
+
+
+def _statements(migration: Migration) -> Sequence[str]:
+    """One migration and the record of it: one statement ends where a line ends with a semicolon."""
+    number, name, compatible_since, sql = migration
+    code = "\n".join(line for line in sql.splitlines() if not line.startswith("--")) + "\n"
+    return [
+        *(part for part in (each.strip() for each in code.split(";\n")) if part),
+        "INSERT INTO {prefix}migrations (number, name, applied_at, compatible_since) VALUES"
+        f" ({number}, '{name}', strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), {compatible_since})",
+    ]
+
+
+def _applied(connection: sqlite3.Connection, place: Place) -> tuple[int, int]:
+    """The newest migration there is, and what a package must know: itself, if that is not said."""
     table = f"{place.prefix}migrations"
-    applied = _applied(connection, place, known)  # again: another process may have been faster
-    connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {table} "
-        "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TEXT NOT NULL)"
-    )
-    for migration in known:
-        if migration.number > applied:
-            for statement in migration.statements(place.prefix):
-                connection.execute(statement)
-            connection.execute(
-                f"INSERT INTO {table} VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))",
-                (migration.number, migration.name),
-            )
-
-
-def _applied(connection: sqlite3.Connection, place: Place, known: Sequence[Migration]) -> int:
-    table = f"{place.prefix}migrations"
-    exists = connection.execute(
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)
+    exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    if connection.execute(exists, (table,)).fetchone() is None:
+        return 0, 0
+    number, compatible_since = connection.execute(
+        f"SELECT ifnull(max(number), 0), ifnull(max(ifnull(compatible_since, number)), 0)"
+        f" FROM {table}"
     ).fetchone()
-    if exists is None:
-        return 0
-    number: int = connection.execute(f"SELECT ifnull(max(number), 0) FROM {table}").fetchone()[0]
-    if number > known[-1].number:
-        raise StoreUnavailableError(
-            "wrong_version",
-            f"{place.path} stands at migration {number}, this wakelog knows {known[-1].number}",
-        )
-    return number
+    return number, compatible_since

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -18,8 +19,8 @@ from wakelog_adapters.sqlite.careful import append_carefully
 from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
 from wakelog_adapters.sqlite.door import Door, dumps
 from wakelog_adapters.sqlite.failures import REFUSALS, translated
-from wakelog_adapters.sqlite.reading import SQLiteReading
-from wakelog_adapters.sqlite.schema import migrate
+from wakelog_adapters.sqlite.reading import SQLiteReading, jobs_with
+from wakelog_adapters.sqlite.schema import prepare
 from wakelog_adapters.sqlite.url import Place
 
 __all__ = ["SQLiteStore"]
@@ -41,7 +42,7 @@ class SQLiteStore(SQLiteReading):
         self._writer = connect(place)
         try:
             with translated(place.path):
-                migrate(self._writer, place)
+                prepare(self._writer, place)
                 self._door = Door(self._writer, place.prefix)
         except BaseException:
             self._writer.close()
@@ -58,6 +59,14 @@ class SQLiteStore(SQLiteReading):
     @property
     def poll_us(self) -> int | None:
         return _POLL_US
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        return {}  # a call answers or fails: nothing is asked twice
+
+    def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
+        """Nothing is told here: who waits for others' alarms looks every `poll_us`."""
+        return lambda: None
 
     # -- writing
 
@@ -114,6 +123,7 @@ class SQLiteStore(SQLiteReading):
         jobs: Sequence[str],
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
+        limits: Mapping[str, int] = {},
     ) -> Appended:
         """Looks first without the write lock. Killed here: nothing was claimed.
 
@@ -121,12 +131,12 @@ class SQLiteStore(SQLiteReading):
         """
         if limit <= 0:
             return _NOTHING
-        due_us = self.next_due_us(jobs, now_us)
+        due_us = self.next_due_us(jobs, now_us, limits)
         if due_us is None or due_us > now_us:
             return _NOTHING
         with self._transaction() as connection:
             with translated(self._place.path):
-                dues = self._due(connection, now_us, jobs, limit)
+                dues = self._due(connection, now_us, limit, jobs_with(limits, jobs))
             units = begin(dues) if dues else ()
             with translated(self._place.path):
                 appended = self._append_within(connection, units)
@@ -142,13 +152,16 @@ class SQLiteStore(SQLiteReading):
             return append_carefully(connection, self._door, units, self._place.prefix)
 
     def _due(
-        self, connection: sqlite3.Connection, now_us: int, jobs: Sequence[str], limit: int
+        self, connection: sqlite3.Connection, now_us: int, limit: int, jobs: str
     ) -> Sequence[Due]:
         """What may be claimed, oldest first, each instance once."""
-        packed = connection.execute(self._queries.due(), (dumps(jobs), now_us, limit))
+        packed = connection.execute(self._queries.due(), (jobs, now_us, limit))
         oldest: dict[str, int] = {}
-        for stream, due_us in json.loads(packed.fetchone()[0]):
-            oldest[stream] = min(due_us, oldest.get(stream, due_us))
+        begun: Counter[str] = Counter()
+        for stream, due_us, job, free in sorted(json.loads(packed.fetchone()[0]), key=_by_due):
+            if free is None or begun[job] < free:
+                begun[job] += free is not None
+                oldest.setdefault(stream, due_us)
         streams = sorted(oldest, key=lambda stream: (oldest[stream], stream))[:limit]
         packed = connection.execute(self._queries.claimed(), (dumps(streams), now_us))
         dues: dict[str, Due] = {}
@@ -201,7 +214,7 @@ class SQLiteStore(SQLiteReading):
         workers = f"{self._place.prefix}workers"
         self._run(
             f"INSERT OR REPLACE INTO {workers} ({', '.join(WorkerRow._fields)}) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             *(dumps(value) if isinstance(value, tuple) else value for value in row),
         )
         self._run(f"DELETE FROM {workers} WHERE until_us < ?", row.until_us - _FORGET_WORKERS_US)
@@ -248,6 +261,10 @@ class SQLiteStore(SQLiteReading):
             self._writer.close()
         self._readers.close()
         self.datastore.close()
+
+
+def _by_due(row: Sequence[Any]) -> tuple[int, str]:
+    return row[1], row[0]
 
 
 class SQLiteSubscription(persistence.ListenNotifySubscription[SQLiteStore]):

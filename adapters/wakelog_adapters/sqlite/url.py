@@ -28,10 +28,12 @@ class Place:
     """How long a write waits for another process's write."""
     max_mib: int | None = None
     """How large this process lets the file grow; None: as large as the disk allows."""
+    migrate: bool = True
+    """Whether opening brings the schema up to date; else one that is not is refused."""
 
 
 def parse(url: str) -> Place:
-    """`sqlite:///jobs.db?prefix=abc_&timeout=5&max_mib=500`; all options may be left out.
+    """`sqlite:///jobs.db?prefix=abc_&timeout=5&max_mib=500&migrate=off`; all may be left out.
 
     Raises `ValidationError` for anything else, and for a database in memory: that is `memory://`.
     """
@@ -50,9 +52,10 @@ def parse(url: str) -> Place:
         prefix=_prefix(url, options.pop("prefix", "wakelog_")),
         timeout_s=_timeout_s(url, options.pop("timeout", "5")),
         max_mib=_max_mib(url, options.pop("max_mib", None)),
+        migrate=_migrate(url, options.pop("migrate", "on")),
     )
     if options:
-        known = "prefix, timeout and max_mib"
+        known = "prefix, timeout, max_mib and migrate"
         raise _invalid(url, f"unknown option {min(options)!r}; the options are {known}")
     return place
 
@@ -79,6 +82,12 @@ def _max_mib(url: str, text: str | None) -> int | None:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1 << 24):
         raise _invalid(url, "max_mib must be a whole number of MiB, at least 1")
     return int(text)
+
+
+def _migrate(url: str, text: str) -> bool:
+    if text not in ("on", "off"):
+        raise _invalid(url, "migrate must be on (as it is if left out) or off")
+    return text == "on"
 
 
 def _invalid(url: str, message: str) -> ValidationError:

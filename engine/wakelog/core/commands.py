@@ -30,12 +30,17 @@ __all__ = [
     "PauseWork",
     "Rearm",
     "Receive",
+    "RecordStep",
     "Request",
     "ResumeWork",
+    "Retime",
     "RetryRun",
     "ScheduleAt",
     "SetState",
     "Settle",
+    "Start",
+    "Stop",
+    "StopWork",
     "TriggerRun",
 ]
 
@@ -78,7 +83,13 @@ class Pause(NamedTuple):
     reason: str | None
 
 
-Command = SetState | ScheduleAt | CancelSchedule | Emit | Pause
+class Stop(NamedTuple):
+    """Let recurring work end; the state is kept."""
+
+    reason: str | None
+
+
+Command = SetState | ScheduleAt | CancelSchedule | Emit | Pause | Stop
 
 
 # -- calls and their outcomes ----------------------------------------------------------------------
@@ -191,6 +202,24 @@ class ResumeWork(NamedTuple):
     reason: str | None = None
 
 
+class Start(NamedTuple):
+    """Begin recurring work, or resume it where it was stopped."""
+
+    input: str
+    replace: bool = False
+    """Let the state of one that was stopped be the input too."""
+
+
+class StopWork(NamedTuple):
+    """End recurring work; the state is kept."""
+
+    reason: str | None = None
+
+
+class Retime(NamedTuple):
+    """The definition has changed: let what its policy has scheduled follow the new rule."""
+
+
 class Clear(NamedTuple):
     """End the life, now or at `at_us`."""
 
@@ -209,6 +238,14 @@ class Rearm(NamedTuple):
     """The version that it looked at: one that has moved on since is not stranded."""
 
 
+class RecordStep(NamedTuple):
+    """A step of an open run has ended with this result, as JSON text."""
+
+    run: OpenRun
+    step: str
+    result: str
+
+
 @dataclass(frozen=True, slots=True)
 class Settle:
     """A call has ended: what follows from its outcome?"""
@@ -223,10 +260,14 @@ Request = (
     | Claim
     | TriggerRun
     | RetryRun
+    | Start
+    | StopWork
+    | Retime
     | PauseWork
     | ResumeWork
     | Clear
     | CancelClear
     | Rearm
+    | RecordStep
     | Settle
 )

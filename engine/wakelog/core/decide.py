@@ -21,10 +21,14 @@ from wakelog.core.commands import (
     PauseWork,
     Rearm,
     Receive,
+    RecordStep,
     Request,
     ResumeWork,
+    Retime,
     RetryRun,
     Settle,
+    Start,
+    StopWork,
     TriggerRun,
 )
 from wakelog.core.events import (
@@ -39,12 +43,15 @@ from wakelog.core.events import (
     ScheduleCancelled,
     Scheduled,
     Started,
+    StateSet,
+    StepCompleted,
+    Stopped,
     Trigger,
 )
 from wakelog.core.evolve import evolve, fold
-from wakelog.core.instance import Instance, OpenRun, next_wake
-from wakelog.core.policy import Decision, Policy, Then, decided
-from wakelog.core.settle import exhausted, settle
+from wakelog.core.instance import Instance, OpenRun, Wake, next_wake
+from wakelog.core.policy import START, Decision, Policy, Then, decided
+from wakelog.core.settle import exhausted, settle, stopping
 from wakelog.core.windows import Place
 from wakelog.errors import QueueFullError
 
@@ -67,12 +74,20 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
             return _recover(instance, request, request.lost, policy, now_us)
         case HandleWaiting():
             return _handle_waiting(instance, request, policy, now_us)
+        case RecordStep():
+            return _record_step(instance, request, now_us)
         case TriggerRun():
             if policy.batching is not None:
                 return _flush(instance, now_us)
             return _trigger(instance, request, now_us)
         case RetryRun():
             return _retry(instance, now_us)
+        case Start():
+            return _start(instance, request, policy, now_us)
+        case StopWork():
+            return _stop(instance, request, now_us)
+        case Retime():
+            return decided(instance, policy.retimed(instance, now_us).events, now_us)
         case PauseWork():
             return _pause(instance, request, now_us)
         case ResumeWork():
@@ -169,10 +184,16 @@ def _claim(instance: Instance, worker: str, policy: Policy, now_us: int) -> Deci
         retry = instance.retry
         attempt = retry.attempt
         return _run(instance, worker, retry.trigger, retry.run, attempt, policy, now_us, due_us)
-    trigger: Trigger = "manual" if wake.action == "trigger" else "alarm"
-    if instance.windows and (reason := instance.windows[0].reason) in ("manual", "max_events"):
-        trigger = cast(Trigger, reason)
+    trigger = _trigger_of(instance, wake)
     return _run(instance, worker, trigger, instance.run_count + 1, 1, policy, now_us, due_us)
+
+
+def _trigger_of(instance: Instance, wake: Wake) -> Trigger:
+    if instance.windows and (reason := instance.windows[0].reason) in ("manual", "max_events"):
+        return cast(Trigger, reason)
+    if wake.action == "trigger":
+        return "manual"
+    return "start" if instance.due_reason == START else "alarm"
 
 
 def _recover(
@@ -210,9 +231,10 @@ def _run(
     now_us: int,
     due_us: int,
 ) -> Decision:
-    then = policy.woken(instance, due_us, now_us)
+    then = policy.woken(instance, trigger, due_us, now_us)
     if then.call is None:
         return decided(instance, then.events, now_us)
+    due_us = due_us if then.due_us is None else then.due_us
     started = RunStarted(
         run=number,
         attempt=attempt,
@@ -227,17 +249,27 @@ def _run(
     return Decision((*then.events, started), after, call)
 
 
+def _record_step(instance: Instance, request: RecordStep, now_us: int) -> Decision:
+    """Keep the result of a step, on top of what others have appended; not of a run that is over."""
+    if instance.run is None or instance.run.token != request.run.token:
+        return Decision((), instance, stale=True)
+    done = StepCompleted(run=request.run.number, step=request.step, result=request.result)
+    return decided(instance, (done,), now_us)
+
+
 def _trigger(instance: Instance, request: TriggerRun, now_us: int) -> Decision:
     """Ask for a run now (T7). One that is asked for or open already is not asked for again; one
     that failed or waits for its next attempt is started anew (R7)."""
-    if not instance.exists or instance.is_held or instance.triggered_us is not None:
+    if not instance.exists or instance.is_held:
         return decided(instance, (), now_us)
-    if instance.retry is not None or instance.failed:
-        return _retry(instance, now_us)
     consumes = request.consume_alarm and instance.due_us is not None
     consumed = (ScheduleCancelled(by="operator"),) if consumes else ()
-    asked = Scheduled(due_us=now_us, action="trigger", by="operator")
-    return decided(instance, (*consumed, asked), now_us)
+    if instance.triggered_us is not None:
+        return decided(instance, consumed, now_us)
+    asked = _started_anew(instance, now_us) or (
+        Scheduled(due_us=now_us, action="trigger", by="operator"),
+    )
+    return decided(instance, (*consumed, *asked), now_us)
 
 
 def _flush(instance: Instance, now_us: int) -> Decision:
@@ -253,18 +285,44 @@ def _flush(instance: Instance, now_us: int) -> Decision:
 
 def _retry(instance: Instance, now_us: int) -> Decision:
     """Start the run that failed, or that waits for its next attempt, again at attempt 1 (R7)."""
-    healed = (Resumed(reason="retry"),) if instance.parked else ()
-    run = instance.run_count if instance.retry is None else instance.retry.run
-    owed = instance.retry is not None or instance.failed
-    if instance.run is not None or instance.paused or instance.stopped or not (owed or healed):
+    if instance.run is not None or instance.paused or instance.stopped:
         return decided(instance, (), now_us)
-    again = RetryScheduled(run=run, attempt=1, due_us=now_us, by="operator")
-    return decided(instance, (*healed, again) if owed else healed, now_us)
+    healed = (Resumed(reason="retry"),) if instance.parked else ()
+    return decided(instance, (*healed, *_started_anew(instance, now_us)), now_us)
+
+
+def _started_anew(instance: Instance, now_us: int) -> tuple[Event, ...]:
+    """The run that is owed, at attempt 1; nothing where none is."""
+    if instance.retry is None and not instance.failed:
+        return ()
+    run = instance.run_count if instance.retry is None else instance.retry.run
+    return (RetryScheduled(run=run, attempt=1, due_us=now_us, by="operator"),)
+
+
+def _start(instance: Instance, request: Start, policy: Policy, now_us: int) -> Decision:
+    """Begin, or go on after a stop; nothing where it goes on already (C1)."""
+    if instance.exists and not instance.stopped:
+        return decided(instance, (), now_us)
+    id = instance.id
+    begun: tuple[Event, ...] = (Started(kind=id.kind, name=id.name, id=id.id, input=request.input),)
+    if instance.exists:
+        begun = (Resumed(reason="started again"),)
+        if request.replace:
+            begun = (*begun, StateSet(state=request.input))
+    then = policy.started(fold(instance, begun, now_us), now_us)
+    return decided(instance, (*begun, *then.events), now_us)
+
+
+def _stop(instance: Instance, request: StopWork, now_us: int) -> Decision:
+    """Keep the state and start nothing more; an open run may end (C7)."""
+    if not instance.exists or instance.stopped:
+        return decided(instance, (), now_us)
+    return decided(instance, stopping(instance, Stopped(reason=request.reason)), now_us)
 
 
 def _pause(instance: Instance, request: PauseWork, now_us: int) -> Decision:
     """Hold everything back but an open run, which may end (A5)."""
-    can = instance.exists and not instance.paused
+    can = instance.exists and not instance.paused and not instance.stopped
     return decided(instance, (Paused(reason=request.reason),) if can else (), now_us)
 
 
@@ -274,8 +332,9 @@ def _resume(instance: Instance, request: ResumeWork, now_us: int) -> Decision:
 
 
 def _clear(instance: Instance, request: Clear, now_us: int) -> Decision:
-    """End the life from outside, now or later (T8); unfinished events go with it."""
-    if not instance.exists and not instance.waiting:
+    """End the life from outside, now or later (T8); unfinished events go with it. Where there is
+    no life to end later, nothing is kept: it would end the next one."""
+    if not instance.exists and (request.at_us is not None or not instance.waiting):
         return decided(instance, (), now_us)
     if request.at_us is not None:
         due_us = max(now_us, request.at_us)

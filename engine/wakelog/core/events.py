@@ -72,7 +72,7 @@ class Event(BaseModel):
 
 
 class Started(Event):
-    """A life begins."""
+    """A life begins; with an input, that is its first state."""
 
     TOPIC = "wakelog.Started"
     PAYLOAD = "input"

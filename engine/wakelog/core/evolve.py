@@ -55,16 +55,21 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case Scheduled():
             if event.window is not None:
                 return _timed(step, event, event.window)
-            return _scheduled(step, event.action, event.due_us, event.reason)
+            goes_on = step._replace(failed=False) if event.by == "policy" else step
+            return _scheduled(goes_on, event.action, event.due_us, event.reason)
         case ScheduleCancelled():
             return _scheduled(step, event.action, None)
         case RunStarted():
             return _run_started(step, event)
         case Executed():
-            return step._replace(run=None, losses=0, failed=False)
+            return step._replace(run=None, losses=0, failed=False, last_run_us=at_us)
         case Started():
-            begun = _blank(step)._replace(lives=step.lives + 1, started_us=at_us)
-            return begun._replace(event_count=len(step.waiting))
+            return _blank(step)._replace(
+                lives=step.lives + 1,
+                started_us=at_us,
+                state=event.input,
+                event_count=len(step.waiting),
+            )
         case EventHandled():
             return _handled(step, event.event_version)._replace(failed=False)
         case ExecutionFailed():
@@ -86,13 +91,13 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case Cleared():
             return _blank(step if event.by == "handler" else step._replace(waiting=()))
         case Paused():
-            return step._replace(paused=True)
+            return step._replace(paused=True, hold_reason=event.reason)
         case Resumed():
             if step.paused:
-                return step._replace(paused=False)
-            return step._replace(stopped=False, parked=False)
+                return step._replace(paused=False, hold_reason=None)
+            return step._replace(stopped=False, parked=False, hold_reason=None)
         case Stopped():
-            return step._replace(stopped=True)
+            return step._replace(stopped=True, paused=False, hold_reason=event.reason)
         case Parked():
             error = Failure("load", event.error_type, event.message, "", at_us)
             return step._replace(parked=True, last_error=error)
@@ -185,9 +190,9 @@ def _scheduled(
     if action == "trigger":
         return step._replace(triggered_us=due_us)
     if action == "flush":
-        return step._replace(due_us=due_us, due_action="flush")
+        return step._replace(due_us=due_us, due_action="flush", due_reason=reason)
     if action == "execute":
-        return step._replace(due_us=due_us, due_action="execute")
+        return step._replace(due_us=due_us, due_action="execute", due_reason=reason)
     return step
 
 
@@ -203,7 +208,7 @@ def _run_started(step: Instance, event: RunStarted) -> Instance:
         step.version,
     )
     is_new = event.run != step.run_count
-    alarm, manual = event.trigger == "alarm", event.trigger == "manual"
+    alarm, manual = event.trigger in ("alarm", "start"), event.trigger == "manual"
     if event.events and step.windows:
         first, *others = step.windows
         step = _with_windows(step, (first._replace(taken=True), *others))
@@ -211,10 +216,12 @@ def _run_started(step: Instance, event: RunStarted) -> Instance:
         run=run,
         run_count=event.run,
         run_version=step.version if is_new else step.run_version,
+        run_due_us=event.due_us if is_new else step.run_due_us,
         run_began_us=step.recorded_us if event.attempt == 1 else step.run_began_us,
         retry=None,
         failed=False,
         due_us=None if alarm else step.due_us,
+        due_reason=None if alarm else step.due_reason,
         triggered_us=None if manual else step.triggered_us,
         losses=step.losses if event.trigger in ("retry", "recovery") else 0,
     )
@@ -228,7 +235,7 @@ def _failed(step: Instance, event: ExecutionFailed) -> Instance:
     if event.handler != "execute":
         return step
     failed = not (event.recovered or event.will_retry)
-    return step._replace(run=None, losses=0, failed=failed)
+    return step._replace(run=None, losses=0, failed=failed, last_run_us=step.recorded_us)
 
 
 def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:

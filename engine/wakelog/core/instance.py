@@ -89,6 +89,8 @@ class Instance(NamedTuple):
     due_us: int | None = None
     """The schedule: the one pending wake-up that handlers and policies set."""
     due_action: Action = "execute"
+    due_reason: str | None = None
+    """Under which rule a policy has set it."""
     clear_at_us: int | None = None
     """When an operator's delayed clear is due."""
     clear_reason: str | None = None
@@ -110,6 +112,10 @@ class Instance(NamedTuple):
     """The version of the newest run's first `RunStarted`: it names the run for ever."""
     run_began_us: int = 0
     """When the newest run's first attempt began; again, where it was started anew."""
+    run_due_us: int = 0
+    """When the newest run was due, which its later attempts do not change."""
+    last_run_us: int | None = None
+    """When the newest run ended, well or not."""
     failure_count: int = 0
     losses: int = 0
     """How often in a row a worker was lost during the current run."""
@@ -118,6 +124,8 @@ class Instance(NamedTuple):
     paused: bool = False
     stopped: bool = False
     parked: bool = False
+    hold_reason: str | None = None
+    """Why it is paused or stopped."""
     last_error: Failure | None = None
 
     @property

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from wakelog.core.commands import Call, Ended, Failed, HandlerName
-from wakelog.core.events import Event
+from wakelog.core.events import Event, Trigger
 from wakelog.core.evolve import fold
 from wakelog.core.instance import Instance
 from wakelog.core.retry import OnExhausted, Retry
 from wakelog.core.windows import Batching
 
-__all__ = ["Decision", "Policy", "Then", "decided"]
+__all__ = ["START", "Decision", "Policy", "Then", "decided"]
+
+
+START = "start"
+"""The reason of a schedule that a start has set: its run says that it was triggered by that."""
 
 
 class Then(NamedTuple):
@@ -19,6 +23,8 @@ class Then(NamedTuple):
 
     events: tuple[Event, ...] = ()
     call: HandlerName | None = None
+    due_us: int | None = None
+    """When the run was due, where that is not what woke it: after an outage the last occurrence."""
 
 
 class Policy(Protocol):
@@ -53,8 +59,12 @@ class Policy(Protocol):
         """What on an event that may be handled now?"""
         ...
 
-    def woken(self, instance: Instance, due_us: int, now_us: int) -> Then:
-        """What when something is due since `due_us`? Without a call there is no run."""
+    def started(self, instance: Instance, now_us: int) -> Then:
+        """What when recurring work begins, or goes on after a stop?"""
+        ...
+
+    def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
+        """What when a run is due since `due_us`? Without a call there is none."""
         ...
 
     def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
@@ -63,6 +73,10 @@ class Policy(Protocol):
 
     def failed(self, instance: Instance, call: Call | None, now_us: int) -> Then:
         """What after a run that failed for good? Its call is None where its worker was lost."""
+        ...
+
+    def retimed(self, instance: Instance, now_us: int) -> Then:
+        """What where a schedule was set under another rule than the definition has now?"""
         ...
 
 

@@ -15,6 +15,7 @@ from wakelog.core.commands import (
     ScheduleAt,
     SetState,
     Settle,
+    Stop,
 )
 from wakelog.core.events import (
     Cleared,
@@ -31,13 +32,14 @@ from wakelog.core.events import (
     ScheduleCancelled,
     Scheduled,
     StateSet,
+    Stopped,
 )
 from wakelog.core.evolve import fold
 from wakelog.core.instance import Instance, Waiting
 from wakelog.core.policy import Decision, Policy, decided
 from wakelog.core.retry import Again, Over, Reason, Verdict, judge
 
-__all__ = ["exhausted", "settle"]
+__all__ = ["exhausted", "settle", "stopping"]
 
 RECOVERS: tuple[HandlerName, ...] = ("on_error", "on_retry_exhausted")
 
@@ -77,8 +79,20 @@ def exhausted(
     if then == "clear":
         lost = instance.unfinished
         return given_up, Cleared(reason="no attempt is left", by="policy", discarded=lost)
+    if then == "fail":
+        return (given_up,)
     after = fold(instance, (given_up,), now_us)
     return given_up, *policy.failed(after, call, now_us).events
+
+
+def stopping(instance: Instance, stopped: Stopped) -> tuple[Event, ...]:
+    """The events of a stop: no run is scheduled or asked for any more."""
+    events: list[Event] = []
+    if instance.due_us is not None:
+        events.append(ScheduleCancelled(by=stopped.by))
+    if instance.triggered_us is not None:
+        events.append(ScheduleCancelled(action="trigger", by=stopped.by))
+    return *events, stopped
 
 
 # -- well ------------------------------------------------------------------------------------------
@@ -124,7 +138,7 @@ def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
     events: list[Event] = []
     state: SetState | None = None
     schedule: ScheduleAt | CancelSchedule | None = None
-    paused: Paused | None = None
+    held: Paused | Stopped | None = None
     for command in outcome.commands:
         match command:
             case SetState():
@@ -133,20 +147,26 @@ def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
                 schedule = command
             case Emit():
                 events.append(MessageSent(topic=command.topic, payload=command.payload))
+            case Pause() if not isinstance(held, Stopped):
+                held = Paused(reason=command.reason, by="handler")
             case Pause():
-                paused = Paused(reason=command.reason, by="handler")
+                pass  # a stop is the stronger word
+            case Stop():
+                held = Stopped(reason=command.reason, by="handler")
     if outcome.cleared:
         events.append(Cleared(reason=outcome.reason, by="handler"))
         return tuple(events)
     if state is not None:
         events.append(StateSet(state=state.state, schema_version=state.schema_version))
+    if instance.stopped:  # meanwhile, by somebody: nothing is left to move or to hold
+        return tuple(events)
+    if isinstance(held, Stopped):
+        return *events, *stopping(instance, held)
     if isinstance(schedule, ScheduleAt):
         events.append(Scheduled(due_us=schedule.due_us, asked_us=schedule.asked_us))
-    elif schedule is not None and instance.due_us is not None:
+    elif isinstance(schedule, CancelSchedule) and instance.due_us is not None:
         events.append(ScheduleCancelled())
-    if paused is not None:
-        events.append(paused)
-    return tuple(events)
+    return (*events, held) if held else tuple(events)
 
 
 # -- badly -----------------------------------------------------------------------------------------

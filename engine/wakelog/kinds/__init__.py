@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wakelog.ids import Kind
+from wakelog.kinds.continuous import ContinuousBehaviour
 from wakelog.kinds.debounce import DebounceBehaviour
 from wakelog.kinds.policy import Behaviour
 from wakelog.kinds.task import TaskBehaviour
@@ -11,5 +12,6 @@ __all__ = ["BEHAVIOURS"]
 
 BEHAVIOURS: dict[Kind, type[Behaviour]] = {
     "task": TaskBehaviour,
+    "continuous": ContinuousBehaviour,
     "debounce": DebounceBehaviour,
 }

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from wakelog.core.commands import Call, Ended
-from wakelog.core.events import DeadLettered, Event, Flushed, StateSet
+from wakelog.core.events import DeadLettered, Event, Flushed, StateSet, Trigger
 from wakelog.core.instance import Instance
 from wakelog.core.policy import Then
 from wakelog.core.retry import OnExhausted
+from wakelog.core.windows import Batching
 
 __all__ = ["DebounceBehaviour"]
 
@@ -23,13 +24,19 @@ class DebounceBehaviour:
 
     ON_EXHAUSTED: ClassVar[OnExhausted] = "dead_letter"
 
+    batching: Batching
     on_exhausted: OnExhausted = ON_EXHAUSTED
     """What becomes of a batch that has failed for good."""
 
     def received(self, instance: Instance, now_us: int) -> Then:
         return Then(call="on_event")
 
-    def woken(self, instance: Instance, due_us: int, now_us: int) -> Then:
+    def started(self, instance: Instance, now_us: int) -> Then:
+        """It begins with its first event."""
+        return Then()
+
+    def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
+        """A flush of the first window."""
         return Then(call="execute" if instance.windows else None)
 
     def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
@@ -49,6 +56,10 @@ class DebounceBehaviour:
                 return Then(_handed_over(instance))
             case _:
                 return Then()
+
+    def retimed(self, instance: Instance, now_us: int) -> Then:
+        """The windows that are still open follow the rule of today (C10)."""
+        return Then(self.batching.retimed(instance.windows, now_us))
 
     @staticmethod
     def status(instance: Instance) -> str:

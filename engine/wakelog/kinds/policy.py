@@ -1,6 +1,6 @@
 """What the lifecycle asks of a type of job, and how a definition answers it.
 
-A type of job is a `Behaviour`: five pure answers. A definition binds one to the handlers, the
+A type of job is a `Behaviour`: a few pure answers. A definition binds one to the handlers, the
 retry policy and the bounds it has, as the `Policy` that `core.decide` knows.
 """
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from wakelog.core.commands import Call, Ended
+from wakelog.core.events import Trigger
 from wakelog.core.instance import Instance
 from wakelog.core.policy import Then
 from wakelog.core.retry import OnExhausted, Retry
@@ -31,8 +32,12 @@ class Behaviour(Protocol):
         """What on an event that may be handled now?"""
         ...
 
-    def woken(self, instance: Instance, due_us: int, now_us: int) -> Then:
-        """What when something is due since `due_us`? Without a call there is no run."""
+    def started(self, instance: Instance, now_us: int) -> Then:
+        """What when recurring work begins, or goes on after a stop?"""
+        ...
+
+    def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
+        """What when a run is due since `due_us`? Without a call there is none."""
         ...
 
     def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
@@ -41,6 +46,10 @@ class Behaviour(Protocol):
 
     def failed(self, instance: Instance, call: Call | None, now_us: int) -> Then:
         """What after a run that failed for good? Its call is None where its worker was lost."""
+        ...
+
+    def retimed(self, instance: Instance, now_us: int) -> Then:
+        """What where a schedule was set under another rule than the definition has now?"""
         ...
 
     @staticmethod
@@ -68,8 +77,11 @@ class BoundPolicy:
     def received(self, instance: Instance, now_us: int) -> Then:
         return self._known(self.behaviour.received(instance, now_us))
 
-    def woken(self, instance: Instance, due_us: int, now_us: int) -> Then:
-        return self._known(self.behaviour.woken(instance, due_us, now_us))
+    def started(self, instance: Instance, now_us: int) -> Then:
+        return self._known(self.behaviour.started(instance, now_us))
+
+    def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
+        return self._known(self.behaviour.woken(instance, trigger, due_us, now_us))
 
     def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
         return self._known(self.behaviour.succeeded(instance, call, outcome, now_us))
@@ -77,7 +89,10 @@ class BoundPolicy:
     def failed(self, instance: Instance, call: Call | None, now_us: int) -> Then:
         return self._known(self.behaviour.failed(instance, call, now_us))
 
+    def retimed(self, instance: Instance, now_us: int) -> Then:
+        return self.behaviour.retimed(instance, now_us)
+
     def _known(self, then: Then) -> Then:
         if then.call is None or then.call in self.handlers:
             return then
-        return Then(then.events)
+        return then._replace(call=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from wakelog.core.commands import Call, Ended
+from wakelog.core.events import Trigger
 from wakelog.core.instance import Instance
 from wakelog.core.policy import Then
 from wakelog.core.retry import OnExhausted
@@ -20,7 +21,11 @@ class TaskBehaviour:
     def received(self, instance: Instance, now_us: int) -> Then:
         return Then(call="on_event")
 
-    def woken(self, instance: Instance, due_us: int, now_us: int) -> Then:
+    def started(self, instance: Instance, now_us: int) -> Then:
+        """Events begin it, nothing else does."""
+        return Then()
+
+    def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
         return Then(call="execute")
 
     def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
@@ -35,6 +40,10 @@ class TaskBehaviour:
 
     def failed(self, instance: Instance, call: Call | None, now_us: int) -> Then:
         """It stays `failed`, for all to see, until something ends well (T13)."""
+        return Then()
+
+    def retimed(self, instance: Instance, now_us: int) -> Then:
+        """Its handlers set the schedule, no rule does."""
         return Then()
 
     @staticmethod

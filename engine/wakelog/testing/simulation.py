@@ -11,8 +11,13 @@ from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar, overload
 
 from wakelog.app import App
-from wakelog.application import Application, Settings
-from wakelog.blocking import BlockingDebounceClient, BlockingTaskClient
+from wakelog.application import Application
+from wakelog.blocking import (
+    BlockingContinuousClient,
+    BlockingDebounceClient,
+    BlockingTaskClient,
+)
+from wakelog.continuous import Continuous
 from wakelog.core.schedule import Duration, as_datetime, duration_us, moment_us
 from wakelog.debounce import Debounce
 from wakelog.definition import Task
@@ -22,9 +27,11 @@ from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs, open_store
 from wakelog.log import Recorded, decode
 from wakelog.ports import Listing, StatusRow
+from wakelog.preparing import autostart, retime
+from wakelog.settings import Settings
 from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
-from wakelog.work import Claimed, take, work
+from wakelog.work import Claimed, next_due_us, take, work
 
 __all__ = ["Alarm", "Simulation"]
 
@@ -109,6 +116,16 @@ class Simulation:
         return BlockingTaskClient(self._app.task(job), self)
 
     @overload
+    def continuous(self, job: Continuous[S]) -> BlockingContinuousClient[S]: ...
+    @overload
+    def continuous(self, job: str) -> BlockingContinuousClient[Any]: ...
+    def continuous(
+        self, job: Continuous[S] | str
+    ) -> BlockingContinuousClient[S] | BlockingContinuousClient[Any]:
+        """The instances of a Continuous job."""
+        return BlockingContinuousClient(self._app.continuous(job), self)
+
+    @overload
     def debounce(self, job: Debounce[S, E]) -> BlockingDebounceClient[S, E]: ...
     @overload
     def debounce(self, job: str) -> BlockingDebounceClient[Any, Any]: ...
@@ -119,9 +136,10 @@ class Simulation:
         return BlockingDebounceClient(self._app.debounce(job), self)
 
     def alarms(self) -> list[Alarm]:
-        """All pending wake-ups, the earliest first."""
-        rows = [row for page in self._pages() for row in page if row.wake_us is not None]
-        found = [Alarm(row.stream, as_datetime(row.wake_us)) for row in rows if row.wake_us]
+        """All pending wake-ups, the earliest first; also those for events that wait though the
+        life before them was ended."""
+        rows = [row for page in self._pages() for row in page]
+        found = [Alarm(r.stream, as_datetime(r.wake_us)) for r in rows if r.wake_us is not None]
         return sorted(found, key=lambda alarm: (alarm.due_at, alarm.instance_id))
 
     def events(self, instance_id: str) -> list[Recorded]:
@@ -203,9 +221,13 @@ class Simulation:
         self._application.drive = self._next
         self._app = App(self._application, handlers=self._handlers)
         self._work_on = self._jobs.registry.jobs()
+        self._run(autostart(self._application, self._work_on))
+        self._run(retime(self._application, self._work_on))
         self.history = self.wraps(self._app.history)
         self.state_at = self.wraps(self._app.state_at)
         self.list = self.wraps(self._app.list)
+        self.count = self.wraps(self._app.count)
+        self.counts = self.wraps(self._app.counts)
 
     async def _opened(self) -> Application:
         return Application(
@@ -225,9 +247,8 @@ class Simulation:
 
     async def _fire_until(self, until_us: int | None, limit: int = MAX_FIRED) -> int:
         before, empty = self._fired, 0
-        store = self._application.store
         while True:
-            due_us = store.next_due_us(self._work_on, self._clock.now_us())
+            due_us = next_due_us(self._application, self._work_on, self._clock.now_us())
             if due_us is None or (until_us is not None and due_us > until_us):
                 return self._fired - before
             self._clock.move_to(due_us)
@@ -263,7 +284,7 @@ class Simulation:
 
     async def _next(self, until_us: int | None) -> None:
         """A caller waits for an outcome: go to the next alarm, or to the end of its patience."""
-        due_us = self._application.store.next_due_us(self._work_on, self._clock.now_us())
+        due_us = next_due_us(self._application, self._work_on, self._clock.now_us())
         if until_us is not None and (due_us is None or due_us > until_us):
             self._clock.move_to(until_us)
             return
@@ -274,7 +295,7 @@ class Simulation:
 
     def _pages(self) -> Iterator[Sequence[StatusRow]]:
         after: str | None = None
-        while page := self._application.store.list(Listing(limit=1000, after=after)):
+        while page := self._application.store.list(Listing(waking=True, limit=1000, after=after)):
             yield page
             after = page[-1].stream
 

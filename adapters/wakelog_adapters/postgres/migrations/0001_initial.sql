@@ -1,3 +1,4 @@
+-- compatible since: 1
 -- {schema} is the schema of the store's URL, wakelog unless given. Times are microseconds since
 -- 1970 in UTC.
 
@@ -61,7 +62,12 @@ CREATE TABLE {schema}.alarms (
     action text NOT NULL
 );
 
-CREATE INDEX alarms_due ON {schema}.alarms (job, due_us, stream);
+-- A limit on the runs of a job holds up those alarms that begin one, and no others.
+CREATE INDEX alarms_of_runs ON {schema}.alarms (job, due_us, stream)
+    WHERE action NOT IN ('clear', 'deferred');
+
+CREATE INDEX alarms_of_others ON {schema}.alarms (job, due_us, stream)
+    WHERE action IN ('clear', 'deferred');
 
 -- Not views: no rebuild may touch what follows. A lease ends by the clock of this server.
 CREATE TABLE {schema}.leases (
@@ -101,6 +107,7 @@ CREATE TABLE {schema}.workers (
     host text NOT NULL,
     pid bigint NOT NULL,
     started_us bigint NOT NULL,
+    seen_us bigint NOT NULL,
     until_us bigint NOT NULL
 );
 
@@ -329,8 +336,14 @@ END $$;
 -- first on the status row, which keeps all others from the stream, then on the ended lease, which
 -- keeps its owner from prolonging it. What was found before the lock is looked at again after it.
 -- Looks a little further than `most`, since others may be at the first.
+--
+-- Where a job's runs have a limit, a run is begun only under a lock of the job's own, so that the
+-- leases of its runs can be counted; while another claim has that lock, none is. A lease that has
+-- ended counts too: who takes it over has its place, and its owner may still prolong it.
 CREATE FUNCTION {schema}.claim_1(
-    idle_timeout text, jobs text[], now_us bigint,
+    idle_timeout text, jobs text[],
+    limits int[],           -- of the runs of each job; null where it has none
+    now_us bigint,
     clock_us bigint,        -- what leases are judged by; null: this server's clock
     most int
 ) RETURNS json LANGUAGE plpgsql
@@ -340,21 +353,47 @@ DECLARE
     lease_us bigint := coalesce(clock_us, {schema}.server_us());
     ahead_us bigint := lease_us - now_us;
     further int := 3 * most + 50;
+    free int[];             -- how many runs of each job may be begun
     locked text[];
     ended text[];
 BEGIN
     PERFORM set_config('idle_in_transaction_session_timeout', idle_timeout, true);
+    free := ARRAY(
+        SELECT CASE WHEN j.most IS NULL THEN further
+            WHEN pg_try_advisory_xact_lock('{schema}.leases'::regclass::oid::int, hashtext(j.job))
+            THEN 0 ELSE -1 END
+        FROM unnest(jobs, limits) WITH ORDINALITY AS j (job, most, place) ORDER BY j.place);
+    IF 0 = ANY (free) THEN  -- in a statement of its own: it sees what was committed before the lock
+        free := ARRAY(
+            SELECT CASE j.free WHEN 0 THEN greatest(0, j.most - (
+                SELECT count(*)::int FROM {schema}.leases l WHERE l.job = j.job AND l.run))
+                ELSE j.free END
+            FROM unnest(jobs, limits, free) WITH ORDINALITY AS j (job, most, free, place)
+            ORDER BY j.place);
+    END IF;
     locked := ARRAY(
         SELECT s.stream FROM (
-            SELECT c.stream, min(c.due_us) AS due_us FROM unnest(jobs) AS j (job), LATERAL (
+            SELECT c.stream, min(c.due_us) AS due_us
+            FROM unnest(jobs, free) AS j (job, free), LATERAL (
                 (SELECT a.stream, a.due_us FROM {schema}.alarms a
-                    WHERE a.job = j.job AND a.due_us <= now_us AND NOT EXISTS (
+                    WHERE a.job = j.job AND a.due_us <= now_us
+                    AND a.action NOT IN ('clear', 'deferred') AND NOT EXISTS (
+                        SELECT FROM {schema}.leases l
+                        WHERE l.stream = a.stream AND l.until_us > lease_us)
+                    ORDER BY a.due_us, a.stream LIMIT greatest(0, j.free))
+                UNION ALL
+                (SELECT a.stream, a.due_us FROM {schema}.alarms a
+                    WHERE a.job = j.job AND a.due_us <= now_us
+                    AND a.action IN ('clear', 'deferred') AND NOT EXISTS (
                         SELECT FROM {schema}.leases l
                         WHERE l.stream = a.stream AND l.until_us > lease_us)
                     ORDER BY a.due_us, a.stream LIMIT further)
                 UNION ALL
                 (SELECT l.stream, l.until_us - ahead_us FROM {schema}.leases l
-                    WHERE l.job = j.job AND l.until_us <= lease_us
+                    WHERE l.job = j.job AND l.until_us <= lease_us AND NOT EXISTS (
+                        SELECT FROM {schema}.alarms a
+                        WHERE a.stream = l.stream AND a.due_us <= now_us
+                        AND a.action NOT IN ('clear', 'deferred'))
                     ORDER BY l.until_us LIMIT further)
             ) c GROUP BY c.stream
         ) d JOIN {schema}.status s ON s.stream = d.stream
@@ -370,15 +409,21 @@ BEGIN
         SELECT json_agg(json_build_array(d.stream, d.due_us, d.version, d.owner,
             d.until_us - ahead_us, d.token, d.run) ORDER BY d.due_us, d.stream)
         FROM (
-            SELECT s.stream, least(a.due_us, l.until_us - ahead_us) AS due_us, s.version,
-                l.owner, l.until_us, l.token, l.run
-            FROM unnest(locked) AS n (stream)
-            JOIN {schema}.status s ON s.stream = n.stream
-            LEFT JOIN {schema}.alarms a ON a.stream = s.stream AND a.due_us <= now_us
-            LEFT JOIN {schema}.leases l ON l.stream = s.stream
-            WHERE CASE WHEN l.stream IS NULL THEN a.stream IS NOT NULL
-                ELSE l.stream = ANY (ended) END
-        ) d);
+            SELECT b.*, row_number() OVER (
+                PARTITION BY b.job, b.begins ORDER BY b.due_us, b.stream) AS place
+            FROM (
+                SELECT s.stream, least(a.due_us, l.until_us - ahead_us) AS due_us, s.version,
+                    l.owner, l.until_us, l.token, l.run, s.kind || ':' || s.name AS job,
+                    coalesce(a.action NOT IN ('clear', 'deferred'), false) AS begins
+                FROM unnest(locked) AS n (stream)
+                JOIN {schema}.status s ON s.stream = n.stream
+                LEFT JOIN {schema}.alarms a ON a.stream = s.stream AND a.due_us <= now_us
+                LEFT JOIN {schema}.leases l ON l.stream = s.stream
+                WHERE CASE WHEN l.stream IS NULL THEN a.stream IS NOT NULL
+                    ELSE l.stream = ANY (ended) END
+            ) b
+        ) d JOIN unnest(jobs, free) AS j (job, free) ON j.job = d.job
+        WHERE NOT d.begins OR d.place <= j.free);
 END $$;
 
 -- Prolong the leases of an owner, and say which it holds. Waits for nothing: a lease that another

@@ -1,3 +1,4 @@
+-- compatible since: 1
 -- {prefix} is the prefix of the store's URL, wakelog_ unless given. Times are microseconds since
 -- 1970 in UTC. One statement ends where a line ends with a semicolon.
 
@@ -50,7 +51,12 @@ CREATE TABLE {prefix}alarms (
     action TEXT NOT NULL
 ) WITHOUT ROWID;
 
-CREATE INDEX {prefix}alarms_due ON {prefix}alarms (job, due_us);
+-- A limit on the runs of a job holds up those alarms that begin one, and no others.
+CREATE INDEX {prefix}alarms_of_runs ON {prefix}alarms (job, due_us)
+    WHERE action NOT IN ('clear', 'deferred');
+
+CREATE INDEX {prefix}alarms_of_others ON {prefix}alarms (job, due_us)
+    WHERE action IN ('clear', 'deferred');
 
 -- Not views: no rebuild may touch what follows.
 CREATE TABLE {prefix}leases (
@@ -90,5 +96,6 @@ CREATE TABLE {prefix}workers (
     host TEXT NOT NULL,
     pid INTEGER NOT NULL,
     started_us INTEGER NOT NULL,
+    seen_us INTEGER NOT NULL,
     until_us INTEGER NOT NULL
 ) WITHOUT ROWID;

@@ -1,0 +1,153 @@
+"""The async client of a Continuous job."""
+
+from __future__ import annotations
+
+from dataclasses import replace as replace_fields
+from typing import Generic, TypeVar
+
+from wakelog.client import JobClient, reason_of, timeout_us
+from wakelog.continuous import Continuous
+from wakelog.core.commands import Clear, Start, StopWork
+from wakelog.core.events import Cleared, Resumed, Started, Stopped
+from wakelog.core.schedule import Duration
+from wakelog.door import Body, Caller, Door, Question
+from wakelog.ids import InstanceId
+from wakelog.kinds import BEHAVIOURS
+from wakelog.results import (
+    ContinuousStatus,
+    StartResult,
+    StopResult,
+    TerminateResult,
+    continuous_status,
+    moment,
+)
+from wakelog.turn import Turn
+from wakelog.waiting import ran
+
+__all__ = ["ContinuousClient", "continuous_standing"]
+
+S = TypeVar("S")
+
+
+class ContinuousClient(JobClient[S], Generic[S]):
+    """What can be asked of the instances of one Continuous job."""
+
+    def __init__(self, door: Door, definition: Continuous[S]) -> None:
+        super().__init__(door, definition)
+
+    async def start(
+        self,
+        id: str,
+        input: S,
+        *,
+        replace: bool = False,
+        wait: bool = True,
+        timeout: Duration | None = None,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+    ) -> StartResult:
+        """Begin recurring work, with `input` as its first state; `wait` for its first run, at
+        most `timeout`.
+
+        Nothing happens where it goes on already (`created=False`). One that was stopped is
+        resumed with the state that it has; `replace` lets that be `input`. A first run that fails
+        is told of in the answer. Raises `ValidationError` for an input that does not fit, and
+        `WaitTimeoutError`.
+        """
+        instance = self._id(id)
+        text, _ = self._definition.state.dump(input, self._definition.name)
+        longest_us = timeout_us(timeout)
+        question = Question("start", _started, (text, replace))
+        caller = Caller(actor, correlation_id)
+        request = Start(text, replace)
+        said = await self._door.ask(
+            self._definition, instance, request, question, idempotency_key, caller
+        )
+        runs_now = said.pop("runs_now")
+        result = StartResult(next_run_at=moment(said.pop("next_run_us")), **said)
+        if not (wait and runs_now):
+            return result
+        result = await ran(self._door.app, instance, result, longest_us, trigger=None)
+        now = (await self._door.app.load(instance)).instance
+        status = BEHAVIOURS[now.id.kind].status(now)
+        return replace_fields(result, status=status, next_run_at=moment(now.due_us))
+
+    async def stop(
+        self,
+        id: str,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+    ) -> StopResult:
+        """Let there be no further run; the state is kept, and `start` goes on with it. An open run
+        may end."""
+        question, caller = Question("stop", _stopped, (reason,)), Caller(actor, correlation_id)
+        request = StopWork(reason_of(reason))
+        said = await self._door.ask(
+            self._definition, self._id(id), request, question, idempotency_key, caller
+        )
+        return StopResult(**said)
+
+    async def terminate(
+        self,
+        id: str,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+    ) -> TerminateResult:
+        """End this life at once; its history stays. An open run is cancelled where it can be, and
+        its outcome is not recorded."""
+        request = Clear(reason_of(reason))
+        question = Question("terminate", _terminated, (reason,))
+        caller = Caller(actor, correlation_id)
+        said = await self._door.ask(
+            self._definition, self._id(id), request, question, idempotency_key, caller
+        )
+        return TerminateResult(**said)
+
+    async def status(self, id: str, *, stale_ok: bool = False) -> ContinuousStatus:
+        """How the instance stands, as recorded now; `stale_ok` may answer out of memory."""
+        return await continuous_standing(self._door, self._id(id), stale_ok=stale_ok)
+
+
+async def continuous_standing(
+    door: Door, id: InstanceId, *, stale_ok: bool = False
+) -> ContinuousStatus:
+    """How a Continuous instance stands; no definition is needed."""
+    door.check()
+    head = await door.app.load(id, stale_ok=stale_ok)
+    row = door.app.store.row(*head) if head.instance.version else None
+    [unhandled] = await door.unhandled([row])
+    return continuous_status(str(id), head.instance, row, unhandled=unhandled)
+
+
+def _started(turn: Turn) -> Body:
+    after = turn.after
+    begins = any(isinstance(each, Started | Resumed) for each in turn.events)
+    return {
+        "version": after.version,
+        "created": any(isinstance(each, Started) for each in turn.events),
+        "resumed": any(isinstance(each, Resumed) for each in turn.events),
+        "status": BEHAVIOURS[after.id.kind].status(after),
+        "next_run_us": after.due_us,
+        "runs_now": begins and after.due_us is not None and after.due_us <= after.recorded_us,
+    }
+
+
+def _stopped(turn: Turn) -> Body:
+    stopped = next((each for each in turn.events if isinstance(each, Stopped)), None)
+    if stopped is not None:
+        return {"version": turn.after.version, "stopped": True, "reason": stopped.reason}
+    reason = "stopped" if turn.before.exists else "not_found"
+    return {"version": turn.after.version, "stopped": False, "reason": reason}
+
+
+def _terminated(turn: Turn) -> Body:
+    ended = next((each for each in turn.events if isinstance(each, Cleared)), None)
+    reason = "not_found" if ended is None else ended.reason
+    return {"version": turn.after.version, "terminated": ended is not None, "reason": reason}
