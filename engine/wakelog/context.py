@@ -312,8 +312,6 @@ class SettingContext(Context[S]):
 
     __slots__ = ()
 
-    # -- the state
-
     def set_state(self, state: S) -> None:
         """Let the state be `state`. Raises `ValidationError` here if it does not fit."""
         self._check_command("set_state")
@@ -336,8 +334,6 @@ class SettingContext(Context[S]):
         self._check_command("clear_state")
         self._state = None
         self.commands.append(SetState(None, 1))
-
-    # -- the schedule
 
     def schedule(self, when: When) -> None:
         """Let `execute` be called at `when`: a duration from `ctx.now`, or an aware datetime.

@@ -101,9 +101,8 @@ class Batching(NamedTuple):
         start_us = window.newest_us if self.mode == "sliding" else window.opened_us
         due_us = start_us + self.flush_after_us
         if self.max_wait_us is not None and window.opened_us + self.max_wait_us < due_us:
-            latest_us = window.opened_us + self.max_wait_us
-            return window.timed(max(latest_us, now_us), "max_wait", "policy")
-        return window.timed(max(due_us, now_us), "flush_after", "policy")
+            return window.timed(window.opened_us + self.max_wait_us, "max_wait", "policy")
+        return window.timed(due_us, "flush_after", "policy")
 
 
 def without(windows: tuple[Window, ...], version: int) -> tuple[Window, ...]:
