@@ -45,24 +45,21 @@ from wakelog.jobs import Jobs
 from wakelog.results import (
     AddResult,
     ClearResult,
-    ContinuousStatus,
-    DebounceStatus,
     FlushResult,
     InstanceRow,
     JobCount,
-    LastError,
     PauseResult,
     ResumeResult,
     RetryResult,
     SendResult,
     StartResult,
     StopResult,
-    TaskStatus,
     TerminateResult,
     TriggerResult,
     Work,
     WorkerStatus,
 )
+from wakelog.standing import ContinuousStatus, DebounceStatus, LastError, TaskStatus
 
 __all__ = [
     "AddResult",

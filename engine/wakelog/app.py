@@ -24,13 +24,8 @@ from wakelog.history import HistoryEntry, PastState, history, state_at
 from wakelog.ids import InstanceId, Kind
 from wakelog.overview import SEEN_BY_READERS, Filters, job_counts, listing_of, team
 from wakelog.ports import AlarmClock, Desk
-from wakelog.results import (
-    InstanceRow,
-    JobCount,
-    Standing,
-    WorkerStatus,
-    instance_row,
-)
+from wakelog.results import InstanceRow, JobCount, WorkerStatus, instance_row
+from wakelog.standing import Standing
 from wakelog.worker import Worker, WorkerSettings
 
 __all__ = ["App"]

@@ -27,11 +27,9 @@ from wakelog.results import (
     ResumeResult,
     RetryResult,
     SendResult,
-    TaskStatus,
     TriggerResult,
-    moment,
-    task_status,
 )
+from wakelog.standing import TaskStatus, moment, task_status
 from wakelog.turn import Turn
 from wakelog.waiting import handled, ran
 

@@ -25,17 +25,9 @@ from wakelog.core.windows import Window
 from wakelog.debounce import Debounce
 from wakelog.door import Body, Caller, Door, Question
 from wakelog.ids import InstanceId
-from wakelog.kinds.debounce import DebounceBehaviour
 from wakelog.log import Recorded
-from wakelog.results import (
-    AddResult,
-    DebounceStatus,
-    Failed,
-    FlushResult,
-    TriggerResult,
-    failure_of,
-    moment,
-)
+from wakelog.results import AddResult, Failed, FlushResult, TriggerResult
+from wakelog.standing import DebounceStatus, debounce_status, moment
 from wakelog.turn import Turn
 from wakelog.waiting import end_of_unit, warn_if_alone
 
@@ -151,7 +143,7 @@ async def debounce_standing(
 ) -> DebounceStatus:
     """How a Debounce instance stands; no definition is needed."""
     door.check()
-    return _status((await door.app.load(id, stale_ok=stale_ok)).instance)
+    return debounce_status((await door.app.load(id, stale_ok=stale_ok)).instance)
 
 
 # -- answers ---------------------------------------------------------------------------------------
@@ -198,28 +190,6 @@ def _asked(turn: Turn) -> Body:
 
 def _meant(window: Window) -> tuple[int, int, bool]:
     return window.events[0], window.events[-1], window.taken
-
-
-def _status(instance: Instance) -> DebounceStatus:
-    windows = instance.windows
-    pending = next((each for each in windows if not each.taken), None)
-    return DebounceStatus(
-        instance_id=str(instance.id),
-        version=instance.version,
-        status=DebounceBehaviour.status(instance),
-        event_count=instance.unfinished,
-        window_count=len(windows),
-        deferred_count=len(instance.waiting),
-        started_at=moment(windows[0].opened_us) if windows else None,
-        will_flush_at=moment(pending.due_us) if pending else None,
-        retry_at=moment(instance.retry.due_us) if instance.retry else None,
-        clear_at=moment(instance.clear_at_us),
-        created_at=moment(instance.started_us),
-        updated_at=moment(instance.recorded_us) if instance.version else None,
-        execute_count=instance.run_count,
-        failure_count=instance.failure_count,
-        last_error=failure_of(instance.last_error) if instance.last_error else None,
-    )
 
 
 # -- waiting for a flush ---------------------------------------------------------------------------

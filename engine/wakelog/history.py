@@ -17,7 +17,7 @@ from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
 from wakelog.log import Head, Recorded, refold, replayed
 from wakelog.ports import Loaded, Store, StoredEvent
-from wakelog.results import moment
+from wakelog.standing import moment
 
 __all__ = ["HistoryEntry", "PastState", "history", "state_at"]
 

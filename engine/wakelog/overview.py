@@ -13,7 +13,8 @@ from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
 from wakelog.ids import KINDS, check_text
 from wakelog.log import decode
 from wakelog.ports import Counted, Held, Listing, Store, WorkerRow
-from wakelog.results import JobCount, Work, WorkerStatus, moment, status_word
+from wakelog.results import JobCount, Work, WorkerStatus
+from wakelog.standing import moment, status_word
 
 __all__ = ["MAX_HELD", "SEEN_BY_READERS", "STATUSES", "Filters", "job_counts", "listing_of", "team"]
 

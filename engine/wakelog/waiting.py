@@ -22,7 +22,8 @@ from wakelog.core.events import (
 from wakelog.errors import ExecutionError
 from wakelog.ids import InstanceId
 from wakelog.log import Recorded, decode
-from wakelog.results import Failed, RetryResult, StartResult, TriggerResult, moment
+from wakelog.results import Failed, RetryResult, StartResult, TriggerResult
+from wakelog.standing import moment
 
 __all__ = ["end_of_unit", "handled", "ran", "warn_if_alone"]
 

@@ -24,7 +24,6 @@ from wakelog.results import (
     InstanceRow,
     JobCount,
     SendResult,
-    Standing,
     StartResult,
     StopResult,
     TerminateResult,
@@ -32,6 +31,7 @@ from wakelog.results import (
     WorkerStatus,
 )
 from wakelog.schema import Schema, issues_of
+from wakelog.standing import Standing
 from wakelog_adapters.cli.arguments import Named, moment, moment_or_duration
 from wakelog_adapters.cli.clients import check_verb, client_of
 from wakelog_adapters.cli.failures import UsageError

@@ -14,7 +14,7 @@ from wakelog.continuous_client import ContinuousClient
 from wakelog.debounce_client import DebounceClient
 from wakelog.errors import UnknownActionError
 from wakelog.ids import InstanceId
-from wakelog.results import ContinuousStatus, DebounceStatus, Standing, TaskStatus
+from wakelog.standing import ContinuousStatus, DebounceStatus, Standing, TaskStatus
 from wakelog_adapters.cli import show, show_batches, show_recurring
 
 __all__ = ["check_verb", "client_of", "shown_status"]

@@ -26,13 +26,8 @@ from wakelog_adapters.cli.show_parts import (
 
 if TYPE_CHECKING:
     from wakelog.history import HistoryEntry, PastState
-    from wakelog.results import (
-        ClearResult,
-        InstanceRow,
-        SendResult,
-        TaskStatus,
-        TriggerResult,
-    )
+    from wakelog.results import ClearResult, InstanceRow, SendResult, TriggerResult
+    from wakelog.standing import TaskStatus
     from wakelog_adapters.cli.asking import History, Page, Shown, Team, Totals
 
 __all__ = [

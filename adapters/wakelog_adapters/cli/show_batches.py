@@ -16,7 +16,8 @@ from wakelog_adapters.cli.show_parts import (
 )
 
 if TYPE_CHECKING:
-    from wakelog.results import AddResult, DebounceStatus, FlushResult
+    from wakelog.results import AddResult, FlushResult
+    from wakelog.standing import DebounceStatus
 
 __all__ = ["added", "flushed", "status"]
 

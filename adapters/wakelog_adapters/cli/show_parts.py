@@ -13,7 +13,7 @@ from rich.text import Text
 from wakelog_adapters.cli.failures import printable
 
 if TYPE_CHECKING:
-    from wakelog.results import LastError
+    from wakelog.standing import LastError
 
 __all__ = [
     "STATUS_STYLES",
