@@ -16,6 +16,8 @@ from wakelog.client import TaskClient, task_standing
 from wakelog.continuous import Continuous
 from wakelog.continuous_client import ContinuousClient, continuous_standing
 from wakelog.core.schedule import Duration, duration_us, moment_us
+from wakelog.debounce import Debounce
+from wakelog.debounce_client import DebounceClient, debounce_standing
 from wakelog.definition import Definition, Task
 from wakelog.door import Caller, Door, refuse_in_handler
 from wakelog.errors import Issue, ValidationError
@@ -25,14 +27,8 @@ from wakelog.ids import InstanceId, Kind
 from wakelog.operate import Action, BulkResult, Hold, bulk, hold, holds, unhold
 from wakelog.overview import SEEN_BY_READERS, Filters, job_counts, listing_of, team
 from wakelog.ports import StatusRow
-from wakelog.results import (
-    ContinuousStatus,
-    InstanceRow,
-    JobCount,
-    TaskStatus,
-    WorkerStatus,
-    instance_row,
-)
+from wakelog.results import InstanceRow, JobCount, WorkerStatus, instance_row
+from wakelog.standing import Standing
 from wakelog.worker import Worker, WorkerSettings
 
 __all__ = ["App"]
@@ -43,10 +39,10 @@ E = TypeVar("E")
 MAX_LIST = 1_000
 """Instances in one page of a list."""
 
-
-_STANDINGS: dict[Kind, Callable[..., Awaitable[TaskStatus | ContinuousStatus]]] = {
+_STANDINGS: dict[Kind, Callable[..., Awaitable[Standing]]] = {
     Task.kind: task_standing,
     Continuous.kind: continuous_standing,
+    Debounce.kind: debounce_standing,
 }
 """How an instance is looked at, by the type of its job."""
 
@@ -60,6 +56,7 @@ class App:
         self._worker: Worker | None = None
         self._closing: asyncio.Task[None] | None = None
         self._tasks: dict[str, TaskClient[Any, Any]] = {}
+        self._debounces: dict[str, DebounceClient[Any, Any]] = {}
 
     @overload
     def task(self, job: Task[S, E]) -> TaskClient[S, E]: ...
@@ -89,6 +86,24 @@ class App:
         definition = self._application.registry.find(job, "continuous")
         return ContinuousClient(self._door, cast("Continuous[Any]", definition))
 
+    @overload
+    def debounce(self, job: Debounce[S, E]) -> DebounceClient[S, E]: ...
+    @overload
+    def debounce(self, job: str) -> DebounceClient[Any, Any]: ...
+    def debounce(
+        self, job: Debounce[S, E] | str
+    ) -> DebounceClient[S, E] | DebounceClient[Any, Any]:
+        """The instances of a Debounce, given by its definition (fully typed) or by its name.
+
+        Raises `UnknownJobError`.
+        """
+        definition = self._application.registry.find(job, "debounce")
+        client = self._debounces.get(definition.name)
+        if client is None:
+            client = DebounceClient(self._door, cast("Debounce[Any, Any]", definition))
+            self._debounces[definition.name] = client
+        return client
+
     def __contains__(self, name: object) -> bool:
         return name in self._application.registry
 
@@ -96,7 +111,7 @@ class App:
         """The registered names, of one type of job or of all. Raises `UnknownJobTypeError`."""
         return self._application.registry.names(kind)
 
-    async def status_of(self, instance_id: str) -> TaskStatus | ContinuousStatus:
+    async def status_of(self, instance_id: str) -> Standing:
         """How an instance stands, by its whole id; no definition of its job is needed.
 
         Raises `InvalidIdError` and `UnknownJobTypeError`.

@@ -243,7 +243,8 @@ class Application(library.Application[str]):
             return Asked(None, found), None
         instance = slot.head.instance
         now_us = self.now_us(instance)
-        seen = (instance.state, instance.due_us, instance.lives)
+        due_us = None if instance.windows else instance.due_us  # no handler sees a window's
+        seen = (instance.state, due_us, instance.lives)
         if isinstance(this.request, HandleWaiting) and this.memory and this.seen not in ((), seen):
             this.memory.clear()  # an `on_event` elsewhere was faster: its outcome must be seen
         this.seen = seen

@@ -69,14 +69,16 @@ class Caller:
         `on_idle` is its failure, so that the unit it came after is kept.
         """
         handler = definition.handlers[call.handler]
-        ctx = context(definition, call, instance, now_us, steps)
+        ctx = definition.context(call, instance, now_us, steps)
         token = CURRENT.set(ctx)
         try:
             extra = _argument(definition, call)
-            _, error = await self._run(handler, call, (ctx, *extra))
+            result, error = await self._run(handler, call, (ctx, *extra))
             await self._meet_cancellation()
-            if error is not None and not ctx.cleared:
-                return self._failed(error, definition.retry, call)
+            if not ctx.cleared:
+                if error is not None:
+                    return self._failed(error, definition.retry, call)
+                ctx.returned(result)
         except asyncio.CancelledError as error:
             if not ctx.cleared:
                 return self._cancelled(definition.retry, call, error)
@@ -101,7 +103,7 @@ class Caller:
     ) -> Any | BaseException:
         """The state as `on_client_get_state` shows it; or the exception that it raised."""
         call = Call("on_client_get_state", base=instance)
-        ctx = context(definition, call, instance, now_us)
+        ctx = definition.context(call, instance, now_us)
         token = CURRENT.set(ctx)
         try:
             handler = definition.handlers[call.handler]
@@ -216,17 +218,6 @@ class Caller:
             self._clock.now_us(),
             advice(retry, raised, call.attempt) if call.may_be_repeated else Advice(),
         )
-
-
-def context(
-    definition: Definition,
-    call: Call,
-    instance: Instance,
-    now_us: int,
-    steps: Steps | None = None,
-) -> Context[Any]:
-    """The context for one call."""
-    return definition.context(definition.state, call, instance, now_us, definition.resources, steps)
 
 
 def context_of_caller() -> Context[Any] | None:

@@ -35,7 +35,14 @@ from wakelog.stepping import Stepping, Steps
 if TYPE_CHECKING:
     from wakelog.schema import Schema
 
-__all__ = ["CURRENT", "ClearSignal", "Context", "ContinuousContext", "TaskContext"]
+__all__ = [
+    "CURRENT",
+    "ClearSignal",
+    "Context",
+    "ContinuousContext",
+    "EventContext",
+    "TaskContext",
+]
 
 S = TypeVar("S")
 
@@ -158,55 +165,6 @@ class Context(Stepping, Generic[S]):
             self._state = None if text is None else self._schema.load(text)
         return self._state
 
-    def set_state(self, state: S) -> None:
-        """Let the state be `state`. Raises `ValidationError` here if it does not fit."""
-        self._check_command("set_state")
-        if state is None:
-            issue = Issue(loc="", msg="use clear_state() to unset the state", type="none")
-            raise ValidationError(f"state of {self.job_name!r}", [issue])
-        text, self._state = self._schema.dump(state, self.job_name)
-        self.commands.append(SetState(text, 1))
-
-    def update_state(self, fn: Callable[[S], S]) -> None:
-        """Let the state be `fn(state)`. Raises `InvalidStateError` where there is none yet."""
-        current = self.state
-        if current is None:
-            raise InvalidStateError(
-                f"{self.instance_id} has no state to update yet: set_state() a first one"
-            )
-        self.set_state(fn(current))
-
-    def clear_state(self) -> None:
-        """Unset the state; the instance lives on."""
-        self._check_command("clear_state")
-        self._state = None
-        self.commands.append(SetState(None, 1))
-
-    # -- the schedule
-
-    def schedule(self, when: When) -> None:
-        """Let `execute` be called at `when`: a duration from `ctx.now`, or an aware datetime.
-
-        Replaces the schedule there is; a time in the past is due at once. Raises
-        `ValidationError` for what is no time.
-        """
-        self._check_command("schedule")
-        asked_us = when_us(when, self._now_us, "schedule")
-        due_us = max(asked_us, self._now_us)
-        self.commands.append(ScheduleAt(due_us, None if due_us == asked_us else asked_us))
-
-    @property
-    def scheduled_at(self) -> datetime | None:
-        """When `execute` is due next (aware, UTC), with this handler's own calls."""
-        self._check()
-        due_us = self._instance.due_us
-        for command in self.commands:
-            if isinstance(command, ScheduleAt):
-                due_us = command.due_us
-            elif isinstance(command, CancelSchedule):
-                due_us = None
-        return None if due_us is None else as_datetime(due_us)
-
     # -- messages and the end
 
     def emit(self, topic: str, payload: Any) -> None:
@@ -282,6 +240,9 @@ class Context(Stepping, Generic[S]):
 
     # -- inside
 
+    def returned(self, result: Any) -> None:
+        """The handler has returned this. Most have nothing to say by it."""
+
     def close(self) -> None:
         """The handler has ended: nothing may be asked for any more."""
         self._open = False
@@ -292,6 +253,11 @@ class Context(Stepping, Generic[S]):
     def is_open(self) -> bool:
         """Whether the handler is still running."""
         return self._open
+
+    def _keep(self, state: S) -> None:
+        """Let the state be `state`. Raises `ValidationError` if it does not fit."""
+        text, self._state = self._schema.dump(state, self.job_name)
+        self.commands.append(SetState(text, 1))
 
     def _run(self, member: str) -> OpenRun:
         self._only(member, "execute")
@@ -318,26 +284,16 @@ class Context(Stepping, Generic[S]):
             raise InvalidStateError(f"ctx.{member} is not for on_client_get_state: it only reads")
 
 
-class TaskContext(Context[S]):
-    """A Task's view of itself during one call of one handler."""
+class EventContext(Context[S]):
+    """What the contexts of jobs that take events have beside."""
 
     __slots__ = ()
-
-    def cancel_schedule(self) -> None:
-        """Let there be no schedule."""
-        self._check_command("cancel_schedule")
-        self.commands.append(CancelSchedule())
 
     @property
     def is_first_event(self) -> bool:
         """In `on_event`: whether no state had been set when the handler started."""
         self._only("is_first_event", "on_event")
         return self._instance.state is None
-
-    @property
-    def event_count(self) -> int:
-        """How many events this life has accepted, the current one included."""
-        return self._instance.event_count
 
     @property
     def event_id(self) -> str | None:
@@ -352,7 +308,75 @@ class TaskContext(Context[S]):
         return cast(HandlerName, self._call.source)
 
 
-class ContinuousContext(Context[S]):
+class SettingContext(Context[S]):
+    """What the contexts of jobs that set their state and schedule themselves have beside."""
+
+    __slots__ = ()
+
+    def set_state(self, state: S) -> None:
+        """Let the state be `state`. Raises `ValidationError` here if it does not fit."""
+        self._check_command("set_state")
+        if state is None:
+            issue = Issue(loc="", msg="use clear_state() to unset the state", type="none")
+            raise ValidationError(f"state of {self.job_name!r}", [issue])
+        self._keep(state)
+
+    def update_state(self, fn: Callable[[S], S]) -> None:
+        """Let the state be `fn(state)`. Raises `InvalidStateError` where there is none yet."""
+        current = self.state
+        if current is None:
+            raise InvalidStateError(
+                f"{self.instance_id} has no state to update yet: set_state() a first one"
+            )
+        self.set_state(fn(current))
+
+    def clear_state(self) -> None:
+        """Unset the state; the instance lives on."""
+        self._check_command("clear_state")
+        self._state = None
+        self.commands.append(SetState(None, 1))
+
+    def schedule(self, when: When) -> None:
+        """Let `execute` be called at `when`: a duration from `ctx.now`, or an aware datetime.
+
+        Replaces the schedule there is; a time in the past is due at once. Raises
+        `ValidationError` for what is no time.
+        """
+        self._check_command("schedule")
+        asked_us = when_us(when, self._now_us, "schedule")
+        due_us = max(asked_us, self._now_us)
+        self.commands.append(ScheduleAt(due_us, None if due_us == asked_us else asked_us))
+
+    @property
+    def scheduled_at(self) -> datetime | None:
+        """When `execute` is due next (aware, UTC), with this handler's own calls."""
+        self._check()
+        due_us = self._instance.due_us
+        for command in self.commands:
+            if isinstance(command, ScheduleAt):
+                due_us = command.due_us
+            elif isinstance(command, CancelSchedule):
+                due_us = None
+        return None if due_us is None else as_datetime(due_us)
+
+
+class TaskContext(EventContext[S], SettingContext[S]):
+    """A Task's view of itself during one call of one handler."""
+
+    __slots__ = ()
+
+    def cancel_schedule(self) -> None:
+        """Let there be no schedule."""
+        self._check_command("cancel_schedule")
+        self.commands.append(CancelSchedule())
+
+    @property
+    def event_count(self) -> int:
+        """How many events this life has accepted, the current one included."""
+        return self._instance.event_count
+
+
+class ContinuousContext(SettingContext[S]):
     """A Continuous job's view of itself during one call of one handler.
 
     `schedule` overrides the next run, once.

@@ -10,7 +10,8 @@ from typing_extensions import TypeForm
 from wakelog.bounds import at_least
 from wakelog.context import ContinuousContext
 from wakelog.core.cadence import CatchUp, Mode, cadence
-from wakelog.core.commands import HandlerName
+from wakelog.core.commands import Call, HandlerName
+from wakelog.core.instance import Instance
 from wakelog.core.retry import Retry
 from wakelog.core.schedule import Duration, duration_us
 from wakelog.definition import Definition
@@ -19,6 +20,7 @@ from wakelog.ids import Kind, check_id
 from wakelog.kinds.continuous import ContinuousBehaviour
 from wakelog.kinds.policy import Behaviour
 from wakelog.schema import Schema
+from wakelog.stepping import Steps
 
 __all__ = ["Continuous"]
 
@@ -53,7 +55,6 @@ class Continuous(Definition, Generic[S]):
     """
 
     kind: ClassVar[Kind] = "continuous"
-    context = ContinuousContext
     needs: ClassVar[HandlerName] = "execute"
     has_rule: ClassVar[bool] = True
 
@@ -105,6 +106,12 @@ class Continuous(Definition, Generic[S]):
     def behaviour(self) -> Behaviour:
         """A continuous job's."""
         return self._behaviour
+
+    def context(
+        self, call: Call, instance: Instance, now_us: int, steps: Steps | None = None
+    ) -> ContinuousContext[S]:
+        """A continuous job's."""
+        return ContinuousContext(self.state, call, instance, now_us, self.resources, steps)
 
     @overload
     def execute(self, fn: Callable[[ContinuousContext[S]], Maybe], /) -> Plain[S]: ...

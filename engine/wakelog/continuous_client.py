@@ -13,14 +13,8 @@ from wakelog.core.schedule import Duration
 from wakelog.door import Body, Caller, Door, Question
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
-from wakelog.results import (
-    ContinuousStatus,
-    StartResult,
-    StopResult,
-    TerminateResult,
-    continuous_status,
-    moment,
-)
+from wakelog.results import StartResult, StopResult, TerminateResult
+from wakelog.standing import ContinuousStatus, continuous_status, moment
 from wakelog.turn import Turn
 from wakelog.waiting import ran
 

@@ -11,14 +11,17 @@ from typing_extensions import TypeForm
 
 from wakelog.bounds import at_least
 from wakelog.context import Context, TaskContext
-from wakelog.core.commands import HandlerName
+from wakelog.core.commands import Call, HandlerName
+from wakelog.core.instance import Instance
 from wakelog.core.retry import Retry
 from wakelog.core.schedule import Duration, duration_us
+from wakelog.core.windows import Batching
 from wakelog.errors import InvalidStateError, Issue, UnknownActionError, ValidationError
 from wakelog.ids import Kind
 from wakelog.kinds.policy import MAX_WAITING, Behaviour, BoundPolicy
 from wakelog.kinds.task import TaskBehaviour
 from wakelog.schema import Schema
+from wakelog.stepping import Steps
 
 __all__ = ["Definition", "Function", "Handler", "Task", "is_async"]
 
@@ -45,14 +48,14 @@ class Definition:
     """What all types of definition have in common: handlers, policy and resources."""
 
     kind: ClassVar[Kind]
-    context: ClassVar[type[Context[Any]]]
-    """What its handlers get."""
     needs: ClassVar[HandlerName]
     """The handler that it cannot do without."""
     has_rule: ClassVar[bool] = False
     """Whether its policy sets schedules by a rule, which may change with a deploy."""
     state: Schema[Any]
     event: Schema[Any]
+    batching: Batching | None = None
+    """How its events are put into windows, where they are handled in batches."""
 
     def __init__(self, *, max_waiting: int, max_running: int | None, retry: Retry | None) -> None:
         at_least(1, "max_waiting", max_waiting)
@@ -82,6 +85,12 @@ class Definition:
 
     def behaviour(self) -> Behaviour:
         """How its type of job answers what the lifecycle asks."""
+        raise NotImplementedError
+
+    def context(
+        self, call: Call, instance: Instance, now_us: int, steps: Steps | None = None
+    ) -> Context[Any]:
+        """What its handler gets in this call; `steps` are its run's, if any."""
         raise NotImplementedError
 
     def with_resources(self, resources: Any) -> Self:
@@ -116,7 +125,7 @@ class Definition:
         copied._has_threads = any(handler and not handler.is_async for handler in called)
         copied.handlers.setdefault("execute", Handler(_no_execute, False, None))
         names = frozenset[str](copied.handlers)
-        copied.policy = BoundPolicy(behaviour, names, self.max_waiting, self.retry)
+        copied.policy = BoundPolicy(behaviour, names, self.max_waiting, self.retry, self.batching)
         self.policy = copied.policy
         return copied
 
@@ -183,7 +192,6 @@ class Task(Definition, Generic[S, E]):
     """
 
     kind: ClassVar[Kind] = "task"
-    context = TaskContext
     needs: ClassVar[HandlerName] = "on_event"
 
     def __init__(
@@ -205,6 +213,12 @@ class Task(Definition, Generic[S, E]):
     def behaviour(self) -> Behaviour:
         """A task's."""
         return TaskBehaviour()
+
+    def context(
+        self, call: Call, instance: Instance, now_us: int, steps: Steps | None = None
+    ) -> TaskContext[S]:
+        """A task's."""
+        return TaskContext(self.state, call, instance, now_us, self.resources, steps)
 
     @overload
     def on_event(self, fn: Callable[[TaskContext[S], E], Maybe], /) -> OnEvent[S, E]: ...

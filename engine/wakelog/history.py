@@ -17,7 +17,7 @@ from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
 from wakelog.log import Head, Recorded, refold, replayed
 from wakelog.ports import Loaded, Store, StoredEvent
-from wakelog.results import moment
+from wakelog.standing import moment
 
 __all__ = ["HistoryEntry", "PastState", "history", "state_at"]
 
@@ -208,6 +208,10 @@ def _length(us: int) -> str:
     return f"{seconds:.3g} s"
 
 
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count} events"
+
+
 def _why(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
@@ -219,9 +223,9 @@ def _received(event: e.EventReceived) -> str:
             event.handle_at_us
         )
     later = ", to be handled later" if event.deferred else ""
-    return (
-        f"{'accepted' if event.deferred else 'received'} event {_shown(event.payload)}{key}{later}"
-    )
+    window = f" in window {event.window}" if event.window else ""
+    verb = "accepted" if event.deferred else "received"
+    return f"{verb} event {_shown(event.payload)}{key}{window}{later}"
 
 
 def _scheduled(event: e.Scheduled) -> str:
@@ -232,6 +236,8 @@ def _scheduled(event: e.Scheduled) -> str:
         "trigger": "asked for a run",
         "deferred": "re-armed the waiting events",
     }[event.action]
+    if event.window is not None:
+        what = f"window {event.window} is to be flushed"
     asked = "" if event.asked_us is None else f" (asked for {_time(event.asked_us)})"
     by = "" if event.by == "handler" else f", by {event.by}"
     return f"{what} at {_time(event.due_us)}{asked}{by}{_why(event.reason)}"
@@ -258,6 +264,14 @@ def _failed(event: e.ExecutionFailed) -> str:
     outcome = " (on_error recovered it)" if event.recovered else refused
     retry = ", will be retried" if event.will_retry else ""
     return f"{event.handler} failed: {what}{outcome}{retry}"
+
+
+def _dead(event: e.DeadLettered) -> str:
+    what = f"event accepted as {event.event_version}"
+    if event.events:
+        what = f"batch of {_events(len(event.events))}"
+    why = f"{event.reason.replace('_', ' ')}: {event.error_type}: {_shown(event.message)}"
+    return f"dead-lettered the {what} ({why})"
 
 
 def _cleared(event: e.Cleared) -> str:
@@ -294,7 +308,7 @@ _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
         if x.reason == "shutdown"
         else f"run {x.run} was lost with {x.worker} ({x.reason.replace('_', ' ')})"
     ),
-    e.Flushed: lambda x: f"flushed {len(x.events)} events ({x.reason})",
+    e.Flushed: lambda x: f"flushed {_events(len(x.events))} ({x.reason})",
     e.Missed: lambda x: (
         f"missed {x.count} {'occurrence' if x.count == 1 else 'occurrences'}"
         f" since {_time(x.due_us)}: {_CAUGHT_UP[x.policy]}"
@@ -302,10 +316,7 @@ _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.Paused: lambda x: f"paused by {x.by}{_why(x.reason)}",
     e.Resumed: lambda x: f"resumed by {x.by}{_why(x.reason)}",
     e.Stopped: lambda x: f"stopped by {x.by}{_why(x.reason)}",
-    e.DeadLettered: lambda x: (
-        f"dead-lettered the event accepted as {x.event_version}"
-        f" ({x.reason.replace('_', ' ')}: {x.error_type}: {_shown(x.message)})"
-    ),
+    e.DeadLettered: _dead,
     e.Requeued: lambda x: f"requeued the event accepted as {x.event_version}",
     e.Discarded: lambda x: f"discarded the event accepted as {x.event_version}{_why(x.reason)}",
     e.Cancelled: lambda x: f"cancelled the event accepted as {x.event_version}{_why(x.reason)}",

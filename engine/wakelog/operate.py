@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from wakelog.answers import why_held
 from wakelog.bounds import at_least
-from wakelog.client import why_held
 from wakelog.core.commands import Clear, PauseWork, Request, ResumeWork, RetryRun
 from wakelog.core.schedule import as_datetime
 from wakelog.definition import Definition

@@ -26,13 +26,23 @@ import time_machine
 from pydantic import BaseModel
 
 from tests.acceptance.linearizable import Call
-from wakelog import App, Jobs, StoreUnavailableError, Task, TaskContext
+from wakelog import (
+    App,
+    Debounce,
+    DebounceContext,
+    Jobs,
+    StoreUnavailableError,
+    Task,
+    TaskContext,
+)
 
 __all__ = [
     "AT_A_TIME",
+    "MAX_BATCH",
     "PARTS",
     "Chore",
     "Done",
+    "batch",
     "chore",
     "counter",
     "hog",
@@ -40,6 +50,8 @@ __all__ = [
     "narrow",
 ]
 
+MAX_BATCH = 10
+"""Events in one batch, at most."""
 PARTS = 5
 """A run prints so many lines between its beginning and its end."""
 CALLERS = 6
@@ -75,6 +87,7 @@ chore = Task(state=Done, event=Chore)
 hog = Task(state=Done, event=Chore)
 narrow = Task(state=Done, event=Chore, max_running=AT_A_TIME)
 counter = Task(state=int, event=int)
+batch = Debounce(event=int, state=int, flush_after="50ms", max_events=MAX_BATCH)
 
 
 @narrow.on_event
@@ -121,10 +134,26 @@ async def add(ctx: TaskContext[int], event: int) -> None:
     ctx.set_state(count + event)
 
 
-jobs = Jobs(chore=chore, narrow=narrow, counter=counter, hog=hog)
+@batch.on_event
+async def sum_up(ctx: DebounceContext[int, int], event: int) -> int:
+    return (ctx.state or 0) + event
 
 
-def _say(what: str, ctx: TaskContext[Done]) -> None:
+@batch.execute
+async def hand_over(ctx: DebounceContext[int, int]) -> None:
+    assert ctx.events == sorted(set(ctx.events))
+    assert ctx.state == sum(ctx.events)
+    _say("run", ctx)
+    for _ in range(PARTS):
+        await asyncio.sleep(0.02)
+        _say("part", ctx)
+    _say("end", ctx)
+
+
+jobs = Jobs(chore=chore, narrow=narrow, counter=counter, hog=hog, batch=batch)
+
+
+def _say(what: str, ctx: TaskContext[Done] | DebounceContext[int, int]) -> None:
     print(what, ctx.id, ctx.run_count, ctx.attempt, _now_us(), os.getpid(), flush=True)
 
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import pytest
 
-from wakelog import Jobs, TaskContext, errors
+from wakelog import DebounceContext, Jobs, TaskContext, errors
 from wakelog.core.events import EVENTS
 from wakelog_adapters.cli.commands import app
 
@@ -199,8 +199,15 @@ def test_the_page_on_the_log_names_every_event_and_every_field() -> None:
 
 def test_the_guide_to_tasks_names_every_member_of_the_context() -> None:
     text = prose(ROOT / "docs" / "tasks.md")
-    inside = {"cleared", "clear_reason", "close", "commands", "is_open"}
+    inside = {"cleared", "clear_reason", "close", "commands", "is_open", "returned"}
     members = {name for name in dir(TaskContext) if not name.startswith("_")} - inside
+    assert [name for name in sorted(members) if f"`{name}" not in text] == []
+
+
+def test_the_guide_to_debounces_names_every_member_of_the_context() -> None:
+    text = prose(ROOT / "docs" / "debounce.md")
+    inside = {"cleared", "clear_reason", "close", "commands", "is_open", "returned"}
+    members = {name for name in dir(DebounceContext) if not name.startswith("_")} - inside
     assert [name for name in sorted(members) if f"`{name}" not in text] == []
 
 

@@ -59,6 +59,23 @@ in autumn: 2026-10-25 02:30:00+02:00
 next: 2027-01-01 01:30:00+00:00
 """
 
+IN_BATCHES = """\
+a burst of three, and one of five:
+  the fifth of zeta is the first of a new window: True
+  00:00  zeta: 4 events (max_events): {'tea': 1.0, 'milk': 1.0, 'rice': 1.0, 'salt': 1.0}
+  00:05  acme: 3 events (flush_after): {'tea': 9.0}
+  00:05  zeta: 1 events (flush_after): {'soap': 1.0}
+the receiver is down, and events go on coming:
+  00:11  acme: 1 events (flush_after): not delivered, attempt 1
+  accepted meanwhile: True, status: retrying
+  00:16  acme: 1 events (flush_after): {'milk': 2.0}
+  00:17  acme: 1 events (flush_after): {'milk': 3.0}
+ann does not want to wait:
+  00:18  acme: 1 events (manual): {'tea': 8.5}
+  flushed: True (manual)
+  flushed: False (empty)
+"""
+
 
 def run(*arguments: str, folder: Path, name: str = "orders.py") -> str:
     """What an example prints, run as a user would, without any warning."""
@@ -84,16 +101,25 @@ def test_with_a_url_the_order_is_kept_and_met_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "prints"), [("token_refresher.py", REFRESHED), ("daily_report.py", REPORTED)]
+    ("name", "prints"),
+    [
+        ("token_refresher.py", REFRESHED),
+        ("daily_report.py", REPORTED),
+        ("webhook_batcher.py", IN_BATCHES),
+    ],
 )
-def test_recurring_work_in_virtual_time(name: str, prints: str, tmp_path: Path) -> None:
+def test_other_jobs_in_virtual_time(name: str, prints: str, tmp_path: Path) -> None:
     """A token that says when it is to be renewed, over an outage; a year of nights in Berlin, over
-    both changes of its clock."""
+    both changes of its clock; webhooks in batches, over an outage of their receiver."""
     assert run(folder=tmp_path, name=name) == prints
 
 
 @pytest.mark.parametrize(
-    "name", ["orders.py", "token_refresher.py", "daily_report.py", "traffic_fines/fine.py"]
+    "name",
+    [
+        *("orders.py", "token_refresher.py", "daily_report.py", "webhook_batcher.py"),
+        "traffic_fines/fine.py",
+    ],
 )
 def test_an_example_uses_only_the_public_words(name: str) -> None:
     text = (ROOT / "examples" / name).read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ HEAVY = '{"kind": "weighed", "grams": 5000}'
 INSTANCE = "task:parcel:p-1"
 COMMANDS = (
     *("demo", "worker", "send", "trigger", "clear", "start", "stop", "terminate"),
-    *("pause", "resume", "retry", "holds"),
+    *("pause", "resume", "retry", "holds", "add", "flush"),
     *("status", "state", "history", "ls", "count", "workers"),
 )
 

@@ -8,10 +8,17 @@ from typing import Any, Literal, assert_type
 from pydantic import BaseModel
 
 from wakelog import (
+    AddResult,
     App,
     BlockingApp,
+    BlockingDebounceClient,
     BlockingTaskClient,
     ClearResult,
+    Debounce,
+    DebounceClient,
+    DebounceContext,
+    DebounceStatus,
+    FlushResult,
     HistoryEntry,
     InstanceRow,
     JobCount,
@@ -129,6 +136,45 @@ def other_event(ctx: TaskContext[dict[str, int]], event: str) -> None: ...
 def other_state(ctx: TaskContext[Order]) -> None: ...
 
 
+latest = Debounce(event=Paid, flush_after="5s")
+assert_type(latest, Debounce[Paid, Paid])
+
+batch = Debounce(
+    event=int, state=list[int], flush_after=5, mode="sliding", max_wait="1m", max_events=100
+)
+assert_type(batch, Debounce[list[int], int])
+
+
+@batch.on_event
+def reduced(ctx: DebounceContext[list[int], int], event: int) -> list[int]:
+    assert_type(ctx.state, list[int] | None)
+    assert_type(ctx.event_count, int)
+    return [*(ctx.state or []), event]
+
+
+@batch.on_event(timeout="5s")
+async def reduced_async(ctx: DebounceContext[list[int], int], event: int) -> list[int]:
+    return [event]
+
+
+@batch.on_event  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType,reportCallIssue,reportUntypedFunctionDecorator]
+def reduced_to_another(ctx: DebounceContext[list[int], int], event: int) -> str:
+    return "text"
+
+
+@batch.execute
+async def flushed(ctx: DebounceContext[list[int], int]) -> None:
+    assert_type(ctx.events, list[int])
+    assert_type(ctx.started_at, datetime)
+    assert_type(ctx.flush_reason, Literal["flush_after", "max_wait", "max_events", "manual"])
+    ctx.schedule("5m")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType]
+
+
+@latest.execute
+def flushed_latest(ctx: DebounceContext[Paid, Paid]) -> None:
+    assert_type(ctx.state, Paid | None)
+
+
 @counts.execute
 def blocking_steps(ctx: TaskContext[dict[str, int]]) -> None:
     assert_type(ctx.step_blocking("count", count, "a", 2), int)
@@ -136,7 +182,7 @@ def blocking_steps(ctx: TaskContext[dict[str, int]]) -> None:
     ctx.step_blocking("count", count, 2, "a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-jobs = Jobs(order=order, counts=counts, resources=object())
+jobs = Jobs(order=order, counts=counts, batch=batch, latest=latest, resources=object())
 
 
 async def asynchronous() -> None:
@@ -164,6 +210,16 @@ async def asynchronous() -> None:
         assert_type(await app.workers(), list[WorkerStatus])
         await app.count(stauts="failed")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
         assert_type(app.names("task"), tuple[str, ...])
+        batches = app.debounce(batch)
+        assert_type(batches, DebounceClient[list[int], int])
+        assert_type(app.debounce("batch"), DebounceClient[Any, Any])
+        assert_type(await batches.add("a", 1, event_id="k"), AddResult)
+        await batches.add("a", "one")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        assert_type(await batches.flush("a", timeout="5s"), FlushResult)
+        assert_type(await batches.status("a", stale_ok=True), DebounceStatus)
+        assert_type(await batches.get_state("a"), list[int] | None)
+        assert_type(await batches.clear("a"), ClearResult)
+        app.debounce(order)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType,reportCallIssue]
 
 
 def blocking() -> None:
@@ -184,6 +240,11 @@ def blocking() -> None:
         assert_type(app.list(), list[InstanceRow])
         assert_type(app.count(status="failed"), int)
         assert_type(app.workers()[0].work, tuple[Work, ...])
+        batches = app.debounce(batch)
+        assert_type(batches, BlockingDebounceClient[list[int], int])
+        assert_type(batches.add("a", 1), AddResult)
+        assert_type(batches.flush("a"), FlushResult)
+        assert_type(batches.status("a"), DebounceStatus)
 
 
 def simulated() -> None:
@@ -192,6 +253,7 @@ def simulated() -> None:
         assert_type(orders, BlockingTaskClient[Order, Placed | Paid])
         assert_type(orders.send("o-17", Placed()), SendResult)
         assert_type(orders.get_state("o-17"), Order | None)
+        assert_type(sim.debounce(batch), BlockingDebounceClient[list[int], int])
         assert_type(sim.alarms(), list[Alarm])
         assert_type(sim.advance("1h"), int)
         assert_type(sim.now, datetime)

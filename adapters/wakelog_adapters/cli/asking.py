@@ -15,40 +15,31 @@ from wakelog.app import App
 from wakelog.clock import SystemClock
 from wakelog.core.schedule import Duration, as_datetime
 from wakelog.errors import ValidationError
-from wakelog.history import HistoryEntry, PastState
+from wakelog.history import PastState
 from wakelog.ids import KINDS, InstanceId
 from wakelog.jobs import Jobs
 from wakelog.overview import STATUSES, Filters
 from wakelog.results import (
     ClearResult,
-    ContinuousStatus,
-    InstanceRow,
-    JobCount,
     PauseResult,
     ResumeResult,
     RetryResult,
     SendResult,
     StartResult,
     StopResult,
-    TaskStatus,
     TerminateResult,
     TriggerResult,
-    WorkerStatus,
 )
 from wakelog.schema import Schema, issues_of
+from wakelog.standing import Standing
+from wakelog_adapters.cli.answers import Given, History, Page, Shown, Team, Totals
 from wakelog_adapters.cli.arguments import Named, moment, moment_or_duration
 from wakelog_adapters.cli.clients import check_verb, client_of
 from wakelog_adapters.cli.failures import UsageError
 from wakelog_adapters.cli.surroundings import Where, load_jobs, opened
 
 __all__ = [
-    "Given",
-    "History",
-    "Page",
-    "Shown",
     "Target",
-    "Team",
-    "Totals",
     "clear",
     "count",
     "history",
@@ -71,65 +62,6 @@ __all__ = [
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """Which instances are meant, in the words of the command line."""
-
-    name: str | None
-    status: str | None
-    type: str | None
-    prefix: str | None
-    due_before: str | None
-    updated_after: str | None
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """The state of an instance, as JSON data, with how the instance stands."""
-
-    instance_id: str
-    version: int
-    status: str
-    state: Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """The entries of an instance's history that were asked for, of those there are."""
-
-    instance_id: str
-    lives: int
-    left_out: int
-    """How many entries of the lives asked for are older than those shown."""
-    entries: list[HistoryEntry]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """A page of instances; `next` is what `--after` goes on with, None on the last page."""
-
-    instances: list[InstanceRow]
-    next: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """How many living instances match, job by job."""
-
-    total: int
-    running: int
-    jobs: list[JobCount]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Team:
-    """The workers, at a moment."""
-
-    now: datetime
-    workers: list[WorkerStatus]
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """An instance of a registered job, and the store where it lives."""
@@ -146,6 +78,12 @@ class Target:
                 return cast(R, await ask(client_of(app, self.id)))
 
         return asyncio.run(asking())
+
+    def event(self, payload: str) -> Any:
+        """The event with this JSON text. Raises `ValidationError` with each issue where it is no
+        event of the job."""
+        definition = self.jobs.registry.of(self.id)
+        return _loaded(definition.event, payload, f"event of {definition.name!r}")
 
 
 def target(where: Where, who: Named, verb: str) -> Target:
@@ -180,8 +118,7 @@ def send(
 
     Raises `ValidationError` with each issue where it is no event of the job.
     """
-    definition = at.jobs.registry.of(at.id)
-    event = _loaded(definition.event, payload, f"event of {definition.name!r}")
+    event = at.event(payload)
     return at.run(
         SendResult,
         lambda client: client.send(
@@ -248,10 +185,10 @@ def clear(at: Target, *, cancel: bool, after: Duration | None, **options: Any) -
 # -- questions -------------------------------------------------------------------------------------
 
 
-def status(where: Where, who: Named) -> TaskStatus | ContinuousStatus:
+def status(where: Where, who: Named) -> Standing:
     """How the instance stands."""
 
-    async def ask(app: App, id: InstanceId) -> TaskStatus | ContinuousStatus:
+    async def ask(app: App, id: InstanceId) -> Standing:
         return await app.status_of(str(id))
 
     return _asked(where, who, ask)

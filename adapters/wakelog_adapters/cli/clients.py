@@ -7,18 +7,22 @@ from typing import Any, NamedTuple
 
 from rich.console import RenderableType
 
-from wakelog import Continuous, Task
+from wakelog import Continuous, Debounce, Task
 from wakelog.app import App
 from wakelog.client import JobClient, TaskClient
 from wakelog.continuous_client import ContinuousClient
+from wakelog.debounce_client import DebounceClient
 from wakelog.errors import UnknownActionError
 from wakelog.ids import InstanceId
-from wakelog.results import ContinuousStatus, TaskStatus
-from wakelog_adapters.cli import show, show_recurring
+from wakelog.standing import ContinuousStatus, DebounceStatus, Standing, TaskStatus
+from wakelog_adapters.cli import show, show_batches, show_recurring
 
 __all__ = ["check_verb", "client_of", "shown_status"]
 
-VERBS = ("send", "start", "trigger", "retry", "pause", "resume", "stop", "clear", "terminate")
+VERBS = (
+    *("send", "add", "start", "trigger", "flush", "retry"),
+    *("pause", "resume", "stop", "clear", "terminate"),
+)
 """What commands may ask of an instance, by the names of the clients' methods."""
 
 
@@ -32,6 +36,7 @@ class Speaker(NamedTuple):
 _SPEAKERS: dict[str, Speaker] = {
     Task.kind: Speaker(TaskClient, App.task),
     Continuous.kind: Speaker(ContinuousClient, App.continuous),
+    Debounce.kind: Speaker(DebounceClient, App.debounce),
 }
 
 
@@ -48,10 +53,12 @@ def check_verb(id: InstanceId, verb: str) -> None:
         raise UnknownActionError(verb, id.kind, f"of these commands it knows {known}")
 
 
-def shown_status(found: TaskStatus | ContinuousStatus) -> RenderableType:
+def shown_status(found: Standing) -> RenderableType:
     """How an instance stands, for people."""
     match found:
         case TaskStatus():
             return show.status(found)
         case ContinuousStatus():
             return show_recurring.status(found)
+        case DebounceStatus():
+            return show_batches.status(found)

@@ -100,5 +100,6 @@ def worker(
 importlib.import_module("wakelog_adapters.cli.requests")
 importlib.import_module("wakelog_adapters.cli.recurring")
 importlib.import_module("wakelog_adapters.cli.operating")
+importlib.import_module("wakelog_adapters.cli.batches")
 importlib.import_module("wakelog_adapters.cli.questions")
 importlib.import_module("wakelog_adapters.cli.upkeep")

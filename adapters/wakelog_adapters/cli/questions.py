@@ -108,10 +108,10 @@ def ls(
     json: options.Json = False,
 ) -> None:
     """List living instances that match all that is given, by id."""
-    from wakelog_adapters.cli import asking, show
+    from wakelog_adapters.cli import answers, asking, show
     from wakelog_adapters.cli.surroundings import Where
 
-    given = asking.Given(
+    given = answers.Given(
         name=name,
         status=status,
         type=type,
@@ -143,10 +143,10 @@ def count(
     json: options.Json = False,
 ) -> None:
     """Count living instances that match all that is given, by job and by how they stand."""
-    from wakelog_adapters.cli import asking, show
+    from wakelog_adapters.cli import answers, asking, show
     from wakelog_adapters.cli.surroundings import Where
 
-    given = asking.Given(
+    given = answers.Given(
         name=name,
         status=status,
         type=type,

@@ -15,6 +15,7 @@ from wakelog_adapters.cli.failures import printable
 from wakelog_adapters.cli.show_parts import (
     STATUS_STYLES,
     card,
+    count_of,
     error_line,
     next_run,
     sentence,
@@ -25,21 +26,14 @@ from wakelog_adapters.cli.show_parts import (
 
 if TYPE_CHECKING:
     from wakelog.history import HistoryEntry, PastState
-    from wakelog.results import (
-        ClearResult,
-        InstanceRow,
-        RetryResult,
-        SendResult,
-        TaskStatus,
-        TriggerResult,
-    )
-    from wakelog_adapters.cli.asking import History, Page, Shown, Team, Totals
+    from wakelog.results import ClearResult, InstanceRow, RetryResult, SendResult, TriggerResult
+    from wakelog.standing import TaskStatus
+    from wakelog_adapters.cli.answers import History, Page, Shown, Team, Totals
 
 __all__ = [
     "cancelled",
     "cleared",
     "console",
-    "count",
     "history",
     "instances",
     "outcome",
@@ -63,6 +57,7 @@ _EVENT_STYLES = {
     "Executed": "green",
     "ExecutionFailed": "red",
     "ExecutionLost": "bold red",
+    "Flushed": "green",
     "RunStarted": "cyan",
     "Started": "bold",
 }
@@ -88,7 +83,7 @@ def sent(result: SendResult) -> RenderableType:
     life = "a new life, " if result.created else ""
     return sentence(
         result.instance_id,
-        f"{said} {life}version {result.version}, {count(result.event_count, 'event')}",
+        f"{said} {life}version {result.version}, {count_of(result.event_count, 'event')}",
         next_run(result.scheduled_at),
     )
 
@@ -120,7 +115,7 @@ def cleared(result: ClearResult) -> RenderableType:
         said = f"cleared (version {result.version}); its history stays"
     else:
         said = "there was nothing to clear: nothing lives under this id"
-    lost = f"{count(result.discarded, 'waiting event')} discarded" if result.discarded else ""
+    lost = f"{count_of(result.discarded, 'waiting event')} discarded" if result.discarded else ""
     return sentence(result.instance_id, said, lost)
 
 
@@ -184,11 +179,11 @@ def past(found: PastState) -> RenderableType:
 def history(found: History) -> RenderableType:
     """What happened to an instance."""
     lives = f", {found.lives} lives" if found.lives > 1 else ""
-    shown = count(len(found.entries), "entry", "entries")
+    shown = count_of(len(found.entries), "entry", "entries")
     title = title_of(found.instance_id, f"{shown}{lives}")
     if not found.left_out:
         return Group(title, timeline(found.entries))
-    older = Text(f"({count(found.left_out, 'older entry', 'older entries')} not shown)", "dim")
+    older = Text(f"({count_of(found.left_out, 'older entry', 'older entries')} not shown)", "dim")
     return Group(title, older, timeline(found.entries))
 
 
@@ -325,7 +320,3 @@ def _ago(now: datetime, moment: datetime | None) -> str:
     if moment is None:
         return "not for a day"
     return f"{_gap(max(now - moment, timedelta())).removeprefix('+') or '0 s'} ago"
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

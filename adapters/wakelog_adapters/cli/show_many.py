@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wakelog_adapters.cli.failures import printable
-from wakelog_adapters.cli.show import count, outcome
-from wakelog_adapters.cli.show_parts import sentence, time_of
+from wakelog_adapters.cli.show import outcome
+from wakelog_adapters.cli.show_parts import count_of, sentence, time_of
 
 if TYPE_CHECKING:
     from wakelog.operate import BulkResult, Hold
@@ -78,7 +78,7 @@ def holds(found: Holds) -> RenderableType:
 
 def bulk(result: BulkResult) -> RenderableType:
     """What became of many."""
-    matching = f"{count(result.matched, 'instance')} match{'' if result.matched != 1 else 'es'}"
+    matching = f"{count_of(result.matched, 'instance')} match{'' if result.matched != 1 else 'es'}"
     if result.dry_run:
         shown = [Text(f"  {printable(id)}") for id in result.instance_ids[:MAX_SHOWN]]
         return Group(Text(matching), *shown, *_more(result.matched))

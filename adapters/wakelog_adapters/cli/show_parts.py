@@ -13,11 +13,12 @@ from rich.text import Text
 from wakelog_adapters.cli.failures import printable
 
 if TYPE_CHECKING:
-    from wakelog.results import LastError
+    from wakelog.standing import LastError
 
 __all__ = [
     "STATUS_STYLES",
     "card",
+    "count_of",
     "error_line",
     "next_run",
     "sentence",
@@ -28,7 +29,9 @@ __all__ = [
 
 STATUS_STYLES = {
     "active": "green",
+    "debouncing": "green",
     "failed": "bold red",
+    "flushing": "cyan",
     "idle": "dim",
     "not_found": "dim",
     "retrying": "yellow",
@@ -87,3 +90,8 @@ def time_of(moment: datetime | None, zone: str = " UTC") -> str:
         return "never"
     said = moment.astimezone(UTC).replace(tzinfo=None)
     return said.isoformat(sep=" ", timespec="milliseconds") + zone
+
+
+def count_of(number: int, one: str, many: str | None = None) -> str:
+    """As in `1 event`, `2 events`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -16,7 +16,8 @@ from wakelog_adapters.cli.show_parts import (
 )
 
 if TYPE_CHECKING:
-    from wakelog.results import ContinuousStatus, StartResult, StopResult, TerminateResult
+    from wakelog.results import StartResult, StopResult, TerminateResult
+    from wakelog.standing import ContinuousStatus
 
 __all__ = ["started", "status", "stopped", "terminated"]
 

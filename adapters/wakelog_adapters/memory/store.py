@@ -31,7 +31,7 @@ from wakelog.ports import (
     VersionConflict,
     WorkerRow,
 )
-from wakelog_adapters.memory.due import DueQueue
+from wakelog_adapters.memory.due import DueQueue, queue_of
 from wakelog_adapters.memory.library import MemoryLog, version_of
 from wakelog_adapters.memory.matching import matches
 from wakelog_projections import alarms, status
@@ -145,7 +145,7 @@ class MemoryStore(MemoryLog):
             if job in self._alarms:
                 self._alarms[job].drop(stream)
             return None
-        _queue(self._alarms, job).put(stream, alarm.due_us)
+        queue_of(self._alarms, job).put(stream, alarm.due_us)
         return alarm.due_us
 
     def _keep_snapshot(self, stream: str, snapshot: StoredSnapshot) -> None:
@@ -158,7 +158,7 @@ class MemoryStore(MemoryLog):
 
     def _set_lease(self, stream: str, lease: Lease) -> None:
         self._leases[stream] = lease
-        _queue(self._lease_ends, self._heads[stream][0].id.job).put(stream, lease.until_us)
+        queue_of(self._lease_ends, self._heads[stream][0].id.job).put(stream, lease.until_us)
 
     def _drop_lease(self, stream: str) -> None:
         if self._leases.pop(stream, None) is not None:
@@ -382,13 +382,6 @@ class MemoryStore(MemoryLog):
 
     def close(self) -> None:
         """Nothing to let go of: who opens the same name again finds all as it was."""
-
-
-def _queue(queues: dict[str, DueQueue], job: str) -> DueQueue:
-    queue = queues.get(job)
-    if queue is None:
-        queue = queues[job] = DueQueue()
-    return queue
 
 
 def _expired(answer: Answer, now_us: int) -> bool:

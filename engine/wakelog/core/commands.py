@@ -103,6 +103,8 @@ class Call(NamedTuple):
     """The instance as it was before the handler's unit of work, or when its run had started."""
     payload: str | None = None
     """The event's JSON text, for `on_event`."""
+    batch: tuple[str, ...] = ()
+    """The JSON texts of the events that the run has taken, in order."""
     event_id: str | None = None
     event_version: int | None = None
     """The version of the deferred event that is being handled."""

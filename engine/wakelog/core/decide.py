@@ -10,6 +10,8 @@ defer, to claim, to recover, to retry and to clear. Where types differ, the `Pol
 
 from __future__ import annotations
 
+from typing import cast
+
 from wakelog.core.commands import (
     Call,
     CancelClear,
@@ -51,6 +53,7 @@ from wakelog.core.instance import Instance, OpenRun, Wake, next_wake
 from wakelog.core.policy import START, Decision, Policy, Then, decided
 from wakelog.core.retry import Advice, Over, judge
 from wakelog.core.settle import exhausted, settle, stopping
+from wakelog.core.windows import Place
 from wakelog.errors import QueueFullError
 
 __all__ = ["Decision", "Policy", "Then", "decide"]
@@ -75,6 +78,8 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
         case RecordStep():
             return _record_step(instance, request, now_us)
         case TriggerRun():
+            if policy.batching is not None:
+                return _flush(instance, now_us)
             return _trigger(instance, request, now_us)
         case RetryRun():
             return _retry(instance, now_us)
@@ -112,7 +117,10 @@ def _begun(instance: Instance) -> tuple[Event, ...]:
 
 def _receive(instance: Instance, request: Receive, policy: Policy, now_us: int) -> Decision:
     """Accept an event: handled now if nothing is before it, else deferred (T1, T15)."""
-    if request.defer or request.handle_at_us is not None or instance.is_busy(now_us):
+    place = _place(instance, policy, now_us)
+    must_wait = instance.is_busy(now_us) or (place is not None and place.must_wait)
+    window, timed = (place.window, place.then) if place else (None, ())
+    if request.defer or request.handle_at_us is not None or must_wait:
         if len(instance.waiting) >= policy.max_waiting:
             raise QueueFullError(
                 f"the queue of events waiting at {instance.id}",
@@ -126,22 +134,29 @@ def _receive(instance: Instance, request: Receive, policy: Policy, now_us: int) 
             event_id=request.event_id,
             deferred=True,
             handle_at_us=handle_at_us,
+            window=window,
             payload=request.payload,
         )
-        return decided(instance, (*_begun(instance), waiting), now_us)
+        return decided(instance, (*_begun(instance), waiting, *timed), now_us)
     then = policy.received(instance, now_us)
-    accepted = EventReceived(event_id=request.event_id, payload=request.payload)
-    events = (*_begun(instance), accepted, *then.events)
+    accepted = EventReceived(event_id=request.event_id, window=window, payload=request.payload)
+    events = (*_begun(instance), accepted, *timed, *then.events)
     call = then.call and Call(
         then.call, base=instance, payload=request.payload, event_id=request.event_id
     )
     return decided(instance, events, now_us, call)
 
 
+def _place(instance: Instance, policy: Policy, now_us: int) -> Place | None:
+    if policy.batching is None:
+        return None
+    return policy.batching.place(instance.windows, instance.window_count, now_us)
+
+
 def _handle_waiting(
     instance: Instance, request: HandleWaiting, policy: Policy, now_us: int
 ) -> Decision:
-    first = instance.waiting[0] if instance.waiting else None
+    first = instance.in_line
     if instance.is_held or first is None or first.version != request.version:
         return decided(instance, (), now_us)
     then = policy.received(instance, now_us)
@@ -166,7 +181,7 @@ def _claim(instance: Instance, worker: str, policy: Policy, now_us: int) -> Deci
         return decided(instance, (), now_us)
     due_us = wake.due_us
     if wake.action == "clear":
-        cleared = Cleared(reason=instance.clear_reason, discarded=len(instance.waiting))
+        cleared = Cleared(reason=instance.clear_reason, discarded=instance.unfinished)
         return decided(instance, (cleared,), now_us)
     if instance.retry is not None:
         retry = instance.retry
@@ -177,6 +192,8 @@ def _claim(instance: Instance, worker: str, policy: Policy, now_us: int) -> Deci
 
 
 def _trigger_of(instance: Instance, wake: Wake) -> Trigger:
+    if instance.windows and (reason := instance.windows[0].reason) in ("manual", "max_events"):
+        return cast(Trigger, reason)
     if wake.action == "trigger":
         return "manual"
     return "start" if instance.due_reason == START else "alarm"
@@ -245,6 +262,7 @@ def _run(
         due_us=due_us,
         late_us=max(0, now_us - due_us),
         worker=worker,
+        events=instance.windows[0].events if instance.windows else (),
     )
     after = fold(instance, (*then.events, started), now_us)
     call = Call(then.call, base=after, run=after.run, attempt=attempt)
@@ -272,6 +290,17 @@ def _trigger(instance: Instance, request: TriggerRun, now_us: int) -> Decision:
         return decided(instance, (*consumed, *_retry(instance, now_us).events), now_us)
     asked = Scheduled(due_us=now_us, action="trigger", by="operator")
     return decided(instance, (*consumed, asked), now_us)
+
+
+def _flush(instance: Instance, now_us: int) -> Decision:
+    """Let the newest window be due now, and so all before it (D6); a batch that has failed, or
+    waits for its next attempt, is started anew (R7)."""
+    if not instance.windows or instance.paused or instance.stopped or instance.parked:
+        return decided(instance, (), now_us)
+    newest = instance.windows[-1]
+    closed = () if newest.is_closed(now_us) else (newest.timed(now_us, "manual", "operator"),)
+    again = _retry(instance, now_us).events
+    return decided(instance, (*closed, *again), now_us)
 
 
 def _retry(instance: Instance, now_us: int) -> Decision:
@@ -326,15 +355,15 @@ def _resume(instance: Instance, request: ResumeWork, now_us: int) -> Decision:
 
 
 def _clear(instance: Instance, request: Clear, now_us: int) -> Decision:
-    """End the life from outside, now or later (T8); waiting events go with it. Where there is no
-    life to end later, nothing is kept: it would end the next one."""
+    """End the life from outside, now or later (T8); unfinished events go with it. Where there is
+    no life to end later, nothing is kept: it would end the next one."""
     if not instance.exists and (request.at_us is not None or not instance.waiting):
         return decided(instance, (), now_us)
     if request.at_us is not None:
         due_us = max(now_us, request.at_us)
         later = Scheduled(due_us=due_us, action="clear", by="operator", reason=request.reason)
         return decided(instance, (later,), now_us)
-    cleared = Cleared(reason=request.reason, discarded=len(instance.waiting))
+    cleared = Cleared(reason=request.reason, discarded=instance.unfinished)
     return decided(instance, (cleared,), now_us)
 
 

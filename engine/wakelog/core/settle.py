@@ -77,7 +77,7 @@ def exhausted(
     then = policy.on_exhausted
     given_up = RetryExhausted(run=run, attempts=attempts, reason=reason, then=then)
     if then == "clear":
-        lost = len(instance.waiting)
+        lost = instance.unfinished
         return given_up, Cleared(reason="no attempt is left", by="policy", discarded=lost)
     if then == "fail":
         return (given_up,)
@@ -235,6 +235,7 @@ def _recovering(settle: Settle, outcome: Failed, recoverer: HandlerName) -> Call
     return Call(
         recoverer,
         base=failed.base,
+        batch=failed.batch,
         run=failed.run,
         attempt=failed.attempt,
         error=outcome.error,

@@ -12,9 +12,14 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from wakelog.app import App
 from wakelog.application import Application
-from wakelog.blocking import BlockingContinuousClient, BlockingTaskClient
+from wakelog.blocking import (
+    BlockingContinuousClient,
+    BlockingDebounceClient,
+    BlockingTaskClient,
+)
 from wakelog.continuous import Continuous
 from wakelog.core.schedule import Duration, as_datetime, duration_us, moment_us
+from wakelog.debounce import Debounce
 from wakelog.definition import Task
 from wakelog.door import refuse_in_handler
 from wakelog.errors import InvalidStateError
@@ -119,6 +124,16 @@ class Simulation:
     ) -> BlockingContinuousClient[S] | BlockingContinuousClient[Any]:
         """The instances of a Continuous job."""
         return BlockingContinuousClient(self._app.continuous(job), self)
+
+    @overload
+    def debounce(self, job: Debounce[S, E]) -> BlockingDebounceClient[S, E]: ...
+    @overload
+    def debounce(self, job: str) -> BlockingDebounceClient[Any, Any]: ...
+    def debounce(
+        self, job: Debounce[S, E] | str
+    ) -> BlockingDebounceClient[S, E] | BlockingDebounceClient[Any, Any]:
+        """The instances of a Debounce. A call that waits lets time pass until it has its answer."""
+        return BlockingDebounceClient(self._app.debounce(job), self)
 
     def alarms(self) -> list[Alarm]:
         """All pending wake-ups, the earliest first; also those for events that wait though the
