@@ -14,6 +14,9 @@ from wakelog import (
     BlockingDebounceClient,
     BlockingTaskClient,
     ClearResult,
+    Continuous,
+    ContinuousContext,
+    ContinuousStatus,
     Debounce,
     DebounceClient,
     DebounceContext,
@@ -26,6 +29,8 @@ from wakelog import (
     PastState,
     Retry,
     SendResult,
+    StartResult,
+    StopResult,
     Task,
     TaskClient,
     TaskContext,
@@ -258,3 +263,24 @@ def simulated() -> None:
         assert_type(sim.advance("1h"), int)
         assert_type(sim.now, datetime)
         assert_type(sim.history("task:order:o-17"), list[HistoryEntry])
+
+
+refresh = Continuous(state=Order, every="30m", autostart={"main": Order(status="pending")})
+assert_type(refresh, Continuous[Order])
+
+
+@refresh.execute
+async def renew(ctx: ContinuousContext[Order]) -> None:
+    assert_type(ctx.state, Order | None)
+    ctx.stop("done")
+    ctx.schedule("5m")
+
+
+async def recurring(app: App, blocking: BlockingApp) -> None:
+    client = app.continuous(refresh)
+    assert_type(await client.start("a", Order(status="pending")), StartResult)
+    await client.start("a", "pending")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await client.get_state("a"), Order | None)
+    assert_type(await client.status("a"), ContinuousStatus)
+    assert_type(await app.status_of("continuous:refresh:a"), TaskStatus | ContinuousStatus)
+    assert_type(blocking.continuous(refresh).stop("a"), StopResult)
