@@ -282,5 +282,6 @@ async def recurring(app: App, blocking: BlockingApp) -> None:
     await client.start("a", "pending")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await client.get_state("a"), Order | None)
     assert_type(await client.status("a"), ContinuousStatus)
-    assert_type(await app.status_of("continuous:refresh:a"), TaskStatus | ContinuousStatus)
+    standing = await app.status_of("continuous:refresh:a")
+    assert_type(standing, TaskStatus | ContinuousStatus | DebounceStatus)
     assert_type(blocking.continuous(refresh).stop("a"), StopResult)
