@@ -220,10 +220,8 @@ class Store(Protocol):
 
     @property
     def poll_us(self) -> int | None:
-        """How often to look for the alarms that other processes set; None: there are none.
-
-        It may change while the store is open: see `hear`.
-        """
+        """How often to look for the alarms that other processes set; None: there are none. It may
+        change while the store is open: see `hear`."""
         ...
 
     def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:

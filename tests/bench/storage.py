@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 
 from tests.bench import postgres_floor, sqlite_floor
 from tests.support_postgres import a_server, bare_connection, with_options
-from wakelog_adapters import postgres, sqlite
+from wakelog_adapters.postgres import url as postgres_url
+from wakelog_adapters.sqlite import url as sqlite_url
 from wakelog_adapters.sqlite.connections import connect
 
 __all__ = [
@@ -109,7 +110,7 @@ class SQLiteStorage:
 
         Raises `RuntimeError` for settings under which an acknowledged commit could be lost.
         """
-        with closing(connect(sqlite.url.parse(self.fresh()))) as connection:
+        with closing(connect(sqlite_url.parse(self.fresh()))) as connection:
             mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
             level = connection.execute("PRAGMA synchronous").fetchone()[0]
         if (mode, level) != ("wal", 2):
@@ -118,13 +119,13 @@ class SQLiteStorage:
 
     def mark(self, url: str) -> Mark | None:
         copy = self.folder / f"{next(self._numbers)}.floor.db"
-        return Mark(f"sqlite:///{copy}", sqlite_floor.copy(sqlite.url.parse(url), copy))
+        return Mark(f"sqlite:///{copy}", sqlite_floor.copy(sqlite_url.parse(url), copy))
 
     def floor(self, url: str, mark: Mark | None, mean_batch: float) -> float | None:
         if mark is None:
             return None
-        units = sqlite_floor.recorded(sqlite.url.parse(url), mark.position)
-        return sqlite_floor.rate(sqlite.url.parse(mark.copy), units, max(1, round(mean_batch)))
+        units = sqlite_floor.recorded(sqlite_url.parse(url), mark.position)
+        return sqlite_floor.rate(sqlite_url.parse(mark.copy), units, max(1, round(mean_batch)))
 
 
 @dataclass
@@ -165,14 +166,14 @@ class PostgresStorage:
 
     def mark(self, url: str) -> Mark | None:
         copy = self._new()
-        schema = postgres.url.parse(copy).schema
-        return Mark(copy, postgres_floor.copy(postgres.url.parse(url), schema))
+        schema = postgres_url.parse(copy).schema
+        return Mark(copy, postgres_floor.copy(postgres_url.parse(url), schema))
 
     def floor(self, url: str, mark: Mark | None, mean_batch: float) -> float | None:
         if mark is None:
             return None
-        units = postgres_floor.recorded(postgres.url.parse(url), mark.position)
-        return postgres_floor.rate(postgres.url.parse(mark.copy), units, max(1, round(mean_batch)))
+        units = postgres_floor.recorded(postgres_url.parse(url), mark.position)
+        return postgres_floor.rate(postgres_url.parse(mark.copy), units, max(1, round(mean_batch)))
 
     def close(self) -> None:
         """Leave nothing on the server."""

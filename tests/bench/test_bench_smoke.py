@@ -34,7 +34,7 @@ from tests.bench.storage import (
 from tests.support_postgres import bare_connection, with_options
 from wakelog.core.instance import Instance
 from wakelog.ids import InstanceId
-from wakelog_adapters import postgres
+from wakelog_adapters.postgres import url as postgres_urls
 from wakelog_adapters.sqlite.connections import connect
 from wakelog_adapters.sqlite.url import parse
 from wakelog_projections import status
@@ -179,7 +179,7 @@ def tables(url: str) -> Tables:
                 name: sorted(file.execute(f"SELECT * FROM wakelog_{name}"), key=repr)
                 for name in names
             }
-    schema = postgres.url.parse(url).schema
+    schema = postgres_urls.parse(url).schema
     with bare_connection(url) as server:
         found = {
             name: server.execute(f"SELECT * FROM {schema}.{name}".encode()).fetchall()
