@@ -128,12 +128,14 @@ async def _drained(plan: Plan, size: int, number: int) -> Round:
 
 async def _all_runs(children: Sequence[_Child], size: int) -> list[float]:
     """Let all begin to work; when each run began, as soon as there are as many as alarms."""
+    for child in children:
+        child.go_on()
+    for child in children:
+        assert await child.hear() == "working"
     began_s: list[float] = []
     done = asyncio.Event()
 
     async def listen(child: _Child) -> None:
-        child.go_on()
-        assert await child.hear() == "working"
         while True:
             began_s.extend(await child.runs())
             if len(began_s) >= size:
