@@ -1,6 +1,6 @@
 # Everything a contributor runs. `make` alone lists the targets.
 #
-#   make test ARGS="-k alarms -x"        arguments for pytest
+#   make test ARGS="-k alarms -x" JOBS=1  arguments for pytest, tests one at a time
 #   make bench W=W1 STORE=sqlite         some workloads, some stores
 #   make setup PYTHON=python3.13         another Python, 3.11 or newer
 

@@ -204,9 +204,6 @@ class Task(Definition, Generic[S, E]):
         max_running: int | None = None,
     ) -> None:
         super().__init__(max_waiting=max_waiting, max_running=max_running, retry=retry)
-        if retry is not None and retry.on_exhausted == "dead_letter":
-            issue = Issue(loc="on_exhausted", msg="a run of a Task has no batch", type="retry")
-            raise ValidationError("on_exhausted 'dead_letter'", [issue])
         self.state = Schema[S](state, "state")
         self.event = Schema[E](event, "event")
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-from wakelog.lanes import Lane
+from wakelog.lanes import InlineLane, Lane
 
 __all__ = ["GroupReader"]
 
@@ -32,6 +32,8 @@ class GroupReader(Generic[K, V]):
 
     async def read(self, key: K) -> V:
         """The value of `key`; raises what the query raises."""
+        if isinstance(self._lane, InlineLane):  # nobody else can ask meanwhile
+            return self._query([key])[0]
         loop = asyncio.get_running_loop()
         future: asyncio.Future[V] = loop.create_future()
         self._asked.setdefault(key, []).append(future)

@@ -159,9 +159,12 @@ class TestLooking:
     ("words", "said"),
     [
         (("send", "lamp", "l-1", "1"), "a continuous cannot send: of these commands it knows"),
-        (("clear", "lamp", "l-1", "--yes"), "start, trigger, stop, terminate"),
+        (
+            ("clear", "lamp", "l-1", "--yes"),
+            "start, trigger, retry, pause, resume, stop, terminate",
+        ),
         (("start", "switch", "s-1", '"x"'), "a task cannot start: of these commands it knows"),
-        (("stop", "switch", "s-1"), "send, trigger, clear"),
+        (("stop", "switch", "s-1"), "send, trigger, retry, pause, resume, clear"),
         (("terminate", "switch", "s-1", "--yes"), "a task cannot terminate"),
     ],
 )

@@ -89,7 +89,7 @@ class TestJobs:
 
     def test_an_unknown_name(self, wakelog: CommandLine) -> None:
         said = wakelog.refusal(2, "send", "letter", "p-1", WEIGHED)
-        assert "no job is registered as 'letter' (registered: parcel)" in said
+        assert "no job is registered as 'letter' (registered: parcel, truck)" in said
         wakelog("send", "parcel", "p-1", WEIGHED)
         for command in ("status", "history", "ls"):
             words = ("--name", "letter") if command == "ls" else ("letter", "p-1")
@@ -209,7 +209,7 @@ class TestTimes:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("ls", "--status", "faild"), "--status 'faild' is none of active, failed"),
+        (("ls", "--status", "faild"), "--status 'faild' is none of active, debouncing, failed"),
         (("ls", "--type", "tusk"), "'tusk' is not a type of job"),
         (("ls", "--limit", "0"), "--limit"),
         (("ls", "--due-before", "soon"), "--due-before 'soon' is no moment"),

@@ -26,7 +26,7 @@ _EVENT_TYPES = ("text", "bigint", "text", "bytea")
 _STATUS_TYPES = (
     *("text", "text", "text", "text", "bigint", "text", "text", "boolean"),
     *("bigint", "bigint", "bigint", "bigint", "bigint", "bigint"),
-    *("bigint", "bigint", "bigint", "bigint", "text", "text"),
+    *("bigint", "bigint", "bigint", "bigint", "text", "text", "text"),
 )
 _ALARM_TYPES = ("text", "text", "bigint", "text")
 _LEASE_TYPES = ("text", "text", "text", "bigint", "bigint", "boolean")

@@ -74,7 +74,7 @@ def test_C4_what_passes_while_a_run_is_lost_is_missed_and_not_lost(wind: Winding
         job.sim.advance("1h")
     job.sim.restart()
     outage(job, "01 03:30")
-    assert [each.reason for each in job.found(e.RetryExhausted)] == ["lost"]
+    assert [each.reason for each in job.found(e.RetryExhausted)] == ["max_attempts"]
     assert [each.count for each in job.found(e.Missed)] == [2]
     assert job.status().next_run_at == at("01 04:00")
 

@@ -12,6 +12,7 @@ from tests.support import START, Ctx, Staging, elsewhere, moment_at
 from wakelog import (
     ExecutionError,
     GiveUp,
+    Jobs,
     Retry,
     RetryAfter,
     Task,
@@ -395,8 +396,10 @@ def test_R5_nothing_is_cleared_unless_asked_for(stage: Staging) -> None:
 
 
 def test_R5_a_task_has_no_batch_to_keep_as_a_dead_letter() -> None:
-    with pytest.raises(ValidationError, match="dead_letter"):
-        Task(state=int, event=int, retry=Retry(on_exhausted="dead_letter"))
+    task: Task[int, int] = Task(state=int, event=int, retry=Retry(on_exhausted="dead_letter"))
+    task.on_event(lambda ctx, event: None)
+    with pytest.raises(ValidationError, match="dead-letter"):
+        Jobs(job=task)
 
 
 def test_T13_without_a_policy_a_failing_run_is_failed_until_something_ends_well(
