@@ -38,7 +38,7 @@ test: $(STAMP)  ## run the tests; ARGS="-k name" to choose
 	@$(PY) -m pytest $(ARGS)
 
 chaos: $(STAMP)  ## run the minutes-long tests that kill processes
-	@$(PY) -m pytest -m chaos $(ARGS)
+	@$(PY) -m pytest -m chaos -rP $(ARGS)
 
 check: $(STAMP)  ## format, lint, types, layers and tests: all that must pass
 	@echo "== format"

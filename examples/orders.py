@@ -44,12 +44,12 @@ def received(ctx: TaskContext[Order], event: Placed | Paid) -> None:
 
 @order.execute
 async def remind(ctx: TaskContext[Order]) -> None:
-    await send_reminder(ctx.id)
+    await ctx.step("mail", send_reminder, ctx.id)
     ctx.schedule("1h")
 
 
 async def send_reminder(order_id: str) -> None:
-    """Stands for a mail. It is sent in `execute`: what happens outside belongs there."""
+    """Stands for a mail. It is a step: once that is recorded, no later attempt sends it again."""
     print(f"  (mail: please pay {order_id})")
 
 

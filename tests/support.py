@@ -26,6 +26,9 @@ from wakelog import (
     BlockingTaskClient,
     ClearResult,
     Jobs,
+    PauseResult,
+    ResumeResult,
+    RetryResult,
     SendResult,
     Task,
     TaskContext,
@@ -153,6 +156,7 @@ def task_of(
     execute: Callable[..., Any] | None = nothing,
     on_idle: Callable[..., Any] | None = None,
     on_error: Callable[..., Any] | None = None,
+    on_retry_exhausted: Callable[..., Any] | None = None,
     on_client_get_state: Callable[..., Any] | None = None,
     state: Any = Any,
     event: Any = Any,
@@ -172,6 +176,8 @@ def task_of(
         task.on_idle(on_idle)
     if on_error is not None:
         task.on_error(on_error)
+    if on_retry_exhausted is not None:
+        task.on_retry_exhausted(on_retry_exhausted)
     if on_client_get_state is not None:
         task.on_client_get_state(on_client_get_state)
     return task
@@ -194,6 +200,15 @@ class Stage:
 
     def trigger(self, id: str = "a", **options: Any) -> TriggerResult:
         return self.sim.task(self.task).trigger(id, **options)
+
+    def retry(self, id: str = "a", **options: Any) -> RetryResult:
+        return self.sim.task(self.task).retry(id, **options)
+
+    def pause(self, id: str = "a", **options: Any) -> PauseResult:
+        return self.sim.task(self.task).pause(id, **options)
+
+    def resume(self, id: str = "a", **options: Any) -> ResumeResult:
+        return self.sim.task(self.task).resume(id, **options)
 
     def clear(self, id: str = "a", **options: Any) -> ClearResult:
         return self.sim.task(self.task).clear(id, **options)

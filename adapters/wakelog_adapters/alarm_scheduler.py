@@ -20,8 +20,8 @@ from apscheduler.jobstores.base import BaseJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 
+from wakelog.alarm_clock import Desk
 from wakelog.core.schedule import as_datetime, moment_us
-from wakelog.ports import Desk
 
 __all__ = ["AlarmJobStore", "SchedulerClock", "open_alarm_clock"]
 

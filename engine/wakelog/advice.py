@@ -7,15 +7,20 @@ import logging
 from wakelog.core.retry import Advice, Backoff, GiveUp, Retry, RetryAfter
 from wakelog.core.schedule import duration_us
 
-__all__ = ["advice"]
+__all__ = ["advice", "cause_of"]
 
 _LOG = logging.getLogger("wakelog.call")
 
 
-def advice(
-    retry: Retry | None, raised: BaseException, error: BaseException, attempt: int
-) -> Advice:
-    """The advice for attempt `attempt`, which raised `raised` because of `error`.
+def cause_of(raised: BaseException) -> BaseException:
+    """The failure itself, behind a `RetryAfter` or `GiveUp` that names one."""
+    if isinstance(raised, RetryAfter | GiveUp):
+        return raised.cause or raised.__cause__ or raised
+    return raised
+
+
+def advice(retry: Retry | None, raised: BaseException, attempt: int) -> Advice:
+    """The advice for attempt `attempt`, which raised `raised`.
 
     A function of the policy that itself fails says no: what is wrong with it is logged.
     """
@@ -29,8 +34,8 @@ def advice(
         delay_us = None
         if not isinstance(retry.delay, Backoff) and callable(retry.delay):
             delay_us = duration_us(retry.delay(attempt), "the delay of a retry policy")
-        return Advice(retryable=_is_retryable(retry, error), delay_us=delay_us)
-    except Exception:
+        return Advice(retryable=_is_retryable(retry, cause_of(raised)), delay_us=delay_us)
+    except BaseException:  # `SystemExit` too: it must not end the worker
         _LOG.exception("a function of a retry policy failed: there is no other attempt")
         return Advice(retryable=False)
 

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, Unpack, cast, overload
 
+from wakelog.alarm_clock import AlarmClock, Desk
 from wakelog.application import Application
 from wakelog.bounds import at_least
-from wakelog.client import TaskClient
+from wakelog.client import TaskClient, task_standing
 from wakelog.continuous import Continuous
-from wakelog.continuous_client import ContinuousClient
+from wakelog.continuous_client import ContinuousClient, continuous_standing
 from wakelog.core.schedule import Duration, duration_us, moment_us
-from wakelog.definition import Task
-from wakelog.door import Door, refuse_in_handler
+from wakelog.debounce import Debounce
+from wakelog.debounce_client import DebounceClient, debounce_standing
+from wakelog.definition import Definition, Task
+from wakelog.door import Caller, Door, refuse_in_handler
 from wakelog.errors import Issue, ValidationError
 from wakelog.history import HistoryEntry, PastState, history, state_at
-from wakelog.ids import InstanceId
+from wakelog.holds import shown_count
+from wakelog.ids import InstanceId, Kind
+from wakelog.operate import Action, BulkResult, Hold, bulk, hold, holds, unhold
 from wakelog.overview import SEEN_BY_READERS, Filters, job_counts, listing_of, team
-from wakelog.ports import AlarmClock, Desk
-from wakelog.results import (
-    InstanceRow,
-    JobCount,
-    TaskStatus,
-    WorkerStatus,
-    instance_row,
-    task_status,
-)
+from wakelog.ports import StatusRow
+from wakelog.results import InstanceRow, JobCount, WorkerStatus, instance_row
+from wakelog.standing import Standing
 from wakelog.worker import Worker, WorkerSettings
 
 __all__ = ["App"]
@@ -39,6 +38,13 @@ E = TypeVar("E")
 
 MAX_LIST = 1_000
 """Instances in one page of a list."""
+
+_STANDINGS: dict[Kind, Callable[..., Awaitable[Standing]]] = {
+    Task.kind: task_standing,
+    Continuous.kind: continuous_standing,
+    Debounce.kind: debounce_standing,
+}
+"""How an instance is looked at, by the type of its job."""
 
 
 class App:
@@ -50,6 +56,7 @@ class App:
         self._worker: Worker | None = None
         self._closing: asyncio.Task[None] | None = None
         self._tasks: dict[str, TaskClient[Any, Any]] = {}
+        self._debounces: dict[str, DebounceClient[Any, Any]] = {}
 
     @overload
     def task(self, job: Task[S, E]) -> TaskClient[S, E]: ...
@@ -79,6 +86,24 @@ class App:
         definition = self._application.registry.find(job, "continuous")
         return ContinuousClient(self._door, cast("Continuous[Any]", definition))
 
+    @overload
+    def debounce(self, job: Debounce[S, E]) -> DebounceClient[S, E]: ...
+    @overload
+    def debounce(self, job: str) -> DebounceClient[Any, Any]: ...
+    def debounce(
+        self, job: Debounce[S, E] | str
+    ) -> DebounceClient[S, E] | DebounceClient[Any, Any]:
+        """The instances of a Debounce, given by its definition (fully typed) or by its name.
+
+        Raises `UnknownJobError`.
+        """
+        definition = self._application.registry.find(job, "debounce")
+        client = self._debounces.get(definition.name)
+        if client is None:
+            client = DebounceClient(self._door, cast("Debounce[Any, Any]", definition))
+            self._debounces[definition.name] = client
+        return client
+
     def __contains__(self, name: object) -> bool:
         return name in self._application.registry
 
@@ -86,15 +111,13 @@ class App:
         """The registered names, of one type of job or of all. Raises `UnknownJobTypeError`."""
         return self._application.registry.names(kind)
 
-    async def status_of(self, instance_id: str) -> TaskStatus:
+    async def status_of(self, instance_id: str) -> Standing:
         """How an instance stands, by its whole id; no definition of its job is needed.
 
         Raises `InvalidIdError` and `UnknownJobTypeError`.
         """
         id = InstanceId.parse(instance_id)
-        row = await self._door.row(id)
-        [unhandled] = await self._door.unhandled([row])
-        return task_status(str(id), row, unhandled=unhandled)
+        return await _STANDINGS.get(id.kind, task_standing)(self._door, id)
 
     async def history(self, instance_id: str) -> list[HistoryEntry]:
         """Every event of every life of an instance, in order, in plain words and as data.
@@ -130,19 +153,37 @@ class App:
             issue = Issue(loc="limit", msg=f"it must be 1 to {MAX_LIST}", type="bound")
             raise ValidationError(f"limit {limit}", [issue])
         status = filters.get("status")
+        holds = await self._application.holds.now()
+        by_reader = status in SEEN_BY_READERS or (status == "paused" and bool(holds))
         listing = listing_of(self._application.clock.now_us(), **filters, after=after)
-        listing = replace(listing, limit=MAX_LIST if status in SEEN_BY_READERS else limit)
+        listing = replace(listing, limit=MAX_LIST if by_reader else limit)
+        if status == "paused" and holds:
+            listing = replace(listing, status=None)
         found: list[InstanceRow] = []
         while True:
             rows = await self._application.browse(self._application.store.list, listing)
             unhandled = await self._door.unhandled(rows)
-            for row, is_unhandled in zip(rows, unhandled, strict=True):
-                shown = instance_row(row, unhandled=is_unhandled)
+            standing = await self._application.holds.shown(rows)
+            for row, is_unhandled in zip(standing, unhandled, strict=True):
+                shown = instance_row(cast(StatusRow, row), unhandled=is_unhandled)
                 if status in (None, shown.status):
                     found.append(shown)
             if len(found) >= limit or len(rows) < listing.limit:
                 return found[:limit]
             listing = replace(listing, after=rows[-1].stream)
+
+    def metrics(self) -> dict[str, int]:
+        """What happened since this app was opened, as counters by name.
+
+        `appends` and the `units` of work in them, for requests and outcomes; `conflicts`, the
+        units that were redone since another process was faster. On PostgreSQL also `store_waits`,
+        calls that found no connection and waited; `store_retries`, calls that were sent again;
+        `store_lost_answers`, appends whose answer was lost and then looked up.
+        """
+        app = self._application
+        appends, units = app.appends
+        counts = {"appends": appends, "units": units, "conflicts": app.conflicts}
+        return {**counts, **app.store.troubles}
 
     async def count(self, **filters: Unpack[Filters]) -> int:
         """How many living instances match. Raises what `list` raises."""
@@ -156,7 +197,11 @@ class App:
         self._door.check()
         store, now_us = self._application.store, self._application.clock.now_us()
         listing = listing_of(now_us, **filters)
+        holds = await self._application.holds.now()
+        if filters.get("status") == "paused" and holds:
+            listing = replace(listing, status=None)
         counted = await self._application.browse(store.count, listing, now_us)
+        counted = [shown_count(group, holds) for group in counted]
         known = await self._door.known_jobs() if any(group.overdue for group in counted) else None
         if known is None:
             counted = [group._replace(overdue=False) for group in counted]
@@ -171,7 +216,66 @@ class App:
         store, now_us = self._application.store, self._application.clock.now_us()
         return await self._application.browse(team, store, now_us)
 
+    # -- operating
+
+    async def pause(
+        self, job: Definition | str, *, reason: str | None = None, actor: str | None = None
+    ) -> Hold:
+        """Hold a whole job, with all its instances, those to come too: alarms wait, sends are
+        deferred, open runs end. Answers the hold there is: an earlier one, if it was held before.
+
+        Once this has answered, no worker begins anything of the job; other processes defer their
+        sends within a second. A crash before leaves all of it or nothing. Raises
+        `UnknownJobError` and `ValidationError`.
+        """
+        return await hold(self._door, job, reason, actor)
+
+    async def resume(self, job: Definition | str) -> Hold | None:
+        """Let a held job go on: what is due by now is due at once. Answers the hold that has
+        ended, None where there was none; instances that were paused on their own stay so."""
+        return await unhold(self._door, job)
+
+    async def holds(self) -> builtins.list[Hold]:
+        """The jobs that are held as a whole, by name."""
+        return await holds(self._door)
+
+    async def bulk(
+        self,
+        action: Action,
+        *,
+        limit: int | None = None,
+        dry_run: bool = False,
+        reason: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        **filters: Unpack[Filters],
+    ) -> BulkResult:
+        """Pause, resume, retry or clear all instances that match, with the filters of `list`.
+
+            await app.bulk("retry", name="order", status="failed", error="TimeoutError")
+
+        At most `limit` of them, by id; with `dry_run` none, the answer says which. Each is a unit
+        of its own: one that cannot be done is named with its reason, and the others go on. A
+        retry is asked for and not waited for. Raises `ValidationError` before anything is done,
+        and `StoreUnavailableError`, after which asking again does the rest.
+        """
+        return await bulk(
+            self._door,
+            self.list,
+            action,
+            limit=limit,
+            dry_run=dry_run,
+            reason=reason,
+            caller=Caller(actor, correlation_id),
+            filters=filters,
+        )
+
     # -- life of the app
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """Take the task of a blocking caller's request for the engine's: a handler that cancels
+        the task it runs in has failed, and ends neither the request nor the caller's loop."""
+        self._application.caller.own(task)
 
     async def start_worker(
         self, settings: WorkerSettings, make_clock: Callable[[Desk], AlarmClock]
@@ -182,8 +286,8 @@ class App:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the app has ended: it takes nothing any more."""
-        return self._door.closed
+        """Whether the app has ended."""
+        return self._closing is not None and self._closing.done()
 
     @property
     def is_idle(self) -> bool:
@@ -191,20 +295,26 @@ class App:
         return self._worker is None or self._worker.running == 0
 
     async def close(self, *, grace: Duration | None = None) -> None:
-        """End: take nothing new, let runs end within `grace`, give the others back, let go.
+        """End: take nothing new, let runs and requests end within `grace`, give the other runs
+        back, let go. Without `grace` it is as the app was opened.
 
         Every acknowledged request stays recorded. Safe to call again: there is one end, which
         goes on though a caller stops waiting for it.
         """
         refuse_in_handler()
         if self._closing is None:
-            grace_us = None if grace is None else duration_us(grace, "grace")
+            grace_us = (
+                self._application.settings.grace_us
+                if grace is None
+                else duration_us(grace, "grace")
+            )
             self._closing = asyncio.create_task(self._close(grace_us))
         await asyncio.shield(self._closing)
 
-    async def _close(self, grace_us: int | None) -> None:
+    async def _close(self, grace_us: int) -> None:
+        closing = [self._door.close(grace_us)]
         if self._worker is not None:
-            await self._worker.close(grace_us)
-        self._door.closed = True
+            closing.append(self._worker.close(grace_us))
+        await asyncio.gather(*closing)
         await self._application.drained()
         self._application.close()

@@ -23,7 +23,7 @@ from wakelog.cache import Slot, Slots
 from wakelog.call import Caller
 from wakelog.clock import Clock
 from wakelog.commits import Committer
-from wakelog.core.commands import HandleWaiting, Receive, Request, Settle
+from wakelog.core.commands import HandleWaiting, Receive, RecordStep, Request, Settle
 from wakelog.core.events import Cleared
 from wakelog.core.instance import Instance
 from wakelog.definition import Definition
@@ -34,6 +34,7 @@ from wakelog.errors import (
     QueueFullError,
     WaitTimeoutError,
 )
+from wakelog.holds import Holds
 from wakelog.ids import InstanceId
 from wakelog.lanes import InlineLane, Lane, ThreadLane
 from wakelog.log import Head, LogMapper, Meta, Recorded, Salts, decode, encode, refold, snapshot
@@ -138,7 +139,7 @@ class Application(library.Application[str]):
         self.registry = registry
         self.clock = clock
         self.settings = settings
-        self.caller = Caller(clock, inline=inline, threads=settings.threads)
+        self.caller = Caller(clock, inline=inline, limit=settings.threads)
         self.on_wake: Callable[[int], None] = lambda due_us: None
         """Told the earliest alarm of each append."""
         self.on_cleared: Callable[[str], None] = lambda stream: None
@@ -158,11 +159,13 @@ class Application(library.Application[str]):
         self._loads = GroupReader(self._reads, self.store.load_all)
         self._statuses = GroupReader(self._reads, self.store.status)
         self._answers = GroupReader(self._reads, self.store.answers)
+        self.holds = Holds(self.store, self._reads, clock)
         self._watched: dict[str, set[asyncio.Event]] = {}
         self._entropy: random.Random = secrets.SystemRandom()
         if seed is not None:  # with the position: commit ids never repeat, whoever opens again
             self._entropy = random.Random(f"{seed}@{self.recorder.max_notification_id()}")
         self._salts = Salts(self._entropy)
+        self.conflicts = 0
         self._commit_prefix = f"{self._entropy.getrandbits(64):016x}"
         self._commit_numbers = itertools.count(1)
 
@@ -203,6 +206,8 @@ class Application(library.Application[str]):
         the run is not ours any more, `IdempotencyConflictError`, and what `decide` and the store
         raise. A crash before the append leaves nothing, a crash after it everything.
         """
+        if isinstance(request, Receive) and id.job in await self.holds.lately():
+            request = request._replace(defer=True)
         this = _Try(definition, id, request, origin, key, holds, ends_lease, memory)
         while True:
             try:
@@ -238,7 +243,8 @@ class Application(library.Application[str]):
             return Asked(None, found), None
         instance = slot.head.instance
         now_us = self.now_us(instance)
-        seen = (instance.state, instance.due_us, instance.lives)
+        due_us = None if instance.windows else instance.due_us  # no handler sees a window's
+        seen = (instance.state, due_us, instance.lives)
         if isinstance(this.request, HandleWaiting) and this.memory and this.seen not in ((), seen):
             this.memory.clear()  # an `on_event` elsewhere was faster: its outcome must be seen
         this.seen = seen
@@ -300,12 +306,14 @@ class Application(library.Application[str]):
     async def _lost(self, this: _Try) -> None:
         """Another was first: wait a little, and give way after some losses."""
         this.losses += 1
+        self.conflicts += 1
         if isinstance(this.request, Receive) and this.losses >= MAX_LOSSES:
             this.request = this.request._replace(defer=True)
         if this.losses >= MAX_CONFLICTS:
             raise ConflictError(str(this.id), this.losses)
-        pause_s = min(BACKOFF_S, 0.001 * 2 ** min(this.losses, 6))
-        await asyncio.sleep(pause_s * self._entropy.random())
+        if not self.caller.inline:  # in a simulation nobody is at it at the same time
+            pause_s = min(BACKOFF_S, 0.001 * 2 ** min(this.losses, 6))
+            await asyncio.sleep(pause_s * self._entropy.random())
 
     # -- idempotency
 
@@ -503,5 +511,7 @@ def _ended(turn: Turn) -> bool:
 
 
 def _lease_lost(this: _Try) -> LeaseLostError:
-    run = this.request.call.run if isinstance(this.request, Settle) else None
+    request = this.request
+    run = request.call.run if isinstance(request, Settle) else None
+    run = request.run if isinstance(request, RecordStep) else run
     return LeaseLostError(str(this.id), run.number if run else 0)

@@ -5,6 +5,7 @@ The methods are not written twice: each is the async one, wrapped, with its sign
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
@@ -12,15 +13,23 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 from anyio.from_thread import BlockingPortal
 
 from wakelog.app import App
-from wakelog.client import JobClient, TaskClient
+from wakelog.client import EventClient, JobClient, TaskClient
 from wakelog.continuous import Continuous
 from wakelog.continuous_client import ContinuousClient
 from wakelog.core.schedule import Duration
+from wakelog.debounce import Debounce
+from wakelog.debounce_client import DebounceClient
 from wakelog.definition import Task
 from wakelog.door import CLOSED, refuse_in_handler
 from wakelog.errors import InvalidStateError
 
-__all__ = ["BlockingApp", "BlockingContinuousClient", "BlockingTaskClient", "Portal"]
+__all__ = [
+    "BlockingApp",
+    "BlockingContinuousClient",
+    "BlockingDebounceClient",
+    "BlockingTaskClient",
+    "Portal",
+]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -48,7 +57,7 @@ class ThreadPortal:
         def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
             refuse_in_handler()
             try:
-                future = self._portal.start_task_soon(functools.partial(method, *args, **kwargs))
+                future = self._portal.start_task_soon(self._asked, method, args, kwargs)
             except RuntimeError:
                 if not self._app.is_closed:
                     raise
@@ -57,6 +66,14 @@ class ThreadPortal:
             return result
 
         return blocking
+
+    async def _asked(
+        self, method: Callable[..., Coroutine[Any, Any, R]], args: Any, kwargs: Any
+    ) -> R:
+        task = asyncio.current_task()
+        if task is not None:
+            self._app.own(task)
+        return await method(*args, **kwargs)
 
 
 class BlockingJobClient(Generic[S]):
@@ -71,14 +88,21 @@ class BlockingJobClient(Generic[S]):
         self.forget_key = portal.wraps(client.forget_key)
 
 
-class BlockingTaskClient(BlockingJobClient[S], Generic[S, E]):
+class BlockingEventClient(BlockingJobClient[S]):
+    """What can be asked of the instances of jobs that take events; see `EventClient`."""
+
+    def __init__(self, client: EventClient[S], portal: Portal) -> None:
+        super().__init__(client, portal)
+        self.clear = portal.wraps(client.clear)
+        self.cancel_clear = portal.wraps(client.cancel_clear)
+
+
+class BlockingTaskClient(BlockingEventClient[S], Generic[S, E]):
     """What can be asked of the instances of one Task; see `TaskClient` for each method."""
 
     def __init__(self, client: TaskClient[S, E], portal: Portal) -> None:
         super().__init__(client, portal)
         self.send = portal.wraps(client.send)
-        self.clear = portal.wraps(client.clear)
-        self.cancel_clear = portal.wraps(client.cancel_clear)
         self.status = portal.wraps(client.status)
 
 
@@ -93,6 +117,16 @@ class BlockingContinuousClient(BlockingJobClient[S], Generic[S]):
         self.status = portal.wraps(client.status)
 
 
+class BlockingDebounceClient(BlockingEventClient[S], Generic[S, E]):
+    """What can be asked of the instances of one Debounce; see `DebounceClient` for each method."""
+
+    def __init__(self, client: DebounceClient[S, E], portal: Portal) -> None:
+        super().__init__(client, portal)
+        self.add = portal.wraps(client.add)
+        self.flush = portal.wraps(client.flush)
+        self.status = portal.wraps(client.status)
+
+
 class BlockingApp:
     """An open app, blocking; see `App` for each method. Any thread may use it."""
 
@@ -100,11 +134,17 @@ class BlockingApp:
         self._app = app
         self._portal: Portal = ThreadPortal(portal, app)
         self._tasks: dict[str, BlockingTaskClient[Any, Any]] = {}
+        self._debounces: dict[str, BlockingDebounceClient[Any, Any]] = {}
         self.names = app.names
+        self.metrics = app.metrics
         self.status_of = self._portal.wraps(app.status_of)
         self.history = self._portal.wraps(app.history)
         self.state_at = self._portal.wraps(app.state_at)
         self.list = self._portal.wraps(app.list)
+        self.pause = self._portal.wraps(app.pause)
+        self.resume = self._portal.wraps(app.resume)
+        self.holds = self._portal.wraps(app.holds)
+        self.bulk = self._portal.wraps(app.bulk)
         self.count = self._portal.wraps(app.count)
         self.counts = self._portal.wraps(app.counts)
         self.workers = self._portal.wraps(app.workers)
@@ -133,6 +173,21 @@ class BlockingApp:
     ) -> BlockingContinuousClient[S] | BlockingContinuousClient[Any]:
         """The instances of a Continuous job, given by its definition (fully typed) or its name."""
         return BlockingContinuousClient(self._app.continuous(job), self._portal)
+
+    @overload
+    def debounce(self, job: Debounce[S, E]) -> BlockingDebounceClient[S, E]: ...
+    @overload
+    def debounce(self, job: str) -> BlockingDebounceClient[Any, Any]: ...
+    def debounce(
+        self, job: Debounce[S, E] | str
+    ) -> BlockingDebounceClient[S, E] | BlockingDebounceClient[Any, Any]:
+        """The instances of a Debounce, given by its definition (fully typed) or by its name."""
+        client = self._app.debounce(job)
+        found = self._debounces.get(client.name)
+        if found is None:
+            found = BlockingDebounceClient(client, self._portal)
+            self._debounces[client.name] = found
+        return found
 
     def close(self, *, grace: Duration | None = None) -> None:
         """End, as `App.close` does. Nothing happens where the app has ended."""

@@ -7,17 +7,19 @@ import inspect
 import logging
 import traceback
 import weakref
+from collections.abc import Callable
 from typing import Any
 
-from wakelog.advice import advice
+from wakelog import threads
+from wakelog.advice import advice, cause_of
 from wakelog.clock import Clock
 from wakelog.context import CURRENT, Context
 from wakelog.core.commands import Call, Ended, Failed, GaveBack, Outcome
 from wakelog.core.instance import Instance
-from wakelog.core.retry import GiveUp, Retry, RetryAfter
+from wakelog.core.retry import Advice, Retry
 from wakelog.definition import Definition, Handler
 from wakelog.errors import HandlerTimeoutError
-from wakelog.threads import Threads
+from wakelog.stepping import Steps
 
 __all__ = ["Caller", "context_of_caller"]
 
@@ -31,11 +33,11 @@ _LOG = logging.getLogger("wakelog.call")
 class Caller:
     """Calls handlers: `async def` on the loop, `def` in a thread, or all inline in a simulation."""
 
-    def __init__(self, clock: Clock, *, inline: bool, threads: int) -> None:
+    def __init__(self, clock: Clock, *, inline: bool, limit: int) -> None:
         self._clock = clock
         self.inline = inline
         """Whether a `def` is called on the loop too."""
-        self._threads = Threads(threads)
+        self._threads = threads.Threads(limit)
         self._own: weakref.WeakKeyDictionary[asyncio.Task[Any], bool] = weakref.WeakKeyDictionary()
 
     def own(self, task: asyncio.Task[Any]) -> None:
@@ -53,20 +55,30 @@ class Caller:
         self._threads.close()
 
     async def call(
-        self, definition: Definition, call: Call, instance: Instance, now_us: int
+        self,
+        definition: Definition,
+        call: Call,
+        instance: Instance,
+        now_us: int,
+        steps: Steps | None = None,
     ) -> Outcome:
-        """Call the handler on `instance` and say how it ended.
+        """Call the handler on `instance` and say how it ended; `steps` are its run's, if any.
 
         Only a cancellation that was asked for passes through: by a caller in whose own task the
         handler runs, or by `stop`. One that meets a run gives the run back; one that meets
         `on_idle` is its failure, so that the unit it came after is kept.
         """
         handler = definition.handlers[call.handler]
-        ctx = context(definition, call, instance, now_us)
+        ctx = definition.context(call, instance, now_us, steps)
         token = CURRENT.set(ctx)
         try:
             extra = _argument(definition, call)
-            await self._run(handler, call, (ctx, *extra))
+            result, error = await self._run(handler, call, (ctx, *extra))
+            await self._meet_cancellation()
+            if not ctx.cleared:
+                if error is not None:
+                    return self._failed(error, definition.retry, call)
+                ctx.returned(result)
         except asyncio.CancelledError as error:
             if not ctx.cleared:
                 return self._cancelled(definition.retry, call, error)
@@ -79,45 +91,62 @@ class Caller:
         now_us = self._clock.now_us()
         return Ended(tuple(ctx.commands), ctx.cleared, ctx.clear_reason, now_us)
 
+    async def run(self, fn: Callable[..., Any], is_async: bool, args: tuple[Any, ...]) -> Any:
+        """Call user code where it belongs; raises what it raises."""
+        result, error = await self._outcome(fn, is_async, args)
+        if error is not None:
+            raise error
+        return result
+
     async def shown(
         self, definition: Definition, instance: Instance, now_us: int
     ) -> Any | BaseException:
         """The state as `on_client_get_state` shows it; or the exception that it raised."""
         call = Call("on_client_get_state", base=instance)
-        ctx = context(definition, call, instance, now_us)
+        ctx = definition.context(call, instance, now_us)
         token = CURRENT.set(ctx)
         try:
-            return await self._run(definition.handlers[call.handler], call, (ctx, ctx.state))
-        except BaseException as error:
+            handler = definition.handlers[call.handler]
+            result, error = await self._run(handler, call, (ctx, ctx.state))
+            await self._meet_cancellation()
+        except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
-            asked = isinstance(error, asyncio.CancelledError) and task and task.cancelling()
-            if asked or (self.inline and isinstance(error, KeyboardInterrupt)):
-                raise
-            return error
+            if task is not None and task.cancelling():
+                if self._is_stopped(task) is not False:
+                    raise
+                _uncancel(task)
+            return cancelled
+        except Exception as raised:  # the state does not fit its type any more
+            return raised
         finally:
             ctx.close()
             CURRENT.reset(token)
+        if self.inline and isinstance(error, KeyboardInterrupt):
+            raise error  # of the person who runs the simulation
+        return result if error is None else error
 
-    async def _run(self, handler: Handler, call: Call, args: tuple[Any, ...]) -> Any:
+    async def _run(self, handler: Handler, call: Call, args: tuple[Any, ...]) -> threads.Outcome:
+        """How the handler ended, as values; only a cancellation is raised."""
         if handler.timeout_us is None:
-            return await self._result(handler, args)
-        scope = asyncio.timeout(handler.timeout_us / 1_000_000)
+            return await self._outcome(handler.fn, handler.is_async, args)
+        timeout_s = handler.timeout_us / 1_000_000
+        scope = asyncio.timeout(None)
+
+        def begin() -> None:
+            scope.reschedule(asyncio.get_running_loop().time() + timeout_s)
+
         try:
             async with scope:
-                result = await self._result(handler, args)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            if not scope.expired():
-                raise
-            cause = None if isinstance(error, TimeoutError) else error
-            raise self._timed_out(call, handler, handler.timeout_us) from cause
-        if scope.expired():  # it caught its cancellation, and returned
-            raise self._timed_out(call, handler, handler.timeout_us)
-        return result
+                result, error = await self._outcome(handler.fn, handler.is_async, args, begin)
+        except TimeoutError:  # the scope's: the handler's own would be a value
+            return None, self._timed_out(call, handler, timeout_s)
+        if not scope.expired():
+            return result, error
+        late = self._timed_out(call, handler, timeout_s)  # it caught its cancellation
+        late.__cause__ = error
+        return None, late
 
-    def _timed_out(self, call: Call, handler: Handler, timeout_us: int) -> HandlerTimeoutError:
-        timeout_s = timeout_us / 1_000_000
+    def _timed_out(self, call: Call, handler: Handler, timeout_s: float) -> HandlerTimeoutError:
         if not handler.is_async and not self.inline:
             _LOG.error(
                 "%s of %s is stuck in its thread after %g s; what it still does is ignored",
@@ -128,26 +157,51 @@ class Caller:
             )
         return HandlerTimeoutError(call.handler, timeout_s)
 
-    async def _result(self, handler: Handler, args: tuple[Any, ...]) -> Any:
-        if handler.is_async:
-            return await handler.fn(*args)
-        if self.inline:
-            result = handler.fn(*args)
-        else:
-            result, error = await self._threads.call(handler.fn, args)
-            if error is not None:
-                raise error
-        return await result if inspect.isawaitable(result) else result
+    async def _outcome(
+        self,
+        fn: Callable[..., Any],
+        is_async: bool,
+        args: tuple[Any, ...],
+        on_begin: Callable[[], object] | None = None,
+    ) -> threads.Outcome:
+        """What it returned or raised, as values: a `StopIteration` cannot leave a coroutine.
+
+        `on_begin` is called when it begins: a `def` may have to wait for a thread first.
+        """
+        try:
+            if not is_async and not self.inline:
+                result, error = await self._threads.call(fn, args, on_begin)
+                if error is not None:
+                    return None, error
+            else:
+                if on_begin is not None:
+                    on_begin()
+                result = fn(*args)
+            return (await result if inspect.isawaitable(result) else result), None
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            return None, error
+
+    async def _meet_cancellation(self) -> None:
+        """Have a handler that cancelled its own task meet that now, not what comes after it."""
+        task = asyncio.current_task()
+        if task is not None and task.cancelling() and self._is_stopped(task) is False:
+            await asyncio.sleep(0)
+            _uncancel(task)
+
+    def _is_stopped(self, task: asyncio.Task[Any]) -> bool | None:
+        """Whether the engine has stopped this task of its own; None for a task of a caller's."""
+        return False if self.inline else self._own.get(task)
 
     def _cancelled(self, retry: Retry | None, call: Call, error: asyncio.CancelledError) -> Outcome:
         task = asyncio.current_task()
         if task is None or not task.cancelling():
             return self._failed(error, retry, call)
-        is_stopped = False if self.inline else self._own.get(task)
+        is_stopped = self._is_stopped(task)
         if is_stopped is None or (is_stopped and call.run is None and call.handler != "on_idle"):
             raise error
-        while task.cancelling():
-            task.uncancel()
+        _uncancel(task)
         if is_stopped and call.run is not None:
             return GaveBack()
         return self._failed(error, retry, call)
@@ -155,23 +209,15 @@ class Caller:
     def _failed(self, raised: BaseException, retry: Retry | None, call: Call) -> Failed:
         if self.inline and isinstance(raised, KeyboardInterrupt):
             raise raised  # of the person who runs the simulation
-        error = raised
-        if isinstance(raised, RetryAfter | GiveUp):
-            error = raised.cause or raised.__cause__ or raised
-        lines = traceback.format_exception(error)
+        error = cause_of(raised)
         return Failed(
             error,
             type(error).__qualname__,
             _clean(_message(error))[:MAX_MESSAGE],
-            _clean("".join(lines))[-MAX_TRACEBACK:],
+            _clean(_traceback(error))[-MAX_TRACEBACK:],
             self._clock.now_us(),
-            advice(retry, raised, error, call.attempt),
+            advice(retry, raised, call.attempt) if call.may_be_repeated else Advice(),
         )
-
-
-def context(definition: Definition, call: Call, instance: Instance, now_us: int) -> Context[Any]:
-    """The context for one call."""
-    return definition.context(definition.state, call, instance, now_us, definition.resources)
 
 
 def context_of_caller() -> Context[Any] | None:
@@ -188,11 +234,25 @@ def _argument(definition: Definition, call: Call) -> tuple[Any, ...]:
     return ()
 
 
+def _uncancel(task: asyncio.Task[Any]) -> None:
+    while task.cancelling():
+        task.uncancel()
+
+
 def _message(error: BaseException) -> str:
+    """What it says of itself; user code, so that anything may go wrong."""
     try:
         return str(error)
-    except Exception as unprintable:
+    except BaseException as unprintable:
         return f"(its message cannot be shown: {type(unprintable).__name__})"
+
+
+def _traceback(error: BaseException) -> str:
+    """Formatting asks the error for its text, notes, causes and more: user code again."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException as unprintable:
+        return f"(its traceback cannot be shown: {type(unprintable).__name__})"
 
 
 def _clean(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
+from wakelog import answers
 from wakelog.core.commands import (
     CancelClear,
     Clear,
@@ -14,8 +15,6 @@ from wakelog.core.commands import (
     RetryRun,
     TriggerRun,
 )
-from wakelog.core.events import Cleared, EventReceived, Paused, Resumed, RetryScheduled, Started
-from wakelog.core.instance import Instance
 from wakelog.core.schedule import Duration, duration_us, later_us, moment_us
 from wakelog.definition import Definition, Task
 from wakelog.door import Body, Caller, Door, Question, check_key
@@ -27,15 +26,19 @@ from wakelog.results import (
     ResumeResult,
     RetryResult,
     SendResult,
-    TaskStatus,
     TriggerResult,
-    moment,
-    task_status,
 )
-from wakelog.turn import Turn
+from wakelog.standing import TaskStatus, moment, task_status
 from wakelog.waiting import handled, ran
 
-__all__ = ["JobClient", "TaskClient", "reason_of", "timeout_us"]
+__all__ = [
+    "EventClient",
+    "JobClient",
+    "TaskClient",
+    "reason_of",
+    "task_standing",
+    "timeout_us",
+]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -76,7 +79,9 @@ class JobClient(Generic[S]):
         """
         instance = self._id(id)
         longest_us = timeout_us(timeout)
-        question = Question("trigger", _triggered, (consume_alarm,))
+        if held := await self._held_as_a_whole(instance):
+            return TriggerResult(triggered=False, **held)
+        question = Question("trigger", answers.triggered, (consume_alarm,))
         caller = Caller(actor, correlation_id)
         request = TriggerRun(consume_alarm)
         said = await self._door.ask(
@@ -101,16 +106,19 @@ class JobClient(Generic[S]):
         1, as the same run, so that steps it has recorded are not done again.
 
         `wait` for the outcome of that attempt, at most `timeout`. Nothing happens where no run
-        has failed. Raises `WaitTimeoutError`.
+        has failed; an instance that was parked as unreadable is read again. Raises
+        `WaitTimeoutError`.
         """
         instance = self._id(id)
         longest_us = timeout_us(timeout)
-        question, caller = Question("retry", _retried), Caller(actor, correlation_id)
+        if held := await self._held_as_a_whole(instance):
+            return RetryResult(retried=False, **held)
+        question, caller = Question("retry", answers.retried), Caller(actor, correlation_id)
         said = await self._door.ask(
             self._definition, instance, RetryRun(), question, idempotency_key, caller
         )
         result = RetryResult(**said)
-        if not result.retried or not wait:
+        if not result.retried or result.reason == "parked" or not wait:
             return result
         return await ran(self._door.app, instance, result, longest_us)
 
@@ -127,7 +135,10 @@ class JobClient(Generic[S]):
 
         An open run may end, but nothing is started.
         """
-        question, caller = Question("pause", _paused, (reason,)), Caller(actor, correlation_id)
+        question, caller = (
+            Question("pause", answers.paused, (reason,)),
+            Caller(actor, correlation_id),
+        )
         request = PauseWork(reason_of(reason))
         said = await self._door.ask(
             self._definition, self._id(id), request, question, idempotency_key, caller
@@ -144,7 +155,10 @@ class JobClient(Generic[S]):
         correlation_id: str | None = None,
     ) -> ResumeResult:
         """Let a paused instance go on: what is due by now is due at once."""
-        question, caller = Question("resume", _resumed, (reason,)), Caller(actor, correlation_id)
+        question, caller = (
+            Question("resume", answers.resumed, (reason,)),
+            Caller(actor, correlation_id),
+        )
         request = ResumeWork(reason_of(reason))
         said = await self._door.ask(
             self._definition, self._id(id), request, question, idempotency_key, caller
@@ -158,15 +172,18 @@ class JobClient(Generic[S]):
         definition's type any more.
         """
         instance = self._id(id)
-        row = await self._door.row(instance, stale_ok=stale_ok)
-        if row is None or row.state is None:
-            return None
         shown: Any
         if "on_client_get_state" in self._definition.handlers:
+            self._door.check()
             app = self._door.app
-            head = await app.load(instance)
-            shown = await app.caller.shown(self._definition, head.instance, app.clock.now_us())
+            found = (await app.load(instance)).instance
+            if found.state is None:
+                return None
+            shown = await app.caller.shown(self._definition, found, app.clock.now_us())
         else:
+            row = await self._door.row(instance, stale_ok=stale_ok)
+            if row is None or row.state is None:
+                return None
             shown = self._definition.state.try_load(row.state)
         if isinstance(shown, BaseException):
             name, message = type(shown).__qualname__, str(shown)
@@ -179,11 +196,73 @@ class JobClient(Generic[S]):
         app = self._door.app
         return await app.write(app.store.forget_key, str(self._id(id)), check_key(key))
 
+    async def _held_as_a_whole(self, id: InstanceId) -> Body | None:
+        """What is answered of a run that would not begin: the whole job is paused."""
+        self._door.check()
+        if id.job not in await self._door.app.holds.lately():
+            return None
+        row = await self._door.row(id)
+        if row is None or row.created_us is None or row.executing:
+            return None
+        return {"instance_id": str(id), "version": row.version, "reason": "paused"}
+
     def _id(self, id: str) -> InstanceId:
         return InstanceId(self._definition.kind, self._definition.name, check_id(id))
 
 
-class TaskClient(JobClient[S], Generic[S, E]):
+class EventClient(JobClient[S]):
+    """What can be asked of the instances of jobs that take events: the first one begins a life, a
+    clear ends it."""
+
+    async def clear(
+        self,
+        id: str,
+        *,
+        after: Duration | None = None,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+    ) -> ClearResult:
+        """End the life of instance `id`, now or `after` a while; its history stays.
+
+        A clear now ends an open run too: its outcome is not recorded. One that is due while a
+        run is open waits for that run's end.
+        """
+        instance = self._id(id)
+        after_us = at_us = None
+        if after is not None:
+            after_us = duration_us(after, "after")
+            at_us = later_us(after, self._door.app.clock.now_us(), "after")
+        request = Clear(reason_of(reason), at_us)
+        question = Question("clear", answers.cleared, (after_us, reason))
+        said = await self._door.ask(
+            self._definition,
+            instance,
+            request,
+            question,
+            idempotency_key,
+            Caller(actor, correlation_id),
+        )
+        return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
+
+    async def cancel_clear(
+        self,
+        id: str,
+        *,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+    ) -> ClearResult:
+        """Take back a delayed clear; nothing happens where none is pending."""
+        question, caller = Question("cancel_clear", answers.cleared), Caller(actor, correlation_id)
+        said = await self._door.ask(
+            self._definition, self._id(id), CancelClear(), question, idempotency_key, caller
+        )
+        return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
+
+
+class TaskClient(EventClient[S], Generic[S, E]):
     """What can be asked of the instances of one Task."""
 
     def __init__(self, door: Door, definition: Task[S, E]) -> None:
@@ -218,7 +297,7 @@ class TaskClient(JobClient[S], Generic[S, E]):
         if delay is not None:
             handle_at_us = later_us(delay, self._door.app.clock.now_us(), "delay")
         request = Receive(payload, event_id, handle_at_us, defer=not self._door.handlers)
-        question = Question("send", _sent, (payload, delay_us, at_us))
+        question = Question("send", answers.sent, (payload, delay_us, at_us))
         caller = Caller(actor, correlation_id)
         said = await self._door.ask(self._definition, instance, request, question, event_id, caller)
         result = SendResult(scheduled_at=moment(said.pop("scheduled_us")), **said)
@@ -226,126 +305,16 @@ class TaskClient(JobClient[S], Generic[S, E]):
             await handled(self._door.app, instance, result.version, longest_us)
         return result
 
-    async def clear(
-        self,
-        id: str,
-        *,
-        after: Duration | None = None,
-        reason: str | None = None,
-        idempotency_key: str | None = None,
-        actor: str | None = None,
-        correlation_id: str | None = None,
-    ) -> ClearResult:
-        """End the life of instance `id`, now or `after` a while; its history stays.
-
-        A clear now ends an open run too: its outcome is not recorded. One that is due while a
-        run is open waits for that run's end.
-        """
-        instance = self._id(id)
-        after_us = at_us = None
-        if after is not None:
-            after_us = duration_us(after, "after")
-            at_us = later_us(after, self._door.app.clock.now_us(), "after")
-        request = Clear(reason_of(reason), at_us)
-        question = Question("clear", _cleared, (after_us, reason))
-        said = await self._door.ask(
-            self._definition,
-            instance,
-            request,
-            question,
-            idempotency_key,
-            Caller(actor, correlation_id),
-        )
-        return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
-
-    async def cancel_clear(
-        self,
-        id: str,
-        *,
-        idempotency_key: str | None = None,
-        actor: str | None = None,
-        correlation_id: str | None = None,
-    ) -> ClearResult:
-        """Take back a delayed clear; nothing happens where none is pending."""
-        question, caller = Question("cancel_clear", _cleared), Caller(actor, correlation_id)
-        said = await self._door.ask(
-            self._definition, self._id(id), CancelClear(), question, idempotency_key, caller
-        )
-        return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
-
     async def status(self, id: str, *, stale_ok: bool = False) -> TaskStatus:
         """How the instance stands, as recorded now; `stale_ok` may answer out of memory."""
-        instance = self._id(id)
-        row = await self._door.row(instance, stale_ok=stale_ok)
-        [unhandled] = await self._door.unhandled([row])
-        return task_status(str(instance), row, unhandled=unhandled)
+        return await task_standing(self._door, self._id(id), stale_ok=stale_ok)
 
 
-# -- answers: what is said of a turn, and kept under a key -----------------------------------------
-
-
-def _sent(turn: Turn) -> Body:
-    """A send was accepted: `event_count` counts it, also where its handler ended the life.
-
-    Nothing follows an event that is deferred: it is the last one of its unit.
-    """
-    after, last = turn.after, turn.events[-1]
-    return {
-        "version": after.version,
-        "created": isinstance(turn.events[0], Started),
-        "scheduled_us": after.due_us,
-        "event_count": after.event_count if after.exists else turn.before.event_count + 1,
-        "deferred": isinstance(last, EventReceived) and last.deferred,
-    }
-
-
-def _held(instance: Instance) -> str | None:
-    """Why nothing can be started now."""
-    if not instance.exists:
-        return "not_found"
-    if instance.run is not None:
-        return "running"
-    for what in ("paused", "stopped", "parked"):
-        if getattr(instance, what):
-            return what
-    return None
-
-
-def _triggered(turn: Turn) -> Body:
-    reason = _held(turn.before)
-    return {"version": turn.after.version, "triggered": reason is None, "reason": reason}
-
-
-def _retried(turn: Turn) -> Body:
-    retried = any(isinstance(each, RetryScheduled | Resumed) for each in turn.events)
-    reason = None if retried else _held(turn.before) or "not_failed"
-    return {"version": turn.after.version, "retried": retried, "reason": reason}
-
-
-def _paused(turn: Turn) -> Body:
-    paused = next((each for each in turn.events if isinstance(each, Paused)), None)
-    reason = "paused" if turn.before.exists else "not_found"
-    if paused is not None:
-        return {"version": turn.after.version, "paused": True, "reason": paused.reason}
-    return {"version": turn.after.version, "paused": False, "reason": reason}
-
-
-def _resumed(turn: Turn) -> Body:
-    resumed = next((each for each in turn.events if isinstance(each, Resumed)), None)
-    if resumed is not None:
-        return {"version": turn.after.version, "resumed": True, "reason": resumed.reason}
-    reason = "not_paused" if turn.before.exists else "not_found"
-    return {"version": turn.after.version, "resumed": False, "reason": reason}
-
-
-def _cleared(turn: Turn) -> Body:
-    ended = next((e for e in turn.events if isinstance(e, Cleared)), None)
-    return {
-        "version": turn.after.version,
-        "cleared": ended is not None,
-        "clear_us": turn.after.clear_at_us,
-        "discarded": ended.discarded if ended else 0,
-    }
+async def task_standing(door: Door, id: InstanceId, *, stale_ok: bool = False) -> TaskStatus:
+    """How a Task instance stands; no definition is needed."""
+    row = await door.standing(id, stale_ok=stale_ok)
+    [unhandled] = await door.unhandled([row])
+    return task_status(str(id), row, unhandled=unhandled)
 
 
 # -- arguments -------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Protocol
 
@@ -18,9 +19,16 @@ class Clock(Protocol):
         """Microseconds since 1970-01-01T00:00Z."""
         ...
 
+    def wait(self, event: threading.Event, us: int) -> None:
+        """Hold this thread up until `event` is set, for `us` microseconds at most."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
 
     def now_us(self) -> int:
         return time.time_ns() // 1000
+
+    def wait(self, event: threading.Event, us: int) -> None:
+        event.wait(us / 1_000_000)

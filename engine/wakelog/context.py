@@ -1,4 +1,7 @@
-"""What handlers get. A context collects what its handler asks for and performs none of it."""
+"""What handlers get. A context collects what its handler asks for and performs none of it.
+
+Steps are the one exception: see `wakelog.stepping`.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,19 @@ from wakelog.core.instance import Instance, OpenRun
 from wakelog.core.schedule import When, as_datetime, when_us
 from wakelog.errors import InvalidStateError, Issue, ValidationError
 from wakelog.ids import check_text
+from wakelog.stepping import Stepping, Steps
 
 if TYPE_CHECKING:
     from wakelog.schema import Schema
 
-__all__ = ["CURRENT", "ClearSignal", "Context", "ContinuousContext", "TaskContext"]
+__all__ = [
+    "CURRENT",
+    "ClearSignal",
+    "Context",
+    "ContinuousContext",
+    "EventContext",
+    "TaskContext",
+]
 
 S = TypeVar("S")
 
@@ -48,11 +59,12 @@ class ClearSignal(BaseException):
     """Ends a handler that called `ctx.clear()`; not an `Exception`, so that nobody eats it."""
 
 
-class Context(Generic[S]):
+class Context(Stepping, Generic[S]):
     """A job's view of itself during one call of one handler: what all types of job have.
 
     What a handler asks for takes effect when it ends well, all of it in one append, and not at
-    all when it raises. After the handler has ended every use raises `InvalidStateError`.
+    all when it raises. After the handler has ended the state and the schedule cannot be read any
+    more, and nothing can be asked for: that raises `InvalidStateError`.
     """
 
     __slots__ = (
@@ -63,6 +75,7 @@ class Context(Generic[S]):
         "_random",
         "_schema",
         "_state",
+        "_steps",
         "clear_reason",
         "cleared",
         "commands",
@@ -76,11 +89,13 @@ class Context(Generic[S]):
         instance: Instance,
         now_us: int,
         resources: Any,
+        steps: Steps | None = None,
     ) -> None:
         self._schema = schema
         self._call = call
         self._instance = instance
         self._now_us = now_us
+        self._steps = steps
         self._open = True
         self._state: S | None = _UNREAD
         self._random: random.Random | None = None
@@ -150,69 +165,25 @@ class Context(Generic[S]):
             self._state = None if text is None else self._schema.load(text)
         return self._state
 
-    def set_state(self, state: S) -> None:
-        """Let the state be `state`. Raises `ValidationError` here if it does not fit."""
-        self._check_command("set_state")
-        if state is None:
-            issue = Issue(loc="", msg="use clear_state() to unset the state", type="none")
-            raise ValidationError(f"state of {self.job_name!r}", [issue])
-        text, self._state = self._schema.dump(state, self.job_name)
-        self.commands.append(SetState(text, 1))
-
-    def update_state(self, fn: Callable[[S], S]) -> None:
-        """Let the state be `fn(state)`. Raises `InvalidStateError` where there is none yet."""
-        current = self.state
-        if current is None:
-            raise InvalidStateError(
-                f"{self.instance_id} has no state to update yet: set_state() a first one"
-            )
-        self.set_state(fn(current))
-
-    def clear_state(self) -> None:
-        """Unset the state; the instance lives on."""
-        self._check_command("clear_state")
-        self._state = None
-        self.commands.append(SetState(None, 1))
-
-    # -- the schedule
-
-    def schedule(self, when: When) -> None:
-        """Let `execute` be called at `when`: a duration from `ctx.now`, or an aware datetime.
-
-        Replaces the schedule there is; a time in the past is due at once. Raises
-        `ValidationError` for what is no time.
-        """
-        self._check_command("schedule")
-        asked_us = when_us(when, self._now_us, "schedule")
-        due_us = max(asked_us, self._now_us)
-        self.commands.append(ScheduleAt(due_us, None if due_us == asked_us else asked_us))
-
-    @property
-    def scheduled_at(self) -> datetime | None:
-        """When `execute` is due next (aware, UTC), with this handler's own calls."""
-        self._check()
-        due_us = self._instance.due_us
-        for command in self.commands:
-            if isinstance(command, ScheduleAt):
-                due_us = command.due_us
-            elif isinstance(command, CancelSchedule):
-                due_us = None
-        return None if due_us is None else as_datetime(due_us)
-
     # -- messages and the end
 
     def emit(self, topic: str, payload: Any) -> None:
-        """Record a message for the outside; whoever follows the log gets it."""
+        """Record a message for the outside; whoever follows the log gets it.
+
+        Raises `ValidationError` for a payload that is no JSON: no number is infinite or NaN, or
+        has more than 4,300 digits.
+        """
         self._check_command("emit")
         if not check_text(topic, "topic"):
             issue = Issue(loc="topic", msg="it must not be empty", type="topic")
             raise ValidationError("topic", [issue])
         try:
-            text = pydantic_core.to_json(payload).decode()
+            text = pydantic_core.to_json(payload)
+            pydantic_core.from_json(text, allow_inf_nan=False)  # so that any reader can read it
         except (ValueError, TypeError) as error:
             issue = Issue(loc="payload", msg=str(error), type=type(error).__name__)
             raise ValidationError(f"message on {topic!r}", [issue]) from error
-        self.commands.append(Emit(topic, text))
+        self.commands.append(Emit(topic, text.decode()))
 
     def pause(self, reason: str | None = None) -> None:
         """Once this handler has ended: let alarms wait and defer events, until somebody resumes."""
@@ -269,14 +240,24 @@ class Context(Generic[S]):
 
     # -- inside
 
+    def returned(self, result: Any) -> None:
+        """The handler has returned this. Most have nothing to say by it."""
+
     def close(self) -> None:
         """The handler has ended: nothing may be asked for any more."""
         self._open = False
+        if self._steps is not None:
+            self._steps.close()
 
     @property
     def is_open(self) -> bool:
         """Whether the handler is still running."""
         return self._open
+
+    def _keep(self, state: S) -> None:
+        """Let the state be `state`. Raises `ValidationError` if it does not fit."""
+        text, self._state = self._schema.dump(state, self.job_name)
+        self.commands.append(SetState(text, 1))
 
     def _run(self, member: str) -> OpenRun:
         self._only(member, "execute")
@@ -303,26 +284,16 @@ class Context(Generic[S]):
             raise InvalidStateError(f"ctx.{member} is not for on_client_get_state: it only reads")
 
 
-class TaskContext(Context[S]):
-    """A Task's view of itself during one call of one handler."""
+class EventContext(Context[S]):
+    """What the contexts of jobs that take events have beside."""
 
     __slots__ = ()
-
-    def cancel_schedule(self) -> None:
-        """Let there be no schedule."""
-        self._check_command("cancel_schedule")
-        self.commands.append(CancelSchedule())
 
     @property
     def is_first_event(self) -> bool:
         """In `on_event`: whether no state had been set when the handler started."""
         self._only("is_first_event", "on_event")
         return self._instance.state is None
-
-    @property
-    def event_count(self) -> int:
-        """How many events this life has accepted, the current one included."""
-        return self._instance.event_count
 
     @property
     def event_id(self) -> str | None:
@@ -337,7 +308,75 @@ class TaskContext(Context[S]):
         return cast(HandlerName, self._call.source)
 
 
-class ContinuousContext(Context[S]):
+class SettingContext(Context[S]):
+    """What the contexts of jobs that set their state and schedule themselves have beside."""
+
+    __slots__ = ()
+
+    def set_state(self, state: S) -> None:
+        """Let the state be `state`. Raises `ValidationError` here if it does not fit."""
+        self._check_command("set_state")
+        if state is None:
+            issue = Issue(loc="", msg="use clear_state() to unset the state", type="none")
+            raise ValidationError(f"state of {self.job_name!r}", [issue])
+        self._keep(state)
+
+    def update_state(self, fn: Callable[[S], S]) -> None:
+        """Let the state be `fn(state)`. Raises `InvalidStateError` where there is none yet."""
+        current = self.state
+        if current is None:
+            raise InvalidStateError(
+                f"{self.instance_id} has no state to update yet: set_state() a first one"
+            )
+        self.set_state(fn(current))
+
+    def clear_state(self) -> None:
+        """Unset the state; the instance lives on."""
+        self._check_command("clear_state")
+        self._state = None
+        self.commands.append(SetState(None, 1))
+
+    def schedule(self, when: When) -> None:
+        """Let `execute` be called at `when`: a duration from `ctx.now`, or an aware datetime.
+
+        Replaces the schedule there is; a time in the past is due at once. Raises
+        `ValidationError` for what is no time.
+        """
+        self._check_command("schedule")
+        asked_us = when_us(when, self._now_us, "schedule")
+        due_us = max(asked_us, self._now_us)
+        self.commands.append(ScheduleAt(due_us, None if due_us == asked_us else asked_us))
+
+    @property
+    def scheduled_at(self) -> datetime | None:
+        """When `execute` is due next (aware, UTC), with this handler's own calls."""
+        self._check()
+        due_us = self._instance.due_us
+        for command in self.commands:
+            if isinstance(command, ScheduleAt):
+                due_us = command.due_us
+            elif isinstance(command, CancelSchedule):
+                due_us = None
+        return None if due_us is None else as_datetime(due_us)
+
+
+class TaskContext(EventContext[S], SettingContext[S]):
+    """A Task's view of itself during one call of one handler."""
+
+    __slots__ = ()
+
+    def cancel_schedule(self) -> None:
+        """Let there be no schedule."""
+        self._check_command("cancel_schedule")
+        self.commands.append(CancelSchedule())
+
+    @property
+    def event_count(self) -> int:
+        """How many events this life has accepted, the current one included."""
+        return self._instance.event_count
+
+
+class ContinuousContext(SettingContext[S]):
     """A Continuous job's view of itself during one call of one handler.
 
     `schedule` overrides the next run, once.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 from typing_extensions import TypeForm
 
 from wakelog.bounds import at_least
 from wakelog.context import ContinuousContext
 from wakelog.core.cadence import CatchUp, Mode, cadence
-from wakelog.core.commands import HandlerName
+from wakelog.core.commands import Call, HandlerName
+from wakelog.core.instance import Instance
 from wakelog.core.retry import Retry
 from wakelog.core.schedule import Duration, duration_us
 from wakelog.definition import Definition
@@ -19,6 +20,7 @@ from wakelog.ids import Kind, check_id
 from wakelog.kinds.continuous import ContinuousBehaviour
 from wakelog.kinds.policy import Behaviour
 from wakelog.schema import Schema
+from wakelog.stepping import Steps
 
 __all__ = ["Continuous"]
 
@@ -53,7 +55,6 @@ class Continuous(Definition, Generic[S]):
     """
 
     kind: ClassVar[Kind] = "continuous"
-    context = ContinuousContext
     needs: ClassVar[HandlerName] = "execute"
     has_rule: ClassVar[bool] = True
 
@@ -96,9 +97,21 @@ class Continuous(Definition, Generic[S]):
         """Ids, and inputs as JSON, of what a worker starts when it opens."""
         return {id: self.state.dump(input, self.name)[0] for id, input in self.autostart.items()}
 
+    def registered(self, name: str) -> Self:
+        """As for any definition; inputs of `autostart` that do not fit are refused here."""
+        copied = super().registered(name)
+        dict(copied.autostarted)
+        return copied
+
     def behaviour(self) -> Behaviour:
         """A continuous job's."""
         return self._behaviour
+
+    def context(
+        self, call: Call, instance: Instance, now_us: int, steps: Steps | None = None
+    ) -> ContinuousContext[S]:
+        """A continuous job's."""
+        return ContinuousContext(self.state, call, instance, now_us, self.resources, steps)
 
     @overload
     def execute(self, fn: Callable[[ContinuousContext[S]], Maybe], /) -> Plain[S]: ...

@@ -11,19 +11,14 @@ from wakelog.core.commands import Clear, Start, StopWork
 from wakelog.core.events import Cleared, Resumed, Started, Stopped
 from wakelog.core.schedule import Duration
 from wakelog.door import Body, Caller, Door, Question
+from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
-from wakelog.results import (
-    ContinuousStatus,
-    StartResult,
-    StopResult,
-    TerminateResult,
-    continuous_status,
-    moment,
-)
+from wakelog.results import StartResult, StopResult, TerminateResult
+from wakelog.standing import ContinuousStatus, continuous_status, moment
 from wakelog.turn import Turn
 from wakelog.waiting import ran
 
-__all__ = ["ContinuousClient"]
+__all__ = ["ContinuousClient", "continuous_standing"]
 
 S = TypeVar("S")
 
@@ -65,9 +60,10 @@ class ContinuousClient(JobClient[S], Generic[S]):
         )
         runs_now = said.pop("runs_now")
         result = StartResult(next_run_at=moment(said.pop("next_run_us")), **said)
-        if not (wait and runs_now):
+        held = instance.job in await self._door.app.holds.lately()  # then its first run waits
+        if not (wait and runs_now) or held:
             return result
-        result = await ran(self._door.app, instance, result, longest_us, trigger="start")
+        result = await ran(self._door.app, instance, result, longest_us, trigger=None)
         now = (await self._door.app.load(instance)).instance
         status = BEHAVIOURS[now.id.kind].status(now)
         return replace_fields(result, status=status, next_run_at=moment(now.due_us))
@@ -111,13 +107,20 @@ class ContinuousClient(JobClient[S], Generic[S]):
 
     async def status(self, id: str, *, stale_ok: bool = False) -> ContinuousStatus:
         """How the instance stands, as recorded now; `stale_ok` may answer out of memory."""
-        instance = self._id(id)
-        self._door.check()
-        app = self._door.app
-        head = await app.load(instance, stale_ok=stale_ok)
-        row = app.store.row(*head) if head.instance.version else None
-        [unhandled] = await self._door.unhandled([row])
-        return continuous_status(str(instance), head.instance, row, unhandled=unhandled)
+        return await continuous_standing(self._door, self._id(id), stale_ok=stale_ok)
+
+
+async def continuous_standing(
+    door: Door, id: InstanceId, *, stale_ok: bool = False
+) -> ContinuousStatus:
+    """How a Continuous instance stands; no definition is needed."""
+    door.check()
+    app = door.app
+    head = await app.load(id, stale_ok=stale_ok)
+    row = app.store.row(*head) if head.instance.version else None
+    [unhandled] = await door.unhandled([row])
+    [shown] = await app.holds.shown([row], stale_ok=stale_ok)
+    return continuous_status(str(id), head.instance, shown, unhandled=unhandled)
 
 
 def _started(turn: Turn) -> Body:

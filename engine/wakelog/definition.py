@@ -11,16 +11,19 @@ from typing_extensions import TypeForm
 
 from wakelog.bounds import at_least
 from wakelog.context import Context, TaskContext
-from wakelog.core.commands import HandlerName
+from wakelog.core.commands import Call, HandlerName
+from wakelog.core.instance import Instance
 from wakelog.core.retry import Retry
 from wakelog.core.schedule import Duration, duration_us
+from wakelog.core.windows import Batching
 from wakelog.errors import InvalidStateError, Issue, UnknownActionError, ValidationError
 from wakelog.ids import Kind
 from wakelog.kinds.policy import MAX_WAITING, Behaviour, BoundPolicy
 from wakelog.kinds.task import TaskBehaviour
 from wakelog.schema import Schema
+from wakelog.stepping import Steps
 
-__all__ = ["Definition", "Function", "Handler", "Task"]
+__all__ = ["Definition", "Function", "Handler", "Task", "is_async"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -45,14 +48,14 @@ class Definition:
     """What all types of definition have in common: handlers, policy and resources."""
 
     kind: ClassVar[Kind]
-    context: ClassVar[type[Context[Any]]]
-    """What its handlers get."""
     needs: ClassVar[HandlerName]
     """The handler that it cannot do without."""
     has_rule: ClassVar[bool] = False
     """Whether its policy sets schedules by a rule, which may change with a deploy."""
     state: Schema[Any]
     event: Schema[Any]
+    batching: Batching | None = None
+    """How its events are put into windows, where they are handled in batches."""
 
     def __init__(self, *, max_waiting: int, max_running: int | None, retry: Retry | None) -> None:
         at_least(1, "max_waiting", max_waiting)
@@ -84,6 +87,12 @@ class Definition:
         """How its type of job answers what the lifecycle asks."""
         raise NotImplementedError
 
+    def context(
+        self, call: Call, instance: Instance, now_us: int, steps: Steps | None = None
+    ) -> Context[Any]:
+        """What its handler gets in this call; `steps` are its run's, if any."""
+        raise NotImplementedError
+
     def with_resources(self, resources: Any) -> Self:
         """A copy whose handlers see `resources` as `ctx.resources`."""
         copied = copy.copy(self)
@@ -101,13 +110,22 @@ class Definition:
             raise ValidationError(f"the definition of {self.kind} {name!r}", [issue])
         self.state.complete()
         self.event.complete()
+        behaviour = self.behaviour()
+        says = None if self.retry is None else self.retry.on_exhausted
+        if says == "dead_letter" and says != behaviour.ON_EXHAUSTED:
+            issue = Issue(
+                loc="retry.on_exhausted",
+                msg="it has no batch to dead-letter: give 'fail', 'continue' or 'clear'",
+                type="on_exhausted",
+            )
+            raise ValidationError(f"the definition of {self.kind} {name!r}", [issue])
         copied = self.with_resources(self.resources)
         copied.name = name
         called = (copied.handlers.get(name) for name in ("on_event", "on_error", "on_idle"))
         copied._has_threads = any(handler and not handler.is_async for handler in called)
         copied.handlers.setdefault("execute", Handler(_no_execute, False, None))
         names = frozenset[str](copied.handlers)
-        copied.policy = BoundPolicy(self.behaviour(), names, self.max_waiting, self.retry)
+        copied.policy = BoundPolicy(behaviour, names, self.max_waiting, self.retry, self.batching)
         self.policy = copied.policy
         return copied
 
@@ -124,19 +142,22 @@ class Definition:
             if not callable(fn):
                 issue = Issue(loc=handler, msg="a handler must be callable", type="callable")
                 raise ValidationError(f"{handler} {fn!r}", [issue])
-            call = getattr(fn, "__call__", None)  # noqa: B004  an object whose call is a coroutine
-            if any(map(_is_generator, (fn, call))):
+            if any(map(_is_generator, (fn, getattr(fn, "__call__", None)))):  # noqa: B004
                 issue = Issue(
                     loc=handler,
                     msg="a handler must not yield: nobody would go on",
                     type="generator",
                 )
                 raise ValidationError(f"{handler} {fn!r}", [issue])
-            is_async = any(map(inspect.iscoroutinefunction, (fn, call)))
-            self.handlers[handler] = Handler(fn, is_async, timeout_us)
+            self.handlers[handler] = Handler(fn, is_async(fn), timeout_us)
             return fn
 
         return add if fn is None else add(fn)
+
+
+def is_async(fn: object) -> bool:
+    """Whether to call `fn` makes a coroutine: an `async def`, or an object whose call is one."""
+    return any(map(inspect.iscoroutinefunction, (fn, getattr(fn, "__call__", None))))  # noqa: B004
 
 
 def _is_generator(fn: object) -> bool:
@@ -171,7 +192,6 @@ class Task(Definition, Generic[S, E]):
     """
 
     kind: ClassVar[Kind] = "task"
-    context = TaskContext
     needs: ClassVar[HandlerName] = "on_event"
 
     def __init__(
@@ -184,12 +204,21 @@ class Task(Definition, Generic[S, E]):
         max_running: int | None = None,
     ) -> None:
         super().__init__(max_waiting=max_waiting, max_running=max_running, retry=retry)
+        if retry is not None and retry.on_exhausted == "dead_letter":
+            issue = Issue(loc="on_exhausted", msg="a run of a Task has no batch", type="retry")
+            raise ValidationError("on_exhausted 'dead_letter'", [issue])
         self.state = Schema[S](state, "state")
         self.event = Schema[E](event, "event")
 
     def behaviour(self) -> Behaviour:
         """A task's."""
         return TaskBehaviour()
+
+    def context(
+        self, call: Call, instance: Instance, now_us: int, steps: Steps | None = None
+    ) -> TaskContext[S]:
+        """A task's."""
+        return TaskContext(self.state, call, instance, now_us, self.resources, steps)
 
     @overload
     def on_event(self, fn: Callable[[TaskContext[S], E], Maybe], /) -> OnEvent[S, E]: ...

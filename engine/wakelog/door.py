@@ -6,6 +6,7 @@ Guards them, puts them to the application, keeps their answers under keys, raise
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Coroutine, Sequence
@@ -83,12 +84,22 @@ class Door:
         self.closed = False
         self._threads = not app.caller.inline
         self._whole_tasks: set[asyncio.Task[Asked]] = set()
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def check(self) -> None:
         """Raise `InvalidStateError` in a handler, and when the app is closed."""
         refuse_in_handler()
         if self.closed:
             raise InvalidStateError(CLOSED)
+
+    async def close(self, grace_us: int) -> None:
+        """Take nothing new, and let requests that have begun end within the grace."""
+        self.closed = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_us / 1_000_000):
+                await self._idle.wait()
 
     async def ask(
         self,
@@ -107,7 +118,15 @@ class Door:
         self.check()
         kept, origin = question.key(key), caller.origin()
         asking = self.app.ask(definition, id, request, key=kept, origin=origin)
-        asked = await (self._whole(asking) if self._threads and definition.has_threads else asking)
+        self._under_way += 1
+        self._idle.clear()
+        if self._threads and definition.has_threads:
+            asked = await self._whole(asking)
+        else:
+            try:
+                asked = await asking
+            finally:
+                self._request_ended()
         if asked.turn is not None and asked.turn.raises:
             _raise(id, asked.turn.raises)
         said = _body(asked, question.answer)
@@ -116,14 +135,21 @@ class Door:
     async def _whole(self, asking: Coroutine[Any, Any, Asked]) -> Asked:
         """Go on though the caller gives up: a handler in a thread does, and holds its turn."""
         task = asyncio.create_task(asking)
+        self.app.caller.own(task)
         self._whole_tasks.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
 
     def _ended(self, task: asyncio.Task[Asked]) -> None:
         self._whole_tasks.discard(task)
+        self._request_ended()
         if not task.cancelled():
             task.exception()  # its caller was told, or is gone
+
+    def _request_ended(self) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            self._idle.set()
 
     async def unhandled(self, rows: Sequence[StatusRow | None]) -> list[bool]:
         """For each instance, whether it has an alarm due that no living worker could take."""
@@ -146,6 +172,12 @@ class Door:
             return None
         workers = await self.app.read(self.app.store.workers, self.app.clock.now_us())
         return {job for worker in workers for job in worker.jobs}
+
+    async def standing(self, id: InstanceId, *, stale_ok: bool = False) -> StatusRow | None:
+        """The status row of an instance, as it is shown: paused where its whole job is."""
+        row = await self.row(id, stale_ok=stale_ok)
+        [shown] = await self.app.holds.shown([row], stale_ok=stale_ok)
+        return shown
 
     async def row(self, id: InstanceId, *, stale_ok: bool = False) -> StatusRow | None:
         """The status row of an instance."""

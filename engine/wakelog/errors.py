@@ -107,7 +107,7 @@ class ValidationError(RequestError, ValueError):
 
 
 class InvalidIdError(ValidationError):
-    """An instance id or a job name that cannot be one."""
+    """An instance id, or the name of a job or a step, that cannot be one."""
 
 
 class InvalidStateError(RequestError):
@@ -235,6 +235,7 @@ StoreReason = Literal[
     "locked",
     "read_only",
     "unknown_scheme",
+    "not_installed",
     "damaged",
     "refused",
 ]
@@ -247,6 +248,7 @@ _STORE_ADVICE: dict[str, str] = {
     "locked": "another process holds the write lock for too long: look for a long transaction",
     "read_only": "the file or folder may not be written: check its permissions",
     "unknown_scheme": "use one of the installed stores' schemes",
+    "not_installed": "install what it needs: for PostgreSQL, pip install 'wakelog[postgres]'",
     "refused": "it does not take this value: make the state or payload smaller",
     "damaged": "the file is damaged: restore a copy, or run the database's own check",
 }

@@ -17,7 +17,7 @@ from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
 from wakelog.log import Head, Recorded, refold, replayed
 from wakelog.ports import Loaded, Store, StoredEvent
-from wakelog.results import moment
+from wakelog.standing import moment
 
 __all__ = ["HistoryEntry", "PastState", "history", "state_at"]
 
@@ -49,7 +49,8 @@ class HistoryEntry:
 
     def __str__(self) -> str:
         by = f" (by {self.actor})" if self.actor else ""
-        return f"{self.version:>4}  {self.at:%Y-%m-%d %H:%M:%S}  {self.description}{by}"
+        said = _printable(self.description + by)
+        return f"{self.version:>4}  {self.at:%Y-%m-%d %H:%M:%S}  {said}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,13 @@ class PastState:
     failure_count: int
     deferred_count: int
     executing: bool
+
+
+def _printable(text: str) -> str:
+    """`text` without what a terminal acts on instead of showing it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def history(store: Store, id: InstanceId) -> list[HistoryEntry]:
@@ -200,6 +208,10 @@ def _length(us: int) -> str:
     return f"{seconds:.3g} s"
 
 
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count} events"
+
+
 def _why(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
@@ -211,9 +223,9 @@ def _received(event: e.EventReceived) -> str:
             event.handle_at_us
         )
     later = ", to be handled later" if event.deferred else ""
-    return (
-        f"{'accepted' if event.deferred else 'received'} event {_shown(event.payload)}{key}{later}"
-    )
+    window = f" in window {event.window}" if event.window else ""
+    verb = "accepted" if event.deferred else "received"
+    return f"{verb} event {_shown(event.payload)}{key}{window}{later}"
 
 
 def _scheduled(event: e.Scheduled) -> str:
@@ -224,6 +236,8 @@ def _scheduled(event: e.Scheduled) -> str:
         "trigger": "asked for a run",
         "deferred": "re-armed the waiting events",
     }[event.action]
+    if event.window is not None:
+        what = f"window {event.window} is to be flushed"
     asked = "" if event.asked_us is None else f" (asked for {_time(event.asked_us)})"
     by = "" if event.by == "handler" else f", by {event.by}"
     return f"{what} at {_time(event.due_us)}{asked}{by}{_why(event.reason)}"
@@ -252,10 +266,25 @@ def _failed(event: e.ExecutionFailed) -> str:
     return f"{event.handler} failed: {what}{outcome}{retry}"
 
 
+def _dead(event: e.DeadLettered) -> str:
+    what = f"event accepted as {event.event_version}"
+    if event.events:
+        what = f"batch of {_events(len(event.events))}"
+    why = f"{event.reason.replace('_', ' ')}: {event.error_type}: {_shown(event.message)}"
+    return f"dead-lettered the {what} ({why})"
+
+
 def _cleared(event: e.Cleared) -> str:
     lost = f", {event.discarded} waiting events discarded" if event.discarded else ""
     return f"cleared by {event.by}{_why(event.reason)}{lost}"
 
+
+_CANCELLED = {"clear": "end of this life", "trigger": "run that was asked for"}
+_CAUGHT_UP = {
+    "once": "one run stands for all",
+    "all": "dropped, as more than are caught up",
+    "skip": "skipped",
+}
 
 _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.Started: lambda x: "life began",
@@ -264,7 +293,7 @@ _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.StateSet: lambda x: "state unset" if x.state is None else f"state set to {_shown(x.state)}",
     e.Scheduled: _scheduled,
     e.ScheduleCancelled: lambda x: (
-        f"cancelled the {'end of this life' if x.action == 'clear' else 'schedule'}"
+        f"cancelled the {_CANCELLED.get(x.action, 'schedule')}"
         + ("" if x.by == "handler" else f", by {x.by}")
     ),
     e.RunStarted: _run_started,
@@ -279,15 +308,15 @@ _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
         if x.reason == "shutdown"
         else f"run {x.run} was lost with {x.worker} ({x.reason.replace('_', ' ')})"
     ),
-    e.Flushed: lambda x: f"flushed {len(x.events)} events ({x.reason})",
-    e.Missed: lambda x: f"missed {x.count} occurrences since {_time(x.due_us)} ({x.policy})",
+    e.Flushed: lambda x: f"flushed {_events(len(x.events))} ({x.reason})",
+    e.Missed: lambda x: (
+        f"missed {x.count} {'occurrence' if x.count == 1 else 'occurrences'}"
+        f" since {_time(x.due_us)}: {_CAUGHT_UP[x.policy]}"
+    ),
     e.Paused: lambda x: f"paused by {x.by}{_why(x.reason)}",
     e.Resumed: lambda x: f"resumed by {x.by}{_why(x.reason)}",
     e.Stopped: lambda x: f"stopped by {x.by}{_why(x.reason)}",
-    e.DeadLettered: lambda x: (
-        f"dead-lettered the event accepted as {x.event_version}"
-        f" ({x.reason.replace('_', ' ')}: {x.error_type}: {_shown(x.message)})"
-    ),
+    e.DeadLettered: _dead,
     e.Requeued: lambda x: f"requeued the event accepted as {x.event_version}",
     e.Discarded: lambda x: f"discarded the event accepted as {x.event_version}{_why(x.reason)}",
     e.Cancelled: lambda x: f"cancelled the event accepted as {x.event_version}{_why(x.reason)}",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Literal, NamedTuple, get_args
 
 from wakelog.errors import InvalidIdError, UnknownJobTypeError, ValidationError
 
-__all__ = ["KINDS", "InstanceId", "Kind", "check_id", "check_name", "check_text"]
+__all__ = ["KINDS", "InstanceId", "Kind", "check_id", "check_name", "check_step", "check_text"]
 
 Kind = Literal["task", "continuous", "debounce", "workerPool"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MAX_ID_LENGTH = 255
+_VERSION = re.compile("@[0-9]+:")
+"""What stands between stream and name in the key of a step."""
 
 
 class InstanceId(NamedTuple):
@@ -55,6 +58,13 @@ def check_name(name: str) -> str:
     """Answer `name` if a definition may be registered under it: an id without a colon."""
     if ":" in _check(name, "job name"):
         raise _invalid(name, "job name", "must not hold ':' (it separates type, name and id)")
+    return name
+
+
+def check_step(name: str) -> str:
+    """Answer `name` if a step may have it: one that no key of another step could end with."""
+    if _VERSION.search(_check(name, "step name")):
+        raise _invalid(name, "step name", "must not hold '@', digits and ':' in a row, as keys do")
     return name
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
 from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
+from wakelog.alarm_clock import AlarmClock, Desk
 from wakelog.app import App
 from wakelog.application import Application
 from wakelog.blocking import BlockingApp
@@ -18,14 +20,14 @@ from wakelog.clock import SystemClock
 from wakelog.core.schedule import Duration, duration_us
 from wakelog.definition import Definition
 from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError
-from wakelog.ports import AlarmClock, Desk
 from wakelog.registry import Registry
 from wakelog.settings import Settings
 from wakelog.worker import WorkerSettings
 
-__all__ = ["Jobs", "Opening", "open_store"]
+__all__ = ["Jobs", "Opening", "loaded", "open_store"]
 
 STORES = "wakelog.stores"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 ALARM_CLOCKS = "wakelog.alarm_clocks"
 
 
@@ -68,9 +70,10 @@ class Jobs:
         context, `with` for the blocking app, `async with` for the async one.
 
         `worker`: this process runs what is due, `concurrency` instances at a time, of all jobs or
-        of those named in `only`; leaving the context lets runs end within `grace`. Without it the
-        process is a client only: alarms wait for a worker elsewhere. `handlers=False`: `on_event`
-        is not called here either, all events are deferred to the workers.
+        of those named in `only`. Without it the process is a client only: alarms wait for a worker
+        elsewhere. `handlers=False`: `on_event` is not called here either, all events are deferred
+        to the workers. Leaving the context lets what has begun, runs and requests, end within
+        `grace`.
 
         `lease` is how long a worker may be silent before its runs are taken over, `max_lost` how
         many workers in a row one run may cost; `cache` is how many instances are kept in memory,
@@ -78,9 +81,7 @@ class Jobs:
         between two snapshots, `idempotency_window` how long keys are remembered.
         """
         at_least(1, "threads", threads)
-        works = WorkerSettings(
-            concurrency=concurrency, only=_names(only), grace_us=duration_us(grace, "grace")
-        )
+        works = WorkerSettings(concurrency=concurrency, only=_names(only))
         settings = Settings(
             cache=cache,
             snapshot_every=snapshot_every,
@@ -88,6 +89,7 @@ class Jobs:
             idempotency_window_us=duration_us(idempotency_window, "idempotency_window"),
             lease_us=duration_us(lease, "lease"),
             max_lost=max_lost,
+            grace_us=duration_us(grace, "grace"),
         )
         return Opening(self.registry, url, settings, works if worker else None, handlers)
 
@@ -156,23 +158,36 @@ class Opening:
 def open_store(url: str) -> Any:
     """The persistence factory for a URL, by its scheme among the installed stores.
 
-    Raises `StoreUnavailableError`, and `ValidationError` for what is no URL.
+    Raises `StoreUnavailableError`, and `ValidationError` for what is no URL. Of the URL itself
+    neither says more than its scheme: it may hold a password.
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         issue = Issue(loc="", msg="give a text such as 'sqlite:///jobs.db'", type="type")
-        raise ValidationError(f"store URL {url!r}", [issue])
-    scheme, colon, _ = url.partition("://")
+        raise ValidationError(f"store URL of type {type(url).__name__}", [issue])
+    found = _SCHEME.match(url)
     stores = entry_points(group=STORES)
-    if not colon or scheme not in stores.names:
+    if found is None or found[1] not in stores.names:
         known = ", ".join(f"{name}://" for name in sorted(stores.names))
-        raise StoreUnavailableError("unknown_scheme", f"{url!r} (installed: {known})")
-    opener: Callable[[str], Any] = stores[scheme].load()
-    return opener(url)
+        given = "what is no URL" if found is None else f"{found[1]}://"
+        raise StoreUnavailableError("unknown_scheme", f"{given} (installed: {known})")
+    return loaded(stores[found[1]])(url)
+
+
+def loaded(store: EntryPoint) -> Callable[[str], Any]:
+    """What opens a kind of store. Raises `StoreUnavailableError` where its driver is missing."""
+    try:
+        opener: Callable[[str], Any] = store.load()
+    except ImportError as error:
+        raise StoreUnavailableError("not_installed", f"{store.name}:// ({error})") from error
+    return opener
 
 
 def _names(only: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     if isinstance(only, str):  # which is a sequence of names too, of one letter each
         issue = Issue(loc="", msg=f"give a list: [{only!r}]", type="type")
+        raise ValidationError(f"only {only!r}", [issue])
+    if not isinstance(only, list | tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
+        issue = Issue(loc="", msg="give a list of names; an empty one stands for all", type="type")
         raise ValidationError(f"only {only!r}", [issue])
     return tuple(only)
 

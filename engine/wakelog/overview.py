@@ -13,11 +13,22 @@ from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
 from wakelog.ids import KINDS, check_text
 from wakelog.log import decode
 from wakelog.ports import Counted, Held, Listing, Store, WorkerRow
-from wakelog.results import JobCount, Work, WorkerStatus, moment, status_word
+from wakelog.results import JobCount, Work, WorkerStatus
+from wakelog.standing import moment, status_word
 
 __all__ = ["MAX_HELD", "SEEN_BY_READERS", "STATUSES", "Filters", "job_counts", "listing_of", "team"]
 
-STATUSES = ("active", "failed", "idle", "paused", "retrying", "stopped", "unhandled")
+STATUSES = (
+    "active",
+    "debouncing",
+    "failed",
+    "flushing",
+    "idle",
+    "paused",
+    "retrying",
+    "stopped",
+    "unhandled",
+)
 """How a living instance may stand."""
 SEEN_BY_READERS = ("active", "idle", "unhandled")
 """Statuses that the store cannot tell apart: whether a worker lives is seen when reading."""

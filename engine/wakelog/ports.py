@@ -14,13 +14,12 @@ from typing import NamedTuple, Protocol
 from wakelog.core.instance import Instance
 
 __all__ = [
-    "AlarmClock",
     "Answer",
     "Appended",
     "Counted",
-    "Desk",
     "Due",
     "Held",
+    "HoldRow",
     "KeyTaken",
     "Lease",
     "LeaseGone",
@@ -159,6 +158,8 @@ class StatusRow(NamedTuple):
     run_count: int
     failure_count: int
     waiting_count: int
+    reason: str | None
+    """Why it is held: what was said at its pause or stop."""
     last_error: str | None
     """The last failure as JSON: handler, error_type, message, traceback, at_us."""
     state: str | None
@@ -177,6 +178,16 @@ class WorkerRow(NamedTuple):
     seen_us: int
     """When it last said so."""
     until_us: int
+
+
+class HoldRow(NamedTuple):
+    """A job that is held as a whole: nothing of it is claimed."""
+
+    job: str
+    """As in `task:order`."""
+    reason: str | None
+    actor: str | None
+    since_us: int
 
 
 class Counted(NamedTuple):
@@ -202,6 +213,8 @@ class Listing:
     due_before_us: int | None = None
     error_type: str | None = None
     updated_after_us: int | None = None
+    waking: bool = False
+    """Instead of the living: all that must be woken, also for events that open the next life."""
     limit: int = 100
     after: str | None = None
     """The stream id that the page before ended with."""
@@ -220,8 +233,7 @@ class Store(Protocol):
 
     @property
     def poll_us(self) -> int | None:
-        """How often to look for the alarms that other processes set; None: there are none. It may
-        change while the store is open: see `hear`."""
+        """How often to look, at this time, for the alarms that others set; None: there are none."""
         ...
 
     def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
@@ -230,6 +242,11 @@ class Store(Protocol):
         A hint, which may come late or never: so look every `poll_us` too. A moment of 0: look
         now, something may have been missed. Answers what to call for an end of it.
         """
+        ...
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        """What had to be waited for or done again so far, counted by name; see `App.metrics`."""
         ...
 
     # -- writing
@@ -256,7 +273,8 @@ class Store(Protocol):
     ) -> Appended:
         """Take up to `limit` due instances of `jobs`, oldest first, and append what `begin` says.
 
-        Not those under a live lease. All in one transaction: two workers never take the same.
+        Not those under a live lease, and none of a job that is held. All in one transaction: two
+        workers never take the same.
         `limits` says of some jobs how many runs there may be at a time, over all workers: as many
         as it has leases with a run, those included that have ended and that nobody has taken yet.
         To take such a one over is no further run; to clear or to handle what waits is none at all.
@@ -285,6 +303,17 @@ class Store(Protocol):
 
     def remove_worker(self, worker: str) -> None:
         """Say that this worker has ended."""
+        ...
+
+    def hold(self, row: HoldRow) -> HoldRow:
+        """Hold a job, unless it is held; answer the hold there is now.
+
+        A claim that begins after this has returned takes nothing of it.
+        """
+        ...
+
+    def unhold(self, job: str) -> HoldRow | None:
+        """End the hold of a job; answer it, None where there was none."""
         ...
 
     # -- reading
@@ -320,7 +349,7 @@ class Store(Protocol):
         ...
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
-        """The rows of living instances that match, by stream id."""
+        """The rows of living instances (or of `waking` ones) that match, by stream id."""
         ...
 
     def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
@@ -334,12 +363,16 @@ class Store(Protocol):
     def next_due_us(
         self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
     ) -> int | None:
-        """When something of `jobs` can be claimed next: an alarm not under a live lease, or
-        the end of a lease. No alarm for a run of a job that has reached its limit."""
+        """When something of `jobs` can be claimed next: no run of a job that is at its limit, and
+        nothing of a job that is held."""
         ...
 
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:
         """Streams last written before `before_us` that have work but no alarm and no lease."""
+        ...
+
+    def holds(self) -> Sequence[HoldRow]:
+        """The jobs that are held."""
         ...
 
     def workers(self, now_us: int) -> Sequence[WorkerRow]:
@@ -348,38 +381,6 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
-        ...
-
-
-class Desk(Protocol):
-    """What an alarm clock asks of the worker that it wakes. Called on the clock's own thread."""
-
-    def take(self, now_us: int) -> Sequence[object]:
-        """Claim what is due at `now_us`, for the free slots only."""
-        ...
-
-    def begin(self, claimed: object) -> None:
-        """Start working on what was taken."""
-        ...
-
-    def next_us(self, now_us: int) -> int | None:
-        """When to look again; None: not before a `wakeup()`."""
-        ...
-
-
-class AlarmClock(Protocol):
-    """What wakes a worker at the right instant."""
-
-    def start(self) -> None:
-        """Begin: ask the desk (given at construction) whenever something is due."""
-        ...
-
-    def wakeup(self) -> None:
-        """Look again now: an earlier alarm was set, or a slot became free. Any thread may call."""
-        ...
-
-    def stop(self) -> None:
-        """End, and wait until no call of `take` is under way."""
         ...
 
 

@@ -45,7 +45,7 @@ async def _scheduled(app: Application, definition: Definition) -> AsyncIterator[
     while policy is not None:
         rows = await app.browse(app.store.list, listing)
         for row in rows:
-            if row.due_us is not None:
+            if row.due_us is not None or row.event_count:  # what waits behind a batch has no alarm
                 id = InstanceId.parse(row.stream)
                 instance = (await app.load(id)).instance
                 if policy.retimed(instance, app.now_us(instance)).events:

@@ -30,7 +30,7 @@ class Registry:
             self._sources[id(definition)] = name
 
     def __contains__(self, name: object) -> bool:
-        return name in self._by_name
+        return isinstance(name, str) and name in self._by_name
 
     def __iter__(self) -> Iterator[Definition]:
         return iter(self._by_name.values())
@@ -61,6 +61,9 @@ class Registry:
 
         Raises `UnknownJobError`.
         """
+        if not isinstance(job, Definition | str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            issue = Issue(loc="", msg="give a definition, or its name", type="type")
+            raise ValidationError(f"job {job!r}", [issue])
         name = job if isinstance(job, str) else self._sources.get(id(job), "an unregistered one")
         found = self._by_name.get(name)
         if found is None or found.kind != kind:

@@ -1,45 +1,33 @@
-"""What callers receive: frozen values, times as aware datetimes in UTC."""
+"""What callers receive as answers: frozen values, times as aware datetimes in UTC."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from wakelog.core.instance import Instance
 from wakelog.core.schedule import as_datetime
 from wakelog.ports import StatusRow
+from wakelog.standing import LastError, last_error, moment, status_word
 
 __all__ = [
+    "AddResult",
     "ClearResult",
-    "ContinuousStatus",
     "Failed",
+    "FlushResult",
     "InstanceRow",
     "JobCount",
-    "LastError",
     "PauseResult",
     "ResumeResult",
     "RetryResult",
     "SendResult",
     "StartResult",
     "StopResult",
-    "TaskStatus",
     "TerminateResult",
     "TriggerResult",
     "Work",
     "WorkerStatus",
-    "continuous_status",
     "instance_row",
-    "moment",
-    "status_word",
-    "task_status",
 ]
-
-
-def moment(us: int | None) -> datetime | None:
-    """An optional moment in microseconds as an aware datetime."""
-    return None if us is None else as_datetime(us)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +47,48 @@ class SendResult:
     delay has passed."""
     duplicate: bool = False
     """The key was used before: nothing was recorded, this is what was answered then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddResult:
+    """What became of an `add`."""
+
+    instance_id: str
+    version: int
+    """The version of the instance after it."""
+    created: bool
+    """Whether this event opened a window."""
+    event_count: int
+    """How many events its window holds, this one included."""
+    will_flush_at: datetime | None
+    """When its window is due; None where its reducer ended the life."""
+    flush_started: bool
+    """It was the last one that its window takes: the flush is due at once."""
+    deferred: bool
+    """Accepted now, to be reduced later: when the windows before its own are flushed, or when
+    the events before it are reduced."""
+    duplicate: bool = False
+    """The key was used before: nothing was recorded, this is what was answered then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlushResult:
+    """What became of a `flush`."""
+
+    instance_id: str
+    version: int
+    flushed: bool
+    """The events were handed over, and `execute` ended well. Never, where nobody waited for it."""
+    event_count: int = 0
+    """How many events the window holds, or held when it was flushed."""
+    reason: str | None = None
+    """Why the window was flushed: `manual`, or what was first of `max_events`, `flush_after` and
+    `max_wait`. Or why there is no flush: `empty`, `paused`, `parked`, `cleared`."""
+    failed: bool = False
+    error: Failed | None = None
+    retry_at: datetime | None = None
+    """When the failed flush is tried again, if it is."""
+    duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +125,8 @@ class RetryResult:
     version: int
     retried: bool
     reason: str | None = None
-    """Why it was not: `not_found`, `running`, `paused`, `stopped` or `not_failed`."""
+    """Why it was not: `not_found`, `running`, `paused`, `stopped` or `not_failed`. `parked` goes
+    with `retried`: what was set aside as unreadable is read again, and no run was owed."""
     cleared: bool = False
     """The run ended the life."""
     failed: bool = False
@@ -113,7 +144,8 @@ class PauseResult:
     version: int
     paused: bool
     reason: str | None = None
-    """The reason given; or why nothing happened: `not_found` or `paused` (it was before)."""
+    """The reason given; or why nothing happened: `not_found`, or as it stood before, `paused` or
+    `stopped`."""
     duplicate: bool = False
 
 
@@ -141,6 +173,8 @@ class ClearResult:
     """When a delayed clear is due."""
     discarded: int = 0
     """How many accepted events went with it unhandled."""
+    cancelled: bool = False
+    """A delayed clear was taken back."""
     duplicate: bool = False
 
 
@@ -190,66 +224,6 @@ class TerminateResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ContinuousStatus:
-    """How a Continuous instance stands."""
-
-    instance_id: str
-    version: int
-    status: str
-    """The first that holds of `not_found`, `failed` (nothing will run until somebody acts),
-    `paused`, `stopped`, `retrying`, `unhandled` and `active`."""
-    running: bool = False
-    next_run_at: datetime | None = None
-    retry_at: datetime | None = None
-    run_count: int = 0
-    """Runs that have begun; attempts do not count."""
-    failure_count: int = 0
-    last_executed_at: datetime | None = None
-    """When the newest run ended, well or not."""
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    stop_reason: str | None = None
-    """Why it was stopped or paused."""
-    last_error: LastError | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastError:
-    """The last failure of an instance: what handler, what error, when."""
-
-    handler: str
-    type: str
-    message: str
-    traceback: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskStatus:
-    """How a Task instance stands."""
-
-    instance_id: str
-    version: int
-    status: str
-    """The first that holds of `not_found`, `failed`, `paused`, `stopped`, `retrying`,
-    `unhandled` (its alarm is due and no living worker knows the job), `active` (something is
-    scheduled or waits) and `idle`."""
-    executing: bool = False
-    """A run is open."""
-    scheduled_at: datetime | None = None
-    retry_at: datetime | None = None
-    clear_at: datetime | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    event_count: int = 0
-    execute_count: int = 0
-    failure_count: int = 0
-    deferred_count: int = 0
-    """How many accepted events wait to be handled, delayed ones included."""
-    last_error: LastError | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceRow:
     """One line of a list of instances."""
 
@@ -258,11 +232,13 @@ class InstanceRow:
     executing: bool
     version: int
     scheduled_at: datetime | None
+    retry_at: datetime | None
     updated_at: datetime
     event_count: int
-    run_count: int
+    execute_count: int
     failure_count: int
     deferred_count: int
+    reason: str | None
     last_error: LastError | None
 
 
@@ -312,51 +288,6 @@ class WorkerStatus:
     work: tuple[Work, ...] = ()
 
 
-def task_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> TaskStatus:
-    """The answer for a status row; None stands for an instance that never was."""
-    if row is None:
-        return TaskStatus(instance_id=stream, version=0, status="not_found")
-    return TaskStatus(
-        instance_id=row.stream,
-        version=row.version,
-        status=status_word(row.status, unhandled),
-        executing=row.executing,
-        scheduled_at=moment(row.due_us),
-        retry_at=moment(row.retry_us),
-        clear_at=moment(row.clear_us),
-        created_at=moment(row.created_us),
-        updated_at=moment(row.updated_us),
-        event_count=row.event_count,
-        execute_count=row.run_count,
-        failure_count=row.failure_count,
-        deferred_count=row.waiting_count,
-        last_error=last_error(row.last_error),
-    )
-
-
-def continuous_status(
-    stream: str, instance: Instance, row: StatusRow | None, *, unhandled: bool
-) -> ContinuousStatus:
-    """The answer for an instance and its status row; None stands for one that never was."""
-    if row is None:
-        return ContinuousStatus(instance_id=stream, version=0, status="not_found")
-    return ContinuousStatus(
-        instance_id=row.stream,
-        version=row.version,
-        status=status_word(row.status, unhandled),
-        running=row.executing,
-        next_run_at=moment(row.due_us),
-        retry_at=moment(row.retry_us),
-        run_count=row.run_count,
-        failure_count=row.failure_count,
-        last_executed_at=moment(instance.last_run_us),
-        created_at=moment(row.created_us),
-        updated_at=moment(row.updated_us),
-        stop_reason=instance.hold_reason,
-        last_error=last_error(row.last_error),
-    )
-
-
 def instance_row(row: StatusRow, *, unhandled: bool) -> InstanceRow:
     """The list entry for a status row."""
     return InstanceRow(
@@ -365,29 +296,12 @@ def instance_row(row: StatusRow, *, unhandled: bool) -> InstanceRow:
         executing=row.executing,
         version=row.version,
         scheduled_at=moment(row.due_us),
+        retry_at=moment(row.retry_us),
         updated_at=as_datetime(row.updated_us),
         event_count=row.event_count,
-        run_count=row.run_count,
+        execute_count=row.run_count,
         failure_count=row.failure_count,
         deferred_count=row.waiting_count,
+        reason=row.reason,
         last_error=last_error(row.last_error),
     )
-
-
-def last_error(text: str | None) -> LastError | None:
-    """The last error out of a status row's JSON."""
-    if text is None:
-        return None
-    said: dict[str, Any] = json.loads(text)
-    return LastError(
-        handler=said["handler"],
-        type=said["error_type"],
-        message=said["message"],
-        traceback=said["traceback"],
-        at=as_datetime(said["at_us"]),
-    )
-
-
-def status_word(recorded: str, unhandled: bool) -> str:
-    """`unhandled` goes before `active` and `idle` only (T10)."""
-    return "unhandled" if unhandled and recorded in ("active", "idle") else recorded

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections import deque
-from collections.abc import Iterator
-from datetime import datetime
-from decimal import Decimal
+import functools
+from collections.abc import Collection, Set
 from typing import Any, Generic, TypeVar, cast
 
 import pydantic
 from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import from_json, to_json
 
 from wakelog.errors import Issue, ValidationError
+from wakelog.likeness import Likeness, decides_class, equal, nodes
 
 __all__ = ["Schema", "issues_of"]
 
@@ -31,7 +31,7 @@ class Schema(Generic[S]):
         try:
             self._adapter: TypeAdapter[S] = TypeAdapter(type_)
         except pydantic.errors.PydanticUserError as error:
-            raise self._no_type(error) from error
+            raise self._no_type(str(error)) from error
 
     def complete(self) -> None:
         """Resolve what the type names; raises `ValidationError` where something is not defined."""
@@ -39,10 +39,20 @@ class Schema(Generic[S]):
             self._adapter.rebuild()
             _ = self._adapter.validator.title  # a type that is not complete says so here
         except (pydantic.errors.PydanticUserError, NameError) as error:
-            raise self._no_type(error) from error
+            raise self._no_type(str(error)) from error
+        if any(node.get("type") == "generator" for node in nodes(self._adapter.core_schema)):
+            raise self._no_type("what it holds can be read only once: give a list or a tuple")
 
-    def _no_type(self, error: Exception) -> ValidationError:
-        issue = Issue(loc="", msg=str(error).split("\n")[0], type="type")
+    def check_json(self) -> None:
+        """Raises `ValidationError` for a type that JSON has no form of, such as a function's."""
+        try:
+            self.complete()
+            self._adapter.json_schema(schema_generator=_Silent)
+        except pydantic.errors.PydanticUserError as error:
+            raise self._no_type(str(error)) from error
+
+    def _no_type(self, message: str) -> ValidationError:
+        issue = Issue(loc="", msg=message.split("\n")[0], type="type")
         return ValidationError(f"the type given as {self.what}=", [issue])
 
     def dump(self, value: object, name: str) -> tuple[str, S]:
@@ -52,7 +62,8 @@ class Schema(Generic[S]):
         same value.
         """
         data, valid, again = self._through(value, name)
-        if (type(again) is type(valid) and _equal(again, valid)) or self._same(data, valid, again):
+        likely = type(again) is type(valid) and self._decides_classes and equal(again, valid)
+        if likely or self._same(data, valid, again):
             return data.decode(), again
         raise ValidationError(f"{self.what} of {name!r}", [_CHANGED])
 
@@ -73,11 +84,31 @@ class Schema(Generic[S]):
             raise ValidationError(f"{self.what} of {name!r}", [issue]) from error
 
     def _text(self, valid: S) -> bytes:
-        return self._adapter.dump_json(valid, by_alias=False, round_trip=True, warnings=False)
+        data = self._adapter.dump_json(valid, by_alias=False, round_trip=True, warnings=False)
+        if not self._has_sets:
+            return data
+        return to_json(_sets_in_order(valid, from_json(data)))
+
+    @functools.cached_property
+    def _has_sets(self) -> bool:
+        """Whether the order of a text may depend on the process that writes it."""
+        kinds = (node.get("type") for node in nodes(self._adapter.core_schema))
+        return any(kind in ("set", "frozenset") for kind in kinds if isinstance(kind, str))
+
+    @functools.cached_property
+    def _decides_classes(self) -> bool:
+        """Whether the type alone says of which class each part is, so that `==` can be believed."""
+        return all(map(decides_class, nodes(self._adapter.core_schema)))
+
+    @functools.cached_property
+    def _declared(self) -> frozenset[type]:
+        """The classes that the type names."""
+        named = (node.get("cls") for node in nodes(self._adapter.core_schema))
+        return frozenset(each for each in named if isinstance(each, type))
 
     def _same(self, data: bytes, valid: S, again: S) -> bool:
         """Whether what was read back is the same, part by part: the long way."""
-        likeness = _Likeness(frozenset(_classes(self._adapter.core_schema)))
+        likeness = Likeness(self._declared)
         if not likeness.same(valid, again):
             return False
         return not likeness.is_opaque or self._text(again) == data
@@ -94,6 +125,12 @@ class Schema(Generic[S]):
             return error
 
 
+class _Silent(GenerateJsonSchema):
+    """Only asks whether there is a JSON schema: nothing in it is worth a warning."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012  pydantic's
+
+
 _CHANGED = Issue(
     loc="",
     msg="it does not read back as what was given: give each class of a union a literal `kind`, "
@@ -102,87 +139,27 @@ _CHANGED = Issue(
 )
 
 
-class _Likeness:
-    """Whether two values are the same for whoever reads them, where `==` alone will not do."""
-
-    def __init__(self, declared: frozenset[type]) -> None:
-        self._declared = declared
-        self.is_opaque = False
-        """Something in it has no `==`: only its text can tell."""
-
-    def same(self, a: Any, b: Any) -> bool:
-        """`a` may be of a subclass that adds no field, unless the type names that class itself."""
-        fields = _fields_of(b)
-        if _is_row(a) and _is_row(b):  # JSON knows one kind
-            return len(a) == len(b) and all(map(self.same, a, b))
-        if type(a) is type(b):
-            equal = _equal(a, b)
-            if equal or isinstance(a, float | Decimal):
-                return equal or (a != a and b != b)  # not a number
-        elif type(a) in self._declared or fields is None or not isinstance(a, type(b)):
-            return False
-        else:
-            equal = False
-            if _fields_of(a) != fields:
-                return False
-        if fields is not None:
-            alike = (self.same(getattr(a, f, None), getattr(b, f, None)) for f in fields)
-            return all(alike) and self.same(_extra(a), _extra(b))
-        if issubclass(type(a), dict):
-            return a.keys() == b.keys() and all(self.same(a[key], b[key]) for key in a)
-        if issubclass(type(a), deque):
-            return len(a) == len(b) and all(map(self.same, a, b))
-        if isinstance(a, datetime):  # an hour that comes twice equals none of another time zone
-            aware = a.tzinfo is not None and b.tzinfo is not None
-            return aware and a.timestamp() == b.timestamp()
-        self.is_opaque = self.is_opaque or equal is None
-        return equal is None
-
-
-def _is_row(value: Any) -> bool:
-    return isinstance(value, list | tuple)
-
-
-def _equal(a: Any, b: Any) -> bool | None:
-    """Whether `a == b`; None where their class does not say."""
-    try:
-        if a == b:
-            return True
-    except Exception:  # such as an array's, which is equal in parts
-        return None
-    own: object = type(a).__eq__
-    return None if own is object.__eq__ else False
-
-
-def _fields_of(value: Any) -> list[str] | None:
-    """The names of the fields that are kept, of a model or a dataclass."""
-    fields: dict[str, Any] | None = getattr(value, "__pydantic_fields__", None)
-    if fields is not None:
-        return [
-            name
-            for name, field in fields.items()
-            if not field.exclude and getattr(field, "exclude_if", None) is None
-        ]
-    if dataclasses.is_dataclass(value):
-        return [field.name for field in dataclasses.fields(value) if field.compare]
-    return None
-
-
-def _extra(value: Any) -> dict[str, Any] | None:
-    return getattr(value, "__pydantic_extra__", None)
-
-
-def _classes(schema: Any) -> Iterator[type]:
-    """The classes that a pydantic core schema names."""
-    if isinstance(schema, dict):
-        for key, part in cast("dict[str, Any]", schema).items():
-            if key == "cls" and isinstance(part, type):
-                yield part
-            elif key not in ("metadata", "default"):
-                yield from _classes(part)
-    elif isinstance(schema, list | tuple):
-        for part in cast("list[Any]", schema):
-            yield from _classes(part)
+def _sets_in_order(value: Any, data: Any) -> Any:
+    """The JSON `data` of `value`, with what comes out of sets in an order of its own: theirs
+    differs from process to process. A part that is kept in a shape of its own stays as it is."""
+    if isinstance(value, pydantic.RootModel):
+        return _sets_in_order(cast("Any", value).root, data)
+    if isinstance(data, list):
+        items = list(cast("Any", data))
+        if not isinstance(value, Collection) or len(cast("Any", value)) != len(items):
+            return items
+        items = list(map(_sets_in_order, cast("Any", value), items))
+        return sorted(items, key=to_json) if isinstance(value, Set) else items
+    if not isinstance(data, dict):
+        return data
+    fields = cast("dict[str, Any]", data)
+    if not isinstance(value, dict):
+        parts = [getattr(value, name, None) for name in fields]
+    elif len(cast("Any", value)) == len(fields):
+        parts = list(cast("Any", value).values())
+    else:
+        return fields
+    return dict(zip(fields, map(_sets_in_order, parts, fields.values()), strict=True))
 
 
 def issues_of(error: pydantic.ValidationError) -> list[Issue]:

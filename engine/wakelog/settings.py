@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wakelog.bounds import at_least
+from wakelog.errors import Issue, ValidationError
 
 __all__ = ["Settings"]
 
@@ -25,6 +26,8 @@ class Settings:
     idempotency_window_us: int = 7 * 86_400_000_000
     lease_us: int = 30_000_000
     """How long a worker may be silent before its runs are taken over."""
+    grace_us: int = 30_000_000
+    """How long a shutdown lets runs and requests end by themselves."""
     max_lost: int = 5
     """How many workers in a row a run may cost before it is given up."""
 
@@ -32,5 +35,12 @@ class Settings:
         """Raises `ValidationError`."""
         for what in ("cache", "snapshot_every", "threads", "max_lost"):
             at_least(1, what, getattr(self, what))
-        at_least(1, "idempotency_window in microseconds", self.idempotency_window_us)
-        at_least(MIN_LEASE_US, "lease in microseconds", self.lease_us)
+        _at_least_us(1, "idempotency_window", self.idempotency_window_us)
+        _at_least_us(MIN_LEASE_US, "lease", self.lease_us)
+
+
+def _at_least_us(least_us: int, what: str, value_us: int) -> None:
+    if value_us < least_us:
+        message = f"it must be at least {least_us / 1_000_000:g} s"
+        issue = Issue(loc="", msg=message, type="bound")
+        raise ValidationError(f"{what} {value_us / 1_000_000:g} s", [issue])

@@ -8,6 +8,7 @@ at a time, which costs 2.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections import deque
@@ -37,34 +38,48 @@ class Threads:
         """Those that take calls: not those stuck in a call whose caller is gone."""
         self._open = 0
         """Calls whose caller is there."""
+        self._closed = False
 
-    async def call(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Outcome:
+    async def call(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        on_begin: Callable[[], object] | None = None,
+    ) -> Outcome:
         """Call `fn(*args)` on a thread, in a copy of the caller's context.
 
-        A caller that is cancelled goes. What has not begun by then never does; what has goes on,
-        nobody hears how it ends, and another thread may begin in the place of its own.
+        It waits for a thread that is free; `on_begin` is called on the loop when one has taken it
+        up, unless it is over by then. A caller that is cancelled goes. What has not begun by then
+        never does; what has goes on, nobody hears how it ends, and another thread may begin in
+        the place of its own.
         """
-        call = _Call(fn, args)
+        call = _Call(fn, args, on_begin)
         self._open += 1
-        if self._threads < min(self._open, self._limit):
-            self._threads += 1
-            name = f"wakelog-handler-{self._threads}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._grow()
         self._calls.put(call)
         try:
             return await call.future
         except asyncio.CancelledError:
-            if call.leave():
+            if call.leave() and not self._closed:
                 self._threads -= 1
             raise
         finally:
             self._open -= 1
+            self._grow()
 
     def close(self) -> None:
         """Let each thread end when it is done with its call."""
+        self._closed = True
         for _ in range(self._threads):
             self._calls.put(None)
         self._threads = 0
+
+    def _grow(self) -> None:
+        """Begin one more thread if calls may be waiting for it."""
+        if self._threads < min(self._open, self._limit) and not self._closed:
+            self._threads += 1
+            name = f"wakelog-handler-{self._threads}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
 
     # -- on a thread
 
@@ -97,13 +112,19 @@ class Threads:
 class _Call:
     """One call, from its caller to a thread and back. Either side may be the first to give up."""
 
-    __slots__ = ("_args", "_context", "_fn", "_lock", "_state", "future")
+    __slots__ = ("_args", "_context", "_fn", "_lock", "_on_begin", "_state", "future")
 
-    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        on_begin: Callable[[], object] | None,
+    ) -> None:
         self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._context = contextvars.copy_context()
         self._fn = fn
         self._args = args
+        self._on_begin = on_begin
         self._lock = threading.Lock()
         self._state = "waits"
 
@@ -120,7 +141,14 @@ class _Call:
             is_wanted = self._state == "waits"
             if is_wanted:
                 self._state = "runs"
-            return is_wanted
+        if is_wanted and self._on_begin is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self.future.get_loop().call_soon_threadsafe(self._begun, self._on_begin)
+        return is_wanted
+
+    def _begun(self, on_begin: Callable[[], object]) -> None:
+        if not self.future.done():
+            on_begin()
 
     def end(self) -> bool:
         """The thread is done with it; False if it was given up meanwhile, and its thread too."""

@@ -19,6 +19,7 @@ from wakelog.core.decide import decide
 from wakelog.core.events import Event
 from wakelog.core.instance import Instance
 from wakelog.definition import Definition
+from wakelog.stepping import Steps
 
 __all__ = ["MAX_CALLS", "Memory", "Turn", "perform", "take_turn"]
 
@@ -75,10 +76,11 @@ async def take_turn(
     raise AssertionError(f"settling {request!r} of {instance.id} did not come to an end")
 
 
-async def perform(caller: Caller, definition: Definition, call: Call) -> Settle:
+async def perform(caller: Caller, definition: Definition, call: Call, steps: Steps) -> Settle:
     """The first half of a run: call `execute` without holding its instance.
 
     Meanwhile others may append to it; the second half settles on what it is then.
     """
     started = call.base
-    return Settle(call, await caller.call(definition, call, started, started.recorded_us))
+    outcome = await caller.call(definition, call, started, started.recorded_us, steps)
+    return Settle(call, outcome)

@@ -16,14 +16,16 @@ from wakelog.core.events import (
     RetryExhausted,
     RetryScheduled,
     RunStarted,
+    Stopped,
     Trigger,
 )
 from wakelog.errors import ExecutionError
 from wakelog.ids import InstanceId
 from wakelog.log import Recorded, decode
-from wakelog.results import Failed, RetryResult, StartResult, TriggerResult, moment
+from wakelog.results import Failed, RetryResult, StartResult, TriggerResult
+from wakelog.standing import moment
 
-__all__ = ["handled", "ran"]
+__all__ = ["end_of_unit", "handled", "ran", "warn_if_alone"]
 
 R = TypeVar("R", TriggerResult, RetryResult, StartResult)
 
@@ -36,7 +38,7 @@ async def handled(app: Application, id: InstanceId, version: int, timeout_us: in
     Raises `ExecutionError` where its handler failed or its life was ended first, and
     `WaitTimeoutError`.
     """
-    await _warn_if_alone(app, id)
+    await warn_if_alone(app, id)
 
     def find(recorded: Recorded) -> DeadLettered | EventHandled | Cleared | None:
         event = recorded.event
@@ -58,18 +60,21 @@ async def ran(
     asked: R,
     timeout_us: int | None,
     *,
-    trigger: Trigger = "manual",
+    trigger: Trigger | None = "manual",
 ) -> R:
-    """Wait for the outcome of the run that was asked for. Raises `WaitTimeoutError`."""
-    await _warn_if_alone(app, id)
+    """Wait for the outcome of the run that was asked for: the next one with that trigger, or with
+    any. A stop before it begins ends the wait. Raises `WaitTimeoutError`."""
+    await warn_if_alone(app, id)
     run: int | None = None
 
     def find(recorded: Recorded) -> R | None:
         nonlocal run
         event = recorded.event
         if run is None:
-            if isinstance(event, RunStarted) and event.trigger == trigger:
+            if isinstance(event, RunStarted) and trigger in (None, event.trigger):
                 run = event.run
+            elif isinstance(event, Stopped):
+                return dataclasses.replace(asked, version=recorded.version)
             elif isinstance(event, Cleared):
                 return dataclasses.replace(asked, version=recorded.version, cleared=True)
             return None
@@ -99,6 +104,17 @@ async def ran(
     return await _completed(app, id, result)
 
 
+async def end_of_unit(app: Application, id: InstanceId, version: int) -> int:
+    """The last version of the unit of work that `version` belongs to."""
+    first, *rest = await app.read(app.store.events, str(id), after=version - 1)
+    commit = decode(first).commit
+    for stored in rest:
+        if decode(stored).commit != commit:
+            break
+        version = stored.version
+    return version
+
+
 async def _completed(app: Application, id: InstanceId, result: R) -> R:
     """With what else was recorded in the outcome's own commit: a retry, a clear."""
     stored = await app.read(app.store.events, str(id), after=result.version - 1)
@@ -118,7 +134,8 @@ async def _completed(app: Application, id: InstanceId, result: R) -> R:
     return result
 
 
-async def _warn_if_alone(app: Application, id: InstanceId) -> None:
+async def warn_if_alone(app: Application, id: InstanceId) -> None:
+    """Say in the log that nobody lives who could bring the outcome that is waited for."""
     workers = await app.read(app.store.workers, app.clock.now_us())
     if app.drive is None and all(id.job not in worker.jobs for worker in workers):
         _LOG.warning(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +14,18 @@ from wakelog.core.decide import decide
 from wakelog.core.events import EventReceived, Parked
 from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance, Waiting, next_wake
-from wakelog.errors import HistoryError, LeaseLostError, StoreUnavailableError
+from wakelog.errors import HistoryError, LeaseLostError, StoreUnavailableError, WakelogError
 from wakelog.ids import InstanceId
 from wakelog.log import Head, decode, encode, refold
-from wakelog.ports import Due, Lease, Unit
+from wakelog.ports import Due, Lease, StoredEvent, Unit
+from wakelog.steps import RunSteps
 from wakelog.turn import Memory, perform
 
 __all__ = ["Claimed", "next_due_us", "rearm", "take", "work"]
 
 _LOG = logging.getLogger("wakelog.worker")
+PAGE = 1_000
+"""Versions of a batch that are read at a time."""
 MAX_PAUSE_S = 5.0
 """The longest pause between two tries to record an outcome while the store is unavailable."""
 
@@ -96,7 +98,8 @@ async def rearm(app: Application, stream: str, version: int) -> None:
     """
     id = InstanceId.parse(stream)
     app.forget(stream)
-    asked = await app.ask(app.registry.of(id), id, Rearm(version), origin=Origin(actor="sweep"))
+    request = Rearm(version, app.settings.max_lost)
+    asked = await app.ask(app.registry.of(id), id, request, origin=Origin(actor="sweep"))
     if asked.turn is not None and asked.turn.events:
         _LOG.warning("%s had work but no alarm: re-armed", stream, extra={"instance": stream})
 
@@ -173,10 +176,16 @@ async def _run(app: Application, claimed: Claimed, call: Call) -> None:
     """Call `execute`, then settle on whatever the instance is by then."""
     id = claimed.head.instance.id
     definition = app.registry.of(id)
-    settle = await perform(app.caller, definition, call)
-    memory: Memory = {}
     token = claimed.head.instance.version
     origin = Origin(cause=f"{id}@{token}")
+    try:
+        call = call._replace(batch=await _batch(app, id, call))
+    except HistoryError as error:
+        settle = Settle(call, _refused(error, app.now_us(call.base)))
+    else:
+        steps = RunSteps(app, definition, call, origin)
+        settle = await perform(app.caller, definition, call, steps)
+    memory: Memory = {}
     pause_s = 0.05
     while True:
         try:
@@ -197,6 +206,26 @@ async def _run(app: Application, claimed: Claimed, call: Call) -> None:
             _LOG.error("the outcome of %s cannot be recorded yet: %s", id, error)
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+
+async def _batch(app: Application, id: InstanceId, call: Call) -> tuple[str, ...]:
+    """The payloads of the events that a run has taken, as they lie in the log."""
+    windows = call.base.windows
+    versions = windows[0].events if windows else ()
+    payloads: list[str] = []
+    pause_s = 0.05
+    while len(payloads) < len(versions):
+        first = versions[len(payloads)]
+        page = [v for v in versions[len(payloads) :] if v < first + PAGE]
+        try:
+            stored = await app.read(app.store.events, str(id), after=first - 1, upto=page[-1])
+        except StoreUnavailableError as error:
+            _LOG.error("the events that %s has taken cannot be read yet: %s", id, error)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+            continue
+        payloads += [_event_of(stored[version - first]).payload or "null" for version in page]
+    return tuple(payloads)
 
 
 async def _handle_waiting(app: Application, claimed: Claimed) -> None:
@@ -240,6 +269,8 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
     definition = app.registry.of(id)
     waiting = instance.first_waiting(app.now_us(instance))
     while waiting is not None:
+        if id.job in await app.holds.now():  # since it was claimed: what waits goes on waiting
+            break
         request, origin = await _recorded(app, id, waiting)
         memory: Memory = {}
         asking = functools.partial(
@@ -274,15 +305,19 @@ async def _recorded(
     """The accepted event as it lies in the log, and whence it came."""
     version = waiting.version
     stored = await app.read(app.store.events, str(id), after=version - 1, upto=version)
-    recorded = decode(stored[0])
-    event = recorded.event
-    if not isinstance(event, EventReceived):
-        raise AssertionError(f"{id}@{version} is no event received, but {event!r}")
-    request = HandleWaiting(version, event.payload or json.dumps(None), event.event_id)
+    recorded, event = decode(stored[0]), _event_of(stored[0])
+    request = HandleWaiting(version, event.payload or "null", event.event_id)
     return request, Origin(recorded.actor, recorded.correlation, f"{id}@{version}")
 
 
-def _refused(error: StoreUnavailableError, now_us: int) -> Failed:
+def _event_of(stored: StoredEvent) -> EventReceived:
+    event = decode(stored).event
+    if not isinstance(event, EventReceived):
+        raise AssertionError(f"{stored.stream}@{stored.version} is no event received: {event!r}")
+    return event
+
+
+def _refused(error: WakelogError, now_us: int) -> Failed:
     return Failed(error, type(error).__name__, str(error), "", now_us)
 
 

@@ -16,11 +16,12 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from wakelog.alarm_clock import AlarmClock, Desk
 from wakelog.application import Application
 from wakelog.bounds import at_least
 from wakelog.core.commands import HandlerName
 from wakelog.errors import LeaseLostError, StoreUnavailableError
-from wakelog.ports import AlarmClock, Desk, WorkerRow
+from wakelog.ports import WorkerRow
 from wakelog.preparing import autostart, retime
 from wakelog.work import Claimed, next_due_us, rearm, take, work
 
@@ -49,8 +50,6 @@ class WorkerSettings:
     """How many instances it works on at a time."""
     only: tuple[str, ...] = ()
     """Names of the jobs it works on; empty: all that are registered."""
-    grace_us: int = 30_000_000
-    """How long a shutdown lets runs end by themselves."""
     sweep_us: int = 30_000_000
     """How often it looks for work that a bug or an operator has stranded."""
 
@@ -106,7 +105,7 @@ class Worker:
         self._retiming = self._loop.create_task(retime(self._app, self.jobs))
         self._retiming.add_done_callback(_log_failed_retiming)
 
-    async def close(self, grace_us: int | None = None) -> None:
+    async def close(self, grace_us: int) -> None:
         """Take nothing new, let runs end within the grace, give the others back at once.
 
         A handler in a thread cannot be stopped: it keeps its lease until it has ended or the
@@ -117,7 +116,6 @@ class Worker:
             self._retiming.cancel()
         await asyncio.to_thread(self._unheard)
         await asyncio.to_thread(self._clock.stop)
-        grace_us = self._settings.grace_us if grace_us is None else grace_us
         tasks = {task for _, task in self._tasks.values()}
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=grace_us / 1_000_000)

@@ -19,7 +19,7 @@ def word(instance: Instance) -> str:
 def row(instance: Instance, hash: str) -> StatusRow:
     """The status row of `instance`, whose newest event has `hash`."""
     wake = next_wake(instance)
-    error = instance.last_error
+    error, reason = instance.last_error, instance.hold_reason
     id = instance.id
     return StatusRow(
         stream=f"{id.kind}:{id.name}:{id.id}",
@@ -40,6 +40,7 @@ def row(instance: Instance, hash: str) -> StatusRow:
         run_count=instance.run_count,
         failure_count=instance.failure_count,
         waiting_count=len(instance.waiting),
+        reason=None if reason is None else reason.replace("\0", "\\x00"),  # as any store takes it
         last_error=None if error is None else json.dumps(error._asdict(), ensure_ascii=False),
         state=instance.state,
     )

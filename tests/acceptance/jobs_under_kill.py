@@ -1,8 +1,10 @@
 """Jobs whose processes are killed, and the processes: `python -m tests.acceptance.jobs_under_kill`.
 
-    worker URL LEASE SLOTS      works until it is killed, on so many instances at a time
+    worker URL LEASE SLOTS …    works on so many instances at a time, until its stdin ends;
+                                for each line of it its clock is set so many seconds on or back
     sender URL FIRST            sends FIRST, FIRST + 1, … and prints each number once acknowledged
     adder URL ID COUNT          on a line of its stdin, sends COUNT events at once
+    caller URL NUMBER SEED IDS  for each line of its stdin sends or reads, and prints the `Call`
 
 Each prints `ready PID` first. A run of a chore prints lines of six words: what it is at (`run`,
 `part`, `end`, or `left` however it came out), instance, run, attempt, monotonic microseconds, pid.
@@ -12,19 +14,53 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any
 
+import time_machine
 from pydantic import BaseModel
 
-from wakelog import Jobs, Task, TaskContext
+from tests.acceptance.linearizable import Call
+from wakelog import (
+    App,
+    Debounce,
+    DebounceContext,
+    Jobs,
+    StoreUnavailableError,
+    Task,
+    TaskContext,
+)
 
-__all__ = ["AT_A_TIME", "PARTS", "Chore", "Done", "chore", "counter", "jobs", "narrow"]
+__all__ = [
+    "AT_A_TIME",
+    "MAX_BATCH",
+    "PARTS",
+    "Chore",
+    "Done",
+    "batch",
+    "chore",
+    "counter",
+    "hog",
+    "jobs",
+    "narrow",
+]
 
+MAX_BATCH = 10
+"""Events in one batch, at most."""
 PARTS = 5
 """A run prints so many lines between its beginning and its end."""
+CALLERS = 6
+"""Calls of one caller at a time."""
+READS, KEYED = 0.3, 0.7
+"""How many of its calls only read; how many of the others have a key."""
+AFTER_S = (None, 0, 0, 0.1, 0.5)
+WORK_S = (0.02, 0.1, 0.3)
+"""What its events ask for."""
 
 
 AT_A_TIME = 2
@@ -48,8 +84,10 @@ class Done(BaseModel):
 
 
 chore = Task(state=Done, event=Chore)
+hog = Task(state=Done, event=Chore)
 narrow = Task(state=Done, event=Chore, max_running=AT_A_TIME)
 counter = Task(state=int, event=int)
+batch = Debounce(event=int, state=int, flush_after="50ms", max_events=MAX_BATCH)
 
 
 @narrow.on_event
@@ -75,6 +113,20 @@ async def do(ctx: TaskContext[Done]) -> None:
         _say("left", ctx)
 
 
+@hog.on_event
+def fed(ctx: TaskContext[Done], event: Chore) -> None:
+    ctx.set_state(Done(work_s=event.work_s))
+    ctx.schedule(0)
+
+
+@hog.execute
+async def block(ctx: TaskContext[Done]) -> None:
+    """Holds up the event loop of its worker, and all else that it works on."""
+    _say("run", ctx)
+    threading.Event().wait((ctx.state or Done()).work_s)
+    _say("left", ctx)
+
+
 @counter.on_event
 async def add(ctx: TaskContext[int], event: int) -> None:
     count = ctx.state or 0
@@ -82,22 +134,53 @@ async def add(ctx: TaskContext[int], event: int) -> None:
     ctx.set_state(count + event)
 
 
-jobs = Jobs(chore=chore, narrow=narrow, counter=counter)
+@batch.on_event
+async def sum_up(ctx: DebounceContext[int, int], event: int) -> int:
+    return (ctx.state or 0) + event
 
 
-def _say(what: str, ctx: TaskContext[Done]) -> None:
-    at_us = time.monotonic_ns() // 1000
-    print(what, ctx.id, ctx.run_count, ctx.attempt, at_us, os.getpid(), flush=True)
+@batch.execute
+async def hand_over(ctx: DebounceContext[int, int]) -> None:
+    assert ctx.events == sorted(set(ctx.events))
+    assert ctx.state == sum(ctx.events)
+    _say("run", ctx)
+    for _ in range(PARTS):
+        await asyncio.sleep(0.02)
+        _say("part", ctx)
+    _say("end", ctx)
 
 
-async def worker(url: str, lease: str, slots: str) -> None:
-    """Work; a run may cost any number of workers."""
-    concurrency = int(slots)
-    async with jobs.open(
-        url, worker=True, lease=lease, concurrency=concurrency, max_lost=1_000_000
-    ):
-        print("ready", os.getpid(), flush=True)
-        await asyncio.Event().wait()
+jobs = Jobs(chore=chore, narrow=narrow, counter=counter, hog=hog, batch=batch)
+
+
+def _say(what: str, ctx: TaskContext[Done] | DebounceContext[int, int]) -> None:
+    print(what, ctx.id, ctx.run_count, ctx.attempt, _now_us(), os.getpid(), flush=True)
+
+
+async def _next_line() -> str:
+    """Of stdin; empty at its end."""
+    line: str = await asyncio.to_thread(sys.stdin.readline)
+    return line
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000
+
+
+async def worker(url: str, lease: str, slots: str, *more: str) -> None:
+    """Work; unless more is said (`max_lost=3`, `grace=0`) a run may cost any number of workers."""
+    given = dict(word.split("=") for word in more)
+    max_lost, grace = int(given.get("max_lost", 1_000_000)), given.get("grace", "30s")
+    opening = jobs.open(
+        url, worker=True, lease=lease, concurrency=int(slots), max_lost=max_lost, grace=grace
+    )
+    with ExitStack() as travels:
+        async with opening:
+            print("ready", os.getpid(), flush=True)
+            while line := await _next_line():
+                there = time.time() + float(line)
+                travels.enter_context(time_machine.travel(there, tick=True))
+                print("set", os.getpid(), flush=True)
 
 
 async def sender(url: str, first: str) -> None:
@@ -116,16 +199,72 @@ async def adder(url: str, id: str, count: str) -> None:
     """Send all at once, when told to."""
     async with jobs.open(url) as app:
         print("ready", os.getpid(), flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
+        await _next_line()
         sends = [app.task(counter).send(id, 1) for _ in range(int(count))]
         results = await asyncio.gather(*sends)
         print("added", sum(result.deferred for result in results), flush=True)
+
+
+async def caller(url: str, number: str, seed: str, ids: str) -> None:
+    """Call for each line, at most CALLERS at a time."""
+    rng = random.Random(int(seed))
+    tickets = asyncio.Semaphore(0)
+    numbers = iter(range(1_000_000 * int(number) + 1, 1_000_000 * (int(number) + 1)))
+
+    async def call_on(app: App) -> None:
+        while True:
+            await tickets.acquire()
+            id = f"c-{rng.randrange(int(ids))}"
+            if rng.random() < READS:
+                called = await _read(app, id)
+            else:
+                after_s, work_s = rng.choice(AFTER_S), rng.choice(WORK_S)
+                event = Chore(number=next(numbers), after_s=after_s, work_s=work_s)
+                called = await _send(app, id, event, keyed=rng.random() < KEYED)
+            print(called.line(), flush=True)
+
+    async with jobs.open(url) as app:
+        print("ready", os.getpid(), flush=True)
+        calling = asyncio.gather(*[call_on(app) for _ in range(CALLERS)])
+        while not calling.done() and await _next_line():
+            tickets.release()
+        calling.cancel()
+
+
+async def _read(app: App, id: str) -> Call:
+    asked_us = _now_us()
+    try:
+        status = await app.task(chore).status(id)
+    except StoreUnavailableError as error:
+        return Call(id, 0, asked_us, None, errors=(_why(error),))
+    return Call(id, 0, asked_us, _now_us(), status.event_count)
+
+
+async def _send(app: App, id: str, event: Chore, *, keyed: bool) -> Call:
+    """Send, with a key again and again until it is answered, without one once."""
+    asked_us = _now_us()
+    key = str(event.number) if keyed else None
+    errors: list[str] = []
+    while keyed or not errors:
+        try:
+            sent = await app.task(chore).send(id, event, event_id=key)
+        except StoreUnavailableError as error:
+            errors.append(_why(error))
+        else:
+            total = sent.event_count
+            return Call(id, event.number, asked_us, _now_us(), total, keyed, tuple(errors))
+    return Call(id, event.number, asked_us, None, None, keyed, tuple(errors))
+
+
+def _why(error: StoreUnavailableError) -> str:
+    return "unknown" if "is not known" in error.detail else error.reason
 
 
 ROLES: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
     "worker": worker,
     "sender": sender,
     "adder": adder,
+    "caller": caller,
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Processes of `jobs_under_kill` for tests: started, listened to, and ended by their own pids."""
+"""Processes for tests, mostly of `jobs_under_kill`: started, listened to, ended by their pids."""
 
 from __future__ import annotations
 
@@ -16,12 +16,23 @@ from types import TracebackType
 from typing import IO, NamedTuple
 
 from tests.auditing import audit_all
+from wakelog import BlockingApp
 from wakelog.jobs import open_store
 from wakelog.log import Recorded
 
-__all__ = ["LOOK_S", "PATIENCE_S", "Child", "Children", "Said", "audited", "wait_until"]
+__all__ = [
+    "LOOK_S",
+    "PATIENCE_S",
+    "Child",
+    "Children",
+    "Said",
+    "audited",
+    "is_quiet",
+    "wait_until",
+]
 
 ROOT = Path(__file__).parents[2]
+JOBS = "tests.acceptance.jobs_under_kill"
 PATIENCE_S = 30.0
 """How long a test waits for something that takes a second before it fails."""
 LOOK_S = 0.1
@@ -45,12 +56,12 @@ class Said(NamedTuple):
 
 
 class Child:
-    """A process of `jobs_under_kill`, ready; what it prints is read by a thread, as it comes."""
+    """A process of a module of jobs; what it prints is read by a thread, as it comes."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, module: str = JOBS) -> None:
         python_path = os.pathsep.join([str(ROOT), *filter(None, [os.getenv("PYTHONPATH")])])
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "tests.acceptance.jobs_under_kill", *words],
+            [sys.executable, "-m", module, *words],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": python_path},
             stdin=subprocess.PIPE,
@@ -83,6 +94,15 @@ class Child:
         assert line is not None, f"process {self.pid} has ended: {''.join(self.logged)}"
         return line
 
+    def lines_so_far(self) -> list[str]:
+        """What it printed that nobody has read yet."""
+        lines: list[str] = []
+        while not self._lines.empty():
+            line = self._lines.get()
+            if line is not None:
+                lines.append(line)
+        return lines
+
     def ready(self) -> Child:
         """Wait until it has opened the store."""
         assert self.line() == f"ready {self.pid}"
@@ -104,6 +124,19 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 
+    def killed(self, within_s: float = PATIENCE_S) -> bool:
+        """Wait for its end; whether it was that of a `kill -9`."""
+        return self._popen.wait(within_s) == -signal.SIGKILL
+
+    def finish(self) -> None:
+        """Tell it to end by itself: its stdin is closed."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
+
+    def ended(self) -> int:
+        """Wait until it has ended by itself; its exit code."""
+        return self._popen.wait(PATIENCE_S)
+
     def kill(self) -> list[str]:
         """`kill -9`, and wait for its end; what it printed that nobody has read yet."""
         self._popen.kill()
@@ -113,12 +146,7 @@ class Child:
         for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
             if pipe is not None:
                 pipe.close()
-        rest: list[str] = []
-        while not self._lines.empty():
-            line = self._lines.get()
-            if line is not None:
-                rest.append(line)
-        return rest
+        return self.lines_so_far()
 
     def _hear(self, pipe: IO[str]) -> None:
         for line in pipe:
@@ -133,8 +161,9 @@ class Child:
 class Children:
     """Starts processes on one store, and leaves none behind."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, module: str = JOBS) -> None:
         self._url = url
+        self._module = module
         self._started: list[Child] = []
 
     def __enter__(self) -> Children:
@@ -149,15 +178,16 @@ class Children:
         for child in self._started:
             child.kill()
 
-    def start(self, role: str, *words: str) -> Child:
-        """A process that may not be ready yet."""
-        child = Child(role, self._url, *words)
+    def start(self, role: str, *words: str, url: str | None = None) -> Child:
+        """A process that may not be ready yet; `url` where it opens the store in another way."""
+        child = Child(role, url or self._url, *words, module=self._module)
         self._started.append(child)
         return child
 
-    def worker(self, lease: str = "1s", slots: int = 100) -> Child:
-        """A worker that is ready."""
-        return self.start("worker", lease, str(slots)).ready()
+    def worker(self, lease: str = "1s", slots: int = 100, **options: object) -> Child:
+        """A worker that is ready. `options` are more of those of `Jobs.open`."""
+        words = [f"{name}={value}" for name, value in options.items()]
+        return self.start("worker", lease, str(slots), *words).ready()
 
 
 def wait_until(is_so: Callable[[], bool], child: Child, within_s: float = PATIENCE_S) -> list[str]:
@@ -170,6 +200,11 @@ def wait_until(is_so: Callable[[], bool], child: Child, within_s: float = PATIEN
         if line is not None:
             said.append(line)
     return said
+
+
+def is_quiet(app: BlockingApp) -> bool:
+    """Whether nothing runs, waits or is scheduled."""
+    return all(row.status == "idle" and not row.executing for row in app.list())
 
 
 def audited(url: str) -> dict[str, list[Recorded]]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -341,6 +342,38 @@ def refusal(url: Any) -> StoreUnavailableError:
         raise AssertionError("it was opened")
     assert str(first.value) == str(second.value)
     return first.value
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["nosuch://me:hunter2@host/jobs", "postgresql:/me:hunter2@host/jobs", "me:hunter2@host://x"],
+)
+def test_E6_a_url_that_is_refused_does_not_show_its_password(url: str) -> None:
+    error = refusal(url)
+    assert error.reason == "unknown_scheme"
+    assert "hunter2" not in f"{error} {error!r}"
+    with pytest.raises(ValidationError) as raised, jobs.open(url.encode()):  # type: ignore[arg-type]
+        raise AssertionError("it was opened")
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_store_whose_driver_is_missing_says_what_to_install() -> None:
+    script = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from wakelog import Jobs, StoreUnavailableError\n"
+        "from wakelog_adapters.care import caretaker\n"
+        "for opens in (Jobs().open('postgresql://me:hunter2@host/jobs').__enter__,\n"
+        "              lambda: caretaker('postgresql://me:hunter2@host/jobs')):\n"
+        "    try: opens()\n"
+        "    except StoreUnavailableError as error: print(error.reason, error)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    lines = ran.stdout.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith("not_installed ")
+        assert "pip install 'wakelog[postgres]'" in line
+        assert "hunter2" not in line
 
 
 @pytest.mark.parametrize("url", ["nosuch://x", "jobs.db", "", "sqlite:", "sqlite:/jobs.db"])

@@ -12,6 +12,8 @@ import code
 import inspect
 import io
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -21,7 +23,7 @@ from typing import NamedTuple
 
 import pytest
 
-from wakelog import Jobs, TaskContext, errors
+from wakelog import DebounceContext, Jobs, TaskContext, errors
 from wakelog.core.events import EVENTS
 from wakelog_adapters.cli.commands import app
 
@@ -81,7 +83,7 @@ def test_what_a_page_shows_runs_and_prints_what_it_says(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": f"docs_{page.stem}"}
+    names: dict[str, object] = {"__name__": "__main__"}
     for block, output in pairs(page):
         padded = "\n" * (block.line - 1) + block.text
         printed = io.StringIO()
@@ -134,13 +136,43 @@ def test_the_first_example_is_short_and_can_be_typed_by_hand(
     assert first.info == "python run"
     lines = first.text.rstrip().splitlines()
     assert len(lines) < README_LINES
-    console = code.InteractiveConsole()
+    console = code.InteractiveConsole({"__name__": "__main__"})
     printed, complaints = io.StringIO(), io.StringIO()
     with redirect_stdout(printed), redirect_stderr(complaints):
         for line in [*lines, ""]:
             console.push(line)
     assert complaints.getvalue() == ""
     assert 'received event "placed"' in printed.getvalue()
+
+
+def test_the_command_of_the_readme_works_on_its_first_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given the example as a module, run once
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    Path("orders.py").write_text(blocks(ROOT / "README.md")[0].text, encoding="utf-8")
+    command = re.search(r"^wakelog (worker orders:jobs --url (\S+))$", text, re.MULTILINE)
+    assert command is not None
+    example = subprocess.run([sys.executable, "orders.py"], capture_output=True, check=True)
+    assert b'received event "placed"' in example.stdout
+    # when the command of the page runs
+    wakelog = [sys.executable, "-m", "wakelog_adapters.cli", *command[1].split(), "--json"]
+    with subprocess.Popen(wakelog, stdout=subprocess.PIPE, text=True) as worker:
+        try:
+            assert worker.stdout is not None
+            assert worker.stdout.readline()  # it says that it works
+        finally:
+            worker.terminate()
+        assert worker.wait(20) == 0
+    # then it knew the job, and sent nothing again
+    shown = subprocess.run(
+        [*wakelog[:3], "history", "task:order:o-17", "--url", command[2], "--json"],
+        capture_output=True,
+        check=True,
+    )
+    assert shown.stdout.count(b'"EventReceived"') == 1
 
 
 def test_the_readme_installs_the_wheel_of_this_version() -> None:
@@ -167,8 +199,15 @@ def test_the_page_on_the_log_names_every_event_and_every_field() -> None:
 
 def test_the_guide_to_tasks_names_every_member_of_the_context() -> None:
     text = prose(ROOT / "docs" / "tasks.md")
-    inside = {"cleared", "clear_reason", "close", "commands", "is_open"}
+    inside = {"cleared", "clear_reason", "close", "commands", "is_open", "returned"}
     members = {name for name in dir(TaskContext) if not name.startswith("_")} - inside
+    assert [name for name in sorted(members) if f"`{name}" not in text] == []
+
+
+def test_the_guide_to_debounces_names_every_member_of_the_context() -> None:
+    text = prose(ROOT / "docs" / "debounce.md")
+    inside = {"cleared", "clear_reason", "close", "commands", "is_open", "returned"}
+    members = {name for name in dir(DebounceContext) if not name.startswith("_")} - inside
     assert [name for name in sorted(members) if f"`{name}" not in text] == []
 
 

@@ -27,20 +27,59 @@ alarms left: 0
    3  2026-03-02 09:00:00  state set to {"status":"pending"}
    4  2026-03-02 09:00:00  scheduled a run at 2026-03-02 09:05:00 UTC
    5  2026-03-02 09:05:00  run 1 started (alarm) on simulation
-   6  2026-03-02 09:05:00  run 1 ended well after 0 ms
-   7  2026-03-02 09:05:00  scheduled a run at 2026-03-02 10:05:00 UTC
-   8  2026-03-02 10:05:00  run 2 started (alarm) on simulation
-   9  2026-03-02 10:05:00  run 2 ended well after 0 ms
-  10  2026-03-02 10:05:00  scheduled a run at 2026-03-02 11:05:00 UTC
-  11  2026-03-02 11:00:00  received event {"kind":"paid"} (by till 3)
-  12  2026-03-02 11:00:00  state set to {"status":"paid"} (by till 3)
-  13  2026-03-02 11:00:00  cancelled the schedule (by till 3)
+   6  2026-03-02 09:05:00  step 'mail' of run 1 ended with null
+   7  2026-03-02 09:05:00  run 1 ended well after 0 ms
+   8  2026-03-02 09:05:00  scheduled a run at 2026-03-02 10:05:00 UTC
+   9  2026-03-02 10:05:00  run 2 started (alarm) on simulation
+  10  2026-03-02 10:05:00  step 'mail' of run 2 ended with null
+  11  2026-03-02 10:05:00  run 2 ended well after 0 ms
+  12  2026-03-02 10:05:00  scheduled a run at 2026-03-02 11:05:00 UTC
+  13  2026-03-02 11:00:00  received event {"kind":"paid"} (by till 3)
+  14  2026-03-02 11:00:00  state set to {"status":"paid"} (by till 3)
+  15  2026-03-02 11:00:00  cancelled the schedule (by till 3)
 """
 
 
-def run(*arguments: str, folder: Path) -> str:
+REFRESHED = """\
+09:00:00  run 1, attempt 1: token 1
+next run: 09:14:00
+09:14:00  run 2, attempt 1: token 2
+09:28:15  run 3, attempt 3: token 5
+09:42:15  run 4, attempt 1: token 6
+active, 4 runs, 2 failures
+callers see: ****, until 09:57:15
+stopped: the account is closed
+alarms left: 0
+"""
+
+REPORTED = """\
+reports: last=datetime.date(2026, 12, 31) sent=365
+in spring: 2026-03-29 03:00:00+02:00
+in autumn: 2026-10-25 02:30:00+02:00
+next: 2027-01-01 01:30:00+00:00
+"""
+
+IN_BATCHES = """\
+a burst of three, and one of five:
+  the fifth of zeta is the first of a new window: True
+  00:00  zeta: 4 events (max_events): {'tea': 1.0, 'milk': 1.0, 'rice': 1.0, 'salt': 1.0}
+  00:05  acme: 3 events (flush_after): {'tea': 9.0}
+  00:05  zeta: 1 events (flush_after): {'soap': 1.0}
+the receiver is down, and events go on coming:
+  00:11  acme: 1 events (flush_after): not delivered, attempt 1
+  accepted meanwhile: True, status: retrying
+  00:16  acme: 1 events (flush_after): {'milk': 2.0}
+  00:17  acme: 1 events (flush_after): {'milk': 3.0}
+ann does not want to wait:
+  00:18  acme: 1 events (manual): {'tea': 8.5}
+  flushed: True (manual)
+  flushed: False (empty)
+"""
+
+
+def run(*arguments: str, folder: Path, name: str = "orders.py") -> str:
     """What an example prints, run as a user would, without any warning."""
-    command = [sys.executable, "-W", "error", str(ROOT / "examples" / "orders.py"), *arguments]
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / name), *arguments]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout
@@ -61,7 +100,27 @@ def test_with_a_url_the_order_is_kept_and_met_again(tmp_path: Path) -> None:
     assert f"history: Started, {more}, {more}\n" in again
 
 
-@pytest.mark.parametrize("name", ["orders.py", "traffic_fines/fine.py"])
+@pytest.mark.parametrize(
+    ("name", "prints"),
+    [
+        ("token_refresher.py", REFRESHED),
+        ("daily_report.py", REPORTED),
+        ("webhook_batcher.py", IN_BATCHES),
+    ],
+)
+def test_other_jobs_in_virtual_time(name: str, prints: str, tmp_path: Path) -> None:
+    """A token that says when it is to be renewed, over an outage; a year of nights in Berlin, over
+    both changes of its clock; webhooks in batches, over an outage of their receiver."""
+    assert run(folder=tmp_path, name=name) == prints
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("orders.py", "token_refresher.py", "daily_report.py", "webhook_batcher.py"),
+        "traffic_fines/fine.py",
+    ],
+)
 def test_an_example_uses_only_the_public_words(name: str) -> None:
     text = (ROOT / "examples" / name).read_text(encoding="utf-8")
     imported = [line for line in text.splitlines() if line.startswith(("from wake", "import wake"))]

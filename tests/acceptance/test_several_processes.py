@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from itertools import groupby, pairwise
 
-import pytest
-
 from tests.acceptance.jobs_under_kill import AT_A_TIME, Chore, chore, counter, jobs, narrow
-from tests.acceptance.processes import LOOK_S, Child, Children, Said, audited, wait_until
+from tests.acceptance.processes import LOOK_S, Child, Children, Said, audited, is_quiet, wait_until
 from tests.auditing import runs_of
 from tests.support_postgres import with_options
 from wakelog import BlockingApp, StoreUnavailableError
@@ -26,24 +23,6 @@ from wakelog.log import Recorded
 
 BOUND_US = 2_000_000
 """How late a worker may notice what another process has appended."""
-
-
-@pytest.fixture
-def app(shared_url: str) -> Iterator[BlockingApp]:
-    """This process is a client only."""
-    with jobs.open(shared_url) as app:
-        yield app
-
-
-@pytest.fixture
-def children(shared_url: str) -> Iterator[Children]:
-    with Children(shared_url) as children:
-        yield children
-
-
-def is_quiet(app: BlockingApp) -> bool:
-    """Whether nothing runs, waits or is scheduled."""
-    return all(row.status == "idle" and not row.executing for row in app.list())
 
 
 # -- senders ---------------------------------------------------------------------------------------

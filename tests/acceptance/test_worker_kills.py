@@ -13,20 +13,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.acceptance.jobs_under_kill import PARTS, Chore, Done, chore, jobs
-from tests.acceptance.processes import Child, Children, Said, audited, wait_until
-from tests.auditing import runs_of
+from tests.acceptance.processes import Child, Children, Said, audited, is_quiet, wait_until
+from tests.acceptance.recorded import check_alarms, check_runs, check_waiting
 from wakelog import BlockingApp
-from wakelog.core.events import (
-    Cleared,
-    Event,
-    EventHandled,
-    EventReceived,
-    Executed,
-    ExecutionLost,
-    RunStarted,
-    ScheduleCancelled,
-    Scheduled,
-)
+from wakelog.core.events import EventReceived, Executed, ExecutionLost
 from wakelog.log import Recorded
 
 IDS = [f"c-{number}" for number in range(20)]
@@ -93,7 +83,7 @@ def kill_workers(url: str, *, kills: int, lease: str, work_s: float, seed: int) 
                 killed.add(worker.pid)
                 sending.tickets.release(SENDS_PER_KILL)
             worker = children.worker(lease)
-        wait_until(lambda: _is_quiet(app), worker)
+        wait_until(lambda: is_quiet(app), worker)
         worker.kill()
         states = {f"task:chore:{id}": app.task(chore).get_state(id) for id in IDS}
     return _report(audited(url), states, sending.acknowledged, killed)
@@ -111,11 +101,6 @@ def _listen(worker: Child, rng: random.Random, sending: Sending) -> None:
             sending.tickets.release(SENDS_PER_RUN)
 
 
-def _is_quiet(app: BlockingApp) -> bool:
-    rows = app.list(name="chore")
-    return all(row.status == "idle" and not row.executing for row in rows)
-
-
 def _report(
     histories: dict[str, list[Recorded]],
     states: dict[str, Done | None],
@@ -129,9 +114,9 @@ def _report(
         events = [recorded.event for recorded in history]
         received = [e for e in events if isinstance(e, EventReceived)]
         keys.update(e.event_id for e in received)
-        _check_waiting(history)
-        _check_alarms(stream, events)
-        begun = _check_runs(stream, history)
+        check_waiting(history)
+        check_alarms(stream, events)
+        begun = check_runs(stream, history)
         executed = [e.run for e in events if isinstance(e, Executed)]
         state = states[stream]
         assert state is not None
@@ -149,47 +134,6 @@ def _report(
         f"(of living workers {of_the_living}), doubled {doubled}, "
         f"events {sum(map(len, histories.values()))}"
     )
-
-
-def _check_waiting(history: list[Recorded]) -> None:
-    """Each deferred event was handled once, in the order of acceptance."""
-    deferred = [
-        recorded.version
-        for recorded in history
-        if isinstance(recorded.event, EventReceived) and recorded.event.deferred
-    ]
-    handled = [r.event.event_version for r in history if isinstance(r.event, EventHandled)]
-    assert handled == deferred
-
-
-def _check_alarms(stream: str, events: list[Event]) -> None:
-    """Each alarm was consumed by a run, on its due time, or replaced by another one."""
-    due_us: int | None = None
-    for event in events:
-        if isinstance(event, Scheduled):
-            due_us = event.due_us
-        elif isinstance(event, RunStarted) and event.trigger == "alarm":
-            assert event.due_us == due_us, f"{stream}: {event} was not due at {due_us}"
-            due_us = None
-        elif isinstance(event, ScheduleCancelled | Cleared):
-            raise AssertionError(f"{stream}: nobody asked for {event}")
-    assert due_us is None, f"{stream}: an alarm at {due_us} was lost"
-
-
-def _check_runs(stream: str, history: list[Recorded]) -> int:
-    """Each attempt has one end; each run ended well once, with its last attempt. How many."""
-    attempts = runs_of(history)
-    ends = [[type(end.event) for end in attempt] for attempt in attempts.values()]
-    assert all(end in ([Executed], [ExecutionLost]) for end in ends), f"{stream}: {attempts}"
-    executed = Counter(
-        run for (_, run, _), [end] in attempts.items() if isinstance(end.event, Executed)
-    )
-    begun = {run for _, run, _ in attempts}
-    assert executed == Counter(begun), f"{stream}: a run ended well never, or twice"
-    for run in begun:
-        tries = [attempt for _, of, attempt in attempts if of == run]
-        assert tries == [*range(1, len(tries) + 1)], f"{stream}: attempts of run {run}: {tries}"
-    return len(begun)
 
 
 def test_K1_A1_five_workers_killed_in_the_middle_of_runs(shared_url: str) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel
 
-from wakelog import Jobs, Task, TaskContext
+from wakelog import Debounce, DebounceContext, Jobs, Task, TaskContext
 
 nothing = Jobs()
 a_number = 17
@@ -54,4 +54,14 @@ def shown(ctx: TaskContext[Parcel], state: Parcel) -> Parcel:
     return state.model_copy(update={"code": "****"})
 
 
-jobs = Jobs(parcel=parcel)
+truck = Debounce(event=Weighed | Lost, flush_after="1h", max_events=3)
+
+
+@truck.execute
+def leave(ctx: DebounceContext[Weighed | Lost, Weighed | Lost]) -> None:
+    for event in ctx.events:
+        if isinstance(event, Lost):
+            raise LookupError(event.why)
+
+
+jobs = Jobs(parcel=parcel, truck=truck)

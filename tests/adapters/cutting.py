@@ -10,7 +10,7 @@ from typing import Literal
 
 from psycopg.conninfo import conninfo_to_dict
 
-__all__ = ["Wire", "wired"]
+__all__ = ["Where", "Wire", "wired"]
 
 _SIZE = 1 << 16
 
@@ -25,12 +25,13 @@ class Wire:
         self._address = address
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._servers: list[socket.socket] = []
+        self._closed = False
         self._needle: bytes | None = None
         self._for_good = False
         self._where: Where = "before"
         self._let_through = 0
         self.cut = threading.Event()
-        """Set when the connection was cut."""
+        """Set when the connection is cut."""
         self.go = threading.Event()
         """What a cut `during` the work waits for."""
         self.answering: Callable[[bytes], bytes] = lambda data: data
@@ -41,6 +42,11 @@ class Wire:
     def port(self) -> int:
         port: int = self._listener.getsockname()[1]
         return port
+
+    @property
+    def is_to_be_cut(self) -> bool:
+        """Whether the chosen text has not passed yet."""
+        return self._needle is not None
 
     def cut_at(self, needle: str, where: Where, *, after: int = 0, for_good: bool = False) -> None:
         """Cut the next connection on which `needle` is sent: before the server hears of it, at
@@ -56,6 +62,7 @@ class Wire:
 
     def close(self) -> None:
         """Take no more connections, and let go of those that are."""
+        self._closed = True
         self.refuse()
         for server in self._servers:
             with suppress(OSError):
@@ -72,8 +79,15 @@ class Wire:
             while True:
                 client, _ = self._listener.accept()
                 server = socket.socket(self._family, socket.SOCK_STREAM)
-                server.connect(self._address)
+                try:
+                    server.connect(self._address)
+                except OSError:  # it is away
+                    server.close()
+                    client.close()
+                    continue
                 self._servers.append(server)
+                if self._closed:  # it was on its way
+                    server.shutdown(socket.SHUT_RDWR)
                 deaf = threading.Event()
                 for pump in (self._to_server, self._to_client):
                     threading.Thread(target=pump, args=(client, server, deaf), daemon=True).start()
@@ -114,16 +128,20 @@ class Wire:
                     client.sendall(self.answering(data))
                 elif self._where == "after":
                     self._cut(client)
-            self._cut(client)
+        _end(client)
         server.close()
 
     def _cut(self, client: socket.socket) -> None:
         if self._for_good:
             self.close()
-        with suppress(OSError):
-            client.shutdown(socket.SHUT_RDWR)
-        client.close()
         self.cut.set()
+        _end(client)
+
+
+def _end(client: socket.socket) -> None:
+    with suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)
+    client.close()
 
 
 @contextmanager
@@ -131,7 +149,7 @@ def wired(url: str) -> Iterator[tuple[Wire, str]]:
     """A wire to the server of a store's URL, and the URL of the same store over that wire."""
     base, _, query = url.partition("?")
     options = [part for part in query.split("&") if not part.startswith(("host=", "port="))]
-    ours = ("schema=", "pool=", "timeout=", "clock=", "migrate=")
+    ours = ("schema=", "pool=", "timeout=", "wait=", "clock=", "migrate=")
     plain = "&".join(part for part in query.split("&") if not part.startswith(ours))
     known = conninfo_to_dict(f"{base}?{plain}")
     host, port = str(known.get("host") or "127.0.0.1"), int(known.get("port") or 5432)

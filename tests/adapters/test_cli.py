@@ -21,17 +21,9 @@ WEIGHED = '{"kind": "weighed", "grams": 500}'
 HEAVY = '{"kind": "weighed", "grams": 5000}'
 INSTANCE = "task:parcel:p-1"
 COMMANDS = (
-    "demo",
-    "worker",
-    "send",
-    "trigger",
-    "clear",
-    "status",
-    "state",
-    "history",
-    "ls",
-    "count",
-    "workers",
+    *("demo", "worker", "send", "trigger", "clear", "start", "stop", "terminate"),
+    *("pause", "resume", "retry", "holds", "add", "flush"),
+    *("status", "state", "history", "ls", "count", "workers"),
 )
 
 

@@ -18,6 +18,7 @@ from tests.adapters.test_cli_migrate import later, migrate_further, newest
 from tests.support import WAIT_S, counter_task, numbers
 from tests.support_postgres import bare_connection, serving, with_options
 from wakelog import Jobs
+from wakelog.clock import SystemClock
 from wakelog.core.events import ExecutionFailed, Parked
 from wakelog.jobs import open_store
 from wakelog.ports import Store, WorkerRow
@@ -300,7 +301,7 @@ def test_the_server_is_too_old(server_url: str, monkeypatch: pytest.MonkeyPatch)
     is_problem(server_url, "server", "too old", "99 or newer")
 
 
-class Apart:
+class Apart(SystemClock):
     """A machine whose clock is wrong."""
 
     def __init__(self, by_us: int) -> None:

@@ -81,6 +81,10 @@ async def test_increments_of_two_apps_are_all_counted(postgres_url: str) -> None
         async with asyncio.timeout(WAIT_S):
             await asyncio.gather(*[counter.send("c", 1, wait=True) for counter in counters])
         assert await two.task("counter").get_state("c") == 100
+        counted = [app.metrics() for app in (one, two)]
+        assert sum(each["conflicts"] for each in counted) > 0
+        assert all(0 < each["appends"] <= each["units"] for each in counted)
+        assert all(each["store_waits"] == each["store_lost_answers"] == 0 for each in counted)
 
 
 def test_the_blocking_app(postgres_url: str) -> None:

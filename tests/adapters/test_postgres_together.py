@@ -12,12 +12,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from eventsourcing.persistence import IntegrityError, StoredEvent
 
 from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
 from wakelog.ports import Appended, Due, Lease, Listing, Unit
 from wakelog_adapters.conformance.pen import NOW, ORDERS, Pen, answer, in_parallel
 from wakelog_adapters.postgres import PostgresStore, appending, open_store
+from wakelog_adapters.postgres.connections import Connection
 from wakelog_adapters.postgres.schema import migrations
 
 MINUTE_US = 60_000_000
@@ -186,64 +188,125 @@ FOR EACH ROW EXECUTE FUNCTION late();
 """
 
 
-def test_a_reader_by_position_misses_nothing_that_commits_late(
+Writer = Callable[[PostgresStore, str], None]
+"""Adds two events to the log, of a stream of this name."""
+
+
+def append(store: PostgresStore, name: str) -> None:
+    """As the engine does."""
+    assert store.append([Pen(name).begin()]).errors == [None]
+
+
+def insert(store: PostgresStore, name: str) -> None:
+    """As an aggregate of the library does, over our recorder."""
+    store.insert_events([StoredEvent(name, version, "t", b"s") for version in (1, 2)])
+
+
+def insert_as_the_library(store: PostgresStore, name: str) -> None:
+    """As the library's own recorder does, on the same table: it locks the whole of it."""
+    with store.datastore.lend() as connection, connection.transaction():
+        insert_in(connection, store, name)
+
+
+def insert_in(connection: Connection, store: PostgresStore, name: str) -> None:
+    table = f"{store.datastore.schema}.stored_events"
+    connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE".encode())
+    sql = f"INSERT INTO {table} VALUES (%s, 1, 't', ''), (%s, 2, 't', '')"
+    connection.execute(sql.encode(), (name, name))
+
+
+def append_in(connection: Connection, store: PostgresStore, name: str) -> None:
+    attempt = store._appender.attempt([Pen(name).begin()])
+    store._appender.run(attempt, connection, within=True)
+
+
+WRITERS: tuple[Writer, ...] = (append, insert, insert_as_the_library)
+
+
+def positions(store: PostgresStore, after: int = 0, limit: int = 9999) -> list[int]:
+    found = store.select_notifications(after, limit, inclusive_of_start=False)
+    return [notification.id for notification in found]
+
+
+def test_readers_by_position_miss_nothing_that_commits_late(
     stores: tuple[PostgresStore, PostgresStore], bare: psycopg.Connection
 ) -> None:
     """Each commit takes its time after its events were given their positions."""
     bare.execute(SLOW)
     ended = threading.Event()
-    followed: list[int] = []
+    followed: dict[int, list[int]] = {1: [], 3: [], 9999: []}
+    looks: list[list[int]] = []
 
     def write(number: int) -> None:
-        for turn in range(15):
-            pens = [Pen(f"{number}-{turn}-{i}") for i in range(1 + turn % 3)]
-            stores[number % 2].append([pen.begin() for pen in pens])
+        for turn in range(12):
+            WRITERS[number % 3](stores[number % 2], f"{number}-{turn}")
 
     def write_all() -> None:
         try:
-            all_of(*[lambda number=number: write(number) for number in range(4)])
+            all_of(*[lambda number=number: write(number) for number in range(9)])
         finally:
             ended.set()
 
-    def follow() -> None:
-        last = False
-        while not last:
+    def follow(limit: int) -> None:
+        seen = followed[limit]
+        while True:
             last = ended.is_set()
-            start = followed[-1] if followed else 0
-            found = stores[1].select_notifications(start, 9999, inclusive_of_start=False)
-            followed.extend(n.id for n in found)
+            found = positions(stores[1], seen[-1] if seen else 0, limit)
+            seen += found
+            if last and not found:
+                return
 
-    all_of(write_all, follow)
-    log = [n.id for n in stores[0].select_notifications(None, 9999)]
-    assert followed == log
-    assert len(log) == 4 * 30 * 2
+    def look() -> None:
+        while not ended.is_set():
+            looks.append(positions(stores[0]))
+
+    all_of(write_all, look, *[lambda limit=limit: follow(limit) for limit in followed])
+    log = positions(stores[0])
+    assert len(log) == 9 * 12 * 2
+    assert all(seen == log for seen in followed.values())
+    # what became visible at any time was the beginning of the whole, in its order
+    assert all(seen == log[: len(seen)] for seen in looks)
+    assert len({len(seen) for seen in looks}) > 5
 
 
+@pytest.mark.parametrize("begin", [append_in, insert_in])
 def test_no_position_is_seen_before_one_that_is_still_to_commit(
     stores: tuple[PostgresStore, PostgresStore],
+    begin: Callable[[Connection, PostgresStore, str], None],
 ) -> None:
+    # given a writer that was given its positions, and is held before its commit
     one, two = stores
-    later = threading.Thread(target=lambda: two.append([Pen("o-2").begin()]))
+    later: list[threading.Thread] = []
     with one.datastore.lend() as connection, connection.transaction():
-        attempt = one._appender.attempt([Pen("o-1").begin()])
-        one._appender.run(attempt, connection, within=True)
-        later.start()
-        deadline_s = time.monotonic() + WAIT_S
-        waits = b"SELECT FROM pg_locks WHERE NOT granted AND classid = %s::regclass"
-        table = f"{one.datastore.schema}.stored_events"
-        while not connection.execute(waits, (table,)).fetchall():
-            assert time.monotonic() < deadline_s
-        assert one.select_notifications(None, 9) == two.select_notifications(None, 9) == []
-    later.join(WAIT_S)
-    found = [(n.id, n.originator_id) for n in one.select_notifications(None, 9)]
-    assert found == [(i + 1, f"task:order:o-{i // 2 + 1}") for i in range(4)]
+        begin(connection, one, "held")
+        # when others of all kinds come after it
+        for writer in WRITERS:
+            thread = threading.Thread(target=writer, args=(two, writer.__name__))
+            thread.start()
+            later.append(thread)
+            wait_for_waiting(connection, one, len(later))
+        # then none of them is seen
+        assert positions(one) == positions(two) == []
+    for thread in later:
+        thread.join(WAIT_S)
+    found = [n.originator_id for n in one.select_notifications(None, 99)]
+    assert [id for id in found[:2] if "held" in str(id)] == found[:2]
+    assert len(found) == 2 * (1 + len(WRITERS))
+    assert found[::2] == found[1::2]
+
+
+def wait_for_waiting(connection: Connection, store: PostgresStore, count: int) -> None:
+    """Until so many wait for a lock on the log, of whatever kind."""
+    table = f"{store.datastore.schema}.stored_events"
+    waits = b"SELECT FROM pg_locks WHERE NOT granted AND %s::regclass IN (classid, relation)"
+    deadline_s = time.monotonic() + WAIT_S
+    while len(connection.execute(waits, (table,)).fetchall()) < count:
+        assert time.monotonic() < deadline_s
 
 
 def test_events_of_other_aggregates_share_the_order(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    from eventsourcing.persistence import IntegrityError, StoredEvent
-
     one, _ = stores
     one.append([Pen().begin()])
     event = StoredEvent("customer-1", 1, "t", b"\x00s")

@@ -413,7 +413,8 @@ def test_stores_with_schemas_share_a_database(postgres_url: str) -> None:
 def test_urls_name_databases_and_options() -> None:
     place = parse("postgresql://me:pw@h:5/db?schema=jobs&sslmode=disable&pool=9&timeout=2.5")
     assert (place.conninfo, place.schema) == ("postgresql://me:pw@h:5/db?sslmode=disable", "jobs")
-    assert (place.pool, place.timeout_s, place.pooled) == (9, 2.5, False)
+    assert (place.pool, place.timeout_s, place.wait_s, place.pooled) == (9, 2.5, 0, False)
+    assert parse("postgresql://h/db?wait=60").wait_s == 60
     assert place.label == "postgresql://h:5/db"
     assert parse("postgres:///db?host=/tmp").label == "postgresql:///tmp/db"
     assert parse("postgresql://h/db?pooler=transaction").pooled is True
@@ -429,6 +430,7 @@ def test_urls_name_databases_and_options() -> None:
         ("postgresql://me:hidden@h/db?pool=many", "pool"),
         ("postgresql://me:hidden@h/db?timeout=0", "timeout"),
         ("postgresql://me:hidden@h/db?timeout=nan", "timeout"),
+        ("postgresql://me:hidden@h/db?wait=-1", "wait"),
         ("postgresql://me:hidden@h/db?pooler=statement", "pooler"),
         ("postgresql://me:hidden@h/db?clock=mine", "clock"),
         ("postgresql://me:hidden@h/db?prefix=a_", "prefix"),

@@ -7,12 +7,13 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from wakelog.context import TaskContext
+from wakelog.context import ContinuousContext, TaskContext
+from wakelog.continuous import Continuous
 from wakelog.core.schedule import Duration
 from wakelog.definition import Task
 from wakelog.jobs import Jobs
 
-__all__ = ["Count", "Order", "Placed", "Tick", "counting", "orders", "ticking"]
+__all__ = ["Count", "Order", "Placed", "Tick", "counting", "hourly", "orders", "ticking"]
 
 
 class Order(BaseModel):
@@ -90,3 +91,14 @@ def ticking(*, first: Duration, on_run: Callable[[], None] = lambda: None) -> Jo
         on_run()
 
     return Jobs(ticker=ticker)
+
+
+def hourly(timezone: str) -> Jobs:
+    """Runs every full hour, after one is over, and counts itself."""
+    hourly = Continuous(state=Count, cron="0 * * * *", timezone=timezone, start_immediately=False)
+
+    @hourly.execute
+    async def ran(ctx: ContinuousContext[Count]) -> None:
+        ctx.update_state(lambda count: Count(n=count.n + 1))
+
+    return Jobs(hourly=hourly)

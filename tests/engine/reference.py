@@ -91,6 +91,8 @@ class Model:
     due_us: int | None = None
     clear_us: int | None = None
     asked_us: int | None = None
+    asked_again: bool = False
+    """What is asked for is the run that has failed: it goes before the schedule."""
     running: bool = False
     leased_until_us: int | None = None
     waiting: list[tuple[int, int, Act]] = field(default_factory=list)
@@ -126,14 +128,19 @@ class Model:
         return True
 
     def trigger(self, consume: bool, now_us: int) -> bool:
-        if not self.alive or self.running or self.asked_us is not None:
+        """A run that has failed is started again, under its own number."""
+        if not self.alive or self.running:
             return False
+        consumes = consume and self.due_us is not None
         self.due_us = None if consume else self.due_us
+        if self.asked_us is not None and not self.asked_again:
+            return consumes
+        self.asked_again = self.asked_again or self.failed
         self.asked_us = now_us
         return True
 
     def clear(self, after_us: int | None, now_us: int) -> bool:
-        if not self.alive and not self.waiting:
+        if not self.alive and (after_us is not None or not self.waiting):
             return False
         if after_us is not None:
             self.clear_us = now_us + after_us
@@ -159,7 +166,7 @@ class Model:
                 wakes.append((min(at for at, _, _ in self.waiting), "waiting"))
             if self.asked_us is not None:
                 wakes.append((self.asked_us, "trigger"))
-            if self.due_us is not None:
+            if self.due_us is not None and not self.asked_again:
                 wakes.append((self.due_us, "alarm"))
         return min(wakes, key=lambda wake: wake[0]) if wakes else None
 
@@ -191,7 +198,8 @@ class Model:
         self.due_us = self.due_us if wake[1] == "trigger" else None
         self.asked_us = None if wake[1] == "trigger" else self.asked_us
         self.running, self.failed, self.losses = True, False, 0
-        self.runs += 1
+        self.runs += not self.asked_again
+        self.asked_again = False
         return "run"
 
     def finish_run(self, now_us: int) -> None:
@@ -212,7 +220,8 @@ class Model:
             failures = self.failures
             self.__dict__.update(was.__dict__)
             self.waiting, self.failures = left, failures
-        has_more = any(at <= now_us for at, _, _ in self.waiting)
+        wake = self.wake()  # an alarm that was due before the next event has its turn first
+        has_more = wake is not None and wake[0] <= now_us and wake[1] == "waiting"
         self.leased_until_us = self.leased_until_us if has_more else None
         return has_more
 
@@ -234,7 +243,7 @@ class Model:
     def _reset(self) -> None:
         self.box = self.due_us = self.clear_us = self.asked_us = None
         self.events = self.runs = self.failures = self.losses = 0
-        self.failed = False
+        self.failed = self.asked_again = False
 
     def _call(self, act: Act, now_us: int) -> bool:
         box = self.box

@@ -149,6 +149,45 @@ async def test_U6_so_has_a_deferred_one(shared_url: str) -> None:
         assert (await app.task("job").send("a", "next")).event_count == 3
 
 
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("where", ["on_event", "on_client_get_state"])
+def test_U6_nor_does_it_end_a_blocking_app(store_url: str, where: str, waits: bool) -> None:
+    # given a handler that cancels the task it runs in, and meets that or just returns
+    async def cancels(ctx: Ctx, given: Any) -> Any:
+        if ctx.id == "cancels":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            if waits:
+                await asyncio.Event().wait()
+        return given
+
+    handlers: dict[str, Any] = {where: cancels}
+    with Jobs(job=task_of(**handlers)).open(store_url) as app:
+        jobs = app.task("job")
+        ask = jobs.send if where == "on_event" else lambda id, _: jobs.get_state(id)
+        if where == "on_client_get_state":
+            jobs.send("cancels", {"set_state": 1})
+        # when
+        with pytest.raises(ExecutionError, match=f"{where} of task:job:cancels.*CancelledError"):
+            ask("cancels", {})
+        # then
+        assert jobs.send("b", {}).created
+
+
+async def test_U6_a_handler_beside_a_def_that_cancels_its_task_has_failed(sqlite_url: str) -> None:
+    """Where a `def` may follow, the request is in a task of the engine's own."""
+
+    async def on_event(ctx: Ctx, event: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async with Jobs(job=task_of(on_event, on_idle=lambda ctx: None)).open(sqlite_url) as app:
+        with pytest.raises(ExecutionError, match="CancelledError"):
+            await app.task("job").send("a", "cancels")
+
+
 @pytest.mark.parametrize("is_async", [True, False])
 @pytest.mark.parametrize(
     "error",

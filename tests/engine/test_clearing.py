@@ -137,6 +137,21 @@ def test_T8_a_clear_of_nothing_answers_so(stage: Staging) -> None:
     assert job.sim.alarms() == []
 
 
+def test_T8_a_delayed_clear_of_nothing_does_not_wait_for_the_next_life(stage: Staging) -> None:
+    # given an id that was cleared, and an event that waits to open its next life
+    job = stage()
+    job.send({"set_state": "later"}, delay="1h")
+    job.send({"clear": None})
+    before = job.names()
+    # when
+    result = job.clear(after="2h")
+    # then
+    assert (result.cleared, result.clear_at, result.discarded) == (False, None, 0)
+    assert job.names() == before
+    job.sim.advance("1d")
+    assert job.state() == "later"
+
+
 def test_T8_after_a_clear_the_id_starts_fresh_and_history_shows_every_life(stage: Staging) -> None:
     # given a life of events, runs and failures
     job = stage()
@@ -209,6 +224,16 @@ def test_T8_and_be_taken_back(stage: Staging) -> None:
     job.sim.advance("2h")
     assert job.status().scheduled_at == START + 3 * HOUR
     assert job.cancel_clear().version == answer.version
+
+
+def test_T8_taking_back_says_whether_there_was_one(stage: Staging) -> None:
+    job = stage()
+    job.send()
+    cancel = job.sim.task("job").cancel_clear
+    assert not cancel("a").cancelled
+    job.clear(after="1h")
+    assert cancel("a").cancelled
+    assert not cancel("a").cancelled
 
 
 def test_T8_the_last_delay_counts_and_a_clear_now_leaves_none(stage: Staging) -> None:

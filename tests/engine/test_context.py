@@ -438,7 +438,8 @@ def test_an_emitted_message_is_checked_at_the_call(stage: Staging) -> None:
     raised: list[Exception] = []
 
     def on_event(ctx: Ctx, event: Any) -> None:
-        for topic, payload in (("", 1), ("t", object()), ("\ud800", 1), (5, 1)):
+        wrong = (object(), float("nan"), {"deep": [float("inf")]}, 10**5_000, "\ud800", b"\xff")
+        for topic, payload in (("", 1), ("\ud800", 1), (5, 1), *(("t", each) for each in wrong)):
             try:
                 ctx.emit(topic, payload)
             except ValidationError as error:
@@ -449,7 +450,7 @@ def test_an_emitted_message_is_checked_at_the_call(stage: Staging) -> None:
     # when
     job.send()
     # then
-    assert len(raised) == 4
+    assert len(raised) == 9
     assert job.found(MessageSent) == [MessageSent(topic="paid", payload='{"id":"a"}')]
 
 

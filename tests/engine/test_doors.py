@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -29,6 +30,7 @@ from tests.adapters.commandline import CommandLine
 from tests.support import WAIT_S, Ctx, Staging, order_task, task_of
 from wakelog import InstanceNotFoundError, InvalidStateError, Jobs, Task, ValidationError
 from wakelog.schema import Schema
+from wakelog_adapters.cli.documents import document
 
 T = TypeVar("T")
 
@@ -94,6 +96,32 @@ class Colour(Enum):
     RED = "red"
 
 
+class Code(StrEnum):
+    A = "a"
+
+
+class Number(IntEnum):
+    ONE = 1
+
+
+class Pair(NamedTuple):
+    x: int
+    y: int
+
+
+class Bag(BaseModel):
+    items: list[Any] = []
+    either: int | Number = 0
+
+
+class Named(BaseModel):
+    """Fields with names that pydantic uses for its own ends."""
+
+    default: list[Any]
+    metadata: int | Number = 0
+    type: str = ""
+
+
 class Row(TypedDict):
     at: datetime
 
@@ -154,6 +182,21 @@ def private(value: int) -> Kept:
         (dict, {1: "a"}),
         (Base, More(extra=5)),
         (Base | More, More(extra=0, items=[float("nan")])),
+        (str | Code, Code.A),
+        (list[str | Code], [Code.A]),
+        (list[int | Number], [0, Number.ONE]),
+        (frozenset[int | Number], frozenset({Number.ONE})),
+        (list[Any], [Code.A]),
+        (dict[str, Any], {"deep": {"er": (Code.A,)}}),
+        (dict[Any, int], {Code.A: 1}),
+        (Bag, Bag(items=[Code.A])),
+        (list[Bag], [Bag(either=Number.ONE)]),
+        (Named, Named(default=[Code.A])),
+        (Named, Named(default=[], metadata=Number.ONE)),
+        (Loose, Loose(value=1, more=Code.A)),  # type: ignore[call-arg]
+        (list[Any], [Pair(1, 2)]),
+        (list[Pair | tuple[int, int]], [(1, 2)]),
+        (list[Any], [OrderedDict(a=1)]),
     ],
 )
 def test_what_does_not_read_back_is_refused(type_: Any, value: Any) -> None:
@@ -201,6 +244,12 @@ def test_a_state_or_event_that_does_not_read_back_leaves_nothing_behind(stage: S
         (Point, Point(1.5)),
         (Plain, Plain("x")),
         (dict[str, Plain], {"a": Plain("x")}),
+        (list[str], [Code.A]),
+        (list[int | bool | float], [True, 1, 1.0]),
+        (list[Pair], [Pair(1, 2)]),
+        (set[int | bool], {True, 2}),
+        (Bag, Bag(items=[1, "a", {"b": None}], either=1)),
+        (dict[Number, set[Code]], {Number.ONE: {Code.A}}),
         (Any, [(1, 2)]),
         (Any, {"a": [1, 2.5, None, True, "x"]}),
     ],
@@ -388,6 +437,14 @@ def test_a_key_to_forget_must_be_one(stage: Staging, key: Any) -> None:
         job.sim.task(job.task).forget_key("1", key)
 
 
+@pytest.mark.parametrize("type_", [Iterable[int], list[Iterable[int]]])
+def test_a_type_that_is_read_only_once_is_refused(type_: Any) -> None:
+    task: Task[Any, Any] = Task(state=type_, event=int)
+    task.on_event(lambda ctx, event: None)
+    with pytest.raises(ValidationError, match=r"given as state= .*give a list"):
+        Jobs(job=task)
+
+
 @pytest.mark.parametrize("bound", ["x", 1.5, True, 0, None])
 def test_max_waiting_must_be_a_number(bound: Any) -> None:
     with pytest.raises(ValidationError, match="max_waiting"):
@@ -428,4 +485,12 @@ def test_clear_on_the_command_line(sqlite_url: str) -> None:
     assert wakelog("clear", "parcel", "zz", "--after", "1d").exit_code == 1
     said = wakelog.refusal(2, "clear", "parcel", "zz", "--after", "1d", "--cancel")
     assert "--after and --cancel" in said
-    assert wakelog("clear", "parcel", "zz", "--cancel").exit_code == 0
+    nothing = wakelog("clear", "parcel", "p-1", "--cancel")
+    assert (nothing.exit_code, "none to take back" in nothing.stdout) == (1, True)
+    assert wakelog("clear", "parcel", "p-1", "--after", "1d").exit_code == 0
+    assert wakelog("clear", "parcel", "p-1", "--cancel").exit_code == 0
+
+
+def test_a_document_is_json_whatever_a_state_holds() -> None:
+    said = document({"state": {"a": [float("nan"), float("inf"), -float("inf"), 1.5]}})
+    assert said == '{"state": {"a": ["NaN", "Infinity", "-Infinity", 1.5]}}'

@@ -215,3 +215,9 @@ def test_a_type_that_pydantic_cannot_validate_is_refused_at_the_definition() -> 
         Jobs(job=task_of(state=Opaque))
     with pytest.raises(ValidationError, match="max_waiting"):
         Task(state=int, event=int, max_waiting=0)
+
+
+@pytest.mark.parametrize("what", ["lease", "idempotency_window"])
+def test_a_duration_that_is_too_short_is_named_in_words_of_the_caller(what: str) -> None:
+    with pytest.raises(ValidationError, match=rf"^{what} 0 s is not valid: it must be at least"):
+        Jobs(job=task_of()).open("memory://", **{what: "0s"})  # type: ignore[arg-type]

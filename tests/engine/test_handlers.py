@@ -22,6 +22,7 @@ from wakelog import (
     UnknownJobTypeError,
     ValidationError,
 )
+from wakelog.testing import Simulation
 
 SHORT = "50ms"
 
@@ -289,6 +290,97 @@ async def test_U10_so_does_a_def_on_event_and_the_next_send_is_not_held_up(share
         go.set()
 
 
+@pytest.mark.anyio
+async def test_U10_the_time_of_a_def_begins_when_a_thread_takes_it_up(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given one thread, and a handler that holds it for longer than the next one may take
+    loop, begun, go = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def holds(ctx: Ctx, event: Any) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        assert go.wait(WAIT_S)
+
+    async def never(ctx: Ctx, event: Any) -> None:
+        await asyncio.Event().wait()
+
+    jobs = Jobs(
+        holds=task_of(holds),
+        job=task_of(lambda ctx, event: ctx.set_state(event), timeout=SHORT),
+        longer=task_of(never, timeout="100ms"),
+    )
+    async with jobs.open(sqlite_url, threads=1) as app:
+        holding = asyncio.create_task(app.task("holds").send("a", 1))
+        async with asyncio.timeout(WAIT_S):
+            await begun.wait()
+        # when it waits for that thread until its time would be over
+        waiting = asyncio.create_task(app.task("job").send("a", 1))
+        with pytest.raises(ExecutionError, match="HandlerTimeoutError"):
+            await app.task("longer").send("a", 1)
+        go.set()
+        # then it has its whole time
+        assert (await waiting).created
+        await holding
+        assert await app.task("job").get_state("a") == 1
+        assert not [r for r in caplog.records if "stuck" in r.getMessage()]
+
+
+@pytest.mark.anyio
+async def test_U10_one_that_waits_gets_a_thread_though_all_others_are_stuck(
+    sqlite_url: str,
+) -> None:
+    # given one thread, which a handler does not give back, and a call behind it
+    go = threading.Event()
+
+    def on_event(ctx: Ctx, event: str) -> None:
+        if event == "stuck":
+            go.wait(WAIT_S)
+
+    async with Jobs(job=task_of(on_event, timeout=SHORT)).open(sqlite_url, threads=1) as app:
+        jobs = app.task("job")
+        stuck = asyncio.create_task(jobs.send("a", "stuck"))
+        behind = asyncio.create_task(jobs.send("b", "behind"))
+        # when the handler is given up
+        with pytest.raises(ExecutionError, match="HandlerTimeoutError"):
+            await stuck
+        # then another thread comes
+        async with asyncio.timeout(WAIT_S):
+            assert (await behind).created
+        go.set()
+
+
+@pytest.mark.parametrize("error", [StopIteration("none left"), StopAsyncIteration("none left")])
+@pytest.mark.parametrize("bounded", [{}, {"timeout": "1m"}])
+@pytest.mark.parametrize("inline", [True, False])
+def test_U6_the_end_of_an_iterator_is_an_error_like_any_other(
+    store_url: str, inline: bool, bounded: dict[str, Any], error: Exception
+) -> None:
+    # given a def that takes the next of nothing
+    told: list[BaseException] = []
+
+    def on_event(ctx: Ctx, event: Any) -> None:
+        raise error
+
+    def on_error(ctx: Ctx, error: BaseException) -> None:
+        told.append(error)
+
+    jobs = Jobs(
+        job=task_of(on_event, **bounded), mends=task_of(on_event, on_error=on_error, **bounded)
+    )
+    with Simulation(jobs) if inline else jobs.open(store_url) as app:
+        # when
+        with pytest.raises(ExecutionError) as raised:
+            app.task("job").send("a", 1)
+        app.task("mends").send("a", 1)
+        # then
+        assert (raised.value.error_type, raised.value.message) == (
+            type(error).__name__,
+            "none left",
+        )
+        assert raised.value.__cause__ is error
+        assert told == [error]
+
+
 # -- U11 -------------------------------------------------------------------------------------------
 
 
@@ -344,3 +436,15 @@ def test_U11_a_handler_that_comes_too_late_is_refused() -> None:
     Jobs(job=task)
     with pytest.raises(InvalidStateError, match="too late"):
         task.on_idle(lambda ctx: None)
+
+
+def test_U11_what_can_be_no_name_is_refused_or_unknown() -> None:
+    jobs = Jobs(job=task_of())
+    assert [] not in jobs
+    with jobs.open("memory://") as app:
+        assert [] not in app
+        with pytest.raises(ValidationError, match="give a definition, or its name"):
+            app.task(5)  # type: ignore[call-overload]
+    for only in (None, 5, "job"):
+        with pytest.raises(ValidationError, match="give a list"):
+            jobs.open("memory://", worker=True, only=only)  # type: ignore[arg-type]

@@ -187,3 +187,11 @@ def test_H1_the_history_of_a_job_that_is_registered_no_more_can_be_read(stage: S
         assert len(sim.history("task:job:a")) == 3
         assert sim.state_at("task:job:a", version=3).state == 1
         assert [row.instance_id for row in sim.list()] == ["task:job:a"]
+
+
+def test_H1_a_line_of_it_does_nothing_to_a_terminal(stage: Staging) -> None:
+    job = stage()
+    job.send(actor="\x1b[2Jann\u202e")
+    [*_, entry] = job.sim.history("task:job:a")
+    assert entry.actor == "\x1b[2Jann\u202e"
+    assert str(entry).endswith(r"(by \x1b[2Jann\u202e)")

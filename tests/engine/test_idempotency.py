@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, RootModel
 
 from tests.support import Ctx, Placed, Staging, elsewhere, order_task, task_of
 from wakelog import ExecutionError, IdempotencyConflictError, Jobs, SendResult
@@ -99,6 +100,44 @@ def test_I1_the_same_data_in_another_dress_is_the_same_payload(stage: Staging) -
     job.send(Placed(), event_id="k")
     # then
     assert job.send({"kind": "placed"}, event_id="k", actor="somebody else").duplicate
+
+
+class Crate(BaseModel):
+    sets: dict[str, list[frozenset[int]]]
+    named: set[tuple[int, str]] = set()
+
+
+@pytest.mark.parametrize(
+    ("type_", "first", "again"),
+    [
+        (set[int], {0, 8}, {8, 0}),
+        (RootModel[set[int]], RootModel[set[int]]({0, 8}), RootModel[set[int]]({8, 0})),
+        (
+            Crate,
+            Crate(sets={"a": [frozenset((0, 8))]}, named={(0, "a"), (8, "b")}),
+            Crate(sets={"a": [frozenset((8, 0))]}, named={(8, "b"), (0, "a")}),
+        ),
+    ],
+)
+def test_I1_the_order_of_a_set_makes_no_other_payload(
+    stage: Staging, type_: Any, first: Any, again: Any
+) -> None:
+    # given equal sets that are walked in another order, as in a process with another hash seed
+    assert first == again
+    assert str(first) != str(again)
+    job = stage(lambda ctx, event: ctx.set_state(event), event=type_, state=type_)
+    # when
+    job.send(first, event_id="k")
+    # then
+    assert job.send(again, event_id="k").duplicate
+    assert job.state() == first
+
+
+def test_I1_but_the_order_of_a_list_beside_it_does(stage: Staging) -> None:
+    job = stage(lambda ctx, event: None, event=tuple[list[int], set[int]])
+    job.send(([1, 2], {1}), event_id="k")
+    with pytest.raises(IdempotencyConflictError):
+        job.send(([2, 1], {1}), event_id="k")
 
 
 def test_I1_a_key_belongs_to_one_instance(stage: Staging) -> None:

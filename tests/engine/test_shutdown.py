@@ -220,6 +220,80 @@ async def test_K2_nothing_new_is_taken_while_it_closes(shared_url: str) -> None:
         assert (await app.task("job").status("a")).status == "idle"
 
 
+@pytest.mark.parametrize("worker", [True, False])
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_K2_a_request_that_has_begun_may_end_within_the_grace_and_no_other_begins(
+    shared_url: str, is_async: bool, worker: bool
+) -> None:
+    # given a send in its handler
+    loop, begun, go = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    let_go = threading.Event()
+
+    async def waits(ctx: Ctx, event: Any) -> None:
+        begun.set()
+        await go.wait()
+        ctx.set_state(event)
+
+    def blocks(ctx: Ctx, event: Any) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        assert let_go.wait(WAIT_S)
+        ctx.set_state(event)
+
+    task = task_of(waits if is_async else blocks)
+    async with Jobs(job=task).open(shared_url, worker=worker) as app:
+        jobs = app.task("job")
+        send = asyncio.create_task(jobs.send("a", 1))
+        await begun.wait()
+        # when the app closes meanwhile
+        closing = asyncio.create_task(app.close(grace=WAIT_S))
+        await turns_of_the_loop()
+        # then it takes nothing new
+        with pytest.raises(InvalidStateError, match="closed"):
+            await jobs.send("b", 1)
+        assert not closing.done()
+        # when the handler ends
+        go.set()
+        let_go.set()
+        # then so does the request, and the app
+        assert (await send).created
+        await closing
+    async with Jobs(job=task).open(shared_url) as app:
+        assert await app.task("job").get_state("a") == 1
+
+
+async def test_K2_a_run_that_eats_its_cancellation_is_left_behind_without_an_error(
+    shared_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a run that does not end when it is told to
+    monkeypatch.setattr("wakelog.worker.LAST_S", 0.05)
+    begun, go, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def execute(ctx: Ctx) -> None:
+        begun.set()
+        while not go.is_set():
+            try:
+                await go.wait()
+            except asyncio.CancelledError:
+                continue
+        ended.set()
+
+    task = task_of(execute=execute)
+    caplog.set_level("INFO", "wakelog")
+    async with Jobs(job=task).open(shared_url, worker=True, grace=0) as app:
+        await app.task("job").send("a", {"schedule": 0})
+        await begun.wait()
+    # when it does, after the app has
+    go.set()
+    async with asyncio.timeout(WAIT_S):
+        await ended.wait()
+        await turns_of_the_loop()
+    # then nobody is told of an error, or that it is tried again here
+    said = [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "wakelog.worker"]
+    assert [level for level, _ in said] == ["WARNING", "INFO"]
+    assert "is left behind" in said[0][1]
+    assert "ended too late" in said[1][1]
+
+
 async def test_K2_a_request_that_is_cut_by_the_close_is_told_so(shared_url: str) -> None:
     # given a send in its handler, and one that waits for an outcome
     begun, go = asyncio.Event(), asyncio.Event()
@@ -230,7 +304,7 @@ async def test_K2_a_request_that_is_cut_by_the_close_is_told_so(shared_url: str)
             await go.wait()
 
     task = task_of(on_event)
-    async with Jobs(job=task).open(shared_url) as app:
+    async with Jobs(job=task).open(shared_url, grace=0) as app:
         jobs = app.task("job")
         await jobs.send("b", "x", delay="1h", event_id="k")
         slow = asyncio.create_task(jobs.send("a", "slow"))
@@ -250,7 +324,7 @@ async def test_K2_a_request_that_is_cut_by_the_close_is_told_so(shared_url: str)
 
 async def test_K2_what_was_acknowledged_before_the_close_is_there_after_it(shared_url: str) -> None:
     task = task_of()
-    async with Jobs(job=task).open(shared_url) as app:
+    async with Jobs(job=task).open(shared_url, grace=0) as app:
         sends = [asyncio.create_task(app.task("job").send(f"i{n}", {})) for n in range(300)]
         await asyncio.wait(sends, return_when=asyncio.FIRST_COMPLETED)
     answers = await asyncio.gather(*sends, return_exceptions=True)

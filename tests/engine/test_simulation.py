@@ -88,6 +88,23 @@ def test_H6_one_instance_can_be_fired_alone(stage: Staging) -> None:
     assert job.status("b").status == "active"
 
 
+def test_H6_events_that_wait_for_the_next_life_are_among_the_alarms(stage: Staging) -> None:
+    # given an event that comes later, and a handler that ends the life before it
+    job = stage()
+    job.send({"set_state": "later"}, delay="1h")
+    job.send({"clear": "done"})
+    assert job.status().status == "not_found"
+    # then
+    alarms = [(alarm.instance_id, alarm.due_at) for alarm in job.sim.alarms()]
+    assert alarms == [("task:job:a", START + timedelta(hours=1))]
+    assert job.sim.list() == []
+    # when
+    assert job.sim.fire("task:job:a")
+    # then
+    assert job.state() == "later"
+    assert job.sim.alarms() == []
+
+
 def test_H6_a_sleep_in_a_handler_costs_nothing_and_moves_the_clock(stage: Staging) -> None:
     # given
     async def execute(ctx: Ctx) -> None:
@@ -213,3 +230,10 @@ def test_H6_closing_twice_is_no_mistake() -> None:
     job: Stage = staged(task_of(), "memory://")
     job.sim.close()
     job.sim.close()
+
+
+def test_H6_a_crash_point_must_be_one(stage: Staging) -> None:
+    job = stage()
+    with pytest.raises(ValidationError, match="before_write, after_write"):
+        job.sim.crash_next("nonsense")  # type: ignore[arg-type]
+    assert job.send().created

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tests.support import START, Ctx, Staging, elsewhere, staged, task_of
-from wakelog import ExecutionError, InvalidStateError, LastError, TaskStatus
+from tests.support import START, WAIT_S, Ctx, Staging, elsewhere, staged, task_of
+from wakelog import ExecutionError, InvalidStateError, Jobs, LastError, TaskStatus
 from wakelog.core.events import ExecutionFailed
 from wakelog.settings import Settings
 from wakelog.testing import SimulatedCrash
@@ -257,6 +257,36 @@ def test_T11_a_state_that_does_not_fit_any_more_is_an_execution_error(stage: Sta
         # then all but the state can be seen
         assert today.task("job").status("a").status == "idle"
         assert today.state_at("task:job:a", version=3).state == 1
+
+
+@pytest.mark.anyio
+async def test_T11_it_is_not_asked_about_a_state_that_was_cleared_while_it_was_read(
+    sqlite_url: str,
+) -> None:
+    # given a state, and another process that clears it between two reads of the store
+    seen: list[Any] = []
+
+    async def shown(ctx: Ctx, state: Any) -> Any:
+        seen.append(state)
+        return state
+
+    jobs = Jobs(job=task_of(on_client_get_state=shown))
+    loop = asyncio.get_running_loop()
+    async with jobs.open(sqlite_url) as app, jobs.open(sqlite_url) as other:
+        await other.task("job").send("a", {"set_state": 1})
+        store: Any = app._application.store
+        load = store.load
+
+        def cleared_before(*args: Any) -> Any:
+            clearing = asyncio.run_coroutine_threadsafe(other.task("job").clear("a"), loop)
+            assert clearing.result(WAIT_S).cleared
+            return load(*args)
+
+        store.load = cleared_before
+        # when
+        assert await app.task("job").get_state("a") is None
+    # then
+    assert seen == []
 
 
 def test_T11_a_caller_cannot_reach_into_the_state(stage: Staging) -> None:

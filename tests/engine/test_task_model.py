@@ -390,6 +390,8 @@ class TaskMachine(RuleBasedStateMachine):
             return "not_found"
         if model.failed:
             return "failed"
+        if model.asked_again:
+            return "retrying"
         active = model.due_us is not None or model.asked_us is not None or model.waiting
         return "active" if active else "idle"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import START, Ctx, Staging, elsewhere
-from wakelog import TriggerResult, WaitTimeoutError, WakelogError
+from wakelog import Backoff, Retry, TriggerResult, WaitTimeoutError, WakelogError
 from wakelog.core.events import RunStarted
 
 HOUR = timedelta(hours=1)
@@ -108,6 +108,39 @@ def test_T7_a_trigger_that_waits_for_a_worker_already_is_joined(stage: Staging) 
     # then one run was made
     assert result.triggered
     assert len(job.found(RunStarted)) == 1
+
+
+def test_T7_one_that_joins_another_consumes_the_alarm_all_the_same(stage: Staging) -> None:
+    # given a trigger that waits for a worker, and a schedule
+    job = stage()
+    job.send({"schedule": "1h"})
+    job.trigger(wait=False)
+    assert job.status().scheduled_at is not None
+    # when
+    result = job.trigger(consume_alarm=True)
+    # then one run was made, and no other comes
+    assert result.triggered
+    assert job.status().scheduled_at is None
+    job.sim.run_until_idle()
+    assert len(job.found(RunStarted)) == 1
+
+
+def test_T7_so_does_one_that_starts_a_failed_run_again(stage: Staging) -> None:
+    # given a run whose next attempt is not due yet, and a schedule
+    failures = [LookupError("gone")]
+
+    def execute(ctx: Ctx) -> None:
+        if failures:
+            raise failures.pop()
+
+    job = stage(execute=execute, retry=Retry(max_attempts=2, delay=Backoff.constant("10m")))
+    job.send({"schedule": "1h"})
+    assert job.trigger().failed
+    # when
+    assert not job.trigger(consume_alarm=True).failed
+    # then
+    assert (job.status().scheduled_at, job.status().retry_at) == (None, None)
+    assert job.status().execute_count == 1
 
 
 def test_T7_a_run_that_fails_is_told_and_does_not_raise(stage: Staging) -> None:

@@ -36,10 +36,14 @@ EXAMPLES: dict[str, e.Event] = {
     "EventReceived.1": e.EventReceived(
         event_id="k-1", deferred=True, handle_at_us=AT_US + 1, payload='{"kind":"placed","n":"ü"}'
     ),
+    "EventReceived.2": e.EventReceived(event_id="k-1", window=3, payload='{"n":1}'),
     "EventHandled.1": e.EventHandled(event_version=4),
     "StateSet.1": e.StateSet(schema_version=2, state='{"status":"pending"}'),
     "Scheduled.1": e.Scheduled(
         due_us=AT_US + 5, action="clear", by="operator", asked_us=AT_US - 5, reason="expired"
+    ),
+    "Scheduled.2": e.Scheduled(
+        due_us=AT_US + 5, action="flush", by="policy", reason="max_wait", window=3
     ),
     "ScheduleCancelled.1": e.ScheduleCancelled(action="clear", by="operator"),
     "RunStarted.1": e.RunStarted(
@@ -78,6 +82,14 @@ EXAMPLES: dict[str, e.Event] = {
     "Stopped.1": e.Stopped(reason="enough", by="handler"),
     "DeadLettered.1": e.DeadLettered(
         event_version=4, reason="handler_failed", error_type="E", message="m", attempts=3
+    ),
+    "DeadLettered.2": e.DeadLettered(
+        event_version=4,
+        reason="flush_failed",
+        error_type="E",
+        message="m",
+        attempts=3,
+        events=(4, 5, 7),
     ),
     "Requeued.1": e.Requeued(event_version=4),
     "Discarded.1": e.Discarded(event_version=4, reason="a test"),

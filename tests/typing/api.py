@@ -8,16 +8,29 @@ from typing import Any, Literal, assert_type
 from pydantic import BaseModel
 
 from wakelog import (
+    AddResult,
     App,
     BlockingApp,
+    BlockingDebounceClient,
     BlockingTaskClient,
     ClearResult,
+    Continuous,
+    ContinuousContext,
+    ContinuousStatus,
+    Debounce,
+    DebounceClient,
+    DebounceContext,
+    DebounceStatus,
+    FlushResult,
     HistoryEntry,
     InstanceRow,
     JobCount,
     Jobs,
     PastState,
+    Retry,
     SendResult,
+    StartResult,
+    StopResult,
     Task,
     TaskClient,
     TaskContext,
@@ -78,7 +91,26 @@ def received(ctx: TaskContext[Order], event: Placed | Paid) -> None:
 async def remind(ctx: TaskContext[Order]) -> None:
     assert_type(ctx.attempt, int)
     assert_type(ctx.scheduled_for, datetime)
+    assert_type(ctx.step_key("mail"), str)
+    assert_type(await ctx.step("mail", send_mail, ctx.id), Order)
+    assert_type(await ctx.step("count", count, "a", 2), int)
+    assert_type(await ctx.step("count", count, "a", 2, retry=Retry(max_attempts=5)), int)
+    assert_type(await ctx.step("close", close), None)
+    assert_type(await ctx.step("plain", lambda: 5, result=int), int)
+    await ctx.step("mail", send_mail)  # type: ignore[call-arg,arg-type]  # pyright: ignore[reportCallIssue,reportArgumentType]
+    await ctx.step("mail", send_mail, 5)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue,reportArgumentType]
+    await ctx.step("mail", send_mail, ctx.id, retry=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue,reportArgumentType]
     ctx.clear("done")
+
+
+async def send_mail(to: str) -> Order: ...  # type: ignore[empty-body]  # pyright: ignore[reportReturnType]
+
+
+def count(word: str, times: int) -> int:
+    return times
+
+
+def close() -> None: ...
 
 
 @order.on_idle
@@ -109,7 +141,53 @@ def other_event(ctx: TaskContext[dict[str, int]], event: str) -> None: ...
 def other_state(ctx: TaskContext[Order]) -> None: ...
 
 
-jobs = Jobs(order=order, counts=counts, resources=object())
+latest = Debounce(event=Paid, flush_after="5s")
+assert_type(latest, Debounce[Paid, Paid])
+
+batch = Debounce(
+    event=int, state=list[int], flush_after=5, mode="sliding", max_wait="1m", max_events=100
+)
+assert_type(batch, Debounce[list[int], int])
+
+
+@batch.on_event
+def reduced(ctx: DebounceContext[list[int], int], event: int) -> list[int]:
+    assert_type(ctx.state, list[int] | None)
+    assert_type(ctx.event_count, int)
+    return [*(ctx.state or []), event]
+
+
+@batch.on_event(timeout="5s")
+async def reduced_async(ctx: DebounceContext[list[int], int], event: int) -> list[int]:
+    return [event]
+
+
+@batch.on_event  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType,reportCallIssue,reportUntypedFunctionDecorator]
+def reduced_to_another(ctx: DebounceContext[list[int], int], event: int) -> str:
+    return "text"
+
+
+@batch.execute
+async def flushed(ctx: DebounceContext[list[int], int]) -> None:
+    assert_type(ctx.events, list[int])
+    assert_type(ctx.started_at, datetime)
+    assert_type(ctx.flush_reason, Literal["flush_after", "max_wait", "max_events", "manual"])
+    ctx.schedule("5m")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue,reportUnknownMemberType]
+
+
+@latest.execute
+def flushed_latest(ctx: DebounceContext[Paid, Paid]) -> None:
+    assert_type(ctx.state, Paid | None)
+
+
+@counts.execute
+def blocking_steps(ctx: TaskContext[dict[str, int]]) -> None:
+    assert_type(ctx.step_blocking("count", count, "a", 2), int)
+    assert_type(ctx.step_blocking("close", close, retry=Retry.simple()), None)
+    ctx.step_blocking("count", count, 2, "a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+jobs = Jobs(order=order, counts=counts, batch=batch, latest=latest, resources=object())
 
 
 async def asynchronous() -> None:
@@ -137,6 +215,16 @@ async def asynchronous() -> None:
         assert_type(await app.workers(), list[WorkerStatus])
         await app.count(stauts="failed")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
         assert_type(app.names("task"), tuple[str, ...])
+        batches = app.debounce(batch)
+        assert_type(batches, DebounceClient[list[int], int])
+        assert_type(app.debounce("batch"), DebounceClient[Any, Any])
+        assert_type(await batches.add("a", 1, event_id="k"), AddResult)
+        await batches.add("a", "one")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        assert_type(await batches.flush("a", timeout="5s"), FlushResult)
+        assert_type(await batches.status("a", stale_ok=True), DebounceStatus)
+        assert_type(await batches.get_state("a"), list[int] | None)
+        assert_type(await batches.clear("a"), ClearResult)
+        app.debounce(order)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType,reportCallIssue]
 
 
 def blocking() -> None:
@@ -157,6 +245,11 @@ def blocking() -> None:
         assert_type(app.list(), list[InstanceRow])
         assert_type(app.count(status="failed"), int)
         assert_type(app.workers()[0].work, tuple[Work, ...])
+        batches = app.debounce(batch)
+        assert_type(batches, BlockingDebounceClient[list[int], int])
+        assert_type(batches.add("a", 1), AddResult)
+        assert_type(batches.flush("a"), FlushResult)
+        assert_type(batches.status("a"), DebounceStatus)
 
 
 def simulated() -> None:
@@ -165,7 +258,30 @@ def simulated() -> None:
         assert_type(orders, BlockingTaskClient[Order, Placed | Paid])
         assert_type(orders.send("o-17", Placed()), SendResult)
         assert_type(orders.get_state("o-17"), Order | None)
+        assert_type(sim.debounce(batch), BlockingDebounceClient[list[int], int])
         assert_type(sim.alarms(), list[Alarm])
         assert_type(sim.advance("1h"), int)
         assert_type(sim.now, datetime)
         assert_type(sim.history("task:order:o-17"), list[HistoryEntry])
+
+
+refresh = Continuous(state=Order, every="30m", autostart={"main": Order(status="pending")})
+assert_type(refresh, Continuous[Order])
+
+
+@refresh.execute
+async def renew(ctx: ContinuousContext[Order]) -> None:
+    assert_type(ctx.state, Order | None)
+    ctx.stop("done")
+    ctx.schedule("5m")
+
+
+async def recurring(app: App, blocking: BlockingApp) -> None:
+    client = app.continuous(refresh)
+    assert_type(await client.start("a", Order(status="pending")), StartResult)
+    await client.start("a", "pending")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await client.get_state("a"), Order | None)
+    assert_type(await client.status("a"), ContinuousStatus)
+    standing = await app.status_of("continuous:refresh:a")
+    assert_type(standing, TaskStatus | ContinuousStatus | DebounceStatus)
+    assert_type(blocking.continuous(refresh).stop("a"), StopResult)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from wakelog.clock import Clock
 from wakelog.errors import StoreUnavailableError
+from wakelog.jobs import loaded
 from wakelog_adapters.care.findings import Finding
 from wakelog_adapters.care.migrations import Migration, Standing
 
@@ -55,5 +56,5 @@ def caretaker(url: str) -> Caretaker:
         there_are = ", ".join(f"{name}://" for name in sorted(known.names))
         what = f"{scheme}://" if colon else "what is no URL"
         raise StoreUnavailableError("unknown_scheme", f"no care for {what} (only {there_are})")
-    make: Callable[[str], Caretaker] = known[scheme].load()
+    make: Callable[[str], Caretaker] = loaded(known[scheme])
     return make(url)

@@ -53,7 +53,7 @@ def named(given: Sequence[str | None], *, more: int = 0) -> tuple[Named, list[st
 
 
 def payload(word: str | None) -> str:
-    """The JSON text of an event: as given, from `@file`, or from stdin for `-`; null without one.
+    """The JSON text of an event or input: as given, from `@file`, from stdin for `-`; else null.
 
     Raises `UsageError` for a file that cannot be read, and for text that is no JSON.
     """

@@ -7,114 +7,59 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pydantic
 
 from wakelog.app import App
-from wakelog.client import TaskClient
 from wakelog.clock import SystemClock
 from wakelog.core.schedule import Duration, as_datetime
 from wakelog.errors import ValidationError
-from wakelog.history import HistoryEntry, PastState
+from wakelog.history import PastState
 from wakelog.ids import KINDS, InstanceId
 from wakelog.jobs import Jobs
 from wakelog.overview import STATUSES, Filters
 from wakelog.results import (
     ClearResult,
-    InstanceRow,
-    JobCount,
+    PauseResult,
+    ResumeResult,
+    RetryResult,
     SendResult,
-    TaskStatus,
+    StartResult,
+    StopResult,
+    TerminateResult,
     TriggerResult,
-    WorkerStatus,
 )
-from wakelog.schema import issues_of
+from wakelog.schema import Schema, issues_of
+from wakelog.standing import Standing
+from wakelog_adapters.cli.answers import Given, History, Page, Shown, Team, Totals
 from wakelog_adapters.cli.arguments import Named, moment, moment_or_duration
+from wakelog_adapters.cli.clients import check_verb, client_of
 from wakelog_adapters.cli.failures import UsageError
 from wakelog_adapters.cli.surroundings import Where, load_jobs, opened
 
 __all__ = [
-    "Given",
-    "History",
-    "Page",
-    "Shown",
     "Target",
-    "Team",
-    "Totals",
     "clear",
     "count",
     "history",
     "instances",
+    "pause",
+    "resume",
+    "retry",
     "send",
+    "start",
     "state",
     "state_then",
     "status",
+    "stop",
     "target",
+    "terminate",
     "trigger",
     "workers",
 ]
 
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """Which instances are meant, in the words of the command line."""
-
-    name: str | None
-    status: str | None
-    type: str | None
-    prefix: str | None
-    due_before: str | None
-    updated_after: str | None
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """The state of an instance, as JSON data, with how the instance stands."""
-
-    instance_id: str
-    version: int
-    status: str
-    state: Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """The entries of an instance's history that were asked for, of those there are."""
-
-    instance_id: str
-    lives: int
-    left_out: int
-    """How many entries of the lives asked for are older than those shown."""
-    entries: list[HistoryEntry]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """A page of instances; `next` is what `--after` goes on with, None on the last page."""
-
-    instances: list[InstanceRow]
-    next: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """How many living instances match, job by job."""
-
-    total: int
-    running: int
-    jobs: list[JobCount]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Team:
-    """The workers, at a moment."""
-
-    now: datetime
-    workers: list[WorkerStatus]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +70,32 @@ class Target:
     url: str
     id: InstanceId
 
-    def run(self, ask: Callable[[TaskClient[Any, Any]], Awaitable[R]], **options: Any) -> R:
+    def run(self, answer: type[R], ask: Callable[[Any], Awaitable[Any]], **options: Any) -> R:
         """Open the store, put one request to the instance's job, and close again."""
 
         async def asking() -> R:
             async with opened(self.jobs, self.url, **options) as app:
-                return await ask(app.task(self.id.name))
+                return cast(R, await ask(client_of(app, self.id)))
 
         return asyncio.run(asking())
 
+    def event(self, payload: str) -> Any:
+        """The event with this JSON text. Raises `ValidationError` with each issue where it is no
+        event of the job."""
+        definition = self.jobs.registry.of(self.id)
+        return _loaded(definition.event, payload, f"event of {definition.name!r}")
 
-def target(where: Where, who: Named) -> Target:
-    """The instance meant, of jobs that are needed. Raises `UsageError` and `UnknownJobError`."""
+
+def target(where: Where, who: Named, verb: str) -> Target:
+    """The instance meant, of jobs that are needed and that know `verb`.
+
+    Raises `UsageError`, `UnknownJobError` and `UnknownActionError`.
+    """
     url = where.store_url()
     jobs = where.needed_jobs()
-    return Target(jobs, url, _registered(jobs, who))
+    id = _registered(jobs, who)
+    check_verb(id, verb)
+    return Target(jobs, url, id)
 
 
 # -- requests --------------------------------------------------------------------------------------
@@ -162,12 +118,9 @@ def send(
 
     Raises `ValidationError` with each issue where it is no event of the job.
     """
-    definition = at.jobs.registry.of(at.id)
-    try:
-        event = definition.event.load(payload)
-    except pydantic.ValidationError as error:
-        raise ValidationError(f"event of {definition.name!r}", issues_of(error)) from None
+    event = at.event(payload)
     return at.run(
+        SendResult,
         lambda client: client.send(
             at.id.id,
             event,
@@ -184,26 +137,58 @@ def send(
     )
 
 
+def start(at: Target, payload: str, **options: Any) -> StartResult:
+    """Begin recurring work with this JSON text as its input. Raises as `send` does."""
+    definition = at.jobs.registry.of(at.id)
+    input = _loaded(definition.state, payload, f"input of {definition.name!r}")
+    return at.run(StartResult, lambda client: client.start(at.id.id, input, **options), create=True)
+
+
+def stop(at: Target, **options: Any) -> StopResult:
+    """End recurring work, and keep its state."""
+    return at.run(StopResult, lambda client: client.stop(at.id.id, **options))
+
+
+def terminate(at: Target, **options: Any) -> TerminateResult:
+    """End the life of recurring work."""
+    return at.run(TerminateResult, lambda client: client.terminate(at.id.id, **options))
+
+
 def trigger(at: Target, **options: Any) -> TriggerResult:
     """Have a worker run the instance now."""
-    return at.run(lambda client: client.trigger(at.id.id, **options))
+    return at.run(TriggerResult, lambda client: client.trigger(at.id.id, **options))
+
+
+def retry(at: Target, **options: Any) -> RetryResult:
+    """Have a worker start the failed run of the instance again."""
+    return at.run(RetryResult, lambda client: client.retry(at.id.id, **options))
+
+
+def pause(at: Target, **options: Any) -> PauseResult:
+    """Hold the instance."""
+    return at.run(PauseResult, lambda client: client.pause(at.id.id, **options))
+
+
+def resume(at: Target, **options: Any) -> ResumeResult:
+    """Let the instance go on."""
+    return at.run(ResumeResult, lambda client: client.resume(at.id.id, **options))
 
 
 def clear(at: Target, *, cancel: bool, after: Duration | None, **options: Any) -> ClearResult:
     """End the instance's life; or, with `cancel`, take back an end that is still to come."""
     if cancel:
         options.pop("reason")
-        return at.run(lambda client: client.cancel_clear(at.id.id, **options))
-    return at.run(lambda client: client.clear(at.id.id, after=after, **options))
+        return at.run(ClearResult, lambda client: client.cancel_clear(at.id.id, **options))
+    return at.run(ClearResult, lambda client: client.clear(at.id.id, after=after, **options))
 
 
 # -- questions -------------------------------------------------------------------------------------
 
 
-def status(where: Where, who: Named) -> TaskStatus:
+def status(where: Where, who: Named) -> Standing:
     """How the instance stands."""
 
-    async def ask(app: App, id: InstanceId) -> TaskStatus:
+    async def ask(app: App, id: InstanceId) -> Standing:
         return await app.status_of(str(id))
 
     return _asked(where, who, ask)
@@ -335,6 +320,13 @@ def _asked(
     return asyncio.run(asking())
 
 
+def _loaded(schema: Schema[Any], text: str, what: str) -> Any:
+    try:
+        return schema.load(text)
+    except pydantic.ValidationError as error:
+        raise ValidationError(what, issues_of(error)) from None
+
+
 def _registered(jobs: Jobs, who: Named) -> InstanceId:
     if who.full is None:
         return InstanceId.parse(f"{jobs.registry.job_of(who.name)}:{who.id}")
@@ -353,7 +345,7 @@ async def _found(app: App, who: Named) -> InstanceId:
 
 async def _shown(app: App, jobs: Jobs, id: InstanceId) -> Any:
     """What an outside caller sees of the state, as JSON data."""
-    value = await app.task(id.name).get_state(id.id)
+    value = await client_of(app, id).get_state(id.id)
     if value is None:
         return None
     return json.loads(jobs.registry.of(id).state.shown(value, id.name))

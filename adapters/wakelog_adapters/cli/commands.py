@@ -98,5 +98,8 @@ def worker(
 
 # Each joins the app as it is imported, behind those above.
 importlib.import_module("wakelog_adapters.cli.requests")
+importlib.import_module("wakelog_adapters.cli.recurring")
+importlib.import_module("wakelog_adapters.cli.operating")
+importlib.import_module("wakelog_adapters.cli.batches")
 importlib.import_module("wakelog_adapters.cli.questions")
 importlib.import_module("wakelog_adapters.cli.upkeep")

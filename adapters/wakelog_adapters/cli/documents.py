@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -23,8 +24,11 @@ MOMENTS = {
 
 
 def document(answer: Any, *, indent: int | None = None) -> str:
-    """`answer`, made of the engine's frozen values, as JSON text."""
-    return json.dumps(_plain(answer), indent=indent)
+    """`answer`, made of the engine's frozen values, as JSON text.
+
+    JSON has no NaN and no infinities: where a user's type keeps them, they are shown as texts.
+    """
+    return json.dumps(_plain(answer), indent=indent, allow_nan=False)
 
 
 def iso(moment: datetime) -> str:
@@ -42,6 +46,8 @@ def _plain(value: Any) -> Any:
             return [_plain(each) for each in cast("list[Any]", value)]
         case dict():
             return {key: _plain(each) for key, each in cast("dict[str, Any]", value).items()}
+        case float() if not math.isfinite(value):
+            return json.dumps(value)
         case _ if dataclasses.is_dataclass(value):
             return _fields(value)
         case _:
@@ -55,6 +61,6 @@ def _fields(value: Any) -> dict[str, Any]:
 def _data(data: dict[str, Any]) -> dict[str, Any]:
     """An event's own fields; its payload is the user's and stays as it is."""
     return {
-        MOMENTS.get(name, name): iso(as_datetime(value)) if name in MOMENTS else value
+        MOMENTS.get(name, name): iso(as_datetime(value)) if name in MOMENTS else _plain(value)
         for name, value in data.items()
     }

@@ -35,7 +35,7 @@ INTERRUPTED = 130
 EXIT_CODES = {
     DONE: "done",
     REFUSED: "the request was refused or failed, or the question was answered with no",
-    USAGE: "the command line is wrong: an option, a module, a job's name, an id, a URL, JSON",
+    USAGE: "the command line is wrong: option, module, a job's name or type, id, URL, JSON",
     STORE_UNAVAILABLE: "the store cannot be reached or used",
     JOB_FAILED: "a handler of the job failed, or the run that was triggered did",
     INTERRUPTED: "interrupted",
@@ -85,6 +85,8 @@ def _code(error: Exception) -> int | None:
 
     match error:
         case errors.UnknownJobError() | errors.UnknownJobTypeError() | errors.InvalidIdError():
+            return USAGE
+        case errors.UnknownActionError():
             return USAGE
         case errors.StoreUnavailableError():
             return USAGE if error.reason == "unknown_scheme" else STORE_UNAVAILABLE

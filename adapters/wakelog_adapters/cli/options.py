@@ -19,12 +19,14 @@ __all__ = [
     "Limit",
     "Name",
     "Prefix",
+    "Reason",
     "RequestKey",
     "Status",
     "Timeout",
     "Type",
     "UpdatedAfter",
     "Url",
+    "Yes",
 ]
 
 MAX_LIMIT = 1_000
@@ -124,3 +126,8 @@ Error = Annotated[
 Limit = Annotated[
     int, typer.Option("--limit", min=1, max=MAX_LIMIT, help="How many to show at most.")
 ]
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Why, for the record in the history."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

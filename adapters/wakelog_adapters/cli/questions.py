@@ -23,11 +23,12 @@ def status(
     json: options.Json = False,
 ) -> None:
     """Say how an instance stands."""
-    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli import arguments, asking
+    from wakelog_adapters.cli.clients import shown_status
     from wakelog_adapters.cli.surroundings import Where
 
     who, _ = arguments.named([job, id])
-    tell(lambda: asking.status(Where(url, jobs), who), show.status, json)
+    tell(lambda: asking.status(Where(url, jobs), who), shown_status, json)
 
 
 @app.command()
@@ -107,10 +108,10 @@ def ls(
     json: options.Json = False,
 ) -> None:
     """List living instances that match all that is given, by id."""
-    from wakelog_adapters.cli import asking, show
+    from wakelog_adapters.cli import answers, asking, show
     from wakelog_adapters.cli.surroundings import Where
 
-    given = asking.Given(
+    given = answers.Given(
         name=name,
         status=status,
         type=type,
@@ -142,10 +143,10 @@ def count(
     json: options.Json = False,
 ) -> None:
     """Count living instances that match all that is given, by job and by how they stand."""
-    from wakelog_adapters.cli import asking, show
+    from wakelog_adapters.cli import answers, asking, show
     from wakelog_adapters.cli.surroundings import Where
 
-    given = asking.Given(
+    given = answers.Given(
         name=name,
         status=status,
         type=type,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wakelog_adapters.cli import options
+from wakelog_adapters.cli import many, options, selecting
 from wakelog_adapters.cli.failures import JOB_FAILED, REFUSED, UsageError, complain
 from wakelog_adapters.cli.frame import app, prints_on_stderr, tell
 
-__all__ = ["clear", "send", "trigger"]
+if TYPE_CHECKING:
+    from wakelog_adapters.cli.arguments import Named
+    from wakelog_adapters.cli.surroundings import Where
+
+__all__ = ["clear", "confirmed", "send", "trigger"]
 
 
 @app.command()
@@ -59,7 +63,7 @@ def send(
 
     tell(
         lambda: asking.send(
-            asking.target(Where(url, jobs), who),
+            asking.target(Where(url, jobs), who, "send"),
             event,
             defer=defer,
             key=key,
@@ -104,7 +108,7 @@ def trigger(
     longest = arguments.duration(timeout, "--timeout")
     result = tell(
         lambda: asking.trigger(
-            asking.target(Where(url, jobs), who),
+            asking.target(Where(url, jobs), who, "trigger"),
             consume_alarm=consume_alarm,
             wait=not no_wait,
             timeout=longest,
@@ -123,7 +127,7 @@ def trigger(
 
 @app.command()
 def clear(
-    job: options.Job,
+    job: selecting.JobOrNone = None,
     id: options.Id = None,
     jobs: options.Jobs = None,
     url: options.Url = None,
@@ -133,50 +137,76 @@ def clear(
     cancel: Annotated[
         bool, typer.Option("--cancel", help="Take back an end that is still to come.")
     ] = False,
-    reason: Annotated[
-        str | None,
-        typer.Option("--reason", metavar="TEXT", help="Why, for the record in the history."),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    reason: options.Reason = None,
+    status: options.Status = None,
+    error: options.Error = None,
+    prefix: options.Prefix = None,
+    due_before: options.DueBefore = None,
+    all: selecting.All = False,
+    limit: selecting.Limit = None,
+    dry_run: selecting.DryRun = False,
+    yes: options.Yes = False,
     key: options.RequestKey = None,
     actor: options.Actor = None,
     correlation_id: options.Correlation = None,
     json: options.Json = False,
 ) -> None:
-    """End the life of an instance. Its history stays, and its id may be used again.
+    """End the life of an instance, or of all that match. Their history stays, their ids may be
+    used again.
 
-    Asks first where stdin is a terminal. Exits with 1 where nothing lives under this id.
+    Asks first where stdin is a terminal; for many it needs an answer, or --yes. Exits with 1
+    where nothing lives under this id.
     """
-    from wakelog_adapters.cli import arguments, asking, show
+    from wakelog_adapters.cli import arguments
     from wakelog_adapters.cli.surroundings import Where
 
-    who, _ = arguments.named([job, id])
     later = arguments.duration(after, "--after")
     if cancel and after is not None:
         raise UsageError("--after and --cancel do not go together: give one of them")
+    who = selecting.choose(
+        Where(url, jobs),
+        job,
+        id,
+        status=status,
+        error=error,
+        prefix=prefix,
+        due_before=due_before,
+        all=all,
+        limit=limit,
+        dry_run=dry_run,
+    )
+    if isinstance(who, str):
+        raise many.not_one(who)
+    record = {"reason": reason, "actor": actor, "correlation_id": correlation_id}
+    if isinstance(who, selecting.Matching):
+        if cancel or after is not None:
+            raise UsageError("--after and --cancel are for one instance")
+        many.do_to_all(Where(url, jobs), "clear", who, yes=yes, json=json, **record)
+        return
+    record = {**record, "idempotency_key": key}
+    _clear_one(Where(url, jobs), who, cancel=cancel, after=later, yes=yes, json=json, **record)
+
+
+def _clear_one(
+    where: Where, who: Named, *, cancel: bool, after: Any, yes: bool, json: bool, **record: Any
+) -> None:
+    from wakelog_adapters.cli import asking, show
+
     with prints_on_stderr():
-        at = asking.target(Where(url, jobs), who)
-    if not (yes or cancel) and not _confirmed(f"End the life of {at.id}?"):
+        at = asking.target(where, who, "clear")
+    if not (yes or cancel) and not confirmed(f"End the life of {at.id}?"):
         complain(["nothing was cleared"])
         raise typer.Exit(REFUSED)
     result = tell(
-        lambda: asking.clear(
-            at,
-            cancel=cancel,
-            after=later,
-            reason=reason,
-            idempotency_key=key,
-            actor=actor,
-            correlation_id=correlation_id,
-        ),
+        lambda: asking.clear(at, cancel=cancel, after=after, **record),
         show.cancelled if cancel else show.cleared,
         json,
     )
-    if not (cancel or result.cleared or result.clear_at):
+    if not (result.cancelled if cancel else result.cleared or result.clear_at):
         raise typer.Exit(REFUSED)
 
 
-def _confirmed(question: str) -> bool:
+def confirmed(question: str) -> bool:
     """Ask on the terminal; where nobody is there to answer, the command itself was the answer."""
     if not sys.stdin.isatty():
         return True

@@ -12,18 +12,23 @@ from rich.table import Table
 from rich.text import Text
 
 from wakelog_adapters.cli.failures import printable
+from wakelog_adapters.cli.show_parts import (
+    STATUS_STYLES,
+    card,
+    count_of,
+    error_line,
+    next_run,
+    sentence,
+    status_word,
+    time_of,
+    title_of,
+)
 
 if TYPE_CHECKING:
     from wakelog.history import HistoryEntry, PastState
-    from wakelog.results import (
-        ClearResult,
-        InstanceRow,
-        LastError,
-        SendResult,
-        TaskStatus,
-        TriggerResult,
-    )
-    from wakelog_adapters.cli.asking import History, Page, Shown, Team, Totals
+    from wakelog.results import ClearResult, InstanceRow, RetryResult, SendResult, TriggerResult
+    from wakelog.standing import TaskStatus
+    from wakelog_adapters.cli.answers import History, Page, Shown, Team, Totals
 
 __all__ = [
     "cancelled",
@@ -31,8 +36,10 @@ __all__ = [
     "console",
     "history",
     "instances",
+    "outcome",
     "past",
     "sent",
+    "sentence",
     "state",
     "status",
     "timeline",
@@ -44,20 +51,13 @@ __all__ = [
 WIDE = 10_000
 """Columns where no terminal limits them: nothing is cut off or wrapped in a pipe."""
 
-_STATUS_STYLES = {
-    "active": "green",
-    "failed": "bold red",
-    "idle": "dim",
-    "not_found": "dim",
-    "retrying": "yellow",
-    "unhandled": "bold yellow",
-}
 _EVENT_STYLES = {
     "Cleared": "bold",
     "DeadLettered": "red",
     "Executed": "green",
     "ExecutionFailed": "red",
     "ExecutionLost": "bold red",
+    "Flushed": "green",
     "RunStarted": "cyan",
     "Started": "bold",
 }
@@ -81,10 +81,10 @@ def sent(result: SendResult) -> RenderableType:
     else:
         said = "event handled;"
     life = "a new life, " if result.created else ""
-    return _sentence(
+    return sentence(
         result.instance_id,
-        f"{said} {life}version {result.version}, {_count(result.event_count, 'event')}",
-        _next(result.scheduled_at),
+        f"{said} {life}version {result.version}, {count_of(result.event_count, 'event')}",
+        next_run(result.scheduled_at),
     )
 
 
@@ -93,42 +93,46 @@ def triggered(result: TriggerResult) -> RenderableType:
     if not result.triggered:
         reason = {"not_found": "there is no such instance", "running": "a run is going on"}
         said = f"not triggered: {reason.get(result.reason or '', result.reason)}"
-    elif result.failed:
-        error = f": {result.error.type}: {result.error.message}" if result.error else ""
-        said = f"the run failed{error}"
     else:
-        said = "the run ended its life" if result.cleared else "triggered"
-    retry = f"tried again at {_time(result.retry_at)}" if result.retry_at else ""
-    return _sentence(result.instance_id, f"{said} (version {result.version})", retry)
+        said = outcome(result, "triggered")
+    retry = f"tried again at {time_of(result.retry_at)}" if result.retry_at else ""
+    return sentence(result.instance_id, f"{said} (version {result.version})", retry)
+
+
+def outcome(result: TriggerResult | RetryResult, well: str) -> str:
+    """How a run that was asked for ended; `well` stands for the best."""
+    if result.failed:
+        error = f": {result.error.type}: {result.error.message}" if result.error else ""
+        return f"the run failed{error}"
+    return "the run ended its life" if result.cleared else well
 
 
 def cleared(result: ClearResult) -> RenderableType:
     """What became of a life."""
     if result.clear_at is not None:
-        said = f"its life ends at {_time(result.clear_at)}"
+        said = f"its life ends at {time_of(result.clear_at)}"
     elif result.cleared:
         said = f"cleared (version {result.version}); its history stays"
     else:
         said = "there was nothing to clear: nothing lives under this id"
-    lost = f"{_count(result.discarded, 'waiting event')} discarded" if result.discarded else ""
-    return _sentence(result.instance_id, said, lost)
+    lost = f"{count_of(result.discarded, 'waiting event')} discarded" if result.discarded else ""
+    return sentence(result.instance_id, said, lost)
 
 
 def cancelled(result: ClearResult) -> RenderableType:
     """What became of the end of a life."""
-    return _sentence(result.instance_id, f"no end is to come (version {result.version})", "")
+    had = "" if result.cancelled else ": there was none to take back"
+    return sentence(result.instance_id, f"no end is to come (version {result.version}){had}", "")
 
 
 # -- questions -------------------------------------------------------------------------------------
 
 
 def status(found: TaskStatus) -> RenderableType:
-    """How an instance stands."""
-    word = Text(found.status, _STATUS_STYLES.get(found.status, ""))
-    if found.executing:
-        word.append(", a run is going on", "cyan")
+    """How a Task's instance stands."""
     rows: list[tuple[str, object]] = [
-        ("status", word),
+        ("status", status_word(found.status, running=found.executing)),
+        ("because", found.reason),
         ("version", found.version or None),
         ("next run", found.scheduled_at),
         ("retry", found.retry_at),
@@ -142,9 +146,9 @@ def status(found: TaskStatus) -> RenderableType:
             ("runs", found.execute_count),
             ("failures", found.failure_count),
             ("waiting", found.deferred_count or None),
-            ("last error", _error(found.last_error)),
+            ("last error", error_line(found.last_error)),
         ]
-    return _card(found.instance_id, rows)
+    return card(found.instance_id, rows)
 
 
 def state(found: Shown) -> RenderableType:
@@ -158,7 +162,7 @@ def state(found: Shown) -> RenderableType:
 def past(found: PastState) -> RenderableType:
     """How an instance stood."""
     rows: list[tuple[str, object]] = [
-        ("status", Text(found.status, _STATUS_STYLES.get(found.status, ""))),
+        ("status", Text(found.status, STATUS_STYLES.get(found.status, ""))),
         ("version", found.version),
         ("recorded", found.at),
         ("next run", found.scheduled_at),
@@ -169,17 +173,17 @@ def past(found: PastState) -> RenderableType:
         ("waiting", found.deferred_count or None),
         ("state", "none" if found.state is None else _json(found.state)),
     ]
-    return _card(found.instance_id, rows)
+    return card(found.instance_id, rows)
 
 
 def history(found: History) -> RenderableType:
     """What happened to an instance."""
     lives = f", {found.lives} lives" if found.lives > 1 else ""
-    shown = _count(len(found.entries), "entry", "entries")
-    title = _title(found.instance_id, f"{shown}{lives}")
+    shown = count_of(len(found.entries), "entry", "entries")
+    title = title_of(found.instance_id, f"{shown}{lives}")
     if not found.left_out:
         return Group(title, timeline(found.entries))
-    older = Text(f"({_count(found.left_out, 'older entry', 'older entries')} not shown)", "dim")
+    older = Text(f"({count_of(found.left_out, 'older entry', 'older entries')} not shown)", "dim")
     return Group(title, older, timeline(found.entries))
 
 
@@ -198,7 +202,7 @@ def timeline(entries: Iterable[HistoryEntry]) -> Table:
         if entry.actor:
             what.append(f" (by {printable(entry.actor)})", "dim")
         gap = "" if before is None else _gap(entry.at - before.at)
-        table.add_row(str(entry.version), _time(entry.at, zone=""), gap, what)
+        table.add_row(str(entry.version), time_of(entry.at, zone=""), gap, what)
         before = entry
     return table
 
@@ -208,17 +212,21 @@ def instances(page: Page) -> RenderableType:
     if not page.instances:
         return Text("no living instance matches", "dim")
     errors = any(row.last_error for row in page.instances)
+    reasons = any(row.reason for row in page.instances)
     table = _table()
     table.add_column("instance", overflow="fold")
     table.add_column("status", no_wrap=True)
     for name in ("events", "runs", "failures", "waiting"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("next run (UTC)", no_wrap=True)
+    if reasons:
+        table.add_column("because", overflow="fold")
     if errors:
         table.add_column("last error", overflow="fold")
     for row in page.instances:
+        reason = printable(row.reason or "")
         error = Text(printable(row.last_error.type), "red") if row.last_error else ""
-        table.add_row(*_cells(row), *([error] if errors else []))
+        table.add_row(*_cells(row), *([reason] if reasons else []), *([error] if errors else []))
     return table
 
 
@@ -230,7 +238,7 @@ def totals(found: Totals) -> RenderableType:
     table = _table()
     table.add_column("job", overflow="fold")
     for word in ("total", "running", *words):
-        table.add_column(Text(word, _STATUS_STYLES.get(word, "")), justify="right", no_wrap=True)
+        table.add_column(Text(word, STATUS_STYLES.get(word, "")), justify="right", no_wrap=True)
     for job in found.jobs:
         counts = [job.total, job.running, *(job.statuses.get(word, 0) for word in words)]
         table.add_row(printable(f"{job.type}:{job.name}"), *(str(n) if n else "" for n in counts))
@@ -252,14 +260,14 @@ def workers(team: Team) -> RenderableType:
             name,
             Text("yes", "green") if worker.alive else Text("no", "bold red"),
             f"{_ago(team.now, worker.seen_at)}",
-            _time(worker.started_at, "") if worker.started_at else "",
+            time_of(worker.started_at, "") if worker.started_at else "",
             f"{len(worker.work)} of {worker.concurrency or '?'}",
             printable(", ".join(worker.jobs or ())),
         )
         for each in worker.work:
             run = "waiting events" if each.run is None else f"{each.run}, attempt {each.attempt}"
-            since = _time(each.since, "") if each.since else ""
-            ends = _time(each.lease_ends_at, "")
+            since = time_of(each.since, "") if each.since else ""
+            ends = time_of(each.lease_ends_at, "")
             work.add_row(printable(each.instance_id), run, since, ends, name)
     return Group(table, "", work) if work.row_count else table
 
@@ -272,15 +280,16 @@ _STANDS = {
 
 
 def _cells(row: InstanceRow) -> list[str | Text]:
-    word = "running" if row.executing else row.status
+    word = f"{row.status} (running)" if row.executing else row.status
+    due = row.retry_at or row.scheduled_at  # the schedule waits for the retry
     return [
         printable(row.instance_id),
-        Text(word, "cyan" if row.executing else _STATUS_STYLES.get(row.status, "")),
+        Text(word, "cyan" if row.executing else STATUS_STYLES.get(row.status, "")),
         str(row.event_count),
-        str(row.run_count),
+        str(row.execute_count),
         str(row.failure_count),
         str(row.deferred_count),
-        f"{row.scheduled_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if row.scheduled_at else "",
+        f"{due.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if due else "",
     ]
 
 
@@ -289,55 +298,8 @@ def _table() -> Table:
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
-def _sentence(instance_id: str, said: str, more: str) -> Text:
-    text = Text(printable(instance_id), "bold")
-    text.append(f"  {printable(said)}", "not bold")
-    if more:
-        text.append(f"; {printable(more)}", "not bold")
-    return text
-
-
-def _card(instance_id: str, rows: Iterable[tuple[str, object]]) -> Group:
-    """One line for each thing that is known."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in rows:
-        if isinstance(value, datetime):
-            grid.add_row(name, _time(value))
-        elif isinstance(value, Text):
-            grid.add_row(name, value)
-        elif value is not None:
-            grid.add_row(name, printable(str(value)))
-    return Group(_title(instance_id, ""), grid)
-
-
-def _title(instance_id: str, more: str) -> Text:
-    title = Text(printable(instance_id), "bold")
-    return title.append(f"  {more}", "not bold dim") if more else title
-
-
 def _json(value: Any) -> Text:
     return Text(printable(json.dumps(value, indent=2, ensure_ascii=False)))
-
-
-def _error(error: LastError | None) -> Text | None:
-    if error is None:
-        return None
-    said = f"{error.handler}: {error.type}: {error.message} (at {_time(error.at)})"
-    return Text(printable(said), "red")
-
-
-def _next(moment: datetime | None) -> str:
-    return "" if moment is None else f"next run at {_time(moment)}"
-
-
-def _time(moment: datetime | None, zone: str = " UTC") -> str:
-    """To the millisecond, which is what a person can use."""
-    if moment is None:
-        return "never"
-    said = moment.astimezone(UTC).replace(tzinfo=None)
-    return said.isoformat(sep=" ", timespec="milliseconds") + zone
 
 
 def _gap(length: timedelta) -> str:
@@ -358,7 +320,3 @@ def _ago(now: datetime, moment: datetime | None) -> str:
     if moment is None:
         return "not for a day"
     return f"{_gap(max(now - moment, timedelta())).removeprefix('+') or '0 s'} ago"
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -107,7 +107,7 @@ async def opened(
 
 def without_secrets(url: str) -> str:
     """`url` as it may be shown: a password in it is masked."""
-    masked = re.sub(r"(://[^:/@?]*:)[^@/]*@", r"\1***@", url)
+    masked = re.sub(r"(://[^:/@?]*:).*@", r"\1***@", url)
     return re.sub(r"([?&][^=&]*password=)[^&]*", r"\1***", masked)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from wakelog_adapters.conformance.appending import AppendingExam
 from wakelog_adapters.conformance.claiming import ClaimingExam
+from wakelog_adapters.conformance.holding import HoldingExam
 from wakelog_adapters.conformance.limiting import LimitingExam
 from wakelog_adapters.conformance.pen import Pen
 from wakelog_adapters.conformance.reading import ReadingExam
@@ -18,5 +19,5 @@ from wakelog_adapters.conformance.reading import ReadingExam
 __all__ = ["Pen", "StoreExam"]
 
 
-class StoreExam(AppendingExam, ClaimingExam, LimitingExam, ReadingExam):
+class StoreExam(AppendingExam, ClaimingExam, HoldingExam, LimitingExam, ReadingExam):
     """What is promised in `wakelog.ports`, as tests."""

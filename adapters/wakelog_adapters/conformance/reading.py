@@ -7,7 +7,7 @@ from typing import cast
 
 from eventsourcing.persistence import ApplicationRecorder
 
-from wakelog.core.events import Cleared, ExecutionFailed, Scheduled
+from wakelog.core.events import Cleared, EventReceived, ExecutionFailed, Scheduled
 from wakelog.ports import Counted, Held, Lease, Listing, Loaded, StoredSnapshot, WorkerRow
 from wakelog_adapters.conformance.pen import NOW, ORDERS, Pen
 from wakelog_adapters.conformance.sitting import Sitting
@@ -98,6 +98,16 @@ class ReadingExam(Sitting):
         assert store.next_due_us([ORDERS], NOW) is None
         store.append([pen.begin(NOW)])
         assert [row.version for row in store.list(Listing())] == [7]
+
+    def test_what_must_be_woken_can_be_listed_alive_or_not(self, tmp_path: Path) -> None:
+        store, idle, due, ended = self.open(tmp_path), Pen("o-1"), Pen("o-2"), Pen("o-3")
+        waits = EventReceived(payload="1", deferred=True, handle_at_us=NOW + 9)
+        store.append([idle.begin(), due.begin(NOW + 5), ended.begin(NOW + 5)])
+        store.append([ended.unit(waits), ended.unit(Cleared(by="handler"))])
+        rows = store.list(Listing(waking=True))
+        assert [(row.id, row.wake_us) for row in rows] == [("o-2", NOW + 5), ("o-3", NOW + 9)]
+        assert [row.id for row in store.list(Listing())] == ["o-1", "o-2"]
+        assert [row.id for row in store.list(Listing(waking=True, after=due.stream))] == ["o-3"]
 
     def test_listings_filter(self, tmp_path: Path) -> None:
         store = self.open(tmp_path)

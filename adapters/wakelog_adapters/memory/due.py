@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["DueQueue"]
+__all__ = ["DueQueue", "queue_of"]
 
 _SLACK = 64
 
@@ -66,3 +66,11 @@ class DueQueue:
         for entry in skipped:
             heapq.heappush(heap, entry)
         return found
+
+
+def queue_of(queues: dict[str, DueQueue], job: str) -> DueQueue:
+    """The queue of a job, made if need be."""
+    queue = queues.get(job)
+    if queue is None:
+        queue = queues[job] = DueQueue()
+    return queue

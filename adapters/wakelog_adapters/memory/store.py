@@ -18,6 +18,7 @@ from wakelog.ports import (
     Counted,
     Due,
     Held,
+    HoldRow,
     KeyTaken,
     Lease,
     LeaseGone,
@@ -30,8 +31,9 @@ from wakelog.ports import (
     VersionConflict,
     WorkerRow,
 )
-from wakelog_adapters.memory.due import DueQueue
+from wakelog_adapters.memory.due import DueQueue, queue_of
 from wakelog_adapters.memory.library import MemoryLog, version_of
+from wakelog_adapters.memory.matching import matches
 from wakelog_projections import alarms, status
 
 __all__ = ["MemoryStore"]
@@ -55,6 +57,7 @@ class MemoryStore(MemoryLog):
         self._leases: dict[str, Lease] = {}
         self._lease_ends: dict[str, DueQueue] = {}
         self._answers: dict[tuple[str, str], Answer] = {}
+        self._holds: dict[str, HoldRow] = {}
         self._workers: dict[str, WorkerRow] = {}
 
     @property
@@ -64,6 +67,10 @@ class MemoryStore(MemoryLog):
     @property
     def poll_us(self) -> int | None:
         return _POLL_US if self._is_shared else None
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        return {}  # a call answers or fails: nothing is asked twice
 
     def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
         """Nothing is told here: who waits for others' alarms looks every `poll_us`."""
@@ -138,7 +145,7 @@ class MemoryStore(MemoryLog):
             if job in self._alarms:
                 self._alarms[job].drop(stream)
             return None
-        _queue(self._alarms, job).put(stream, alarm.due_us)
+        queue_of(self._alarms, job).put(stream, alarm.due_us)
         return alarm.due_us
 
     def _keep_snapshot(self, stream: str, snapshot: StoredSnapshot) -> None:
@@ -151,7 +158,7 @@ class MemoryStore(MemoryLog):
 
     def _set_lease(self, stream: str, lease: Lease) -> None:
         self._leases[stream] = lease
-        _queue(self._lease_ends, self._heads[stream][0].id.job).put(stream, lease.until_us)
+        queue_of(self._lease_ends, self._heads[stream][0].id.job).put(stream, lease.until_us)
 
     def _drop_lease(self, stream: str) -> None:
         if self._leases.pop(stream, None) is not None:
@@ -178,7 +185,7 @@ class MemoryStore(MemoryLog):
     ) -> Sequence[Due]:
         leased = self._leased(now_us)
         found: list[tuple[int, str]] = []
-        for job in jobs:
+        for job in (job for job in jobs if job not in self._holds):
             if job in self._alarms:
                 free = min(limit, self._free(job, limits))
                 found += self._alarms[job].upto(now_us, free, _either(leased, self._begins_none))
@@ -253,7 +260,19 @@ class MemoryStore(MemoryLog):
         with self._database_lock:
             self._workers.pop(worker, None)
 
+    def hold(self, row: HoldRow) -> HoldRow:
+        with self._database_lock:
+            return self._holds.setdefault(row.job, row)
+
+    def unhold(self, job: str) -> HoldRow | None:
+        with self._database_lock:
+            return self._holds.pop(job, None)
+
     # -- reading
+
+    def holds(self) -> Sequence[HoldRow]:
+        with self._database_lock:
+            return [*self._holds.values()]
 
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
         with self._database_lock:
@@ -299,7 +318,8 @@ class MemoryStore(MemoryLog):
     def _matching(self, listing: Listing) -> Iterator[str]:
         for stream, (instance, _) in self._heads.items():
             is_after = listing.after is None or stream > listing.after
-            if is_after and instance.exists and _matches(instance, listing):
+            is_there = next_wake(instance) is not None if listing.waking else instance.exists
+            if is_after and is_there and matches(instance, listing):
                 yield stream
 
     def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
@@ -326,6 +346,7 @@ class MemoryStore(MemoryLog):
     ) -> int | None:
         with self._database_lock:
             leased = self._leased(now_us)
+            jobs = [job for job in jobs if job not in self._holds]
             firsts = [
                 self._alarms[job].first_us(
                     leased if self._free(job, limits) else _either(leased, self._begins_run)
@@ -363,13 +384,6 @@ class MemoryStore(MemoryLog):
         """Nothing to let go of: who opens the same name again finds all as it was."""
 
 
-def _queue(queues: dict[str, DueQueue], job: str) -> DueQueue:
-    queue = queues.get(job)
-    if queue is None:
-        queue = queues[job] = DueQueue()
-    return queue
-
-
 def _expired(answer: Answer, now_us: int) -> bool:
     return answer.expires_us is not None and answer.expires_us <= now_us
 
@@ -380,20 +394,3 @@ def _never(stream: str) -> bool:
 
 def _either(one: Callable[[str], bool], other: Callable[[str], bool]) -> Callable[[str], bool]:
     return lambda stream: one(stream) or other(stream)
-
-
-def _matches(instance: Instance, listing: Listing) -> bool:
-    id, error, due_before_us = instance.id, instance.last_error, listing.due_before_us
-    wake = None if due_before_us is None else next_wake(instance)
-    return (
-        (listing.kind is None or id.kind == listing.kind)
-        and (listing.name is None or id.name == listing.name)
-        and (listing.status is None or status.word(instance) == listing.status)
-        and (listing.id_prefix is None or id.id.startswith(listing.id_prefix))
-        and (due_before_us is None or (wake is not None and wake.due_us < due_before_us))
-        and (
-            listing.error_type is None
-            or (error is not None and error.error_type == listing.error_type)
-        )
-        and (listing.updated_after_us is None or instance.recorded_us > listing.updated_after_us)
-    )

@@ -96,7 +96,7 @@ class Appender:
         for tries_left in reversed(range(TRIES)):
             attempt = self.attempt(units)
             with translated(self._place.label):
-                with self._datastore.lend() as connection:
+                with self._datastore.lend(alive=tries_left < TRIES - 1) as connection:
                     try:
                         return self.run(attempt, connection)
                     except psycopg.Error as error:
@@ -107,6 +107,7 @@ class Appender:
                     return attempt.expected
                 if tries_left == 0:
                     raise failed
+            self._datastore.count("store_retries")
         raise AssertionError("the last try returns or raises")
 
     def run(self, attempt: Attempt, connection: Connection, *, within: bool = False) -> Appended:
@@ -147,6 +148,7 @@ class Appender:
         Raises `StoreUnavailableError` if no server says so within `SETTLE_S`.
         """
         _LOG.warning("%s: an answer was lost, looking for it: %s", self._place.label, lost)
+        self._datastore.count("store_lost_answers")
         self._datastore.weed()
         if not attempt.expected.errors:
             return False

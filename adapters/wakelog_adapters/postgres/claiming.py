@@ -51,18 +51,19 @@ class Claimer:
             attempts.append(self._appender.attempt(begin(dues), wanted.now_us))
             return attempts[0]
 
-        for fresh in (False, True):
+        for again in (False, True):
             with translated(self._place.label):
-                with self._datastore.lend() as connection:
+                with self._datastore.lend(alive=again) as connection:
                     try:
                         return self._claim_on(connection, wanted, begun)
                     except psycopg.Error as error:
-                        if not connection.closed or (fresh and not attempts):
+                        if not connection.closed or (again and not attempts):
                             raise
                         lost = error
                 if attempts:
                     return self._recovered(attempts[0], lost)
                 self._datastore.weed()
+                self._datastore.count("store_retries")
         raise AssertionError("the second time it returns or raises")
 
     def _claim_on(
@@ -71,11 +72,13 @@ class Claimer:
         wanted: Wanted,
         begun: Callable[[Sequence[Due]], Attempt],
     ) -> Appended:
-        now_us, jobs = wanted.now_us, list(wanted.jobs)
+        now_us = wanted.now_us
         clock_us = None if self._datastore.server_clock else now_us
-        limits = [wanted.limits.get(job) for job in jobs]
-        asked = (IDLE_TIMEOUT, jobs, limits, now_us, clock_us, wanted.limit)
         with connection.transaction():
+            held = {job for (job,) in rows_of(connection, self._queries.held_jobs, ())}
+            jobs = [job for job in wanted.jobs if job not in held]
+            limits = [wanted.limits.get(job) for job in jobs]
+            asked = (IDLE_TIMEOUT, jobs, limits, now_us, clock_us, wanted.limit)
             found = rows_of(connection, self._queries.claim, asked)[0][0]
             if not found:
                 return _NOTHING

@@ -8,12 +8,14 @@ background; the call that found it broken decides what that means.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args
 
 import psycopg
 import psycopg_pool
+import stamina
 from eventsourcing import postgres as library
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row, tuple_row
@@ -25,6 +27,10 @@ from wakelog_adapters.postgres.url import Place
 __all__ = ["IDLE_TIMEOUT", "Connection", "Datastore", "connect", "rows_of"]
 
 Connection = psycopg.Connection[DictRow]
+Trouble = Literal["store_waits", "store_retries", "store_lost_answers"]
+"""Calls that found no connection and waited; that were sent again; whose answer was lost."""
+
+R = TypeVar("R")
 
 IDLE_TIMEOUT = "20s"
 """How long a transaction may do nothing before the server gives what it locked to others: its
@@ -32,6 +38,8 @@ process has stalled, or its connection is cut and nobody told the server."""
 _RECONNECT_S = 3.0
 """How long one attempt to replace a connection goes on; the next call begins another."""
 _CLOSE_S = 5.0
+_PAUSE_S = 0.1
+_MAX_PAUSE_S = 2.0
 _DEFAULTS = {
     "application_name": "wakelog",
     "keepalives_idle": 10,
@@ -56,7 +64,7 @@ def _arguments(place: Place) -> dict[str, Any]:
 
 
 def connect(place: Place) -> Connection:
-    """A connection outside the pool. Raises `StoreUnavailableError` with the server's reason."""
+    """A connection outside the pool, at once. Raises `StoreUnavailableError`, with the reason."""
     try:
         return Connection.connect(place.conninfo, **_arguments(place))
     except psycopg.Error as error:
@@ -73,8 +81,12 @@ class Datastore(library.PostgresDatastore):
         self.server_clock = place.server_clock
         """Whether the server's clock judges leases; see `url.Place`."""
         self._place = place
+        self._closed = False
         self._lock = threading.Lock()
         self._lent = 0
+        self._beside: set[Connection] = set()
+        self._configure = None if place.pooled else _configure(place)
+        self._troubles: Counter[Trouble] = Counter(dict.fromkeys(get_args(Trouble), 0))
         self.pool = library.ConnectionPool(
             place.conninfo,
             connection_class=Connection,
@@ -82,25 +94,62 @@ class Datastore(library.PostgresDatastore):
             min_size=1,
             max_size=place.pool,
             open=False,
-            configure=None if place.pooled else _configure(place),
+            configure=self._configure,
             name=place.label,
             timeout=place.timeout_s,
             reconnect_timeout=_RECONNECT_S,
         )
 
     @contextmanager
-    def lend(self) -> Generator[Connection, None, None]:
+    def lend(self, *, alive: bool = False) -> Generator[Connection, None, None]:
         """A connection for this thread alone. What goes wrong on it is raised as it is.
 
+        `alive`: one that has just answered, for a call whose connection broke: others did too.
         Raises `StoreUnavailableError` where there is none to be had: then nothing was sent.
         """
-        connection = self._take()
+        connection = self.patiently(self._take_alive if alive else self._take)
         try:
             yield connection
         finally:
-            with self._lock:
-                self._lent -= 1
-            self.pool.putconn(connection)
+            self._put_back(connection)
+
+    def patiently(self, connect: Callable[[], R]) -> R:
+        """What `connect` answers; asked again for `wait` seconds while none is to be had.
+
+        Raises the last `StoreUnavailableError`. Ends early when the store is closed.
+        """
+        try:
+            return connect()
+        except StoreUnavailableError as error:
+            if not self._may_wait(error):
+                raise
+        self.count("store_waits")
+        for attempt in stamina.retry_context(
+            self._may_wait,
+            attempts=None,
+            timeout=self._place.wait_s,
+            wait_initial=_PAUSE_S,
+            wait_max=_MAX_PAUSE_S,
+            wait_jitter=_PAUSE_S,
+        ):
+            with attempt:
+                return connect()
+        raise AssertionError("the last attempt returns or raises")
+
+    def _may_wait(self, error: Exception) -> bool:
+        is_away = isinstance(error, StoreUnavailableError) and error.reason == "unreachable"
+        return is_away and self._place.wait_s > 0 and not self._closed
+
+    def count(self, trouble: Trouble) -> None:
+        """One more of these."""
+        with self._lock:
+            self._troubles[trouble] += 1
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        """How often what happened so far."""
+        with self._lock:
+            return {name: count for name, count in self._troubles.items()}
 
     def _take(self) -> Connection:
         try:
@@ -110,23 +159,49 @@ class Datastore(library.PostgresDatastore):
                 "unreachable", f"{self._place.label}: the store is closed"
             ) from None
         except psycopg_pool.PoolTimeout:
-            raise self._why_there_is_none() from None
+            connection = self._beside_the_pool()
         with self._lock:
             self._lent += 1
         return connection
 
-    def _why_there_is_none(self) -> StoreUnavailableError:
-        """All in use, or no server: then it is asked once more, so that it says why."""
-        place = self._place
-        waited = f"no connection within {place.timeout_s:g} s"
-        if self._lent < place.pool:
+    def _take_alive(self) -> Connection:
+        for _ in range(self._place.pool):
+            connection = self._take()
             try:
-                connect(place).close()
-            except StoreUnavailableError as error:
-                return error
-            return StoreUnavailableError("unreachable", f"{place.label}: {waited}")
-        detail = f"{waited}: all {place.pool} of the pool are in use (pool= in the URL)"
-        return StoreUnavailableError("unreachable", f"{place.label}: {detail}")
+                self.pool.check_connection(connection)
+            except psycopg.Error:
+                self._put_back(connection)
+            else:
+                return connection
+        return self._take()
+
+    def _put_back(self, connection: Connection) -> None:
+        with self._lock:
+            self._lent -= 1
+            is_beside = connection in self._beside
+            self._beside.discard(connection)
+        if is_beside:
+            connection.close()
+        else:
+            self.pool.putconn(connection)  # which drops it if it is broken
+
+    def _beside_the_pool(self) -> Connection:
+        """For one call, where the pool has none: it looks for a lost server every few seconds
+        only, and may not know yet that it is back. Raises why there is none."""
+        place = self._place
+        if self._lent >= place.pool:
+            waited = f"no connection within {place.timeout_s:g} s"
+            detail = f"{waited}: all {place.pool} of the pool are in use (pool= in the URL)"
+            raise StoreUnavailableError("unreachable", f"{place.label}: {detail}")
+        connection = connect(place)
+        if self._configure is not None:
+            self._configure(connection)
+        with self._lock:
+            self._beside.add(connection)
+        return connection
+
+    def register_type_adapters(self) -> None:
+        """The library asks the server for its composite types: we have none, and ask nothing."""
 
     @contextmanager
     def get_connection(self) -> Generator[Connection, None, None]:
@@ -145,10 +220,11 @@ class Datastore(library.PostgresDatastore):
 
     def close(self) -> None:
         """Safe to call twice. What is lent is closed when it comes back."""
+        self._closed = True
         self.pool.close(_CLOSE_S)
 
 
-def _configure(place: Place) -> Any:
+def _configure(place: Place) -> Callable[[Connection], None]:
     def configure(connection: Connection) -> None:
         """What a database's or role's own settings could have otherwise."""
         connection.execute(

@@ -7,7 +7,7 @@ of a prepared statement while the table grows.
 
 from __future__ import annotations
 
-from wakelog.ports import Listing, StatusRow, WorkerRow
+from wakelog.ports import HoldRow, Listing, StatusRow, WorkerRow
 
 __all__ = ["PAGE", "Queries", "listing_where"]
 
@@ -15,6 +15,10 @@ PAGE = 1_000
 """How many events are read in one go: so many are turned into objects at a time."""
 
 _STATUS = ", ".join(f"s.{column}" for column in StatusRow._fields)
+_HOLD = ", ".join(HoldRow._fields)
+_PUT_HOLD = f"""INSERT INTO {{schema}}.holds ({_HOLD}) VALUES (%s, %s, %s, %s)
+    ON CONFLICT (job) DO UPDATE SET job = excluded.job
+    RETURNING {", ".join(f"holds.{column}" for column in HoldRow._fields)}"""
 _WORKER = ", ".join(WorkerRow._fields)
 
 _COUNT = """SELECT s.kind, s.name, s.status, s.executing,
@@ -43,7 +47,8 @@ _NEXT_DUE = f"""WITH clock AS MATERIALIZED (
         {_FIRST_ALARM % "a.action IN ('clear', 'deferred')"}
         UNION ALL
         (SELECT l.until_us - clock.us + %(now_us)s FROM {{schema}}.leases l
-            WHERE l.job = j.job ORDER BY l.until_us LIMIT 1)) n"""
+            WHERE l.job = j.job ORDER BY l.until_us LIMIT 1)) n
+    WHERE j.job NOT IN (SELECT h.job FROM {{schema}}.holds h)"""
 
 
 class Queries:
@@ -85,6 +90,13 @@ class Queries:
         )
         self.forget_workers = sql("DELETE FROM {schema}.workers WHERE until_us < %s")
         self.remove_worker = sql("DELETE FROM {schema}.workers WHERE worker = %s")
+
+        # Table locks: a hold waits for the claims that have begun, and those after it see it.
+        self.lock_holds = sql("LOCK TABLE {schema}.holds IN EXCLUSIVE MODE")
+        self.held_jobs = sql("SELECT job FROM {schema}.holds FOR KEY SHARE")
+        self.hold = sql(_PUT_HOLD)
+        self.unhold = sql(f"DELETE FROM {{schema}}.holds WHERE job = %s RETURNING {_HOLD}")
+        self.holds = sql(f"SELECT {_HOLD} FROM {{schema}}.holds")
 
         # -- events and snapshots
         self.load = sql(f"""SELECT k.stream, l.version, l.topic, l.state
@@ -145,8 +157,9 @@ class Queries:
 
 
 def listing_where(listing: Listing) -> tuple[str, list[object]]:
-    """The condition for a page of living instances, and its parameters."""
-    conditions: list[tuple[str, tuple[object, ...]]] = [("s.status <> 'not_found'", ())]
+    """The condition for a page of living or of waking instances, and its parameters."""
+    first = "s.wake_us IS NOT NULL" if listing.waking else "s.status <> 'not_found'"
+    conditions: list[tuple[str, tuple[object, ...]]] = [(first, ())]
     after = listing.after or ""
     if listing.kind is not None:
         # One range of the primary key; ";" is the character after ":".

@@ -14,6 +14,7 @@ from wakelog.ports import (
     Answer,
     Counted,
     Held,
+    HoldRow,
     Lease,
     Listing,
     Loaded,
@@ -62,7 +63,8 @@ class PostgresReading(library.PostgresApplicationRecorder):
                     if not connection.closed:
                         raise
             self.datastore.weed()
-            with self.datastore.lend() as connection:
+            self.datastore.count("store_retries")
+            with self.datastore.lend(alive=True) as connection:
                 return ask(connection)
 
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
@@ -120,6 +122,9 @@ class PostgresReading(library.PostgresApplicationRecorder):
         rows = self._rows(self._queries.answers, (streams, names))
         found = {(stream, answer[0]): Answer(*answer) for stream, *answer in rows}
         return [found.get(key) for key in keys]
+
+    def holds(self) -> Sequence[HoldRow]:
+        return [HoldRow(*row) for row in self._rows(self._queries.holds, ())]
 
     def row(self, instance: Instance, hash: str) -> StatusRow:
         return status.row(instance, hash)

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from eventsourcing import persistence
 
-from wakelog.ports import Appended, Due, Unit, WorkerRow
+from wakelog.ports import Appended, Due, HoldRow, Unit, WorkerRow
 from wakelog_adapters.postgres.appending import Appender
 from wakelog_adapters.postgres.claiming import Claimer, Wanted, release
-from wakelog_adapters.postgres.connections import Datastore, connect
+from wakelog_adapters.postgres.connections import Connection, Datastore, connect, rows_of
 from wakelog_adapters.postgres.failures import translated
 from wakelog_adapters.postgres.parcel import dumps
 from wakelog_adapters.postgres.reading import PostgresReading
@@ -35,15 +35,9 @@ class PostgresStore(PostgresReading):
     """
 
     def __init__(self, datastore: Datastore, place: Place) -> None:
-        connection = connect(place)
-        try:
-            with translated(place.label):
-                prepare(connection, place)
-        finally:
-            connection.close()
+        datastore.patiently(lambda: _prepare(place))
         datastore.pool.open()
-        with translated(place.label):
-            super().__init__(datastore, place)
+        super().__init__(datastore, place)
         self._appender = Appender(datastore, self._queries, place)
         self._claimer = Claimer(datastore, self._queries, place, self._appender)
         self._listeners: set[threading.Event] = set()
@@ -73,6 +67,10 @@ class PostgresStore(PostgresReading):
             ear.stop()
 
         return stop
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        return self.datastore.troubles
 
     # -- writing
 
@@ -120,6 +118,21 @@ class PostgresStore(PostgresReading):
 
     def purge_answers(self, now_us: int, limit: int) -> int:
         return self._run(self._queries.purge_answers, now_us, limit)
+
+    def hold(self, row: HoldRow) -> HoldRow:
+        """A claim that is under way ends first: see `Queries.lock_holds`."""
+
+        def ask(connection: Connection) -> HoldRow:
+            with connection.transaction():
+                connection.execute(self._queries.lock_holds)
+                return HoldRow(*rows_of(connection, self._queries.hold, row)[0])
+
+        return self._twice(ask)
+
+    def unhold(self, job: str) -> HoldRow | None:
+        """If the connection breaks it is asked again: then it may say of its own work None."""
+        found = self._twice(lambda connection: rows_of(connection, self._queries.unhold, (job,)))
+        return HoldRow(*found[0]) if found else None
 
     def put_worker(self, row: WorkerRow) -> None:
         """Forgets those that have been dead for a day, too: a killed worker removes no row."""
@@ -176,6 +189,16 @@ class PostgresStore(PostgresReading):
             ear.stop()
         self._bell.close()
         self.datastore.close()
+
+
+def _prepare(place: Place) -> None:
+    """Have the schema up to date. Broken off it has done all or nothing, and may be repeated."""
+    connection = connect(place)
+    try:
+        with translated(place.label):
+            prepare(connection, place)
+    finally:
+        connection.close()
 
 
 class PostgresSubscription(persistence.ListenNotifySubscription[PostgresStore]):

@@ -18,7 +18,7 @@ __all__ = ["Place", "parse"]
 MIN_POOL = 3
 """A claim reads on a second connection while it holds one; and a heartbeat must not wait."""
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
-_OURS = ("schema", "pool", "timeout", "pooler", "clock", "migrate")
+_OURS = ("schema", "pool", "timeout", "wait", "pooler", "clock", "migrate")
 _SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]*")
 
 
@@ -36,6 +36,8 @@ class Place:
     """Connections at most, of one process."""
     timeout_s: float = 5.0
     """How long a call waits for a connection, for the server, or for another's lock."""
+    wait_s: float = 0.0
+    """How much longer a call waits where no connection is to be had, before it fails."""
     pooled: bool = False
     """Whether a pooler stands between, that gives each transaction another session."""
     server_clock: bool = True
@@ -47,9 +49,9 @@ class Place:
 def parse(url: str) -> Place:
     """`postgresql://user:password@host:port/database?schema=jobs`; all options may be left out.
 
-    Ours are `schema`, `pool` (connections at most), `timeout` (seconds), `pooler=transaction`,
-    `migrate=off` (opening changes no schema) and `clock=given` (for simulations); the rest of the
-    URL is libpq's and goes to it as it is.
+    Ours are `schema`, `pool` (connections at most), `timeout` and `wait` (seconds),
+    `pooler=transaction`, `migrate=off` (opening changes no schema) and `clock=given` (for
+    simulations); the rest of the URL is libpq's and goes to it as it is.
     Raises `ValidationError`.
     """
     base, _, query = url.partition("?")
@@ -66,7 +68,8 @@ def parse(url: str) -> Place:
         label=_label(known),
         schema=_schema(url, options.get("schema", "wakelog")),
         pool=_pool(url, options.get("pool", "8")),
-        timeout_s=_timeout_s(url, options.get("timeout", "5")),
+        timeout_s=_seconds(url, "timeout", options.get("timeout", "5"), at_least=0.1),
+        wait_s=_seconds(url, "wait", options.get("wait", "0"), at_least=0),
         pooled=_word(url, options, "pooler", "session", "transaction") == "transaction",
         server_clock=_word(url, options, "clock", "server", "given") == "server",
         migrate=_word(url, options, "migrate", "on", "off") == "on",
@@ -99,14 +102,14 @@ def _pool(url: str, text: str) -> int:
     return int(text)
 
 
-def _timeout_s(url: str, text: str) -> float:
+def _seconds(url: str, name: str, text: str, *, at_least: float) -> float:
     try:
-        timeout_s = float(text)
+        seconds = float(text)
     except ValueError:
-        timeout_s = math.nan
-    if not 0.1 <= timeout_s <= 3600:
-        raise _invalid(url, "timeout must be seconds, from 0.1 to 3600")
-    return timeout_s
+        seconds = math.nan
+    if not at_least <= seconds <= 3600:
+        raise _invalid(url, f"{name} must be seconds, from {at_least:g} to 3600")
+    return seconds
 
 
 def _word(

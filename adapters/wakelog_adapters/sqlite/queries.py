@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wakelog.ports import Listing, StatusRow
+from wakelog.ports import HoldRow, Listing, StatusRow
 from wakelog_projections import alarms
 
 __all__ = ["PAGE", "Queries", "listing_where"]
@@ -13,7 +13,6 @@ PAGE = 500
 """How many events are read in one go: so many are parsed without halting an event loop."""
 
 _NO_RUN = str(alarms.NO_RUN)
-_JOBS = "(SELECT value ->> 0 AS job, value ->> 1 AS most FROM json_each(?1)) j"
 
 LARGE = 65_536
 """States longer than this are not packed with others but fetched one at a time."""
@@ -102,13 +101,18 @@ class Queries:
     def next_due(self) -> str:
         """(jobs, now) -> when something can be claimed. Some index probes for each job."""
         return f"""SELECT min(at_us) FROM (
-            SELECT {self._first("NOT IN")} AS at_us FROM {_JOBS}
+            SELECT {self._first("NOT IN")} AS at_us FROM {self._jobs()}
                 WHERE j.most IS NULL OR j.most > {self._running()}
             UNION ALL
-            SELECT {self._first("IN")} FROM {_JOBS}
+            SELECT {self._first("IN")} FROM {self._jobs()}
             UNION ALL
             SELECT (SELECT min(l.until_us) FROM {self.prefix}leases l WHERE l.job = j.job)
-                FROM {_JOBS})"""
+                FROM {self._jobs()})"""
+
+    def _jobs(self) -> str:
+        """Those that are not held."""
+        return f"""(SELECT value ->> 0 AS job, value ->> 1 AS most FROM json_each(?1)
+            WHERE value ->> 0 NOT IN (SELECT job FROM {self.prefix}holds)) j"""
 
     def _first(self, among: str) -> str:
         return f"""(SELECT a.due_us FROM {self.prefix}alarms a
@@ -123,13 +127,13 @@ class Queries:
         return f"""SELECT json_group_array(json_array(d.stream, d.due_us, d.job, d.free)) FROM (
             SELECT k.value ->> 0 AS stream, k.value ->> 1 AS due_us, j.job,
                 max(0, j.most - {self._running()}) AS free
-            FROM {_JOBS}, json_each({self._alarms("NOT IN")}) k
+            FROM {self._jobs()}, json_each({self._alarms("NOT IN")}) k
             UNION ALL
             SELECT k.value ->> 0, k.value ->> 1, j.job, NULL
-            FROM {_JOBS}, json_each({self._alarms("IN")}) k
+            FROM {self._jobs()}, json_each({self._alarms("IN")}) k
             UNION ALL
             SELECT k.value ->> 0, k.value ->> 1, j.job, NULL
-            FROM {_JOBS}, json_each({self._ended()}) k) d"""
+            FROM {self._jobs()}, json_each({self._ended()}) k) d"""
 
     def _alarms(self, among: str) -> str:
         return f"""(SELECT json_group_array(json_array(stream, due_us)) FROM (
@@ -163,6 +167,15 @@ class Queries:
             FROM json_each(?1) j LEFT JOIN {self.prefix}status s ON s.stream = j.value
             LEFT JOIN {self.prefix}leases l ON l.stream = j.value AND l.until_us <= ?2"""
 
+    def hold(self) -> str:
+        """(job) -> its hold, as it is."""
+        return f"SELECT {', '.join(HoldRow._fields)} FROM {self.prefix}holds WHERE job = ?"
+
+    def holds(self) -> str:
+        """() -> [[job, reason, actor, since], …]"""
+        columns = ", ".join(HoldRow._fields)
+        return f"SELECT json_group_array(json_array({columns})) FROM {self.prefix}holds"
+
     def stranded_runs(self) -> str:
         """(before, limit) -> streams with an open run and no lease; then whether alarms agree.
 
@@ -191,8 +204,9 @@ class Queries:
 
 
 def listing_where(listing: Listing) -> tuple[str, list[object]]:
-    """The condition for a page of living instances, and its parameters."""
-    conditions: list[tuple[str, tuple[object, ...]]] = [("status <> 'not_found'", ())]
+    """The condition for a page of living or of waking instances, and its parameters."""
+    first = "wake_us IS NOT NULL" if listing.waking else "status <> 'not_found'"
+    conditions: list[tuple[str, tuple[object, ...]]] = [(first, ())]
     after = listing.after or ""
     if listing.kind is not None:
         # One range of the primary key; ";" is the character after ":".

@@ -14,6 +14,7 @@ from wakelog.ports import (
     Answer,
     Counted,
     Held,
+    HoldRow,
     Lease,
     Listing,
     Loaded,
@@ -158,6 +159,9 @@ class SQLiteReading(library.SQLiteApplicationRecorder):
             rest = limit - len(found)
             found += json.loads(self._row(self._queries.stranded_alarms(), before_us, rest)[0])
         return found
+
+    def holds(self) -> Sequence[HoldRow]:
+        return [HoldRow(*row) for row in json.loads(self._row(self._queries.holds())[0])]
 
     def workers(self, now_us: int) -> Sequence[WorkerRow]:
         columns = ", ".join(WorkerRow._fields)

@@ -14,7 +14,7 @@ from eventsourcing import persistence
 from eventsourcing import sqlite as library
 
 from wakelog.errors import StoreUnavailableError
-from wakelog.ports import Appended, Due, Lease, Unit, WorkerRow
+from wakelog.ports import Appended, Due, HoldRow, Lease, Unit, WorkerRow
 from wakelog_adapters.sqlite.careful import append_carefully
 from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
 from wakelog_adapters.sqlite.door import Door, dumps
@@ -59,6 +59,10 @@ class SQLiteStore(SQLiteReading):
     @property
     def poll_us(self) -> int | None:
         return _POLL_US
+
+    @property
+    def troubles(self) -> Mapping[str, int]:
+        return {}  # a call answers or fails: nothing is asked twice
 
     def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
         """Nothing is told here: who waits for others' alarms looks every `poll_us`."""
@@ -204,6 +208,23 @@ class SQLiteStore(SQLiteReading):
             f"(SELECT rowid FROM {answers} WHERE expires_us <= ? ORDER BY expires_us LIMIT ?)",
             *(now_us, limit),
         )
+
+    def hold(self, row: HoldRow) -> HoldRow:
+        """A claim that is under way ends first: it has the write lock."""
+        table = f"{self._place.prefix}holds"
+        with self._transaction() as connection, translated(self._place.path):
+            connection.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?, ?)", row)
+            return self._hold_of(connection, row.job) or row
+
+    def unhold(self, job: str) -> HoldRow | None:
+        with self._transaction() as connection, translated(self._place.path):
+            ended = self._hold_of(connection, job)
+            connection.execute(f"DELETE FROM {self._place.prefix}holds WHERE job = ?", (job,))
+            return ended
+
+    def _hold_of(self, connection: sqlite3.Connection, job: str) -> HoldRow | None:
+        found = connection.execute(self._queries.hold(), (job,)).fetchone()
+        return None if found is None else HoldRow(*found)
 
     def put_worker(self, row: WorkerRow) -> None:
         """Forgets those that have been dead for a day, too: a killed worker removes no row."""

@@ -30,6 +30,7 @@ __all__ = [
     "PauseWork",
     "Rearm",
     "Receive",
+    "RecordStep",
     "Request",
     "ResumeWork",
     "Retime",
@@ -102,6 +103,8 @@ class Call(NamedTuple):
     """The instance as it was before the handler's unit of work, or when its run had started."""
     payload: str | None = None
     """The event's JSON text, for `on_event`."""
+    batch: tuple[str, ...] = ()
+    """The JSON texts of the events that the run has taken, in order."""
     event_id: str | None = None
     event_version: int | None = None
     """The version of the deferred event that is being handled."""
@@ -114,6 +117,11 @@ class Call(NamedTuple):
     """The failed settlement that `on_error` is asked to recover."""
     source: HandlerName | None = None
     """Which handler failed (`on_error`), or after which one nothing is left to do (`on_idle`)."""
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether a policy may have it tried again: only a run, and an accepted event."""
+        return self.recovers is None and (self.run is not None or self.event_version is not None)
 
 
 class Ended(NamedTuple):
@@ -233,6 +241,15 @@ class Rearm(NamedTuple):
 
     version: int
     """The version that it looked at: one that has moved on since is not stranded."""
+    max_lost: int = 5
+
+
+class RecordStep(NamedTuple):
+    """A step of an open run has ended with this result, as JSON text."""
+
+    run: OpenRun
+    step: str
+    result: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,5 +274,6 @@ Request = (
     | Clear
     | CancelClear
     | Rearm
+    | RecordStep
     | Settle
 )

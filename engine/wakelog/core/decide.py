@@ -10,6 +10,8 @@ defer, to claim, to recover, to retry and to clear. Where types differ, the `Pol
 
 from __future__ import annotations
 
+from typing import cast
+
 from wakelog.core.commands import (
     Call,
     CancelClear,
@@ -19,6 +21,7 @@ from wakelog.core.commands import (
     PauseWork,
     Rearm,
     Receive,
+    RecordStep,
     Request,
     ResumeWork,
     Retime,
@@ -41,13 +44,16 @@ from wakelog.core.events import (
     Scheduled,
     Started,
     StateSet,
+    StepCompleted,
     Stopped,
     Trigger,
 )
 from wakelog.core.evolve import evolve, fold
 from wakelog.core.instance import Instance, OpenRun, Wake, next_wake
 from wakelog.core.policy import START, Decision, Policy, Then, decided
-from wakelog.core.settle import exhausted, settle
+from wakelog.core.retry import Advice, Over, judge
+from wakelog.core.settle import exhausted, settle, stopping
+from wakelog.core.windows import Place
 from wakelog.errors import QueueFullError
 
 __all__ = ["Decision", "Policy", "Then", "decide"]
@@ -69,7 +75,11 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
             return _recover(instance, request, request.lost, policy, now_us)
         case HandleWaiting():
             return _handle_waiting(instance, request, policy, now_us)
+        case RecordStep():
+            return _record_step(instance, request, now_us)
         case TriggerRun():
+            if policy.batching is not None:
+                return _flush(instance, now_us)
             return _trigger(instance, request, now_us)
         case RetryRun():
             return _retry(instance, now_us)
@@ -91,7 +101,9 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
             return decided(instance, (cancelled,) if pending else (), now_us)
         case Rearm():
             moved_on = instance.version != request.version
-            return decided(instance, (), now_us) if moved_on else _rearm(instance, now_us)
+            if moved_on:
+                return decided(instance, (), now_us)
+            return _rearm(instance, request.max_lost, policy, now_us)
 
 
 # -- events ---------------------------------------------------------------------------------------
@@ -105,7 +117,10 @@ def _begun(instance: Instance) -> tuple[Event, ...]:
 
 def _receive(instance: Instance, request: Receive, policy: Policy, now_us: int) -> Decision:
     """Accept an event: handled now if nothing is before it, else deferred (T1, T15)."""
-    if request.defer or request.handle_at_us is not None or instance.is_busy(now_us):
+    place = _place(instance, policy, now_us)
+    must_wait = instance.is_busy(now_us) or (place is not None and place.must_wait)
+    window, timed = (place.window, place.then) if place else (None, ())
+    if request.defer or request.handle_at_us is not None or must_wait:
         if len(instance.waiting) >= policy.max_waiting:
             raise QueueFullError(
                 f"the queue of events waiting at {instance.id}",
@@ -119,22 +134,29 @@ def _receive(instance: Instance, request: Receive, policy: Policy, now_us: int) 
             event_id=request.event_id,
             deferred=True,
             handle_at_us=handle_at_us,
+            window=window,
             payload=request.payload,
         )
-        return decided(instance, (*_begun(instance), waiting), now_us)
+        return decided(instance, (*_begun(instance), waiting, *timed), now_us)
     then = policy.received(instance, now_us)
-    accepted = EventReceived(event_id=request.event_id, payload=request.payload)
-    events = (*_begun(instance), accepted, *then.events)
+    accepted = EventReceived(event_id=request.event_id, window=window, payload=request.payload)
+    events = (*_begun(instance), accepted, *timed, *then.events)
     call = then.call and Call(
         then.call, base=instance, payload=request.payload, event_id=request.event_id
     )
     return decided(instance, events, now_us, call)
 
 
+def _place(instance: Instance, policy: Policy, now_us: int) -> Place | None:
+    if policy.batching is None:
+        return None
+    return policy.batching.place(instance.windows, instance.window_count, now_us)
+
+
 def _handle_waiting(
     instance: Instance, request: HandleWaiting, policy: Policy, now_us: int
 ) -> Decision:
-    first = instance.waiting[0] if instance.waiting else None
+    first = instance.in_line
     if instance.is_held or first is None or first.version != request.version:
         return decided(instance, (), now_us)
     then = policy.received(instance, now_us)
@@ -159,7 +181,7 @@ def _claim(instance: Instance, worker: str, policy: Policy, now_us: int) -> Deci
         return decided(instance, (), now_us)
     due_us = wake.due_us
     if wake.action == "clear":
-        cleared = Cleared(reason=instance.clear_reason, discarded=len(instance.waiting))
+        cleared = Cleared(reason=instance.clear_reason, discarded=instance.unfinished)
         return decided(instance, (cleared,), now_us)
     if instance.retry is not None:
         retry = instance.retry
@@ -170,6 +192,8 @@ def _claim(instance: Instance, worker: str, policy: Policy, now_us: int) -> Deci
 
 
 def _trigger_of(instance: Instance, wake: Wake) -> Trigger:
+    if instance.windows and (reason := instance.windows[0].reason) in ("manual", "max_events"):
+        return cast(Trigger, reason)
     if wake.action == "trigger":
         return "manual"
     return "start" if instance.due_reason == START else "alarm"
@@ -178,15 +202,17 @@ def _trigger_of(instance: Instance, wake: Wake) -> Trigger:
 def _recover(
     instance: Instance, request: Claim, lost: OpenRun, policy: Policy, now_us: int
 ) -> Decision:
-    """The lease of an open run has ended: record the loss, then run again or give up (R6)."""
+    """The lease of an open run has ended: record the loss, then run again or give up (R6). What
+    is paused or stopped starts nothing: the next attempt waits for a resume or a start."""
     if instance.run is None or instance.run.token != lost.token:
         return decided(instance, (), now_us)
     gone = ExecutionLost(run=lost.number, attempt=lost.attempt, worker=lost.worker)
     after = evolve(instance, gone, now_us)
-    max_attempts = request.max_lost if policy.retry is None else policy.retry.max_attempts
-    if after.losses >= request.max_lost or lost.attempt >= max_attempts:
-        given_up = exhausted(after, None, policy, lost.number, lost.attempt, "lost", now_us)
+    given_up = _given_up(after, lost, policy, request.max_lost, now_us)
+    if given_up or after.is_held:  # a pause lets nothing start: its next attempt waits too
         return decided(instance, (gone, *given_up), now_us)
+    if after.is_held:
+        return decided(instance, (gone,), now_us)
     again = _run(
         after,
         request.worker,
@@ -198,6 +224,21 @@ def _recover(
         lost.due_us,
     )
     return again._replace(events=(gone, *again.events))
+
+
+def _given_up(
+    after: Instance, lost: OpenRun, policy: Policy, max_lost: int, now_us: int
+) -> tuple[Event, ...]:
+    """The end of a run that was lost once too often, or for too long; else it is tried again at
+    once, whatever its policy says of delays (R6)."""
+    again_now = Advice(after_us=0)
+    verdict = judge(policy.retry, again_now, lost.attempt, after.run_began_us, now_us, seed="")
+    reason = verdict.reason if isinstance(verdict, Over) else None
+    if after.losses >= max_lost:
+        reason = "lost"
+    if reason is None:
+        return ()
+    return exhausted(after, None, policy, lost.number, lost.attempt, reason, now_us)
 
 
 def _run(
@@ -221,34 +262,64 @@ def _run(
         due_us=due_us,
         late_us=max(0, now_us - due_us),
         worker=worker,
+        events=instance.windows[0].events if instance.windows else (),
     )
     after = fold(instance, (*then.events, started), now_us)
     call = Call(then.call, base=after, run=after.run, attempt=attempt)
     return Decision((*then.events, started), after, call)
 
 
+def _record_step(instance: Instance, request: RecordStep, now_us: int) -> Decision:
+    """Keep the result of a step, on top of what others have appended; not of a run that is over."""
+    if instance.run is None or instance.run.token != request.run.token:
+        return Decision((), instance, stale=True)
+    done = StepCompleted(run=request.run.number, step=request.step, result=request.result)
+    return decided(instance, (done,), now_us)
+
+
 def _trigger(instance: Instance, request: TriggerRun, now_us: int) -> Decision:
     """Ask for a run now (T7). One that is asked for or open already is not asked for again; one
     that failed or waits for its next attempt is started anew (R7)."""
-    if not instance.exists or instance.is_held or instance.triggered_us is not None:
+    if not instance.exists or instance.is_held:
         return decided(instance, (), now_us)
-    if instance.retry is not None or instance.failed:
-        return _retry(instance, now_us)
     consumes = request.consume_alarm and instance.due_us is not None
     consumed = (ScheduleCancelled(by="operator"),) if consumes else ()
+    if instance.triggered_us is not None:
+        return decided(instance, consumed, now_us)
+    if instance.retry is not None or instance.failed:
+        return decided(instance, (*consumed, *_retry(instance, now_us).events), now_us)
     asked = Scheduled(due_us=now_us, action="trigger", by="operator")
     return decided(instance, (*consumed, asked), now_us)
 
 
-def _retry(instance: Instance, now_us: int) -> Decision:
-    """Start the run that failed, or that waits for its next attempt, again at attempt 1 (R7)."""
-    healed = (Resumed(reason="retry"),) if instance.parked else ()
-    run = instance.run_count if instance.retry is None else instance.retry.run
-    owed = instance.retry is not None or instance.failed
-    if instance.run is not None or instance.paused or instance.stopped or not (owed or healed):
+def _flush(instance: Instance, now_us: int) -> Decision:
+    """Let the newest window be due now, and so all before it (D6); a batch that has failed, or
+    waits for its next attempt, is started anew (R7)."""
+    if not instance.windows or instance.paused or instance.stopped or instance.parked:
         return decided(instance, (), now_us)
+    newest = instance.windows[-1]
+    closed = () if newest.is_closed(now_us) else (newest.timed(now_us, "manual", "operator"),)
+    again = _retry(instance, now_us).events
+    return decided(instance, (*closed, *again), now_us)
+
+
+def _retry(instance: Instance, now_us: int) -> Decision:
+    """Start the run that failed, or that waits for its next attempt, again at attempt 1 (R7).
+
+    A parked instance is read again (K4); a run that it had open has lost its lease long since.
+    """
+    if instance.paused or instance.stopped:
+        return decided(instance, (), now_us)
+    healed: tuple[Event, ...] = ()
+    if instance.parked:
+        open_run = () if instance.run is None else (_without_lease(instance.run),)
+        healed = (Resumed(reason="retry"), *open_run)
+    after = fold(instance, healed, now_us)
+    if after.run is not None or not (after.retry or after.failed):
+        return decided(instance, healed, now_us)
+    run = after.run_count if after.retry is None else after.retry.run
     again = RetryScheduled(run=run, attempt=1, due_us=now_us, by="operator")
-    return decided(instance, (*healed, again) if owed else healed, now_us)
+    return decided(instance, (*healed, again), now_us)
 
 
 def _start(instance: Instance, request: Start, policy: Policy, now_us: int) -> Decision:
@@ -269,13 +340,12 @@ def _stop(instance: Instance, request: StopWork, now_us: int) -> Decision:
     """Keep the state and start nothing more; an open run may end (C7)."""
     if not instance.exists or instance.stopped:
         return decided(instance, (), now_us)
-    pending = (ScheduleCancelled(by="operator"),) if instance.due_us is not None else ()
-    return decided(instance, (*pending, Stopped(reason=request.reason)), now_us)
+    return decided(instance, stopping(instance, Stopped(reason=request.reason)), now_us)
 
 
 def _pause(instance: Instance, request: PauseWork, now_us: int) -> Decision:
     """Hold everything back but an open run, which may end (A5)."""
-    can = instance.exists and not instance.paused
+    can = instance.exists and not instance.paused and not instance.stopped
     return decided(instance, (Paused(reason=request.reason),) if can else (), now_us)
 
 
@@ -285,25 +355,26 @@ def _resume(instance: Instance, request: ResumeWork, now_us: int) -> Decision:
 
 
 def _clear(instance: Instance, request: Clear, now_us: int) -> Decision:
-    """End the life from outside, now or later (T8); waiting events go with it."""
-    if not instance.exists and not instance.waiting:
+    """End the life from outside, now or later (T8); unfinished events go with it. Where there is
+    no life to end later, nothing is kept: it would end the next one."""
+    if not instance.exists and (request.at_us is not None or not instance.waiting):
         return decided(instance, (), now_us)
     if request.at_us is not None:
         due_us = max(now_us, request.at_us)
         later = Scheduled(due_us=due_us, action="clear", by="operator", reason=request.reason)
         return decided(instance, (later,), now_us)
-    cleared = Cleared(reason=request.reason, discarded=len(instance.waiting))
+    cleared = Cleared(reason=request.reason, discarded=instance.unfinished)
     return decided(instance, (cleared,), now_us)
 
 
-def _rearm(instance: Instance, now_us: int) -> Decision:
+def _rearm(instance: Instance, max_lost: int, policy: Policy, now_us: int) -> Decision:
     """Put back what a sweep found missing: the alarm of pending work, or the end of a run (A4)."""
     run, retry, wake = instance.run, instance.retry, next_wake(instance)
     if run is not None:
-        lost = ExecutionLost(
-            run=run.number, attempt=run.attempt, worker=run.worker, reason="no_lease"
-        )
-        return decided(instance, (lost,), now_us)
+        lost = _without_lease(run)
+        after = evolve(instance, lost, now_us)
+        given_up = _given_up(after, run, policy, max_lost, now_us)
+        return decided(instance, (lost, *given_up), now_us)
     if wake is None:
         return decided(instance, (), now_us)
     if retry is not None:
@@ -311,3 +382,7 @@ def _rearm(instance: Instance, now_us: int) -> Decision:
         return decided(instance, (again,), now_us)
     found = Scheduled(due_us=wake.due_us, action=wake.action, by="sweep")
     return decided(instance, (found,), now_us)
+
+
+def _without_lease(run: OpenRun) -> ExecutionLost:
+    return ExecutionLost(run=run.number, attempt=run.attempt, worker=run.worker, reason="no_lease")

@@ -57,6 +57,8 @@ Action = Literal["execute", "flush", "clear", "trigger", "deferred"]
 
 By = Literal["handler", "policy", "operator", "sweep"]
 Trigger = Literal["alarm", "manual", "start", "max_events", "retry", "recovery"]
+FlushReason = Literal["flush_after", "max_wait", "max_events", "manual"]
+"""Why a window is flushed: its time had come, it was full, or somebody asked for it."""
 
 
 class Event(BaseModel):
@@ -91,6 +93,9 @@ class EventReceived(Event):
     deferred: bool = False
     handle_at_us: int | None = None
     """When a delayed event is to be handled; None: as soon as it can be."""
+    window: int | None = None
+    """The window that takes it, where events are handled in batches; the first one of a life is
+    1."""
     payload: Payload = None
 
 
@@ -125,6 +130,9 @@ class Scheduled(Event):
     asked_us: int | None = None
     """The time asked for, where it differs: one in the past is due at once."""
     reason: str | None = None
+    """For a flush: its `FlushReason`."""
+    window: int | None = None
+    """For a flush: the window that is then due."""
 
 
 class ScheduleCancelled(Event):
@@ -253,7 +261,7 @@ class Flushed(Event):
     TOPIC = "wakelog.Flushed"
 
     events: tuple[int, ...]
-    reason: str
+    reason: FlushReason
 
 
 class Missed(Event):
@@ -294,7 +302,7 @@ class Stopped(Event):
 
 
 class DeadLettered(Event):
-    """An event will not be handled any more; it is kept for an operator."""
+    """An event, or a whole batch, will not be handled any more; it is kept for an operator."""
 
     TOPIC = "wakelog.DeadLettered"
 
@@ -303,6 +311,8 @@ class DeadLettered(Event):
     error_type: str = ""
     message: str = ""
     attempts: int = 1
+    events: tuple[int, ...] = ()
+    """The versions of the batch's events, where it is one; `event_version` is the first."""
 
 
 class Requeued(Event):
@@ -358,7 +368,8 @@ class Cleared(Event):
     reason: str | None = None
     by: By = "operator"
     discarded: int = 0
-    """How many waiting events went with it; a handler's own clear keeps them for the next life."""
+    """How many accepted events went with it unfinished; those that wait at a handler's own clear
+    are kept for the next life."""
 
 
 class Archived(Event):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from wakelog.core.events import (
     Cancelled,
@@ -14,6 +15,8 @@ from wakelog.core.events import (
     Executed,
     ExecutionFailed,
     ExecutionLost,
+    Flushed,
+    FlushReason,
     Parked,
     Paused,
     Requeued,
@@ -29,6 +32,7 @@ from wakelog.core.events import (
     Trigger,
 )
 from wakelog.core.instance import Failure, Instance, OpenRun, PendingRetry, Waiting
+from wakelog.core.windows import Window, kept, without
 
 __all__ = ["evolve", "fold"]
 
@@ -49,6 +53,8 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case StateSet():
             return step._replace(state=event.state, state_schema=event.schema_version)
         case Scheduled():
+            if event.window is not None:
+                return _timed(step, event, event.window)
             goes_on = step._replace(failed=False) if event.by == "policy" else step
             return _scheduled(goes_on, event.action, event.due_us, event.reason)
         case ScheduleCancelled():
@@ -58,14 +64,10 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case Executed():
             return step._replace(run=None, losses=0, failed=False, last_run_us=at_us)
         case Started():
-            return Instance(
-                step.id,
-                version=step.version,
-                recorded_us=at_us,
+            return _blank(step)._replace(
                 lives=step.lives + 1,
                 started_us=at_us,
                 state=event.input,
-                waiting=step.waiting,
                 event_count=len(step.waiting),
             )
         case EventHandled():
@@ -78,13 +80,16 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
             return _retry_scheduled(step, event)
         case RetryExhausted():
             return step._replace(retry=None, failed=event.then == "fail")
+        case Flushed():
+            return _flushed(step, event.events)
+        case DeadLettered() if event.events:
+            return _flushed(step, event.events)._replace(failed=False)
         case DeadLettered() | Cancelled():
-            return _handled(step, event.event_version)
+            return _gone(step, event.event_version)
         case Requeued():
             return step._replace(waiting=_joined(step, Waiting(at_us, event.event_version)))
         case Cleared():
-            waiting = step.waiting if event.by == "handler" else ()
-            return Instance(step.id, step.version, at_us, lives=step.lives, waiting=waiting)
+            return _blank(step if event.by == "handler" else step._replace(waiting=()))
         case Paused():
             return step._replace(paused=True, hold_reason=event.reason)
         case Resumed():
@@ -92,7 +97,7 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
                 return step._replace(paused=False, hold_reason=None)
             return step._replace(stopped=False, parked=False, hold_reason=None)
         case Stopped():
-            return step._replace(stopped=True, hold_reason=event.reason)
+            return step._replace(stopped=True, paused=False, hold_reason=event.reason)
         case Parked():
             error = Failure("load", event.error_type, event.message, "", at_us)
             return step._replace(parked=True, last_error=error)
@@ -100,8 +105,20 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
             return step
 
 
+def _blank(step: Instance) -> Instance:
+    """Nothing but the history, and what waits for the next life: with its place in its window."""
+    windows = kept(step.windows, {waiting.version for waiting in step.waiting})
+    windows = tuple(window._replace(taken=False) for window in windows)
+    blank = Instance(step.id, step.version, step.recorded_us, step.lives, waiting=step.waiting)
+    if not windows:
+        return blank
+    return _with_windows(blank._replace(window_count=step.window_count), windows)
+
+
 def _received(step: Instance, event: EventReceived) -> Instance:
     count = step.event_count + 1
+    if event.window is not None:
+        step = _placed(step, event.window)
     if not event.deferred:
         return step._replace(event_count=count, failed=False)
     at_us = step.recorded_us if event.handle_at_us is None else event.handle_at_us
@@ -119,6 +136,50 @@ def _handled(step: Instance, event_version: int) -> Instance:
     if step.waiting and step.waiting[0].version == event_version:
         return step._replace(waiting=step.waiting[1:])
     return step._replace(waiting=tuple(w for w in step.waiting if w.version != event_version))
+
+
+def _gone(step: Instance, event_version: int) -> Instance:
+    """A waiting event will not be handled: it leaves its window too."""
+    step = _handled(step, event_version)
+    windows = without(step.windows, event_version)
+    if windows is step.windows:
+        return step
+    return _with_windows(step._replace(event_count=step.event_count - 1), windows)
+
+
+def _placed(step: Instance, number: int) -> Instance:
+    """The newest event joins its window, or opens it: then it is due when `Scheduled` says."""
+    at_us, version = step.recorded_us, step.version
+    *before, newest = step.windows or (None,)
+    if newest is None or newest.number != number:
+        opened = Window(number, (version,), at_us, at_us, at_us)
+        return _with_windows(step._replace(window_count=number), (*step.windows, opened))
+    joined = newest._replace(events=(*newest.events, version), newest_us=at_us)
+    return step._replace(windows=(*before, joined))
+
+
+def _timed(step: Instance, event: Scheduled, number: int) -> Instance:
+    reason = cast(FlushReason, event.reason)
+    return _with_windows(
+        step,
+        tuple(
+            each._replace(due_us=event.due_us, reason=reason) if each.number == number else each
+            for each in step.windows
+        ),
+    )
+
+
+def _flushed(step: Instance, events: tuple[int, ...]) -> Instance:
+    """The first window is done with, and the next one is the first."""
+    count = max(0, step.event_count - len(events))
+    return _with_windows(step._replace(event_count=count), step.windows[1:])
+
+
+def _with_windows(step: Instance, windows: tuple[Window, ...]) -> Instance:
+    """The schedule is when the first window is due; what a run has taken is due no more."""
+    first = windows[0] if windows else None
+    due_us = None if first is None or first.taken else first.due_us
+    return step._replace(windows=windows, due_us=due_us, due_action="flush")
 
 
 def _scheduled(
@@ -148,17 +209,21 @@ def _run_started(step: Instance, event: RunStarted) -> Instance:
     )
     is_new = event.run != step.run_count
     alarm, manual = event.trigger in ("alarm", "start"), event.trigger == "manual"
+    if event.events and step.windows:
+        first, *others = step.windows
+        step = _with_windows(step, (first._replace(taken=True), *others))
     return step._replace(
         run=run,
         run_count=event.run,
         run_version=step.version if is_new else step.run_version,
+        run_due_us=event.due_us if is_new else step.run_due_us,
         run_began_us=step.recorded_us if event.attempt == 1 else step.run_began_us,
         retry=None,
         failed=False,
         due_us=None if alarm else step.due_us,
         due_reason=None if alarm else step.due_reason,
         triggered_us=None if manual else step.triggered_us,
-        losses=0 if alarm or manual else step.losses,
+        losses=step.losses if event.trigger in ("retry", "recovery") else 0,
     )
 
 
@@ -179,7 +244,8 @@ def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:
     if event.event_version is not None:
         return _waits_again(step, event, event.event_version)
     trigger: Trigger = "manual" if event.attempt == 1 else "retry"
-    return step._replace(retry=PendingRetry(event.run, event.attempt, event.due_us, trigger))
+    retry = PendingRetry(event.run, event.attempt, event.due_us, trigger)
+    return step._replace(retry=retry, failed=False)
 
 
 def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instance:

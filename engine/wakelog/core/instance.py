@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from wakelog.core.events import Action, Trigger
+from wakelog.core.windows import Window
 from wakelog.ids import InstanceId
 
 __all__ = ["Failure", "Instance", "OpenRun", "PendingRetry", "Waiting", "Wake", "next_wake"]
@@ -99,13 +100,20 @@ class Instance(NamedTuple):
     run: OpenRun | None = None
     waiting: tuple[Waiting, ...] = ()
     """Deferred and delayed events, in the order in which they will be handled."""
+    windows: tuple[Window, ...] = ()
+    """The batches of events that are to be handed over, in order; the state is the first one's."""
+    window_count: int = 0
+    """How many windows this life has had: also the number of the newest one."""
     event_count: int = 0
+    """How many events this life has accepted; of those in windows only who is still there."""
     run_count: int = 0
     """How many runs this life has had: also the number of the newest one."""
     run_version: int = 0
     """The version of the newest run's first `RunStarted`: it names the run for ever."""
     run_began_us: int = 0
     """When the newest run's first attempt began; again, where it was started anew."""
+    run_due_us: int = 0
+    """When the newest run was due, which its later attempts do not change."""
     last_run_us: int | None = None
     """When the newest run ended, well or not."""
     failure_count: int = 0
@@ -130,9 +138,23 @@ class Instance(NamedTuple):
         """Whether nothing may be started now: a run is open, or an operator or damage holds it."""
         return self.run is not None or self.paused or self.stopped or self.parked
 
+    @property
+    def unfinished(self) -> int:
+        """How many accepted events a clear from outside would take with it."""
+        return sum(len(w.events) for w in self.windows) if self.windows else len(self.waiting)
+
+    @property
+    def in_line(self) -> Waiting | None:
+        """The waiting event to be handled next; none while those that wait are of later windows
+        than the first."""
+        first = self.waiting[0] if self.waiting else None
+        if first is None or not self.windows:
+            return first
+        return first if first.version <= self.windows[0].events[-1] else None
+
     def first_waiting(self, now_us: int) -> Waiting | None:
         """The waiting event to be handled next, if one is ready by `now_us`."""
-        first = self.waiting[0] if self.waiting else None
+        first = self.in_line
         return first if first is not None and first.ready_us <= now_us else None
 
     def is_busy(self, now_us: int) -> bool:
@@ -150,20 +172,22 @@ def next_wake(instance: Instance) -> Wake | None:
 
     The one rule behind the alarm rows. A delayed clear comes whatever else goes on. Then, while
     no run is open and nothing holds the instance back: the retry before the schedule (a due
-    schedule waits until the run has ended with all its retries), the earliest of the rest.
+    schedule waits until the run has ended with all its retries), the earliest of the rest. A
+    window is handed over when all of its events have been handled.
     """
     wake: Wake | None = None
     if instance.clear_at_us is not None:
         wake = Wake(instance.clear_at_us, "clear")
     if instance.is_held:
         return wake
-    if instance.waiting:
-        wake = _earlier(wake, instance.waiting[0].ready_us, "deferred")
+    waiting = instance.in_line
+    if waiting is not None:
+        wake = _earlier(wake, waiting.ready_us, "deferred")
     if instance.retry is not None:
         return _earlier(wake, instance.retry.due_us, "execute")
     if instance.triggered_us is not None:
         wake = _earlier(wake, instance.triggered_us, "trigger")
-    if instance.due_us is not None:
+    if instance.due_us is not None and not (instance.windows and waiting):
         wake = _earlier(wake, instance.due_us, instance.due_action)
     return wake
 

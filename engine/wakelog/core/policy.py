@@ -9,6 +9,7 @@ from wakelog.core.events import Event, Trigger
 from wakelog.core.evolve import fold
 from wakelog.core.instance import Instance
 from wakelog.core.retry import OnExhausted, Retry
+from wakelog.core.windows import Batching
 
 __all__ = ["START", "Decision", "Policy", "Then", "decided"]
 
@@ -47,6 +48,11 @@ class Policy(Protocol):
     @property
     def on_exhausted(self) -> OnExhausted:
         """What becomes of an instance whose run has no attempt left."""
+        ...
+
+    @property
+    def batching(self) -> Batching | None:
+        """How accepted events are put into windows, where runs take them in batches."""
         ...
 
     def received(self, instance: Instance, now_us: int) -> Then:

@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from wakelog.core.schedule import Duration, duration_us
 from wakelog.errors import Issue, JobError, ValidationError
@@ -36,7 +36,8 @@ OnExhausted = Literal["fail", "continue", "clear", "dead_letter"]
 """What becomes of an instance when a run has no attempt left: it stays `failed` until somebody
 acts, goes on as if the run had succeeded, ends its life, or keeps the batch as a dead letter."""
 
-RetryIf = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], bool]
+Types = tuple[type[BaseException], ...]
+RetryIf = type[BaseException] | Types | Callable[[BaseException], bool]
 Reason = Literal["max_attempts", "max_duration", "not_retryable", "lost"]
 
 
@@ -76,9 +77,11 @@ class Backoff:
     def delay_us(self, attempt: int) -> int:
         """Microseconds between the end of attempt `attempt` (from 1) and the next."""
         before = attempt - 1
-        if before * math.log2(self.factor) > 64:  # more than anybody waits
+        grows = self.first_us > 0 and self.factor > 1
+        if grows and before * math.log2(self.factor) > 64:  # more than anybody waits
             return self.max_us
-        delay_us = self.first_us * self.factor**before + self.increment_us * before
+        grown_us = self.first_us * self.factor**before if grows else self.first_us
+        delay_us = grown_us + self.increment_us * before
         return min(self.max_us, round(delay_us))
 
 
@@ -110,8 +113,11 @@ class Retry:
             raise _invalid("max_attempts", self.max_attempts, "it must be a whole number")
         if self.max_attempts < 1:
             raise _invalid("max_attempts", self.max_attempts, "it must be at least 1")
-        if isinstance(self.jitter, bool) or not 0 <= self.jitter <= 1:
+        is_number = isinstance(self.jitter, int | float) and not isinstance(self.jitter, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_number or not 0 <= self.jitter <= 1:
             raise _invalid("jitter", self.jitter, "it must be a number from 0 to 1")
+        if not _can_choose(self.retry_if):
+            raise _invalid("retry_if", self.retry_if, "give exception types or a function")
         if self.max_duration is not None:
             duration_us(self.max_duration, "max_duration")
         if not isinstance(self.delay, Backoff) and not callable(self.delay):
@@ -232,6 +238,16 @@ def _delay_us(retry: Retry, advice: Advice, attempt: int, seed: str) -> int:
         delay_us = retry.delay.delay_us(attempt)
     spread = retry.jitter * (2 * random.Random(seed).random() - 1)
     return min(MAX_DELAY_US, round(delay_us * (1 + spread)))
+
+
+def _can_choose(wanted: object) -> bool:
+    """Whether it can tell failures that are worth a retry from others."""
+    if isinstance(wanted, tuple):
+        types = cast("tuple[object, ...]", wanted)
+        return all(isinstance(each, type) and issubclass(each, BaseException) for each in types)
+    if isinstance(wanted, type):
+        return issubclass(wanted, BaseException)
+    return wanted is None or callable(wanted)
 
 
 def _max_us(max: Duration | None) -> int:

@@ -39,7 +39,7 @@ from wakelog.core.instance import Instance, Waiting
 from wakelog.core.policy import Decision, Policy, decided
 from wakelog.core.retry import Again, Over, Reason, Verdict, judge
 
-__all__ = ["exhausted", "settle"]
+__all__ = ["exhausted", "settle", "stopping"]
 
 RECOVERS: tuple[HandlerName, ...] = ("on_error", "on_retry_exhausted")
 
@@ -77,12 +77,22 @@ def exhausted(
     then = policy.on_exhausted
     given_up = RetryExhausted(run=run, attempts=attempts, reason=reason, then=then)
     if then == "clear":
-        lost = len(instance.waiting)
+        lost = instance.unfinished
         return given_up, Cleared(reason="no attempt is left", by="policy", discarded=lost)
     if then == "fail":
         return (given_up,)
     after = fold(instance, (given_up,), now_us)
     return given_up, *policy.failed(after, call, now_us).events
+
+
+def stopping(instance: Instance, stopped: Stopped) -> tuple[Event, ...]:
+    """The events of a stop: no run is scheduled or asked for any more."""
+    events: list[Event] = []
+    if instance.due_us is not None:
+        events.append(ScheduleCancelled(by=stopped.by))
+    if instance.triggered_us is not None:
+        events.append(ScheduleCancelled(action="trigger", by=stopped.by))
+    return *events, stopped
 
 
 # -- well ------------------------------------------------------------------------------------------
@@ -128,7 +138,7 @@ def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
     events: list[Event] = []
     state: SetState | None = None
     schedule: ScheduleAt | CancelSchedule | None = None
-    held: tuple[Paused | Stopped, ...] = ()
+    held: Paused | Stopped | None = None
     for command in outcome.commands:
         match command:
             case SetState():
@@ -137,20 +147,26 @@ def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
                 schedule = command
             case Emit():
                 events.append(MessageSent(topic=command.topic, payload=command.payload))
+            case Pause() if not isinstance(held, Stopped):
+                held = Paused(reason=command.reason, by="handler")
             case Pause():
-                held = (Paused(reason=command.reason, by="handler"),)
+                pass  # a stop is the stronger word
             case Stop():
-                held = (Stopped(reason=command.reason, by="handler"),)
+                held = Stopped(reason=command.reason, by="handler")
     if outcome.cleared:
         events.append(Cleared(reason=outcome.reason, by="handler"))
         return tuple(events)
     if state is not None:
         events.append(StateSet(state=state.state, schema_version=state.schema_version))
+    if instance.stopped:  # meanwhile, by somebody: nothing is left to move or to hold
+        return tuple(events)
+    if isinstance(held, Stopped):
+        return *events, *stopping(instance, held)
     if isinstance(schedule, ScheduleAt):
         events.append(Scheduled(due_us=schedule.due_us, asked_us=schedule.asked_us))
-    elif schedule is not None and instance.due_us is not None:
+    elif isinstance(schedule, CancelSchedule) and instance.due_us is not None:
         events.append(ScheduleCancelled())
-    return *events, *held
+    return (*events, held) if held else tuple(events)
 
 
 # -- badly -----------------------------------------------------------------------------------------
@@ -177,7 +193,7 @@ def _failed(
 def _verdict(settle: Settle, instance: Instance, policy: Policy, now_us: int) -> Verdict:
     """Whether the failed call is tried again. Only a run and a deferred event can be."""
     call, outcome = settle.call, settle.outcome
-    if not isinstance(outcome, Failed) or (call.run is None and call.event_version is None):
+    if not isinstance(outcome, Failed) or not call.may_be_repeated:
         return None
     waiting = _waiting(call)
     first_us = instance.run_began_us if call.run else (waiting and waiting.first_us) or now_us
@@ -219,6 +235,7 @@ def _recovering(settle: Settle, outcome: Failed, recoverer: HandlerName) -> Call
     return Call(
         recoverer,
         base=failed.base,
+        batch=failed.batch,
         run=failed.run,
         attempt=failed.attempt,
         error=outcome.error,

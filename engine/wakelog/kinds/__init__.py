@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wakelog.ids import Kind
 from wakelog.kinds.continuous import ContinuousBehaviour
+from wakelog.kinds.debounce import DebounceBehaviour
 from wakelog.kinds.policy import Behaviour
 from wakelog.kinds.task import TaskBehaviour
 
@@ -12,4 +13,5 @@ __all__ = ["BEHAVIOURS"]
 BEHAVIOURS: dict[Kind, type[Behaviour]] = {
     "task": TaskBehaviour,
     "continuous": ContinuousBehaviour,
+    "debounce": DebounceBehaviour,
 }

@@ -50,25 +50,24 @@ class ContinuousBehaviour:
         dropped = count - self.max_catch_up
         if dropped <= 0:
             return Then(call="execute")
-        first_us = due_us
-        for _ in range(dropped):
-            first_us = self.cadence.after(first_us, _origin(instance))
+        first_us = self.cadence.back(last_us, self.max_catch_up - 1)
         return Then((Missed(due_us=due_us, count=dropped, policy="all"),), "execute", first_us)
 
     def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
         """The next occurrence, unless the handler has set one itself or the job was stopped."""
         if instance.stopped or any(isinstance(each, ScheduleAt) for each in outcome.commands):
             return Then()
-        return Then(self._following(instance, call, now_us))
+        return Then(self._following(instance, now_us))
 
     def failed(self, instance: Instance, call: Call | None, now_us: int) -> Then:
         """The next run comes as if this one had succeeded (C6)."""
-        return Then() if instance.stopped else Then(self._following(instance, call, now_us))
+        return Then() if instance.stopped else Then(self._following(instance, now_us))
 
     def retimed(self, instance: Instance, now_us: int) -> Then:
-        """What the old rule has set follows the new one; what a handler has set stays (C10)."""
-        is_ours = instance.due_us is not None and instance.due_reason not in (None, START)
-        if instance.stopped or not is_ours or instance.due_reason == self.cadence.text:
+        """What the old rule has set follows the new one (C10). What a handler has set stays; so
+        does what is due already, or its run would be lost."""
+        is_ours = instance.due_reason not in (None, START, self.cadence.text)
+        if not is_ours or instance.due_us is None or instance.due_us <= now_us:
             return Then()
         base_us = instance.last_run_us or _origin(instance)
         return Then((self._next(instance, now_us if self.cadence.is_grid else base_us, now_us),))
@@ -86,18 +85,20 @@ class ContinuousBehaviour:
             return "stopped"
         return "active" if instance.retry is None else "retrying"
 
-    def _following(self, instance: Instance, call: Call | None, now_us: int) -> tuple[Event, ...]:
-        """What comes after a run. One beside the schedule moves only a fixed delay (C7)."""
-        if instance.due_us is not None and self.cadence.is_grid:
+    def _following(self, instance: Instance, now_us: int) -> tuple[Event, ...]:
+        """What comes after a run. One beside the schedule moves only a fixed delay (C7), and what
+        a start has asked for nobody moves. A grid goes on from when the run was due, however long
+        its attempts took: what has passed since is late, or missed, and not lost."""
+        is_grid = self.cadence.is_grid
+        if instance.due_us is not None and (is_grid or instance.due_reason == START):
             return ()
-        run = None if call is None else call.run
-        is_on_grid = self.cadence.is_grid and run is not None and run.trigger != "manual"
-        return (self._next(instance, run.due_us if run and is_on_grid else now_us),)
+        return (self._next(instance, instance.run_due_us if is_grid else now_us),)
 
     def _next(self, instance: Instance, after_us: int, not_before_us: int = 0) -> Scheduled:
         origin_us = _origin(instance)
         due_us = self.cadence.after(after_us, origin_us)
-        due_us = self.cadence.spread(due_us, origin_us, f"{instance.id}@{instance.version}")
+        if self.cadence.jitter_us:
+            due_us = self.cadence.spread(due_us, origin_us, f"{instance.id}@{instance.version}")
         return Scheduled(due_us=max(due_us, not_before_us), by="policy", reason=self.cadence.text)
 
 

@@ -14,6 +14,7 @@ from wakelog.core.events import Trigger
 from wakelog.core.instance import Instance
 from wakelog.core.policy import Then
 from wakelog.core.retry import OnExhausted, Retry
+from wakelog.core.windows import Batching
 
 __all__ = ["MAX_WAITING", "Behaviour", "BoundPolicy"]
 
@@ -65,6 +66,7 @@ class BoundPolicy:
     handlers: frozenset[str]
     max_waiting: int = MAX_WAITING
     retry: Retry | None = None
+    batching: Batching | None = None
 
     @property
     def on_exhausted(self) -> OnExhausted:

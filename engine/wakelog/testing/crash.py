@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
+from wakelog.errors import Issue, ValidationError
 from wakelog.ports import Appended, Store
 
 __all__ = ["CrashPoint", "SimulatedCrash", "crash_next", "revive"]
@@ -19,7 +20,13 @@ class SimulatedCrash(BaseException):
 
 
 def crash_next(store: Store, point: CrashPoint) -> None:
-    """Make the next append or claim of `store` the last thing that this process writes."""
+    """Make the next append or claim of `store` the last thing that this process writes.
+
+    Raises `ValidationError` for what is no crash point.
+    """
+    if point not in get_args(CrashPoint):
+        issue = Issue(loc="", msg=f"give one of {', '.join(get_args(CrashPoint))}", type="point")
+        raise ValidationError(f"crash point {point!r}", [issue])
     revive(store)
 
     def dying(original: Callable[..., Appended]) -> Callable[..., Appended]:

@@ -12,9 +12,14 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from wakelog.app import App
 from wakelog.application import Application
-from wakelog.blocking import BlockingContinuousClient, BlockingTaskClient
+from wakelog.blocking import (
+    BlockingContinuousClient,
+    BlockingDebounceClient,
+    BlockingTaskClient,
+)
 from wakelog.continuous import Continuous
 from wakelog.core.schedule import Duration, as_datetime, duration_us, moment_us
+from wakelog.debounce import Debounce
 from wakelog.definition import Task
 from wakelog.door import refuse_in_handler
 from wakelog.errors import InvalidStateError
@@ -120,10 +125,21 @@ class Simulation:
         """The instances of a Continuous job."""
         return BlockingContinuousClient(self._app.continuous(job), self)
 
+    @overload
+    def debounce(self, job: Debounce[S, E]) -> BlockingDebounceClient[S, E]: ...
+    @overload
+    def debounce(self, job: str) -> BlockingDebounceClient[Any, Any]: ...
+    def debounce(
+        self, job: Debounce[S, E] | str
+    ) -> BlockingDebounceClient[S, E] | BlockingDebounceClient[Any, Any]:
+        """The instances of a Debounce. A call that waits lets time pass until it has its answer."""
+        return BlockingDebounceClient(self._app.debounce(job), self)
+
     def alarms(self) -> list[Alarm]:
-        """All pending wake-ups, the earliest first."""
-        rows = [row for page in self._pages() for row in page if row.wake_us is not None]
-        found = [Alarm(row.stream, as_datetime(row.wake_us)) for row in rows if row.wake_us]
+        """All pending wake-ups, the earliest first; also those for events that wait though the
+        life before them was ended."""
+        rows = [row for page in self._pages() for row in page]
+        found = [Alarm(r.stream, as_datetime(r.wake_us)) for r in rows if r.wake_us is not None]
         return sorted(found, key=lambda alarm: (alarm.due_at, alarm.instance_id))
 
     def events(self, instance_id: str) -> list[Recorded]:
@@ -210,6 +226,10 @@ class Simulation:
         self.history = self.wraps(self._app.history)
         self.state_at = self.wraps(self._app.state_at)
         self.list = self.wraps(self._app.list)
+        self.pause = self.wraps(self._app.pause)
+        self.resume = self.wraps(self._app.resume)
+        self.holds = self.wraps(self._app.holds)
+        self.bulk = self.wraps(self._app.bulk)
         self.count = self.wraps(self._app.count)
         self.counts = self.wraps(self._app.counts)
 
@@ -279,7 +299,7 @@ class Simulation:
 
     def _pages(self) -> Iterator[Sequence[StatusRow]]:
         after: str | None = None
-        while page := self._application.store.list(Listing(limit=1000, after=after)):
+        while page := self._application.store.list(Listing(waking=True, limit=1000, after=after)):
             yield page
             after = page[-1].stream
 

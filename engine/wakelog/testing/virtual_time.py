@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import selectors
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,11 @@ class VirtualClock:
     def move_to(self, us: int) -> None:
         """Go forward to `us`; never back."""
         self._now_us = max(self._now_us, us)
+
+    def wait(self, event: threading.Event, us: int) -> None:
+        """Let the time pass at once: nobody else is there who could set `event`."""
+        if not event.is_set():
+            self.move_to(self._now_us + us)
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

@@ -48,6 +48,7 @@ CREATE TABLE {schema}.status (
     run_count bigint NOT NULL,
     failure_count bigint NOT NULL,
     waiting_count bigint NOT NULL,
+    reason text,
     last_error text,
     state text,
     error_type text
@@ -98,6 +99,13 @@ CREATE INDEX answers_expires ON {schema}.answers (expires_us) WHERE expires_us I
 CREATE TABLE {schema}.positions (
     name text NOT NULL PRIMARY KEY,
     position bigint NOT NULL
+);
+
+CREATE TABLE {schema}.holds (
+    job text COLLATE "C" NOT NULL PRIMARY KEY,
+    reason text,
+    actor text,
+    since_us bigint NOT NULL
 );
 
 CREATE TABLE {schema}.workers (
@@ -170,7 +178,7 @@ BEGIN
                 stream text, kind text, name text, id text, version bigint, hash text,
                 status text, executing boolean, due_us bigint, retry_us bigint, clear_us bigint,
                 wake_us bigint, created_us bigint, updated_us bigint, event_count bigint,
-                run_count bigint, failure_count bigint, waiting_count bigint, last_error text,
+                run_count bigint, failure_count bigint, waiting_count bigint, reason text, last_error text,
                 state text, error_type text)
             ORDER BY c.stream COLLATE "C"
             ON CONFLICT DO NOTHING;
@@ -197,13 +205,13 @@ BEGIN
             due_us = c.due_us, retry_us = c.retry_us, clear_us = c.clear_us, wake_us = c.wake_us,
             created_us = c.created_us, updated_us = c.updated_us, event_count = c.event_count,
             run_count = c.run_count, failure_count = c.failure_count,
-            waiting_count = c.waiting_count, last_error = c.last_error, state = c.state,
-            error_type = c.error_type
+            waiting_count = c.waiting_count, reason = c.reason, last_error = c.last_error,
+            state = c.state, error_type = c.error_type
         FROM json_to_recordset(changed) AS c (
             stream text, base bigint, version bigint, hash text, status text, executing boolean,
             due_us bigint, retry_us bigint, clear_us bigint, wake_us bigint, created_us bigint,
             updated_us bigint, event_count bigint, run_count bigint, failure_count bigint,
-            waiting_count bigint, last_error text, state text, error_type text)
+            waiting_count bigint, reason text, last_error text, state text, error_type text)
         WHERE s.stream = c.stream AND s.version = c.base;
         GET DIAGNOSTICS found_count = ROW_COUNT;
         IF found_count <> expected THEN

@@ -38,6 +38,7 @@ CREATE TABLE {prefix}status (
     run_count INTEGER NOT NULL,
     failure_count INTEGER NOT NULL,
     waiting_count INTEGER NOT NULL,
+    reason TEXT,
     last_error TEXT,
     state TEXT
 );
@@ -87,6 +88,13 @@ CREATE INDEX {prefix}answers_expires ON {prefix}answers (expires_us) WHERE expir
 CREATE TABLE {prefix}positions (
     name TEXT NOT NULL PRIMARY KEY,
     position INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE {prefix}holds (
+    job TEXT NOT NULL PRIMARY KEY,
+    reason TEXT,
+    actor TEXT,
+    since_us INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 CREATE TABLE {prefix}workers (

@@ -1,0 +1,121 @@
+"""Windows: which accepted events are handled together, and when.
+
+A window is opened by the event that finds none open, takes the events that come until it closes,
+and is handed over as one batch: the same events in each attempt. It closes when it is due, when
+it is full, or when somebody asks; what comes after that opens the next one. So the window of an
+event depends on the clock and on the events before it, never on how late a worker is.
+
+An instance holds its windows in order. Only the first one is reduced and handed over; events of
+those behind it wait until it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal, NamedTuple
+
+from wakelog.core.events import FlushReason, Scheduled
+
+__all__ = ["MAX_BATCH", "Batching", "Mode", "Place", "Window", "kept", "without"]
+
+Mode = Literal["fixed", "sliding"]
+
+MAX_BATCH = 10_000
+"""The most events that one window may take: all of them are read before it is handed over."""
+
+
+class Window(NamedTuple):
+    """Accepted events that are handed over together."""
+
+    number: int
+    """Which window of its life it is, from 1."""
+    events: tuple[int, ...]
+    """The versions of its events, in order."""
+    opened_us: int
+    newest_us: int
+    """When its newest event was accepted."""
+    due_us: int
+    reason: FlushReason = "flush_after"
+    """Why it is due then."""
+    taken: bool = False
+    """A run has taken its events: they are a fixed batch now."""
+
+    def is_closed(self, now_us: int) -> bool:
+        """Whether an event that comes at `now_us` belongs to a later window."""
+        return self.taken or self.due_us <= now_us or self.reason in ("manual", "max_events")
+
+    def timed(
+        self, due_us: int, reason: FlushReason, by: Literal["policy", "operator"]
+    ) -> Scheduled:
+        """The event that lets this window be due at `due_us`."""
+        return Scheduled(due_us=due_us, action="flush", by=by, window=self.number, reason=reason)
+
+
+class Place(NamedTuple):
+    """Where an event goes that is accepted now."""
+
+    window: int
+    must_wait: bool
+    """Its window is not the first one: it is handled when those before are gone."""
+    then: tuple[Scheduled, ...]
+    """What follows for the window's flush."""
+
+
+class Batching(NamedTuple):
+    """The rule of a definition: how long a window is open, and how many events it takes."""
+
+    flush_after_us: int
+    mode: Mode = "fixed"
+    max_wait_us: int | None = None
+    max_events: int = 1_000
+
+    def place(self, windows: tuple[Window, ...], last_number: int, now_us: int) -> Place:
+        """The window of an event accepted at `now_us`: the newest, or a new one (D1, D2)."""
+        newest = windows[-1] if windows else None
+        if newest is None or newest.is_closed(now_us):
+            number = last_number + 1
+            opened = Window(number, (), now_us, now_us, now_us)
+            return Place(number, bool(windows), (self._timing(opened, 1, now_us),))
+        timing = self._timing(newest._replace(newest_us=now_us), len(newest.events) + 1, now_us)
+        is_moved = (timing.due_us, timing.reason) != (newest.due_us, newest.reason)
+        return Place(newest.number, len(windows) > 1, (timing,) if is_moved else ())
+
+    def retimed(self, windows: tuple[Window, ...], now_us: int) -> tuple[Scheduled, ...]:
+        """The events that bring open windows under this rule, where they were timed by another
+        one (C10). What is closed stays as it is."""
+        timings = [
+            (window, self._timing(window, len(window.events), now_us))
+            for window in windows
+            if not window.is_closed(now_us)
+        ]
+        return tuple(
+            timing
+            for window, timing in timings
+            if (timing.due_us, timing.reason) != (window.due_us, window.reason)
+        )
+
+    def _timing(self, window: Window, count: int, now_us: int) -> Scheduled:
+        """When a window with `count` events is due, and why."""
+        if count >= self.max_events:
+            return window.timed(now_us, "max_events", "policy")
+        start_us = window.newest_us if self.mode == "sliding" else window.opened_us
+        due_us = start_us + self.flush_after_us
+        if self.max_wait_us is not None and window.opened_us + self.max_wait_us < due_us:
+            return window.timed(window.opened_us + self.max_wait_us, "max_wait", "policy")
+        return window.timed(due_us, "flush_after", "policy")
+
+
+def without(windows: tuple[Window, ...], version: int) -> tuple[Window, ...]:
+    """The windows without one event; a window that has no other is gone."""
+    if all(version not in window.events for window in windows):
+        return windows
+    return kept(windows, {v for window in windows for v in window.events if v != version})
+
+
+def kept(windows: tuple[Window, ...], versions: Collection[int]) -> tuple[Window, ...]:
+    """The windows with only these events; none of them is taken any more."""
+    left = (
+        window._replace(events=tuple(v for v in window.events if v in versions))
+        for window in windows
+    )
+    return tuple(window for window in left if window.events)

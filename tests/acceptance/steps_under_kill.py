@@ -1,0 +1,120 @@
+"""A run of three steps, and workers that kill themselves: `python -m …steps_under_kill`.
+
+    worker URL LEASE FOLDER     works until it is killed; prints `ready PID` first
+
+The id of an instance says where its worker is to die, once: `2-before` is just before the commit
+of its write number 2 is on the disk, `2-after` just after it. Write 0 begins the run, 1 to 3 are
+its steps, 4 is its outcome. What a step does in the world is a line in the file of its instance:
+its name and its key. A death is a file too, so that the next worker lives on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from wakelog import Jobs, Task, TaskContext
+from wakelog.ids import InstanceId
+from wakelog.ports import Appended, Due, Unit
+from wakelog_adapters.sqlite import SQLiteStore
+
+__all__ = ["ACCEPTED", "STEPS", "errand", "jobs", "world_of"]
+
+STEPS = ("order", "pay", "mail")
+ACCEPTED = 3
+"""The version before the run: `Started`, `EventReceived`, `Scheduled`."""
+
+errand = Task(state=list[str], event=str)
+
+
+@errand.on_event
+def asked(ctx: TaskContext[list[str]], event: str) -> None:
+    ctx.schedule(0)
+
+
+@errand.execute
+async def run(ctx: TaskContext[list[str]]) -> None:
+    folder: Path = ctx.resources
+    answers = [
+        await ctx.step(STEPS[0], do, folder, ctx.id, STEPS[0], ctx.step_key(STEPS[0])),
+        await ctx.step(STEPS[1], do_on_loop, folder, ctx.id, STEPS[1], ctx.step_key(STEPS[1])),
+        await ctx.step(STEPS[2], do, folder, ctx.id, STEPS[2], ctx.step_key(STEPS[2])),
+    ]
+    ctx.set_state(answers)
+
+
+def do(folder: Path, id: str, step: str, key: str) -> str:
+    """What the world sees of a step."""
+    with world_of(folder, id).open("a") as world:
+        world.write(f"{step} {key}\n")
+    return f"{step} done"
+
+
+async def do_on_loop(folder: Path, id: str, step: str, key: str) -> str:
+    return do(folder, id, step, key)
+
+
+def world_of(folder: Path, id: str) -> Path:
+    """The file that tells what was done for an instance."""
+    return folder / f"{id}.done"
+
+
+def jobs(folder: Path) -> Jobs:
+    """The jobs; their world is in `folder`."""
+    return Jobs(errand=errand, resources=folder)
+
+
+def mortal(folder: Path) -> None:
+    """Let this process die at the writes that the ids of its instances name."""
+    append, claim = SQLiteStore.append, SQLiteStore.claim
+
+    def dying_append(store: SQLiteStore, units: Sequence[Unit]) -> Appended:
+        die_if_due(units, "before", folder)
+        appended = append(store, units)
+        die_if_due(units, "after", folder)
+        return appended
+
+    def dying_claim(
+        store: SQLiteStore, *, begin: Callable[[Sequence[Due]], Sequence[Unit]], **options: Any
+    ) -> Appended:
+        claimed: list[Unit] = []
+
+        def begin_or_die(dues: Sequence[Due]) -> Sequence[Unit]:
+            claimed.extend(begin(dues))
+            die_if_due(claimed, "before", folder)  # in the middle of the transaction
+            return claimed
+
+        appended = claim(store, begin=begin_or_die, **options)
+        die_if_due(claimed, "after", folder)
+        return appended
+
+    SQLiteStore.append, SQLiteStore.claim = dying_append, dying_claim  # type: ignore[method-assign,assignment]
+
+
+def die_if_due(units: Sequence[Unit], point: str, folder: Path) -> None:
+    for unit in units:
+        id = InstanceId.parse(unit.stream).id
+        died = folder / f"{id}.died"
+        write = unit.base_version - ACCEPTED
+        if id == f"{write}-{point}" and unit.events and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def worker(url: str, lease: str, folder: str) -> None:
+    """Work, on one instance at a time."""
+    mortal(Path(folder))
+    opening = jobs(Path(folder)).open(url, worker=True, lease=lease, concurrency=1, max_lost=1_000)
+    async with opening:
+        print("ready", os.getpid(), flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    assert sys.argv[1] == "worker"
+    asyncio.run(worker(*sys.argv[2:]))

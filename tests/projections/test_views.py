@@ -1,0 +1,83 @@
+"""Given this log, the views answer: the status row and the alarm row of one instance."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from wakelog.core import events as e
+from wakelog.core.evolve import fold
+from wakelog.core.instance import Instance
+from wakelog.ids import InstanceId
+from wakelog_projections import alarms, status
+
+ID = InstanceId("task", "order", "o:17")
+NOW = 1_800_000_000_000_000
+BEGUN = (e.Started(kind="task", name="order", id="o:17"), e.EventReceived(payload="1"))
+RUN = e.RunStarted(run=1, due_us=NOW, worker="w")
+
+
+def after(*events: e.Event) -> Instance:
+    return fold(Instance(ID), (*BEGUN, *events), NOW)
+
+
+@pytest.mark.parametrize(
+    ("events", "due_us", "action"),
+    [
+        ((e.Scheduled(due_us=NOW + 5),), NOW + 5, "execute"),
+        ((e.Scheduled(due_us=NOW + 5), e.Scheduled(due_us=NOW + 9)), NOW + 9, "execute"),
+        ((e.Scheduled(due_us=NOW + 5), e.EventReceived(deferred=True)), NOW, "deferred"),
+        (
+            (e.EventReceived(deferred=True, handle_at_us=NOW + 9), e.Scheduled(due_us=NOW + 5)),
+            NOW + 5,
+            "execute",
+        ),
+        ((e.Scheduled(due_us=NOW + 9, action="clear"),), NOW + 9, "clear"),
+        ((RUN, e.Scheduled(due_us=NOW + 9, action="clear")), NOW + 9, "clear"),
+        ((e.Paused(), e.Scheduled(due_us=NOW + 9, action="clear")), NOW + 9, "clear"),
+        (
+            (RUN, e.ExecutionFailed(handler="execute", error_type="E", message="", will_retry=True),
+             e.RetryScheduled(run=1, attempt=2, due_us=NOW + 7), e.Scheduled(due_us=NOW + 1)),
+            NOW + 7,
+            "execute",
+        ),
+    ],
+)  # fmt: skip
+def test_A2_an_instance_is_woken_for_the_next_thing_it_waits_for(
+    events: tuple[e.Event, ...], due_us: int, action: str
+) -> None:
+    row = alarms.row(after(*events))
+    assert row == alarms.AlarmRow("task:order:o:17", "task:order", due_us, action)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (),
+        (e.Scheduled(due_us=NOW), e.ScheduleCancelled()),
+        (e.Scheduled(due_us=NOW), RUN),
+        (e.Scheduled(due_us=NOW), e.Paused()),
+        (e.Scheduled(due_us=NOW), e.Parked(reason="unreadable")),
+        (e.Scheduled(due_us=NOW), e.Cleared()),
+    ],
+)
+def test_A2_what_waits_for_nothing_has_no_alarm(events: tuple[e.Event, ...]) -> None:
+    assert alarms.row(after(*events)) is None
+
+
+def test_T10_a_status_row_tells_how_the_instance_stands() -> None:
+    failed = e.ExecutionFailed(handler="execute", error_type="LookupError", message="ö", run=1)
+    row = status.row(after(e.StateSet(state='"x"'), e.Scheduled(due_us=NOW + 5), RUN, failed), "h")
+    assert (row.stream, row.kind, row.name, row.id) == ("task:order:o:17", "task", "order", "o:17")
+    assert (row.version, row.hash, row.status, row.executing) == (6, "h", "failed", False)
+    assert (row.event_count, row.run_count, row.failure_count) == (1, 1, 1)
+    assert (row.created_us, row.updated_us, row.state) == (NOW, NOW, '"x"')
+    error = json.loads(row.last_error or "")
+    assert (error["error_type"], error["message"], error["at_us"]) == ("LookupError", "ö", NOW)
+
+
+def test_T8_a_cleared_instance_keeps_its_row_without_what_was_its_life() -> None:
+    row = status.row(after(e.StateSet(state="1"), e.Scheduled(due_us=NOW), e.Cleared()), "h")
+    assert (row.status, row.state, row.due_us, row.created_us) == ("not_found", None, None, None)
+    assert (row.version, row.event_count) == (5, 0)
