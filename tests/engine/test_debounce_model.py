@@ -226,7 +226,8 @@ class DebounceMachine(RuleBasedStateMachine):
             events = tuple(payloads[version] for version in flushed.events)
             assert handed[events, flushed.reason] >= 1, "handed over another batch, or never"
         for dead in _found(history, DeadLettered):
-            assert dead.error_type == "Broken"
+            is_lost = dead.reason == "lost"  # its last attempt died with its worker
+            assert dead.error_type == ("ExecutionLost" if is_lost else "Broken")
 
     def _check_awake(self, name: str, status: Any) -> None:
         """Where an event is open there is an alarm, or a run that will be found lost."""

@@ -209,10 +209,8 @@ def _recover(
     gone = ExecutionLost(run=lost.number, attempt=lost.attempt, worker=lost.worker)
     after = evolve(instance, gone, now_us)
     given_up = _given_up(after, lost, policy, request.max_lost, now_us)
-    if given_up or after.is_held:  # a pause lets nothing start: its next attempt waits too
+    if given_up or after.is_held:
         return decided(instance, (gone, *given_up), now_us)
-    if after.is_held:
-        return decided(instance, (gone,), now_us)
     again = _run(
         after,
         request.worker,
