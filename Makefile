@@ -1,17 +1,19 @@
 # Everything a contributor runs. `make` alone lists the targets.
 #
-#   make test ARGS="-k alarms -x" JOBS=1  arguments for pytest, tests one at a time
+#   make test ARGS="-k alarms -x" JOBS=0  arguments for pytest, tests one at a time
 #   make bench W=W1 STORE=sqlite         some workloads, some stores
 #   make setup PYTHON=python3.13         another Python, 3.11 or newer
 
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= 2
 W ?=
 STORE ?=
 
 BIN := .venv/bin
 PY := $(BIN)/python
 STAMP := .venv/.stamp
+IN_PARALLEL := -n $(JOBS) --dist loadfile
 
 define NEED_PYTHON
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -34,8 +36,8 @@ setup: $(STAMP)  ## make .venv and install everything into it
 demo: $(STAMP)  ## see it work
 	@$(BIN)/wakelog demo
 
-test: $(STAMP)  ## run the tests; ARGS="-k name" to choose
-	@$(PY) -m pytest $(ARGS)
+test: $(STAMP)  ## run the tests; ARGS="-k name" to choose, JOBS=0 for one at a time
+	@$(PY) -m pytest $(IN_PARALLEL) $(ARGS)
 
 chaos: $(STAMP)  ## run the minutes-long tests that kill processes
 	@$(PY) -m pytest -m chaos -rP $(ARGS)
@@ -52,7 +54,7 @@ check: $(STAMP)  ## format, lint, types, layers and tests: all that must pass
 	@echo "== layers"
 	@$(BIN)/lint-imports --no-logo
 	@echo "== tests"
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(IN_PARALLEL) $(ARGS)
 
 format: $(STAMP)  ## format the code and fix what the linter can
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -11,7 +11,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 from tests.bench.written import CHANGING, Batch, Written, batched, units
 from wakelog.ports import StatusRow, StoredEvent
@@ -23,10 +23,10 @@ __all__ = ["copy", "rate", "recorded"]
 
 _STORED = ("stored_events", "status", "alarms", "leases", "snapshots")
 _EVENT_TYPES = ("text", "bigint", "text", "bytea")
-_STATUS_TYPES = (
-    *("text", "text", "text", "text", "bigint", "text", "text", "boolean"),
-    *("bigint", "bigint", "bigint", "bigint", "bigint", "bigint"),
-    *("bigint", "bigint", "bigint", "bigint", "text", "text", "text"),
+_TYPES = {str: "text", bool: "boolean", int: "bigint"}
+_STATUS_TYPES = tuple(
+    next(name for type_, name in _TYPES.items() if hint in (type_, type_ | None))
+    for hint in get_type_hints(StatusRow).values()
 )
 _ALARM_TYPES = ("text", "text", "bigint", "text")
 _LEASE_TYPES = ("text", "text", "text", "bigint", "bigint", "boolean")
