@@ -106,7 +106,7 @@ class Model:
         """`retry`: the failed or waiting run, at attempt 1."""
         if self._held or not (self.retry or self.failed):
             return False
-        self.retry = 1, now_us
+        self.retry, self.failed = (1, now_us), False
         return True
 
     def terminate(self, now_us: int) -> bool:
