@@ -156,9 +156,9 @@ class Application(library.Application[str]):
         self._commits = Committer(
             self.store, self._writes, on_refused=self._refused, on_appended=self._appended
         )
-        self._loads = GroupReader(self._reads, self.store.load_all)
-        self._statuses = GroupReader(self._reads, self.store.status)
-        self._answers = GroupReader(self._reads, self.store.answers)
+        self._loads = GroupReader(self._reads, self.store.load_all, at_once=inline)
+        self._statuses = GroupReader(self._reads, self.store.status, at_once=inline)
+        self._answers = GroupReader(self._reads, self.store.answers, at_once=inline)
         self.holds = Holds(self.store, self._reads, clock)
         self._watched: dict[str, set[asyncio.Event]] = {}
         self._entropy: random.Random = secrets.SystemRandom()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-from wakelog.lanes import InlineLane, Lane
+from wakelog.lanes import Lane
 
 __all__ = ["GroupReader"]
 
@@ -23,8 +23,12 @@ class GroupReader(Generic[K, V]):
     whatever was recorded before the call.
     """
 
-    def __init__(self, lane: Lane, query: Callable[[Sequence[K]], Sequence[V]]) -> None:
+    def __init__(
+        self, lane: Lane, query: Callable[[Sequence[K]], Sequence[V]], *, at_once: bool = False
+    ) -> None:
+        """`at_once`: in a simulation, where nobody else can ask meanwhile and nothing waits."""
         self._lane = lane
+        self._at_once = at_once
         self._query = query
         self._asked: dict[K, list[asyncio.Future[V]]] = {}
         self._running = False
@@ -32,7 +36,7 @@ class GroupReader(Generic[K, V]):
 
     async def read(self, key: K) -> V:
         """The value of `key`; raises what the query raises."""
-        if isinstance(self._lane, InlineLane):  # nobody else can ask meanwhile
+        if self._at_once:
             return self._query([key])[0]
         loop = asyncio.get_running_loop()
         future: asyncio.Future[V] = loop.create_future()
