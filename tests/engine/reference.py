@@ -135,7 +135,7 @@ class Model:
         self.due_us = None if consume else self.due_us
         if self.asked_us is not None and not self.asked_again:
             return consumes
-        self.asked_again = self.asked_again or self.failed
+        self.asked_again, self.failed = self.asked_again or self.failed, False
         self.asked_us = now_us
         return True
 
