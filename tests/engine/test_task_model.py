@@ -392,8 +392,6 @@ class TaskMachine(RuleBasedStateMachine):
             return "failed"
         if model.asked_again:
             return "retrying"
-        if model.asked_again and model.asked_us is not None:
-            return "retrying"
         active = model.due_us is not None or model.asked_us is not None or model.waiting
         return "active" if active else "idle"
 
