@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Literal
 
 from psycopg.conninfo import conninfo_to_dict
@@ -15,6 +16,15 @@ __all__ = ["Where", "Wire", "wired"]
 _SIZE = 1 << 16
 
 Where = Literal["before", "during", "after"]
+
+
+@dataclass(eq=False)
+class _Line:
+    """One connection, and where it is cut once the chosen text has passed on it."""
+
+    client: socket.socket
+    server: socket.socket
+    cut_where: Where | None = None
 
 
 class Wire:
@@ -88,30 +98,27 @@ class Wire:
                 self._servers.append(server)
                 if self._closed:  # it was on its way
                     server.shutdown(socket.SHUT_RDWR)
-                deaf = threading.Event()
+                line = _Line(client, server)
                 for pump in (self._to_server, self._to_client):
-                    threading.Thread(target=pump, args=(client, server, deaf), daemon=True).start()
+                    threading.Thread(target=pump, args=(line,), daemon=True).start()
 
-    def _to_server(
-        self, client: socket.socket, server: socket.socket, deaf: threading.Event
-    ) -> None:
+    def _to_server(self, line: _Line) -> None:
         with suppress(OSError):
-            while data := client.recv(_SIZE):
+            while data := line.client.recv(_SIZE):
                 if self._is_at(data):
-                    self._needle = None
-                    if self._where != "before":
-                        deaf.set()
-                        server.sendall(data)
-                    if self._where == "during":
+                    where = line.cut_where = self._where
+                    self._needle = None  # from here on another cut may be asked for
+                    if where != "before":
+                        line.server.sendall(data)
+                    if where == "during":
                         self.go.wait()
-                    if self._where != "after":
-                        self._cut(client)
-                    if self._where == "before":
-                        server.shutdown(socket.SHUT_RDWR)
+                    if where != "after":
+                        self._cut(line.client)
+                    if where == "before":
+                        line.server.shutdown(socket.SHUT_RDWR)
                     return
-                else:
-                    server.sendall(data)
-            server.shutdown(socket.SHUT_WR)
+                line.server.sendall(data)
+            line.server.shutdown(socket.SHUT_WR)
 
     def _is_at(self, data: bytes) -> bool:
         if self._needle is None or self._needle not in data:
@@ -119,17 +126,15 @@ class Wire:
         self._let_through -= 1
         return self._let_through < 0
 
-    def _to_client(
-        self, client: socket.socket, server: socket.socket, deaf: threading.Event
-    ) -> None:
+    def _to_client(self, line: _Line) -> None:
         with suppress(OSError):
-            while data := server.recv(_SIZE):
-                if not deaf.is_set():
-                    client.sendall(self.answering(data))
-                elif self._where == "after":
-                    self._cut(client)
-        _end(client)
-        server.close()
+            while data := line.server.recv(_SIZE):
+                if line.cut_where is None:
+                    line.client.sendall(self.answering(data))
+                elif line.cut_where == "after":
+                    self._cut(line.client)
+        _end(line.client)
+        line.server.close()
 
     def _cut(self, client: socket.socket) -> None:
         if self._for_good:
