@@ -507,7 +507,8 @@ class Application(library.Application[str]):
 
 
 def _ended(turn: Turn) -> bool:
-    return any(isinstance(event, Cleared) for event in turn.events)
+    """Whether it ended a life."""
+    return not turn.after.exists and any(isinstance(event, Cleared) for event in turn.events)
 
 
 def _lease_lost(this: _Try) -> LeaseLostError:

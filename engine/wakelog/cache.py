@@ -102,8 +102,13 @@ class Slots:
     def adopt(self, stream: str, head: Head) -> Slot:
         """Learn that somebody else appended up to `head`, unless more is known already."""
         slot = self._slots.get(stream)
-        if slot is not None and slot.committed.instance.version >= head.instance.version:
-            return slot
+        if slot is not None:
+            if slot.committed.instance.version >= head.instance.version:
+                return slot
+            if not slot.in_use:
+                slot.head = slot.committed = head
+                self._slots.move_to_end(stream)
+                return slot
         self.drop(stream)
         return self.put(stream, head)
 

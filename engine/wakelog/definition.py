@@ -74,6 +74,11 @@ class Definition:
         self.policy: BoundPolicy | None = None
 
     @property
+    def job(self) -> str:
+        """Kind and name, as in `task:order`; the name is there once it is registered."""
+        return f"{self.kind}:{self.name}"
+
+    @property
     def autostarted(self) -> Mapping[str, str]:
         """Ids, and inputs as JSON, of what a worker starts when it opens."""
         return {}

@@ -132,7 +132,7 @@ def _job(door: Door, job: Definition | str) -> str:
     if isinstance(job, str):
         return registry.job_of(job)
     found = registry.find(job, job.kind)
-    return f"{found.kind}:{found.name}"
+    return found.job
 
 
 def _hold(row: HoldRow) -> Hold:

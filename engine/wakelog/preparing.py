@@ -58,4 +58,4 @@ async def _scheduled(app: Application, definition: Definition) -> AsyncIterator[
 
 
 def _definitions(app: Application, jobs: Sequence[str]) -> list[Definition]:
-    return [each for each in app.registry if f"{each.kind}:{each.name}" in jobs]
+    return [each for each in app.registry if each.job in jobs]

@@ -28,6 +28,9 @@ class Registry:
                 registered.resources = resources
             self._by_name[name] = registered
             self._sources[id(definition)] = name
+        self._limits = {
+            d.job: d.max_running for d in self._by_name.values() if d.max_running is not None
+        }
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._by_name
@@ -43,18 +46,18 @@ class Registry:
 
     def jobs(self) -> tuple[str, ...]:
         """All jobs as `kind:name`."""
-        return tuple(f"{d.kind}:{d.name}" for d in self)
+        return tuple(d.job for d in self)
 
-    def limits(self) -> dict[str, int]:
+    def limits(self) -> Mapping[str, int]:
         """How many runs at a time there may be of those jobs that have a limit, as `kind:name`."""
-        return {f"{d.kind}:{d.name}": d.max_running for d in self if d.max_running is not None}
+        return self._limits
 
     def job_of(self, name: str) -> str:
         """`kind:name` of a registered name. Raises `UnknownJobError`."""
         found = self._by_name.get(name)
         if found is None:
             raise UnknownJobError(name, self.names())
-        return f"{found.kind}:{found.name}"
+        return found.job
 
     def find(self, job: Definition | str, kind: str) -> Definition:
         """The registered definition behind a name or a definition object.

@@ -65,12 +65,15 @@ class RunSteps:
         self._names: set[str] = set()
         self._recorded: dict[str, str] | None = None
         self._reading = asyncio.Lock()
-        self._closed = threading.Event()
+        self._closed = False
+        self._pauses: list[threading.Event] = []
         self._lost: LeaseLostError | None = None
 
     def close(self) -> None:
         """The handler has ended; who waits in a thread for another try is told."""
-        self._closed.set()
+        self._closed = True
+        for pause in tuple(self._pauses):
+            pause.set()
 
     # -- from an `async def`, on the loop
 
@@ -153,7 +156,10 @@ class RunSteps:
             except Exception as error:
                 check()
                 pause_us = self._pause_us(step, error, attempt, began_us)
-            clock.wait(self._closed, pause_us)
+            pause = threading.Event()
+            self._pauses.append(pause)
+            if not self._closed:
+                clock.wait(pause, pause_us)
             check()
 
     def _wait(self, coroutine: Coroutine[Any, Any, R]) -> R:

@@ -39,6 +39,14 @@ class DueQueue:
 
     def first_us(self, skip: Callable[[str], bool]) -> int | None:
         """The earliest moment of a stream that is not to be skipped."""
+        while self._heap:
+            at_us, stream = self._heap[0]
+            if self._live.get(stream) != at_us:
+                heapq.heappop(self._heap)  # replaced since
+            elif skip(stream):
+                break
+            else:
+                return at_us
         first = self._take(1, None, skip)
         return first[0][0] if first else None
 

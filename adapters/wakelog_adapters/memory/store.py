@@ -84,18 +84,20 @@ class MemoryStore(MemoryLog):
             return Appended((), None)
         refused: set[str] = set()
         errors: list[Exception | None] = []
-        dues: dict[str, int | None] = {}
+        dues: dict[str, int] = {}
         with self._database_lock:
             for unit in units:
                 error = self._fault(unit, refused)
                 errors.append(error)
-                if error is None:
-                    dues[unit.stream] = self._apply(unit)
-                else:
+                if error is not None:
                     refused.add(unit.stream)
+                elif (due_us := self._apply(unit)) is not None:
+                    dues[unit.stream] = due_us
+                else:
+                    dues.pop(unit.stream, None)
         if self._listeners:
             self._notify_listeners()
-        return Appended(errors, min((at for at in dues.values() if at is not None), default=None))
+        return Appended(errors, min(dues.values(), default=None))
 
     def _fault(self, unit: Unit, refused: set[str]) -> Exception | None:
         """The most final fault first: a lost lease, then a used key, then another version."""
@@ -187,9 +189,12 @@ class MemoryStore(MemoryLog):
         found: list[tuple[int, str]] = []
         for job in (job for job in jobs if job not in self._holds):
             if job in self._alarms:
-                free = min(limit, self._free(job, limits))
-                found += self._alarms[job].upto(now_us, free, _either(leased, self._begins_none))
-                found += self._alarms[job].upto(now_us, limit, _either(leased, self._begins_run))
+                queue, free = self._alarms[job], self._free(job, limits)
+                if free >= limit:
+                    found += queue.upto(now_us, limit, leased)
+                else:
+                    found += queue.upto(now_us, free, _either(leased, self._begins_none))
+                    found += queue.upto(now_us, limit, _either(leased, self._begins_run))
             if job in self._lease_ends:
                 found += self._lease_ends[job].upto(now_us, limit, self._begins_run)
         oldest: dict[str, int] = {}

@@ -46,32 +46,32 @@ def fold(instance: Instance, events: Iterable[Event], at_us: int) -> Instance:
 
 def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
     """The instance after `event`, recorded at `at_us` as its next version."""
-    step = Instance(instance.id, instance.version + 1, at_us, *instance[3:])  # a quick _replace
+    step = instance.stepped(at_us)
     match event:
         case EventReceived():
             return _received(step, event)
         case StateSet():
-            return step._replace(state=event.state, state_schema=event.schema_version)
+            return step.changed(state=event.state, state_schema=event.schema_version)
         case Scheduled():
             if event.window is not None:
                 return _timed(step, event, event.window)
-            goes_on = step._replace(failed=False) if event.by == "policy" else step
+            goes_on = step.changed(failed=False) if event.by == "policy" else step
             return _scheduled(goes_on, event.action, event.due_us, event.reason)
         case ScheduleCancelled():
             return _scheduled(step, event.action, None)
         case RunStarted():
             return _run_started(step, event)
         case Executed():
-            return step._replace(run=None, losses=0, failed=False, last_run_us=at_us)
+            return step.changed(run=None, losses=0, failed=False, last_run_us=at_us)
         case Started():
-            return _blank(step)._replace(
+            return _blank(step).changed(
                 lives=step.lives + 1,
                 started_us=at_us,
                 state=event.input,
                 event_count=len(step.waiting),
             )
         case EventHandled():
-            return _handled(step, event.event_version)._replace(failed=False)
+            return _handled(step, event.event_version).changed(failed=False)
         case ExecutionFailed():
             return _failed(step, event)
         case ExecutionLost():
@@ -79,28 +79,28 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case RetryScheduled():
             return _retry_scheduled(step, event)
         case RetryExhausted():
-            return step._replace(retry=None, failed=event.then == "fail")
+            return step.changed(retry=None, failed=event.then == "fail")
         case Flushed():
             return _flushed(step, event.events)
         case DeadLettered() if event.events:
-            return _flushed(step, event.events)._replace(failed=False)
+            return _flushed(step, event.events).changed(failed=False)
         case DeadLettered() | Cancelled():
             return _gone(step, event.event_version)
         case Requeued():
-            return step._replace(waiting=_joined(step, Waiting(at_us, event.event_version)))
+            return step.changed(waiting=_joined(step, Waiting(at_us, event.event_version)))
         case Cleared():
-            return _blank(step if event.by == "handler" else step._replace(waiting=()))
+            return _blank(step if event.by == "handler" else step.changed(waiting=()))
         case Paused():
-            return step._replace(paused=True, hold_reason=event.reason)
+            return step.changed(paused=True, hold_reason=event.reason)
         case Resumed():
             if step.paused:
-                return step._replace(paused=False, hold_reason=None)
-            return step._replace(stopped=False, parked=False, hold_reason=None)
+                return step.changed(paused=False, hold_reason=None)
+            return step.changed(stopped=False, parked=False, hold_reason=None)
         case Stopped():
-            return step._replace(stopped=True, paused=False, hold_reason=event.reason)
+            return step.changed(stopped=True, paused=False, hold_reason=event.reason)
         case Parked():
             error = Failure("load", event.error_type, event.message, "", at_us)
-            return step._replace(parked=True, last_error=error)
+            return step.changed(parked=True, last_error=error)
         case _:
             return step
 
@@ -112,7 +112,7 @@ def _blank(step: Instance) -> Instance:
     blank = Instance(step.id, step.version, step.recorded_us, step.lives, waiting=step.waiting)
     if not windows:
         return blank
-    return _with_windows(blank._replace(window_count=step.window_count), windows)
+    return _with_windows(blank.changed(window_count=step.window_count), windows)
 
 
 def _received(step: Instance, event: EventReceived) -> Instance:
@@ -120,10 +120,10 @@ def _received(step: Instance, event: EventReceived) -> Instance:
     if event.window is not None:
         step = _placed(step, event.window)
     if not event.deferred:
-        return step._replace(event_count=count, failed=False)
+        return step.changed(event_count=count, failed=False)
     at_us = step.recorded_us if event.handle_at_us is None else event.handle_at_us
     waiting = _joined(step, Waiting(at_us, step.version))
-    return step._replace(event_count=count, waiting=waiting)
+    return step.changed(event_count=count, waiting=waiting)
 
 
 def _joined(step: Instance, new: Waiting) -> tuple[Waiting, ...]:
@@ -134,8 +134,8 @@ def _joined(step: Instance, new: Waiting) -> tuple[Waiting, ...]:
 
 def _handled(step: Instance, event_version: int) -> Instance:
     if step.waiting and step.waiting[0].version == event_version:
-        return step._replace(waiting=step.waiting[1:])
-    return step._replace(waiting=tuple(w for w in step.waiting if w.version != event_version))
+        return step.changed(waiting=step.waiting[1:])
+    return step.changed(waiting=tuple(w for w in step.waiting if w.version != event_version))
 
 
 def _gone(step: Instance, event_version: int) -> Instance:
@@ -144,7 +144,7 @@ def _gone(step: Instance, event_version: int) -> Instance:
     windows = without(step.windows, event_version)
     if windows is step.windows:
         return step
-    return _with_windows(step._replace(event_count=step.event_count - 1), windows)
+    return _with_windows(step.changed(event_count=step.event_count - 1), windows)
 
 
 def _placed(step: Instance, number: int) -> Instance:
@@ -153,9 +153,9 @@ def _placed(step: Instance, number: int) -> Instance:
     *before, newest = step.windows or (None,)
     if newest is None or newest.number != number:
         opened = Window(number, (version,), at_us, at_us, at_us)
-        return _with_windows(step._replace(window_count=number), (*step.windows, opened))
+        return _with_windows(step.changed(window_count=number), (*step.windows, opened))
     joined = newest._replace(events=(*newest.events, version), newest_us=at_us)
-    return step._replace(windows=(*before, joined))
+    return step.changed(windows=(*before, joined))
 
 
 def _timed(step: Instance, event: Scheduled, number: int) -> Instance:
@@ -172,27 +172,27 @@ def _timed(step: Instance, event: Scheduled, number: int) -> Instance:
 def _flushed(step: Instance, events: tuple[int, ...]) -> Instance:
     """The first window is done with, and the next one is the first."""
     count = max(0, step.event_count - len(events))
-    return _with_windows(step._replace(event_count=count), step.windows[1:])
+    return _with_windows(step.changed(event_count=count), step.windows[1:])
 
 
 def _with_windows(step: Instance, windows: tuple[Window, ...]) -> Instance:
     """The schedule is when the first window is due; what a run has taken is due no more."""
     first = windows[0] if windows else None
     due_us = None if first is None or first.taken else first.due_us
-    return step._replace(windows=windows, due_us=due_us, due_action="flush")
+    return step.changed(windows=windows, due_us=due_us, due_action="flush")
 
 
 def _scheduled(
     step: Instance, action: str, due_us: int | None, reason: str | None = None
 ) -> Instance:
     if action == "clear":
-        return step._replace(clear_at_us=due_us, clear_reason=reason)
+        return step.changed(clear_at_us=due_us, clear_reason=reason)
     if action == "trigger":
-        return step._replace(triggered_us=due_us)
+        return step.changed(triggered_us=due_us)
     if action == "flush":
-        return step._replace(due_us=due_us, due_action="flush", due_reason=reason)
+        return step.changed(due_us=due_us, due_action="flush", due_reason=reason)
     if action == "execute":
-        return step._replace(due_us=due_us, due_action="execute", due_reason=reason)
+        return step.changed(due_us=due_us, due_action="execute", due_reason=reason)
     return step
 
 
@@ -212,7 +212,7 @@ def _run_started(step: Instance, event: RunStarted) -> Instance:
     if event.events and step.windows:
         first, *others = step.windows
         step = _with_windows(step, (first._replace(taken=True), *others))
-    return step._replace(
+    return step.changed(
         run=run,
         run_count=event.run,
         run_version=step.version if is_new else step.run_version,
@@ -231,11 +231,11 @@ def _failed(step: Instance, event: ExecutionFailed) -> Instance:
     error = Failure(
         event.handler, event.error_type, event.message, event.traceback, step.recorded_us
     )
-    step = step._replace(failure_count=step.failure_count + 1, last_error=error)
+    step = step.changed(failure_count=step.failure_count + 1, last_error=error)
     if event.handler != "execute":
         return step
     failed = not (event.recovered or event.will_retry)
-    return step._replace(run=None, losses=0, failed=failed, last_run_us=step.recorded_us)
+    return step.changed(run=None, losses=0, failed=failed, last_run_us=step.recorded_us)
 
 
 def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:
@@ -245,7 +245,7 @@ def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:
         return _waits_again(step, event, event.event_version)
     trigger: Trigger = "manual" if event.attempt == 1 else "retry"
     retry = PendingRetry(event.run, event.attempt, event.due_us, trigger)
-    return step._replace(retry=retry, failed=False)
+    return step.changed(retry=retry, failed=False)
 
 
 def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instance:
@@ -259,7 +259,7 @@ def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instanc
         else each
         for each in step.waiting
     )
-    return step._replace(waiting=waiting)
+    return step.changed(waiting=waiting)
 
 
 def _lost(step: Instance, event: ExecutionLost) -> Instance:
@@ -272,7 +272,7 @@ def _lost(step: Instance, event: ExecutionLost) -> Instance:
         step.recorded_us,
     )
     given_back = event.reason == "shutdown"
-    return step._replace(
+    return step.changed(
         run=None,
         retry=PendingRetry(event.run, event.attempt + 1, step.recorded_us, "recovery"),
         losses=step.losses if given_back else step.losses + 1,

@@ -7,7 +7,7 @@ handler: a handler cannot corrupt what the next one sees.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wakelog.core.events import Action, Trigger
 from wakelog.core.windows import Window
@@ -152,6 +152,18 @@ class Instance(NamedTuple):
             return first
         return first if first.version <= self.windows[0].events[-1] else None
 
+    def stepped(self, at_us: int) -> Instance:
+        """The same, one event later, recorded at `at_us`."""
+        return tuple.__new__(Instance, (self.id, self.version + 1, at_us, *self[3:]))
+
+    def changed(self, **changes: Any) -> Instance:
+        """As `_replace`, but without asking for each field whether it changes: each event of each
+        turn comes by here."""
+        values = list(self)
+        for name, value in changes.items():
+            values[_PLACES[name]] = value
+        return tuple.__new__(Instance, values)  # as `_make`, without counting them
+
     def first_waiting(self, now_us: int) -> Waiting | None:
         """The waiting event to be handled next, if one is ready by `now_us`."""
         first = self.in_line
@@ -165,6 +177,9 @@ class Instance(NamedTuple):
             or self.paused
             or (self.waiting and self.waiting[0].handle_at_us <= now_us)
         )
+
+
+_PLACES = {name: place for place, name in enumerate(Instance._fields)}
 
 
 def next_wake(instance: Instance) -> Wake | None:
