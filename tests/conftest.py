@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import Stage, Staging, numbers, staged, task_of
 from tests.support_postgres import postgres_server, postgres_url
@@ -15,6 +16,10 @@ from tests.support_postgres import postgres_server, postgres_url
 __all__ = ["postgres_server", "postgres_url"]
 
 _NUMBERS = numbers()
+
+# How long an example takes depends on what else the machine does: that is for the benchmarks.
+settings.register_profile("wakelog", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("wakelog")
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ def test_C3_days_of_weeks_and_months(text: str, since: str, days: list[str]) -> 
     text=st.sampled_from(BY_CLOCK),
     day=st.dates(date(2026, 1, 1), date(2028, 12, 31)),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_C3_by_the_clock_is_what_a_clock_would_show(zone: str, text: str, day: date) -> None:
     """Against a watch that is looked at in every minute of two days."""
     tz, rule = ZoneInfo(zone), by_cron(text, zone)
@@ -205,7 +205,6 @@ grids = st.one_of(
 rules = st.one_of(grids, st.builds(every, intervals, st.just("fixed_delay")))
 
 
-@settings(deadline=None)
 @given(rule=rules, at_us=moments, later_us=st.integers(0, 100 * 24 * HOUR_US), origin_us=moments)
 def test_C3_the_next_is_strictly_later_and_never_overtakes(
     rule: Cadence, at_us: int, later_us: int, origin_us: int
@@ -216,7 +215,6 @@ def test_C3_the_next_is_strictly_later_and_never_overtakes(
         assert second == first
 
 
-@settings(deadline=None)
 @given(grid=grids, at_us=moments, number=st.integers(0, 40), origin_us=moments, late=st.data())
 def test_C4_what_has_passed_is_what_one_finds_step_by_step(
     grid: Cadence, at_us: int, number: int, origin_us: int, late: st.DataObject
@@ -233,7 +231,6 @@ def test_C4_what_has_passed_is_what_one_finds_step_by_step(
         assert grid.back(steps[-1], back) == steps[-1 - back]
 
 
-@settings(deadline=None)
 @given(rule=rules, at_us=moments, jitter=intervals, seed=st.text(max_size=3), origin_us=moments)
 def test_C3_jitter_is_later_and_never_reaches_the_next(
     rule: Cadence, at_us: int, jitter: timedelta, seed: str, origin_us: int

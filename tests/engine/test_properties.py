@@ -34,9 +34,7 @@ from wakelog.settings import Settings
 from wakelog.testing import Simulation
 from wakelog.work import take, work
 
-quick = settings(
-    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+quick = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 STREAM = "task:order:o-17"
 
 events = st.sampled_from(list(EVENTS.values())).flatmap(st.builds)
