@@ -179,7 +179,8 @@ async def _run(app: Application, claimed: Claimed, call: Call) -> None:
     token = claimed.head.instance.version
     origin = Origin(cause=f"{id}@{token}")
     try:
-        call = call._replace(batch=await _batch(app, id, call))
+        if call.base.windows:
+            call = call._replace(batch=await _batch(app, id, call.base.windows[0].events))
     except HistoryError as error:
         settle = Settle(call, _refused(error, app.now_us(call.base)))
     else:
@@ -208,10 +209,8 @@ async def _run(app: Application, claimed: Claimed, call: Call) -> None:
         pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
 
-async def _batch(app: Application, id: InstanceId, call: Call) -> tuple[str, ...]:
+async def _batch(app: Application, id: InstanceId, versions: Sequence[int]) -> tuple[str, ...]:
     """The payloads of the events that a run has taken, as they lie in the log."""
-    windows = call.base.windows
-    versions = windows[0].events if windows else ()
     payloads: list[str] = []
     pause_s = 0.05
     while len(payloads) < len(versions):

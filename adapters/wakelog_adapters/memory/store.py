@@ -137,18 +137,18 @@ class MemoryStore(MemoryLog):
             self._answers[stream, unit.answer.key] = unit.answer
         if unit.snapshot is not None:
             self._keep_snapshot(stream, unit.snapshot)
-        if unit.take is not None:
-            self._set_lease(stream, unit.take)
-        elif unit.ends_lease:
-            self._drop_lease(stream)
         job = after.id.job
-        alarm = alarms.row(after)
-        if alarm is None:
+        if unit.take is not None:
+            self._set_lease(job, stream, unit.take)
+        elif unit.ends_lease:
+            self._drop_lease(job, stream)
+        wake = next_wake(after)
+        if wake is None:
             if job in self._alarms:
                 self._alarms[job].drop(stream)
             return None
-        queue_of(self._alarms, job).put(stream, alarm.due_us)
-        return alarm.due_us
+        queue_of(self._alarms, job).put(stream, wake.due_us)
+        return wake.due_us
 
     def _keep_snapshot(self, stream: str, snapshot: StoredSnapshot) -> None:
         kept = self._snapshots.setdefault(stream, [])
@@ -158,13 +158,16 @@ class MemoryStore(MemoryLog):
         else:
             kept.insert(index, snapshot)
 
-    def _set_lease(self, stream: str, lease: Lease) -> None:
+    def _set_lease(self, job: str, stream: str, lease: Lease) -> None:
         self._leases[stream] = lease
-        queue_of(self._lease_ends, self._heads[stream][0].id.job).put(stream, lease.until_us)
+        queue_of(self._lease_ends, job).put(stream, lease.until_us)
 
-    def _drop_lease(self, stream: str) -> None:
+    def _drop_lease(self, job: str, stream: str) -> None:
         if self._leases.pop(stream, None) is not None:
-            self._lease_ends[self._heads[stream][0].id.job].drop(stream)
+            self._lease_ends[job].drop(stream)
+
+    def _job(self, stream: str) -> str:
+        return self._heads[stream][0].id.job
 
     def claim(
         self,
@@ -187,7 +190,9 @@ class MemoryStore(MemoryLog):
     ) -> Sequence[Due]:
         leased = self._leased(now_us)
         found: list[tuple[int, str]] = []
-        for job in (job for job in jobs if job not in self._holds):
+        for job in jobs:
+            if job in self._holds:
+                continue
             if job in self._alarms:
                 queue, free = self._alarms[job], self._free(job, limits)
                 if free >= limit:
@@ -235,7 +240,7 @@ class MemoryStore(MemoryLog):
         with self._database_lock:
             held = [(s, lease) for s, lease in self._leases.items() if lease.owner == owner]
             for stream, lease in held:
-                self._set_lease(stream, lease._replace(until_us=until_us))
+                self._set_lease(self._job(stream), stream, lease._replace(until_us=until_us))
             return [(stream, lease.token) for stream, lease in held]
 
     def release(self, owner: str, held: Sequence[tuple[str, int]]) -> None:
@@ -243,7 +248,7 @@ class MemoryStore(MemoryLog):
             for stream, token in held:
                 lease = self._leases.get(stream)
                 if lease is not None and (lease.owner, lease.token) == (owner, token):
-                    self._drop_lease(stream)
+                    self._drop_lease(self._job(stream), stream)
 
     def forget_key(self, stream: str, key: str) -> bool:
         with self._database_lock:
@@ -351,17 +356,15 @@ class MemoryStore(MemoryLog):
     ) -> int | None:
         with self._database_lock:
             leased = self._leased(now_us)
-            jobs = [job for job in jobs if job not in self._holds]
-            firsts = [
-                self._alarms[job].first_us(
-                    leased if self._free(job, limits) else _either(leased, self._begins_run)
-                )
-                for job in jobs
-                if job in self._alarms
-            ]
-            firsts += [
-                self._lease_ends[job].first_us(_never) for job in jobs if job in self._lease_ends
-            ]
+            firsts: list[int | None] = []
+            for job in jobs:
+                if job in self._holds:
+                    continue
+                if job in self._alarms:
+                    skip = leased if self._free(job, limits) else _either(leased, self._begins_run)
+                    firsts.append(self._alarms[job].first_us(skip))
+                if job in self._lease_ends:
+                    firsts.append(self._lease_ends[job].first_us(_never))
         return min((first for first in firsts if first is not None), default=None)
 
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:

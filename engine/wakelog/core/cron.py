@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from wakelog.core.schedule import EPOCH, MAX_US, MICROSECOND, as_datetime
+from wakelog.core.schedule import EPOCH, MAX_US, MICROSECOND
 from wakelog.errors import Issue, ValidationError
 
 __all__ = ["Cron", "cron_of", "refused"]
@@ -75,15 +75,14 @@ class Cron:
         )
 
     def _today(self, us: int) -> int:
-        return as_datetime(us).astimezone(_zone(self.zone)).toordinal()
+        return datetime.fromtimestamp(us // 1_000_000, _zone(self.zone)).toordinal()
 
     def _days(self, ordinals: Iterable[int]) -> Iterable[Day]:
         """Those of the days on which there is an occurrence."""
-        read = _read(self.text)
         for ordinal in ordinals:
-            day = date.fromordinal(ordinal)
-            if day.month in read.months and read.match_day(day):
-                yield _day(self.text, self.zone, ordinal)
+            day = _day(self.text, self.zone, ordinal)
+            if day is not None:
+                yield day
 
 
 def cron_of(text: str, zone: str) -> Cron:
@@ -112,10 +111,13 @@ def cron_of(text: str, zone: str) -> Cron:
 
 
 @lru_cache(maxsize=4096)
-def _day(text: str, zone: str, ordinal: int) -> Day:
-    """A day that matches: mostly its clock does not change, and its times are those of the text."""
-    tz = _zone(zone)
-    start = datetime.combine(date.fromordinal(ordinal), time(), tz)
+def _day(text: str, zone: str, ordinal: int) -> Day | None:
+    """A day, if it matches: mostly its clock does not change, and its times are those of the
+    text."""
+    read, day, tz = _read(text), date.fromordinal(ordinal), _zone(zone)
+    if day.month not in read.months or not read.match_day(day):
+        return None
+    start = datetime.combine(day, time(), tz)
     end = datetime.combine(date.fromordinal(ordinal + 1), time(fold=1), tz)
     start_us, clock = _us(start), _clock(text)
     if start.utcoffset() == end.utcoffset():
