@@ -74,9 +74,9 @@ class Schema(Generic[S]):
     def _through(self, value: object, name: str) -> tuple[bytes, S, S]:
         """The text, the value that it was made from, and the one that it makes."""
         try:
-            valid = self._adapter.validate_python(value)
+            valid = self._adapter.validator.validate_python(value)
             data = self._text(valid)
-            return data, valid, self._adapter.validate_json(data, by_name=True)
+            return data, valid, self._adapter.validator.validate_json(data, by_name=True)
         except pydantic.ValidationError as error:
             raise ValidationError(f"{self.what} of {name!r}", issues_of(error)) from error
         except (ValueError, TypeError) as error:
@@ -84,7 +84,8 @@ class Schema(Generic[S]):
             raise ValidationError(f"{self.what} of {name!r}", [issue]) from error
 
     def _text(self, valid: S) -> bytes:
-        data = self._adapter.dump_json(valid, by_alias=False, round_trip=True, warnings=False)
+        serializer = self._adapter.serializer  # without the adapter's checks of its arguments
+        data = serializer.to_json(valid, by_alias=False, round_trip=True, warnings=False)
         if not self._has_sets:
             return data
         return to_json(_sets_in_order(valid, from_json(data)))
