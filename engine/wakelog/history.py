@@ -19,7 +19,7 @@ from wakelog.log import Head, Recorded, refold, replayed
 from wakelog.ports import Loaded, Store, StoredEvent
 from wakelog.standing import moment
 
-__all__ = ["HistoryEntry", "PastState", "history", "state_at"]
+__all__ = ["HistoryEntry", "PastState", "at_version", "history", "state_at"]
 
 PAGE = 1_000
 """Events read at a time."""
@@ -104,7 +104,7 @@ def state_at(
         issue = Issue(loc="", msg="give either version= or at=", type="arguments")
         raise ValidationError("state_at", [issue])
     if version is not None:
-        return _past(_at_version(store, id, version))
+        return _past(at_version(store, id, version))
     head = Head(Instance(id), "")
     for page in _pages(store, str(id)):
         for after, recorded in replayed(head, page):
@@ -123,7 +123,8 @@ def describe(recorded: Recorded) -> str:
     return words(event) if words else type(event).__name__
 
 
-def _at_version(store: Store, id: InstanceId, version: int) -> Head:
+def at_version(store: Store, id: InstanceId, version: int) -> Head:
+    """The instance as it was at `version`. Raises what `state_at` raises."""
     stream = str(id)
     at_least(0, "version", version)
     upto = min(version, MAX_VERSION)
