@@ -12,6 +12,7 @@ from wakelog.core.events import Cleared, Resumed, Started, Stopped
 from wakelog.core.schedule import Duration
 from wakelog.door import Body, Caller, Door, Question
 from wakelog.history import at_version
+from wakelog.holds import UNTOUCHED
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
 from wakelog.results import StartResult, StopResult, TerminateResult
@@ -62,6 +63,8 @@ class ContinuousClient(JobClient[S], Generic[S]):
         runs_now = said.pop("runs_now")
         result = StartResult(next_run_at=moment(said.pop("next_run_us")), **said)
         held = instance.job in await self._door.app.holds.lately()  # then its first run waits
+        if held and result.status not in UNTOUCHED:
+            result = replace_fields(result, status="paused")
         if not (wait and runs_now) or held:
             return result
         app = self._door.app

@@ -83,6 +83,8 @@ class DebounceClient(EventClient[S], Generic[S, E]):
         """
         instance = self._id(id)
         longest_us = timeout_us(timeout)
+        if held := await self._held_as_a_whole(instance):
+            return FlushResult(flushed=False, **held)
         question, caller = Question("flush", _asked), Caller(actor, correlation_id)
         said = await self._door.ask(
             self._definition, instance, TriggerRun(), question, idempotency_key, caller

@@ -260,23 +260,27 @@ def _retry_scheduled(event: e.RetryScheduled) -> str:
 
 
 def _failed(event: e.ExecutionFailed) -> str:
-    what = f"{event.error_type}: {_shown(event.message)}"
+    what = _error(event.error_type, event.message)
     refused = f"; event {_shown(event.payload)} was refused" if event.payload else ""
     outcome = " (on_error recovered it)" if event.recovered else refused
     retry = ", will be retried" if event.will_retry else ""
     return f"{event.handler} failed: {what}{outcome}{retry}"
 
 
+def _error(type_: str, message: str) -> str:
+    return f"{type_}: {_shown(message)}" if message else type_
+
+
 def _dead(event: e.DeadLettered) -> str:
     what = f"event accepted as {event.event_version}"
     if event.events:
         what = f"batch of {_events(len(event.events))}"
-    why = f"{event.reason.replace('_', ' ')}: {event.error_type}: {_shown(event.message)}"
+    why = f"{event.reason.replace('_', ' ')}: {_error(event.error_type, event.message)}"
     return f"dead-lettered the {what} ({why})"
 
 
 def _cleared(event: e.Cleared) -> str:
-    lost = f", {event.discarded} waiting events discarded" if event.discarded else ""
+    lost = f", {_events(event.discarded)} discarded" if event.discarded else ""
     return f"cleared by {event.by}{_why(event.reason)}{lost}"
 
 

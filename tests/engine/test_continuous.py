@@ -119,6 +119,15 @@ def test_I1_a_start_with_a_used_key_tells_how_its_first_run_ended(wind: Winding)
         job.client.terminate("a")
 
 
+def test_C1_a_start_of_a_job_that_is_held_says_that_it_is_paused(wind: Winding) -> None:
+    job = wind(every="30m")
+    job.sim.pause("job")
+    for created in (True, False):
+        started = job.client.start("a", 5)
+        assert (started.created, started.status) == (created, "paused")
+    assert (job.status().status, job.runs) == ("paused", [])
+
+
 # -- C3: intervals and cron (the arithmetic: test_cadence.py)
 
 

@@ -353,6 +353,10 @@ def test_A5_a_job_of_every_type_is_held_as_a_whole(doer: Making, kind: str) -> N
     job.begin("b")
     job.sim.advance("1h")
     assert (job.seen, job.status.status) == ([], "paused")
+    recorded = job.sim.events(job.instance)
+    for verb in ["trigger", "retry", *(["flush"] if kind == "debounce" else [])]:
+        assert getattr(job.client, verb)("a").reason == "paused"
+    assert job.sim.events(job.instance) == recorded
     assert [hold.job for hold in job.sim.holds()] == [f"{kind}:job"]
     job.sim.resume("job")
     job.sim.advance(0)
