@@ -17,12 +17,13 @@ def told(ctx: Any, event: int) -> None:
     ctx.schedule(0)
 
 
-@chore.execute
-@round_.execute
-@heap.execute
 def fails(ctx: Any) -> None:
     raise LookupError("nothing there")
 
+
+chore.execute(fails)
+round_.execute(fails)
+heap.execute(fails)
 
 jobs = Jobs(chore=chore, round=round_, heap=heap)
 BEGINS = {"chore": "send", "round": "start", "heap": "add"}

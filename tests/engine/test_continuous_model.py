@@ -28,6 +28,7 @@ from tests.engine.reference_continuous import (
     WORDS,
     Model,
 )
+from tests.support_postgres import new_stores
 from wakelog import (
     Backoff,
     Continuous,
@@ -61,7 +62,9 @@ class Boom(Exception):
 class ContinuousMachine(RuleBasedStateMachine):
     """The engine in a simulation beside the reference, asked the same things."""
 
-    url = "memory://"
+    def new_url(self) -> str:
+        """Where a game is played."""
+        return "memory://"
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +90,7 @@ class ContinuousMachine(RuleBasedStateMachine):
         job.execute(self._run)
         self.sim = Simulation(
             Jobs(job=job),
-            url=self.url.format(folder=self.folder.name),
+            url=self.new_url(),
             settings=Settings(snapshot_every=3, cache=1),
         )
         self.model = Model(cadence != "delay", cadence == "cron", then, catch_up)
@@ -315,13 +318,12 @@ class ContinuousMachine(RuleBasedStateMachine):
 class OnSQLite(ContinuousMachine):
     """The same on a file."""
 
-    url = "sqlite:///{folder}/jobs.db"
+    def new_url(self) -> str:
+        return f"sqlite:///{self.folder.name}/jobs.db"
 
 
-@pytest.mark.parametrize(("machine", "examples"), [(ContinuousMachine, 150), (OnSQLite, 40)])
-def test_continuous_does_what_the_reference_says(
-    machine: type[ContinuousMachine], examples: int
-) -> None:
+def play(machine: type[ContinuousMachine], examples: int) -> None:
+    """Let Hypothesis play."""
     bounds = settings(
         max_examples=examples,
         stateful_step_count=30,
@@ -329,3 +331,20 @@ def test_continuous_does_what_the_reference_says(
         suppress_health_check=[HealthCheck.too_slow],
     )
     run_state_machine_as_test(machine, settings=bounds)
+
+
+@pytest.mark.parametrize(("machine", "examples"), [(ContinuousMachine, 150), (OnSQLite, 40)])
+def test_continuous_does_what_the_reference_says(
+    machine: type[ContinuousMachine], examples: int
+) -> None:
+    play(machine, examples)
+
+
+def test_continuous_does_so_on_a_server(postgres_server: str) -> None:
+    with new_stores(postgres_server) as new_store:
+
+        class OnServer(ContinuousMachine):
+            def new_url(self) -> str:
+                return new_store()
+
+        play(OnServer, 10)

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 
 from tests.auditing import audit
 from tests.engine.debouncing import Batch, debounce_of, fates
+from tests.support_postgres import new_stores
 from wakelog import Debounce, ExecutionError, Jobs, Retry
 from wakelog.core.events import DeadLettered, EventReceived, Flushed
 from wakelog.log import Recorded
@@ -47,7 +48,9 @@ calmly = precondition(lambda self: not (self.crashing or self.fails or self.refu
 class DebounceMachine(RuleBasedStateMachine):
     """Two definitions in a simulation, asked anything, and looked at after each step."""
 
-    url = "memory://"
+    def new_url(self) -> str:
+        """Where a game is played."""
+        return "memory://"
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +69,7 @@ class DebounceMachine(RuleBasedStateMachine):
                 plain=self._job("plain", retry=Retry.simple(2)),
                 sliding=self._job("sliding", mode="sliding", max_wait="12s"),
             ),
-            url=self.url.format(folder=self.folder.name),
+            url=self.new_url(),
             settings=Settings(snapshot_every=3, cache=1, max_lost=1_000),
         )
 
@@ -312,7 +315,8 @@ def _found(history: list[Recorded], kind: type[Any]) -> list[Any]:
 class OnSQLite(DebounceMachine):
     """The same on a file."""
 
-    url = "sqlite:///{folder}/jobs.db"
+    def new_url(self) -> str:
+        return f"sqlite:///{self.folder.name}/jobs.db"
 
 
 def play(machine: type[DebounceMachine], examples: int, steps: int) -> None:
@@ -326,9 +330,19 @@ def play(machine: type[DebounceMachine], examples: int, steps: int) -> None:
     run_state_machine_as_test(machine, settings=bounds)
 
 
-@pytest.mark.parametrize(("machine", "examples"), [(DebounceMachine, 60), (OnSQLite, 15)])
+@pytest.mark.parametrize(("machine", "examples"), [(DebounceMachine, 100), (OnSQLite, 30)])
 def test_every_event_ends_in_one_batch(machine: type[DebounceMachine], examples: int) -> None:
     play(machine, examples, 25)
+
+
+def test_every_event_ends_in_one_batch_on_a_server(postgres_server: str) -> None:
+    with new_stores(postgres_server) as new_store:
+
+        class OnServer(DebounceMachine):
+            def new_url(self) -> str:
+                return new_store()
+
+        play(OnServer, 15, 25)
 
 
 @pytest.mark.chaos
