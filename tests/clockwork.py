@@ -41,6 +41,7 @@ class Clockwork:
     sim: Simulation
     job: Continuous[int]
     runs: list[datetime]
+    url: str
 
     @property
     def client(self) -> BlockingContinuousClient[int]:
@@ -79,7 +80,7 @@ def winding(store_url: str) -> Generator[Winding]:
             getattr(job, name)(handler)
         sim = Simulation(Jobs(job=job), url=store_url, start=start)
         built.append(sim)
-        return Clockwork(sim, job, runs)
+        return Clockwork(sim, job, runs, store_url)
 
     with ExitStack() as closing:
         yield build

@@ -12,7 +12,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -59,11 +59,26 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """The URL of a new store; opened twice, it is the same one. Its schema goes with the test."""
-    schema = f"test_{os.getpid()}_{next(_NUMBERS)}"
-    yield with_options(postgres_server, schema=schema)
-    with bare_connection(postgres_server) as connection:
-        connection.execute("SET lock_timeout = '20s'")
-        connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
+    with new_stores(postgres_server) as new_store:
+        yield new_store()
+
+
+@contextmanager
+def new_stores(server: str) -> Generator[Callable[[], str]]:
+    """Says the URL of a new store at each call; their schemas go at the end."""
+    schemas: list[str] = []
+
+    def new_store() -> str:
+        schemas.append(f"test_{os.getpid()}_{next(_NUMBERS)}")
+        return with_options(server, schema=schemas[-1])
+
+    try:
+        yield new_store
+    finally:
+        with bare_connection(server) as connection:
+            connection.execute("SET lock_timeout = '20s'")
+            for schema in schemas:
+                connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
 
 
 class Server:

@@ -20,6 +20,8 @@ from wakelog.log import Recorded
 ROOT = Path(__file__).parent.parent
 SOURCES = ("engine", "projections", "adapters")
 MAX_FILE, MAX_TEST_FILE, MAX_FUNCTION = 400, 700, 70
+MAX_KIND = 150
+"""Lines of a type of job: what is the same for all is not in there."""
 
 LONG_FILES = {"engine/wakelog/application.py": 520}
 LONG_FUNCTIONS = {"adapters/wakelog_adapters/postgres/queries.py:__init__": 95}
@@ -68,6 +70,11 @@ def test_a_kind_only_answers_questions(path: Path) -> None:
     assert found == []
     foreign = [name for name in imports_of(path) if not name.startswith(KINDS_MAY_IMPORT)]
     assert foreign == []
+
+
+@pytest.mark.parametrize("path", KIND_FILES, ids=name_of)
+def test_a_kind_is_short(path: Path) -> None:
+    assert len(path.read_text("utf-8").splitlines()) <= MAX_KIND
 
 
 @pytest.mark.parametrize("path", files(*SOURCES), ids=name_of)

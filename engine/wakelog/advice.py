@@ -13,10 +13,12 @@ _LOG = logging.getLogger("wakelog.call")
 
 
 def cause_of(raised: BaseException) -> BaseException:
-    """The failure itself, behind a `RetryAfter` or `GiveUp` that names one."""
-    if isinstance(raised, RetryAfter | GiveUp):
-        return raised.cause or raised.__cause__ or raised
-    return raised
+    """The failure itself, behind a `RetryAfter` or `GiveUp` that names one. A text is none: it
+    says why in the signal's own words."""
+    if not isinstance(raised, RetryAfter | GiveUp):
+        return raised
+    named = raised.cause if isinstance(raised.cause, BaseException) else raised.__cause__
+    return raised if named is None else named
 
 
 def advice(retry: Retry | None, raised: BaseException, attempt: int) -> Advice:

@@ -150,8 +150,9 @@ class Application(library.Application[str]):
         """This process ends: begin nothing that can wait."""
         self._slots = Slots(settings.cache)
         threaded = self.store.blocking and not inline
-        self._reads: Lane = ThreadLane("reads", 2) if threaded else InlineLane()
-        self._long_reads: Lane = ThreadLane("long-reads", 2) if threaded else InlineLane()
+        calls = InlineLane(yields=not inline)
+        self._reads: Lane = ThreadLane("reads", 2) if threaded else calls
+        self._long_reads: Lane = ThreadLane("long-reads", 2) if threaded else calls
         self._writes: Lane | None = ThreadLane("writes") if threaded else None
         self._commits = Committer(
             self.store, self._writes, on_refused=self._refused, on_appended=self._appended

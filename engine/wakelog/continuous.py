@@ -83,6 +83,9 @@ class Continuous(Definition, Generic[S]):
         if catch_up not in ("once", "all", "skip"):
             issue = Issue(loc="catch_up", msg="give 'once', 'all' or 'skip'", type="catch_up")
             raise ValidationError(f"catch_up {catch_up!r}", [issue])
+        if not isinstance(autostart or {}, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            issue = Issue(loc="autostart", msg="give a mapping of ids to inputs", type="type")
+            raise ValidationError(f"autostart {autostart!r}", [issue])
         self.autostart = {check_id(id): input for id, input in (autostart or {}).items()}
         self._behaviour = ContinuousBehaviour(
             cadence=self.cadence,

@@ -11,6 +11,8 @@ from wakelog.core.commands import Clear, Start, StopWork
 from wakelog.core.events import Cleared, Resumed, Started, Stopped
 from wakelog.core.schedule import Duration
 from wakelog.door import Body, Caller, Door, Question
+from wakelog.history import at_version
+from wakelog.holds import UNTOUCHED
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
 from wakelog.results import StartResult, StopResult, TerminateResult
@@ -61,12 +63,15 @@ class ContinuousClient(JobClient[S], Generic[S]):
         runs_now = said.pop("runs_now")
         result = StartResult(next_run_at=moment(said.pop("next_run_us")), **said)
         held = instance.job in await self._door.app.holds.lately()  # then its first run waits
+        if held and result.status not in UNTOUCHED:
+            result = replace_fields(result, status="paused")
         if not (wait and runs_now) or held:
             return result
-        result = await ran(self._door.app, instance, result, longest_us, trigger=None)
-        now = (await self._door.app.load(instance)).instance
-        status = BEHAVIOURS[now.id.kind].status(now)
-        return replace_fields(result, status=status, next_run_at=moment(now.due_us))
+        app = self._door.app
+        result = await ran(app, instance, result, longest_us, trigger=None)
+        then = (await app.read(at_version, app.store, instance, result.version)).instance
+        status = BEHAVIOURS[instance.kind].status(then)
+        return replace_fields(result, status=status, next_run_at=moment(then.due_us))
 
     async def stop(
         self,

@@ -12,12 +12,10 @@ from wakelog.core.events import (
     Cleared,
     DeadLettered,
     EventReceived,
-    Executed,
     ExecutionFailed,
     Flushed,
     RetryExhausted,
     RetryScheduled,
-    RunStarted,
 )
 from wakelog.core.instance import Instance
 from wakelog.core.schedule import Duration
@@ -85,6 +83,8 @@ class DebounceClient(EventClient[S], Generic[S, E]):
         """
         instance = self._id(id)
         longest_us = timeout_us(timeout)
+        if held := await self._held_as_a_whole(instance):
+            return FlushResult(flushed=False, **held)
         question, caller = Question("flush", _asked), Caller(actor, correlation_id)
         said = await self._door.ask(
             self._definition, instance, TriggerRun(), question, idempotency_key, caller
@@ -178,8 +178,7 @@ def _count(instance: Instance, number: int | None) -> int:
 
 
 def _asked(turn: Turn) -> Body:
-    """What was asked for: `window` is the first and last version of the window that is meant, and
-    whether a run has taken it already."""
+    """What was asked for: `window` is the first and last version of the window that is meant."""
     after = turn.after
     held = next((what for what in ("paused", "stopped", "parked") if getattr(after, what)), None)
     window = after.windows[-1] if after.windows else None
@@ -192,8 +191,8 @@ def _asked(turn: Turn) -> Body:
     }
 
 
-def _meant(window: Window) -> tuple[int, int, bool]:
-    return window.events[0], window.events[-1], window.taken
+def _meant(window: Window) -> tuple[int, int]:
+    return window.events[0], window.events[-1]
 
 
 # -- waiting for a flush ---------------------------------------------------------------------------
@@ -202,25 +201,19 @@ def _meant(window: Window) -> tuple[int, int, bool]:
 class _Finder:
     """Reads what is recorded after a flush was asked for, until it tells what became of it."""
 
-    def __init__(self, asked: FlushResult, first: int, newest: int, taken: bool) -> None:
+    def __init__(self, asked: FlushResult, first: int, newest: int) -> None:
         self._asked = asked
         self._range = range(first, newest + 1)
         """Versions between which only this window has events."""
-        self._taken = taken
-        """Whether the run that is open, or was last, is this window's."""
         self._lost = 0
         """How many events of it could not be reduced."""
-        self._executed = self._failed = ""
-        """The commit of the newest flush that ended well, and of the newest that did not."""
+        self._failed = ""
+        """The commit of the newest flush that did not end well."""
         self._error: Failed | None = None
 
     def __call__(self, recorded: Recorded) -> FlushResult | None:
         event, commit = recorded.event, recorded.commit
         match event:
-            case RunStarted(events=events):
-                self._taken = self._has(events)
-            case Executed():
-                self._executed = commit
             case ExecutionFailed(handler="execute", recovered=False):
                 self._failed = commit
                 self._error = Failed(type=event.error_type, message=event.message)
@@ -237,8 +230,6 @@ class _Finder:
                     return self._failure(recorded, **said)
                 return self._end(recorded, flushed=True, **said)
             case Cleared():
-                if self._taken and commit == self._executed:
-                    return self._end(recorded, flushed=True)
                 return self._end(recorded, reason="cleared")
             case _:
                 pass

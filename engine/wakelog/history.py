@@ -19,7 +19,7 @@ from wakelog.log import Head, Recorded, refold, replayed
 from wakelog.ports import Loaded, Store, StoredEvent
 from wakelog.standing import moment
 
-__all__ = ["HistoryEntry", "PastState", "history", "state_at"]
+__all__ = ["HistoryEntry", "PastState", "at_version", "history", "state_at"]
 
 PAGE = 1_000
 """Events read at a time."""
@@ -104,7 +104,7 @@ def state_at(
         issue = Issue(loc="", msg="give either version= or at=", type="arguments")
         raise ValidationError("state_at", [issue])
     if version is not None:
-        return _past(_at_version(store, id, version))
+        return _past(at_version(store, id, version))
     head = Head(Instance(id), "")
     for page in _pages(store, str(id)):
         for after, recorded in replayed(head, page):
@@ -123,7 +123,8 @@ def describe(recorded: Recorded) -> str:
     return words(event) if words else type(event).__name__
 
 
-def _at_version(store: Store, id: InstanceId, version: int) -> Head:
+def at_version(store: Store, id: InstanceId, version: int) -> Head:
+    """The instance as it was at `version`. Raises what `state_at` raises."""
     stream = str(id)
     at_least(0, "version", version)
     upto = min(version, MAX_VERSION)
@@ -259,23 +260,27 @@ def _retry_scheduled(event: e.RetryScheduled) -> str:
 
 
 def _failed(event: e.ExecutionFailed) -> str:
-    what = f"{event.error_type}: {_shown(event.message)}"
+    what = _error(event.error_type, event.message)
     refused = f"; event {_shown(event.payload)} was refused" if event.payload else ""
     outcome = " (on_error recovered it)" if event.recovered else refused
     retry = ", will be retried" if event.will_retry else ""
     return f"{event.handler} failed: {what}{outcome}{retry}"
 
 
+def _error(type_: str, message: str) -> str:
+    return f"{type_}: {_shown(message)}" if message else type_
+
+
 def _dead(event: e.DeadLettered) -> str:
     what = f"event accepted as {event.event_version}"
     if event.events:
         what = f"batch of {_events(len(event.events))}"
-    why = f"{event.reason.replace('_', ' ')}: {event.error_type}: {_shown(event.message)}"
+    why = f"{event.reason.replace('_', ' ')}: {_error(event.error_type, event.message)}"
     return f"dead-lettered the {what} ({why})"
 
 
 def _cleared(event: e.Cleared) -> str:
-    lost = f", {event.discarded} waiting events discarded" if event.discarded else ""
+    lost = f", {_events(event.discarded)} discarded" if event.discarded else ""
     return f"cleared by {event.by}{_why(event.reason)}{lost}"
 
 

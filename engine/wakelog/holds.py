@@ -13,7 +13,7 @@ from wakelog.lanes import Lane
 from wakelog.ports import Counted, HoldRow, StatusRow, Store
 from wakelog.reads import GroupReader
 
-__all__ = ["FRESH_US", "Holds", "shown_count"]
+__all__ = ["FRESH_US", "UNTOUCHED", "Holds", "shown_count"]
 
 FRESH_US = 1_000_000
 """How old the copy may be."""

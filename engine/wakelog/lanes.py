@@ -28,9 +28,17 @@ class Lane(Protocol):
 
 
 class InlineLane:
-    """Calls at once, on the loop: for stores that do not block, and for simulations."""
+    """Calls on the loop: for stores that do not block, and for simulations.
+
+    With `yields` others have a turn first, or who asks again and again would starve them.
+    """
+
+    def __init__(self, *, yields: bool = False) -> None:
+        self._yields = yields
 
     async def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        if self._yields:
+            await asyncio.sleep(0)
         return fn(*args, **kwargs)
 
     def close(self) -> None:

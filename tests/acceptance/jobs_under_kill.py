@@ -28,6 +28,8 @@ from pydantic import BaseModel
 from tests.acceptance.linearizable import Call
 from wakelog import (
     App,
+    Continuous,
+    ContinuousContext,
     Debounce,
     DebounceContext,
     Jobs,
@@ -48,6 +50,7 @@ __all__ = [
     "hog",
     "jobs",
     "narrow",
+    "pulse",
 ]
 
 MAX_BATCH = 10
@@ -88,6 +91,7 @@ hog = Task(state=Done, event=Chore)
 narrow = Task(state=Done, event=Chore, max_running=AT_A_TIME)
 counter = Task(state=int, event=int)
 batch = Debounce(event=int, state=int, flush_after="50ms", max_events=MAX_BATCH)
+pulse = Continuous(state=int, every="100ms", mode="fixed_rate")
 
 
 @narrow.on_event
@@ -150,10 +154,22 @@ async def hand_over(ctx: DebounceContext[int, int]) -> None:
     _say("end", ctx)
 
 
-jobs = Jobs(chore=chore, narrow=narrow, counter=counter, hog=hog, batch=batch)
+@pulse.execute
+async def beat(ctx: ContinuousContext[int]) -> None:
+    _say("run", ctx)
+    for _ in range(PARTS):
+        await asyncio.sleep(0.02)
+        _say("part", ctx)
+    ctx.set_state((ctx.state or 0) + 1)
+    _say("end", ctx)
 
 
-def _say(what: str, ctx: TaskContext[Done] | DebounceContext[int, int]) -> None:
+jobs = Jobs(chore=chore, narrow=narrow, counter=counter, hog=hog, batch=batch, pulse=pulse)
+
+
+def _say(
+    what: str, ctx: TaskContext[Done] | DebounceContext[int, int] | ContinuousContext[int]
+) -> None:
     print(what, ctx.id, ctx.run_count, ctx.attempt, _now_us(), os.getpid(), flush=True)
 
 

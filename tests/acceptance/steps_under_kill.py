@@ -21,6 +21,7 @@ from typing import Any
 from wakelog import Jobs, Task, TaskContext
 from wakelog.ids import InstanceId
 from wakelog.ports import Appended, Due, Unit
+from wakelog_adapters.postgres.store import PostgresStore
 from wakelog_adapters.sqlite import SQLiteStore
 
 __all__ = ["ACCEPTED", "STEPS", "errand", "jobs", "world_of"]
@@ -69,18 +70,18 @@ def jobs(folder: Path) -> Jobs:
     return Jobs(errand=errand, resources=folder)
 
 
-def mortal(folder: Path) -> None:
+def mortal(store_type: Any, folder: Path) -> None:
     """Let this process die at the writes that the ids of its instances name."""
-    append, claim = SQLiteStore.append, SQLiteStore.claim
+    append, claim = store_type.append, store_type.claim
 
-    def dying_append(store: SQLiteStore, units: Sequence[Unit]) -> Appended:
+    def dying_append(store: Any, units: Sequence[Unit]) -> Appended:
         die_if_due(units, "before", folder)
-        appended = append(store, units)
+        appended: Appended = append(store, units)
         die_if_due(units, "after", folder)
         return appended
 
     def dying_claim(
-        store: SQLiteStore, *, begin: Callable[[Sequence[Due]], Sequence[Unit]], **options: Any
+        store: Any, *, begin: Callable[[Sequence[Due]], Sequence[Unit]], **options: Any
     ) -> Appended:
         claimed: list[Unit] = []
 
@@ -89,11 +90,11 @@ def mortal(folder: Path) -> None:
             die_if_due(claimed, "before", folder)  # in the middle of the transaction
             return claimed
 
-        appended = claim(store, begin=begin_or_die, **options)
+        appended: Appended = claim(store, begin=begin_or_die, **options)
         die_if_due(claimed, "after", folder)
         return appended
 
-    SQLiteStore.append, SQLiteStore.claim = dying_append, dying_claim  # type: ignore[method-assign,assignment]
+    store_type.append, store_type.claim = dying_append, dying_claim
 
 
 def die_if_due(units: Sequence[Unit], point: str, folder: Path) -> None:
@@ -108,7 +109,7 @@ def die_if_due(units: Sequence[Unit], point: str, folder: Path) -> None:
 
 async def worker(url: str, lease: str, folder: str) -> None:
     """Work, on one instance at a time."""
-    mortal(Path(folder))
+    mortal(SQLiteStore if url.startswith("sqlite:") else PostgresStore, Path(folder))
     opening = jobs(Path(folder)).open(url, worker=True, lease=lease, concurrency=1, max_lost=1_000)
     async with opening:
         print("ready", os.getpid(), flush=True)

@@ -60,8 +60,8 @@ def kill_in_flushes(url: str, *, kills: int, adds: int, seed: int) -> int:
     return lost
 
 
-def test_k1_flushes_that_are_killed_are_done_again_with_the_same_events(sqlite_url: str) -> None:
-    assert kill_in_flushes(sqlite_url, kills=3, adds=40, seed=1) >= 3
+def test_k1_flushes_that_are_killed_are_done_again_with_the_same_events(shared_url: str) -> None:
+    assert kill_in_flushes(shared_url, kills=3, adds=40, seed=1) >= 3
 
 
 @pytest.mark.chaos

@@ -16,12 +16,12 @@ LEASE = "300ms"
 
 
 def test_I4_K1_killed_at_every_commit_no_recorded_step_is_done_again(
-    sqlite_url: str, tmp_path: Path
+    shared_url: str, tmp_path: Path
 ) -> None:
     # given an instance for each boundary, whose worker dies there
     told: dict[str, tuple[list[str], list[str]]] = {}
     module = "tests.acceptance.steps_under_kill"
-    with jobs(tmp_path).open(sqlite_url) as app, Children(sqlite_url, module) as children:
+    with jobs(tmp_path).open(shared_url) as app, Children(shared_url, module) as children:
         task = app.task(errand)
         for id in BOUNDARIES:
             task.send(id, "go")
@@ -38,7 +38,7 @@ def test_I4_K1_killed_at_every_commit_no_recorded_step_is_done_again(
         states = {id: task.get_state(id) for id in BOUNDARIES}
         last.kill()
     # then
-    histories = audited(sqlite_url)
+    histories = audited(shared_url)
     for id in BOUNDARIES:
         check(id, *told[id], world(tmp_path, id))
         events = [recorded.event for recorded in histories[f"task:errand:{id}"]]

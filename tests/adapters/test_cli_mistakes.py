@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -227,6 +228,16 @@ def test_options_that_make_no_sense(
 ) -> None:
     wakelog(*SEND)
     assert said in wakelog.refusal(2, *words)
+
+
+@pytest.mark.parametrize("words", [("parcel", "-5", WEIGHED), ("parcel", "p-1", "-7.5")])
+def test_what_begins_with_a_dash_is_shown_its_place(
+    wakelog: CommandLine, words: tuple[str, ...]
+) -> None:
+    said = wakelog.refusal(2, "send", *words)
+    assert said.endswith("stand behind --, as in: wakelog add -- edits -5 -1\n")
+    assert json.loads(wakelog("send", "--json", "--", "parcel", "-5", WEIGHED).stdout)["created"]
+    assert "--" not in wakelog.refusal(2, "send", "parcel", "-x").split("Error:")[1]
 
 
 def test_a_handler_that_fails_ends_with_4(wakelog: CommandLine) -> None:

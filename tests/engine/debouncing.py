@@ -20,6 +20,7 @@ from wakelog.core.events import (
     Event,
     EventReceived,
     Flushed,
+    RunStarted,
     Started,
 )
 from wakelog.log import Recorded
@@ -170,10 +171,11 @@ def fates(history: Sequence[Recorded], max_events: int) -> dict[int, str]:
     """What became of each accepted event, by its version; fails where D4 does not hold.
 
     Each is open, or in one flushed, dead-lettered or cleared batch; batches are in order, each
-    of one window, and none is larger than `max_events`.
+    of one window and as their run has named them, and none is larger than `max_events`.
     """
     fate: dict[int, str] = {}
     window: dict[int, tuple[int, int]] = {}
+    taken: tuple[int, ...] = ()
     life, gone = 0, 0
     for each in history:
         event = each.event
@@ -183,9 +185,12 @@ def fates(history: Sequence[Recorded], max_events: int) -> dict[int, str]:
             case EventReceived():
                 assert event.window is not None
                 fate[each.version], window[each.version] = "open", (life, event.window)
+            case RunStarted():
+                taken = event.events
             case Flushed(events=events) | DeadLettered(events=events) if events:
                 left = [version for version, what in fate.items() if what == "open"]
                 assert list(events) == left[: len(events)], "a batch is not the oldest events"
+                assert taken == events, "its run has named other events"
                 assert len({window[version] for version in events}) == 1
                 assert len(events) <= max_events
                 assert events[0] > gone
@@ -194,10 +199,13 @@ def fates(history: Sequence[Recorded], max_events: int) -> dict[int, str]:
             case DeadLettered():
                 assert fate[event.event_version] == "open"
                 fate[event.event_version] = "DeadLettered"
-            case Cleared(by=by) if by != "handler":
+            case Cleared(by=by):
                 left = [version for version, what in fate.items() if what == "open"]
-                assert len(left) == event.discarded
-                fate.update(dict.fromkeys(left, "Cleared"))
+                ends = left if by != "handler" else left[: event.discarded]
+                assert len(ends) == event.discarded
+                fate.update(dict.fromkeys(ends, "Cleared"))
+                for version in left[len(ends) :]:  # they open the next life, in their windows
+                    window[version] = (life + 1, window[version][1])
             case _:
                 pass
     return fate

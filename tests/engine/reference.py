@@ -91,8 +91,10 @@ class Model:
     due_us: int | None = None
     clear_us: int | None = None
     asked_us: int | None = None
-    asked_again: bool = False
-    """What is asked for is the run that has failed: it goes before the schedule."""
+    again: tuple[int, bool] | None = None
+    """When a run that has failed or was lost is to go on, and whether somebody asked for that: it
+    goes before the schedule."""
+    paused: bool = False
     running: bool = False
     leased_until_us: int | None = None
     waiting: list[tuple[int, int, Act]] = field(default_factory=list)
@@ -114,7 +116,7 @@ class Model:
         self._begin()
         self.events += 1
         self.accepted += 1
-        if delay_us is not None or was.running or any(at <= now_us for at, _, _ in was.waiting):
+        if delay_us is not None or was.is_busy(now_us):
             self.waiting.append((now_us + (delay_us or 0), self.accepted, act))
             return True
         self.failed = False
@@ -129,15 +131,29 @@ class Model:
 
     def trigger(self, consume: bool, now_us: int) -> bool:
         """A run that has failed is started again, under its own number."""
-        if not self.alive or self.running:
+        if not self.alive or self.running or self.paused:
             return False
         consumes = consume and self.due_us is not None
         self.due_us = None if consume else self.due_us
-        if self.asked_us is not None and not self.asked_again:
+        if self.asked_us is not None:
             return consumes
-        self.asked_again, self.failed = self.asked_again or self.failed, False
-        self.asked_us = now_us
+        if not self.retry(now_us):
+            self.asked_us = now_us
         return True
+
+    def retry(self, now_us: int) -> bool:
+        if not self.alive or self.running or self.paused or not (self.again or self.failed):
+            return False
+        self.again, self.failed = (now_us, True), False
+        return True
+
+    def pause(self) -> bool:
+        was, self.paused = self.paused, self.alive
+        return self.paused and not was
+
+    def resume(self) -> bool:
+        was, self.paused = self.paused, False
+        return was
 
     def clear(self, after_us: int | None, now_us: int) -> bool:
         if not self.alive and (after_us is not None or not self.waiting):
@@ -161,12 +177,14 @@ class Model:
         wakes: list[tuple[int, str]] = []
         if self.clear_us is not None:
             wakes.append((self.clear_us, "clear"))
-        if not self.running:
+        if not self.running and not self.paused:
             if self.waiting:
                 wakes.append((min(at for at, _, _ in self.waiting), "waiting"))
-            if self.asked_us is not None:
+            if self.again is not None:
+                wakes.append((self.again[0], "again"))
+            elif self.asked_us is not None:
                 wakes.append((self.asked_us, "trigger"))
-            if self.due_us is not None and not self.asked_again:
+            if self.due_us is not None and self.again is None:
                 wakes.append((self.due_us, "alarm"))
         return min(wakes, key=lambda wake: wake[0]) if wakes else None
 
@@ -179,12 +197,8 @@ class Model:
 
     def claim(self, now_us: int) -> str | None:
         """A worker takes it; answers what is left to do: a `run`, or `waiting` events."""
-        if self.running:  # the lease of a run has ended
-            self.losses += 1
-            lost = self.losses >= MAX_LOST
-            self.running, self.failed = not lost, lost
-            self.leased_until_us = None if lost else now_us + LEASE_US
-            return None if lost else "run"
+        if self.running:
+            return self._lost(now_us)
         wake = self.wake()
         self.leased_until_us = None
         if wake is None or wake[0] > now_us:
@@ -195,12 +209,26 @@ class Model:
         self.leased_until_us = now_us + LEASE_US
         if wake[1] == "waiting":
             return "waiting"
-        self.due_us = self.due_us if wake[1] == "trigger" else None
-        self.asked_us = None if wake[1] == "trigger" else self.asked_us
-        self.running, self.failed, self.losses = True, False, 0
-        self.runs += not self.asked_again
-        self.asked_again = False
+        self._begin_run(wake[1])
         return "run"
+
+    def _lost(self, now_us: int) -> str | None:
+        """The lease of a run has ended: it runs again, or stays owed, or is given up."""
+        self.losses += 1
+        self.failed = self.losses >= MAX_LOST
+        self.running = not (self.failed or self.paused)
+        self.leased_until_us = now_us + LEASE_US if self.running else None
+        if self.paused and not self.failed:
+            self.again = now_us, False
+        return "run" if self.running else None
+
+    def _begin_run(self, why: str) -> None:
+        is_asked_for = why == "trigger" or (self.again is not None and self.again[1])
+        self.due_us = None if why == "alarm" else self.due_us
+        self.asked_us = None if is_asked_for else self.asked_us
+        self.losses = 0 if self.again is None or is_asked_for else self.losses
+        self.runs += self.again is None
+        self.running, self.failed, self.again = True, False, None
 
     def finish_run(self, now_us: int) -> None:
         script = self.box.later if self.box else ()
@@ -227,6 +255,10 @@ class Model:
 
     # -- inside
 
+    def is_busy(self, now_us: int) -> bool:
+        """Whether an event must wait."""
+        return self.running or self.paused or any(at <= now_us for at, _, _ in self.waiting)
+
     def copy(self) -> Model:
         return replace(self, waiting=list(self.waiting))
 
@@ -243,7 +275,8 @@ class Model:
     def _reset(self) -> None:
         self.box = self.due_us = self.clear_us = self.asked_us = None
         self.events = self.runs = self.failures = self.losses = 0
-        self.failed = self.asked_again = False
+        self.again = None
+        self.failed = self.paused = False
 
     def _call(self, act: Act, now_us: int) -> bool:
         box = self.box
@@ -270,7 +303,7 @@ class Model:
         return True
 
     def _idle(self, now_us: int) -> None:
-        if self.due_us is None and self.asked_us is None:
+        if self.due_us is None and self.asked_us is None and self.again is None:
             draft = Draft(self.box, None)
             if draft.play(when_idle(self.box), now_us) == "raised":
                 self.failures += 1

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["DELAY_US", "HOUR_US", "LEASE_US", "MAX_ATTEMPTS", "WORDS", "Model"]
+__all__ = [
+    "DELAY_US",
+    "HOUR_US",
+    "LEASE_US",
+    "MAX_ATTEMPTS",
+    "MAX_CATCH_UP",
+    "WORDS",
+    "Model",
+]
 
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
@@ -16,6 +24,7 @@ LEASE_US = 30_000_000
 DELAY_US = 2 * MINUTE_US
 """Of the retry policy, between two attempts."""
 MAX_ATTEMPTS = 3
+MAX_CATCH_UP = 3
 WORDS = ("count", "raise", "again", "give up", "stop", "pause", "move", "clear")
 
 
@@ -26,6 +35,7 @@ class Model:
     is_grid: bool
     by_cron: bool
     on_exhausted: str
+    catch_up: str
     origin_us: int | None = None
     state: int = 0
     due_us: int | None = None
@@ -139,8 +149,12 @@ class Model:
             self.asked_us = None
         elif self.due_us is not None:
             is_missed = not self.from_start and now_us - self.due_us > GRACE_US
-            self._new_run(self._last(self.due_us, now_us) if is_missed else self.due_us)
+            due_us = self._caught_up(self.due_us, now_us) if is_missed else self.due_us
             self.due_us, self.from_start = None, False
+            if due_us is None:
+                self._set_next(now_us, now_us)
+                return False
+            self._new_run(due_us)
         self.failed = False
         self.leased_until_us = now_us + LEASE_US
         return True
@@ -195,7 +209,10 @@ class Model:
     def _follow(self, now_us: int) -> None:
         if self.due_us is not None and (self.is_grid or self.from_start):
             return
-        self.due_us = self._next(self.run_due_us) if self.is_grid else now_us + HOUR_US
+        self._set_next(self.run_due_us, now_us)
+
+    def _set_next(self, after_us: int, now_us: int) -> None:
+        self.due_us = self._next(after_us) if self.is_grid else now_us + HOUR_US
         self.from_start = self.failed = False
 
     # -- inside
@@ -211,10 +228,14 @@ class Model:
         origin_us = 0 if self.by_cron or self.origin_us is None else self.origin_us
         return origin_us + ((after_us - origin_us) // HOUR_US + 1) * HOUR_US
 
-    def _last(self, due_us: int, now_us: int) -> int:
-        while self.is_grid and self._next(due_us) <= now_us:
-            due_us = self._next(due_us)
-        return due_us
+    def _caught_up(self, due_us: int, now_us: int) -> int | None:
+        """Which of the occurrences that were missed is run for; with `all` others follow it."""
+        missed = [due_us]
+        while self.is_grid and self._next(missed[-1]) <= now_us:
+            missed.append(self._next(missed[-1]))
+        if self.catch_up == "skip":
+            return None
+        return missed[-1] if self.catch_up == "once" else missed[-MAX_CATCH_UP:][0]
 
     def _stopped(self) -> None:
         self.stopped, self.paused = True, False
@@ -222,4 +243,5 @@ class Model:
         self.from_start = False
 
     def _cleared(self) -> None:
-        self.__init__(self.is_grid, self.by_cron, self.on_exhausted)  # type: ignore[misc]
+        rule = self.is_grid, self.by_cron, self.on_exhausted, self.catch_up
+        self.__init__(*rule)  # type: ignore[misc]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +23,7 @@ from wakelog import (
     ValidationError,
 )
 from wakelog.core import events as e
-from wakelog.testing import SimulatedCrash
+from wakelog.testing import SimulatedCrash, Simulation
 
 # -- C1, C2: start
 
@@ -77,6 +80,17 @@ def test_U4_an_input_that_does_not_fit_leaves_no_zombie(wind: Winding) -> None:
     assert job.client.start("a", 1).created is True
 
 
+@pytest.mark.parametrize(
+    "rule", [{"every": "2h", "mode": "fixed_rate"}, {"cron": "0 2 * * *", "catch_up": "all"}]
+)
+def test_C2_so_it_is_on_a_grid(wind: Winding, rule: dict[str, Any]) -> None:
+    job = wind(**rule, start_immediately=False)
+    assert job.client.start("a", 5).next_run_at == at("01 02:00")
+    assert (job.status().run_count, job.status().last_executed_at) == (0, None)
+    job.sim.advance("2h")
+    assert (job.runs, job.client.get_state("a")) == ([at("01 02:00")], 6)
+
+
 def test_C2_it_may_begin_after_one_interval(wind: Winding) -> None:
     job = wind(every="30m", start_immediately=False)
     started = job.client.start("a", 5)
@@ -92,6 +106,26 @@ def test_I1_a_start_with_a_used_key_is_answered_as_before(wind: Winding) -> None
     again = job.client.start("a", 5, wait=False, idempotency_key="k")
     assert (again.duplicate, again.version) == (True, first.version)
     assert job.status().status == "not_found"
+
+
+def test_I1_a_start_with_a_used_key_tells_how_its_first_run_ended(wind: Winding) -> None:
+    job = wind(every="30m")
+    first = job.client.start("a", 5, idempotency_key="k")
+    job.sim.advance("2h")
+    job.client.stop("a")
+    for _ in range(2):
+        again = job.client.start("a", 5, idempotency_key="k")
+        assert again == dataclasses.replace(first, duplicate=True)
+        job.client.terminate("a")
+
+
+def test_C1_a_start_of_a_job_that_is_held_says_that_it_is_paused(wind: Winding) -> None:
+    job = wind(every="30m")
+    job.sim.pause("job")
+    for created in (True, False):
+        started = job.client.start("a", 5)
+        assert (started.created, started.status) == (created, "paused")
+    assert (job.status().status, job.runs) == ("paused", [])
 
 
 # -- C3: intervals and cron (the arithmetic: test_cadence.py)
@@ -248,6 +282,21 @@ def test_C7_a_trigger_is_counted_and_moves_only_a_fixed_delay(
     assert (job.status().run_count, job.status().next_run_at) == (2, at(next_run))
 
 
+@pytest.mark.parametrize(
+    ("mode", "next_run"), [("fixed_delay", "01 01:02"), ("fixed_rate", "01 00:05")]
+)
+def test_C7_so_does_it_where_a_handler_has_set_the_next_run(
+    wind: Winding, mode: str, next_run: str
+) -> None:
+    job = wind(
+        lambda ctx: ctx.schedule("5m") if ctx.run_count == 1 else None, every="1h", mode=mode
+    )
+    job.client.start("a", 0)
+    job.sim.advance("2m")
+    job.client.trigger("a")
+    assert job.status().next_run_at == at(next_run)
+
+
 def test_C7_a_trigger_that_consumes_the_alarm_does_not_leave_it_dormant(wind: Winding) -> None:
     job = wind(every="1h", mode="fixed_rate")
     job.client.start("a", 0)
@@ -338,8 +387,35 @@ def test_C8_status_tells_next_run_and_retry_apart(wind: Winding) -> None:
     assert (status.running, status.last_executed_at) == (False, at("01 00:00"))
 
 
+def test_C8_status_says_what_runs_and_when_it_last_did(wind: Winding) -> None:
+    seen: list[tuple[bool, str, int]] = []
+
+    def run(ctx: Ctx) -> None:
+        with Simulation(Jobs(job=job.job), url=job.url, start=ctx.now) as other:
+            status = other.continuous("job").status("a")
+            seen.append((status.running, status.status, status.run_count))
+
+    job = wind(run_in_a_thread(run), every="1h")
+    job.client.start("a", 0)
+    job.sim.advance("90m")
+    status = job.status()
+    assert seen == [(True, "active", 1), (True, "active", 2)]
+    assert (status.running, status.run_count, status.failure_count) == (False, 2, 0)
+    assert (status.last_executed_at, status.created_at) == (at("01 01:00"), at("01 00:00"))
+
+
+def run_in_a_thread(run: Callable[[Ctx], None]) -> Callable[[Ctx], None]:
+    """A handler that asks as another process would: with a thread and a loop of its own."""
+
+    def handler(ctx: Ctx) -> None:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(run, ctx).result(WAIT_S)
+
+    return handler
+
+
 @pytest.mark.anyio
-async def test_C9_a_terminate_during_a_run_is_accepted_at_once(sqlite_url: str) -> None:
+async def test_C9_a_terminate_during_a_run_is_accepted_at_once(store_url: str) -> None:
     job = Continuous(state=int, every="1h")
     begun, cancelled = asyncio.Event(), asyncio.Event()
 
@@ -351,14 +427,14 @@ async def test_C9_a_terminate_during_a_run_is_accepted_at_once(sqlite_url: str) 
         finally:
             cancelled.set()
 
-    async with Jobs(job=job).open(sqlite_url, worker=True) as app:
+    async with Jobs(job=job).open(store_url, worker=True) as app:
         await app.continuous(job).start("a", 0, wait=False)
         async with asyncio.timeout(WAIT_S):
             await begun.wait()
             assert (await app.continuous(job).terminate("a")).terminated is True
             await cancelled.wait()
         assert (await app.continuous(job).status("a")).status == "not_found"
-    async with Jobs(job=job).open(sqlite_url) as later:
+    async with Jobs(job=job).open(store_url) as later:
         history = [entry.event for entry in await later.history("continuous:job:a")]
         assert history[-1] == "Cleared"
 
@@ -376,6 +452,23 @@ def test_C10_a_changed_rule_moves_what_is_scheduled(wind: Winding) -> None:
     version = changed.status().version
     changed.sim.close()  # opened again under the same rule: nothing more is recorded
     assert wind(every="10m", start=START + timedelta(minutes=2)).status().version == version
+
+
+@pytest.mark.parametrize(
+    ("rule", "next_run"),
+    [
+        ({"cron": "0 3 * * *"}, "01 03:00"),
+        ({"cron": "0 3 * * *", "timezone": "Europe/Berlin"}, "01 02:00"),
+        ({"every": "1h", "mode": "fixed_rate"}, "01 01:00"),
+    ],
+)
+def test_C10_a_changed_cron_zone_or_mode_moves_it_too(
+    wind: Winding, rule: dict[str, Any], next_run: str
+) -> None:
+    job = wind(cron="0 5 * * *")
+    job.client.start("a", 0)
+    job.sim.close()
+    assert wind(**rule, start=START + timedelta(minutes=1)).status().next_run_at == at(next_run)
 
 
 def test_C10_autostart_starts_what_is_missing(wind: Winding) -> None:
@@ -419,6 +512,8 @@ def test_K1_no_crash_leaves_it_dormant(wind: Winding, point: Any, skip: int) -> 
         ({"every": "1h", "cron": "* * * * *"}, "either every= or cron="),
         ({"every": 0}, "at least 10 ms"),
         ({"every": "1h", "mode": "often"}, "fixed_delay"),
+        ({"cron": "0 2 * * *", "mode": "often"}, "fixed_delay"),
+        ({"every": "1h", "timezone": "Mars/Base"}, "Europe/Berlin"),
         ({"cron": "0 2 * *"}, "minute, hour"),
         ({"cron": "99 2 * * *"}, "Bad minute"),
         ({"cron": "0 0 31 2 *"}, "day-of-month|never comes"),
@@ -427,6 +522,7 @@ def test_K1_no_crash_leaves_it_dormant(wind: Winding, point: Any, skip: int) -> 
         ({"every": "1h", "max_catch_up": 0}, "max_catch_up"),
         ({"every": "1h", "grace": -1}, "negative"),
         ({"every": "1h", "autostart": {"": 1}}, "id"),
+        ({"every": "1h", "autostart": ["a"]}, "ids to inputs"),
     ],
 )
 def test_C3_what_is_no_cadence_is_refused(options: dict[str, Any], words: str) -> None:

@@ -21,7 +21,14 @@ from hypothesis.stateful import (
 )
 
 from tests.auditing import audit, audit_all
-from tests.engine.reference_continuous import DELAY_US, MAX_ATTEMPTS, WORDS, Model
+from tests.engine.reference_continuous import (
+    DELAY_US,
+    MAX_ATTEMPTS,
+    MAX_CATCH_UP,
+    WORDS,
+    Model,
+)
+from tests.support_postgres import new_stores
 from wakelog import (
     Backoff,
     Continuous,
@@ -55,7 +62,9 @@ class Boom(Exception):
 class ContinuousMachine(RuleBasedStateMachine):
     """The engine in a simulation beside the reference, asked the same things."""
 
-    url = "memory://"
+    def new_url(self) -> str:
+        """Where a game is played."""
+        return "memory://"
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,22 +76,24 @@ class ContinuousMachine(RuleBasedStateMachine):
     @initialize(
         cadence=st.sampled_from(sorted(CADENCES)),
         then=st.sampled_from(["continue", "fail", "clear"]),
+        catch_up=st.sampled_from(["once", "all", "skip"]),
     )
-    def begin(self, cadence: str, then: Any) -> None:
+    def begin(self, cadence: str, then: Any, catch_up: Any) -> None:
         retry = Retry(
             max_attempts=MAX_ATTEMPTS,
             delay=Backoff.constant(timedelta(microseconds=DELAY_US)),
             jitter=0,
             on_exhausted=then,
         )
-        job = Continuous(state=int, retry=retry, **CADENCES[cadence])
+        late: Options = {"catch_up": catch_up, "max_catch_up": MAX_CATCH_UP}
+        job = Continuous(state=int, retry=retry, **late, **CADENCES[cadence])
         job.execute(self._run)
         self.sim = Simulation(
             Jobs(job=job),
-            url=self.url.format(folder=self.folder.name),
+            url=self.new_url(),
             settings=Settings(snapshot_every=3, cache=1),
         )
-        self.model = Model(cadence != "delay", cadence == "cron", then)
+        self.model = Model(cadence != "delay", cadence == "cron", then, catch_up)
 
     def teardown(self) -> None:
         if hasattr(self, "sim"):
@@ -237,6 +248,26 @@ class ContinuousMachine(RuleBasedStateMachine):
         self.advance(30_000_000)
 
     @precondition(lambda self: self.next_write is None and self.in_handler is None)
+    @rule(times=st.integers(2, MAX_ATTEMPTS))
+    def die_in_each_attempt(self, times: int) -> None:
+        """Where none is left there is nobody whose failure could be told."""
+        self.begin_anew("count")
+        for _ in range(times):
+            self.crash_soon("before_write", False)
+            self.advance(3_600_000_000)
+        self.advance(30_000_000)
+
+    @precondition(lambda self: self.next_write is None and self.in_handler is None)
+    @rule(us=st.sampled_from([17 * 60_000_000, 3_600_000_000, 19_800_000_000]))
+    def trigger_what_is_late(self, us: int) -> None:
+        """Both are owed a run: what was due before, and what is asked for."""
+        self.begin_anew("count")
+        self.advance(1)
+        self.outage(3_600_000_000 + us)
+        self.trigger()
+        self.advance(0)
+
+    @precondition(lambda self: self.next_write is None and self.in_handler is None)
     @rule(word=st.sampled_from(["raise", "again"]), us=st.sampled_from(PASSES_US))
     def try_again_late(self, word: str, us: int) -> None:
         self.begin_anew(word)
@@ -287,15 +318,31 @@ class ContinuousMachine(RuleBasedStateMachine):
 class OnSQLite(ContinuousMachine):
     """The same on a file."""
 
-    url = "sqlite:///{folder}/jobs.db"
+    def new_url(self) -> str:
+        return f"sqlite:///{self.folder.name}/jobs.db"
+
+
+def play(machine: type[ContinuousMachine], examples: int) -> None:
+    """Let Hypothesis play."""
+    bounds = settings(
+        max_examples=examples,
+        stateful_step_count=30,
+    )
+    run_state_machine_as_test(machine, settings=bounds)
 
 
 @pytest.mark.parametrize(("machine", "examples"), [(ContinuousMachine, 150), (OnSQLite, 40)])
 def test_continuous_does_what_the_reference_says(
     machine: type[ContinuousMachine], examples: int
 ) -> None:
-    bounds = settings(
-        max_examples=examples,
-        stateful_step_count=30,
-    )
-    run_state_machine_as_test(machine, settings=bounds)
+    play(machine, examples)
+
+
+def test_continuous_does_so_on_a_server(postgres_server: str) -> None:
+    with new_stores(postgres_server) as new_store:
+
+        class OnServer(ContinuousMachine):
+            def new_url(self) -> str:
+                return new_store()
+
+        play(OnServer, 10)

@@ -88,6 +88,16 @@ def test_R7_a_trigger_during_a_pending_retry_starts_that_run_anew(wind: Winding)
     assert (job.status().retry_at, job.status().next_run_at) == (None, at("01 01:10"))
 
 
+def test_R7_a_start_leaves_a_pending_retry_alone(wind: Winding) -> None:
+    job = wind(fail, every="1h", retry=Retry(delay="30m", jitter=0))
+    begun = job.client.start("a", 0)
+    job.sim.advance("10m")
+    again = job.client.start("a", 9, replace=True)
+    assert (again.created, again.resumed, again.version) == (False, False, begun.version)
+    assert (again.status, job.status().retry_at) == ("retrying", at("01 00:30"))
+    assert (len(job.runs), job.client.get_state("a")) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("on_exhausted", "status", "next_run"),
     [("continue", "active", "01 01:01"), ("fail", "failed", None), ("clear", "not_found", None)],

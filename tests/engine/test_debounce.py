@@ -622,23 +622,6 @@ def test_d8_a_clear_takes_all_that_is_not_flushed_yet(stages: Staging) -> None:
     assert job.seen.events == [[4]]
 
 
-def test_d8_a_handler_may_clear_and_what_waits_opens_the_next_life(stages: Staging) -> None:
-    def execute(ctx: Any) -> None:
-        batches.append(ctx.events)
-        ctx.clear("done")
-
-    batches: list[Any] = []
-    job = stages(execute=execute, event=int, max_events=2)
-    job.add(1, 2, 3)
-    job.sim.advance(0)
-    assert batches == [[1, 2]]
-    status = job.status()
-    assert (status.event_count, status.will_flush_at) == (1, after(5))
-    assert job.client.flush("a").flushed
-    assert batches == [[1, 2], [3]]
-    assert job.names().count("Started") == 2
-
-
 def test_d8_the_status_says_where_it_stands(stages: Staging) -> None:
     job = stages(retry=Retry.simple(2))
     assert job.status().status == "not_found"

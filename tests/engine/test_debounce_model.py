@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import settings
@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 
 from tests.auditing import audit
 from tests.engine.debouncing import Batch, debounce_of, fates
+from tests.support_postgres import new_stores
 from wakelog import Debounce, ExecutionError, Jobs, Retry
 from wakelog.core.events import DeadLettered, EventReceived, Flushed
 from wakelog.log import Recorded
@@ -33,20 +34,31 @@ NAMES = ["plain", "sliding"]
 PASSES_S = [0, 1, 3, 5, 31]
 
 
+Point = Literal["before_write", "after_write"]
+
+
 class Broken(Exception):
     """What handlers raise while they are told to."""
+
+
+calmly = precondition(lambda self: not (self.crashing or self.fails or self.refuses))
+"""For what is told as a story: nothing else goes wrong."""
 
 
 class DebounceMachine(RuleBasedStateMachine):
     """Two definitions in a simulation, asked anything, and looked at after each step."""
 
-    url = "memory://"
+    def new_url(self) -> str:
+        """Where a game is played."""
+        return "memory://"
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.number = 0
-        self.fails = self.refuses = False
+        self.fails = self.refuses = self.clears = False
+        self.dies: Point | None = None
+        """Before or after which write its process dies, once `execute` has done its work."""
         self.acknowledged: dict[str, list[int]] = {name: [] for name in NAMES}
         self.doubtful: set[int] = set()
         """Events whose add died: it may have been recorded."""
@@ -57,7 +69,7 @@ class DebounceMachine(RuleBasedStateMachine):
                 plain=self._job("plain", retry=Retry.simple(2)),
                 sliding=self._job("sliding", mode="sliding", max_wait="12s"),
             ),
-            url=self.url.format(folder=self.folder.name),
+            url=self.new_url(),
             settings=Settings(snapshot_every=3, cache=1, max_lost=1_000),
         )
 
@@ -69,11 +81,15 @@ class DebounceMachine(RuleBasedStateMachine):
             return [*(ctx.state or []), event]
 
         def execute(ctx: Any) -> None:
+            if self.dies is not None:
+                self.sim.crash_next(self.dies)
             if self.fails:
                 raise Broken("execute")
             assert ctx.state == ctx.events, "not reduced whole, or not alone"
             batch = Batch(ctx.events, ctx.state, ctx.flush_reason, ctx.now, ctx.attempt)
             self.handed[name].append(batch)
+            if self.clears:
+                ctx.clear()
 
         return debounce_of(
             execute,
@@ -88,7 +104,7 @@ class DebounceMachine(RuleBasedStateMachine):
         """Let everything come to its end: then no event is open."""
         try:
             self._restart()
-            self.fails = self.refuses = False
+            self.fails = self.refuses = self.clears = False
             for name in NAMES:
                 self.sim.debounce(name).resume("a")
             self.sim.run_until_idle()
@@ -104,7 +120,7 @@ class DebounceMachine(RuleBasedStateMachine):
     # -- the world around
 
     @rule(point=st.sampled_from(["before_write", "after_write"]))
-    def crash_soon(self, point: Any) -> None:
+    def crash_soon(self, point: Point) -> None:
         self.sim.crash_next(point)
         self.crashing = True
 
@@ -167,14 +183,66 @@ class DebounceMachine(RuleBasedStateMachine):
         answer = self._try(lambda: self.sim.debounce(name).clear("a"))
         assert answer is None or answer.discarded == before
 
-    @precondition(lambda self: not self.crashing)
-    @rule(name=st.sampled_from(NAMES))
-    def die_in_a_flush(self, name: str) -> None:
-        """After `execute` was called, before or after its outcome was written."""
+    # -- what seldom comes by chance
+
+    @calmly
+    @rule(
+        name=st.sampled_from(NAMES),
+        point=st.sampled_from(["before_write", "after_write"]),
+        times=st.integers(1, 2),
+        more=st.integers(0, 4),
+    )
+    def die_in_a_flush(self, name: str, point: Point, times: int, more: int) -> None:
+        """After `execute` was called, before or after its outcome was written; others add."""
         self._add(name)
         self.flush(name)
-        self.crash_soon("after_write")
+        self.dies = point
+        for _ in range(times):
+            self.advance(31)
+        self.dies = None
+        self.add(name, more)
+        self.advance(31)
+
+    @calmly
+    @rule(
+        name=st.sampled_from(NAMES),
+        more=st.integers(0, 4),
+        mended=st.booleans(),
+        seconds=st.sampled_from(PASSES_S),
+    )
+    def fail_in_a_flush(self, name: str, more: int, mended: bool, seconds: int) -> None:
+        """And add before the batch is tried again, or after it is kept as a dead letter."""
+        self._add(name)
+        self.fails = True
+        self.flush(name)
         self.advance(0)
+        self.add(name, more)
+        self.advance(0)
+        self.fails = not mended
+        self.advance(seconds)
+
+    @calmly
+    @rule(name=st.sampled_from(NAMES), count=st.integers(2, 8), refuses=st.booleans())
+    def add_while_it_is_paused(self, name: str, count: int, refuses: bool) -> None:
+        self._add(name)
+        self.pause_or_resume(name, True)
+        self.add(name, count)
+        self.refuses = refuses
+        self.pause_or_resume(name, False)
+        self.advance(0)
+        self.refuses = False
+        self.advance(5)
+
+    @calmly
+    @rule(name=st.sampled_from(NAMES), more=st.integers(0, 4))
+    def clear_in_a_flush(self, name: str, more: int) -> None:
+        """What waits in later windows opens the next life."""
+        self._add(name)
+        self.flush(name)
+        self.add(name, more)
+        self.clears = True
+        self.advance(0)
+        self.clears = False
 
     def _try(self, ask: Callable[[], Any]) -> Any:
         try:
@@ -247,7 +315,8 @@ def _found(history: list[Recorded], kind: type[Any]) -> list[Any]:
 class OnSQLite(DebounceMachine):
     """The same on a file."""
 
-    url = "sqlite:///{folder}/jobs.db"
+    def new_url(self) -> str:
+        return f"sqlite:///{self.folder.name}/jobs.db"
 
 
 def play(machine: type[DebounceMachine], examples: int, steps: int) -> None:
@@ -259,9 +328,19 @@ def play(machine: type[DebounceMachine], examples: int, steps: int) -> None:
     run_state_machine_as_test(machine, settings=bounds)
 
 
-@pytest.mark.parametrize(("machine", "examples"), [(DebounceMachine, 60), (OnSQLite, 15)])
+@pytest.mark.parametrize(("machine", "examples"), [(DebounceMachine, 100), (OnSQLite, 30)])
 def test_every_event_ends_in_one_batch(machine: type[DebounceMachine], examples: int) -> None:
     play(machine, examples, 25)
+
+
+def test_every_event_ends_in_one_batch_on_a_server(postgres_server: str) -> None:
+    with new_stores(postgres_server) as new_store:
+
+        class OnServer(DebounceMachine):
+            def new_url(self) -> str:
+                return new_store()
+
+        play(OnServer, 15, 25)
 
 
 @pytest.mark.chaos

@@ -111,3 +111,28 @@ def test_A1_an_alarm_is_not_held_up_by_events_that_came_after_it(stage: Staging)
     job.sim.advance("10s")
     # then
     assert order == ["first", "outage", "early", "alarm", "late"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda app: app.history("task:job:a"),
+        lambda app: app.state_at("task:job:a", version=1),
+        lambda app: app.list(),
+        lambda app: app.counts(),
+        lambda app: app.workers(),
+        lambda app: app.holds(),
+        lambda app: app.task("job").status("a"),
+    ],
+)
+async def test_U12_who_asks_again_and_again_lets_others_have_their_turn(
+    store_url: str, ask: Any
+) -> None:
+    async with Jobs(job=task_of()).open(store_url) as app:
+        await app.task("job").send("a", {})
+        had_a_turn: list[bool] = []
+        for _ in range(3):
+            asyncio.get_running_loop().call_soon(had_a_turn.append, True)
+            await ask(app)
+        assert had_a_turn

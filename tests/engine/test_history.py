@@ -60,8 +60,7 @@ def test_H1_history_is_every_event_of_every_life_in_order_in_plain_words(stage: 
         " to be handled at 2026-01-01 03:00:00 UTC",
         "  13  2026-01-01 02:00:00  asked for run 2 again at 2026-01-01 02:00:00 UTC,"
         " by operator (by bob)",
-        "  14  2026-01-01 02:00:00  cleared by operator: closed,"
-        " 1 waiting events discarded (by bob)",
+        "  14  2026-01-01 02:00:00  cleared by operator: closed, 1 event discarded (by bob)",
         "  15  2026-01-01 02:00:00  life began",
         "  16  2026-01-01 02:00:00  received event {}",
     ]

@@ -219,8 +219,8 @@ class TaskMachine(RuleBasedStateMachine):
             self._send_again(name, key, act, delay_us, ask)
             return
         before = self.models[name]
-        self._calls_handler = delay_us is None and not self._is_busy(before)
         now_us = self.now_us
+        self._calls_handler = delay_us is None and not before.is_busy(now_us)
         answer = self._asked(name, lambda model: model.send(act, delay_us, now_us), ask)
         accepted = self.models[name].accepted > before.accepted
         if key is not None and accepted:
@@ -246,9 +246,6 @@ class TaskMachine(RuleBasedStateMachine):
         assert again.duplicate
         assert first is None or again == replace(first, duplicate=True)
 
-    def _is_busy(self, model: Model) -> bool:
-        return model.running or any(at <= self.now_us for at, _, _ in model.waiting)
-
     def _check_answer(self, answer: SendResult, before: Model, after: Model) -> None:
         assert answer.created == (not before.alive)
         assert answer.deferred == (len(after.waiting) > len(before.waiting))
@@ -267,9 +264,37 @@ class TaskMachine(RuleBasedStateMachine):
             lambda: self.sim.task(name[0]).trigger(name[1], consume_alarm=consume, wait=False),
         )
         if answer is not None:
-            reason = "running" if before.running else None
-            assert answer.reason == (reason if before.alive else "not_found")
+            assert answer.reason == self._why_held(before)
             assert answer.triggered == (answer.reason is None)
+
+    @rule(name=st.sampled_from(NAMES))
+    def retry(self, name: Name) -> None:
+        before, self._calls_handler = self.models[name], False
+        now_us, client = self.now_us, self.sim.task(name[0])
+        answer = self._asked(
+            name, lambda model: model.retry(now_us), lambda: client.retry(name[1], wait=False)
+        )
+        if answer is not None:
+            is_owed = before.failed or before.again is not None
+            assert answer.reason == (self._why_held(before) or (None if is_owed else "not_failed"))
+            assert answer.retried == (answer.reason is None)
+
+    @staticmethod
+    def _why_held(model: Model) -> str | None:
+        if not model.alive:
+            return "not_found"
+        return "running" if model.running else "paused" if model.paused else None
+
+    @rule(name=st.sampled_from(NAMES), on=st.booleans())
+    def pause_or_resume(self, name: Name, on: bool) -> None:
+        before, self._calls_handler = self.models[name], False
+        client = self.sim.task(name[0])
+        if on:
+            answer = self._asked(name, Model.pause, lambda: client.pause(name[1]))
+            assert answer is None or answer.paused == (before.alive and not before.paused)
+        else:
+            answer = self._asked(name, Model.resume, lambda: client.resume(name[1]))
+            assert answer is None or answer.resumed == before.paused
 
     @rule(name=st.sampled_from(NAMES), after_us=st.sampled_from([None, None, 0, 20_000_000]))
     def clear(self, name: Name, after_us: int | None) -> None:
@@ -352,6 +377,45 @@ class TaskMachine(RuleBasedStateMachine):
         self.crash_soon(point, False)
         self.advance(10_000_000)
 
+    @precondition(lambda self: self.next_write is None and self.in_handler is None)
+    @rule(name=st.sampled_from(NAMES), paused=st.lists(st.booleans(), max_size=2))
+    def lose_a_run_and_go_on(self, name: Name, paused: list[bool]) -> None:
+        """A run is lost, perhaps while somebody pauses and resumes, and is started again."""
+        self.die_in_a_run(name, "before_write")
+        for on in paused:
+            self.pause_or_resume(name, on)
+            self.advance(30_000_000)
+        self.retry(name)
+        self.advance(0)
+
+    @precondition(lambda self: self.next_write is None and self.in_handler is None)
+    @rule(
+        name=st.sampled_from(NAMES),
+        now=st.sampled_from([("soon",), ("soon", "later"), ("add", "soon")]),
+        verbs=st.lists(
+            st.sampled_from(["retry", "trigger", "pause", "resume", "send"]), max_size=4
+        ),
+        us=st.sampled_from(PASSES_US),
+    )
+    def fail_a_run_and_go_on(
+        self, name: Name, now: tuple[str, ...], verbs: list[str], us: int
+    ) -> None:
+        """A run fails; then it is started again, held, or passed over by events and alarms."""
+        self.clear(name, None)
+        self.send(name, Act(now=now, later=("raise",)), None, None)
+        self.advance(10_000_000)
+        for verb in verbs:
+            match verb:
+                case "retry":
+                    self.retry(name)
+                case "trigger":
+                    self.trigger(name, False)
+                case "send":
+                    self.send(name, Act(now=("soon",)), None, None)
+                case _:
+                    self.pause_or_resume(name, verb == "pause")
+        self.advance(us)
+
     # -- what must hold
 
     @invariant()
@@ -390,7 +454,9 @@ class TaskMachine(RuleBasedStateMachine):
             return "not_found"
         if model.failed:
             return "failed"
-        if model.asked_again:
+        if model.paused:
+            return "paused"
+        if model.again is not None:
             return "retrying"
         active = model.due_us is not None or model.asked_us is not None or model.waiting
         return "active" if active else "idle"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from wakelog.core.schedule import MAX_US
 from wakelog.core.windows import Batching, Window, kept, without
 
 S = 1_000_000
@@ -65,3 +66,9 @@ def test_d4_an_event_that_is_gone_leaves_its_window() -> None:
     assert [w.events for w in without(both, 1)] == [(2,), (5,)]
     assert [w.events for w in without(both, 5)] == [(1, 2)]
     assert [w.events for w in kept(both, {2, 5})] == [(2,), (5,)]
+
+
+def test_d2_no_window_is_due_after_the_end_of_time() -> None:
+    for rule in (Batching(MAX_US), Batching(MAX_US, "sliding", MAX_US - 1)):
+        [timed] = rule.place((), 0, 5).then
+        assert timed.due_us == MAX_US

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -21,8 +22,21 @@ class Commands(TyperGroup):
     """A group whose commands answer wakelog's errors with a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        with reporting():
+        with reporting(), _hint_at_dashes():
             return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _hint_at_dashes() -> Generator[None]:
+    """An id or a number such as -5 is taken for an option: say how to write it."""
+    try:
+        yield
+    except Exception as error:
+        option = getattr(error, "option_name", None)
+        if isinstance(option, str) and re.match(r"-+\d", option):
+            hint = "words that begin with - stand behind --, as in: wakelog add -- edits -5 -1"
+            vars(error)["message"] = f"No such option: {option}; {hint}"
+        raise
 
 
 EPILOG = "\n\n".join(

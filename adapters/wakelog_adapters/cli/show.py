@@ -115,7 +115,7 @@ def cleared(result: ClearResult) -> RenderableType:
         said = f"cleared (version {result.version}); its history stays"
     else:
         said = "there was nothing to clear: nothing lives under this id"
-    lost = f"{count_of(result.discarded, 'waiting event')} discarded" if result.discarded else ""
+    lost = f"{count_of(result.discarded, 'event')} discarded" if result.discarded else ""
     return sentence(result.instance_id, said, lost)
 
 

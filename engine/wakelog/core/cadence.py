@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from wakelog.core.cron import Cron, cron_of, refused
+from wakelog.core.cron import Cron, check_zone, cron_of, refused
 from wakelog.core.schedule import MAX_US, Duration, duration_us
 
 __all__ = ["Cadence", "CatchUp", "Mode", "Passed", "cadence"]
@@ -86,8 +86,14 @@ def cadence(
     zone: str,
     jitter: Duration | None,
 ) -> Cadence:
-    """The cadence that is meant. Raises `ValidationError`; give one of `every` and `cron`."""
+    """The cadence that is meant. Raises `ValidationError`; give one of `every` and `cron`.
+
+    What the other one alone would use must make sense too: a slip in it is no slip of today.
+    """
     jitter_us = 0 if jitter is None else duration_us(jitter, "jitter")
+    if mode not in ("fixed_delay", "fixed_rate"):
+        raise refused(f"mode {mode!r}", "it must be 'fixed_delay' or 'fixed_rate'")
+    check_zone(zone)
     if every is not None and cron is None:
         return _every(every, mode, jitter_us)
     if cron is None or every is not None:
@@ -97,8 +103,6 @@ def cadence(
 
 
 def _every(every: Duration, mode: Mode, jitter_us: int) -> Cadence:
-    if mode not in ("fixed_delay", "fixed_rate"):
-        raise refused(f"mode {mode!r}", "it must be 'fixed_delay' or 'fixed_rate'")
     every_us = duration_us(every, "every")
     if every_us < MIN_EVERY_US:
         raise refused(f"every {every!r}", "it must be at least 10 ms")

@@ -23,7 +23,7 @@ from cronsim import CronSim, CronSimError
 from wakelog.core.schedule import EPOCH, MAX_US, MICROSECOND
 from wakelog.errors import Issue, ValidationError
 
-__all__ = ["Cron", "cron_of", "refused"]
+__all__ = ["Cron", "check_zone", "cron_of", "refused"]
 
 MAX_DAYS = 50 * 366
 """How far apart two occurrences may lie; what comes more seldom never comes."""
@@ -91,12 +91,7 @@ def cron_of(text: str, zone: str) -> Cron:
         raise refused(
             f"cron {text!r}", "write minute, hour, day of month, month and day of week: '0 2 * * *'"
         )
-    try:
-        ZoneInfo(zone)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise refused(
-            f"time zone {zone!r}", "no such zone: write one as 'Europe/Berlin'"
-        ) from error
+    check_zone(zone)
     spaced = " ".join(text.split())
     try:
         next(CronSim(spaced, EPOCH))
@@ -105,6 +100,16 @@ def cron_of(text: str, zone: str) -> Cron:
     except StopIteration as error:
         raise refused(f"cron {text!r}", "it never comes") from error
     return Cron(spaced, zone)
+
+
+def check_zone(zone: str) -> None:
+    """Raise `ValidationError` for a time zone that there is not."""
+    try:
+        ZoneInfo(zone)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise refused(
+            f"time zone {zone!r}", "no such zone: write one as 'Europe/Berlin'"
+        ) from error
 
 
 # -- a day -----------------------------------------------------------------------------------------

@@ -156,11 +156,12 @@ class RetryAfter(JobError):
     """Raise it in a run to have it tried again after `delay`, because of `cause`.
 
     It overrules the delay and `retry_if` of the retry policy, not its bounds; without a policy
-    the run is tried again as often as it asks. `delay` is a duration, in seconds or as in "5m".
-    Raises `ValidationError` for what is no duration.
+    the run is tried again as often as it asks. `delay` is a duration, in seconds or as in "5m",
+    and counts as a year where it is longer. `cause` is the failure, or a text that says why: then
+    the signal itself is the failure. Raises `ValidationError` for what is no duration.
     """
 
-    def __init__(self, delay: Duration, cause: BaseException | None = None) -> None:
+    def __init__(self, delay: Duration, cause: BaseException | str | None = None) -> None:
         duration_us(delay, "delay")
         self.delay, self.cause = delay, cause
         super().__init__(delay, cause)
@@ -170,9 +171,10 @@ class RetryAfter(JobError):
 
 
 class GiveUp(JobError):
-    """Raise it in a run that is not to be tried again, because of `cause`."""
+    """Raise it in a run that is not to be tried again, because of `cause`: the failure, or a text
+    that says why; then the signal itself is the failure."""
 
-    def __init__(self, cause: BaseException | None = None) -> None:
+    def __init__(self, cause: BaseException | str | None = None) -> None:
         self.cause = cause
         super().__init__(cause)
 
@@ -218,26 +220,31 @@ def judge(
     """
     if retry is None:
         is_asked_for = advice.after_us is not None and not advice.gives_up
-        return Again(now_us + (advice.after_us or 0)) if is_asked_for else None
+        return Again(now_us + _delay_us(advice.after_us or 0)) if is_asked_for else None
     if advice.gives_up or (not advice.retryable and advice.after_us is None):
         return Over("not_retryable")
     if attempt >= retry.max_attempts:
         return Over("max_attempts")
-    due_us = now_us + _delay_us(retry, advice, attempt, seed)
+    due_us = now_us + _delay_us(_planned_us(retry, advice, attempt, seed))
     max_us = retry.max_duration_us
     if max_us is not None and due_us - first_us > max_us:
         return Over("max_duration")
     return Again(due_us)
 
 
-def _delay_us(retry: Retry, advice: Advice, attempt: int, seed: str) -> int:
+def _planned_us(retry: Retry, advice: Advice, attempt: int, seed: str) -> int:
     if advice.after_us is not None:
-        return min(advice.after_us, MAX_DELAY_US)
+        return advice.after_us
     delay_us = advice.delay_us or 0
     if isinstance(retry.delay, Backoff):
         delay_us = retry.delay.delay_us(attempt)
     spread = retry.jitter * (2 * random.Random(seed).random() - 1)
-    return min(MAX_DELAY_US, round(delay_us * (1 + spread)))
+    return round(delay_us * (1 + spread))
+
+
+def _delay_us(planned_us: int) -> int:
+    """No delay is longer than the longest."""
+    return min(MAX_DELAY_US, planned_us)
 
 
 def _can_choose(wanted: object) -> bool:

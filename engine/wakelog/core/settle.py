@@ -25,6 +25,7 @@ from wakelog.core.events import (
     Executed,
     ExecutionFailed,
     ExecutionLost,
+    Flushed,
     MessageSent,
     Paused,
     RetryExhausted,
@@ -99,9 +100,11 @@ def stopping(instance: Instance, stopped: Stopped) -> tuple[Event, ...]:
 
 
 def _ended(instance: Instance, call: Call, outcome: Ended, policy: Policy, now_us: int) -> Decision:
+    if outcome.cleared:
+        return decided(instance, _clearing(instance, call, outcome), now_us)
     events = (*_closing(call, outcome), *_moves(instance, outcome))
     after = fold(instance, events, now_us)
-    if outcome.cleared or call.handler == "on_idle":
+    if call.handler == "on_idle":
         return Decision(events, after)
     then = policy.succeeded(after, call, outcome, now_us)
     after = fold(after, then.events, now_us)
@@ -130,11 +133,29 @@ def _closing(call: Call, outcome: Ended) -> tuple[Event, ...]:
     return ()
 
 
-def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
-    """The commands as events: all messages, the last state, the last word on the schedule (T4).
+def _clearing(instance: Instance, call: Call, outcome: Ended) -> tuple[Event, ...]:
+    """The end of the life: the handler's state and schedule are dropped, its messages kept (T8).
 
-    A clear drops the handler's state and schedule and keeps its messages (T8).
+    A run has handed its batch over; else what a window holds goes with the life. Events that still
+    wait open the next one (T9).
     """
+    handled = (call.recovers.call if call.recovers else call).event_version
+    waiting = {each.version for each in instance.waiting if each.version != handled}
+    gone = tuple(v for window in instance.windows for v in window.events if v not in waiting)
+    messages = (_message(each) for each in outcome.commands if isinstance(each, Emit))
+    flushed: tuple[Event, ...] = ()
+    if call.run is not None and gone:
+        flushed, gone = (Flushed(events=gone, reason=instance.windows[0].reason),), ()
+    cleared = Cleared(reason=outcome.reason, by="handler", discarded=len(gone))
+    return *_closing(call, outcome), *flushed, *messages, cleared
+
+
+def _message(command: Emit) -> MessageSent:
+    return MessageSent(topic=command.topic, payload=command.payload)
+
+
+def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
+    """The commands as events: all messages, the last state, the last word on the schedule (T4)."""
     events: list[Event] = []
     state: SetState | None = None
     schedule: ScheduleAt | CancelSchedule | None = None
@@ -146,16 +167,13 @@ def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
             case ScheduleAt() | CancelSchedule():
                 schedule = command
             case Emit():
-                events.append(MessageSent(topic=command.topic, payload=command.payload))
+                events.append(_message(command))
             case Pause() if not isinstance(held, Stopped):
                 held = Paused(reason=command.reason, by="handler")
             case Pause():
                 pass  # a stop is the stronger word
             case Stop():
                 held = Stopped(reason=command.reason, by="handler")
-    if outcome.cleared:
-        events.append(Cleared(reason=outcome.reason, by="handler"))
-        return tuple(events)
     if state is not None:
         events.append(StateSet(state=state.state, schema_version=state.schema_version))
     if instance.stopped:  # meanwhile, by somebody: nothing is left to move or to hold

@@ -15,6 +15,7 @@ from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 from wakelog.core.events import FlushReason, Scheduled
+from wakelog.core.schedule import MAX_US
 
 __all__ = ["MAX_BATCH", "Batching", "Mode", "Place", "Window", "kept", "without"]
 
@@ -99,7 +100,7 @@ class Batching(NamedTuple):
         if count >= self.max_events:
             return window.timed(now_us, "max_events", "policy")
         start_us = window.newest_us if self.mode == "sliding" else window.opened_us
-        due_us = start_us + self.flush_after_us
+        due_us = min(MAX_US, start_us + self.flush_after_us)
         if self.max_wait_us is not None and window.opened_us + self.max_wait_us < due_us:
             return window.timed(window.opened_us + self.max_wait_us, "max_wait", "policy")
         return window.timed(due_us, "flush_after", "policy")
