@@ -80,9 +80,14 @@ class PostgresStore(PostgresReading):
             return _NOTHING
         appended = self._appender.append(units)
         self._notify_listeners()
-        if appended.next_due_us is not None and self.datastore.server_clock:
-            self._bell.ring(appended.next_due_us)
+        if appended.next_due_us is not None:
+            self._tell_others(appended.next_due_us)
         return appended
+
+    def _tell_others(self, due_us: int = 0) -> None:
+        """Of an alarm, or (0) of work that can be had from now on; not in a simulation."""
+        if self.datastore.server_clock:
+            self._bell.ring(due_us)
 
     def claim(
         self,
@@ -107,6 +112,7 @@ class PostgresStore(PostgresReading):
 
     def release(self, owner: str, held: Sequence[tuple[str, int]]) -> None:
         self._twice(lambda connection: release(connection, self._queries, owner, held))
+        self._tell_others()
 
     def _run(self, sql: bytes, *params: object) -> int:
         """One writing statement, and how many rows it changed."""
@@ -132,6 +138,7 @@ class PostgresStore(PostgresReading):
     def unhold(self, job: str) -> HoldRow | None:
         """If the connection breaks it is asked again: then it may say of its own work None."""
         found = self._twice(lambda connection: rows_of(connection, self._queries.unhold, (job,)))
+        self._tell_others()
         return HoldRow(*found[0]) if found else None
 
     def put_worker(self, row: WorkerRow) -> None:
