@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.adapters.commandline import CommandLine
-from tests.adapters.cutting import wired
+from tests.adapters.cutting import as_a_pooler_would, as_if_all_shared_a_session, wired
 from tests.adapters.test_cli_migrate import later, migrate_further, newest
 from tests.support import WAIT_S, counter_task, numbers
 from tests.support_postgres import bare_connection, serving, with_options
@@ -326,22 +326,20 @@ def test_the_clocks_are_apart(server_url: str, by_us: int, level: str, said: str
     assert (found["clock"].level, said in found["clock"].text) == (level, True)
 
 
-def as_a_pooler_would(data: bytes) -> bytes:
-    """Name another process than the one that works: the key data of the pooler's own."""
-    head = b"K\x00\x00\x00\x0c"
-    before, found, after = data.partition(head)
-    return before + found + b"\x00\x00\x00\x63" + after[4:] if found else data
-
-
 def test_a_pooler_stands_between(server_url: str) -> None:
     open_store(server_url).close()
     with wired(server_url) as (wire, url):
+        declared = with_options(url, pooler="transaction")
+        kept = with_options(url, pooler="session")
         assert examined(url)[1]["pooler"] == ("ok", "no pooler stands between -> None")
+        is_warning(declared, "pooler", "no pooler", "leave")
         wire.answering = as_a_pooler_would
-        is_warning(url, "pooler", "a pooler stands between", "add pooler=transaction")
-        pooled = with_options(url, pooler="transaction")
-        assert examined(pooled)[1]["pooler"][0] == "ok"
-    is_warning(with_options(server_url, pooler="transaction"), "pooler", "no pooler", "leave")
+        is_warning(url, "pooler", "a pooler stands between", "pooler=session to hear of them")
+        assert examined(declared)[1]["pooler"][0] == "ok"
+        assert examined(kept)[1]["pooler"][1].startswith("a pooler stands between, and keeps")
+        wire.answering = as_if_all_shared_a_session
+        assert examined(declared)[1]["pooler"][0] == "ok"
+        is_problem(kept, "pooler", "though the URL says pooler=session", "pooler=transaction")
 
 
 def test_what_cannot_be_asked_is_unavailable(server_url: str, tmp_path: Path) -> None:

@@ -362,6 +362,8 @@ def test_reasons_of_what_no_test_can_bring_about() -> None:
         psycopg.errors.DataCorrupted: "damaged",
         psycopg.errors.UndefinedTable: "damaged",
         psycopg.errors.InsufficientPrivilege: "read_only",
+        psycopg.errors.DuplicatePreparedStatement: "unreachable",
+        psycopg.errors.InvalidSqlStatementName: "unreachable",
         psycopg.errors.DeadlockDetected: "locked",
         psycopg.errors.TooManyConnections: "unreachable",
         psycopg.errors.AdminShutdown: "unreachable",
@@ -413,11 +415,12 @@ def test_stores_with_schemas_share_a_database(postgres_url: str) -> None:
 def test_urls_name_databases_and_options() -> None:
     place = parse("postgresql://me:pw@h:5/db?schema=jobs&sslmode=disable&pool=9&timeout=2.5")
     assert (place.conninfo, place.schema) == ("postgresql://me:pw@h:5/db?sslmode=disable", "jobs")
-    assert (place.pool, place.timeout_s, place.wait_s, place.pooled) == (9, 2.5, 0, False)
+    assert (place.pool, place.timeout_s, place.wait_s, place.pooled) == (9, 2.5, 0, None)
     assert parse("postgresql://h/db?wait=60").wait_s == 60
     assert place.label == "postgresql://h:5/db"
     assert parse("postgres:///db?host=/tmp").label == "postgresql:///tmp/db"
     assert parse("postgresql://h/db?pooler=transaction").pooled is True
+    assert parse("postgresql://h/db?pooler=session").pooled is False
     assert parse("postgresql://h/db?clock=given").server_clock is False
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.adapters.cutting import as_a_pooler_would, wired
 from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
 from wakelog import Jobs, Task
@@ -309,6 +310,26 @@ def test_work_is_found_that_another_process_has_set(postgres_url: str, pooler: s
         for number in range(5):
             client.task("order").send(f"o-{number}", 0)
             assert ran.get(timeout=WAIT_S) == f"o-{number}"
+
+
+@pytest.mark.parametrize("said", [None, "session"])
+def test_a_pooler_that_the_url_does_not_speak_of_is_noticed(
+    postgres_url: str, said: str | None
+) -> None:
+    """It may give each transaction another session: nothing may be left there, or heard there."""
+    with wired(postgres_url) as (wire, url):
+        wire.answering = as_a_pooler_would
+        with closing(open_store(with_options(url, pooler=said) if said else url)) as factory:
+            store = factory.application_recorder()
+            store.hear(lambda due_us: None)
+            if said:
+                until(lambda: store.poll_us == LOOK_US)
+            for _ in range(10):
+                store.status(["task:order:o-1"])
+            with store.datastore.lend() as connection:
+                left = connection.execute("SELECT FROM pg_prepared_statements").fetchall()
+            assert bool(left) is bool(said)
+            assert store.poll_us == (LOOK_US if said else DEAF_LOOK_US)
 
 
 def test_an_idle_worker_is_woken_by_what_it_hears(

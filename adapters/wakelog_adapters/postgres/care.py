@@ -11,7 +11,7 @@ from wakelog_adapters.care.findings import Finding, length, of_schema, ok, probl
 from wakelog_adapters.care.migrations import Migration, Standing
 from wakelog_adapters.care.work import Ward, examine_work
 from wakelog_adapters.postgres import schema
-from wakelog_adapters.postgres.connections import Connection, connect, rows_of
+from wakelog_adapters.postgres.connections import Connection, connect, is_pooled, rows_of
 from wakelog_adapters.postgres.failures import translated
 from wakelog_adapters.postgres.url import Place, parse
 
@@ -110,8 +110,8 @@ def _server(connection: Connection) -> Finding:
 
 
 def _pooler(connection: Connection, place: Place) -> Finding:
-    """A pooler answers for the server, so it names another process than the one that works."""
-    if _one(connection, "SELECT pg_backend_pid()") == connection.info.backend_pid:
+    """What stands between, and what the URL says of it."""
+    if not is_pooled(connection):
         if place.pooled:
             advice = "leave pooler=transaction out of the URL: workers would hear of alarms at once"
             return warning("pooler", "no pooler stands between, though the URL says so", advice)
@@ -119,8 +119,25 @@ def _pooler(connection: Connection, place: Place) -> Finding:
     if place.pooled:
         text = "a pooler stands between, as the URL says: alarms are looked for 5 times a second"
         return ok("pooler", text)
-    advice = "add pooler=transaction to the URL, unless it keeps a session for each client"
-    return warning("pooler", "a pooler stands between", advice)
+    if place.pooled is None:
+        text = "a pooler stands between: alarms are looked for 5 times a second"
+        advice = "say in the URL what it is: pooler=transaction, or pooler=session to hear of them"
+        return warning("pooler", text, advice)
+    if _is_shared(connection, place):
+        text = "a pooler gives each transaction another session, though the URL says pooler=session"
+        return problem("pooler", text, "say pooler=transaction, or leave it out")
+    return ok("pooler", "a pooler stands between, and keeps a session for each client")
+
+
+def _is_shared(connection: Connection, place: Place) -> bool:
+    """Whether another client works in the session that was just ours. One that a pooler keeps
+    for us is never given to another; a pooler that keeps none gives the last one first."""
+    other = connect(place)
+    try:
+        pids = {_one(each, "SELECT pg_backend_pid()") for each in (connection, other)}
+    finally:
+        other.close()
+    return len(pids) == 1
 
 
 def _settings(connection: Connection) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from wakelog.errors import StoreUnavailableError
 from wakelog_adapters.postgres.failures import reason_of
 from wakelog_adapters.postgres.url import Place
 
-__all__ = ["IDLE_TIMEOUT", "Connection", "Datastore", "connect", "rows_of"]
+__all__ = ["IDLE_TIMEOUT", "Connection", "Datastore", "connect", "is_pooled", "rows_of"]
 
 Connection = psycopg.Connection[DictRow]
 Trouble = Literal["store_waits", "store_retries", "store_lost_answers"]
@@ -59,7 +59,7 @@ def _arguments(place: Place) -> dict[str, Any]:
         "client_encoding": "utf8",
         "autocommit": True,
         "row_factory": dict_row,
-        "prepare_threshold": None if place.pooled else 2,
+        "prepare_threshold": 2 if place.pooled is False else None,
     }
 
 
@@ -71,8 +71,15 @@ def connect(place: Place) -> Connection:
         raise StoreUnavailableError(reason_of(error), f"{place.label}: {error}") from error
 
 
+def is_pooled(connection: Connection) -> bool:
+    """Whether a pooler stands between: it answers for the server, and so names at the beginning
+    another process of it than the one that works."""
+    [(works,)] = rows_of(connection, b"SELECT pg_backend_pid()")
+    return bool(works != connection.info.backend_pid)
+
+
 class Datastore(library.PostgresDatastore):
-    """The library's datastore on our pool."""
+    """The library's datastore on our pool. To be opened once the place is known."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(
@@ -85,8 +92,13 @@ class Datastore(library.PostgresDatastore):
         self._lock = threading.Lock()
         self._lent = 0
         self._beside: set[Connection] = set()
-        self._configure = None if place.pooled else _configure(place)
+        self._configure: Callable[[Connection], None] | None = None
         self._troubles: Counter[Trouble] = Counter(dict.fromkeys(get_args(Trouble), 0))
+
+    def open(self, place: Place) -> None:
+        """Begin to connect. `place` says by now whether a pooler stands between."""
+        self._place = place
+        self._configure = None if place.pooled else _configure(place)
         self.pool = library.ConnectionPool(
             place.conninfo,
             connection_class=Connection,
@@ -99,6 +111,7 @@ class Datastore(library.PostgresDatastore):
             timeout=place.timeout_s,
             reconnect_timeout=_RECONNECT_S,
         )
+        self.pool.open()
 
     @contextmanager
     def lend(self, *, alive: bool = False) -> Generator[Connection, None, None]:

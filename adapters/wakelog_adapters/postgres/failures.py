@@ -30,6 +30,7 @@ _REASONS: dict[str, StoreReason] = {
     "40001": "locked",
     "40P01": "locked",
     "42501": "read_only",  # not permitted
+    "42P05": "unreachable",  # a statement is prepared twice: by others, in a pooler's session
     "42": "damaged",  # our own tables, columns or functions are not there
     "3F000": "damaged",
     "53100": "full",
