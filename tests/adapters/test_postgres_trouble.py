@@ -356,6 +356,19 @@ def test_a_database_that_may_only_be_read(postgres_url: str, bare: psycopg.Conne
     store.close()
 
 
+def test_what_the_server_says_is_told_without_the_query(
+    postgres_url: str, bare: psycopg.Connection
+) -> None:
+    store = open_store(postgres_url).application_recorder()
+    bare.execute(f"DROP TABLE {store.datastore.schema}.stored_events CASCADE".encode())
+    with pytest.raises(StoreUnavailableError) as caught:
+        store.append([Pen().begin()])
+    store.close()
+    assert caught.value.reason == "damaged"
+    assert "stored_events" in caught.value.detail
+    assert caught.value.detail.endswith(" does not exist")
+
+
 def test_reasons_of_what_no_test_can_bring_about() -> None:
     reasons = {
         psycopg.errors.DiskFull: "full",

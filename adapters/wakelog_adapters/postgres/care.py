@@ -33,6 +33,22 @@ _NO_STANDBY = ("local", "remote_write")
 """Values of synchronous_commit that lose nothing unless a standby takes over."""
 
 
+_RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
+_NO_ENTRY = b"""SELECT FROM pg_namespace
+    WHERE nspname = %s AND NOT has_schema_privilege(oid, 'USAGE')"""
+_LACKING = b"""SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
+        LATERAL unnest(CASE
+            WHEN c.relkind = 'S' THEN '{USAGE}'
+            WHEN c.relname = 'migrations' THEN '{SELECT}'
+            WHEN c.relname = 'stored_events' THEN '{SELECT,INSERT}'
+            ELSE '{SELECT,INSERT,UPDATE,DELETE}' END::text[]) AS r (needed)
+    WHERE n.nspname = %s AND c.relkind IN ('r', 'S')
+    AND NOT CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, r.needed)
+        ELSE has_table_privilege(c.oid, r.needed) END
+    GROUP BY c.relname ORDER BY c.relname"""
+"""Tables and sequences that this user has not all the rights to that it needs."""
+
+
 def open_caretaker(url: str) -> PostgresCaretaker:
     """Found through the `wakelog.caretakers` entry point. Raises `ValidationError`."""
     return PostgresCaretaker(parse(url))
@@ -67,6 +83,10 @@ class PostgresCaretaker:
             yield _pooler(connection, self._place)
             yield from _settings(connection)
             yield _clock(connection, clock)
+            rights = _rights(connection, self._place)
+            yield rights
+            if rights.level == "problem":
+                return
             stands = schema.standing(connection, self._place)
             yield of_schema(stands)
             if stands.number and not stands.is_too_new:
@@ -152,6 +172,20 @@ def _settings(connection: Connection) -> Iterator[Finding]:
             advice = f"set {name} = {wanted}, for the server, the database and the role"
             text = f"{name} is {value}: a crash of the server loses what was acknowledged"
             yield problem(name, text, advice)
+
+
+def _rights(connection: Connection, place: Place) -> Finding:
+    """Whether this user may do what is done all the time; making the schema may be another's."""
+    where = (place.schema,)
+    if rows_of(connection, _NO_ENTRY, where):
+        advice = f"let its owner GRANT USAGE ON SCHEMA {place.schema}, and rights to what is in it"
+        return problem("rights", f"this user may not use the schema {place.schema}", advice)
+    lacking = [name for (name,) in rows_of(connection, _LACKING, where)]
+    if lacking:
+        text = f"this user may not do all it has to with {', '.join(lacking)}"
+        advice = f"let their owner GRANT {_RIGHTS} ON ALL TABLES, and USAGE ON ALL SEQUENCES"
+        return problem("rights", text, f"{advice}, IN SCHEMA {place.schema}")
+    return ok("rights", "this user may do all it has to")
 
 
 def _clock(connection: Connection, clock: Clock) -> Finding:

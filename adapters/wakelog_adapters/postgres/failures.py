@@ -15,6 +15,7 @@ __all__ = [
     "is_refusal",
     "is_worth_repeating",
     "reason_of",
+    "said_by",
     "translated",
 ]
 
@@ -71,10 +72,16 @@ def is_worth_repeating(error: BaseException) -> bool:
     return getattr(error, "sqlstate", None) in ("40001", "40P01")
 
 
+def said_by(error: BaseException) -> str:
+    """What the server says is wrong, without the query and the place in it."""
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return primary or str(error).strip()
+
+
 @contextmanager
 def translated(label: str) -> Generator[None, None, None]:
     """Raise `StoreUnavailableError` in the place of any error of psycopg's."""
     try:
         yield
     except psycopg.Error as error:
-        raise StoreUnavailableError(reason_of(error), f"{label}: {error}") from error
+        raise StoreUnavailableError(reason_of(error), f"{label}: {said_by(error)}") from error
