@@ -48,6 +48,7 @@ __all__ = [
     "hog",
     "jobs",
     "narrow",
+    "slow",
 ]
 
 MAX_BATCH = 10
@@ -65,6 +66,10 @@ WORK_S = (0.02, 0.1, 0.3)
 
 AT_A_TIME = 2
 """How many runs of the narrow job there may be, over all processes."""
+
+
+IN_TIME_S = 0.3
+"""How long a run of the slow job may take."""
 
 
 class Chore(BaseModel):
@@ -85,6 +90,7 @@ class Done(BaseModel):
 
 chore = Task(state=Done, event=Chore)
 hog = Task(state=Done, event=Chore)
+slow = Task(state=Done, event=Chore)
 narrow = Task(state=Done, event=Chore, max_running=AT_A_TIME)
 counter = Task(state=int, event=int)
 batch = Debounce(event=int, state=int, flush_after="50ms", max_events=MAX_BATCH)
@@ -113,6 +119,7 @@ async def do(ctx: TaskContext[Done]) -> None:
         _say("left", ctx)
 
 
+@slow.on_event
 @hog.on_event
 def fed(ctx: TaskContext[Done], event: Chore) -> None:
     ctx.set_state(Done(work_s=event.work_s))
@@ -125,6 +132,15 @@ async def block(ctx: TaskContext[Done]) -> None:
     _say("run", ctx)
     threading.Event().wait((ctx.state or Done()).work_s)
     _say("left", ctx)
+
+
+@slow.execute(timeout=IN_TIME_S)
+def take_time(ctx: TaskContext[Done]) -> None:
+    """In a thread, which nothing can stop."""
+    _say("run", ctx)
+    which, work_s = f"{ctx.id} {ctx.run_count} {ctx.attempt}", (ctx.state or Done()).work_s
+    threading.Event().wait(work_s)
+    print("left", which, _now_us(), os.getpid(), flush=True)  # its context may be closed by now
 
 
 @counter.on_event
@@ -150,7 +166,7 @@ async def hand_over(ctx: DebounceContext[int, int]) -> None:
     _say("end", ctx)
 
 
-jobs = Jobs(chore=chore, narrow=narrow, counter=counter, hog=hog, batch=batch)
+jobs = Jobs(chore=chore, narrow=narrow, counter=counter, hog=hog, slow=slow, batch=batch)
 
 
 def _say(what: str, ctx: TaskContext[Done] | DebounceContext[int, int]) -> None:
