@@ -148,7 +148,8 @@ class Heard(logging.Handler):
 def test_K3_opening_waits_too(server: Server) -> None:
     server.stop()
     opened, heard = threading.Event(), Heard()
-    logging.getLogger("stamina").addHandler(heard)
+    log = logging.getLogger("wakelog.postgres")
+    log.addHandler(heard)
 
     def open_and_close() -> None:
         open_store(with_options(server.url, schema="early", **PATIENCE)).close()
@@ -156,12 +157,12 @@ def test_K3_opening_waits_too(server: Server) -> None:
 
     opening = threading.Thread(target=open_and_close)
     opening.start()
-    assert heard.something.wait(WAIT_S)  # it has looked, and will look again
+    assert heard.something.wait(WAIT_S)  # it has looked, says so, and will look again
     assert not opened.is_set()
     server.start()
     opening.join(WAIT_S)
     assert opened.is_set()
-    logging.getLogger("stamina").removeHandler(heard)
+    log.removeHandler(heard)
 
 
 def test_K3_nobody_waits_for_longer_than_was_asked_for(postgres_url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -246,6 +247,19 @@ def test_an_ear_that_is_cut_off_looks_often_and_hears_again(
         one.append([Pen().begin(NOW)])
         assert heard.get(timeout=WAIT_S) == NOW
         until(lambda: pid not in backends(bare, two, "LISTEN {channel}"))
+
+
+def test_an_ear_is_idle_for_as_long_as_it_takes(postgres_url: str) -> None:
+    """Whatever the server does with sessions that are; here it ends another one meanwhile."""
+    url = with_options(postgres_url, options="-cidle_session_timeout%3D200ms")
+    with closing(open_store(url)) as factory, hearing(factory.application_recorder()) as heard:
+        with bare_connection(url) as idle:
+            assert select.select([idle.fileno()], [], [], WAIT_S)[0]
+            with pytest.raises(psycopg.errors.IdleSessionTimeout):
+                idle.execute("SELECT 1")
+        with closing(open_store(postgres_url)) as other:
+            other.application_recorder().append([Pen().begin(NOW)])
+            assert heard.get(timeout=WAIT_S) == NOW
 
 
 def test_while_it_is_deaf_it_looks_often(

@@ -7,6 +7,7 @@ background; the call that found it broken decides what that means.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -21,11 +22,12 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row, tuple_row
 
 from wakelog.errors import StoreUnavailableError
-from wakelog_adapters.postgres.failures import reason_of
+from wakelog_adapters.postgres.failures import reason_of, said_by
 from wakelog_adapters.postgres.url import Place
 
 __all__ = ["IDLE_TIMEOUT", "Connection", "Datastore", "connect", "is_pooled", "rows_of"]
 
+_LOG = logging.getLogger("wakelog.postgres")
 Connection = psycopg.Connection[DictRow]
 Trouble = Literal["store_waits", "store_retries", "store_lost_answers"]
 """Calls that found no connection and waited; that were sent again; whose answer was lost."""
@@ -68,7 +70,7 @@ def connect(place: Place) -> Connection:
     try:
         return Connection.connect(place.conninfo, **_arguments(place))
     except psycopg.Error as error:
-        raise StoreUnavailableError(reason_of(error), f"{place.label}: {error}") from error
+        raise StoreUnavailableError(reason_of(error), f"{place.label}: {said_by(error)}") from error
 
 
 def is_pooled(connection: Connection) -> bool:
@@ -136,6 +138,7 @@ class Datastore(library.PostgresDatastore):
         except StoreUnavailableError as error:
             if not self._may_wait(error):
                 raise
+            _LOG.warning("waiting for %g s at most: %s", self._place.wait_s, error)
         self.count("store_waits")
         for attempt in stamina.retry_context(
             self._may_wait,

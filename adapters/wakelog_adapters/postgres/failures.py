@@ -73,9 +73,9 @@ def is_worth_repeating(error: BaseException) -> bool:
 
 
 def said_by(error: BaseException) -> str:
-    """What the server says is wrong, without the query and the place in it."""
+    """What the server says is wrong, on one line, without the query and the place in it."""
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    return primary or str(error).strip()
+    return " ".join((primary or str(error)).split())
 
 
 @contextmanager

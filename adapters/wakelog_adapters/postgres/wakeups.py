@@ -199,6 +199,7 @@ class Ear:
 
     def _listen(self, connection: Connection) -> None:
         """Until the connection breaks. Raises psycopg's errors."""
+        connection.execute("SET idle_session_timeout = 0")  # who listens is idle
         connection.execute(f"LISTEN {_channel(self._place)}".encode())
         self.hears = True
         self._tell(0)
