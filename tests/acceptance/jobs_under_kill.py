@@ -184,11 +184,20 @@ def _now_us() -> int:
 
 
 async def worker(url: str, lease: str, slots: str, *more: str) -> None:
-    """Work; unless more is said (`max_lost=3`, `grace=0`) a run may cost any number of workers."""
+    """Work; more may be said (`grace=0`, `only=chore`).
+
+    Unless that is `max_lost=3` or the like, a run may cost any number of workers.
+    """
     given = dict(word.split("=") for word in more)
     max_lost, grace = int(given.get("max_lost", 1_000_000)), given.get("grace", "30s")
     opening = jobs.open(
-        url, worker=True, lease=lease, concurrency=int(slots), max_lost=max_lost, grace=grace
+        url,
+        worker=True,
+        lease=lease,
+        concurrency=int(slots),
+        max_lost=max_lost,
+        grace=grace,
+        only=[given["only"]] if "only" in given else [],
     )
     with ExitStack() as travels:
         async with opening:

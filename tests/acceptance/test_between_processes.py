@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from tests.acceptance.jobs_under_kill import IN_TIME_S, Chore, chore, jobs, slow
+from tests.acceptance.jobs_under_kill import IN_TIME_S, Chore, chore, jobs, narrow, slow
 from tests.acceptance.processes import PATIENCE_S, Children, audited, is_quiet, wait_until
 from tests.acceptance.recorded import check_waiting
-from wakelog import BlockingApp
+from wakelog import BlockingApp, WorkerStatus
 from wakelog.core.events import (
     Cleared,
     EventHandled,
@@ -184,3 +184,48 @@ def test_A2_alarms_are_what_the_log_says_at_every_instant(
     state = task.get_state("x")
     assert state is not None
     assert state.told == 4
+
+
+def test_A6_workers_take_the_jobs_that_are_theirs_and_it_is_seen_what_runs_where(
+    app: BlockingApp, children: Children
+) -> None:
+    # given a worker for each of two jobs
+    of_chore = children.worker("2s", slots=3, only="chore")
+    of_narrow = children.worker("2s", slots=4, only="narrow")
+    # when both have work
+    app.task(chore).send("c", Chore(work_s=30))
+    app.task(narrow).send("n", Chore(work_s=30))
+    of_chore.until("run", "c")
+    of_narrow.until("run", "n")
+    # then it is seen who has what
+    seen = {
+        worker.pid: (worker.alive, worker.jobs, worker.concurrency, held(worker))
+        for worker in app.workers()
+    }
+    assert seen == {
+        of_chore.pid: (True, ("task:chore",), 3, ["task:chore:c"]),
+        of_narrow.pid: (True, ("task:narrow",), 4, ["task:narrow:n"]),
+    }
+    assert app.count(status="unhandled") == 0
+    # when one is killed
+    of_narrow.kill()
+    wait_until(lambda: not by_pid(app, of_narrow.pid).alive, of_chore)
+    # then it is seen too, with what it has left behind, which is not for the other
+    assert held(by_pid(app, of_narrow.pid)) == ["task:narrow:n"]
+    app.task(narrow).send("later", Chore())
+    wait_until(lambda: app.task(narrow).status("later").status == "unhandled", of_chore)
+    [unhandled] = app.list(status="unhandled", name="narrow", id_prefix="later")
+    assert unhandled.instance_id == "task:narrow:later"
+    # until one comes that knows it
+    successor = children.worker("2s", only="narrow")
+    assert {successor.until("run").id, successor.until("run").id} == {"n", "later"}
+    assert held(by_pid(app, of_chore.pid)) == ["task:chore:c"]
+
+
+def held(worker: WorkerStatus) -> list[str]:
+    return [work.instance_id for work in worker.work]
+
+
+def by_pid(app: BlockingApp, pid: int) -> WorkerStatus:
+    [worker] = [worker for worker in app.workers() if worker.pid == pid]
+    return worker
