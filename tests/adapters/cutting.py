@@ -44,6 +44,9 @@ class Wire:
         """Set when the connection is cut."""
         self.go = threading.Event()
         """What a cut `during` the work waits for."""
+        self.is_refusing = False
+        """Whether who asks for anything is cut off, once it is let in: as by a pooler whose server
+        is away."""
         self.answering: Callable[[bytes], bytes] = lambda data: data
         """What becomes of what the server answers."""
         threading.Thread(target=self._accept, daemon=True).start()
@@ -105,6 +108,10 @@ class Wire:
     def _to_server(self, line: _Line) -> None:
         with suppress(OSError):
             while data := line.client.recv(_SIZE):
+                if self.is_refusing and data[:1] in (b"Q", b"P"):
+                    self._cut(line.client)
+                    line.server.shutdown(socket.SHUT_RDWR)
+                    return
                 if self._is_at(data):
                     where = line.cut_where = self._where
                     self._needle = None  # from here on another cut may be asked for

@@ -22,7 +22,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row, tuple_row
 
 from wakelog.errors import StoreUnavailableError
-from wakelog_adapters.postgres.failures import reason_of, said_by
+from wakelog_adapters.postgres.failures import reason_of, said_by, translated
 from wakelog_adapters.postgres.url import Place
 
 __all__ = ["IDLE_TIMEOUT", "Connection", "Datastore", "connect", "is_pooled", "rows_of"]
@@ -181,15 +181,21 @@ class Datastore(library.PostgresDatastore):
         return connection
 
     def _take_alive(self) -> Connection:
-        for _ in range(self._place.pool):
-            connection = self._take()
-            try:
-                self.pool.check_connection(connection)
-            except psycopg.Error:
-                self._put_back(connection)
-            else:
-                return connection
-        return self._take()
+        """Raises `StoreUnavailableError` where none answers: a pooler may take connections for a
+        server that is away."""
+        tries = self._place.pool + 1  # more than there may be that broke together
+        with translated(self._place.label):
+            for left in reversed(range(tries)):
+                connection = self._take()
+                try:
+                    self.pool.check_connection(connection)
+                except psycopg.Error:
+                    self._put_back(connection)
+                    if not left:
+                        raise
+                else:
+                    return connection
+        raise AssertionError("the last try returns or raises")
 
     def _put_back(self, connection: Connection) -> None:
         with self._lock:
@@ -210,8 +216,13 @@ class Datastore(library.PostgresDatastore):
             detail = f"{waited}: all {place.pool} of the pool are in use (pool= in the URL)"
             raise StoreUnavailableError("unreachable", f"{place.label}: {detail}")
         connection = connect(place)
-        if self._configure is not None:
-            self._configure(connection)
+        try:
+            if self._configure is not None:
+                with translated(place.label):
+                    self._configure(connection)
+        except StoreUnavailableError:
+            connection.close()
+            raise
         with self._lock:
             self._beside.add(connection)
         return connection
