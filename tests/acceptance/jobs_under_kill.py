@@ -51,6 +51,7 @@ __all__ = [
     "jobs",
     "narrow",
     "pulse",
+    "slow",
 ]
 
 MAX_BATCH = 10
@@ -68,6 +69,10 @@ WORK_S = (0.02, 0.1, 0.3)
 
 AT_A_TIME = 2
 """How many runs of the narrow job there may be, over all processes."""
+
+
+IN_TIME_S = 0.3
+"""How long a run of the slow job may take."""
 
 
 class Chore(BaseModel):
@@ -88,6 +93,7 @@ class Done(BaseModel):
 
 chore = Task(state=Done, event=Chore)
 hog = Task(state=Done, event=Chore)
+slow = Task(state=Done, event=Chore)
 narrow = Task(state=Done, event=Chore, max_running=AT_A_TIME)
 counter = Task(state=int, event=int)
 batch = Debounce(event=int, state=int, flush_after="50ms", max_events=MAX_BATCH)
@@ -117,6 +123,7 @@ async def do(ctx: TaskContext[Done]) -> None:
         _say("left", ctx)
 
 
+@slow.on_event
 @hog.on_event
 def fed(ctx: TaskContext[Done], event: Chore) -> None:
     ctx.set_state(Done(work_s=event.work_s))
@@ -129,6 +136,15 @@ async def block(ctx: TaskContext[Done]) -> None:
     _say("run", ctx)
     threading.Event().wait((ctx.state or Done()).work_s)
     _say("left", ctx)
+
+
+@slow.execute(timeout=IN_TIME_S)
+def take_time(ctx: TaskContext[Done]) -> None:
+    """In a thread, which nothing can stop."""
+    _say("run", ctx)
+    which, work_s = f"{ctx.id} {ctx.run_count} {ctx.attempt}", (ctx.state or Done()).work_s
+    threading.Event().wait(work_s)
+    print("left", which, _now_us(), os.getpid(), flush=True)  # its context may be closed by now
 
 
 @counter.on_event
@@ -164,7 +180,15 @@ async def beat(ctx: ContinuousContext[int]) -> None:
     _say("end", ctx)
 
 
-jobs = Jobs(chore=chore, narrow=narrow, counter=counter, hog=hog, batch=batch, pulse=pulse)
+jobs = Jobs(
+    chore=chore,
+    narrow=narrow,
+    counter=counter,
+    hog=hog,
+    slow=slow,
+    batch=batch,
+    pulse=pulse,
+)
 
 
 def _say(
@@ -184,11 +208,20 @@ def _now_us() -> int:
 
 
 async def worker(url: str, lease: str, slots: str, *more: str) -> None:
-    """Work; unless more is said (`max_lost=3`, `grace=0`) a run may cost any number of workers."""
+    """Work; more may be said (`grace=0`, `only=chore`).
+
+    Unless that is `max_lost=3` or the like, a run may cost any number of workers.
+    """
     given = dict(word.split("=") for word in more)
     max_lost, grace = int(given.get("max_lost", 1_000_000)), given.get("grace", "30s")
     opening = jobs.open(
-        url, worker=True, lease=lease, concurrency=int(slots), max_lost=max_lost, grace=grace
+        url,
+        worker=True,
+        lease=lease,
+        concurrency=int(slots),
+        max_lost=max_lost,
+        grace=grace,
+        only=[given["only"]] if "only" in given else [],
     )
     with ExitStack() as travels:
         async with opening:

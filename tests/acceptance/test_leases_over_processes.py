@@ -28,6 +28,7 @@ from wakelog.jobs import open_store
 from wakelog.log import Recorded
 
 HOUR_S = 3600
+HOG = "task:hog:x"
 
 
 def worker_of(event: RunStarted | ExecutionLost) -> int:
@@ -73,6 +74,32 @@ def test_U2_a_worker_whose_loop_is_blocked_keeps_its_lease(
     history = audited(shared_url)["task:hog:x"]
     assert starts(history) == [(1, 1, first.pid)]
     assert [r.event.attempt for r in history if isinstance(r.event, Executed)] == [1]
+
+
+def test_A1_a_worker_whose_loop_is_blocked_leaves_what_is_due_to_those_who_are_free(
+    app: BlockingApp, shared_url: str, children: Children
+) -> None:
+    # given a worker with free slots, whose loop is held up by a run, and another one
+    blocked = children.worker()
+    app.task(hog).send("x", Chore(work_s=6))
+    blocked.until("run", "x")
+    free = children.worker(slots=1)
+    # when alarms fall due meanwhile
+    ids = {f"y-{number}" for number in range(10)}
+    for id in ids:
+        app.task(chore).send(id, Chore(work_s=0.01))
+    # then the other one fires them all
+    assert {free.until("left").id for _ in ids} == ids
+    wait_until(lambda: {row.instance_id for row in app.list() if row.executing} == {HOG}, free)
+    # when that one is gone, the first fires what is due as soon as its loop goes on
+    free.kill()
+    app.task(chore).send("late", Chore(work_s=0.01))
+    assert [blocked.until("left", id).id for id in ("x", "late")] == ["x", "late"]
+    wait_until(lambda: is_quiet(app), blocked)
+    histories = audited(shared_url)
+    assert {starts(histories[f"task:chore:{id}"])[0] for id in ids} == {(1, 1, free.pid)}
+    assert starts(histories["task:chore:late"]) == [(1, 1, blocked.pid)]
+    assert starts(histories[HOG]) == [(1, 1, blocked.pid)]
 
 
 def test_U2_a_lease_lasts_as_long_whatever_its_workers_clock_says(

@@ -11,7 +11,7 @@ from typing import Literal
 
 from psycopg.conninfo import conninfo_to_dict
 
-__all__ = ["Where", "Wire", "wired"]
+__all__ = ["Where", "Wire", "as_a_pooler_would", "as_if_all_shared_a_session", "wired"]
 
 _SIZE = 1 << 16
 
@@ -44,6 +44,9 @@ class Wire:
         """Set when the connection is cut."""
         self.go = threading.Event()
         """What a cut `during` the work waits for."""
+        self.is_refusing = False
+        """Whether who asks for anything is cut off, once it is let in: as by a pooler whose server
+        is away."""
         self.answering: Callable[[bytes], bytes] = lambda data: data
         """What becomes of what the server answers."""
         threading.Thread(target=self._accept, daemon=True).start()
@@ -105,6 +108,10 @@ class Wire:
     def _to_server(self, line: _Line) -> None:
         with suppress(OSError):
             while data := line.client.recv(_SIZE):
+                if self.is_refusing and data[:1] in (b"Q", b"P"):
+                    self._cut(line.client)
+                    line.server.shutdown(socket.SHUT_RDWR)
+                    return
                 if self._is_at(data):
                     where = line.cut_where = self._where
                     self._needle = None  # from here on another cut may be asked for
@@ -154,7 +161,7 @@ def wired(url: str) -> Iterator[tuple[Wire, str]]:
     """A wire to the server of a store's URL, and the URL of the same store over that wire."""
     base, _, query = url.partition("?")
     options = [part for part in query.split("&") if not part.startswith(("host=", "port="))]
-    ours = ("schema=", "pool=", "timeout=", "wait=", "clock=", "migrate=")
+    ours = ("schema=", "pool=", "timeout=", "wait=", "clock=", "migrate=", "pooler=")
     plain = "&".join(part for part in query.split("&") if not part.startswith(ours))
     known = conninfo_to_dict(f"{base}?{plain}")
     host, port = str(known.get("host") or "127.0.0.1"), int(known.get("port") or 5432)
@@ -169,3 +176,21 @@ def wired(url: str) -> Iterator[tuple[Wire, str]]:
         yield wire, f"{through}?{'&'.join(options)}"
     finally:
         wire.close()
+
+
+def as_a_pooler_would(data: bytes) -> bytes:
+    """Name another process than the one that works: the key data of the pooler's own."""
+    return _with_pid(data, b"K\x00\x00\x00\x0c", 99)
+
+
+def as_if_all_shared_a_session(data: bytes) -> bytes:
+    """As such a pooler; and it is always the same process that says that it works."""
+    row = b"D\x00\x00\x00\x0e\x00\x01\x00\x00\x00\x04"
+    return _with_pid(as_a_pooler_would(data), row, 100)
+
+
+def _with_pid(data: bytes, head: bytes, pid: int) -> bytes:
+    """With another process's number where one follows on a message's head. It begins with a
+    zero, which no text of four characters does."""
+    before, found, after = data.partition(head + b"\x00")
+    return before + head + pid.to_bytes(4, "big") + after[3:] if found else data

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,11 +15,11 @@ import psycopg
 import pytest
 
 from tests.adapters.commandline import CommandLine
-from tests.adapters.cutting import wired
+from tests.adapters.cutting import as_a_pooler_would, as_if_all_shared_a_session, wired
 from tests.adapters.test_cli_migrate import later, migrate_further, newest
 from tests.support import WAIT_S, counter_task, numbers
 from tests.support_postgres import bare_connection, serving, with_options
-from wakelog import Jobs
+from wakelog import Jobs, Task, TaskContext
 from wakelog.clock import SystemClock
 from wakelog.core.events import ExecutionFailed, Parked
 from wakelog.jobs import open_store
@@ -124,7 +126,7 @@ def test_nothing_is_found_where_all_is_well(url: str) -> None:
     of_its_own = (
         {"journal", "integrity"}
         if url.startswith("sqlite")
-        else {"pooler", "fsync", "full_page_writes", "synchronous_commit", "clock"}
+        else {"pooler", "fsync", "full_page_writes", "synchronous_commit", "clock", "rights"}
     )
     assert set(found) == everywhere | of_its_own
 
@@ -326,22 +328,66 @@ def test_the_clocks_are_apart(server_url: str, by_us: int, level: str, said: str
     assert (found["clock"].level, said in found["clock"].text) == (level, True)
 
 
-def as_a_pooler_would(data: bytes) -> bytes:
-    """Name another process than the one that works: the key data of the pooler's own."""
-    head = b"K\x00\x00\x00\x0c"
-    before, found, after = data.partition(head)
-    return before + found + b"\x00\x00\x00\x63" + after[4:] if found else data
-
-
 def test_a_pooler_stands_between(server_url: str) -> None:
     open_store(server_url).close()
     with wired(server_url) as (wire, url):
+        declared = with_options(url, pooler="transaction")
+        kept = with_options(url, pooler="session")
         assert examined(url)[1]["pooler"] == ("ok", "no pooler stands between -> None")
+        is_warning(declared, "pooler", "no pooler", "leave")
         wire.answering = as_a_pooler_would
-        is_warning(url, "pooler", "a pooler stands between", "add pooler=transaction")
-        pooled = with_options(url, pooler="transaction")
-        assert examined(pooled)[1]["pooler"][0] == "ok"
-    is_warning(with_options(server_url, pooler="transaction"), "pooler", "no pooler", "leave")
+        is_warning(url, "pooler", "a pooler stands between", "pooler=session to hear of them")
+        assert examined(declared)[1]["pooler"][0] == "ok"
+        assert examined(kept)[1]["pooler"][1].startswith("a pooler stands between, and keeps")
+        wire.answering = as_if_all_shared_a_session
+        assert examined(declared)[1]["pooler"][0] == "ok"
+        is_problem(kept, "pooler", "though the URL says pooler=session", "pooler=transaction")
+
+
+def test_a_user_lacks_rights(server_url: str) -> None:
+    """Each statement of docs/upkeep.md gives some; with all of them a worker can work."""
+    open_store(server_url).close()
+    schema = server_url.partition("schema=")[2]
+    page = (Path(__file__).parents[2] / "docs/upkeep.md").read_text()
+    grants = re.findall(r"^GRANT .*;$", page, re.MULTILINE)
+    user = server_url.replace("postgres:@", "guest:@")
+    with bare_connection(server_url) as bare:
+        bare.execute("CREATE ROLE guest LOGIN")
+        for lacks in (f"schema {schema}", "alarms, answers", "stored_events_notification_id_seq"):
+            is_problem(user, "rights", lacks, "owner GRANT")
+            grant = grants.pop(0).replace("SCHEMA jobs", f"SCHEMA {schema}")
+            bare.execute(grant.replace(" TO app", " TO guest").encode())
+        log = f"{schema}.stored_events, {schema}.migrations"
+        bare.execute(f"REVOKE UPDATE, DELETE ON {log} FROM guest".encode())
+        try:
+            works_for(user)
+        finally:
+            bare.execute("DROP OWNED BY guest")
+            bare.execute("DROP ROLE guest")
+    assert grants == []
+
+
+def works_for(url: str) -> None:
+    """Nothing is lacking that is asked of a store."""
+    ran = threading.Event()
+    task: Task[int, int] = Task(state=int, event=int)
+
+    @task.on_event
+    def told(ctx: TaskContext[int], event: int) -> None:
+        ctx.set_state(event)
+        ctx.schedule(0)
+
+    @task.execute
+    async def run(ctx: TaskContext[int]) -> None:
+        ran.set()
+
+    with Jobs(order=task).open(url, worker=True) as app:
+        app.pause(task)
+        app.resume(task)
+        app.task(task).send("o-1", 1, event_id="e")
+        assert ran.wait(WAIT_S)
+        assert app.task(task).forget_key("o-1", "e")
+        assert examined(url)[1]["rights"][0] == "ok"
 
 
 def test_what_cannot_be_asked_is_unavailable(server_url: str, tmp_path: Path) -> None:

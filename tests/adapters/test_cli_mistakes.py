@@ -287,3 +287,13 @@ def test_an_interrupt_ends_with_130_and_takes_nothing_back(
         code, stdout, stderr = send.end()
     assert (code, stdout, stderr) == (130, "", "Error: interrupted\n")
     assert wakelog.answer("status", "parcel", "p-1")["deferred_count"] == 1
+
+
+def test_who_waits_for_a_server_is_told_what_for_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"postgresql:///x?host={tmp_path}&timeout=0.1&wait=0.5"
+    assert "unreachable" in CommandLine(url).refusal(3, "ls")
+    [record] = caplog.records
+    assert record.name == "wakelog.postgres"
+    assert record.getMessage().startswith("waiting for 0.5 s at most: store unavailable")

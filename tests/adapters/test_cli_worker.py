@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -121,6 +122,29 @@ def test_a_second_signal_ends_it_at_once(sender: CommandLine, tmp_path: Path, jo
     assert code == 130
     assert "open runs are taken up when their leases end" in stderr
     assert events(sender, f"task:{job}:x")[-1] == "RunStarted"
+
+
+TWICE = """
+import asyncio, signal
+from wakelog_adapters.cli.working import Signals
+
+async def stopped():
+    stop = asyncio.Event()
+    with Signals(stop):
+        for number in (signal.SIGTERM, signal.SIGTERM):
+            signal.raise_signal(number)
+        await stop.wait()
+        print("stopping", flush=True)
+        signal.raise_signal(signal.SIGINT)
+
+asyncio.run(stopped())
+"""
+
+
+def test_K2_one_signal_that_arrives_twice_is_one() -> None:
+    """`timeout` and its like send it to the process, and to the group that it is in."""
+    done = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "stopping\n"), done.stderr
 
 
 def test_a_thread_that_never_ends_does_not_hold_it_up(sender: CommandLine, tmp_path: Path) -> None:

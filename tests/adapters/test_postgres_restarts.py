@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tests.auditing import audit_all
 from tests.support import WAIT_S
 from tests.support_postgres import Server, Stop, bare_connection, running_server, with_options
 from wakelog import BlockingApp, Jobs, StoreUnavailableError, Task, TaskContext
+from wakelog_adapters.conformance.pen import NOW, ORDERS, Pen
 from wakelog_adapters.postgres import open_store
 
 QUIET = 2
@@ -148,7 +149,8 @@ class Heard(logging.Handler):
 def test_K3_opening_waits_too(server: Server) -> None:
     server.stop()
     opened, heard = threading.Event(), Heard()
-    logging.getLogger("stamina").addHandler(heard)
+    log = logging.getLogger("wakelog.postgres")
+    log.addHandler(heard)
 
     def open_and_close() -> None:
         open_store(with_options(server.url, schema="early", **PATIENCE)).close()
@@ -156,12 +158,41 @@ def test_K3_opening_waits_too(server: Server) -> None:
 
     opening = threading.Thread(target=open_and_close)
     opening.start()
-    assert heard.something.wait(WAIT_S)  # it has looked, and will look again
+    assert heard.something.wait(WAIT_S)  # it has looked, says so, and will look again
     assert not opened.is_set()
     server.start()
     opening.join(WAIT_S)
     assert opened.is_set()
-    logging.getLogger("stamina").removeHandler(heard)
+    log.removeHandler(heard)
+
+
+@pytest.mark.parametrize("what", ["status", "append", "claim"])
+def test_K3_requests_wait_too_where_a_pooler_answers_for_a_server_that_is_away(
+    postgres_url: str, what: str
+) -> None:
+    options = {"pooler": "transaction", "pool": 3, **PATIENCE}
+    with wired(with_options(postgres_url, **options)) as (wire, url):
+        store = open_store(url).application_recorder()
+        pen = Pen()
+        store.append([pen.begin(NOW)])
+        asks: dict[str, Callable[[], object]] = {
+            "status": lambda: store.status([pen.stream]),
+            "append": lambda: store.append([pen.receive()]).errors,
+            "claim": lambda: store.claim(now_us=NOW - 1, jobs=[ORDERS], limit=1, begin=list),
+        }
+        answers: list[object] = []
+        asking = threading.Thread(target=lambda: answers.append(asks[what]()))
+        # when it lets us in, and then cuts us off
+        wire.is_refusing = True
+        asking.start()
+        counted = "store_lost_answers" if what == "append" else "store_waits"
+        while store.troubles[counted] == 0:
+            assert asking.is_alive()
+        # then what was asked is answered once the server is back
+        wire.is_refusing = False
+        asking.join(WAIT_S)
+        assert len(answers) == 1
+        store.close()
 
 
 def test_K3_nobody_waits_for_longer_than_was_asked_for(postgres_url: str) -> None:

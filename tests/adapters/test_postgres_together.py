@@ -16,9 +16,10 @@ from eventsourcing.persistence import IntegrityError, StoredEvent
 
 from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
+from wakelog.errors import StoreUnavailableError
 from wakelog.ports import Appended, Due, Lease, Listing, Unit
 from wakelog_adapters.conformance.pen import NOW, ORDERS, Pen, answer, in_parallel
-from wakelog_adapters.postgres import PostgresStore, appending, open_store
+from wakelog_adapters.postgres import PostgresStore, appending, claiming, open_store
 from wakelog_adapters.postgres.connections import Connection
 from wakelog_adapters.postgres.schema import migrations
 
@@ -350,6 +351,28 @@ def test_who_claims_while_another_does_gets_the_next_ones_at_once(
     assert [due.stream for due in others] == ["task:order:o-2", "task:order:o-3"]
     assert [due.stream for due in begun(two, "w2", 9)] == ["task:order:o-4"]
     assert begun(one, "w1", 9) == []
+
+
+def test_U2_a_worker_that_stalls_in_the_middle_of_a_claim_holds_nobody_up_for_long(
+    stores: tuple[PostgresStore, PostgresStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claiming, "IDLE_TIMEOUT", "200ms")
+    one, two = stores
+    pen = Pen()
+    one.append([pen.begin(NOW)])
+    others: list[Due] = []
+
+    def meanwhile() -> None:
+        """For the one that claims: a long sleep."""
+        assert begun(two, "w2", 1) == []  # the instance is locked
+        two.append([pen.receive()])  # until the server ends that
+        others.extend(begun(two, "w2", 1))
+
+    with pytest.raises(StoreUnavailableError) as caught:
+        begun(one, "w1", 1, meanwhile=meanwhile)
+    assert caught.value.reason == "unreachable"
+    assert [due.stream for due in others] == [pen.stream]
+    assert [held.lease.owner for held in two.held(NOW, 9)] == ["w2"]
 
 
 def test_workers_together_take_each_once_and_all(

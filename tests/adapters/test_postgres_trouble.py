@@ -356,12 +356,27 @@ def test_a_database_that_may_only_be_read(postgres_url: str, bare: psycopg.Conne
     store.close()
 
 
+def test_what_the_server_says_is_told_without_the_query(
+    postgres_url: str, bare: psycopg.Connection
+) -> None:
+    store = open_store(postgres_url).application_recorder()
+    bare.execute(f"DROP TABLE {store.datastore.schema}.stored_events CASCADE".encode())
+    with pytest.raises(StoreUnavailableError) as caught:
+        store.append([Pen().begin()])
+    store.close()
+    assert caught.value.reason == "damaged"
+    assert "stored_events" in caught.value.detail
+    assert caught.value.detail.endswith(" does not exist")
+
+
 def test_reasons_of_what_no_test_can_bring_about() -> None:
     reasons = {
         psycopg.errors.DiskFull: "full",
         psycopg.errors.DataCorrupted: "damaged",
         psycopg.errors.UndefinedTable: "damaged",
         psycopg.errors.InsufficientPrivilege: "read_only",
+        psycopg.errors.DuplicatePreparedStatement: "unreachable",
+        psycopg.errors.InvalidSqlStatementName: "unreachable",
         psycopg.errors.DeadlockDetected: "locked",
         psycopg.errors.TooManyConnections: "unreachable",
         psycopg.errors.AdminShutdown: "unreachable",
@@ -393,6 +408,13 @@ def test_a_database_that_cannot_hold_every_text(postgres_server: str) -> None:
     assert (error.reason, "LATIN1" in error.detail) == ("not_a_database", True)
 
 
+@pytest.mark.parametrize("word", ["user", "select", "all"])
+def test_a_schema_that_is_named_by_a_word_of_sql(postgres_server: str, word: str) -> None:
+    error = refusal(with_options(postgres_server, schema=word))
+    assert error.reason == "not_a_database"
+    assert f"schema={word} is a word of SQL's own: choose another name" in error.detail
+
+
 def test_stores_with_schemas_share_a_database(postgres_url: str) -> None:
     name = parse(postgres_url).schema
     urls = [postgres_url, postgres_url.replace(name, f"{name}_b")]
@@ -413,11 +435,12 @@ def test_stores_with_schemas_share_a_database(postgres_url: str) -> None:
 def test_urls_name_databases_and_options() -> None:
     place = parse("postgresql://me:pw@h:5/db?schema=jobs&sslmode=disable&pool=9&timeout=2.5")
     assert (place.conninfo, place.schema) == ("postgresql://me:pw@h:5/db?sslmode=disable", "jobs")
-    assert (place.pool, place.timeout_s, place.wait_s, place.pooled) == (9, 2.5, 0, False)
+    assert (place.pool, place.timeout_s, place.wait_s, place.pooled) == (9, 2.5, 0, None)
     assert parse("postgresql://h/db?wait=60").wait_s == 60
     assert place.label == "postgresql://h:5/db"
     assert parse("postgres:///db?host=/tmp").label == "postgresql:///tmp/db"
     assert parse("postgresql://h/db?pooler=transaction").pooled is True
+    assert parse("postgresql://h/db?pooler=session").pooled is False
     assert parse("postgresql://h/db?clock=given").server_clock is False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import select
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,10 +13,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.adapters.cutting import as_a_pooler_would, wired
 from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
 from wakelog import Jobs, Task
-from wakelog_adapters.conformance.pen import NOW, Pen
+from wakelog.ports import HoldRow
+from wakelog_adapters.conformance.pen import NOW, ORDERS, Pen
 from wakelog_adapters.postgres import PostgresStore, open_store, wakeups
 from wakelog_adapters.postgres.wakeups import DEAF_LOOK_US, LOOK_US
 
@@ -83,6 +86,27 @@ def test_an_alarm_is_heard_of_in_another_process(
             one.append([Pen(f"o-{number}").begin(due_us)])
             assert heard.get(timeout=WAIT_S) == due_us
             assert len(two.status([f"task:order:o-{number}"])) == 1
+
+
+def test_A5_the_end_of_a_hold_is_heard_of(stores: tuple[PostgresStore, PostgresStore]) -> None:
+    one, two = stores
+    one.hold(HoldRow(ORDERS, None, None, NOW))
+    with hearing(two) as heard:
+        one.unhold(ORDERS)
+        assert heard.get(timeout=WAIT_S) == 0
+        assert two.holds() == []
+
+
+def test_K2_leases_that_are_given_back_are_heard_of(
+    stores: tuple[PostgresStore, PostgresStore],
+) -> None:
+    one, two = stores
+    pen = Pen()
+    one.append([pen.begin(), pen.run("w1", NOW + FAR_US)])
+    with hearing(two) as heard:
+        one.release("w1", [(pen.stream, 3)])
+        assert heard.get(timeout=WAIT_S) == 0
+        assert two.held(NOW, 10) == []
 
 
 def test_ones_own_alarms_are_not_heard_of(stores: tuple[PostgresStore, PostgresStore]) -> None:
@@ -225,6 +249,19 @@ def test_an_ear_that_is_cut_off_looks_often_and_hears_again(
         until(lambda: pid not in backends(bare, two, "LISTEN {channel}"))
 
 
+def test_an_ear_is_idle_for_as_long_as_it_takes(postgres_url: str) -> None:
+    """Whatever the server does with sessions that are; here it ends another one meanwhile."""
+    url = with_options(postgres_url, options="-cidle_session_timeout%3D200ms")
+    with closing(open_store(url)) as factory, hearing(factory.application_recorder()) as heard:
+        with bare_connection(url) as idle:
+            assert select.select([idle.fileno()], [], [], WAIT_S)[0]
+            with pytest.raises(psycopg.errors.IdleSessionTimeout):
+                idle.execute("SELECT 1")
+        with closing(open_store(postgres_url)) as other:
+            other.application_recorder().append([Pen().begin(NOW)])
+            assert heard.get(timeout=WAIT_S) == NOW
+
+
 def test_while_it_is_deaf_it_looks_often(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
@@ -289,6 +326,26 @@ def test_work_is_found_that_another_process_has_set(postgres_url: str, pooler: s
             assert ran.get(timeout=WAIT_S) == f"o-{number}"
 
 
+@pytest.mark.parametrize("said", [None, "session"])
+def test_a_pooler_that_the_url_does_not_speak_of_is_noticed(
+    postgres_url: str, said: str | None
+) -> None:
+    """It may give each transaction another session: nothing may be left there, or heard there."""
+    with wired(postgres_url) as (wire, url):
+        wire.answering = as_a_pooler_would
+        with closing(open_store(with_options(url, pooler=said) if said else url)) as factory:
+            store = factory.application_recorder()
+            store.hear(lambda due_us: None)
+            if said:
+                until(lambda: store.poll_us == LOOK_US)
+            for _ in range(10):
+                store.status(["task:order:o-1"])
+            with store.datastore.lend() as connection:
+                left = connection.execute("SELECT FROM pg_prepared_statements").fetchall()
+            assert bool(left) is bool(said)
+            assert store.poll_us == (LOOK_US if said else DEAF_LOOK_US)
+
+
 def test_an_idle_worker_is_woken_by_what_it_hears(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +362,29 @@ def test_an_idle_worker_is_woken_by_what_it_hears(
             client.task("order").send(f"o-{number}", number % 2 * 0.01)
             assert ran.get(timeout=WAIT_S) == f"o-{number}"
     assert ran.empty()
+
+
+def test_A5_a_job_that_may_go_on_is_taken_up_by_a_worker_of_another_process_at_once(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the worker hears of no alarm, and would look only after longer than the test waits."""
+    monkeypatch.setattr("wakelog_adapters.postgres.store.LOOK_US", 3 * FAR_US)
+    monkeypatch.setattr("wakelog_adapters.postgres.store.DEAF_LOOK_US", 3 * FAR_US)
+    ring = wakeups.Bell.ring
+    monkeypatch.setattr(wakeups.Bell, "ring", lambda self, due_us: due_us or ring(self, due_us))
+    jobs, ran = ringing()
+    with (
+        jobs.open(postgres_url, worker=True, lease="1h") as working,
+        jobs.open(postgres_url) as client,
+    ):
+        worker: Any = working._app._worker
+        for number in range(3):
+            client.pause("order")
+            client.task("order").send(f"o-{number}", 0)
+            until(lambda: (worker._asleep_until_us or 0) > soon() + FAR_US / 2)
+            assert ran.empty()
+            client.resume("order")
+            assert ran.get(timeout=WAIT_S) == f"o-{number}"
 
 
 def test_a_worker_looks_when_its_ear_was_cut_off(

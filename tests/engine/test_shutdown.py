@@ -74,7 +74,9 @@ async def test_K2_one_that_does_not_is_given_back_and_taken_up_by_the_next_worke
     assert (event, data["reason"]) == ("ExecutionLost", "shutdown")
     # when the next worker comes (the first one's lease would have lasted an hour)
     run.go.set()
+    run.begun.clear()
     async with Jobs(job=task).open(shared_url, worker=True) as app:
+        await asyncio.wait_for(run.begun.wait(), WAIT_S)
         await app.task("job").send("a", {}, wait=True, timeout=WAIT_S)
         # then it is the same run, and nothing says that anything went wrong
         assert run.attempts == [(1, 1, "alarm"), (1, 2, "recovery")]

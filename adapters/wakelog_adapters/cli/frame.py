@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import sys
 from collections.abc import Callable, Generator
@@ -80,6 +81,8 @@ def _wakelog(  # pyright: ignore[reportUnusedFunction]
     ] = False,
 ) -> None:
     """Durable jobs whose every move is in the log."""
+    # It names each try to connect and says nothing of why; the store says it once.
+    logging.getLogger("stamina").setLevel(logging.ERROR)
 
 
 def tell(ask: Callable[[], R], show: Callable[[R], Any], json: bool) -> R:

@@ -87,6 +87,10 @@ def _announce(about: dict[str, Any], json: bool) -> None:
         sys.stdout = sys.stderr  # what handlers print is no part of the document
 
 
+ECHO_S = 0.2
+"""The same signal again, so soon, is an echo: some send it to a process and to its group."""
+
+
 class Signals:
     """SIGINT and SIGTERM: the first asks to stop, the second ends the process at once.
 
@@ -98,6 +102,8 @@ class Signals:
         self._stop = stop
         self._loop = asyncio.get_running_loop()
         self._stopping = False
+        self._first = (0, 0.0)
+        """The signal that asked to stop, and when by the monotonic clock."""
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -119,10 +125,14 @@ class Signals:
                 signal.signal(each, before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        asked, asked_s = self._first
+        if self._stopping and number == asked and time.monotonic() < asked_s + ECHO_S:
+            return
         if self._stopping:
             os.write(2, b"ended at once: open runs are taken up when their leases end\n")
             os._exit(128 + number)
         self._stopping = True
+        self._first = number, time.monotonic()
         self._loop.call_soon_threadsafe(self._stop.set)
 
 

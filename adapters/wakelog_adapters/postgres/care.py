@@ -11,7 +11,7 @@ from wakelog_adapters.care.findings import Finding, length, of_schema, ok, probl
 from wakelog_adapters.care.migrations import Migration, Standing
 from wakelog_adapters.care.work import Ward, examine_work
 from wakelog_adapters.postgres import schema
-from wakelog_adapters.postgres.connections import Connection, connect, rows_of
+from wakelog_adapters.postgres.connections import Connection, connect, is_pooled, rows_of
 from wakelog_adapters.postgres.failures import translated
 from wakelog_adapters.postgres.url import Place, parse
 
@@ -31,6 +31,22 @@ _DURABLE = {
 _AS_DURABLE = {"synchronous_commit": ("remote_apply",)}
 _NO_STANDBY = ("local", "remote_write")
 """Values of synchronous_commit that lose nothing unless a standby takes over."""
+
+
+_RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
+_NO_ENTRY = b"""SELECT FROM pg_namespace
+    WHERE nspname = %s AND NOT has_schema_privilege(oid, 'USAGE')"""
+_LACKING = b"""SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
+        LATERAL unnest(CASE
+            WHEN c.relkind = 'S' THEN '{USAGE}'
+            WHEN c.relname = 'migrations' THEN '{SELECT}'
+            WHEN c.relname = 'stored_events' THEN '{SELECT,INSERT}'
+            ELSE '{SELECT,INSERT,UPDATE,DELETE}' END::text[]) AS r (needed)
+    WHERE n.nspname = %s AND c.relkind IN ('r', 'S')
+    AND NOT CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, r.needed)
+        ELSE has_table_privilege(c.oid, r.needed) END
+    GROUP BY c.relname ORDER BY c.relname"""
+"""Tables and sequences that this user has not all the rights to that it needs."""
 
 
 def open_caretaker(url: str) -> PostgresCaretaker:
@@ -67,6 +83,10 @@ class PostgresCaretaker:
             yield _pooler(connection, self._place)
             yield from _settings(connection)
             yield _clock(connection, clock)
+            rights = _rights(connection, self._place)
+            yield rights
+            if rights.level == "problem":
+                return
             stands = schema.standing(connection, self._place)
             yield of_schema(stands)
             if stands.number and not stands.is_too_new:
@@ -110,8 +130,8 @@ def _server(connection: Connection) -> Finding:
 
 
 def _pooler(connection: Connection, place: Place) -> Finding:
-    """A pooler answers for the server, so it names another process than the one that works."""
-    if _one(connection, "SELECT pg_backend_pid()") == connection.info.backend_pid:
+    """What stands between, and what the URL says of it."""
+    if not is_pooled(connection):
         if place.pooled:
             advice = "leave pooler=transaction out of the URL: workers would hear of alarms at once"
             return warning("pooler", "no pooler stands between, though the URL says so", advice)
@@ -119,8 +139,25 @@ def _pooler(connection: Connection, place: Place) -> Finding:
     if place.pooled:
         text = "a pooler stands between, as the URL says: alarms are looked for 5 times a second"
         return ok("pooler", text)
-    advice = "add pooler=transaction to the URL, unless it keeps a session for each client"
-    return warning("pooler", "a pooler stands between", advice)
+    if place.pooled is None:
+        text = "a pooler stands between: alarms are looked for 5 times a second"
+        advice = "say in the URL what it is: pooler=transaction, or pooler=session to hear of them"
+        return warning("pooler", text, advice)
+    if _is_shared(connection, place):
+        text = "a pooler gives each transaction another session, though the URL says pooler=session"
+        return problem("pooler", text, "say pooler=transaction, or leave it out")
+    return ok("pooler", "a pooler stands between, and keeps a session for each client")
+
+
+def _is_shared(connection: Connection, place: Place) -> bool:
+    """Whether another client works in the session that was just ours. One that a pooler keeps
+    for us is never given to another; a pooler that keeps none gives the last one first."""
+    other = connect(place)
+    try:
+        pids = {_one(each, "SELECT pg_backend_pid()") for each in (connection, other)}
+    finally:
+        other.close()
+    return len(pids) == 1
 
 
 def _settings(connection: Connection) -> Iterator[Finding]:
@@ -135,6 +172,20 @@ def _settings(connection: Connection) -> Iterator[Finding]:
             advice = f"set {name} = {wanted}, for the server, the database and the role"
             text = f"{name} is {value}: a crash of the server loses what was acknowledged"
             yield problem(name, text, advice)
+
+
+def _rights(connection: Connection, place: Place) -> Finding:
+    """Whether this user may do what is done all the time; making the schema may be another's."""
+    where = (place.schema,)
+    if rows_of(connection, _NO_ENTRY, where):
+        advice = f"let its owner GRANT USAGE ON SCHEMA {place.schema}, and rights to what is in it"
+        return problem("rights", f"this user may not use the schema {place.schema}", advice)
+    lacking = [name for (name,) in rows_of(connection, _LACKING, where)]
+    if lacking:
+        text = f"this user may not do all it has to with {', '.join(lacking)}"
+        advice = f"let their owner GRANT {_RIGHTS} ON ALL TABLES, and USAGE ON ALL SEQUENCES"
+        return problem("rights", text, f"{advice}, IN SCHEMA {place.schema}")
+    return ok("rights", "this user may do all it has to")
 
 
 def _clock(connection: Connection, clock: Clock) -> Finding:

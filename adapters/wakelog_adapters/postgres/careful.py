@@ -15,7 +15,7 @@ from typing import NamedTuple
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports import KeyTaken, LeaseGone, Unit, VersionConflict
 from wakelog_adapters.postgres.connections import Connection, rows_of
-from wakelog_adapters.postgres.failures import DUPLICATE, has_moved_on, is_refusal
+from wakelog_adapters.postgres.failures import DUPLICATE, has_moved_on, is_refusal, said_by
 from wakelog_adapters.postgres.reading import can_be_stored
 
 __all__ = ["Way", "append_carefully"]
@@ -81,7 +81,7 @@ def _refusal(unit: Unit, error: Exception) -> Exception:
     if getattr(error, "sqlstate", None) == DUPLICATE:
         # The status row agreed, the log does not: it is the log that counts.
         return VersionConflict(f"{unit.stream} has events after {unit.base_version}")
-    return StoreUnavailableError("refused", f"{unit.stream}: {error}")
+    return StoreUnavailableError("refused", f"{unit.stream}: {said_by(error)}")
 
 
 def _restless(unit: Unit) -> VersionConflict:

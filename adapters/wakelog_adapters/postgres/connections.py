@@ -7,6 +7,7 @@ background; the call that found it broken decides what that means.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -21,11 +22,12 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row, tuple_row
 
 from wakelog.errors import StoreUnavailableError
-from wakelog_adapters.postgres.failures import reason_of
+from wakelog_adapters.postgres.failures import reason_of, said_by, translated
 from wakelog_adapters.postgres.url import Place
 
-__all__ = ["IDLE_TIMEOUT", "Connection", "Datastore", "connect", "rows_of"]
+__all__ = ["IDLE_TIMEOUT", "Connection", "Datastore", "connect", "is_pooled", "rows_of"]
 
+_LOG = logging.getLogger("wakelog.postgres")
 Connection = psycopg.Connection[DictRow]
 Trouble = Literal["store_waits", "store_retries", "store_lost_answers"]
 """Calls that found no connection and waited; that were sent again; whose answer was lost."""
@@ -59,7 +61,7 @@ def _arguments(place: Place) -> dict[str, Any]:
         "client_encoding": "utf8",
         "autocommit": True,
         "row_factory": dict_row,
-        "prepare_threshold": None if place.pooled else 2,
+        "prepare_threshold": 2 if place.pooled is False else None,
     }
 
 
@@ -68,11 +70,18 @@ def connect(place: Place) -> Connection:
     try:
         return Connection.connect(place.conninfo, **_arguments(place))
     except psycopg.Error as error:
-        raise StoreUnavailableError(reason_of(error), f"{place.label}: {error}") from error
+        raise StoreUnavailableError(reason_of(error), f"{place.label}: {said_by(error)}") from error
+
+
+def is_pooled(connection: Connection) -> bool:
+    """Whether a pooler stands between: it answers for the server, and so names at the beginning
+    another process of it than the one that works."""
+    [(works,)] = rows_of(connection, b"SELECT pg_backend_pid()")
+    return bool(works != connection.info.backend_pid)
 
 
 class Datastore(library.PostgresDatastore):
-    """The library's datastore on our pool."""
+    """The library's datastore on our pool. To be opened once the place is known."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(
@@ -85,8 +94,13 @@ class Datastore(library.PostgresDatastore):
         self._lock = threading.Lock()
         self._lent = 0
         self._beside: set[Connection] = set()
-        self._configure = None if place.pooled else _configure(place)
+        self._configure: Callable[[Connection], None] | None = None
         self._troubles: Counter[Trouble] = Counter(dict.fromkeys(get_args(Trouble), 0))
+
+    def open(self, place: Place) -> None:
+        """Begin to connect. `place` says by now whether a pooler stands between."""
+        self._place = place
+        self._configure = None if place.pooled else _configure(place)
         self.pool = library.ConnectionPool(
             place.conninfo,
             connection_class=Connection,
@@ -99,6 +113,7 @@ class Datastore(library.PostgresDatastore):
             timeout=place.timeout_s,
             reconnect_timeout=_RECONNECT_S,
         )
+        self.pool.open()
 
     @contextmanager
     def lend(self, *, alive: bool = False) -> Generator[Connection, None, None]:
@@ -123,6 +138,7 @@ class Datastore(library.PostgresDatastore):
         except StoreUnavailableError as error:
             if not self._may_wait(error):
                 raise
+            _LOG.warning("waiting for %g s at most: %s", self._place.wait_s, error)
         self.count("store_waits")
         for attempt in stamina.retry_context(
             self._may_wait,
@@ -165,15 +181,21 @@ class Datastore(library.PostgresDatastore):
         return connection
 
     def _take_alive(self) -> Connection:
-        for _ in range(self._place.pool):
-            connection = self._take()
-            try:
-                self.pool.check_connection(connection)
-            except psycopg.Error:
-                self._put_back(connection)
-            else:
-                return connection
-        return self._take()
+        """Raises `StoreUnavailableError` where none answers: a pooler may take connections for a
+        server that is away."""
+        tries = self._place.pool + 1  # more than there may be that broke together
+        with translated(self._place.label):
+            for left in reversed(range(tries)):
+                connection = self._take()
+                try:
+                    self.pool.check_connection(connection)
+                except psycopg.Error:
+                    self._put_back(connection)
+                    if not left:
+                        raise
+                else:
+                    return connection
+        raise AssertionError("the last try returns or raises")
 
     def _put_back(self, connection: Connection) -> None:
         with self._lock:
@@ -194,8 +216,13 @@ class Datastore(library.PostgresDatastore):
             detail = f"{waited}: all {place.pool} of the pool are in use (pool= in the URL)"
             raise StoreUnavailableError("unreachable", f"{place.label}: {detail}")
         connection = connect(place)
-        if self._configure is not None:
-            self._configure(connection)
+        try:
+            if self._configure is not None:
+                with translated(place.label):
+                    self._configure(connection)
+        except StoreUnavailableError:
+            connection.close()
+            raise
         with self._lock:
             self._beside.add(connection)
         return connection

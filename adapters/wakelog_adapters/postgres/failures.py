@@ -15,6 +15,7 @@ __all__ = [
     "is_refusal",
     "is_worth_repeating",
     "reason_of",
+    "said_by",
     "translated",
 ]
 
@@ -30,6 +31,7 @@ _REASONS: dict[str, StoreReason] = {
     "40001": "locked",
     "40P01": "locked",
     "42501": "read_only",  # not permitted
+    "42P05": "unreachable",  # a statement is prepared twice: by others, in a pooler's session
     "42": "damaged",  # our own tables, columns or functions are not there
     "3F000": "damaged",
     "53100": "full",
@@ -70,10 +72,16 @@ def is_worth_repeating(error: BaseException) -> bool:
     return getattr(error, "sqlstate", None) in ("40001", "40P01")
 
 
+def said_by(error: BaseException) -> str:
+    """What the server says is wrong, on one line, without the query and the place in it."""
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return " ".join((primary or str(error)).split())
+
+
 @contextmanager
 def translated(label: str) -> Generator[None, None, None]:
     """Raise `StoreUnavailableError` in the place of any error of psycopg's."""
     try:
         yield
     except psycopg.Error as error:
-        raise StoreUnavailableError(reason_of(error), f"{label}: {error}") from error
+        raise StoreUnavailableError(reason_of(error), f"{label}: {said_by(error)}") from error

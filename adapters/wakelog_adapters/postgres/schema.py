@@ -37,10 +37,14 @@ def standing(
     Raises `StoreUnavailableError` ("not_a_database") where no such schema can be, and psycopg's
     own errors.
     """
-    encoding = rows_of(connection, b"SHOW server_encoding")[0][0]
+    asked = b"SELECT current_setting('server_encoding'), quote_ident(%s)"
+    [(encoding, quoted)] = rows_of(connection, asked, (place.schema,))
     if encoding != _ENCODING:
         detail = f"{place.label} is encoded in {encoding}: create a database in {_ENCODING}"
         raise StoreUnavailableError("not_a_database", detail)
+    if quoted != place.schema:
+        detail = f"schema={place.schema} is a word of SQL's own: choose another name"
+        raise StoreUnavailableError("not_a_database", f"{place.label}: {detail}")
     number, compatible_since = _applied(connection, place)
     label = f"{place.label} ({place.schema})"
     return Standing(label, number, compatible_since, known or migrations())

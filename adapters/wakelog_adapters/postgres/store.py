@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from eventsourcing import persistence
@@ -12,7 +14,13 @@ from eventsourcing import persistence
 from wakelog.ports import Appended, Due, HoldRow, Unit, WorkerRow
 from wakelog_adapters.postgres.appending import Appender
 from wakelog_adapters.postgres.claiming import Claimer, Wanted, release
-from wakelog_adapters.postgres.connections import Connection, Datastore, connect, rows_of
+from wakelog_adapters.postgres.connections import (
+    Connection,
+    Datastore,
+    connect,
+    is_pooled,
+    rows_of,
+)
 from wakelog_adapters.postgres.failures import translated
 from wakelog_adapters.postgres.parcel import dumps
 from wakelog_adapters.postgres.reading import PostgresReading
@@ -22,9 +30,14 @@ from wakelog_adapters.postgres.wakeups import DEAF_LOOK_US, LOOK_US, Bell, Ear
 
 __all__ = ["PostgresStore"]
 
+_LOG = logging.getLogger("wakelog.postgres")
 _FOLLOW_S = 1.0
 _FORGET_WORKERS_US = 86_400_000_000
 _NOTHING = Appended((), None)
+_POOLER_FOUND = (
+    "%s: a pooler stands between, so alarms of other processes are looked for 5 times a second;"
+    " if it keeps a session for each client, say pooler=session in the URL: they are heard of then"
+)
 
 
 class PostgresStore(PostgresReading):
@@ -35,8 +48,9 @@ class PostgresStore(PostgresReading):
     """
 
     def __init__(self, datastore: Datastore, place: Place) -> None:
-        datastore.patiently(lambda: _prepare(place))
-        datastore.pool.open()
+        asked = place
+        place = datastore.patiently(lambda: _prepare(asked))
+        datastore.open(place)
         super().__init__(datastore, place)
         self._appender = Appender(datastore, self._queries, place)
         self._claimer = Claimer(datastore, self._queries, place, self._appender)
@@ -80,9 +94,14 @@ class PostgresStore(PostgresReading):
             return _NOTHING
         appended = self._appender.append(units)
         self._notify_listeners()
-        if appended.next_due_us is not None and self.datastore.server_clock:
-            self._bell.ring(appended.next_due_us)
+        if appended.next_due_us is not None:
+            self._tell_others(appended.next_due_us)
         return appended
+
+    def _tell_others(self, due_us: int = 0) -> None:
+        """Of an alarm, or (0) of work that can be had from now on; not in a simulation."""
+        if self.datastore.server_clock:
+            self._bell.ring(due_us)
 
     def claim(
         self,
@@ -107,6 +126,7 @@ class PostgresStore(PostgresReading):
 
     def release(self, owner: str, held: Sequence[tuple[str, int]]) -> None:
         self._twice(lambda connection: release(connection, self._queries, owner, held))
+        self._tell_others()
 
     def _run(self, sql: bytes, *params: object) -> int:
         """One writing statement, and how many rows it changed."""
@@ -132,6 +152,7 @@ class PostgresStore(PostgresReading):
     def unhold(self, job: str) -> HoldRow | None:
         """If the connection breaks it is asked again: then it may say of its own work None."""
         found = self._twice(lambda connection: rows_of(connection, self._queries.unhold, (job,)))
+        self._tell_others()
         return HoldRow(*found[0]) if found else None
 
     def put_worker(self, row: WorkerRow) -> None:
@@ -191,14 +212,23 @@ class PostgresStore(PostgresReading):
         self.datastore.close()
 
 
-def _prepare(place: Place) -> None:
-    """Have the schema up to date. Broken off it has done all or nothing, and may be repeated."""
+def _prepare(place: Place) -> Place:
+    """Have the schema up to date; the place, with what can be known of what stands between.
+
+    Broken off it has done all or nothing, and may be repeated.
+    """
     connection = connect(place)
     try:
         with translated(place.label):
             prepare(connection, place)
+            if place.pooled is not None:
+                return place
+            place = replace(place, pooled=is_pooled(connection))
     finally:
         connection.close()
+    if place.pooled:
+        _LOG.info(_POOLER_FOUND, place.label)
+    return place
 
 
 class PostgresSubscription(persistence.ListenNotifySubscription[PostgresStore]):

@@ -38,8 +38,9 @@ class Place:
     """How long a call waits for a connection, for the server, or for another's lock."""
     wait_s: float = 0.0
     """How much longer a call waits where no connection is to be had, before it fails."""
-    pooled: bool = False
-    """Whether a pooler stands between, that gives each transaction another session."""
+    pooled: bool | None = None
+    """Whether a pooler stands between, that gives each transaction another session. None: not
+    said; opening looks whether one stands between, and takes it to be such a one."""
     server_clock: bool = True
     """Whether the server's clock says when a lease has ended; else the time that is given."""
     migrate: bool = True
@@ -50,8 +51,8 @@ def parse(url: str) -> Place:
     """`postgresql://user:password@host:port/database?schema=jobs`; all options may be left out.
 
     Ours are `schema`, `pool` (connections at most), `timeout` and `wait` (seconds),
-    `pooler=transaction`, `migrate=off` (opening changes no schema) and `clock=given` (for
-    simulations); the rest of the URL is libpq's and goes to it as it is.
+    `pooler=transaction` or `session`, `migrate=off` (opening changes no schema) and `clock=given`
+    (for simulations); the rest of the URL is libpq's and goes to it as it is.
     Raises `ValidationError`.
     """
     base, _, query = url.partition("?")
@@ -70,7 +71,7 @@ def parse(url: str) -> Place:
         pool=_pool(url, options.get("pool", "8")),
         timeout_s=_seconds(url, "timeout", options.get("timeout", "5"), at_least=0.1),
         wait_s=_seconds(url, "wait", options.get("wait", "0"), at_least=0),
-        pooled=_word(url, options, "pooler", "session", "transaction") == "transaction",
+        pooled=_pooled(url, options.get("pooler")),
         server_clock=_word(url, options, "clock", "server", "given") == "server",
         migrate=_word(url, options, "migrate", "on", "off") == "on",
     )
@@ -112,10 +113,16 @@ def _seconds(url: str, name: str, text: str, *, at_least: float) -> float:
     return seconds
 
 
+def _pooled(url: str, word: str | None) -> bool | None:
+    if word not in (None, "session", "transaction"):
+        raise _invalid(url, "pooler must be session or transaction; left out it is found out")
+    return None if word is None else word == "transaction"
+
+
 def _word(
     url: str,
     options: dict[str, str],
-    name: Literal["pooler", "clock", "migrate"],
+    name: Literal["clock", "migrate"],
     default: str,
     other: str,
 ) -> str:

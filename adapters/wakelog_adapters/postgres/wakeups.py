@@ -65,7 +65,10 @@ class Bell:
         self._connection: Connection | None = None
 
     def ring(self, due_us: int) -> None:
-        """Tell of an alarm, soon and from another thread, unless others will look before it."""
+        """Tell of an alarm, soon and from another thread, unless others will look before it.
+
+        Of 0 where work can be had that was not to be had before.
+        """
         if due_us >= self._clock.now_us() + LOOK_US:
             return
         with self._changed:
@@ -196,6 +199,7 @@ class Ear:
 
     def _listen(self, connection: Connection) -> None:
         """Until the connection breaks. Raises psycopg's errors."""
+        connection.execute("SET idle_session_timeout = 0")  # who listens is idle
         connection.execute(f"LISTEN {_channel(self._place)}".encode())
         self.hears = True
         self._tell(0)
