@@ -37,7 +37,7 @@ class DueQueue:
         """Let the stream have no moment."""
         self._live.pop(stream, None)
 
-    def first_us(self, skip: Callable[[str], bool]) -> int | None:
+    def first_us(self, skip: Callable[[str], bool] = lambda stream: False) -> int | None:
         """The earliest moment of a stream that is not to be skipped."""
         while self._heap:
             at_us, stream = self._heap[0]

@@ -364,7 +364,7 @@ class MemoryStore(MemoryLog):
                     skip = leased if self._free(job, limits) else _either(leased, self._begins_run)
                     firsts.append(self._alarms[job].first_us(skip))
                 if job in self._lease_ends:
-                    firsts.append(self._lease_ends[job].first_us(_never))
+                    firsts.append(self._lease_ends[job].first_us())
         return min((first for first in firsts if first is not None), default=None)
 
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:
@@ -394,10 +394,6 @@ class MemoryStore(MemoryLog):
 
 def _expired(answer: Answer, now_us: int) -> bool:
     return answer.expires_us is not None and answer.expires_us <= now_us
-
-
-def _never(stream: str) -> bool:
-    return False
 
 
 def _either(one: Callable[[str], bool], other: Callable[[str], bool]) -> Callable[[str], bool]:

@@ -7,7 +7,8 @@ handler: a handler cannot corrupt what the next one sees.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, cast
 
 from wakelog.core.events import Action, Trigger
 from wakelog.core.windows import Window
@@ -154,7 +155,7 @@ class Instance(NamedTuple):
 
     def stepped(self, at_us: int) -> Instance:
         """The same, one event later, recorded at `at_us`."""
-        return tuple.__new__(Instance, (self.id, self.version + 1, at_us, *self[3:]))
+        return _made(Instance, (self.id, self.version + 1, at_us, *self[3:]))
 
     def changed(self, **changes: Any) -> Instance:
         """As `_replace`, but without asking for each field whether it changes: each event of each
@@ -162,7 +163,7 @@ class Instance(NamedTuple):
         values = list(self)
         for name, value in changes.items():
             values[_PLACES[name]] = value
-        return tuple.__new__(Instance, values)  # as `_make`, without counting them
+        return _made(Instance, values)
 
     def first_waiting(self, now_us: int) -> Waiting | None:
         """The waiting event to be handled next, if one is ready by `now_us`."""
@@ -179,6 +180,8 @@ class Instance(NamedTuple):
         )
 
 
+_made: Callable[[type[Instance], Iterable[Any]], Instance] = cast("Any", tuple).__new__
+"""As `Instance._make`, which counts them first."""
 _PLACES = {name: place for place, name in enumerate(Instance._fields)}
 
 
