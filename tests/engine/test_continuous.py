@@ -282,6 +282,21 @@ def test_C7_a_trigger_is_counted_and_moves_only_a_fixed_delay(
     assert (job.status().run_count, job.status().next_run_at) == (2, at(next_run))
 
 
+@pytest.mark.parametrize(
+    ("mode", "next_run"), [("fixed_delay", "01 01:02"), ("fixed_rate", "01 00:05")]
+)
+def test_C7_so_does_it_where_a_handler_has_set_the_next_run(
+    wind: Winding, mode: str, next_run: str
+) -> None:
+    job = wind(
+        lambda ctx: ctx.schedule("5m") if ctx.run_count == 1 else None, every="1h", mode=mode
+    )
+    job.client.start("a", 0)
+    job.sim.advance("2m")
+    job.client.trigger("a")
+    assert job.status().next_run_at == at(next_run)
+
+
 def test_C7_a_trigger_that_consumes_the_alarm_does_not_leave_it_dormant(wind: Winding) -> None:
     job = wind(every="1h", mode="fixed_rate")
     job.client.start("a", 0)

@@ -427,13 +427,15 @@ def test_I1_every_command_of_every_type_takes_a_key(doer: Making, kind: str) -> 
 @every_type
 def test_I4_a_recorded_step_of_every_type_is_not_done_again(doer: Making, kind: str) -> None:
     done: list[str] = []
+    keys: list[str] = []
 
     def do(key: str) -> int:
         done.append(key)
         return 7
 
     async def execute(ctx: Any) -> None:
-        assert await ctx.step("one", do, ctx.step_key("one")) == 7
+        keys.append(ctx.step_key("one"))
+        assert await ctx.step("one", do, keys[-1]) == 7
         if ctx.attempt < 3:
             raise Cross
 
@@ -444,6 +446,7 @@ def test_I4_a_recorded_step_of_every_type_is_not_done_again(doer: Making, kind: 
     job.sim.advance("1m")
     begun = next(r for r in job.sim.events(job.instance) if isinstance(r.event, e.RunStarted))
     assert done == [f"{job.instance}@{begun.version}:one"]
+    assert keys == 3 * done
     assert [each.result for each in job.found(e.StepCompleted)] == ["7"]
     assert len(job.found(e.Executed)) == 1
     assert moment_at(begun.at_us) == START
