@@ -179,7 +179,7 @@ def test_K3_requests_wait_too_where_a_pooler_answers_for_a_server_that_is_away(
             "status": lambda: store.status([pen.stream]),
             "append": lambda: store.append([pen.receive()]).errors,
             "claim": lambda: store.claim(
-                now_us=NOW - 1, jobs=[ORDERS], limit=1, begin=lambda dues: []
+                now_us=NOW - 1, jobs=[ORDERS], limit=1, begin=lambda dues: ()
             ),
         }
         answers: list[object] = []
