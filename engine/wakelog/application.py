@@ -223,7 +223,8 @@ class Application(library.Application[str]):
 
     async def _try(self, this: _Try) -> Asked | None:
         """One try; None where it has to begin again because the ground has moved."""
-        slot = await self._slot(this.id)
+        stream = str(this.id)
+        slot = self._slots.get(stream) or await self._loaded(stream)
         async with slot:
             if slot.dead:
                 return None
@@ -425,13 +426,8 @@ class Application(library.Application[str]):
         salt = self._salts.next()
         return Meta(now_us, commit, salt, origin.cause, origin.correlation, origin.actor)
 
-    async def _slot(self, id: InstanceId) -> Slot:
-        stream = str(id)
-        slot = self._slots.get(stream)
-        if slot is None:
-            head = refold(stream, await self._loads.read(stream))
-            slot = self._slots.put(stream, head)
-        return slot
+    async def _loaded(self, stream: str) -> Slot:
+        return self._slots.put(stream, refold(stream, await self._loads.read(stream)))
 
     def _refused(self, unit: Unit) -> None:
         self._slots.drop(unit.stream)

@@ -7,7 +7,7 @@ import inspect
 import logging
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from wakelog import threads
@@ -74,7 +74,8 @@ class Caller:
         try:
             extra = _argument(definition, call)
             result, error = await self._run(handler, call, (ctx, *extra))
-            await self._meet_cancellation()
+            if self._is_self_cancelled():
+                await self._meet_cancellation()
             if not ctx.cleared:
                 if error is not None:
                     return self._failed(error, definition.retry, call)
@@ -108,7 +109,8 @@ class Caller:
         try:
             handler = definition.handlers[call.handler]
             result, error = await self._run(handler, call, (ctx, ctx.state))
-            await self._meet_cancellation()
+            if self._is_self_cancelled():
+                await self._meet_cancellation()
         except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -125,11 +127,17 @@ class Caller:
             raise error  # of the person who runs the simulation
         return result if error is None else error
 
-    async def _run(self, handler: Handler, call: Call, args: tuple[Any, ...]) -> threads.Outcome:
+    def _run(
+        self, handler: Handler, call: Call, args: tuple[Any, ...]
+    ) -> Coroutine[Any, Any, threads.Outcome]:
         """How the handler ended, as values; only a cancellation is raised."""
         if handler.timeout_us is None:
-            return await self._outcome(handler.fn, handler.is_async, args)
-        timeout_s = handler.timeout_us / 1_000_000
+            return self._outcome(handler.fn, handler.is_async, args)
+        return self._in_time(handler, call, args, handler.timeout_us / 1_000_000)
+
+    async def _in_time(
+        self, handler: Handler, call: Call, args: tuple[Any, ...], timeout_s: float
+    ) -> threads.Outcome:
         scope = asyncio.timeout(None)
 
         def begin() -> None:
@@ -183,11 +191,16 @@ class Caller:
         except BaseException as error:
             return None, error
 
+    def _is_self_cancelled(self) -> bool:
+        """Whether the handler has cancelled the task that it ran in, and has not met that yet."""
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0 and self._is_stopped(task) is False
+
     async def _meet_cancellation(self) -> None:
         """Have a handler that cancelled its own task meet that now, not what comes after it."""
+        await asyncio.sleep(0)
         task = asyncio.current_task()
-        if task is not None and task.cancelling() and self._is_stopped(task) is False:
-            await asyncio.sleep(0)
+        if task is not None:
             _uncancel(task)
 
     def _is_stopped(self, task: asyncio.Task[Any]) -> bool | None:

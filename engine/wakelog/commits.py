@@ -74,12 +74,18 @@ class Committer:
         await self._idle.wait()
 
     def _append_at_once(self, entry: Entry) -> None:
+        unit, future = entry
         try:
-            appended = self._store.append([entry[0]])
-        except Exception as error:
-            self._settle([entry], [error], None)
-        else:
-            self._settle([entry], appended.errors, appended.next_due_us)
+            [error], due_us = self._store.append((unit,))
+        except Exception as raised:
+            error, due_us = raised, None
+        if error is not None:
+            self._settle((entry,), (error,), None)
+            return
+        future.set_result(None)
+        self.batches += 1
+        self.units += 1
+        self._on_appended((unit,), due_us)
 
     def _start(self) -> None:
         """Send off the next batch; runs when all turns that are ready now have submitted."""

@@ -68,11 +68,14 @@ class Registry:
             issue = Issue(loc="", msg="give a definition, or its name", type="type")
             raise ValidationError(f"job {job!r}", [issue])
         name = job if isinstance(job, str) else self._sources.get(id(job), "an unregistered one")
+        return self._named(name, kind)
+
+    def of(self, instance: InstanceId) -> Definition:
+        """The definition of an instance. Raises `UnknownJobError`."""
+        return self._named(instance.name, instance.kind)
+
+    def _named(self, name: str, kind: str) -> Definition:
         found = self._by_name.get(name)
         if found is None or found.kind != kind:
             raise UnknownJobError(name, self.names(kind), kind)
         return found
-
-    def of(self, instance: InstanceId) -> Definition:
-        """The definition of an instance. Raises `UnknownJobError`."""
-        return self.find(instance.name, instance.kind)

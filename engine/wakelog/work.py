@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wakelog.application import NOWHERE, Application, Origin
 from wakelog.core.commands import Call, Claim, Ended, Failed, HandleWaiting, Rearm, Settle
@@ -30,8 +30,7 @@ MAX_PAUSE_S = 5.0
 """The longest pause between two tries to record an outcome while the store is unavailable."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """What a worker took: the unit that takes it, and the call to make where a run has begun."""
 
     unit: Unit

@@ -55,8 +55,9 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
         case Scheduled():
             if event.window is not None:
                 return _timed(step, event, event.window)
-            goes_on = step.changed(failed=False) if event.by == "policy" else step
-            return _scheduled(goes_on, event.action, event.due_us, event.reason)
+            if step.failed and event.by == "policy":  # recurring work goes on
+                step = step.changed(failed=False)
+            return _scheduled(step, event.action, event.due_us, event.reason)
         case ScheduleCancelled():
             return _scheduled(step, event.action, None)
         case RunStarted():
