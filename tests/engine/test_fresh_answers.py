@@ -18,12 +18,17 @@ async def test_U12_a_trigger_is_not_answered_from_what_another_process_has_overt
     sqlite_url: str,
 ) -> None:
     # given a client that has seen a trigger wait, and a run that it has not seen
-    jobs = Jobs(job=task_of())
+    ran = asyncio.Event()
+
+    async def execute(ctx: Ctx) -> None:
+        ran.set()
+
+    jobs = Jobs(job=task_of(execute=execute))
     async with jobs.open(sqlite_url) as client:
         await client.task("job").send("a", {})
         first = await client.task("job").trigger("a", wait=False)
-        async with jobs.open(sqlite_url, worker=True) as worker:
-            await worker.task("job").trigger("a")
+        async with jobs.open(sqlite_url, worker=True), asyncio.timeout(30):
+            await ran.wait()
         # when
         second = await client.task("job").trigger("a", wait=False)
         # then it is asked for anew
