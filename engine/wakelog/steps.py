@@ -67,6 +67,7 @@ class RunSteps:
         self._reading = asyncio.Lock()
         self._closed = False
         self._pauses: list[threading.Event] = []
+        """Those of threads that wait for another try. Few runs have any."""
         self._lost: LeaseLostError | None = None
 
     def close(self) -> None:
@@ -156,11 +157,17 @@ class RunSteps:
             except Exception as error:
                 check()
                 pause_us = self._pause_us(step, error, attempt, began_us)
-            pause = threading.Event()
-            self._pauses.append(pause)
-            if not self._closed:
-                clock.wait(pause, pause_us)
+            self._wait_here(pause_us)
             check()
+
+    def _wait_here(self, pause_us: int) -> None:
+        """Hold this thread up, until the handler ends at the longest: `close` ends each pause that
+        is in the list, and one that comes later sees that it is closed."""
+        pause = threading.Event()
+        self._pauses.append(pause)
+        if not self._closed:
+            self._app.clock.wait(pause, pause_us)
+        self._pauses.remove(pause)
 
     def _wait(self, coroutine: Coroutine[Any, Any, R]) -> R:
         if self._app.caller.inline:
