@@ -338,9 +338,9 @@ def test_a_pooler_that_the_url_does_not_speak_of_is_noticed(
             store.hear(lambda due_us: None)
             if said:
                 until(lambda: store.poll_us == LOOK_US)
-            for _ in range(10):
-                store.status(["task:order:o-1"])
             with store.datastore.lend() as connection:
+                for _ in range(10):
+                    connection.execute("SELECT 1")
                 left = connection.execute("SELECT FROM pg_prepared_statements").fetchall()
             assert bool(left) is bool(said)
             assert store.poll_us == (LOOK_US if said else DEAF_LOOK_US)
