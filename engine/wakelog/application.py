@@ -19,6 +19,7 @@ import eventsourcing.application as library
 from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory
 from eventsourcing.utils import Environment
 
+from wakelog.appends import Appends
 from wakelog.cache import Slot, Slots
 from wakelog.call import Caller
 from wakelog.clock import Clock
@@ -154,8 +155,9 @@ class Application(library.Application[str]):
         self._reads: Lane = ThreadLane("reads", 2) if threaded else calls
         self._long_reads: Lane = ThreadLane("long-reads", 2) if threaded else calls
         self._writes: Lane | None = ThreadLane("writes") if threaded else None
+        appends = Appends(self.store, self._writes) if self._writes else None
         self._commits = Committer(
-            self.store, self._writes, on_refused=self._refused, on_appended=self._appended
+            self.store, appends, on_refused=self._refused, on_appended=self._appended
         )
         self._loads = GroupReader(self._reads, self.store.load_all, at_once=inline)
         self._statuses = GroupReader(self._reads, self.store.status, at_once=inline)

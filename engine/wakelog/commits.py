@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from wakelog.lanes import Lane
+from wakelog.appends import Appends
 from wakelog.ports import Appended, Store, Unit, VersionConflict
 
 __all__ = ["MAX_BATCH", "Committer"]
@@ -29,18 +29,18 @@ class Committer:
     def __init__(
         self,
         store: Store,
-        lane: Lane | None,
+        appends: Appends | None,
         *,
         on_refused: Callable[[Unit], None],
         on_appended: Callable[[Sequence[Unit], int | None], None],
     ) -> None:
-        """Append on `lane`, or at once where it is None (a store that does not block).
+        """Append by `appends`, or at once where it is None (a store that does not block).
 
         `on_refused` hears of each unit that was not appended before anybody else can build on
         it, `on_appended` of the units that were and the earliest alarm that they set.
         """
         self._store = store
-        self._lane = lane
+        self._appends = appends
         self._on_refused = on_refused
         self._on_appended = on_appended
         self._queue: deque[Entry] = deque()
@@ -59,7 +59,7 @@ class Committer:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         entry = (unit, future)
-        if self._lane is None:
+        if self._appends is None:
             self._append_at_once(entry)
             return future
         self._queue.append(entry)
@@ -89,14 +89,14 @@ class Committer:
 
     def _start(self) -> None:
         """Send off the next batch; runs when all turns that are ready now have submitted."""
-        if self._lane is None or not self._queue:
+        if self._appends is None or not self._queue:
             self._running = False
             self._idle.set()
             return
         size = min(len(self._queue), MAX_BATCH)
         batch = [self._queue.popleft() for _ in range(size)]
         units = [unit for unit, _ in batch]
-        self._appending = asyncio.ensure_future(self._lane.run(self._store.append, units))
+        self._appending = self._appends.append(units)
         self._appending.add_done_callback(lambda done: self._ended(batch, done))
 
     def _ended(self, batch: list[Entry], done: asyncio.Future[Appended]) -> None:

@@ -73,6 +73,11 @@ class Appender:
         """A sending that has not begun."""
         return Attempt(f"{self._prefix}{next(self._numbers):x}", units, now_us)
 
+    def call(self, attempt: Attempt) -> Call:
+        """How to send it."""
+        server_clock = self._datastore.server_clock
+        return Call(attempt.id, self._lock_timeout, attempt.now_us, server_clock)
+
     def append(self, units: Sequence[Unit]) -> Appended:
         """Append, in a transaction of its own, and be certain of it.
 
@@ -91,6 +96,17 @@ class Appender:
         both = self.append(units[:half]), self.append(units[half:])
         dues = [each.next_due_us for each in both if each.next_due_us is not None]
         return Appended([*both[0].errors, *both[1].errors], min(dues, default=None))
+
+    def settle(self, attempt: Attempt, lost: Exception | None) -> Appended:
+        """What became of an attempt that was not answered with yes, once that is certain.
+
+        `lost`: what the connection broke with; None if it did not, so nothing was recorded.
+        """
+        if lost is not None:
+            if self.was_recorded(attempt, lost):
+                return attempt.expected
+            self._datastore.count("store_retries")
+        return self.append(attempt.units)
 
     def _append(self, units: Sequence[Unit]) -> Appended:
         for tries_left in reversed(range(TRIES)):
@@ -117,9 +133,7 @@ class Appender:
         """
 
         def send(parcel: Parcel) -> None:
-            server_clock = self._datastore.server_clock
-            call = Call(attempt.id, self._lock_timeout, attempt.now_us, server_clock)
-            rows_of(connection, self._queries.append, parcel.arguments(call))
+            rows_of(connection, self._queries.append, parcel.arguments(self.call(attempt)))
 
         def pass_in(units: Sequence[Unit], errors: Sequence[Exception | None]) -> None:
             parcel = Parcel(units)

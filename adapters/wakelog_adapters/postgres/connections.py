@@ -39,6 +39,8 @@ IDLE_TIMEOUT = "20s"
 process has stalled, or its connection is cut and nobody told the server."""
 _RECONNECT_S = 3.0
 """How long one attempt to replace a connection goes on; the next call begins another."""
+_AT_ONCE_S = 0.001
+"""Where another thread was quicker, though one lay ready; the pool takes 0 for a no."""
 _CLOSE_S = 5.0
 _PAUSE_S = 0.1
 _MAX_PAUSE_S = 2.0
@@ -126,7 +128,7 @@ class Datastore(library.PostgresDatastore):
         try:
             yield connection
         finally:
-            self._put_back(connection)
+            self.put_back(connection)
 
     def patiently(self, connect: Callable[[], R]) -> R:
         """What `connect` answers; asked again for `wait` seconds while none is to be had.
@@ -190,14 +192,28 @@ class Datastore(library.PostgresDatastore):
                 try:
                     self.pool.check_connection(connection)
                 except psycopg.Error:
-                    self._put_back(connection)
+                    self.put_back(connection)
                     if not left:
                         raise
                 else:
                     return connection
         raise AssertionError("the last try returns or raises")
 
-    def _put_back(self, connection: Connection) -> None:
+    def take_ready(self) -> Connection | None:
+        """One that lies ready in the pool, to be `put_back`; None where there is none to be had
+        at once."""
+        if not self.pool.get_stats()["pool_available"]:
+            return None
+        try:
+            connection = self.pool.getconn(_AT_ONCE_S)
+        except (psycopg_pool.PoolClosed, psycopg_pool.PoolTimeout):
+            return None
+        with self._lock:
+            self._lent += 1
+        return connection
+
+    def put_back(self, connection: Connection) -> None:
+        """After `take_ready`. One that is broken is dropped."""
         with self._lock:
             self._lent -= 1
             is_beside = connection in self._beside

@@ -7,6 +7,9 @@ of a prepared statement while the table grows.
 
 from __future__ import annotations
 
+import itertools
+import re
+
 from wakelog.ports import HoldRow, Listing, StatusRow, WorkerRow
 
 __all__ = ["PAGE", "Queries", "listing_where"]
@@ -21,6 +24,8 @@ _PUT_HOLD = f"""INSERT INTO {{schema}}.holds ({_HOLD}) VALUES (%s, %s, %s, %s)
     RETURNING {", ".join(f"holds.{column}" for column in HoldRow._fields)}"""
 _WORKER = ", ".join(WorkerRow._fields)
 
+_APPEND = """SELECT {schema}.append_1(
+    %s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
 _COUNT = """SELECT s.kind, s.name, s.status, s.executing,
         NOT s.executing AND coalesce(s.wake_us <= %s, false), count(*)
     FROM {schema}.status s WHERE """
@@ -59,10 +64,9 @@ class Queries:
             return text.replace("{schema}", schema).encode()
 
         # -- functions of the migrations
-        self.append = sql(
-            "SELECT {schema}.append_1(%s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
-            " %s, %b)"
-        )
+        self.append = sql(_APPEND)
+        self.append_numbered = _numbered(self.append)
+        """As libpq itself has it."""
         self.insert = sql("SELECT {schema}.insert_1(%s, %s::bigint[], %s, %s::bytea[])")
         self.facts = sql("SELECT {schema}.facts_1(%s, %s, %s)")
         self.settle = sql("SELECT {schema}.settle_1(%s, %s, %s, %s::bigint, %s)")
@@ -154,6 +158,12 @@ class Queries:
     def list(self, where: str) -> bytes:
         """(… , limit) -> status rows by stream."""
         return self._list + f"{where} ORDER BY s.stream LIMIT %s".encode()
+
+
+def _numbered(sql: bytes) -> bytes:
+    """`sql` with `$1`, `$2`, … for its parameters."""
+    numbers = itertools.count(1)
+    return re.sub(rb"%[sb]", lambda _: b"$%d" % next(numbers), sql)
 
 
 def listing_where(listing: Listing) -> tuple[str, list[object]]:

@@ -25,6 +25,7 @@ from wakelog_adapters.postgres.failures import translated
 from wakelog_adapters.postgres.parcel import dumps
 from wakelog_adapters.postgres.reading import PostgresReading
 from wakelog_adapters.postgres.schema import prepare
+from wakelog_adapters.postgres.started import SentAppend, Starter
 from wakelog_adapters.postgres.url import Place
 from wakelog_adapters.postgres.wakeups import DEAF_LOOK_US, LOOK_US, Bell, Ear
 
@@ -53,6 +54,7 @@ class PostgresStore(PostgresReading):
         datastore.open(place)
         super().__init__(datastore, place)
         self._appender = Appender(datastore, self._queries, place)
+        self._starter = Starter(datastore, self._queries, self._appender, self._ended)
         self._claimer = Claimer(datastore, self._queries, place, self._appender)
         self._listeners: set[threading.Event] = set()
         self._own = secrets.token_hex(8)
@@ -93,10 +95,17 @@ class PostgresStore(PostgresReading):
         if not units:
             return _NOTHING
         appended = self._appender.append(units)
+        self._ended(appended)
+        return appended
+
+    def start_append(self, units: Sequence[Unit]) -> SentAppend | None:
+        """`append` on a connection that lies ready, for an event loop. Killed here: as there."""
+        return self._starter.start(units) if units else None
+
+    def _ended(self, appended: Appended) -> None:
         self._notify_listeners()
         if appended.next_due_us is not None:
             self._tell_others(appended.next_due_us)
-        return appended
 
     def _tell_others(self, due_us: int = 0) -> None:
         """Of an alarm, or (0) of work that can be had from now on; not in a simulation."""

@@ -1,0 +1,103 @@
+"""Appends that no thread waits for: a store may start one, and the event loop hears the answer.
+
+A thread that waits for a server needs the interpreter twice for each append, and a busy loop gives
+it away only every `sys.getswitchinterval()`: five milliseconds, as long as the server takes itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from wakelog.lanes import Lane
+from wakelog.ports import Appended, Store, Unit
+
+__all__ = ["Appends", "StartedAppend", "StartsAppends"]
+
+
+class StartedAppend(Protocol):
+    """An append that is on its way. Used by one thread at a time."""
+
+    @property
+    def socket(self) -> int:
+        """Becomes readable when there is something to `look` at."""
+        ...
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a part of it still has to be sent, as soon as there is room in the socket."""
+        ...
+
+    def look(self) -> bool:
+        """Send and receive what is possible without waiting; whether there is an end of it."""
+        ...
+
+    def result(self) -> Appended | None:
+        """After that end: what became of it, if all units were appended. None: `settle` it."""
+        ...
+
+    def settle(self) -> Appended:
+        """Blocks: what `Store.append` would answer, or raise, from here on."""
+        ...
+
+
+@runtime_checkable
+class StartsAppends(Protocol):
+    """A store that need not block to append."""
+
+    def start_append(self, units: Sequence[Unit]) -> StartedAppend | None:
+        """Send what `Store.append` would; None where that would be to wait: nothing was sent."""
+        ...
+
+
+class Appends:
+    """Appends for the event loop: watched by it where the store can start them, else on a lane."""
+
+    def __init__(self, store: Store, lane: Lane) -> None:
+        self._store = store
+        self._starting = store if isinstance(store, StartsAppends) else None
+        self._lane = lane
+
+    def append(self, units: Sequence[Unit]) -> asyncio.Future[Appended]:
+        """`Store.append`. It goes on, whatever becomes of who asked."""
+        started = self._starting.start_append(units) if self._starting else None
+        if started is None:
+            return asyncio.ensure_future(self._lane.run(self._store.append, units))
+        try:
+            return self._watched(started)
+        except NotImplementedError:  # a loop without sockets, as on Windows
+            self._starting = None
+            return asyncio.ensure_future(self._lane.run(started.settle))
+
+    def _watched(self, started: StartedAppend) -> asyncio.Future[Appended]:
+        loop = asyncio.get_running_loop()
+        socket = started.socket
+        future: asyncio.Future[Appended] = loop.create_future()
+
+        def look() -> None:
+            over = started.look()
+            if over or not started.is_sending:
+                loop.remove_writer(socket)
+            if not over:
+                return
+            loop.remove_reader(socket)
+            appended = started.result()
+            if appended is not None:
+                future.set_result(appended)
+                return
+            settling = asyncio.ensure_future(self._lane.run(started.settle))
+            settling.add_done_callback(lambda settled: _hand_on(settled, future))
+
+        loop.add_reader(socket, look)
+        if started.is_sending:
+            loop.add_writer(socket, look)
+        return future
+
+
+def _hand_on(settled: asyncio.Future[Appended], future: asyncio.Future[Appended]) -> None:
+    error = settled.exception()
+    if error is None:
+        future.set_result(settled.result())
+    else:
+        future.set_exception(error)
