@@ -19,7 +19,7 @@ from wakelog.core.schedule import Duration, duration_us, moment_us
 from wakelog.debounce import Debounce
 from wakelog.debounce_client import DebounceClient, debounce_standing
 from wakelog.definition import Definition, Task
-from wakelog.door import Caller, Door, refuse_in_handler
+from wakelog.door import Door, origin_of, refuse_in_handler
 from wakelog.errors import Issue, ValidationError
 from wakelog.history import HistoryEntry, PastState, history, state_at
 from wakelog.holds import shown_count
@@ -266,7 +266,7 @@ class App:
             limit=limit,
             dry_run=dry_run,
             reason=reason,
-            caller=Caller(actor, correlation_id),
+            origin=origin_of(actor, correlation_id),
             filters=filters,
         )
 

@@ -7,11 +7,10 @@ work on ours. One of these stands behind an open app; clients and workers share 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
@@ -24,7 +23,7 @@ from wakelog.cache import Slot, Slots
 from wakelog.call import Caller
 from wakelog.clock import Clock
 from wakelog.commits import Committer
-from wakelog.core.commands import HandleWaiting, Receive, RecordStep, Request, Settle
+from wakelog.core.commands import Failed, HandleWaiting, Receive, RecordStep, Request, Settle
 from wakelog.core.events import Cleared
 from wakelog.core.instance import Instance
 from wakelog.definition import Definition
@@ -33,18 +32,18 @@ from wakelog.errors import (
     IdempotencyConflictError,
     LeaseLostError,
     QueueFullError,
-    WaitTimeoutError,
 )
 from wakelog.holds import Holds
 from wakelog.ids import InstanceId
 from wakelog.lanes import InlineLane, Lane, ThreadLane
-from wakelog.log import Head, LogMapper, Meta, Recorded, Salts, decode, encode, refold, snapshot
+from wakelog.log import Head, LogMapper, Meta, Salts, encode, refold, snapshot
 from wakelog.ports import (
     Answer,
     KeyTaken,
     LeaseGone,
     StatusRow,
     Store,
+    StoredEvent,
     StoredSnapshot,
     Unit,
     VersionConflict,
@@ -53,11 +52,15 @@ from wakelog.reads import GroupReader
 from wakelog.registry import Registry
 from wakelog.settings import Settings
 from wakelog.turn import Memory, Turn, take_turn
+from wakelog.watching import Watching
 
-__all__ = ["Application", "Asked", "Key", "Origin"]
+__all__ = ["NOWHERE", "Application", "Asked", "Body", "Key", "Origin"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Body = dict[str, Any]
+"""An answer's fields by name, as JSON keeps them: times in microseconds."""
 
 MAX_LOSSES = 10
 """How often an event loses to other processes before it is accepted as deferred instead."""
@@ -91,10 +94,19 @@ class Key(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What became of a request: its turn, or the answer that an earlier one was given."""
+    """What became of a request.
 
-    turn: Turn | None
+    The turn itself is not kept while its outcome waits to be appended: so many objects at hand,
+    for so many requests, would be the garbage collector's work.
+    """
+
+    after: Instance | None
+    """How the instance stands then; None where nothing happened to it."""
+    said: Body | None = None
+    """What there is to say of its turn; None where there are failures to raise instead."""
+    raises: tuple[Failed, ...] = ()
     answer: Answer | None = None
+    """What an earlier request with the same key was answered."""
 
 
 @dataclass(slots=True)
@@ -104,6 +116,7 @@ class _Try:
     definition: Definition
     id: InstanceId
     request: Request
+    say: Callable[[Turn], Body] | None
     origin: Origin
     key: Key | None
     holds: int | None
@@ -145,8 +158,6 @@ class Application(library.Application[str]):
         """Told the earliest alarm of each append."""
         self.on_cleared: Callable[[str], None] = lambda stream: None
         """Told each stream whose life was ended from outside."""
-        self.drive: Callable[[int | None], Awaitable[None]] | None = None
-        """In a simulation: lets the next thing happen, while a caller waits for an outcome."""
         self.stopping = False
         """This process ends: begin nothing that can wait."""
         self._slots = Slots(settings.cache)
@@ -163,7 +174,7 @@ class Application(library.Application[str]):
         self._statuses = GroupReader(self._reads, self.store.status, at_once=inline)
         self._answers = GroupReader(self._reads, self.store.answers, at_once=inline)
         self.holds = Holds(self.store, self._reads, clock)
-        self._watched: dict[str, set[asyncio.Event]] = {}
+        self.watching = Watching(clock, self._events_after)
         self._entropy: random.Random = secrets.SystemRandom()
         if seed is not None:  # with the position: commit ids never repeat, whoever opens again
             self._entropy = random.Random(f"{seed}@{self.recorder.max_notification_id()}")
@@ -195,13 +206,14 @@ class Application(library.Application[str]):
         id: InstanceId,
         request: Request,
         *,
+        say: Callable[[Turn], Body] | None = None,
         origin: Origin = NOWHERE,
         key: Key | None = None,
         holds: int | None = None,
         ends_lease: Callable[[Instance], bool] = _never,
         memory: Memory | None = None,
     ) -> Asked:
-        """Put `request` to the instance and have what follows appended.
+        """Put `request` to the instance and have what follows appended; `say` what of it.
 
         Redone on the fresh instance whenever another process was faster; a run's handlers are
         not called again (`memory` has their outcomes). `holds` is the token of the lease that the
@@ -211,7 +223,7 @@ class Application(library.Application[str]):
         """
         if isinstance(request, Receive) and id.job in await self.holds.lately():
             request = request._replace(defer=True)
-        this = _Try(definition, id, request, origin, key, holds, ends_lease, memory)
+        this = _Try(definition, id, request, say, origin, key, holds, ends_lease, memory)
         while True:
             try:
                 asked = await self._try(this)
@@ -244,14 +256,15 @@ class Application(library.Application[str]):
     async def _turn(self, slot: Slot, this: _Try) -> tuple[Asked, asyncio.Future[None] | None]:
         """Take the turn of an instance; what it came to, and the append to wait for."""
         if this.key and (found := await self._answered(this, this.key)):
-            return Asked(None, found), None
+            return Asked(None, answer=found), None
         instance = slot.head.instance
         now_us = self.now_us(instance)
         due_us = None if instance.windows else instance.due_us  # no handler sees a window's
-        seen = (instance.state, due_us, instance.lives)
-        if isinstance(this.request, HandleWaiting) and this.memory and this.seen not in ((), seen):
-            this.memory.clear()  # an `on_event` elsewhere was faster: its outcome must be seen
-        this.seen = seen
+        if isinstance(this.request, HandleWaiting):
+            seen = (instance.state, due_us, instance.lives)
+            if this.memory and this.seen not in ((), seen):
+                this.memory.clear()  # an `on_event` elsewhere was faster: its outcome must be seen
+            this.seen = seen
         try:
             turn = await take_turn(
                 self.caller, this.definition, instance, this.request, now_us, this.memory
@@ -265,8 +278,8 @@ class Application(library.Application[str]):
             raise VersionConflict(slot.stream)
         if not turn.events and (this.key is None or turn.raises):
             await self._check_fresh(slot)
-            return Asked(turn), None
-        return Asked(turn), self._submit(slot, turn, this, now_us)
+            return _asked(this, turn), None
+        return _asked(this, turn), self._submit(slot, turn, this, now_us)
 
     async def _check_fresh(self, slot: Slot) -> None:
         """What is answered without an append is not checked by one: ask the store whether the
@@ -376,51 +389,10 @@ class Application(library.Application[str]):
             return fn(*args, **kwargs)
         return await self._writes.run(fn, *args, **kwargs)
 
-    async def watch(
-        self, stream: str, after: int, find: Callable[[Recorded], R | None], timeout_us: int | None
-    ) -> R:
-        """Wait until `find` finds something in an event after version `after`, whoever appends it.
-
-        Raises `WaitTimeoutError`.
-        """
-        seen = asyncio.Event()
-        self._watched.setdefault(stream, set()).add(seen)
-        until_us = None if timeout_us is None else self.clock.now_us() + timeout_us
-        timeout_s = None if timeout_us is None or self.drive else timeout_us / 1_000_000
-        try:
-            async with asyncio.timeout(timeout_s):
-                for pause_s in itertools.chain((0.01, 0.02, 0.05, 0.1), itertools.repeat(0.25)):
-                    seen.clear()
-                    for stored in await self.read(self.store.events, stream, after=after):
-                        after = stored.version
-                        if (found := find(decode(stored))) is not None:
-                            return found
-                    await self._pause(seen, pause_s, until_us)
-        except TimeoutError:
-            raise WaitTimeoutError(stream, (timeout_us or 0) / 1_000_000) from None
-        finally:
-            self._watched[stream].discard(seen)
-            if not self._watched[stream]:
-                del self._watched[stream]
-        raise AssertionError("waiting has no end of its own")
-
-    async def _pause(self, seen: asyncio.Event, pause_s: float, until_us: int | None) -> None:
-        """Until this process appends to the stream; others' appends are found by looking.
-
-        In a simulation: until something has happened. Raises `TimeoutError` if that is too late;
-        cancelling the wait would cancel the handler that it lets run.
-        """
-        if self.drive is not None:
-            if until_us is None or self.clock.now_us() < until_us:
-                await self.drive(until_us)
-            if until_us is not None and self.clock.now_us() >= until_us:
-                raise TimeoutError
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                await seen.wait()
-
     # -- inside
+
+    async def _events_after(self, stream: str, version: int) -> Sequence[StoredEvent]:
+        return await self.read(self.store.events, stream, after=version)
 
     def meta(self, now_us: int, origin: Origin) -> Meta:
         """What surrounds the events of a new unit of work."""
@@ -442,7 +414,7 @@ class Application(library.Application[str]):
                 slot.keys.pop(unit.answer.key, None)
             if unit.holds is None and not unit.after.exists:
                 self.on_cleared(unit.stream)
-            self._tell_watchers(unit.stream)
+            self.watching.tell(unit.stream)
         if due_us is not None:
             self.on_wake(due_us)
 
@@ -454,7 +426,7 @@ class Application(library.Application[str]):
         """
         stream = str(head.instance.id)
         slot = self._slots.adopt(stream, head)
-        self._tell_watchers(stream)
+        self.watching.tell(stream)
         if slot.turn.locked():
             async with slot.turn:
                 pass
@@ -473,10 +445,6 @@ class Application(library.Application[str]):
         """The head of a stream at `version`, if it is in memory. Any thread may ask."""
         head = self._slots.peek(stream)
         return head if head is not None and head.instance.version == version else None
-
-    def _tell_watchers(self, stream: str) -> None:
-        for watcher in self._watched.get(stream, ()):
-            watcher.set()
 
     @property
     def appends(self) -> tuple[int, int]:
@@ -503,6 +471,11 @@ class Application(library.Application[str]):
 
     def __del__(self) -> None:
         """Unlike the library's: the store may have a new application by now."""
+
+
+def _asked(this: _Try, turn: Turn) -> Asked:
+    said = this.say(turn) if this.say and not turn.raises else None
+    return Asked(turn.after if turn.events else None, said, turn.raises)
 
 
 def _ended(turn: Turn) -> bool:

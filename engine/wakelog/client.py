@@ -17,7 +17,7 @@ from wakelog.core.commands import (
 )
 from wakelog.core.schedule import Duration, duration_us, later_us, moment_us
 from wakelog.definition import Definition, Task
-from wakelog.door import Body, Caller, Door, Question, check_key
+from wakelog.door import Body, Door, Question, check_key, origin_of
 from wakelog.errors import ExecutionError, Issue, ValidationError
 from wakelog.ids import InstanceId, check_id, check_text
 from wakelog.results import (
@@ -82,10 +82,10 @@ class JobClient(Generic[S]):
         if held := await self._held_as_a_whole(instance):
             return TriggerResult(triggered=False, **held)
         question = Question("trigger", answers.triggered, (consume_alarm,))
-        caller = Caller(actor, correlation_id)
+        origin = origin_of(actor, correlation_id)
         request = TriggerRun(consume_alarm)
         said = await self._door.ask(
-            self._definition, instance, request, question, idempotency_key, caller
+            self._definition, instance, request, question, idempotency_key, origin
         )
         result = TriggerResult(**said)
         if not result.triggered or not wait:
@@ -113,9 +113,9 @@ class JobClient(Generic[S]):
         longest_us = timeout_us(timeout)
         if held := await self._held_as_a_whole(instance):
             return RetryResult(retried=False, **held)
-        question, caller = Question("retry", answers.retried), Caller(actor, correlation_id)
+        question, origin = Question("retry", answers.retried), origin_of(actor, correlation_id)
         said = await self._door.ask(
-            self._definition, instance, RetryRun(), question, idempotency_key, caller
+            self._definition, instance, RetryRun(), question, idempotency_key, origin
         )
         result = RetryResult(**said)
         if not result.retried or result.reason == "parked" or not wait:
@@ -135,13 +135,13 @@ class JobClient(Generic[S]):
 
         An open run may end, but nothing is started.
         """
-        question, caller = (
+        question, origin = (
             Question("pause", answers.paused, (reason,)),
-            Caller(actor, correlation_id),
+            origin_of(actor, correlation_id),
         )
         request = PauseWork(reason_of(reason))
         said = await self._door.ask(
-            self._definition, self._id(id), request, question, idempotency_key, caller
+            self._definition, self._id(id), request, question, idempotency_key, origin
         )
         return PauseResult(**said)
 
@@ -155,13 +155,13 @@ class JobClient(Generic[S]):
         correlation_id: str | None = None,
     ) -> ResumeResult:
         """Let a paused instance go on: what is due by now is due at once."""
-        question, caller = (
+        question, origin = (
             Question("resume", answers.resumed, (reason,)),
-            Caller(actor, correlation_id),
+            origin_of(actor, correlation_id),
         )
         request = ResumeWork(reason_of(reason))
         said = await self._door.ask(
-            self._definition, self._id(id), request, question, idempotency_key, caller
+            self._definition, self._id(id), request, question, idempotency_key, origin
         )
         return ResumeResult(**said)
 
@@ -242,7 +242,7 @@ class EventClient(JobClient[S]):
             request,
             question,
             idempotency_key,
-            Caller(actor, correlation_id),
+            origin_of(actor, correlation_id),
         )
         return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
 
@@ -255,9 +255,12 @@ class EventClient(JobClient[S]):
         correlation_id: str | None = None,
     ) -> ClearResult:
         """Take back a delayed clear; nothing happens where none is pending."""
-        question, caller = Question("cancel_clear", answers.cleared), Caller(actor, correlation_id)
+        question, origin = (
+            Question("cancel_clear", answers.cleared),
+            origin_of(actor, correlation_id),
+        )
         said = await self._door.ask(
-            self._definition, self._id(id), CancelClear(), question, idempotency_key, caller
+            self._definition, self._id(id), CancelClear(), question, idempotency_key, origin
         )
         return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
 
@@ -290,16 +293,20 @@ class TaskClient(EventClient[S], Generic[S, E]):
         accepted), `QueueFullError` and `WaitTimeoutError`.
         """
         instance = self._id(id)
-        payload, _ = self._definition.event.dump(event, self._definition.name)
+        payload = self._definition.event.dump(event, self._definition.name)[0]
         delay_us, at_us = _delay(delay, at)
         longest_us = timeout_us(timeout)
         handle_at_us = at_us
         if delay is not None:
             handle_at_us = later_us(delay, self._door.app.clock.now_us(), "delay")
-        request = Receive(payload, event_id, handle_at_us, defer=not self._door.handlers)
-        question = Question("send", answers.sent, (payload, delay_us, at_us))
-        caller = Caller(actor, correlation_id)
-        said = await self._door.ask(self._definition, instance, request, question, event_id, caller)
+        said = await self._door.ask(
+            self._definition,
+            instance,
+            Receive(payload, event_id, handle_at_us, defer=not self._door.handlers),
+            Question("send", answers.sent, (payload, delay_us, at_us)),
+            event_id,
+            origin_of(actor, correlation_id),
+        )
         result = SendResult(scheduled_at=moment(said.pop("scheduled_us")), **said)
         if wait and result.deferred:
             await handled(self._door.app, instance, result.version, longest_us)

@@ -10,7 +10,7 @@ from wakelog.continuous import Continuous
 from wakelog.core.commands import Clear, Start, StopWork
 from wakelog.core.events import Cleared, Resumed, Started, Stopped
 from wakelog.core.schedule import Duration
-from wakelog.door import Body, Caller, Door, Question
+from wakelog.door import Body, Door, Question, origin_of
 from wakelog.history import at_version
 from wakelog.holds import UNTOUCHED
 from wakelog.ids import InstanceId
@@ -52,13 +52,13 @@ class ContinuousClient(JobClient[S], Generic[S]):
         `WaitTimeoutError`.
         """
         instance = self._id(id)
-        text, _ = self._definition.state.dump(input, self._definition.name)
+        text = self._definition.state.dump(input, self._definition.name)[0]
         longest_us = timeout_us(timeout)
         question = Question("start", _started, (text, replace))
-        caller = Caller(actor, correlation_id)
+        origin = origin_of(actor, correlation_id)
         request = Start(text, replace)
         said = await self._door.ask(
-            self._definition, instance, request, question, idempotency_key, caller
+            self._definition, instance, request, question, idempotency_key, origin
         )
         runs_now = said.pop("runs_now")
         result = StartResult(next_run_at=moment(said.pop("next_run_us")), **said)
@@ -84,10 +84,10 @@ class ContinuousClient(JobClient[S], Generic[S]):
     ) -> StopResult:
         """Let there be no further run; the state is kept, and `start` goes on with it. An open run
         may end."""
-        question, caller = Question("stop", _stopped, (reason,)), Caller(actor, correlation_id)
+        question, origin = Question("stop", _stopped, (reason,)), origin_of(actor, correlation_id)
         request = StopWork(reason_of(reason))
         said = await self._door.ask(
-            self._definition, self._id(id), request, question, idempotency_key, caller
+            self._definition, self._id(id), request, question, idempotency_key, origin
         )
         return StopResult(**said)
 
@@ -104,9 +104,9 @@ class ContinuousClient(JobClient[S], Generic[S]):
         its outcome is not recorded."""
         request = Clear(reason_of(reason))
         question = Question("terminate", _terminated, (reason,))
-        caller = Caller(actor, correlation_id)
+        origin = origin_of(actor, correlation_id)
         said = await self._door.ask(
-            self._definition, self._id(id), request, question, idempotency_key, caller
+            self._definition, self._id(id), request, question, idempotency_key, origin
         )
         return TerminateResult(**said)
 

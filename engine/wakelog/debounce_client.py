@@ -21,7 +21,7 @@ from wakelog.core.instance import Instance
 from wakelog.core.schedule import Duration
 from wakelog.core.windows import Window
 from wakelog.debounce import Debounce
-from wakelog.door import Body, Caller, Door, Question
+from wakelog.door import Body, Door, Question, origin_of
 from wakelog.ids import InstanceId
 from wakelog.log import Recorded
 from wakelog.results import AddResult, Failed, FlushResult, TriggerResult
@@ -58,10 +58,10 @@ class DebounceClient(EventClient[S], Generic[S, E]):
         accepted), and `QueueFullError`.
         """
         instance = self._id(id)
-        payload, _ = self._definition.event.dump(event, self._definition.name)
+        payload = self._definition.event.dump(event, self._definition.name)[0]
         request = Receive(payload, event_id, defer=not self._door.handlers)
-        question, caller = Question("add", _added, (payload,)), Caller(actor, correlation_id)
-        said = await self._door.ask(self._definition, instance, request, question, event_id, caller)
+        question, origin = Question("add", _added, (payload,)), origin_of(actor, correlation_id)
+        said = await self._door.ask(self._definition, instance, request, question, event_id, origin)
         return AddResult(will_flush_at=moment(said.pop("flush_us")), **said)
 
     async def flush(
@@ -85,9 +85,9 @@ class DebounceClient(EventClient[S], Generic[S, E]):
         longest_us = timeout_us(timeout)
         if held := await self._held_as_a_whole(instance):
             return FlushResult(flushed=False, **held)
-        question, caller = Question("flush", _asked), Caller(actor, correlation_id)
+        question, origin = Question("flush", _asked), origin_of(actor, correlation_id)
         said = await self._door.ask(
-            self._definition, instance, TriggerRun(), question, idempotency_key, caller
+            self._definition, instance, TriggerRun(), question, idempotency_key, origin
         )
         window = said.pop("window")
         result = FlushResult(flushed=False, **said)
@@ -96,7 +96,7 @@ class DebounceClient(EventClient[S], Generic[S, E]):
         app = self._door.app
         await warn_if_alone(app, instance)
         finder = _Finder(result, *window)
-        result = await app.watch(str(instance), result.version, finder, longest_us)
+        result = await app.watching.watch(str(instance), result.version, finder, longest_us)
         version = await end_of_unit(app, instance, result.version)
         return dataclasses.replace(result, version=version)
 

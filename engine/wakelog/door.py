@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from wakelog.application import Application, Asked, Key, Origin
+from wakelog.application import NOWHERE, Application, Asked, Body, Key, Origin
 from wakelog.call import context_of_caller
 from wakelog.core.commands import Failed, Request
 from wakelog.definition import Definition
@@ -22,10 +22,7 @@ from wakelog.log import Head
 from wakelog.ports import StatusRow
 from wakelog.turn import Turn
 
-__all__ = ["CLOSED", "Body", "Caller", "Door", "Question", "check_key", "refuse_in_handler"]
-
-Body = dict[str, Any]
-"""An answer's fields by name, as JSON keeps them: times in microseconds."""
+__all__ = ["CLOSED", "Body", "Door", "Question", "check_key", "origin_of", "refuse_in_handler"]
 
 CLOSED = "the app is closed: open it again with jobs.open(...)"
 
@@ -40,19 +37,15 @@ def refuse_in_handler() -> None:
         )
 
 
-class Caller(NamedTuple):
-    """Who asks, for the record."""
-
-    actor: str | None = None
-    correlation_id: str | None = None
-
-    def origin(self) -> Origin:
-        """Raises `ValidationError` for what cannot be recorded."""
-        if self.actor is not None:
-            check_text(self.actor, "actor")
-        if self.correlation_id is not None:
-            check_text(self.correlation_id, "correlation_id")
-        return Origin(self.actor, self.correlation_id)
+def origin_of(actor: str | None, correlation_id: str | None) -> Origin:
+    """Who asks, for the record. Raises `ValidationError` for what cannot be recorded."""
+    if actor is None and correlation_id is None:
+        return NOWHERE
+    if actor is not None:
+        check_text(actor, "actor")
+    if correlation_id is not None:
+        check_text(correlation_id, "correlation_id")
+    return Origin(actor, correlation_id)
 
 
 class Question(NamedTuple):
@@ -101,23 +94,28 @@ class Door:
             async with asyncio.timeout(grace_us / 1_000_000):
                 await self._idle.wait()
 
-    async def ask(
+    def ask(
         self,
         definition: Definition,
         id: InstanceId,
         request: Request,
         question: Question,
         key: str | None,
-        caller: Caller,
-    ) -> Body:
+        origin: Origin,
+    ) -> Coroutine[Any, Any, Body]:
         """Put a request; answer what became of it, or of an earlier one with the same key.
 
         Beside the fields of `question.answer` there are `instance_id` and `duplicate`. Raises
         `ValidationError`, and `ExecutionError` where a handler of it failed for good.
         """
         self.check()
-        kept, origin = question.key(key), caller.origin()
-        asking = self.app.ask(definition, id, request, key=kept, origin=origin)
+        kept = question.key(key)
+        asking = self.app.ask(definition, id, request, say=question.answer, key=kept, origin=origin)
+        return self._answered(definition, id, asking)
+
+    async def _answered(
+        self, definition: Definition, id: InstanceId, asking: Coroutine[Any, Any, Asked]
+    ) -> Body:
         self._under_way += 1
         self._idle.clear()
         if self._threads and definition.has_threads:
@@ -127,10 +125,9 @@ class Door:
                 asked = await asking
             finally:
                 self._request_ended()
-        if asked.turn is not None and asked.turn.raises:
-            _raise(id, asked.turn.raises)
-        said = _body(asked, question.answer)
-        return {"instance_id": str(id), **said, "duplicate": asked.turn is None}
+        if asked.raises:
+            _raise(id, asked.raises)
+        return {"instance_id": str(id), **_body(asked), "duplicate": asked.answer is not None}
 
     async def _whole(self, asking: Coroutine[Any, Any, Asked]) -> Asked:
         """Go on though the caller gives up: a handler in a thread does, and holds its turn."""
@@ -168,7 +165,7 @@ class Door:
 
     async def known_jobs(self) -> set[str] | None:
         """The jobs that a living worker works on; None in a simulation, which works on all."""
-        if self.app.drive is not None:
+        if self.app.watching.drive is not None:
             return None
         workers = await self.app.read(self.app.store.workers, self.app.clock.now_us())
         return {job for worker in workers for job in worker.jobs}
@@ -195,9 +192,9 @@ def check_key(key: str) -> str:
         raise ValidationError(what, error.issues) from None
 
 
-def _body(asked: Asked, answer: Callable[[Turn], Body]) -> Body:
-    if asked.turn is not None:
-        return answer(asked.turn)
+def _body(asked: Asked) -> Body:
+    if asked.said is not None:
+        return asked.said
     if asked.answer is None:
         raise AssertionError("a request has a turn or an answer")
     body: Body = json.loads(asked.answer.body)

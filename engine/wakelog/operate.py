@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import Any, Literal
 
 from wakelog.answers import why_held
+from wakelog.application import Origin
 from wakelog.bounds import at_least
 from wakelog.core.commands import Clear, PauseWork, Request, ResumeWork, RetryRun
 from wakelog.core.schedule import as_datetime
 from wakelog.definition import Definition
-from wakelog.door import Body, Caller, Door, Question
+from wakelog.door import Body, Door, Question
 from wakelog.errors import Issue, StoreUnavailableError, ValidationError, WakelogError
 from wakelog.ids import InstanceId, check_text
 from wakelog.overview import Filters
@@ -169,7 +170,7 @@ async def bulk(
     limit: int | None,
     dry_run: bool,
     reason: str | None,
-    caller: Caller,
+    origin: Origin,
     filters: Filters,
 ) -> BulkResult:
     """Do it to each that matches: page by page, each instance a unit of its own.
@@ -178,7 +179,6 @@ async def bulk(
     done before stays done, and asking again does the rest.
     """
     request = _request(action, reason)
-    caller.origin()
     if limit is not None:
         at_least(1, "limit", limit)
     left = limit
@@ -189,7 +189,7 @@ async def bulk(
         rows = await lists(limit=size, after=after, **filters)
         tally.add(rows)
         if not dry_run:
-            await _change(door, action, request, caller, rows, tally)
+            await _change(door, action, request, origin, rows, tally)
         if len(rows) < size:
             break
         after = rows[-1].instance_id
@@ -208,12 +208,12 @@ async def _change(
     door: Door,
     action: Action,
     request: Request,
-    caller: Caller,
+    origin: Origin,
     rows: Sequence[InstanceRow],
     tally: _Tally,
 ) -> None:
     """Change one page. Raises `StoreUnavailableError` once all of it has been tried."""
-    asked = (_why_not(door, action, request, caller, row) for row in rows)
+    asked = (_why_not(door, action, request, origin, row) for row in rows)
     answers = await asyncio.gather(*asked, return_exceptions=True)
     for row, answer in zip(rows, answers, strict=True):
         if isinstance(answer, BaseException):
@@ -223,14 +223,14 @@ async def _change(
 
 
 async def _why_not(
-    door: Door, action: Action, request: Request, caller: Caller, row: InstanceRow
+    door: Door, action: Action, request: Request, origin: Origin, row: InstanceRow
 ) -> str | None:
     """Do it to one instance; answers why it could not be done, None where it was."""
     id = InstanceId.parse(row.instance_id)
     question = Question(action, functools.partial(_answer, action))
     try:
         definition = door.app.registry.of(id)
-        said = await door.ask(definition, id, request, question, None, caller)
+        said = await door.ask(definition, id, request, question, None, origin)
     except StoreUnavailableError as error:
         if error.reason != "refused":
             raise

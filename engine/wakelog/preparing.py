@@ -28,14 +28,14 @@ async def autostart(app: Application, jobs: Sequence[str]) -> None:
 async def retime(app: Application, jobs: Sequence[str]) -> int:
     """Let schedules that a policy has set under an older rule follow the rule of today, each
     recorded (C10); answers how many did. Slow where there are many: each is looked at."""
-    moved = 0
+    count = 0
     for definition in _definitions(app, jobs):
         if not definition.has_rule:
             continue
         async for instance in _scheduled(app, definition):
             asked = await app.ask(definition, instance, Retime(), origin=_ORIGIN)
-            moved += bool(asked.turn and asked.turn.events)
-    return moved
+            count += asked.after is not None
+    return count
 
 
 async def _scheduled(app: Application, definition: Definition) -> AsyncIterator[InstanceId]:

@@ -46,7 +46,7 @@ async def handled(app: Application, id: InstanceId, version: int, timeout_us: in
             return event
         return event if isinstance(event, Cleared) and event.by != "handler" else None
 
-    found = await app.watch(str(id), version, find, timeout_us)
+    found = await app.watching.watch(str(id), version, find, timeout_us)
     if isinstance(found, DeadLettered):
         raise ExecutionError(str(id), "on_event", found.error_type, found.message)
     if isinstance(found, Cleared):
@@ -100,7 +100,7 @@ async def ran(
             case _:
                 return None
 
-    result = await app.watch(str(id), asked.version, find, timeout_us)
+    result = await app.watching.watch(str(id), asked.version, find, timeout_us)
     return await _completed(app, id, result)
 
 
@@ -137,7 +137,7 @@ async def _completed(app: Application, id: InstanceId, result: R) -> R:
 async def warn_if_alone(app: Application, id: InstanceId) -> None:
     """Say in the log that nobody lives who could bring the outcome that is waited for."""
     workers = await app.read(app.store.workers, app.clock.now_us())
-    if app.drive is None and all(id.job not in worker.jobs for worker in workers):
+    if app.watching.drive is None and all(id.job not in worker.jobs for worker in workers):
         _LOG.warning(
             "waiting for %s, but no living worker knows %s: start one (wakelog worker "
             "MODULE:jobs, or jobs.open(url, worker=True))",

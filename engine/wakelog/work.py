@@ -99,7 +99,7 @@ async def rearm(app: Application, stream: str, version: int) -> None:
     app.forget(stream)
     request = Rearm(version, app.settings.max_lost)
     asked = await app.ask(app.registry.of(id), id, request, origin=Origin(actor="sweep"))
-    if asked.turn is not None and asked.turn.events:
+    if asked.after is not None:
         _LOG.warning("%s had work but no alarm: re-armed", stream, extra={"instance": stream})
 
 
@@ -281,12 +281,11 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
                 raise
             memory["on_event"] = _refused(error, app.now_us(instance))
             asked = await asking(memory=memory)
-        turn = asked.turn
-        if turn is None or not turn.events:
+        if asked.after is None:
             break
         if ended:
             return True
-        waiting = turn.after.first_waiting(app.now_us(turn.after))
+        waiting = asked.after.first_waiting(app.now_us(asked.after))
     return False
 
 

@@ -52,7 +52,7 @@ async def ran(app: App, id: str = "a") -> list[str]:
         return True if failed or isinstance(event, Executed) else None
 
     wait_us = int(WAIT_S * 1_000_000)
-    await app._application.watch(f"task:job:{id}", triggered.version, find, wait_us)
+    await app._application.watching.watch(f"task:job:{id}", triggered.version, find, wait_us)
     return names_of(await app.history(f"task:job:{id}"))
 
 

@@ -46,24 +46,38 @@ def fold(instance: Instance, events: Iterable[Event], at_us: int) -> Instance:
 
 def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
     """The instance after `event`, recorded at `at_us` as its next version."""
-    step = instance.stepped(at_us)
+    match event:  # the most frequent ones, in one go
+        case EventReceived() if not event.deferred and event.window is None:
+            count = instance.event_count + 1
+            return instance.stepped(at_us, event_count=count, failed=False)
+        case StateSet():
+            return instance.stepped(at_us, state=event.state, state_schema=event.schema_version)
+        case Scheduled() if event.action == "execute":
+            return instance.stepped(
+                at_us,
+                due_us=event.due_us,
+                due_action="execute",
+                due_reason=event.reason,
+                failed=instance.failed and event.by != "policy",  # recurring work goes on
+            )
+        case Executed():
+            return instance.stepped(at_us, run=None, losses=0, failed=False, last_run_us=at_us)
+        case _:
+            return _evolve(instance.stepped(at_us), event, at_us)
+
+
+def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
     match event:
         case EventReceived():
             return _received(step, event)
-        case StateSet():
-            return step.changed(state=event.state, state_schema=event.schema_version)
         case Scheduled():
             if event.window is not None:
                 return _timed(step, event, event.window)
-            if step.failed and event.by == "policy":  # recurring work goes on
-                step = step.changed(failed=False)
             return _scheduled(step, event.action, event.due_us, event.reason)
         case ScheduleCancelled():
             return _scheduled(step, event.action, None)
         case RunStarted():
             return _run_started(step, event)
-        case Executed():
-            return step.changed(run=None, losses=0, failed=False, last_run_us=at_us)
         case Started():
             return _blank(step).changed(
                 lives=step.lives + 1,

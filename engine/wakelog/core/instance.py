@@ -153,14 +153,19 @@ class Instance(NamedTuple):
             return first
         return first if first.version <= self.windows[0].events[-1] else None
 
-    def stepped(self, at_us: int) -> Instance:
-        """The same, one event later, recorded at `at_us`."""
-        return _made(Instance, (self.id, self.version + 1, at_us, *self[3:]))
+    def stepped(self, at_us: int, **changes: Any) -> Instance:
+        """One event later, recorded at `at_us`, with these changes."""
+        values: list[Any] = [*self]
+        values[1] += 1
+        values[2] = at_us
+        for name, value in changes.items():
+            values[_PLACES[name]] = value
+        return _made(Instance, values)
 
     def changed(self, **changes: Any) -> Instance:
         """As `_replace`, but without asking for each field whether it changes: each event of each
         turn comes by here."""
-        values = list(self)
+        values: list[Any] = [*self]
         for name, value in changes.items():
             values[_PLACES[name]] = value
         return _made(Instance, values)

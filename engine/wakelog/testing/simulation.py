@@ -218,7 +218,7 @@ class Simulation:
 
     def _open(self) -> None:
         self._application = self._run(self._opened())
-        self._application.drive = self._next
+        self._application.watching.drive = self._next
         self._app = App(self._application, handlers=self._handlers)
         self._work_on = self._jobs.registry.jobs()
         self._run(autostart(self._application, self._work_on))
