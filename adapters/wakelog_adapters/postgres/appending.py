@@ -97,15 +97,23 @@ class Appender:
         dues = [each.next_due_us for each in both if each.next_due_us is not None]
         return Appended([*both[0].errors, *both[1].errors], min(dues, default=None))
 
-    def settle(self, attempt: Attempt, lost: Exception | None) -> Appended:
+    def settle(
+        self, attempt: Attempt, lost: psycopg.Error | None, error: psycopg.Error | None
+    ) -> Appended:
         """What became of an attempt that was not answered with yes, once that is certain.
 
-        `lost`: what the connection broke with; None if it did not, so nothing was recorded.
+        `lost`: what the connection broke with. If it did not, `error` is what the server said: so
+        nothing was recorded. Raises as `append` does.
         """
         if lost is not None:
             if self.was_recorded(attempt, lost):
                 return attempt.expected
             self._datastore.count("store_retries")
+        elif error is not None and is_worth_repeating(error):
+            self._datastore.count("store_retries")
+        elif error is not None and not is_refusal(error):  # a wait, perhaps: it is not done twice
+            with translated(self._place.label):
+                raise error
         return self.append(attempt.units)
 
     def _append(self, units: Sequence[Unit]) -> Appended:
