@@ -173,7 +173,7 @@ async def test_an_append_whose_answer_was_lost_is_recorded_once(
 
 @pytest.mark.anyio
 async def test_a_connection_that_was_ended_without_a_word() -> None:
-    """The first byte that is sent finds nobody, and libpq closes the socket at once."""
+    """The first byte that is sent finds nobody."""
     with running_server() as server:
         store = opened(server.url, pool=1)
         pen = Pen()
