@@ -71,50 +71,60 @@ class Appends:
         started = self._starting.start_append(units) if self._starting else None
         if started is None:
             return asyncio.ensure_future(self._lane.run(self._store.append, units))
+        watched = _Watched(started, self._lane)
         try:
-            return self._watched(started)
+            watched.watch()
         except NotImplementedError:  # a loop without sockets, as on Windows
             self._starting = None
         except OSError:  # no more sockets can be watched
             pass
+        else:
+            return watched.future
         return asyncio.ensure_future(self._lane.run(started.settle))
 
-    def _watched(self, started: StartedAppend) -> asyncio.Future[Appended]:
-        loop = asyncio.get_running_loop()
-        socket = started.socket
-        future: asyncio.Future[Appended] = loop.create_future()
 
-        def watch() -> None:
-            """For one thing at a time: if the socket was closed meanwhile, a watch of it can be
-            ended, but not changed."""
-            if started.is_over:
-                self._end(started, future)
-            elif started.is_sending:
-                loop.add_writer(socket, look, loop.remove_writer)
-            else:
-                loop.add_reader(socket, look, loop.remove_reader)
+class _Watched:
+    """An append that the loop watches, and nothing else knows of, until its end."""
 
-        def look(unwatch: Callable[[int], object]) -> None:
-            was_sending = started.is_sending
-            started.look()
-            if started.is_over or started.is_sending != was_sending:
-                unwatch(socket)
-                watch()
+    __slots__ = ("_lane", "_loop", "_socket", "_started", "future")
 
-        watch()
-        return future
+    def __init__(self, started: StartedAppend, lane: Lane) -> None:
+        self._started = started
+        self._lane = lane
+        self._loop = asyncio.get_running_loop()
+        self._socket = started.socket
+        self.future: asyncio.Future[Appended] = self._loop.create_future()
 
-    def _end(self, started: StartedAppend, future: asyncio.Future[Appended]) -> None:
+    def watch(self) -> None:
+        """For one thing at a time: of a socket that was closed meanwhile a watch can be ended, but
+        not changed."""
+        loop = self._loop
+        if self._started.is_over:
+            self._end()
+        elif self._started.is_sending:
+            loop.add_writer(self._socket, self._look, loop.remove_writer)
+        else:
+            loop.add_reader(self._socket, self._look, loop.remove_reader)
+
+    def _look(self, unwatch: Callable[[int], object]) -> None:
+        started = self._started
+        was_sending = started.is_sending
+        started.look()
+        if started.is_over or started.is_sending != was_sending:
+            unwatch(self._socket)
+            self.watch()
+
+    def _end(self) -> None:
         try:
-            appended = started.result()
+            appended = self._started.result()
         except Exception as error:  # in the place of a thread, which would hand it on
-            future.set_exception(error)
+            self.future.set_exception(error)
             return
         if appended is not None:
-            future.set_result(appended)
+            self.future.set_result(appended)
             return
-        settling = asyncio.ensure_future(self._lane.run(started.settle))
-        settling.add_done_callback(lambda settled: _hand_on(settled, future))
+        settling = asyncio.ensure_future(self._lane.run(self._started.settle))
+        settling.add_done_callback(lambda settled: _hand_on(settled, self.future))
 
 
 def _hand_on(settled: asyncio.Future[Appended], future: asyncio.Future[Appended]) -> None:

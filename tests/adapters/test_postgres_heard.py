@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn, ParamSpec, TypeVar
@@ -25,6 +27,7 @@ from wakelog.ports import Appended, Unit, VersionConflict
 from wakelog_adapters.conformance.pen import NOW, Pen, kinds
 from wakelog_adapters.postgres import appending, parcel
 from wakelog_adapters.postgres import started as started_module
+from wakelog_adapters.postgres.started import SentAppend
 
 __all__ = ["bare"]
 
@@ -97,6 +100,33 @@ async def test_while_all_connections_are_lent_an_append_waits_on_the_lane(
             await turns()
             assert not appending.done()
         assert await appending == Appended([None], None)
+
+
+@pytest.mark.anyio
+async def test_what_has_ended_is_not_kept(
+    store: StartingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[weakref.ref[object]] = []
+    start = store.start_append
+
+    def remembered(units: Sequence[Unit]) -> SentAppend | None:
+        sent = start(units)
+        assert sent is not None
+        begun.append(weakref.ref(sent))
+        return sent
+
+    monkeypatch.setattr(store, "start_append", remembered)
+    pen = Pen()
+    late = pen.fork()
+    gc.disable()  # it would find what only holds on to itself
+    try:
+        async with appends_to(store) as appends:
+            for unit in (pen.begin(), pen.receive(), late.begin()):
+                await appends.append([unit])
+            await turns(10)
+        assert [ref() for ref in begun] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 # -- more than a socket holds
