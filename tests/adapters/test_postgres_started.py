@@ -23,6 +23,7 @@ from tests.adapters.starting import (
     started,
     stopped,
 )
+from tests.adapters.test_postgres_appends import transactions
 from tests.adapters.test_postgres_trouble import (
     ORDERING,
     Running,
@@ -147,6 +148,20 @@ def test_each_kind_of_no_is_found_and_the_rest_commits(store: StartingStore) -> 
         assert versions == [3, 2, 2]
         all_are_back(store)
     assert store.troubles["store_lost_answers"] == 0
+
+
+def test_a_refused_group_costs_no_more_than_by_the_plain_way(
+    store: StartingStore, bare: psycopg.Connection
+) -> None:
+    pens = [Pen(f"o-{i}") for i in range(50)]
+    store.append([pen.begin() for pen in pens])
+    stale = pens[25].fork()
+    store.append([pens[25].receive()])
+    before = transactions(bare)
+    group = [(stale if i == 25 else pen).receive() for i, pen in enumerate(pens)]
+    errors = ended(started(store, group)).errors
+    assert [i for i, error in enumerate(errors) if error is not None] == [25]
+    assert transactions(bare) - before == 3  # the refused one, the careful one, and this
 
 
 def test_a_lease_that_is_held_lets_its_outcome_pass(store: StartingStore) -> None:
