@@ -7,7 +7,7 @@ it away only every `sys.getswitchinterval()`: five milliseconds, as long as the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from wakelog.lanes import Lane
@@ -21,7 +21,8 @@ class StartedAppend(Protocol):
 
     @property
     def socket(self) -> int:
-        """Becomes readable when there is something to `look` at."""
+        """Becomes readable when there is something to `look` at. Closed where the end is that the
+        connection broke."""
         ...
 
     @property
@@ -29,12 +30,17 @@ class StartedAppend(Protocol):
         """Whether a part of it still has to be sent, as soon as there is room in the socket."""
         ...
 
-    def look(self) -> bool:
-        """Send and receive what is possible without waiting; whether there is an end of it."""
+    @property
+    def is_over(self) -> bool:
+        """Whether there is an end of it; there may be from the beginning."""
+        ...
+
+    def look(self) -> None:
+        """Send and receive what is possible without waiting."""
         ...
 
     def result(self) -> Appended | None:
-        """After that end: what became of it, if all units were appended. None: `settle` it."""
+        """After its end, once: what became of it, if all units were appended. None: `settle` it."""
         ...
 
     def settle(self) -> Appended:
@@ -47,7 +53,8 @@ class StartsAppends(Protocol):
     """A store that need not block to append."""
 
     def start_append(self, units: Sequence[Unit]) -> StartedAppend | None:
-        """Send what `Store.append` would; None where that would be to wait: nothing was sent."""
+        """Send what `Store.append` would. None where that would be to wait, or to raise: nothing
+        was sent."""
         ...
 
 
@@ -64,40 +71,66 @@ class Appends:
         started = self._starting.start_append(units) if self._starting else None
         if started is None:
             return asyncio.ensure_future(self._lane.run(self._store.append, units))
+        watched = _Watched(started, self._lane)
         try:
-            return self._watched(started)
+            watched.watch()
         except NotImplementedError:  # a loop without sockets, as on Windows
             self._starting = None
-            return asyncio.ensure_future(self._lane.run(started.settle))
+        except OSError:  # no more sockets can be watched
+            pass
+        else:
+            return watched.future
+        return asyncio.ensure_future(self._lane.run(started.settle))
 
-    def _watched(self, started: StartedAppend) -> asyncio.Future[Appended]:
-        loop = asyncio.get_running_loop()
-        socket = started.socket
-        future: asyncio.Future[Appended] = loop.create_future()
 
-        def look() -> None:
-            over = started.look()
-            if over or not started.is_sending:
-                loop.remove_writer(socket)
-            if not over:
-                return
-            loop.remove_reader(socket)
-            appended = started.result()
-            if appended is not None:
-                future.set_result(appended)
-                return
-            settling = asyncio.ensure_future(self._lane.run(started.settle))
-            settling.add_done_callback(lambda settled: _hand_on(settled, future))
+class _Watched:
+    """An append that the loop watches, and nothing else knows of, until its end."""
 
-        loop.add_reader(socket, look)
-        if started.is_sending:
-            loop.add_writer(socket, look)
-        return future
+    __slots__ = ("_lane", "_loop", "_socket", "_started", "future")
+
+    def __init__(self, started: StartedAppend, lane: Lane) -> None:
+        self._started = started
+        self._lane = lane
+        self._loop = asyncio.get_running_loop()
+        self._socket = started.socket
+        self.future: asyncio.Future[Appended] = self._loop.create_future()
+
+    def watch(self) -> None:
+        """For one thing at a time: of a socket that was closed meanwhile a watch can be ended, but
+        not changed."""
+        loop = self._loop
+        if self._started.is_over:
+            self._end()
+        elif self._started.is_sending:
+            loop.add_writer(self._socket, self._look, loop.remove_writer)
+        else:
+            loop.add_reader(self._socket, self._look, loop.remove_reader)
+
+    def _look(self, unwatch: Callable[[int], object]) -> None:
+        started = self._started
+        was_sending = started.is_sending
+        started.look()
+        if started.is_over or started.is_sending != was_sending:
+            unwatch(self._socket)
+            self.watch()
+
+    def _end(self) -> None:
+        try:
+            appended = self._started.result()
+        except Exception as error:  # in the place of a thread, which would hand it on
+            self.future.set_exception(error)
+            return
+        if appended is not None:
+            self.future.set_result(appended)
+            return
+        settling = asyncio.ensure_future(self._lane.run(self._started.settle))
+        settling.add_done_callback(lambda settled: _hand_on(settled, self.future))
 
 
 def _hand_on(settled: asyncio.Future[Appended], future: asyncio.Future[Appended]) -> None:
-    error = settled.exception()
-    if error is None:
+    if settled.cancelled():
+        future.cancel()
+    elif (error := settled.exception()) is None:
         future.set_result(settled.result())
     else:
         future.set_exception(error)

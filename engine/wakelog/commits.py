@@ -96,7 +96,11 @@ class Committer:
         size = min(len(self._queue), MAX_BATCH)
         batch = [self._queue.popleft() for _ in range(size)]
         units = [unit for unit, _ in batch]
-        self._appending = self._appends.append(units)
+        try:
+            self._appending = self._appends.append(units)
+        except Exception as error:  # not even begun: these fail, the next have their turn
+            self._appending = asyncio.get_running_loop().create_future()
+            self._appending.set_exception(error)
         self._appending.add_done_callback(lambda done: self._ended(batch, done))
 
     def _ended(self, batch: list[Entry], done: asyncio.Future[Appended]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters.starting import StartingStore, opened
 from tests.support_postgres import with_options
 from wakelog.ports import Store
 from wakelog_adapters.conformance import StoreExam
@@ -21,3 +22,16 @@ class TestPostgres(StoreExam):
 
     def make_store(self, folder: Path) -> Store:
         return open_store(self._url).application_recorder()
+
+
+class TestPostgresWhereAppendsAreStarted(TestPostgres):
+    """The same exam where no thread waits for an append."""
+
+    def make_store(self, folder: Path) -> Store:
+        return opened(self._url)
+
+    def teardown_method(self) -> None:
+        super().teardown_method()
+        stores = [store for store in self._opened if isinstance(store, StartingStore)]
+        missed = sum(store.missed for store in stores)  # while others had all that lay ready
+        assert sum(store.begun for store in stores) > 0 or not missed

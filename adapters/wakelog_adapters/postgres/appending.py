@@ -97,24 +97,34 @@ class Appender:
         dues = [each.next_due_us for each in both if each.next_due_us is not None]
         return Appended([*both[0].errors, *both[1].errors], min(dues, default=None))
 
-    def settle(self, attempt: Attempt, lost: Exception | None) -> Appended:
+    def settle(
+        self, attempt: Attempt, lost: psycopg.Error | None, error: psycopg.Error | None
+    ) -> Appended:
         """What became of an attempt that was not answered with yes, once that is certain.
 
-        `lost`: what the connection broke with; None if it did not, so nothing was recorded.
+        `lost`: what the connection broke with. If it did not, `error` is what the server said: so
+        nothing was recorded. Raises as `append` does.
         """
         if lost is not None:
             if self.was_recorded(attempt, lost):
                 return attempt.expected
             self._datastore.count("store_retries")
+        elif error is not None and is_worth_repeating(error):
+            self._datastore.count("store_retries")
+        elif error is not None and not is_refusal(error):  # a wait, perhaps: it is not done twice
+            with translated(self._place.label):
+                raise error
+        elif error is not None:
+            return self._append(attempt.units, refused=True)
         return self.append(attempt.units)
 
-    def _append(self, units: Sequence[Unit]) -> Appended:
+    def _append(self, units: Sequence[Unit], *, refused: bool = False) -> Appended:
         for tries_left in reversed(range(TRIES)):
             attempt = self.attempt(units)
             with translated(self._place.label):
                 with self._datastore.lend(alive=tries_left < TRIES - 1) as connection:
                     try:
-                        return self.run(attempt, connection)
+                        return self.run(attempt, connection, refused=refused)
                     except psycopg.Error as error:
                         if not connection.closed and not is_worth_repeating(error):
                             raise
@@ -126,10 +136,18 @@ class Appender:
             self._datastore.count("store_retries")
         raise AssertionError("the last try returns or raises")
 
-    def run(self, attempt: Attempt, connection: Connection, *, within: bool = False) -> Appended:
+    def run(
+        self,
+        attempt: Attempt,
+        connection: Connection,
+        *,
+        within: bool = False,
+        refused: bool = False,
+    ) -> Appended:
         """One call if all is as expected, else the careful way. Raises psycopg's errors.
 
-        `within` a transaction of the caller's nothing is certain before that has ended.
+        `within` a transaction of the caller's nothing is certain before that has ended. `refused`:
+        the one call has been made, and a unit is to blame.
         """
 
         def send(parcel: Parcel) -> None:
@@ -147,10 +165,13 @@ class Appender:
                 send(Parcel(units))
 
         try:
-            pass_in(attempt.units, [None] * len(attempt.units))
+            if not refused:
+                pass_in(attempt.units, [None] * len(attempt.units))
         except Exception as error:
             if not is_refusal(error) or (isinstance(error, TooLargeError) and not within):
                 raise
+            refused = True
+        if refused:
             way = Way(connection, self._queries.facts, pass_in, try_out)
             append_carefully(way, attempt.units)
         return attempt.expected

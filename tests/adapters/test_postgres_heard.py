@@ -1,0 +1,423 @@
+"""Appends to PostgreSQL that an event loop hears of: in trouble, and on loops of several kinds."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import psutil  # type: ignore[import-untyped]
+import psycopg
+import pytest
+
+from tests.adapters.cutting import wired
+from tests.adapters.starting import StartingStore, all_are_back, backend, large, opened, stopped
+from tests.adapters.test_postgres_trouble import ORDERING, bare, signed
+from tests.support import WAIT_S
+from tests.support_postgres import running_server, with_options
+from wakelog.appends import Appends
+from wakelog.commits import Committer
+from wakelog.errors import InvalidStateError
+from wakelog.lanes import Lane, ThreadLane
+from wakelog.ports import Appended, Unit, VersionConflict
+from wakelog_adapters.conformance.pen import NOW, Pen, kinds
+from wakelog_adapters.postgres import appending, parcel
+from wakelog_adapters.postgres import started as started_module
+from wakelog_adapters.postgres.started import SentAppend
+
+__all__ = ["bare"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+MANY_TURNS = 2_000
+
+
+@pytest.fixture
+def store(postgres_url: str) -> Iterator[StartingStore]:
+    store = opened(postgres_url, pool=1)
+    yield store
+    all_are_back(store)
+    store.close()
+
+
+class NoLane:
+    """For what needs no thread."""
+
+    def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        raise AssertionError("a thread was asked for")
+
+    def close(self) -> None: ...
+
+
+@asynccontextmanager
+async def appends_to(store: StartingStore, lane: Lane | None = None) -> AsyncIterator[Appends]:
+    lane = lane or ThreadLane("test")
+    async with asyncio.timeout(WAIT_S):
+        yield Appends(store, lane)
+    lane.close()
+
+
+async def turns(count: int = MANY_TURNS) -> None:
+    """Let all others have so many turns."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+# -- the plain case
+
+
+@pytest.mark.anyio
+async def test_no_thread_waits_for_an_append(store: StartingStore) -> None:
+    pen = Pen()
+    async with appends_to(store, NoLane()) as appends:
+        assert await appends.append([pen.begin(NOW)]) == Appended([None], NOW)
+        for _ in range(50):
+            assert await appends.append([pen.receive()]) == Appended([None], NOW)
+    assert len(store.events(pen.stream)) == 53
+
+
+@pytest.mark.anyio
+async def test_what_is_no_yes_is_settled_on_the_lane(store: StartingStore) -> None:
+    pen, good = Pen(), Pen("o-2")
+    late = pen.fork()
+    async with appends_to(store) as appends:
+        await appends.append([pen.begin()])
+        appended = await appends.append([late.begin(), good.begin(NOW)])
+    assert (kinds(appended), appended.next_due_us) == ([VersionConflict, None], NOW)
+
+
+@pytest.mark.anyio
+async def test_while_all_connections_are_lent_an_append_waits_on_the_lane(
+    store: StartingStore,
+) -> None:
+    async with appends_to(store) as appends:
+        with store.datastore.lend():
+            appending = appends.append([Pen().begin()])
+            await turns()
+            assert not appending.done()
+        assert await appending == Appended([None], None)
+
+
+@pytest.mark.anyio
+async def test_what_has_ended_is_not_kept(
+    store: StartingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[weakref.ref[object]] = []
+    start = store.start_append
+
+    def remembered(units: Sequence[Unit]) -> SentAppend | None:
+        sent = start(units)
+        assert sent is not None
+        begun.append(weakref.ref(sent))
+        return sent
+
+    monkeypatch.setattr(store, "start_append", remembered)
+    pen = Pen()
+    late = pen.fork()
+    gc.disable()  # it would find what only holds on to itself
+    try:
+        async with appends_to(store) as appends:
+            for unit in (pen.begin(), pen.receive(), late.begin()):
+                await appends.append([unit])
+            await turns(10)
+        assert [ref() for ref in begun] == [None, None, None]
+    finally:
+        gc.enable()
+
+
+# -- more than a socket holds
+
+
+@pytest.mark.anyio
+async def test_the_loop_goes_on_while_a_large_append_cannot_be_sent(store: StartingStore) -> None:
+    pen = Pen()
+    unit = large(pen)
+    async with appends_to(store, NoLane()) as appends:
+        with stopped(backend(store)) as go_on:
+            appending = appends.append([unit])
+            await turns()
+            assert not appending.done()
+            go_on()
+            assert await appending == Appended([None], NOW)
+    assert store.events(pen.stream) == unit.events
+
+
+@pytest.mark.anyio
+async def test_the_loop_goes_on_while_an_append_waits_for_a_lock(
+    store: StartingStore, bare: psycopg.Connection
+) -> None:
+    async with appends_to(store, NoLane()) as appends:
+        with bare.transaction():
+            bare.execute(f"SELECT {ORDERING}".encode())
+            appending = appends.append([Pen().begin()])
+            await turns()
+            assert not appending.done()
+        assert await appending == Appended([None], None)
+
+
+@pytest.mark.anyio
+async def test_a_connection_that_breaks_while_it_is_sent_on(
+    store: StartingStore, bare: psycopg.Connection
+) -> None:
+    async with appends_to(store) as appends:
+        for n in range(5):
+            pen = Pen(f"o-{n}")
+            pid = backend(store)
+            with stopped(pid) as go_on:
+                appending = appends.append([large(pen)])
+                await turns(10)
+                bare.execute("SELECT pg_terminate_backend(%s)", (pid,))
+                go_on()
+                assert await appending == Appended([None], NOW)
+            assert len(store.events(pen.stream)) == 3
+            all_are_back(store)
+    assert store.troubles["store_lost_answers"] == 5
+
+
+# -- connections that break
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("where", ["before", "after"])
+async def test_an_append_whose_answer_was_lost_is_recorded_once(
+    postgres_url: str, where: Any
+) -> None:
+    with wired(postgres_url) as (wire, url):
+        store = opened(url, pool=1)
+        async with appends_to(store) as appends:
+            for n in range(1, 6):
+                pen = Pen(f"o-{n}")
+                wire.cut_at("commit-1", where)
+                unit = signed(pen.begin(NOW), "commit-1")
+                assert await appends.append([unit]) == Appended([None], NOW)
+                assert wire.cut.is_set()
+                assert store.max_notification_id() == 3 * n
+                assert store.troubles["store_lost_answers"] == n
+                all_are_back(store)
+        store.close()
+
+
+@pytest.mark.anyio
+async def test_a_connection_that_was_ended_without_a_word() -> None:
+    """The first byte that is sent finds nobody."""
+    with running_server() as server:
+        store = opened(server.url, pool=1)
+        pen = Pen()
+        async with appends_to(store) as appends:
+            await appends.append([pen.begin()])
+            for n in range(1, 3):
+                process = psutil.Process(backend(store))
+                process.kill()
+                psutil.wait_procs([process], WAIT_S)
+                assert await appends.append([pen.receive()]) == Appended([None], None)
+                assert len(store.events(pen.stream)) == 2 + n
+                all_are_back(store)
+        store.close()
+
+
+@pytest.mark.anyio
+async def test_connections_that_are_ended_and_weeded_meanwhile(
+    postgres_url: str, bare: psycopg.Connection
+) -> None:
+    store = opened(with_options(postgres_url, application_name="hunted"), pool=4)
+    prey = threading.Semaphore(0)
+    over = threading.Event()
+
+    def hunt() -> None:
+        """For each append end one of them, and have the pool look at those that it has."""
+        while prey.acquire() and not over.is_set():
+            bare.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'hunted' ORDER BY random() LIMIT 1"
+            )
+            store.datastore.weed()
+
+    pen, alone = Pen(), Pen("o-2")
+    hunter = threading.Thread(target=hunt)
+    hunter.start()
+    try:
+        async with appends_to(store) as appends:
+            await appends.append([pen.begin()])
+            for _ in range(40):
+                appending = appends.append([signed(pen.receive(), "c")])
+                prey.release()
+                assert (await appending).errors == [None]
+    finally:
+        over.set()
+        prey.release()
+        hunter.join()
+    async with appends_to(store) as appends:
+        assert await appends.append([alone.begin()]) == Appended([None], None)
+    assert [event.version for event in store.events(pen.stream)] == [*range(1, 43)]
+    assert store.troubles["store_lost_answers"] > 0
+    assert store.datastore._lent == 0
+    store.close()
+
+
+# -- loops that cannot watch
+
+
+def unwatching(error: Exception) -> Any:
+    """A loop that watches no sockets but its own, and says so with `error`."""
+
+    def refuse(*_: object) -> NoReturn:
+        raise error
+
+    loop: Any = asyncio.SelectorEventLoop()
+    loop.add_reader = loop.add_writer = refuse
+    return loop
+
+
+UNWATCHING = [NotImplementedError("as on Windows"), OSError(28, "No space left on device")]
+
+
+@pytest.mark.parametrize("error", UNWATCHING)
+def test_a_loop_that_watches_no_sockets_appends_on_the_lane(
+    store: StartingStore, bare: psycopg.Connection, error: Exception
+) -> None:
+    async def main() -> None:
+        async with appends_to(store) as appends:
+            for n in range(3):
+                pen = Pen(f"o-{n}")
+                assert await appends.append([pen.begin(NOW)]) == Appended([None], NOW)
+            pen = Pen("large")
+            unit = large(pen)
+            assert await appends.append([unit]) == Appended([None], NOW)
+            assert store.events(pen.stream) == unit.events
+            with bare.transaction():  # and goes on meanwhile
+                bare.execute(f"SELECT {ORDERING}".encode())
+                appending = appends.append([Pen("waits").begin()])
+                await turns()
+                assert not appending.done()
+            assert await appending == Appended([None], None)
+
+    with asyncio.Runner(loop_factory=lambda: unwatching(error)) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize("error", UNWATCHING)
+def test_the_first_append_of_a_loop_that_watches_no_sockets_may_be_large_or_wait(
+    store: StartingStore, bare: psycopg.Connection, error: Exception
+) -> None:
+    """It has been sent before that is known."""
+
+    async def main() -> None:
+        async with appends_to(store) as appends:
+            with bare.transaction():
+                bare.execute(f"SELECT {ORDERING}".encode())
+                appending = appends.append([large(Pen())])
+                await turns()
+                assert not appending.done()
+            assert await appending == Appended([None], NOW)
+
+    with asyncio.Runner(loop_factory=lambda: unwatching(error)) as runner:
+        runner.run(main())
+
+
+# -- errors that nobody expects: whoever waits hears of them, and the next append works
+
+
+def committer_of(appends: Appends, store: StartingStore, refused: list[Unit]) -> Committer:
+    return Committer(
+        store, appends, on_refused=refused.append, on_appended=lambda units, due_us: None
+    )
+
+
+@pytest.mark.anyio
+async def test_a_parcel_that_cannot_be_made_fails_its_units_and_no_others(
+    store: StartingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(units: Sequence[Unit]) -> Any:
+        if any(unit.stream.endswith("bad") for unit in units):
+            raise LookupError("no such thing")
+        return parcel.Parcel(units)
+
+    for module in (started_module, appending):
+        monkeypatch.setattr(module, "Parcel", broken)
+    refused: list[Unit] = []
+    async with appends_to(store) as appends:
+        committer = committer_of(appends, store, refused)
+        bad = [committer.submit(Pen("bad").begin()), committer.submit(Pen("o-1").begin())]
+        await turns(1)
+        good = committer.submit(Pen("o-2").begin())
+        await committer.drained()
+        assert [type(future.exception()) for future in bad] == [LookupError, LookupError]
+        assert good.exception() is None
+        assert len(refused) == 2
+
+
+@pytest.mark.anyio
+async def test_an_append_that_cannot_begin_fails_its_units_and_no_others(
+    store: StartingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with appends_to(store) as appends:
+        committer = committer_of(appends, store, [])
+        real = store.start_append
+
+        def broken(units: Sequence[Unit]) -> Any:
+            monkeypatch.setattr(store, "start_append", real)
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(store, "start_append", broken)
+        first = committer.submit(Pen().begin())
+        await turns(1)
+        second = committer.submit(Pen("o-2").begin())
+        await committer.drained()
+        assert isinstance(first.exception(), RuntimeError)
+        assert second.exception() is None
+
+
+@pytest.mark.anyio
+async def test_who_cannot_be_told_of_an_append_does_not_stop_the_next(
+    store: StartingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that cannot be started, for the bell: the append is recorded, and not told so."""
+
+    def broken(due_us: int) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with appends_to(store) as appends:
+        committer = committer_of(appends, store, [])
+        monkeypatch.setattr(store, "_tell_others", broken)
+        first = committer.submit(Pen().begin(NOW))
+        second = committer.submit(Pen("o-2").begin())
+        await turns(1)
+        third = committer.submit(Pen("o-3").begin())
+        await committer.drained()
+        assert [type(future.exception()) for future in (first, second)] == [RuntimeError] * 2
+        assert third.exception() is None
+
+
+@pytest.mark.anyio
+async def test_a_lane_that_was_closed_meanwhile_is_told(
+    store: StartingStore, bare: psycopg.Connection
+) -> None:
+    pen = Pen()
+    late = pen.fork()
+    store.append([pen.begin()])
+    lane = ThreadLane("closed")
+    async with appends_to(store, lane) as appends:
+        appending = appends.append([late.begin()])
+        lane.close()
+        with pytest.raises(InvalidStateError, match="closed meanwhile"):
+            await appending
+
+
+@pytest.mark.anyio
+async def test_a_store_that_is_closed_meanwhile_ends_what_is_under_way_first(
+    postgres_url: str, bare: psycopg.Connection
+) -> None:
+    store = opened(postgres_url, pool=1)
+    async with appends_to(store, NoLane()) as appends:
+        with bare.transaction():
+            bare.execute(f"SELECT {ORDERING}".encode())
+            appending = appends.append([Pen().begin()])
+            await turns(10)
+            store.close()
+        assert await appending == Appended([None], None)
+        [[count]] = bare.execute("SELECT count(*) FROM stored_events").fetchall()
+        assert count == 2
