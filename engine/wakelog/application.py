@@ -384,7 +384,7 @@ class Application(library.Application[str]):
         return await self._long_reads.run(fn, *args, **kwargs)
 
     async def write(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a writing method of the store off the loop, between two appends."""
+        """Call a writing method of the store off the loop."""
         if self._writes is None:
             return fn(*args, **kwargs)
         return await self._writes.run(fn, *args, **kwargs)

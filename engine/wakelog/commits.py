@@ -20,6 +20,10 @@ MAX_BATCH = 128
 """Units in one append. Two batches of half the senders each keep both the loop and the disk busy,
 where one batch of all of them would have the loop wait for the disk and the disk for the loop."""
 
+WOKEN_AT_ONCE = 64
+"""Callers who are told of their append in one go. They mostly submit the next unit at once, and the
+loop hears of the next append's end when they have: with more, each append would wait for them."""
+
 Entry = tuple[Unit, "asyncio.Future[None]"]
 
 
@@ -44,7 +48,10 @@ class Committer:
         self._on_refused = on_refused
         self._on_appended = on_appended
         self._queue: deque[Entry] = deque()
+        self._untold: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
+        """Who is still to be told what became of a unit, and what."""
         self._running = False
+        self._telling = False
         self._appending: asyncio.Future[Appended] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -70,7 +77,7 @@ class Committer:
         return future
 
     async def drained(self) -> None:
-        """Wait until nothing is queued or under way."""
+        """Wait until nothing is queued or under way, and everybody is told."""
         await self._idle.wait()
 
     def _append_at_once(self, entry: Entry) -> None:
@@ -91,7 +98,7 @@ class Committer:
         """Send off the next batch; runs when all turns that are ready now have submitted."""
         if self._appends is None or not self._queue:
             self._running = False
-            self._idle.set()
+            self._rest()
             return
         size = min(len(self._queue), MAX_BATCH)
         batch = [self._queue.popleft() for _ in range(size)]
@@ -124,13 +131,28 @@ class Committer:
             else:
                 refused.add(unit.stream)
                 self._on_refused(unit)
-            _resolve(future, error)
+            self._untold.append((future, error))
         self.batches += 1
         self.units += len(appended)
         if refused:
             self._refuse_queued(refused)
         if appended:
             self._on_appended(appended, due_us)
+        if not self._telling:
+            self._tell()
+
+    def _tell(self) -> None:
+        for _ in range(min(len(self._untold), WOKEN_AT_ONCE)):
+            _resolve(*self._untold.popleft())
+        self._telling = bool(self._untold)
+        if self._telling:
+            asyncio.get_running_loop().call_soon(self._tell)
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        if not self._running and not self._telling:
+            self._idle.set()
 
     def _refuse_queued(self, streams: set[str]) -> None:
         """Fail the queued units that were built on a refused one."""

@@ -1,0 +1,101 @@
+"""The committer alone: which units go together, and who is told when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from wakelog.appends import Appends
+from wakelog.commits import MAX_BATCH, WOKEN_AT_ONCE, Committer
+from wakelog.lanes import InlineLane
+from wakelog.ports import Appended, Unit
+from wakelog_adapters.conformance.pen import Pen
+from wakelog_adapters.memory.store import MemoryStore
+
+pytestmark = pytest.mark.anyio
+
+TURNS = 20
+"""Of the loop, for all that is ready to happen."""
+
+
+class Held(Appends):
+    """Appends that end when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore(), InlineLane())
+        self.sizes: list[int] = []
+        self._ends: list[asyncio.Future[Appended]] = []
+
+    def append(self, units: Sequence[Unit]) -> asyncio.Future[Appended]:
+        self.sizes.append(len(units))
+        end: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
+        self._ends.append(end)
+        return end
+
+    def end(self) -> None:
+        """The newest append is on the disk."""
+        self._ends[-1].set_result(Appended([None] * self.sizes[-1], None))
+
+
+def committer_of(appends: Appends) -> Committer:
+    return Committer(
+        MemoryStore(), appends, on_refused=lambda unit: None, on_appended=lambda units, due_us: None
+    )
+
+
+async def turns(count: int = TURNS) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_K5_what_becomes_ready_during_an_append_goes_with_the_next() -> None:
+    appends = Held()
+    committer = committer_of(appends)
+    committer.submit(Pen("o-0").begin())
+    await turns()
+    late = [committer.submit(Pen(f"o-{n}").begin()) for n in range(1, 1 + 2 * MAX_BATCH)]
+    await turns()
+    assert appends.sizes == [1]
+    for _ in range(3):
+        appends.end()
+        await turns()
+    assert appends.sizes == [1, MAX_BATCH, MAX_BATCH]
+    assert all(future.done() for future in late)
+
+
+async def test_callers_are_told_some_at_a_time_and_the_loop_goes_on_in_between() -> None:
+    # given an append of more than are told at once
+    appends = Held()
+    committer = committer_of(appends)
+    futures = [committer.submit(Pen(f"o-{n}").begin()) for n in range(WOKEN_AT_ONCE + 10)]
+    await turns()
+    drained = asyncio.ensure_future(committer.drained())
+    # when it ends
+    appends.end()
+    told: list[tuple[int, bool]] = []
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+        told.append((sum(future.done() for future in futures), drained.done()))
+    # then the loop has turns between the first callers and the others, and nobody is forgotten
+    assert (WOKEN_AT_ONCE, False) in told
+    assert told[-1] == (len(futures), True)
+
+
+async def test_an_append_that_ends_meanwhile_has_its_callers_told_after_those_before() -> None:
+    appends = Held()
+    committer = committer_of(appends)
+    first = [committer.submit(Pen(f"o-{n}").begin()) for n in range(MAX_BATCH)]
+    await turns()
+    order: list[str] = []
+    first[-1].add_done_callback(lambda _: order.append("first"))
+    second = committer.submit(Pen("later").begin())
+    second.add_done_callback(lambda _: order.append("second"))
+    appends.end()
+    while len(appends.sizes) == 1:
+        await asyncio.sleep(0)
+    assert not first[-1].done()
+    appends.end()
+    await turns()
+    assert order == ["first", "second"]
