@@ -93,8 +93,8 @@ async def test_an_append_that_ends_meanwhile_has_its_callers_told_after_those_be
     second = committer.submit(Pen("later").begin())
     second.add_done_callback(lambda _: order.append("second"))
     appends.end()
-    while len(appends.sizes) == 1:
-        await asyncio.sleep(0)
+    await turns(1)
+    assert len(appends.sizes) == 2
     assert not first[-1].done()
     appends.end()
     await turns()
