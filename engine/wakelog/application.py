@@ -408,7 +408,7 @@ class Application(library.Application[str]):
 
     def _appended(self, units: Sequence[Unit], due_us: int | None) -> None:
         for unit in units:
-            self._slots.appended(unit.stream, Head(unit.after, unit.hash))
+            self._slots.appended(unit.stream, unit.after, unit.hash)
             slot = self._slots.get(unit.stream) if unit.answer else None
             if slot is not None and unit.answer is not None:
                 slot.keys.pop(unit.answer.key, None)

@@ -10,6 +10,7 @@ import asyncio
 import weakref
 from collections import OrderedDict
 
+from wakelog.core.instance import Instance
 from wakelog.log import Head
 
 __all__ = ["Slot", "Slots"]
@@ -92,12 +93,12 @@ class Slots:
             slot = self._slots[stream] = Slot(stream, head, turn)
         return slot
 
-    def appended(self, stream: str, head: Head) -> None:
-        """Learn that a unit decided on here is on the disk."""
+    def appended(self, stream: str, instance: Instance, hash: str) -> None:
+        """Learn that a unit decided on here, up to `instance`, is on the disk."""
         slot = self._slots.get(stream)
-        if slot is not None and slot.committed.instance.version < head.instance.version:
-            is_newest = slot.head.hash == head.hash  # not the version: that may be another's
-            slot.committed = slot.head if is_newest else head
+        if slot is not None and slot.committed.instance.version < instance.version:
+            is_newest = slot.head.hash == hash  # not the version: that may be another's
+            slot.committed = slot.head if is_newest else Head(instance, hash)
 
     def adopt(self, stream: str, head: Head) -> Slot:
         """Learn that somebody else appended up to `head`, unless more is known already."""

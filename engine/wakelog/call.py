@@ -185,7 +185,9 @@ class Caller:
                 if on_begin is not None:
                     on_begin()
                 result = fn(*args)
-            return (await result if inspect.isawaitable(result) else result), None
+            if is_async or inspect.isawaitable(result):
+                return await result, None
+            return result, None
         except asyncio.CancelledError:
             raise
         except BaseException as error:

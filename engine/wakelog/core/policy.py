@@ -11,7 +11,7 @@ from wakelog.core.instance import Instance
 from wakelog.core.retry import OnExhausted, Retry
 from wakelog.core.windows import Batching
 
-__all__ = ["START", "Decision", "Policy", "Then", "decided"]
+__all__ = ["NOTHING", "START", "Decision", "Policy", "Then", "decided"]
 
 
 START = "start"
@@ -25,6 +25,9 @@ class Then(NamedTuple):
     call: HandlerName | None = None
     due_us: int | None = None
     """When the run was due, where that is not what woke it: after an outage the last occurrence."""
+
+
+NOTHING = Then()
 
 
 class Policy(Protocol):

@@ -9,7 +9,7 @@ from wakelog.core.cadence import Cadence, CatchUp
 from wakelog.core.commands import Call, Ended, ScheduleAt
 from wakelog.core.events import Event, Missed, Scheduled, Trigger
 from wakelog.core.instance import Instance
-from wakelog.core.policy import START, Then
+from wakelog.core.policy import NOTHING, START, Then
 from wakelog.core.retry import OnExhausted
 
 __all__ = ["ContinuousBehaviour"]
@@ -29,7 +29,7 @@ class ContinuousBehaviour:
 
     def received(self, instance: Instance, now_us: int) -> Then:
         """It takes no events."""
-        return Then()
+        return NOTHING
 
     def started(self, instance: Instance, now_us: int) -> Then:
         """The first run is due at once, or after one interval (C1, C2)."""
@@ -56,19 +56,19 @@ class ContinuousBehaviour:
     def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
         """The next occurrence, unless the handler has set one itself or the job was stopped."""
         if instance.stopped or any(isinstance(each, ScheduleAt) for each in outcome.commands):
-            return Then()
+            return NOTHING
         return Then(self._following(instance, now_us))
 
     def failed(self, instance: Instance, call: Call | None, now_us: int) -> Then:
         """The next run comes as if this one had succeeded (C6)."""
-        return Then() if instance.stopped else Then(self._following(instance, now_us))
+        return NOTHING if instance.stopped else Then(self._following(instance, now_us))
 
     def retimed(self, instance: Instance, now_us: int) -> Then:
         """What the old rule has set follows the new one (C10). What a handler has set stays; so
         does what is due already, or its run would be lost."""
         is_ours = instance.due_reason not in (None, START, self.cadence.text)
         if not is_ours or instance.due_us is None or instance.due_us <= now_us:
-            return Then()
+            return NOTHING
         base_us = instance.last_run_us or _origin(instance)
         return Then((self._next(instance, now_us if self.cadence.is_grid else base_us, now_us),))
 

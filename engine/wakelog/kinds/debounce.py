@@ -8,7 +8,7 @@ from typing import ClassVar
 from wakelog.core.commands import Call, Ended
 from wakelog.core.events import DeadLettered, Event, Flushed, StateSet, Trigger
 from wakelog.core.instance import Instance
-from wakelog.core.policy import Then
+from wakelog.core.policy import NOTHING, Then
 from wakelog.core.retry import OnExhausted
 from wakelog.core.windows import Batching
 
@@ -33,7 +33,7 @@ class DebounceBehaviour:
 
     def started(self, instance: Instance, now_us: int) -> Then:
         """It begins with its first event."""
-        return Then()
+        return NOTHING
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
         """A flush of the first window."""
@@ -42,7 +42,7 @@ class DebounceBehaviour:
     def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
         """A batch that was handed over is gone, with its state; the next window begins (D7)."""
         if call.run is None:
-            return Then()
+            return NOTHING
         is_last = len(instance.windows) == 1
         return Then(_handed_over(instance), call="on_idle" if is_last else None)
 
@@ -55,7 +55,7 @@ class DebounceBehaviour:
             case "continue":
                 return Then(_handed_over(instance))
             case _:
-                return Then()
+                return NOTHING
 
     def retimed(self, instance: Instance, now_us: int) -> Then:
         """The windows that are still open follow the rule of today (C10)."""

@@ -7,10 +7,12 @@ from typing import ClassVar
 from wakelog.core.commands import Call, Ended
 from wakelog.core.events import Trigger
 from wakelog.core.instance import Instance
-from wakelog.core.policy import Then
+from wakelog.core.policy import NOTHING, Then
 from wakelog.core.retry import OnExhausted
 
 __all__ = ["TaskBehaviour"]
+
+ON_EVENT, EXECUTE, ON_IDLE = Then(call="on_event"), Then(call="execute"), Then(call="on_idle")
 
 
 class TaskBehaviour:
@@ -19,14 +21,14 @@ class TaskBehaviour:
     ON_EXHAUSTED: ClassVar[OnExhausted] = "fail"
 
     def received(self, instance: Instance, now_us: int) -> Then:
-        return Then(call="on_event")
+        return ON_EVENT
 
     def started(self, instance: Instance, now_us: int) -> Then:
         """Events begin it, nothing else does."""
-        return Then()
+        return NOTHING
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
-        return Then(call="execute")
+        return EXECUTE
 
     def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
         """Idle is: no alarm, no run asked for, no event waiting (T6)."""
@@ -36,15 +38,15 @@ class TaskBehaviour:
             and instance.triggered_us is None
             and not instance.waiting
         )
-        return Then(call="on_idle") if quiet else Then()
+        return ON_IDLE if quiet else NOTHING
 
     def failed(self, instance: Instance, call: Call | None, now_us: int) -> Then:
         """It stays `failed`, for all to see, until something ends well (T13)."""
-        return Then()
+        return NOTHING
 
     def retimed(self, instance: Instance, now_us: int) -> Then:
         """Its handlers set the schedule, no rule does."""
-        return Then()
+        return NOTHING
 
     @staticmethod
     def status(instance: Instance) -> str:
