@@ -66,6 +66,11 @@ class Appends:
         self._starting = store if isinstance(store, StartsAppends) else None
         self._lane = lane
 
+    @property
+    def are_watched(self) -> bool:
+        """Whether the loop hears of their ends itself, and not from a thread."""
+        return self._starting is not None
+
     def append(self, units: Sequence[Unit]) -> asyncio.Future[Appended]:
         """`Store.append`. It goes on, whatever becomes of who asked."""
         started = self._starting.start_append(units) if self._starting else None

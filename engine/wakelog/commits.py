@@ -20,9 +20,10 @@ MAX_BATCH = 128
 """Units in one append. Two batches of half the senders each keep both the loop and the disk busy,
 where one batch of all of them would have the loop wait for the disk and the disk for the loop."""
 
-WOKEN_AT_ONCE = 64
-"""Callers who are told of their append in one go. They mostly submit the next unit at once, and the
-loop hears of the next append's end when they have: with more, each append would wait for them."""
+TOLD_AT_ONCE = 64
+"""Callers who are told of their append in one go, where the loop hears of appends itself. They
+mostly submit the next unit at once, and the loop hears of the next append's end when they have: with
+more, each append would wait for them."""
 
 Entry = tuple[Unit, "asyncio.Future[None]"]
 
@@ -45,6 +46,7 @@ class Committer:
         """
         self._store = store
         self._appends = appends
+        self._told_at_once = TOLD_AT_ONCE if appends and appends.are_watched else MAX_BATCH
         self._on_refused = on_refused
         self._on_appended = on_appended
         self._queue: deque[Entry] = deque()
@@ -142,7 +144,7 @@ class Committer:
             self._tell()
 
     def _tell(self) -> None:
-        for _ in range(min(len(self._untold), WOKEN_AT_ONCE)):
+        for _ in range(min(len(self._untold), self._told_at_once)):
             _resolve(*self._untold.popleft())
         self._telling = bool(self._untold)
         if self._telling:

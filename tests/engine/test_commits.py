@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from wakelog.appends import Appends
-from wakelog.commits import MAX_BATCH, WOKEN_AT_ONCE, Committer
+from wakelog.commits import MAX_BATCH, TOLD_AT_ONCE, Committer
 from wakelog.lanes import InlineLane
 from wakelog.ports import Appended, Unit
 from wakelog_adapters.conformance.pen import Pen
@@ -27,6 +27,10 @@ class Held(Appends):
         super().__init__(MemoryStore(), InlineLane())
         self.sizes: list[int] = []
         self._ends: list[asyncio.Future[Appended]] = []
+
+    @property
+    def are_watched(self) -> bool:
+        return True
 
     def append(self, units: Sequence[Unit]) -> asyncio.Future[Appended]:
         self.sizes.append(len(units))
@@ -69,7 +73,7 @@ async def test_callers_are_told_some_at_a_time_and_the_loop_goes_on_in_between()
     # given an append of more than are told at once
     appends = Held()
     committer = committer_of(appends)
-    futures = [committer.submit(Pen(f"o-{n}").begin()) for n in range(WOKEN_AT_ONCE + 10)]
+    futures = [committer.submit(Pen(f"o-{n}").begin()) for n in range(TOLD_AT_ONCE + 10)]
     await turns()
     drained = asyncio.ensure_future(committer.drained())
     # when it ends
@@ -79,7 +83,7 @@ async def test_callers_are_told_some_at_a_time_and_the_loop_goes_on_in_between()
         await asyncio.sleep(0)
         told.append((sum(future.done() for future in futures), drained.done()))
     # then the loop has turns between the first callers and the others, and nobody is forgotten
-    assert (WOKEN_AT_ONCE, False) in told
+    assert (TOLD_AT_ONCE, False) in told
     assert told[-1] == (len(futures), True)
 
 
