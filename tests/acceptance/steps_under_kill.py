@@ -95,6 +95,26 @@ def mortal(store_type: Any, folder: Path) -> None:
         return appended
 
     store_type.append, store_type.claim = dying_append, dying_claim
+    if start := getattr(store_type, "start_append", None):
+
+        def dying_start(store: Any, units: Sequence[Unit]) -> Any:
+            die_if_due(units, "before", folder)
+            started = start(store, units)
+            if started is not None:
+                started.result = dying_result(started.result, units)
+            return started
+
+        store_type.start_append = dying_start
+
+    def dying_result(
+        result: Callable[[], Appended | None], units: Sequence[Unit]
+    ) -> Callable[[], Appended | None]:
+        def appended_or_die() -> Appended | None:
+            if (appended := result()) is not None:
+                die_if_due(units, "after", folder)
+            return appended
+
+        return appended_or_die
 
 
 def die_if_due(units: Sequence[Unit], point: str, folder: Path) -> None:
