@@ -115,9 +115,13 @@ class _Watched:
         started = self._started
         was_sending = started.is_sending
         started.look()
-        if started.is_over or started.is_sending != was_sending:
-            unwatch(self._socket)
+        if not started.is_over and started.is_sending == was_sending:
+            return
+        unwatch(self._socket)
+        try:
             self.watch()
+        except OSError:  # no more sockets can be watched: others were quicker
+            self._settle()
 
     def _end(self) -> None:
         try:
@@ -125,9 +129,12 @@ class _Watched:
         except Exception as error:  # in the place of a thread, which would hand it on
             self.future.set_exception(error)
             return
-        if appended is not None:
+        if appended is None:
+            self._settle()
+        else:
             self.future.set_result(appended)
-            return
+
+    def _settle(self) -> None:
         settling = asyncio.ensure_future(self._lane.run(self._started.settle))
         settling.add_done_callback(lambda settled: _hand_on(settled, self.future))
 

@@ -318,6 +318,31 @@ def test_the_first_append_of_a_loop_that_watches_no_sockets_may_be_large_or_wait
         runner.run(main())
 
 
+def test_an_append_that_the_loop_could_send_but_cannot_hear_of_is_settled_on_the_lane(
+    store: StartingStore,
+) -> None:
+    """Others have taken what room there was for sockets to watch while it was sent."""
+
+    async def main() -> None:
+        pen = Pen()
+        unit = large(pen)
+        async with appends_to(store) as appends:
+            with stopped(backend(store)) as go_on:
+                appending = appends.append([unit])
+                await turns(10)
+                go_on()
+                assert await appending == Appended([None], NOW)
+        assert store.events(pen.stream) == unit.events
+
+    def deaf() -> Any:
+        loop = unwatching(UNWATCHING[1])
+        del loop.add_writer
+        return loop
+
+    with asyncio.Runner(loop_factory=deaf) as runner:
+        runner.run(main())
+
+
 # -- errors that nobody expects: whoever waits hears of them, and the next append works
 
 
