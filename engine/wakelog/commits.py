@@ -22,8 +22,8 @@ where one batch of all of them would have the loop wait for the disk and the dis
 
 TOLD_AT_ONCE = 64
 """Callers who are told of their append in one go, where the loop hears of appends itself. They
-mostly submit the next unit at once, and the loop hears of the next append's end when they have: with
-more, each append would wait for them."""
+mostly submit the next unit at once, and the loop hears of the next append's end when they have:
+with more, each append would wait for them."""
 
 Entry = tuple[Unit, "asyncio.Future[None]"]
 
@@ -174,3 +174,4 @@ def _resolve(future: asyncio.Future[None], error: Exception | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
+        future.exception()  # who waits behind a shield may be gone: nothing to complain of
