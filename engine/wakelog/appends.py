@@ -15,6 +15,10 @@ from wakelog.ports import Appended, Store, Unit
 
 __all__ = ["Appends", "StartedAppend", "StartsAppends"]
 
+UNWATCHED = (OSError, RuntimeError)
+"""How a loop says that it cannot watch a socket: it watches as many as it may, or takes this one
+for one that somebody else has closed without a word to it."""
+
 
 class StartedAppend(Protocol):
     """An append that is on its way. Used by one thread at a time."""
@@ -81,7 +85,7 @@ class Appends:
             watched.watch()
         except NotImplementedError:  # a loop without sockets, as on Windows
             self._starting = None
-        except OSError:  # no more sockets can be watched
+        except UNWATCHED:
             pass
         else:
             return watched.future
@@ -120,7 +124,7 @@ class _Watched:
         unwatch(self._socket)
         try:
             self.watch()
-        except OSError:  # no more sockets can be watched: others were quicker
+        except UNWATCHED:
             self._settle()
 
     def _end(self) -> None:

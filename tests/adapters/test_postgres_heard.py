@@ -272,7 +272,9 @@ def unwatching(error: Exception) -> Any:
     return loop
 
 
-UNWATCHING = [NotImplementedError("as on Windows"), OSError(28, "No space left on device")]
+FULL = OSError(28, "No space left on device")
+MISTAKEN = RuntimeError("File descriptor 9 is used by transport <one that was closed behind it>")
+UNWATCHING = [NotImplementedError("as on Windows"), FULL, MISTAKEN]
 
 
 @pytest.mark.parametrize("error", UNWATCHING)
@@ -318,8 +320,9 @@ def test_the_first_append_of_a_loop_that_watches_no_sockets_may_be_large_or_wait
         runner.run(main())
 
 
+@pytest.mark.parametrize("error", [FULL, MISTAKEN])
 def test_an_append_that_the_loop_could_send_but_cannot_hear_of_is_settled_on_the_lane(
-    store: StartingStore,
+    store: StartingStore, error: Exception
 ) -> None:
     """Others have taken what room there was for sockets to watch while it was sent."""
 
@@ -335,7 +338,7 @@ def test_an_append_that_the_loop_could_send_but_cannot_hear_of_is_settled_on_the
         assert store.events(pen.stream) == unit.events
 
     def deaf() -> Any:
-        loop = unwatching(UNWATCHING[1])
+        loop = unwatching(error)
         del loop.add_writer
         return loop
 
