@@ -15,6 +15,10 @@ from wakelog.ports import Appended, Store, Unit
 
 __all__ = ["Appends", "StartedAppend", "StartsAppends"]
 
+UNWATCHED = (OSError, RuntimeError)
+"""How a loop says that it cannot watch a socket: it watches as many as it may, or takes this one
+for one that somebody else has closed without a word to it."""
+
 
 class StartedAppend(Protocol):
     """An append that is on its way. Used by one thread at a time."""
@@ -81,7 +85,7 @@ class Appends:
             watched.watch()
         except NotImplementedError:  # a loop without sockets, as on Windows
             self._starting = None
-        except OSError:  # no more sockets can be watched
+        except UNWATCHED:
             pass
         else:
             return watched.future
@@ -115,9 +119,13 @@ class _Watched:
         started = self._started
         was_sending = started.is_sending
         started.look()
-        if started.is_over or started.is_sending != was_sending:
-            unwatch(self._socket)
+        if not started.is_over and started.is_sending == was_sending:
+            return
+        unwatch(self._socket)
+        try:
             self.watch()
+        except UNWATCHED:
+            self._settle()
 
     def _end(self) -> None:
         try:
@@ -125,9 +133,12 @@ class _Watched:
         except Exception as error:  # in the place of a thread, which would hand it on
             self.future.set_exception(error)
             return
-        if appended is not None:
+        if appended is None:
+            self._settle()
+        else:
             self.future.set_result(appended)
-            return
+
+    def _settle(self) -> None:
         settling = asyncio.ensure_future(self._lane.run(self._started.settle))
         settling.add_done_callback(lambda settled: _hand_on(settled, self.future))
 

@@ -259,8 +259,8 @@ class Application(library.Application[str]):
             return Asked(None, answer=found), None
         instance = slot.head.instance
         now_us = self.now_us(instance)
-        due_us = None if instance.windows else instance.due_us  # no handler sees a window's
         if isinstance(this.request, HandleWaiting):
+            due_us = None if instance.windows else instance.due_us  # no handler sees a window's
             seen = (instance.state, due_us, instance.lives)
             if this.memory and this.seen not in ((), seen):
                 this.memory.clear()  # an `on_event` elsewhere was faster: its outcome must be seen
@@ -284,8 +284,7 @@ class Application(library.Application[str]):
     async def _check_fresh(self, slot: Slot) -> None:
         """What is answered without an append is not checked by one: ask the store whether the
         instance stands where we think. Raises `VersionConflict`."""
-        if slot.pending is not None:
-            await asyncio.wait([slot.pending])
+        await self.settled(slot.stream)
         row = await self._statuses.read(slot.stream)
         stands = 0 if row is None else row.version
         if slot.dead or stands != slot.head.instance.version:
@@ -417,6 +416,12 @@ class Application(library.Application[str]):
             self.watching.tell(unit.stream)
         if due_us is not None:
             self.on_wake(due_us)
+
+    async def settled(self, stream: str) -> None:
+        """Wait for the append of the newest unit of this instance that was decided on here."""
+        slot = self._slots.get(stream)
+        if slot is not None and slot.pending is not None:
+            await asyncio.wait([slot.pending])
 
     async def adopt(self, head: Head) -> Instance:
         """Learn what a claim has appended, and wait for a handler that is at it already.

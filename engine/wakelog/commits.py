@@ -174,3 +174,4 @@ def _resolve(future: asyncio.Future[None], error: Exception | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
+        future.exception()  # who waits behind a shield may be gone: nothing to complain of

@@ -21,7 +21,7 @@ from wakelog.ports import Due, Lease, StoredEvent, Unit
 from wakelog.steps import RunSteps
 from wakelog.turn import Memory, perform
 
-__all__ = ["Claimed", "next_due_us", "rearm", "take", "work"]
+__all__ = ["Claimed", "give_up", "next_due_us", "rearm", "take", "work"]
 
 _LOG = logging.getLogger("wakelog.worker")
 PAGE = 1_000
@@ -236,15 +236,17 @@ async def _handle_waiting(app: Application, claimed: Claimed) -> None:
     try:
         ended = await _handle_all(app, claimed.head.instance)
     except asyncio.CancelledError:
-        await _give_up(app, claimed)
+        await give_up(app, claimed)
         raise
     if not ended:
-        await _give_up(app, claimed)
+        await give_up(app, claimed)
 
 
-async def _give_up(app: Application, claimed: Claimed) -> None:
+async def give_up(app: Application, claimed: Claimed) -> None:
+    """Give its lease up, once all that was done under it is appended. Killed before: it ends."""
     lease = claimed.unit.take
     if lease is not None:
+        await app.settled(claimed.unit.stream)  # what is on its way was done under this lease
         held = [(claimed.unit.stream, lease.token)]
         await app.write(app.store.release, lease.owner, held)
 

@@ -17,13 +17,15 @@ import pytest
 from tests.adapters.cutting import wired
 from tests.adapters.starting import StartingStore, all_are_back, backend, large, opened, stopped
 from tests.adapters.test_postgres_trouble import ORDERING, bare, signed
-from tests.support import WAIT_S
+from tests.support import WAIT_S, task_of
 from tests.support_postgres import running_server, with_options
+from wakelog import Jobs
 from wakelog.appends import Appends
 from wakelog.commits import Committer
 from wakelog.errors import InvalidStateError
 from wakelog.lanes import Lane, ThreadLane
 from wakelog.ports import Appended, Unit, VersionConflict
+from wakelog.work import give_up, take
 from wakelog_adapters.conformance.pen import NOW, Pen, kinds
 from wakelog_adapters.postgres import appending, parcel
 from wakelog_adapters.postgres import started as started_module
@@ -272,7 +274,9 @@ def unwatching(error: Exception) -> Any:
     return loop
 
 
-UNWATCHING = [NotImplementedError("as on Windows"), OSError(28, "No space left on device")]
+FULL = OSError(28, "No space left on device")
+MISTAKEN = RuntimeError("File descriptor 9 is used by transport <one that was closed behind it>")
+UNWATCHING = [NotImplementedError("as on Windows"), FULL, MISTAKEN]
 
 
 @pytest.mark.parametrize("error", UNWATCHING)
@@ -315,6 +319,32 @@ def test_the_first_append_of_a_loop_that_watches_no_sockets_may_be_large_or_wait
             assert await appending == Appended([None], NOW)
 
     with asyncio.Runner(loop_factory=lambda: unwatching(error)) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize("error", [FULL, MISTAKEN])
+def test_an_append_that_the_loop_could_send_but_cannot_hear_of_is_settled_on_the_lane(
+    store: StartingStore, error: Exception
+) -> None:
+    """Others have taken what room there was for sockets to watch while it was sent."""
+
+    async def main() -> None:
+        pen = Pen()
+        unit = large(pen)
+        async with appends_to(store) as appends:
+            with stopped(backend(store)) as go_on:
+                appending = appends.append([unit])
+                await turns(10)
+                go_on()
+                assert await appending == Appended([None], NOW)
+        assert store.events(pen.stream) == unit.events
+
+    def deaf() -> Any:
+        loop = unwatching(error)
+        del loop.add_writer
+        return loop
+
+    with asyncio.Runner(loop_factory=deaf) as runner:
         runner.run(main())
 
 
@@ -421,3 +451,38 @@ async def test_a_store_that_is_closed_meanwhile_ends_what_is_under_way_first(
         assert await appending == Appended([None], None)
         [[count]] = bare.execute("SELECT count(*) FROM stored_events").fetchall()
         assert count == 2
+
+
+# -- an app's
+
+
+@pytest.mark.anyio
+async def test_a_lease_is_given_up_when_what_was_done_under_it_is_appended(
+    postgres_url: str, bare: psycopg.Connection
+) -> None:
+    """Given up before, another worker would handle the same event again."""
+
+    def leases() -> int:
+        row = bare.execute("SELECT count(*) FROM leases").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    async with Jobs(job=task_of()).open(postgres_url) as app, asyncio.timeout(WAIT_S):
+        job, application = app.task("job"), app._application
+        await job.send("a", {}, delay="1us")
+        now_us = application.clock.now_us()
+        [claimed] = await asyncio.to_thread(
+            take, application, worker="w", jobs=["task:job"], limit=1, now_us=now_us
+        )
+        await application.adopt(claimed.head)
+        # given a unit on its way, and others who have the ordering lock
+        with bare.transaction():
+            bare.execute(f"SELECT {ORDERING}".encode())
+            sending = asyncio.ensure_future(job.send("a", {}))
+            await turns()
+            # when the lease is given up
+            giving = asyncio.ensure_future(give_up(application, claimed))
+            await turns()
+            assert (sending.done(), giving.done(), leases()) == (False, False, 1)
+        await giving
+        assert (sending.done(), leases()) == (True, 0)

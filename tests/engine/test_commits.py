@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from wakelog.appends import Appends
 from wakelog.commits import MAX_BATCH, TOLD_AT_ONCE, Committer
 from wakelog.lanes import InlineLane
-from wakelog.ports import Appended, Unit
+from wakelog.ports import Appended, Unit, VersionConflict
 from wakelog_adapters.conformance.pen import Pen
 from wakelog_adapters.memory.store import MemoryStore
 
@@ -38,9 +39,9 @@ class Held(Appends):
         self._ends.append(end)
         return end
 
-    def end(self) -> None:
-        """The newest append is on the disk."""
-        self._ends[-1].set_result(Appended([None] * self.sizes[-1], None))
+    def end(self, error: Exception | None = None) -> None:
+        """The newest append is on the disk, or all its units are refused."""
+        self._ends[-1].set_result(Appended([error] * self.sizes[-1], None))
 
 
 def committer_of(appends: Appends) -> Committer:
@@ -103,3 +104,18 @@ async def test_an_append_that_ends_meanwhile_has_its_callers_told_after_those_be
     appends.end()
     await turns()
     assert order == ["first", "second"]
+
+
+async def test_nobody_complains_of_a_refused_unit_whose_caller_has_gone() -> None:
+    # given a caller with a key, which others may wait for too: it gives up, and the unit goes on
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: complaints.append(about))
+    appends = Held()
+    committer = committer_of(appends)
+    asyncio.shield(committer.submit(Pen("o-1").begin())).cancel()
+    await turns()
+    # when the unit is refused
+    appends.end(VersionConflict("o-1"))
+    await committer.drained()
+    gc.collect()
+    assert complaints == []

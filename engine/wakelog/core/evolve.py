@@ -52,7 +52,7 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
             return instance.stepped(at_us, event_count=count, failed=False)
         case StateSet():
             return instance.stepped(at_us, state=event.state, state_schema=event.schema_version)
-        case Scheduled() if event.action == "execute":
+        case Scheduled() if event.action == "execute" and event.window is None:
             return instance.stepped(
                 at_us,
                 due_us=event.due_us,
