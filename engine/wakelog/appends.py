@@ -83,13 +83,11 @@ class Appends:
         watched = _Watched(started, self._lane)
         try:
             watched.watch()
-        except NotImplementedError:  # a loop without sockets, as on Windows
-            self._starting = None
-        except UNWATCHED:
-            pass
-        else:
-            return watched.future
-        return asyncio.ensure_future(self._lane.run(started.settle))
+        except UNWATCHED as error:
+            if isinstance(error, NotImplementedError):  # a loop without sockets, as on Windows
+                self._starting = None
+            watched.settle()
+        return watched.future
 
 
 class _Watched:
@@ -125,7 +123,7 @@ class _Watched:
         try:
             self.watch()
         except UNWATCHED:
-            self._settle()
+            self.settle()
 
     def _end(self) -> None:
         try:
@@ -134,11 +132,12 @@ class _Watched:
             self.future.set_exception(error)
             return
         if appended is None:
-            self._settle()
+            self.settle()
         else:
             self.future.set_result(appended)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """On the lane, where it may wait."""
         settling = asyncio.ensure_future(self._lane.run(self._started.settle))
         settling.add_done_callback(lambda settled: _hand_on(settled, self.future))
 

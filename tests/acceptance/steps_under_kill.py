@@ -95,26 +95,30 @@ def mortal(store_type: Any, folder: Path) -> None:
         return appended
 
     store_type.append, store_type.claim = dying_append, dying_claim
-    if start := getattr(store_type, "start_append", None):
+    if issubclass(store_type, PostgresStore):
+        mortal_on_loop(store_type, folder)
 
-        def dying_start(store: Any, units: Sequence[Unit]) -> Any:
-            die_if_due(units, "before", folder)
-            started = start(store, units)
-            if started is not None:
-                started.result = dying_result(started.result, units)
-            return started
 
-        store_type.start_append = dying_start
+def mortal_on_loop(store_type: Any, folder: Path) -> None:
+    """The same for appends that an event loop starts and hears of."""
+    start = store_type.start_append
 
-    def dying_result(
-        result: Callable[[], Appended | None], units: Sequence[Unit]
-    ) -> Callable[[], Appended | None]:
-        def appended_or_die() -> Appended | None:
+    def dying_start(store: Any, units: Sequence[Unit]) -> Any:
+        die_if_due(units, "before", folder)
+        started = start(store, units)
+        if started is None:
+            return None
+        result = started.result
+
+        def dying_result() -> Appended | None:
             if (appended := result()) is not None:
                 die_if_due(units, "after", folder)
-            return appended
+            return appended  # type: ignore[no-any-return]
 
-        return appended_or_die
+        started.result = dying_result
+        return started
+
+    store_type.start_append = dying_start
 
 
 def die_if_due(units: Sequence[Unit], point: str, folder: Path) -> None:

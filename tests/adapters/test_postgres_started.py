@@ -28,6 +28,7 @@ from tests.adapters.test_postgres_trouble import (
     ORDERING,
     Running,
     bare,
+    cut_while_it_waits,
     cuts,
     signed,
     waiting_for_locks,
@@ -338,16 +339,8 @@ def test_an_append_that_goes_on_without_its_connection_is_waited_for(
 ) -> None:
     wire, store = cuttable
     unit = signed(Pen().begin(NOW), "commit-1")
-    with bare.transaction():
-        bare.execute(f"SELECT {ORDERING}".encode())
-        wire.cut_at("commit-1", "during")
-        sent = started(store, [unit])
-        running = Running(lambda: ended(sent))
-        waiting_for_locks(bare, 1)
-        wire.go.set()
-        waiting_for_locks(bare, 2)  # the append, at its end; and who wants to know of it
-        assert running.is_alive()
-    assert running.joined() == Appended([None], NOW)
+    appended = cut_while_it_waits(wire, bare, lambda: ended(started(store, [unit])))
+    assert appended == Appended([None], NOW)
     assert (cuts(bare), store.max_notification_id()) == (0, 3)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Literal
@@ -98,6 +98,20 @@ class Running(threading.Thread):
         return self.answer
 
 
+def cut_while_it_waits(wire: Wire, bare: psycopg.Connection, append: Callable[[], Any]) -> Any:
+    """What an append of `commit-1` answers that has lost its connection while it waited for the
+    ordering lock; nothing before that lock is given up."""
+    with bare.transaction():
+        bare.execute(f"SELECT {ORDERING}".encode())
+        wire.cut_at("commit-1", "during")
+        running = Running(append)
+        waiting_for_locks(bare, 1)
+        wire.go.set()
+        waiting_for_locks(bare, 2)  # the append, at its end; and who wants to know of it
+        assert running.is_alive()
+    return running.joined()
+
+
 # -- an append whose answer is lost
 
 
@@ -123,17 +137,8 @@ def test_an_append_that_goes_on_without_its_connection_is_waited_for(
     cuttable: tuple[Wire, PostgresStore], bare: psycopg.Connection
 ) -> None:
     wire, store = cuttable
-    pen = Pen()
-    unit = signed(pen.begin(NOW), "commit-1")
-    with bare.transaction():
-        bare.execute(f"SELECT {ORDERING}".encode())
-        wire.cut_at("commit-1", "during")
-        running = Running(lambda: store.append([unit]))
-        waiting_for_locks(bare, 1)
-        wire.go.set()
-        waiting_for_locks(bare, 2)  # the append, at its end; and who wants to know of it
-        assert running.is_alive()
-    assert running.joined() == Appended([None], NOW)
+    unit = signed(Pen().begin(NOW), "commit-1")
+    assert cut_while_it_waits(wire, bare, lambda: store.append([unit])) == Appended([None], NOW)
     assert (cuts(bare), store.max_notification_id()) == (0, 3)
 
 

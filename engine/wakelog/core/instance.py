@@ -155,9 +155,7 @@ class Instance(NamedTuple):
 
     def stepped(self, at_us: int, **changes: Any) -> Instance:
         """One event later, recorded at `at_us`, with these changes."""
-        values: list[Any] = [*self]
-        values[1] += 1
-        values[2] = at_us
+        values: list[Any] = [self.id, self.version + 1, at_us, *self[3:]]
         for name, value in changes.items():
             values[_PLACES[name]] = value
         return _made(Instance, values)
