@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import builtins
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, Unpack, cast, overload
+
+from msgspec.structs import replace
 
 from wakelog.alarm_clock import AlarmClock, Desk
 from wakelog.application import Application

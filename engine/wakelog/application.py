@@ -11,12 +11,13 @@ import itertools
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import eventsourcing.application as library
 from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory
 from eventsourcing.utils import Environment
+from msgspec import Struct
+from msgspec.structs import replace
 
 from wakelog.appends import Appends
 from wakelog.cache import Slot, Slots
@@ -72,7 +73,7 @@ BACKOFF_S = 0.05
 """The longest pause between two tries."""
 
 
-class Origin(NamedTuple):
+class Origin(Struct, frozen=True):
     """Where a request comes from, for the record."""
 
     actor: str | None = None
@@ -83,7 +84,7 @@ class Origin(NamedTuple):
 NOWHERE = Origin()
 
 
-class Key(NamedTuple):
+class Key(Struct, frozen=True):
     """An idempotency key: a request with the same one is recorded once."""
 
     key: str
@@ -93,7 +94,7 @@ class Key(NamedTuple):
     """The answer to keep, as JSON."""
 
 
-class Asked(NamedTuple):
+class Asked(Struct, frozen=True):
     """What became of a request.
 
     The turn itself is not kept while its outcome waits to be appended: so many objects at hand,
@@ -109,8 +110,7 @@ class Asked(NamedTuple):
     """What an earlier request with the same key was answered."""
 
 
-@dataclass(slots=True)
-class _Try:
+class _Try(Struct):
     """One request on its way through the conflict loop."""
 
     definition: Definition
@@ -222,7 +222,7 @@ class Application(library.Application[str]):
         raise. A crash before the append leaves nothing, a crash after it everything.
         """
         if isinstance(request, Receive) and id.job in await self.holds.lately():
-            request = request._replace(defer=True)
+            request = replace(request, defer=True)
         this = _Try(definition, id, request, say, origin, key, holds, ends_lease, memory)
         while True:
             try:
@@ -324,7 +324,7 @@ class Application(library.Application[str]):
         this.losses += 1
         self.conflicts += 1
         if isinstance(this.request, Receive) and this.losses >= MAX_LOSSES:
-            this.request = this.request._replace(defer=True)
+            this.request = replace(this.request, defer=True)
         if this.losses >= MAX_CONFLICTS:
             raise ConflictError(str(this.id), this.losses)
         if not self.caller.inline:  # in a simulation nobody is at it at the same time

@@ -122,7 +122,7 @@ async def continuous_standing(
     door.check()
     app = door.app
     head = await app.load(id, stale_ok=stale_ok)
-    row = app.store.row(*head) if head.instance.version else None
+    row = app.store.row(head.instance, head.hash) if head.instance.version else None
     [unhandled] = await door.unhandled([row])
     [shown] = await app.holds.shown([row], stale_ok=stale_ok)
     return continuous_status(str(id), head.instance, shown, unhandled=unhandled)

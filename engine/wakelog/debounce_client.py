@@ -145,7 +145,7 @@ async def debounce_standing(
     door.check()
     app = door.app
     head = await app.load(id, stale_ok=stale_ok)
-    row = app.store.row(*head) if head.instance.version else None
+    row = app.store.row(head.instance, head.hash) if head.instance.version else None
     [shown] = await app.holds.shown([row], stale_ok=stale_ok)
     return debounce_status(head.instance, shown)
 

@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
+
+from msgspec import Struct
 
 from wakelog.application import NOWHERE, Application, Asked, Body, Key, Origin
 from wakelog.call import context_of_caller
@@ -48,7 +50,7 @@ def origin_of(actor: str | None, correlation_id: str | None) -> Origin:
     return Origin(actor, correlation_id)
 
 
-class Question(NamedTuple):
+class Question(Struct, frozen=True):
     """What a request asks, so that it can be told from others under the same key."""
 
     action: str
@@ -180,7 +182,7 @@ class Door:
         """The status row of an instance."""
         self.check()
         found = await self.app.status(id, stale_ok=stale_ok)
-        return self.app.store.row(*found) if isinstance(found, Head) else found
+        return self.app.store.row(found.instance, found.hash) if isinstance(found, Head) else found
 
 
 def check_key(key: str) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from wakelog.clock import Clock
 from wakelog.lanes import Lane
 from wakelog.ports import Counted, HoldRow, StatusRow, Store
@@ -70,4 +72,4 @@ def _shown(row: StatusRow | None, holds: Mapping[str, HoldRow]) -> StatusRow | N
     hold = None if row is None else holds.get(f"{row.kind}:{row.name}")
     if row is None or hold is None or row.status in UNTOUCHED:
         return row
-    return row._replace(status="paused", reason=hold.reason)
+    return replace(row, status="paused", reason=hold.reason)

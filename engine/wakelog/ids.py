@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
+
+from msgspec import Struct
 
 from wakelog.errors import InvalidIdError, UnknownJobTypeError, ValidationError
 
@@ -17,7 +19,7 @@ _VERSION = re.compile("@[0-9]+:")
 """What stands between stream and name in the key of a step."""
 
 
-class InstanceId(NamedTuple):
+class InstanceId(Struct, frozen=True, array_like=True, gc=False):
     """One keyed, durable job. `str()` of it is the stream id, as in `task:order:o-17`."""
 
     kind: Kind

@@ -20,12 +20,11 @@ import json
 import random
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import eventsourcing.persistence as library
-import pydantic
-from pydantic import TypeAdapter
+import msgspec
+from msgspec import Struct
 
 from wakelog.core.events import EVENTS, Event
 from wakelog.core.evolve import evolve
@@ -50,11 +49,11 @@ GENESIS = ""
 """What the first event of a stream names as the hash before it."""
 SALTS_DRAWN = 256
 """How many salts are drawn at a time."""
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
 """Raised whenever `Instance` changes: snapshots of another format are ignored, never migrated."""
 
 
-class Meta(NamedTuple):
+class Meta(Struct, frozen=True):
     """What surrounds every event of one unit of work."""
 
     at_us: int
@@ -66,15 +65,14 @@ class Meta(NamedTuple):
     actor: str | None = None
 
 
-class Head(NamedTuple):
+class Head(Struct, frozen=True):
     """Where a stream stands: the folded instance, and the hash of its newest event."""
 
     instance: Instance
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """An event with all that surrounds it, as read from the log."""
 
     stream: str
@@ -187,22 +185,22 @@ def refold(stream: str, loaded: Loaded, start: Head | None = None) -> Head:
 
 def replayed(head: Head, tail: Sequence[StoredEvent]) -> Iterator[tuple[Head, Recorded]]:
     """Fold `tail` on `head`, one event at a time, checking that each follows the one before."""
-    instance, hash = head
     for stored in tail:
+        instance = head.instance
         if stored.version != instance.version + 1:
             raise IntegrityError(stored.stream, stored.version, f"{instance.version} comes before")
         recorded = decode(stored)
-        if recorded.prev != hash:
+        if recorded.prev != head.hash:
             raise IntegrityError(
                 stored.stream, stored.version, "it does not name the hash of the event before it"
             )
-        instance, hash = evolve(instance, recorded.event, recorded.at_us), recorded.hash
-        yield Head(instance, hash), recorded
+        head = Head(evolve(instance, recorded.event, recorded.at_us), recorded.hash)
+        yield head, recorded
 
 
 def snapshot(head: Head) -> StoredSnapshot:
     """The snapshot record of a head."""
-    state = _SNAPSHOTS.dump_json(_Snapshot(SNAPSHOT_FORMAT, head.hash, head.instance))
+    state = msgspec.json.encode(_Snapshot(SNAPSHOT_FORMAT, head.hash, head.instance))
     return StoredSnapshot(head.instance.version, state)
 
 
@@ -221,13 +219,13 @@ class LogMapper(library.Mapper[str]):
         return decode(StoredEvent(stream, version, topic, stored_event.state))
 
 
-class _Snapshot(NamedTuple):
+class _Snapshot(Struct, frozen=True, array_like=True):
     format: int
     hash: str
     instance: Instance
 
 
-_SNAPSHOTS = TypeAdapter(_Snapshot)
+_SNAPSHOTS = msgspec.json.Decoder(_Snapshot)
 
 
 def _from_snapshot(stored: StoredSnapshot | None) -> Head | None:
@@ -235,8 +233,8 @@ def _from_snapshot(stored: StoredSnapshot | None) -> Head | None:
     if stored is None:
         return None
     try:
-        read = _SNAPSHOTS.validate_json(stored.state)
-    except pydantic.ValidationError:
+        read = _SNAPSHOTS.decode(stored.state)
+    except msgspec.DecodeError:
         return None
     return Head(read.instance, read.hash) if read.format == SNAPSHOT_FORMAT else None
 

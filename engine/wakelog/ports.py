@@ -8,8 +8,9 @@ always given: a store reads no clock, except that a database's own judges leases
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+from msgspec import Struct
 
 from wakelog.core.instance import Instance
 
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 
-class StoredEvent(NamedTuple):
+class StoredEvent(Struct, frozen=True):
     """An event as it lies in the log: `state` is the record that `wakelog.log` writes and reads."""
 
     stream: str
@@ -45,7 +46,7 @@ class StoredEvent(NamedTuple):
     state: bytes
 
 
-class StoredSnapshot(NamedTuple):
+class StoredSnapshot(Struct, frozen=True):
     """A folded instance at one version, as bytes of `wakelog.log`."""
 
     version: int
@@ -59,7 +60,7 @@ class Loaded(NamedTuple):
     tail: Sequence[StoredEvent]
 
 
-class Answer(NamedTuple):
+class Answer(Struct, frozen=True):
     """What a request with a key was answered, kept until `expires_us`."""
 
     key: str
@@ -71,7 +72,7 @@ class Answer(NamedTuple):
     expires_us: int | None
 
 
-class Lease(NamedTuple):
+class Lease(Struct, frozen=True):
     """The right to work on one instance until `until_us`."""
 
     owner: str
@@ -82,8 +83,7 @@ class Lease(NamedTuple):
     """Whether a run is open under it (else waiting events are being handled)."""
 
 
-@dataclass(slots=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """One unit of work, ready to be appended: all of it becomes visible, or nothing.
 
     A store writes the events with versions `base_version + 1 …` only if the stream stands at
@@ -116,7 +116,7 @@ class Appended(NamedTuple):
     """The earliest alarm among those written, for waking the alarm clock."""
 
 
-class Due(NamedTuple):
+class Due(Struct, frozen=True):
     """An instance that somebody must work on: its alarm is due, or its lease has ended."""
 
     stream: str
@@ -127,7 +127,7 @@ class Due(NamedTuple):
     """The lease that ended, where that is why."""
 
 
-class Held(NamedTuple):
+class Held(Struct, frozen=True):
     """A lease as it lies there, live or ended."""
 
     stream: str
@@ -136,7 +136,7 @@ class Held(NamedTuple):
     """The event whose version is the lease's token: of a run, its `RunStarted`."""
 
 
-class StatusRow(NamedTuple):
+class StatusRow(Struct, frozen=True):
     """The status view's row of one instance."""
 
     stream: str
@@ -202,8 +202,7 @@ class Counted(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """Which instances to list: all that match every field that is set."""
 
     kind: str | None = None

@@ -116,7 +116,8 @@ class Schema(Generic[S]):
 
     def load(self, text: str) -> S:
         """A fresh value of recorded JSON text. Raises pydantic's error: the text was recorded."""
-        return self._adapter.validate_json(text, by_name=True)
+        value: S = self._adapter.validator.validate_json(text, by_name=True)
+        return value
 
     def try_load(self, text: str) -> S | Exception:
         """As `load`, but answers the exception."""

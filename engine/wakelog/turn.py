@@ -11,7 +11,7 @@ events after. A turn appends nothing and reads nothing.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from wakelog.call import Caller
 from wakelog.core.commands import Call, Failed, Outcome, Request, Settle
@@ -31,7 +31,7 @@ Memory = dict[str, Outcome]
 settled with the same outcomes: its user code is never called twice."""
 
 
-class Turn(NamedTuple):
+class Turn(Struct, frozen=True):
     """What a unit of work came to, before it is appended."""
 
     before: Instance

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from wakelog.application import NOWHERE, Application, Origin
 from wakelog.core.commands import Call, Claim, Ended, Failed, HandleWaiting, Rearm, Settle
 from wakelog.core.decide import decide
@@ -136,7 +138,7 @@ def _claim(
     records, hash = encode(due.stream, instance.version, head.hash, decision.events, meta)
     after = decision.after
     taken = Head(after, hash)
-    waits = not decision.events and _has_more(after._replace(recorded_us=at_us))
+    waits = not decision.events and _has_more(replace(after, recorded_us=at_us))
     works = decision.call is not None or waits
     until_us = now_us + app.settings.lease_us
     lease = Lease(worker, until_us, after.version, run=decision.call is not None)
@@ -179,7 +181,7 @@ async def _run(app: Application, claimed: Claimed, call: Call) -> None:
     origin = Origin(cause=f"{id}@{token}")
     try:
         if call.base.windows:
-            call = call._replace(batch=await _batch(app, id, call.base.windows[0].events))
+            call = replace(call, batch=await _batch(app, id, call.base.windows[0].events))
     except HistoryError as error:
         settle = Settle(call, _refused(error, app.now_us(call.base)))
     else:

@@ -5,7 +5,7 @@ One row an instance, and none where nothing is due: `core.instance.next_wake` is
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from wakelog.core.events import Action
 from wakelog.core.instance import Instance, next_wake
@@ -16,7 +16,7 @@ NO_RUN: tuple[Action, ...] = ("clear", "deferred")
 """The actions that begin no run: a limit on runs does not hold them up."""
 
 
-class AlarmRow(NamedTuple):
+class AlarmRow(Struct, frozen=True):
     """The alarm row of one instance."""
 
     stream: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from msgspec.structs import asdict
+
 from wakelog.core.instance import Instance, next_wake
 from wakelog.kinds import BEHAVIOURS
 from wakelog.ports import StatusRow
@@ -41,6 +43,6 @@ def row(instance: Instance, hash: str) -> StatusRow:
         failure_count=instance.failure_count,
         waiting_count=len(instance.waiting),
         reason=None if reason is None else reason.replace("\0", "\\x00"),  # as any store takes it
-        last_error=None if error is None else json.dumps(error._asdict(), ensure_ascii=False),
+        last_error=None if error is None else json.dumps(asdict(error), ensure_ascii=False),
         state=instance.state,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import select
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 
 import psutil  # type: ignore[import-untyped]
+from msgspec.structs import replace
 
 from tests.support import WAIT_S
 from wakelog.ports import Appended, Unit
@@ -53,7 +54,7 @@ class StartingStore(PostgresStore):
 def opened(url: str, *, pool: int | None = None) -> StartingStore:
     """A store with a connection that lies ready; `pool` may be less than a URL may say."""
     place = parse(url)
-    place = place if pool is None else replace(place, pool=pool)
+    place = place if pool is None else dataclasses.replace(place, pool=pool)
     store = StartingStore(Datastore(place), place)
     store.datastore.pool.wait(WAIT_S)
     return store
@@ -90,7 +91,7 @@ def large(pen: Pen, size: int = MANY_BYTES) -> Unit:
     """A first unit that takes a while to send."""
     unit = pen.begin(NOW)
     first = unit.events[0]
-    return replace(unit, events=[first._replace(state=bytes(size)), *unit.events[1:]])
+    return replace(unit, events=[replace(first, state=bytes(size)), *unit.events[1:]])
 
 
 def backend(store: PostgresStore) -> int:

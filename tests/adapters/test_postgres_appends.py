@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import psycopg
 import pytest
+from msgspec.structs import astuple, replace
 
 from tests.support_postgres import bare_connection
 from wakelog.core.events import ExecutionFailed, Scheduled, StateSet
@@ -181,7 +181,7 @@ def test_view_rows_are_written_as_plain_columns(
     failed = ExecutionFailed(handler="execute", error_type="Oops", message="\0", payload=None)
     store.append([pen.begin(NOW), pen.unit(failed), pen.unit(Scheduled(due_us=NOW + 9))])
     row = store.row(pen.instance, "hash-5")
-    assert bare.execute("SELECT * FROM status").fetchall() == [(*row, "Oops")]
+    assert bare.execute("SELECT * FROM status").fetchall() == [(*astuple(row), "Oops")]
     assert bare.execute("SELECT * FROM alarms").fetchall() == [
         (pen.stream, ORDERS, NOW + 9, "execute")
     ]

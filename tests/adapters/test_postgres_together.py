@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from eventsourcing.persistence import IntegrityError, StoredEvent
+from msgspec.structs import replace
 
 from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
@@ -99,7 +100,7 @@ def test_random_groups_of_many_writers_never_wait_in_a_circle(
             rows = store.status([pen.stream for pen in pens])
             units: list[Unit] = []
             for pen, row in zip(pens, rows, strict=True):
-                pen.instance = pen.instance._replace(version=row.version if row else 0)
+                pen.instance = replace(pen.instance, version=row.version if row else 0)
                 units.append(any_unit(chance, pen, number, turn))
             appended = store.append(units)
             good = [u for u, e in zip(units, appended.errors, strict=True) if e is None]
@@ -117,6 +118,7 @@ def test_random_groups_of_many_writers_never_wait_in_a_circle(
 
 APPEND = """
 import sys
+from msgspec.structs import replace
 from wakelog_adapters.conformance import Pen
 from wakelog_adapters.postgres import open_store
 
@@ -125,7 +127,7 @@ store = open_store(url).application_recorder()
 shared, done = Pen("shared"), 0
 while done < count:
     own = Pen(f"{owner}-{done}")
-    shared.instance = shared.instance._replace(version=len(store.events(shared.stream)))
+    shared.instance = replace(shared.instance, version=len(store.events(shared.stream)))
     own_error, _ = store.append([own.begin(), shared.receive()]).errors
     assert own_error is None
     done += 1
@@ -331,7 +333,7 @@ def begun(store: PostgresStore, owner: str, limit: int, **given: Any) -> list[Du
         units: list[Unit] = []
         for due in dues:
             pen = Pen(due.stream.removeprefix("task:order:"))
-            pen.instance = pen.instance._replace(version=due.version)
+            pen.instance = replace(pen.instance, version=due.version)
             units.append(pen.run(owner, now_us + given.get("lease_us", MINUTE_US), at_us=now_us))
         return units
 

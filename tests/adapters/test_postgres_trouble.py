@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any, Literal
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from tests.adapters.cutting import Wire, wired
 from tests.support import WAIT_S

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from msgspec.structs import astuple
 
 from wakelog.core.events import Scheduled, StateSet
 from wakelog.errors import StoreUnavailableError
@@ -132,7 +133,7 @@ def test_view_rows_are_written_as_plain_columns(
     pen = Pen()
     store.append([pen.begin(NOW), pen.run("w1", NOW + 5), pen.unit(Scheduled(due_us=NOW + 9))])
     row = store.row(pen.instance, "hash-5")
-    assert bare.execute("SELECT * FROM wakelog_status").fetchall() == [(*row,)]
+    assert bare.execute("SELECT * FROM wakelog_status").fetchall() == [astuple(row)]
     lease = (pen.stream, ORDERS, "w1", NOW + 5, 4, 1)
     assert bare.execute("SELECT * FROM wakelog_leases").fetchall() == [lease]
 
@@ -222,6 +223,7 @@ def test_writers_readers_and_heartbeats_share_a_store(store: SQLiteStore) -> Non
 
 APPEND = """
 import sys
+from msgspec.structs import replace
 from wakelog_adapters.conformance import Pen
 from wakelog_adapters.sqlite import open_store
 
@@ -230,7 +232,7 @@ store = open_store(url).application_recorder()
 shared, done = Pen("shared"), 0
 while done < count:
     own = Pen(f"{owner}-{done}")
-    shared.instance = shared.instance._replace(version=len(store.events(shared.stream)))
+    shared.instance = replace(shared.instance, version=len(store.events(shared.stream)))
     own_error, _ = store.append([own.begin(), shared.receive()]).errors
     assert own_error is None
     done += 1

@@ -57,10 +57,11 @@ def _sql(schema: str) -> _Sql:
         sets = ", ".join(f"{column} = excluded.{column}" for column in columns)
         return f"ON CONFLICT (stream) DO UPDATE SET {sets}"
 
+    columns = ", ".join(StatusRow.__struct_fields__)
     events = "stored_events (originator_id, originator_version, topic, state)"
     return _Sql(
         event=insert(events, _EVENT_TYPES),
-        status=insert(f"status ({', '.join(StatusRow._fields)})", _STATUS_TYPES, update(CHANGING)),
+        status=insert(f"status ({columns})", _STATUS_TYPES, update(CHANGING)),
         alarm=insert("alarms", _ALARM_TYPES, update(("due_us", "action"))),
         no_alarm=delete("alarms"),
         lease=insert("leases", _LEASE_TYPES, update(("owner", "until_us", "token", "run"))),

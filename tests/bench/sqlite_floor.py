@@ -36,8 +36,8 @@ class _Sql(NamedTuple):
 def _sql(prefix: str) -> _Sql:
     return _Sql(
         event=f"INSERT INTO {prefix}stored_events VALUES (?, ?, ?, ?)",
-        status=f"INSERT INTO {prefix}status ({', '.join(StatusRow._fields)}) "
-        f"VALUES ({', '.join('?' for _ in StatusRow._fields)}) "
+        status=f"INSERT INTO {prefix}status ({', '.join(StatusRow.__struct_fields__)}) "
+        f"VALUES ({', '.join('?' for _ in StatusRow.__struct_fields__)}) "
         "ON CONFLICT (stream) DO UPDATE SET "
         + ", ".join(f"{column} = excluded.{column}" for column in CHANGING),
         alarm=f"INSERT INTO {prefix}alarms VALUES (?, ?, ?, ?) ON CONFLICT (stream) "

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from msgspec.structs import astuple
+
 from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance
 from wakelog.ids import InstanceId
@@ -18,7 +20,8 @@ from wakelog_projections import alarms, status
 
 __all__ = ["CHANGING", "Batch", "Snapshot", "Written", "batched", "batches", "units"]
 
-CHANGING = tuple(c for c in StatusRow._fields if c not in ("stream", "kind", "name", "id"))
+_CONSTANT = ("stream", "kind", "name", "id")
+CHANGING = tuple(c for c in StatusRow.__struct_fields__ if c not in _CONSTANT)
 """The columns of a status row that an append may change."""
 LEASE_US = 30_000_000
 """The length of the leases in the copied rows: any number of this size will do."""
@@ -56,15 +59,15 @@ class Batch:
         alarm: dict[str, alarms.AlarmRow | None] = {}
         lease: dict[str, tuple[Any, ...] | None] = {}
         for unit in units:
-            self.events += unit.events
+            self.events += map(astuple, unit.events)
             status[unit.stream] = unit.status
             alarm[unit.stream] = unit.alarm
             if unit.lease is not None or unit.drops_lease:
                 lease[unit.stream] = unit.lease
             if unit.snapshot is not None:
                 self.snapshots.append(unit.snapshot)
-        self.status: _Rows = list(status.values())
-        self.alarms: _Rows = [row for row in alarm.values() if row is not None]
+        self.status: _Rows = [*map(astuple, status.values())]
+        self.alarms: _Rows = [astuple(row) for row in alarm.values() if row is not None]
         self.no_alarms = [stream for stream, row in alarm.items() if row is None]
         self.leases: _Rows = [row for row in lease.values() if row is not None]
         self.no_leases = [stream for stream, row in lease.items() if row is None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support import moment_at
 from wakelog.core.commands import (
@@ -200,7 +201,7 @@ def test_T3_with_an_on_error_that_ends_well_the_event_is_accepted() -> None:
 
 def test_T12_of_an_on_error_that_fails_too_both_are_recorded_and_told() -> None:
     # given
-    worse = BOOM._replace(error=KeyError("worse"), error_type="KeyError", message="worse")
+    worse = replace(BOOM, error=KeyError("worse"), error_type="KeyError", message="worse")
     decision = asked(given(*BEGUN), Receive("2"), "on_error")
     for outcome in (BOOM, worse):
         assert decision.call is not None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.support import Staging
 from wakelog.core.events import (
@@ -22,10 +24,11 @@ from wakelog.core.events import (
     StateSet,
 )
 from wakelog.core.evolve import fold
-from wakelog.core.instance import Instance
+from wakelog.core.instance import Failure, Instance, OpenRun, PendingRetry, Waiting
+from wakelog.core.windows import Window
 from wakelog.errors import IntegrityError, UnreadableEventError
 from wakelog.ids import InstanceId
-from wakelog.log import GENESIS, Head, Meta, decode, encode, refold, snapshot
+from wakelog.log import GENESIS, SNAPSHOT_FORMAT, Head, Meta, decode, encode, refold, snapshot
 from wakelog.ports import Loaded, StoredEvent, StoredSnapshot
 
 STREAM = "task:job:a"
@@ -44,7 +47,7 @@ def written(*events: Event, meta: Meta = META) -> list[StoredEvent]:
 
 def with_state(stored: StoredEvent, old: bytes, new: bytes) -> StoredEvent:
     assert old in stored.state
-    return stored._replace(state=stored.state.replace(old, new))
+    return replace(stored, state=stored.state.replace(old, new))
 
 
 def test_a_record_is_json_and_the_payload_as_it_was_sent_byte_for_byte() -> None:
@@ -107,7 +110,7 @@ def test_a_missing_a_repeated_and_a_swapped_record_are_found() -> None:
 
 
 def test_a_record_cannot_be_moved_to_another_stream() -> None:
-    records = [stored._replace(stream="task:job:b") for stored in written(*UNIT)]
+    records = [replace(stored, stream="task:job:b") for stored in written(*UNIT)]
     with pytest.raises(IntegrityError):
         refold("task:job:b", Loaded(None, records))
 
@@ -115,11 +118,11 @@ def test_a_record_cannot_be_moved_to_another_stream() -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda stored: stored._replace(topic="wakelog.Unknown"),
-        lambda stored: stored._replace(state=b""),
-        lambda stored: stored._replace(state=b"not json"),
-        lambda stored: stored._replace(state=b"\xff\xfe"),
-        lambda stored: stored._replace(state=b"[]"),
+        lambda stored: replace(stored, topic="wakelog.Unknown"),
+        lambda stored: replace(stored, state=b""),
+        lambda stored: replace(stored, state=b"not json"),
+        lambda stored: replace(stored, state=b"\xff\xfe"),
+        lambda stored: replace(stored, state=b"[]"),
         lambda stored: with_state(stored, b'"commit"', b'"comit"'),
         lambda stored: with_state(stored, b'"due_us"', b'"do_us"'),
     ],
@@ -144,9 +147,20 @@ def test_a_snapshot_is_a_short_cut_and_another_format_is_none() -> None:
     kept = snapshot(Head(instance, hash))
     # then
     assert refold(STREAM, Loaded(kept, [])) == refold(STREAM, Loaded(None, records))
-    for other in (b"{}", b"not json", kept.state.replace(b"[1,", b"[0,", 1)):
+    older = kept.state.replace(b"[%d," % SNAPSHOT_FORMAT, b"[0,", 1)
+    torn = kept.state[:-1]
+    assert older != kept.state
+    for other in (b"{}", b"not json", b"\xff", b"", older, torn):
         broken = StoredSnapshot(kept.version, other)
         assert refold(STREAM, Loaded(broken, records)) == Head(instance, hash)
+
+
+def test_an_instance_of_another_shape_needs_another_snapshot_format() -> None:
+    """Fails where what a snapshot keeps has changed: raise SNAPSHOT_FORMAT, and write both here."""
+    parts = (Instance, InstanceId, OpenRun, PendingRetry, Waiting, Failure, Window)
+    shape = json.dumps([(part.__name__, part.__annotations__) for part in parts])
+    digest = hashlib.sha256(shape.encode()).hexdigest()
+    assert (SNAPSHOT_FORMAT, digest[:16]) == (2, "5c90b163a61daefa")
 
 
 @given(

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pydantic import JsonValue
 
 from tests.auditing import audit, audit_all, fold_from_the_log
@@ -96,7 +97,7 @@ def test_any_changed_byte_is_noticed(said: list[Event], meta: Meta, data: st.Dat
     record = data.draw(st.sampled_from(records))
     at = data.draw(st.integers(0, len(record.state) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != record.state[at]))
-    changed = record._replace(state=record.state[:at] + bytes([byte]) + record.state[at + 1 :])
+    changed = replace(record, state=record.state[:at] + bytes([byte]) + record.state[at + 1 :])
     try:
         hash = decode(changed).hash
     except UnreadableEventError:
@@ -113,12 +114,12 @@ def test_an_event_that_was_moved_or_left_out_is_noticed(
     records, _ = encode(STREAM, 0, "", said, meta)
     assume(out < len(records) - 1)
     hashes = {decode(record).hash for record in records}
-    elsewhere = records[out]._replace(stream="task:order:o-18")
-    later = records[out]._replace(version=len(records) + 1)
+    elsewhere = replace(records[out], stream="task:order:o-18")
+    later = replace(records[out], version=len(records) + 1)
     assert decode(elsewhere).hash not in hashes
     assert decode(later).hash not in hashes
     rest = [record for record in records if record is not records[out]]
-    closed_up = [record._replace(version=n) for n, record in enumerate(rest, 1)]
+    closed_up = [replace(record, version=n) for n, record in enumerate(rest, 1)]
     with pytest.raises(Exception, match="broken"):
         refold(STREAM, Loaded(None, closed_up))
 

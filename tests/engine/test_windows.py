@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from wakelog.core.schedule import MAX_US
-from wakelog.core.windows import Batching, Window, kept, without
+from wakelog.core.windows import Batching, Place, Window, kept, without
 
 S = 1_000_000
 RULE = Batching(flush_after_us=5 * S, max_events=3)
@@ -15,7 +16,7 @@ RULE = Batching(flush_after_us=5 * S, max_events=3)
 
 def window(*events: int, number: int = 1, due_us: int = 5 * S, **given: Any) -> Window:
     opened = Window(number, events, opened_us=0, newest_us=0, due_us=due_us)
-    return opened._replace(**given)
+    return replace(opened, **given)
 
 
 def test_d2_the_first_event_opens_the_next_window() -> None:
@@ -39,8 +40,8 @@ def test_d2_an_event_that_finds_the_window_closed_waits_in_the_next(closed: Wind
 
 
 def test_d2_an_event_joins_the_open_window_and_moves_only_a_sliding_one() -> None:
-    assert RULE.place((window(1),), 1, 2 * S) == (1, False, ())
-    [moved] = RULE._replace(mode="sliding").place((window(1),), 1, 2 * S).then
+    assert RULE.place((window(1),), 1, 2 * S) == Place(1, False, ())
+    [moved] = replace(RULE, mode="sliding").place((window(1),), 1, 2 * S).then
     assert (moved.due_us, moved.reason) == (7 * S, "flush_after")
     [full] = RULE.place((window(1, 2),), 1, 2 * S).then
     assert (full.due_us, full.reason) == (2 * S, "max_events")
@@ -48,15 +49,15 @@ def test_d2_an_event_joins_the_open_window_and_moves_only_a_sliding_one() -> Non
 
 def test_c10_another_rule_retimes_open_windows_and_leaves_closed_ones() -> None:
     closed, still_open = window(1, due_us=1 * S), window(2, number=2, opened_us=1 * S)
-    slower = RULE._replace(flush_after_us=60 * S)
+    slower = replace(RULE, flush_after_us=60 * S)
     [timed] = slower.retimed((closed, still_open), 3 * S)
     assert (timed.window, timed.due_us, timed.reason) == (2, 61 * S, "flush_after")
     assert timed.by == "policy"
-    sooner = RULE._replace(flush_after_us=1 * S)
+    sooner = replace(RULE, flush_after_us=1 * S)
     [timed] = sooner.retimed((still_open,), 3 * S)
     assert timed.due_us == 2 * S, "it is due at once"
     assert RULE.retimed((window(2),), 3 * S) == ()
-    [full] = RULE._replace(max_events=1).retimed((window(2, 4),), 3 * S)
+    [full] = replace(RULE, max_events=1).retimed((window(2, 4),), 3 * S)
     assert (full.due_us, full.reason) == (3 * S, "max_events")
 
 

@@ -16,6 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec.structs import asdict
+
 from tests.support import Paid, Placed, Stage, order_task, scripted, staged, task_of
 from wakelog import ExecutionError
 from wakelog.core import events as e
@@ -153,7 +156,7 @@ def _scripted(ctx: Any, event: dict[str, Any]) -> None:
 
 def folded(instance: Instance) -> dict[str, Any]:
     """An instance as JSON data."""
-    data: dict[str, Any] = json.loads(json.dumps(instance._asdict()))
+    data: dict[str, Any] = json.loads(msgspec.json.encode(asdict(instance)))
     return data
 
 

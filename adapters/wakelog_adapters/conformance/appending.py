@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from wakelog.core.events import (
     Cleared,
     EventReceived,
@@ -54,8 +56,8 @@ class AppendingExam(Sitting):
         assert store.status([pen.stream]) == [store.row(pen.instance, "hash-5")]
         assert store.list(Listing()) == [store.row(pen.instance, "hash-5")]
         assert store.answers([(pen.stream, "k ☃ \\u0000")]) == [unit.answer]
-        large = pen.receive()
-        large.events = [StoredEvent(pen.stream, 6, "t", b"\x00" * 300_000)]
+        event = StoredEvent(pen.stream, 6, "t", b"\x00" * 300_000)
+        large = replace(pen.receive(), events=[event])
         assert store.append([large]).errors == [None]
         assert store.events(pen.stream, after=5) == large.events
         assert store.load(pen.stream).tail[-1:] == large.events
@@ -124,8 +126,8 @@ class AppendingExam(Sitting):
 
     def test_a_unit_that_leaves_a_version_out_is_refused(self, tmp_path: Path) -> None:
         store, good, bad = self.open(tmp_path), Pen(), Pen("o-2")
-        wrong = bad.begin()
-        wrong.events = wrong.events[:1]
+        whole = bad.begin()
+        wrong = replace(whole, events=whole.events[:1])
         assert kinds(store.append([good.begin(), wrong])) == [None, StoreUnavailableError]
         assert [row.id for row in store.list(Listing())] == ["o-1"]
 

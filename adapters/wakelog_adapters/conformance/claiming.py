@@ -6,6 +6,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from wakelog.core.events import Cleared, Executed, Scheduled
 from wakelog.ports import Appended, Due, Lease, LeaseGone, Store, Unit, VersionConflict
 from wakelog_adapters.conformance.pen import NOW, ORDERS, Pen, in_parallel, kinds
@@ -210,7 +212,7 @@ class ClaimingExam(Sitting):
         def begin(dues: Sequence[Due]) -> Sequence[Unit]:
             assert len(dues) == 2
             stale = late.fork()
-            stale.instance = stale.instance._replace(version=2)
+            stale.instance = replace(stale.instance, version=2)
             return [pens[0].run("w1", NOW + 9), stale.run("w1", NOW + 9)]
 
         appended = store.claim(now_us=NOW, jobs=[ORDERS], limit=9, begin=begin)

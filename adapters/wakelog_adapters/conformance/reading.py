@@ -8,7 +8,16 @@ from typing import cast
 from eventsourcing.persistence import ApplicationRecorder
 
 from wakelog.core.events import Cleared, EventReceived, ExecutionFailed, Scheduled
-from wakelog.ports import Counted, Held, Lease, Listing, Loaded, StoredSnapshot, WorkerRow
+from wakelog.ports import (
+    Counted,
+    Held,
+    Lease,
+    Listing,
+    Loaded,
+    StoredEvent,
+    StoredSnapshot,
+    WorkerRow,
+)
 from wakelog_adapters.conformance.pen import NOW, ORDERS, Pen
 from wakelog_adapters.conformance.sitting import Sitting
 
@@ -229,7 +238,10 @@ class ReadingExam(Sitting):
         notifications = recorder.select_notifications(start=None, limit=99)
         assert [n.id for n in notifications] == list(range(1, 8))
         written = [event for unit in units for event in unit.events]
-        read = [(n.originator_id, n.originator_version, n.topic, n.state) for n in notifications]
+        read = [
+            StoredEvent(str(n.originator_id), n.originator_version, n.topic, n.state)
+            for n in notifications
+        ]
         assert read[:6] == written
         assert recorder.max_notification_id() == 7
         some = recorder.select_notifications(2, 2, inclusive_of_start=False)

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from eventsourcing import persistence, popo
+from msgspec.structs import astuple
 
 from wakelog.ports import StoredEvent
 
@@ -68,7 +69,7 @@ class MemoryLog(popo.POPOApplicationRecorder):
         with self._database_lock:
             found = self._between(str(originator_id), -1 if gt is None else gt, lte)
         ordered = reversed(found) if desc else iter(found)
-        return [persistence.StoredEvent(*event) for event in islice(ordered, limit)]
+        return [persistence.StoredEvent(*astuple(event)) for event in islice(ordered, limit)]
 
     def select_notifications(
         self,

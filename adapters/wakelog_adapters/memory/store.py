@@ -7,8 +7,9 @@ import sys
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
+
+from msgspec.structs import replace
 
 from wakelog.core.instance import Instance, next_wake
 from wakelog.errors import StoreUnavailableError
@@ -240,7 +241,7 @@ class MemoryStore(MemoryLog):
         with self._database_lock:
             held = [(s, lease) for s, lease in self._leases.items() if lease.owner == owner]
             for stream, lease in held:
-                self._set_lease(self._job(stream), stream, lease._replace(until_us=until_us))
+                self._set_lease(self._job(stream), stream, replace(lease, until_us=until_us))
             return [(stream, lease.token) for stream, lease in held]
 
     def release(self, owner: str, held: Sequence[tuple[str, int]]) -> None:
@@ -337,10 +338,9 @@ class MemoryStore(MemoryLog):
         with self._database_lock:
             for stream in self._matching(replace(listing, after=None)):
                 instance = self._heads[stream][0]
-                wake, executing = next_wake(instance), instance.run is not None
+                id, wake, executing = instance.id, next_wake(instance), instance.run is not None
                 overdue = wake is not None and wake.due_us <= now_us and not executing
-                kind, name, _ = instance.id
-                groups[kind, name, status.word(instance), executing, overdue] += 1
+                groups[id.kind, id.name, status.word(instance), executing, overdue] += 1
         return [Counted(*group, number) for group, number in groups.items()]
 
     def held(self, now_us: int, limit: int) -> Sequence[Held]:

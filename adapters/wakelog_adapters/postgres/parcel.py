@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import pydantic_core
+import msgspec
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from wakelog.ports import Lease, Unit
 from wakelog_projections import alarms, status
@@ -38,7 +40,17 @@ class TooLargeError(ValueError):
     """More than one call can carry."""
 
 
-class _LeaseMove(NamedTuple):
+class _Placed(Struct, frozen=True):
+    """An event, and where in the blob its state lies."""
+
+    stream: str
+    version: int
+    topic: str
+    at: int
+    length: int
+
+
+class _LeaseMove(Struct, frozen=True):
     """What the units of one stream together do to its lease."""
 
     needs: int | None
@@ -56,7 +68,7 @@ class Parcel:
         """Raises `ValueError` if a unit does not fit onto those before it."""
         self._bulk: list[bytes] = []
         self._at = 1
-        self._events: list[_Row] = []
+        self._events: list[_Placed] = []
         self._bases: dict[str, int] = {}
         self._last: dict[str, Unit] = {}
         self._moves: dict[str, _LeaseMove] = {}
@@ -66,7 +78,7 @@ class Parcel:
             self._add(unit)
         if self._at > MAX_BULK:
             raise TooLargeError(f"more than {MAX_BULK >> 20} MiB in one append")
-        self._alarms: list[_Row] = []
+        self._alarms: list[alarms.AlarmRow] = []
         self._unset: list[str] = []
         dues = [self._set_alarm(unit) for unit in self._last.values()]
         self.next_due_us = min((due for due in dues if due is not None), default=None)
@@ -85,15 +97,7 @@ class Parcel:
         self._last[stream] = unit
         for event in events:
             at, length = self._put(event.state)
-            self._events.append(
-                {
-                    "stream": stream,
-                    "version": event.version,
-                    "topic": event.topic,
-                    "at": at,
-                    "length": length,
-                }
-            )
+            self._events.append(_Placed(stream, event.version, event.topic, at, length))
         if unit.holds is not None or unit.take is not None or unit.ends_lease:
             self._move_lease(unit)
         if unit.answer is not None:
@@ -116,7 +120,7 @@ class Parcel:
         move = self._moves.get(stream) or _LeaseMove(None, False, None, unit)
         if unit.holds is not None:
             if not move.known and move.needs in (None, unit.holds):
-                move = move._replace(needs=unit.holds)
+                move = replace(move, needs=unit.holds)
             elif not move.known or move.lease is None or move.lease.token != unit.holds:
                 raise ValueError(f"two units of {stream} cannot hold the same lease")
         if unit.take is not None:
@@ -133,7 +137,7 @@ class Parcel:
             raise ValueError(f"two units of {unit.stream} have the same key")
         self._answers[where] = {
             "stream": unit.stream,
-            **answer._asdict(),
+            **asdict(answer),
             "now_us": unit.after.recorded_us,
         }
 
@@ -142,7 +146,7 @@ class Parcel:
         if alarm is None:
             self._unset.append(unit.stream)
             return None
-        self._alarms.append(alarm._asdict())
+        self._alarms.append(alarm)
         return alarm.due_us
 
     def arguments(self, call: Call) -> tuple[Any, ...]:
@@ -155,7 +159,7 @@ class Parcel:
             if not unit.after.version:  # an answer of what never was
                 absent.append(stream)
                 continue
-            row: _Row = status.row(unit.after, unit.hash)._asdict()
+            row: _Row = asdict(status.row(unit.after, unit.hash))
             error = unit.after.last_error
             row["error_type"] = None if error is None else error.error_type
             if base:
@@ -190,14 +194,14 @@ class Parcel:
             until_us = lease.until_us
             if call.server_clock:
                 until_us -= after.recorded_us if call.now_us is None else call.now_us
-            lease = lease._replace(until_us=until_us)
-            rows.append({"stream": stream, "job": after.id.job, **lease._asdict()})
+            lease = replace(lease, until_us=until_us)
+            rows.append({"stream": stream, "job": after.id.job, **asdict(lease)})
         return rows
 
 
 def dumps(value: object) -> str:
     """Compact JSON. Raises `ValueError` for a lone surrogate, which no server would take."""
-    return pydantic_core.to_json(value).decode()
+    return msgspec.json.encode(value).decode()
 
 
 def _json(rows: Sequence[object]) -> str | None:

@@ -17,7 +17,7 @@ __all__ = ["PAGE", "Queries", "listing_where"]
 PAGE = 1_000
 """How many events are read in one go: so many are turned into objects at a time."""
 
-_STATUS = ", ".join(f"s.{column}" for column in StatusRow._fields)
+_STATUS = ", ".join(f"s.{column}" for column in StatusRow.__struct_fields__)
 _HOLD = ", ".join(HoldRow._fields)
 _PUT_HOLD = f"""INSERT INTO {{schema}}.holds ({_HOLD}) VALUES (%s, %s, %s, %s)
     ON CONFLICT (job) DO UPDATE SET job = excluded.job

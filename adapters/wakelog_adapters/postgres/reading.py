@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from eventsourcing import postgres as library
+from msgspec.structs import replace
 
 from wakelog.core.instance import Instance
 from wakelog.ports import (

@@ -16,7 +16,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
+
+from msgspec import Struct
+from msgspec.structs import astuple, replace
 
 from wakelog.ports import Lease, StatusRow, Unit
 from wakelog_projections import alarms, status
@@ -51,7 +54,7 @@ class Door:
         return parcel.next_due_us
 
 
-class _LeaseMove(NamedTuple):
+class _LeaseMove(Struct, frozen=True):
     """What the units of one stream together do to its lease."""
 
     needs: int | None
@@ -113,13 +116,13 @@ class _Parcel:
         move = self._leases.get(stream) or _LeaseMove(None, False, None, job)
         if unit.holds is not None:
             if not move.known and move.needs in (None, unit.holds):
-                move = move._replace(needs=unit.holds)
+                move = replace(move, needs=unit.holds)
             elif not move.known or move.lease is None or move.lease.token != unit.holds:
                 raise ValueError(f"two units of {stream} cannot hold the same lease")
         if unit.take is not None:
-            move = move._replace(known=True, lease=unit.take)
+            move = replace(move, known=True, lease=unit.take)
         elif unit.ends_lease:
-            move = move._replace(known=True, lease=None)
+            move = replace(move, known=True, lease=None)
         self._leases[stream] = move
 
     def _add_answer(self, unit: Unit) -> None:
@@ -145,7 +148,7 @@ class _Parcel:
             if unit.after.version:  # else only an answer is kept, of what never was
                 row = status.row(unit.after, unit.hash)
                 texts = (*self._put_text(row.last_error), *self._put_text(row.state))
-                rows.append((*row[:-2], *texts))
+                rows.append((*astuple(row)[:-2], *texts))
             alarm = alarms.row(unit.after)
             if alarm is None:
                 heads.append((stream, self._bases[stream], None, None, None))
@@ -202,7 +205,7 @@ def _text(index: int) -> str:
 
 def _statements(prefix: str) -> Sequence[str]:
     """The view and its trigger, of this connection alone: they match this code, not the file."""
-    columns = StatusRow._fields
+    columns = StatusRow.__struct_fields__
     assert columns[-2:] == ("last_error", "state")
     short = len(columns) - 2
     constant = ("stream", "kind", "name", "id")

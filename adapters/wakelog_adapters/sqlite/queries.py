@@ -55,7 +55,8 @@ class Queries:
 
     def status_row(self) -> str:
         """(stream) -> one status row, as it is."""
-        return f"SELECT {', '.join(StatusRow._fields)} FROM {self.prefix}status WHERE stream = ?"
+        columns = ", ".join(StatusRow.__struct_fields__)
+        return f"SELECT {columns} FROM {self.prefix}status WHERE stream = ?"
 
     def status(self) -> str:
         """(streams as JSON) -> status rows. A large state is 1: ask with `status_row`."""
@@ -82,8 +83,8 @@ class Queries:
                 ORDER BY l.stream LIMIT ?)"""
 
     def _packed_status(self, where: str, rest: str) -> str:
-        columns = ", ".join(StatusRow._fields)
-        short = ", ".join(StatusRow._fields[:-1])
+        columns = ", ".join(StatusRow.__struct_fields__)
+        short = ", ".join(StatusRow.__struct_fields__[:-1])
         state = f"CASE WHEN length(state) <= {LARGE} THEN state WHEN state IS NOT NULL THEN 1 END"
         return f"""SELECT json_group_array(json_array({short}, {state})) FROM (
             SELECT {columns} FROM {self.prefix}status WHERE {where} {rest})"""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from eventsourcing import sqlite as library
+from msgspec.structs import replace
 
 from wakelog.core.instance import Instance
 from wakelog.ports import (
@@ -33,7 +33,7 @@ from wakelog_projections import status
 __all__ = ["SQLiteReading", "jobs_with"]
 
 _MAX_VERSION = (1 << 63) - 1
-_EXECUTING = StatusRow._fields.index("executing")
+_EXECUTING = StatusRow.__struct_fields__.index("executing")
 
 
 class SQLiteReading(library.SQLiteApplicationRecorder):

@@ -6,8 +6,9 @@ the commands that the handler gave through its context; `Settle` brings both bac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from msgspec import Struct
 
 from wakelog.core.instance import Instance, OpenRun
 from wakelog.core.retry import Advice
@@ -52,38 +53,38 @@ HandlerName = Literal[
 # -- commands: what a handler asks for -------------------------------------------------------------
 
 
-class SetState(NamedTuple):
+class SetState(Struct, frozen=True):
     """Let the state be this JSON text; None unsets it."""
 
     state: str | None
     schema_version: int
 
 
-class ScheduleAt(NamedTuple):
+class ScheduleAt(Struct, frozen=True):
     """Let the schedule be at `due_us`; `asked_us` is the time asked for, where it differs."""
 
     due_us: int
     asked_us: int | None
 
 
-class CancelSchedule(NamedTuple):
+class CancelSchedule(Struct, frozen=True):
     """Let there be no schedule."""
 
 
-class Emit(NamedTuple):
+class Emit(Struct, frozen=True):
     """Send a message to the outside."""
 
     topic: str
     payload: str
 
 
-class Pause(NamedTuple):
+class Pause(Struct, frozen=True):
     """Let nothing start until somebody resumes it."""
 
     reason: str | None
 
 
-class Stop(NamedTuple):
+class Stop(Struct, frozen=True):
     """Let recurring work end; the state is kept."""
 
     reason: str | None
@@ -95,7 +96,7 @@ Command = SetState | ScheduleAt | CancelSchedule | Emit | Pause | Stop
 # -- calls and their outcomes ----------------------------------------------------------------------
 
 
-class Call(NamedTuple):
+class Call(Struct, frozen=True):
     """Which handler to call, and with what."""
 
     handler: HandlerName
@@ -124,7 +125,7 @@ class Call(NamedTuple):
         return self.recovers is None and (self.run is not None or self.event_version is not None)
 
 
-class Ended(NamedTuple):
+class Ended(Struct, frozen=True):
     """The handler returned, or cleared its instance, having asked for these commands."""
 
     commands: tuple[Command, ...] = ()
@@ -135,7 +136,7 @@ class Ended(NamedTuple):
     """When the handler ended."""
 
 
-class Failed(NamedTuple):
+class Failed(Struct, frozen=True):
     """The handler raised."""
 
     error: BaseException
@@ -147,7 +148,7 @@ class Failed(NamedTuple):
     """What user code says about another attempt."""
 
 
-class GaveBack(NamedTuple):
+class GaveBack(Struct, frozen=True):
     """The engine itself stopped the handler: the run is to be done again by somebody else."""
 
 
@@ -157,7 +158,7 @@ Outcome = Ended | Failed | GaveBack
 # -- requests: what opens or goes on with a unit of work -------------------------------------------
 
 
-class Receive(NamedTuple):
+class Receive(Struct, frozen=True):
     """An event from outside, already valid."""
 
     payload: str
@@ -168,7 +169,7 @@ class Receive(NamedTuple):
     """Accept it without calling a handler here."""
 
 
-class HandleWaiting(NamedTuple):
+class HandleWaiting(Struct, frozen=True):
     """Handle the waiting event that was accepted as this version."""
 
     version: int
@@ -176,7 +177,7 @@ class HandleWaiting(NamedTuple):
     event_id: str | None = None
 
 
-class Claim(NamedTuple):
+class Claim(Struct, frozen=True):
     """A worker takes what the instance is due for."""
 
     worker: str
@@ -185,29 +186,29 @@ class Claim(NamedTuple):
     max_lost: int = 5
 
 
-class TriggerRun(NamedTuple):
+class TriggerRun(Struct, frozen=True):
     """Run `execute` now, beside the schedule or in its place."""
 
     consume_alarm: bool = False
 
 
-class RetryRun(NamedTuple):
+class RetryRun(Struct, frozen=True):
     """Start the last failed run again, or the one that waits for its next attempt, now."""
 
 
-class PauseWork(NamedTuple):
+class PauseWork(Struct, frozen=True):
     """Let alarms wait and defer events."""
 
     reason: str | None = None
 
 
-class ResumeWork(NamedTuple):
+class ResumeWork(Struct, frozen=True):
     """Go on after a pause."""
 
     reason: str | None = None
 
 
-class Start(NamedTuple):
+class Start(Struct, frozen=True):
     """Begin recurring work, or resume it where it was stopped."""
 
     input: str
@@ -215,28 +216,28 @@ class Start(NamedTuple):
     """Let the state of one that was stopped be the input too."""
 
 
-class StopWork(NamedTuple):
+class StopWork(Struct, frozen=True):
     """End recurring work; the state is kept."""
 
     reason: str | None = None
 
 
-class Retime(NamedTuple):
+class Retime(Struct, frozen=True):
     """The definition has changed: let what its policy has scheduled follow the new rule."""
 
 
-class Clear(NamedTuple):
+class Clear(Struct, frozen=True):
     """End the life, now or at `at_us`."""
 
     reason: str | None = None
     at_us: int | None = None
 
 
-class CancelClear(NamedTuple):
+class CancelClear(Struct, frozen=True):
     """Take back a delayed clear."""
 
 
-class Rearm(NamedTuple):
+class Rearm(Struct, frozen=True):
     """A sweep found this instance without the alarm or the lease that it should have."""
 
     version: int
@@ -244,7 +245,7 @@ class Rearm(NamedTuple):
     max_lost: int = 5
 
 
-class RecordStep(NamedTuple):
+class RecordStep(Struct, frozen=True):
     """A step of an open run has ended with this result, as JSON text."""
 
     run: OpenRun
@@ -252,8 +253,7 @@ class RecordStep(NamedTuple):
     result: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(Struct, frozen=True):
     """A call has ended: what follows from its outcome?"""
 
     call: Call

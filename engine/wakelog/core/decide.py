@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import cast
 
+from msgspec.structs import replace
+
 from wakelog.core.commands import (
     Call,
     CancelClear,
@@ -221,7 +223,7 @@ def _recover(
         now_us,
         lost.due_us,
     )
-    return again._replace(events=(gone, *again.events))
+    return replace(again, events=(gone, *again.events))
 
 
 def _given_up(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
+from msgspec.structs import replace
+
 from wakelog.core.events import (
     Cancelled,
     Cleared,
@@ -46,24 +48,44 @@ def fold(instance: Instance, events: Iterable[Event], at_us: int) -> Instance:
 
 def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
     """The instance after `event`, recorded at `at_us` as its next version."""
+    version = instance.version + 1
     match event:  # the most frequent ones, in one go
         case EventReceived() if not event.deferred and event.window is None:
             count = instance.event_count + 1
-            return instance.stepped(at_us, event_count=count, failed=False)
+            return replace(
+                instance, version=version, recorded_us=at_us, event_count=count, failed=False
+            )
         case StateSet():
-            return instance.stepped(at_us, state=event.state, state_schema=event.schema_version)
+            return replace(
+                instance,
+                version=version,
+                recorded_us=at_us,
+                state=event.state,
+                state_schema=event.schema_version,
+            )
         case Scheduled() if event.action == "execute" and event.window is None:
-            return instance.stepped(
-                at_us,
+            return replace(
+                instance,
+                version=version,
+                recorded_us=at_us,
                 due_us=event.due_us,
                 due_action="execute",
                 due_reason=event.reason,
                 failed=instance.failed and event.by != "policy",  # recurring work goes on
             )
         case Executed():
-            return instance.stepped(at_us, run=None, losses=0, failed=False, last_run_us=at_us)
+            return replace(
+                instance,
+                version=version,
+                recorded_us=at_us,
+                run=None,
+                losses=0,
+                failed=False,
+                last_run_us=at_us,
+            )
         case _:
-            return _evolve(instance.stepped(at_us), event, at_us)
+            step = replace(instance, version=version, recorded_us=at_us)
+            return _evolve(step, event, at_us)
 
 
 def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
@@ -79,14 +101,15 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
         case RunStarted():
             return _run_started(step, event)
         case Started():
-            return _blank(step).changed(
+            return replace(
+                _blank(step),
                 lives=step.lives + 1,
                 started_us=at_us,
                 state=event.input,
                 event_count=len(step.waiting),
             )
         case EventHandled():
-            return _handled(step, event.event_version).changed(failed=False)
+            return replace(_handled(step, event.event_version), failed=False)
         case ExecutionFailed():
             return _failed(step, event)
         case ExecutionLost():
@@ -94,28 +117,28 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
         case RetryScheduled():
             return _retry_scheduled(step, event)
         case RetryExhausted():
-            return step.changed(retry=None, failed=event.then == "fail")
+            return replace(step, retry=None, failed=event.then == "fail")
         case Flushed():
             return _flushed(step, event.events)
         case DeadLettered() if event.events:
-            return _flushed(step, event.events).changed(failed=False)
+            return replace(_flushed(step, event.events), failed=False)
         case DeadLettered() | Cancelled():
             return _gone(step, event.event_version)
         case Requeued():
-            return step.changed(waiting=_joined(step, Waiting(at_us, event.event_version)))
+            return replace(step, waiting=_joined(step, Waiting(at_us, event.event_version)))
         case Cleared():
-            return _blank(step if event.by == "handler" else step.changed(waiting=()))
+            return _blank(step if event.by == "handler" else replace(step, waiting=()))
         case Paused():
-            return step.changed(paused=True, hold_reason=event.reason)
+            return replace(step, paused=True, hold_reason=event.reason)
         case Resumed():
             if step.paused:
-                return step.changed(paused=False, hold_reason=None)
-            return step.changed(stopped=False, parked=False, hold_reason=None)
+                return replace(step, paused=False, hold_reason=None)
+            return replace(step, stopped=False, parked=False, hold_reason=None)
         case Stopped():
-            return step.changed(stopped=True, paused=False, hold_reason=event.reason)
+            return replace(step, stopped=True, paused=False, hold_reason=event.reason)
         case Parked():
             error = Failure("load", event.error_type, event.message, "", at_us)
-            return step.changed(parked=True, last_error=error)
+            return replace(step, parked=True, last_error=error)
         case _:
             return step
 
@@ -123,11 +146,11 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
 def _blank(step: Instance) -> Instance:
     """Nothing but the history, and what waits for the next life: with its place in its window."""
     windows = kept(step.windows, {waiting.version for waiting in step.waiting})
-    windows = tuple(window._replace(taken=False) for window in windows)
+    windows = tuple(replace(window, taken=False) for window in windows)
     blank = Instance(step.id, step.version, step.recorded_us, step.lives, waiting=step.waiting)
     if not windows:
         return blank
-    return _with_windows(blank.changed(window_count=step.window_count), windows)
+    return _with_windows(replace(blank, window_count=step.window_count), windows)
 
 
 def _received(step: Instance, event: EventReceived) -> Instance:
@@ -135,10 +158,10 @@ def _received(step: Instance, event: EventReceived) -> Instance:
     if event.window is not None:
         step = _placed(step, event.window)
     if not event.deferred:
-        return step.changed(event_count=count, failed=False)
+        return replace(step, event_count=count, failed=False)
     at_us = step.recorded_us if event.handle_at_us is None else event.handle_at_us
     waiting = _joined(step, Waiting(at_us, step.version))
-    return step.changed(event_count=count, waiting=waiting)
+    return replace(step, event_count=count, waiting=waiting)
 
 
 def _joined(step: Instance, new: Waiting) -> tuple[Waiting, ...]:
@@ -149,8 +172,8 @@ def _joined(step: Instance, new: Waiting) -> tuple[Waiting, ...]:
 
 def _handled(step: Instance, event_version: int) -> Instance:
     if step.waiting and step.waiting[0].version == event_version:
-        return step.changed(waiting=step.waiting[1:])
-    return step.changed(waiting=tuple(w for w in step.waiting if w.version != event_version))
+        return replace(step, waiting=step.waiting[1:])
+    return replace(step, waiting=tuple(w for w in step.waiting if w.version != event_version))
 
 
 def _gone(step: Instance, event_version: int) -> Instance:
@@ -159,7 +182,7 @@ def _gone(step: Instance, event_version: int) -> Instance:
     windows = without(step.windows, event_version)
     if windows is step.windows:
         return step
-    return _with_windows(step.changed(event_count=step.event_count - 1), windows)
+    return _with_windows(replace(step, event_count=step.event_count - 1), windows)
 
 
 def _placed(step: Instance, number: int) -> Instance:
@@ -168,9 +191,9 @@ def _placed(step: Instance, number: int) -> Instance:
     *before, newest = step.windows or (None,)
     if newest is None or newest.number != number:
         opened = Window(number, (version,), at_us, at_us, at_us)
-        return _with_windows(step.changed(window_count=number), (*step.windows, opened))
-    joined = newest._replace(events=(*newest.events, version), newest_us=at_us)
-    return step.changed(windows=(*before, joined))
+        return _with_windows(replace(step, window_count=number), (*step.windows, opened))
+    joined = replace(newest, events=(*newest.events, version), newest_us=at_us)
+    return replace(step, windows=(*before, joined))
 
 
 def _timed(step: Instance, event: Scheduled, number: int) -> Instance:
@@ -178,7 +201,7 @@ def _timed(step: Instance, event: Scheduled, number: int) -> Instance:
     return _with_windows(
         step,
         tuple(
-            each._replace(due_us=event.due_us, reason=reason) if each.number == number else each
+            replace(each, due_us=event.due_us, reason=reason) if each.number == number else each
             for each in step.windows
         ),
     )
@@ -187,27 +210,27 @@ def _timed(step: Instance, event: Scheduled, number: int) -> Instance:
 def _flushed(step: Instance, events: tuple[int, ...]) -> Instance:
     """The first window is done with, and the next one is the first."""
     count = max(0, step.event_count - len(events))
-    return _with_windows(step.changed(event_count=count), step.windows[1:])
+    return _with_windows(replace(step, event_count=count), step.windows[1:])
 
 
 def _with_windows(step: Instance, windows: tuple[Window, ...]) -> Instance:
     """The schedule is when the first window is due; what a run has taken is due no more."""
     first = windows[0] if windows else None
     due_us = None if first is None or first.taken else first.due_us
-    return step.changed(windows=windows, due_us=due_us, due_action="flush")
+    return replace(step, windows=windows, due_us=due_us, due_action="flush")
 
 
 def _scheduled(
     step: Instance, action: str, due_us: int | None, reason: str | None = None
 ) -> Instance:
     if action == "clear":
-        return step.changed(clear_at_us=due_us, clear_reason=reason)
+        return replace(step, clear_at_us=due_us, clear_reason=reason)
     if action == "trigger":
-        return step.changed(triggered_us=due_us)
+        return replace(step, triggered_us=due_us)
     if action == "flush":
-        return step.changed(due_us=due_us, due_action="flush", due_reason=reason)
+        return replace(step, due_us=due_us, due_action="flush", due_reason=reason)
     if action == "execute":
-        return step.changed(due_us=due_us, due_action="execute", due_reason=reason)
+        return replace(step, due_us=due_us, due_action="execute", due_reason=reason)
     return step
 
 
@@ -226,8 +249,9 @@ def _run_started(step: Instance, event: RunStarted) -> Instance:
     alarm, manual = event.trigger in ("alarm", "start"), event.trigger == "manual"
     if event.events and step.windows:
         first, *others = step.windows
-        step = _with_windows(step, (first._replace(taken=True), *others))
-    return step.changed(
+        step = _with_windows(step, (replace(first, taken=True), *others))
+    return replace(
+        step,
         run=run,
         run_count=event.run,
         run_version=step.version if is_new else step.run_version,
@@ -246,11 +270,11 @@ def _failed(step: Instance, event: ExecutionFailed) -> Instance:
     error = Failure(
         event.handler, event.error_type, event.message, event.traceback, step.recorded_us
     )
-    step = step.changed(failure_count=step.failure_count + 1, last_error=error)
+    step = replace(step, failure_count=step.failure_count + 1, last_error=error)
     if event.handler != "execute":
         return step
     failed = not (event.recovered or event.will_retry)
-    return step.changed(run=None, losses=0, failed=failed, last_run_us=step.recorded_us)
+    return replace(step, run=None, losses=0, failed=failed, last_run_us=step.recorded_us)
 
 
 def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:
@@ -260,12 +284,13 @@ def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:
         return _waits_again(step, event, event.event_version)
     trigger: Trigger = "manual" if event.attempt == 1 else "retry"
     retry = PendingRetry(event.run, event.attempt, event.due_us, trigger)
-    return step.changed(retry=retry, failed=False)
+    return replace(step, retry=retry, failed=False)
 
 
 def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instance:
     waiting = tuple(
-        each._replace(
+        replace(
+            each,
             attempt=event.attempt,
             retry_at_us=event.due_us,
             first_us=each.first_us or step.recorded_us,
@@ -274,7 +299,7 @@ def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instanc
         else each
         for each in step.waiting
     )
-    return step.changed(waiting=waiting)
+    return replace(step, waiting=waiting)
 
 
 def _lost(step: Instance, event: ExecutionLost) -> Instance:
@@ -287,7 +312,8 @@ def _lost(step: Instance, event: ExecutionLost) -> Instance:
         step.recorded_us,
     )
     given_back = event.reason == "shutdown"
-    return step.changed(
+    return replace(
+        step,
         run=None,
         retry=PendingRetry(event.run, event.attempt + 1, step.recorded_us, "recovery"),
         losses=step.losses if given_back else step.losses + 1,

@@ -7,8 +7,7 @@ handler: a handler cannot corrupt what the next one sees.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, cast
+from msgspec import Struct
 
 from wakelog.core.events import Action, Trigger
 from wakelog.core.windows import Window
@@ -17,7 +16,7 @@ from wakelog.ids import InstanceId
 __all__ = ["Failure", "Instance", "OpenRun", "PendingRetry", "Waiting", "Wake", "next_wake"]
 
 
-class OpenRun(NamedTuple):
+class OpenRun(Struct, frozen=True, array_like=True):
     """A run of `execute` that was started and has no recorded outcome yet."""
 
     number: int
@@ -30,7 +29,7 @@ class OpenRun(NamedTuple):
     """The version of its `RunStarted`: versions only grow, so this fences off older holders."""
 
 
-class PendingRetry(NamedTuple):
+class PendingRetry(Struct, frozen=True, array_like=True):
     """The pending next attempt of a run that failed or was lost."""
 
     run: int
@@ -39,7 +38,7 @@ class PendingRetry(NamedTuple):
     trigger: Trigger
 
 
-class Waiting(NamedTuple):
+class Waiting(Struct, frozen=True, array_like=True, order=True):
     """An accepted event that is still to be handled. They are handled in the order of these."""
 
     handle_at_us: int
@@ -57,7 +56,7 @@ class Waiting(NamedTuple):
         return max(self.handle_at_us, self.retry_at_us)
 
 
-class Failure(NamedTuple):
+class Failure(Struct, frozen=True, array_like=True):
     """What went wrong last, as recorded."""
 
     handler: str
@@ -67,7 +66,7 @@ class Failure(NamedTuple):
     at_us: int
 
 
-class Wake(NamedTuple):
+class Wake(Struct, frozen=True):
     """The next thing that an instance must be woken for."""
 
     due_us: int
@@ -75,7 +74,7 @@ class Wake(NamedTuple):
     """`execute` stands for the next attempt of a run too, where one is pending."""
 
 
-class Instance(NamedTuple):
+class Instance(Struct, frozen=True, array_like=True):
     """One job instance. It exists (is alive) while `started_us` is set."""
 
     id: InstanceId
@@ -153,21 +152,6 @@ class Instance(NamedTuple):
             return first
         return first if first.version <= self.windows[0].events[-1] else None
 
-    def stepped(self, at_us: int, **changes: Any) -> Instance:
-        """One event later, recorded at `at_us`, with these changes."""
-        values: list[Any] = [self.id, self.version + 1, at_us, *self[3:]]
-        for name, value in changes.items():
-            values[_PLACES[name]] = value
-        return _made(Instance, values)
-
-    def changed(self, **changes: Any) -> Instance:
-        """As `_replace`, but without asking for each field whether it changes: each event of each
-        turn comes by here."""
-        values: list[Any] = [*self]
-        for name, value in changes.items():
-            values[_PLACES[name]] = value
-        return _made(Instance, values)
-
     def first_waiting(self, now_us: int) -> Waiting | None:
         """The waiting event to be handled next, if one is ready by `now_us`."""
         first = self.in_line
@@ -181,11 +165,6 @@ class Instance(NamedTuple):
             or self.paused
             or (self.waiting and self.waiting[0].handle_at_us <= now_us)
         )
-
-
-_made: Callable[[type[Instance], Iterable[Any]], Instance] = cast("Any", tuple).__new__
-"""As `Instance._make`, which counts them first."""
-_PLACES = {name: place for place, name in enumerate(Instance._fields)}
 
 
 def next_wake(instance: Instance) -> Wake | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 from wakelog.core.commands import Call, Ended, Failed, HandlerName
 from wakelog.core.events import Event, Trigger
@@ -18,7 +20,7 @@ START = "start"
 """The reason of a schedule that a start has set: its run says that it was triggered by that."""
 
 
-class Then(NamedTuple):
+class Then(Struct, frozen=True):
     """A policy's answer: events of its own to append, and a handler to call."""
 
     events: tuple[Event, ...] = ()
@@ -83,7 +85,7 @@ class Policy(Protocol):
         ...
 
 
-class Decision(NamedTuple):
+class Decision(Struct, frozen=True):
     """The answer: what is to be appended, what the instance is then, and what to call next."""
 
     events: tuple[Event, ...]

@@ -10,7 +10,9 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
+
+from msgspec import Struct
 
 from wakelog.core.schedule import Duration, duration_us
 from wakelog.errors import Issue, JobError, ValidationError
@@ -182,7 +184,7 @@ class GiveUp(JobError):
         return str(self.cause or "not to be tried again")
 
 
-class Advice(NamedTuple):
+class Advice(Struct, frozen=True):
     """What user code says about a failure: its exception, and the functions of its policy."""
 
     retryable: bool = True
@@ -194,13 +196,13 @@ class Advice(NamedTuple):
     """What the policy's own `delay` function answered."""
 
 
-class Again(NamedTuple):
+class Again(Struct, frozen=True):
     """Another attempt, at `due_us`."""
 
     due_us: int
 
 
-class Over(NamedTuple):
+class Over(Struct, frozen=True):
     """No other attempt, because of the policy's `reason`."""
 
     reason: Reason

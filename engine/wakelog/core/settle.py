@@ -3,6 +3,8 @@ next, and, where it failed, whether it is tried again (`retry`) or who may recov
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from wakelog.core.commands import (
     Call,
     CancelSchedule,
@@ -235,7 +237,7 @@ def _again(instance: Instance, settle: Settle, verdict: Again, now_us: int) -> D
     )
     if call.run is not None:
         return decided(instance, (failure, again), now_us)
-    return decided(call.base, (failure, again), now_us)._replace(starts_over=True)
+    return replace(decided(call.base, (failure, again), now_us), starts_over=True)
 
 
 def _recoverer(call: Call, policy: Policy) -> HandlerName | None:
@@ -276,7 +278,7 @@ def _run_failed(
         events = (*events, *given_up)
     else:
         events = (*events, *policy.failed(after, call, now_us).events)
-    return decided(instance, events, now_us)._replace(raises=_raised(settle))
+    return replace(decided(instance, events, now_us), raises=_raised(settle))
 
 
 def _event_failed(settle: Settle, verdict: Verdict, now_us: int) -> Decision:
@@ -296,7 +298,7 @@ def _event_failed(settle: Settle, verdict: Verdict, now_us: int) -> Decision:
     elif not failed.base.exists:
         events = ()
     decision = decided(failed.base, events, now_us)
-    return decision._replace(starts_over=True, raises=_raised(settle))
+    return replace(decision, starts_over=True, raises=_raised(settle))
 
 
 def _failures(settle: Settle) -> tuple[Event, ...]:
@@ -316,8 +318,8 @@ def _failure(
         error_type=outcome.error_type,
         message=outcome.message,
         traceback=outcome.traceback,
-        run=call.run and call.run.number,
-        attempt=call.run and call.run.attempt,
+        run=None if call.run is None else call.run.number,
+        attempt=None if call.run is None else call.run.attempt,
         recovered=recovered,
         will_retry=will_retry,
         event_version=call.event_version,

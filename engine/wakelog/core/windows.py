@@ -12,7 +12,10 @@ those behind it wait until it is gone.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from wakelog.core.events import FlushReason, Scheduled
 from wakelog.core.schedule import MAX_US
@@ -25,7 +28,7 @@ MAX_BATCH = 10_000
 """The most events that one window may take: all of them are read before it is handed over."""
 
 
-class Window(NamedTuple):
+class Window(Struct, frozen=True, array_like=True):
     """Accepted events that are handed over together."""
 
     number: int
@@ -52,7 +55,7 @@ class Window(NamedTuple):
         return Scheduled(due_us=due_us, action="flush", by=by, window=self.number, reason=reason)
 
 
-class Place(NamedTuple):
+class Place(Struct, frozen=True):
     """Where an event goes that is accepted now."""
 
     window: int
@@ -62,7 +65,7 @@ class Place(NamedTuple):
     """What follows for the window's flush."""
 
 
-class Batching(NamedTuple):
+class Batching(Struct, frozen=True):
     """The rule of a definition: how long a window is open, and how many events it takes."""
 
     flush_after_us: int
@@ -77,7 +80,7 @@ class Batching(NamedTuple):
             number = last_number + 1
             opened = Window(number, (), now_us, now_us, now_us)
             return Place(number, bool(windows), (self._timing(opened, 1, now_us),))
-        timing = self._timing(newest._replace(newest_us=now_us), len(newest.events) + 1, now_us)
+        timing = self._timing(replace(newest, newest_us=now_us), len(newest.events) + 1, now_us)
         is_moved = (timing.due_us, timing.reason) != (newest.due_us, newest.reason)
         return Place(newest.number, len(windows) > 1, (timing,) if is_moved else ())
 
@@ -116,7 +119,7 @@ def without(windows: tuple[Window, ...], version: int) -> tuple[Window, ...]:
 def kept(windows: tuple[Window, ...], versions: Collection[int]) -> tuple[Window, ...]:
     """The windows with only these events; none of them is taken any more."""
     left = (
-        window._replace(events=tuple(v for v in window.events if v in versions))
+        replace(window, events=tuple(v for v in window.events if v in versions))
         for window in windows
     )
     return tuple(window for window in left if window.events)

@@ -95,4 +95,4 @@ class BoundPolicy:
     def _known(self, then: Then) -> Then:
         if then.call is None or then.call in self.handlers:
             return then
-        return then._replace(call=None)
+        return Then(then.events, due_us=then.due_us)
