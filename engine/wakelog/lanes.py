@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn, ParamSpec, Protocol, TypeVar
@@ -13,6 +14,9 @@ __all__ = ["InlineLane", "Lane", "ThreadLane"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+HAND_OVER_S = 0.005
+"""How long the loop waits for a call to begin: no longer than it would keep the interpreter."""
 
 
 class Lane(Protocol):
@@ -46,16 +50,38 @@ class InlineLane:
 
 
 class ThreadLane:
-    """Calls on a few threads of its own, so that the loop goes on meanwhile."""
+    """Calls on a few threads of its own, so that the loop goes on meanwhile.
+
+    A thread that wakes needs the interpreter, and a busy loop gives it away only after
+    `sys.getswitchinterval()`. So where a thread is free the loop hands it over: it waits until the
+    call has begun, and has it back as soon as the call waits for the store.
+    """
 
     def __init__(self, name: str, threads: int = 1) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"wakelog-{name}")
+        self._free = threads
         self._closed = False
 
     def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         if self._closed:
             return _refused()
-        return asyncio.wrap_future(self._threads.submit(fn, *args, **kwargs))
+        begun = threading.Lock()
+        begun.acquire()
+
+        def call() -> R:
+            begun.release()
+            return fn(*args, **kwargs)
+
+        ended = asyncio.wrap_future(self._threads.submit(call))
+        ended.add_done_callback(self._ended)
+        self._free -= 1
+        if self._free >= 0:
+            begun.acquire(timeout=HAND_OVER_S)
+        return ended
+
+    def _ended(self, _: object) -> None:
+        """Also where the caller has gone and the call goes on: then one wait is in vain."""
+        self._free += 1
 
     def close(self) -> None:
         """What is asked for from now on raises `InvalidStateError`."""

@@ -18,6 +18,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import cast
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import astuple, replace
 
@@ -174,7 +175,7 @@ def _json(rows: Sequence[object]) -> str | None:
     """JSON text for SQLite, which cuts a string at an escaped NUL: refuse it (`ValueError`)."""
     if not rows:
         return None
-    text = dumps(rows)
+    text = msgspec.json.encode(rows).decode()
     if "\\u0000" in text and _has_nul(rows):
         raise ValueError("a text holds a NUL character")
     return text
