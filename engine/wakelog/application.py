@@ -7,6 +7,7 @@ work on ours. One of these stands behind an open app; clients and workers share 
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import random
 import secrets
@@ -37,7 +38,8 @@ from wakelog.errors import (
 from wakelog.holds import Holds
 from wakelog.ids import InstanceId
 from wakelog.lanes import InlineLane, Lane, ThreadLane
-from wakelog.log import Head, LogMapper, Meta, Salts, encode, refold, snapshot
+from wakelog.loading import load_heads
+from wakelog.log import Head, LogMapper, Meta, Salts, encode, snapshot
 from wakelog.ports import (
     Answer,
     KeyTaken,
@@ -165,12 +167,13 @@ class Application(library.Application[str]):
         calls = InlineLane(yields=not inline)
         self._reads: Lane = ThreadLane("reads", 2) if threaded else calls
         self._long_reads: Lane = ThreadLane("long-reads", 2) if threaded else calls
-        self._writes: Lane | None = ThreadLane("writes") if threaded else None
+        self._writes: Lane | None = ThreadLane("writes", hands_over=True) if threaded else None
         appends = Appends(self.store, self._writes) if self._writes else None
         self._commits = Committer(
             self.store, appends, on_refused=self._refused, on_appended=self._appended
         )
-        self._loads = GroupReader(self._reads, self.store.load_all, at_once=inline)
+        load = functools.partial(load_heads, self.store)
+        self._loads = GroupReader(self._reads, load, at_once=inline)
         self._statuses = GroupReader(self._reads, self.store.status, at_once=inline)
         self._answers = GroupReader(self._reads, self.store.answers, at_once=inline)
         self.holds = Holds(self.store, self._reads, clock)
@@ -367,7 +370,7 @@ class Application(library.Application[str]):
         known = self._slots.peek(stream)
         if row is not None and known is not None and known.instance.version == row.version:
             return known
-        return refold(stream, await self._loads.read(stream))
+        return await self._loads.read(stream)
 
     async def status(self, id: InstanceId, *, stale_ok: bool = False) -> Head | StatusRow | None:
         """The status row as recorded now; with `stale_ok` the instance at hand, if it is."""
@@ -400,7 +403,7 @@ class Application(library.Application[str]):
         return Meta(now_us, commit, salt, origin.cause, origin.correlation, origin.actor)
 
     async def _loaded(self, stream: str) -> Slot:
-        return self._slots.put(stream, refold(stream, await self._loads.read(stream)))
+        return self._slots.put(stream, await self._loads.read(stream))
 
     def _refused(self, unit: Unit) -> None:
         self._slots.drop(unit.stream)

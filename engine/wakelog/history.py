@@ -15,7 +15,8 @@ from wakelog.core.schedule import as_datetime
 from wakelog.errors import InstanceNotFoundError, Issue, ValidationError
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
-from wakelog.log import Head, Recorded, refold, replayed
+from wakelog.loading import rebuilt
+from wakelog.log import Head, Recorded, replayed
 from wakelog.ports import Loaded, Store, StoredEvent
 from wakelog.standing import moment
 
@@ -130,9 +131,10 @@ def at_version(store: Store, id: InstanceId, version: int) -> Head:
     upto = min(version, MAX_VERSION)
     nearest = store.snapshot_before(stream, upto)
     after = nearest.version if nearest else 0
-    head = refold(stream, Loaded(nearest, store.events(stream, after=after, upto=upto)))
+    loaded = Loaded(nearest, store.events(stream, after=after, upto=upto))
+    head = rebuilt(store, stream, loaded, upto=upto)
     if head.instance.version != version:
-        newest = refold(stream, store.load(stream)).instance.version
+        newest = rebuilt(store, stream, store.load(stream)).instance.version
         if newest == 0:
             raise InstanceNotFoundError(stream)
         issue = Issue(loc="version", msg=f"the newest version is {newest}", type="bound")

@@ -58,16 +58,18 @@ def check_id(id: str) -> str:
 
 def check_name(name: str) -> str:
     """Answer `name` if a definition may be registered under it: an id without a colon."""
-    if ":" in _check(name, "job name"):
+    checked = _check(name, "job name")
+    if ":" in checked:
         raise _invalid(name, "job name", "must not hold ':' (it separates type, name and id)")
-    return name
+    return checked
 
 
 def check_step(name: str) -> str:
     """Answer `name` if a step may have it: one that no key of another step could end with."""
-    if _VERSION.search(_check(name, "step name")):
+    checked = _check(name, "step name")
+    if _VERSION.search(checked):
         raise _invalid(name, "step name", "must not hold '@', digits and ':' in a row, as keys do")
-    return name
+    return checked
 
 
 def check_text(text: str, what: str) -> str:
@@ -79,7 +81,7 @@ def check_text(text: str, what: str) -> str:
         raise _unfit(text, what, f"must be a string, not {type(text).__name__}")
     if not text.isascii() and any(unicodedata.category(c) == "Cs" for c in text):
         raise _unfit(text, what, "must not hold lone surrogates")
-    return text
+    return _plain(text)
 
 
 def _check(text: str, what: str) -> str:
@@ -89,7 +91,12 @@ def _check(text: str, what: str) -> str:
         raise _invalid(text, what, f"must have 1 to {MAX_ID_LENGTH} characters, not {len(text)}")
     if not text.isprintable() and any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
         raise _invalid(text, what, "must not hold control characters or lone surrogates")
-    return text
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
+    """The same characters, without the class of their own that a library may give them."""
+    return text if type(text) is str else str.__str__(text)
 
 
 def _invalid(value: object, what: str, message: str) -> InvalidIdError:

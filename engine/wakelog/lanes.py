@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 HAND_OVER_S = 0.005
-"""How long the loop waits for a call to begin: no longer than it would keep the interpreter."""
+"""The longest that the loop waits for a call to begin: as long as it would keep the interpreter."""
 
 
 class Lane(Protocol):
@@ -53,18 +53,22 @@ class ThreadLane:
     """Calls on a few threads of its own, so that the loop goes on meanwhile.
 
     A thread that wakes needs the interpreter, and a busy loop gives it away only after
-    `sys.getswitchinterval()`. So where a thread is free the loop hands it over: it waits until the
-    call has begun, and has it back as soon as the call waits for the store.
+    `sys.getswitchinterval()`. A loop that hands it over waits until the call has begun, where a
+    thread is free for it, and has it back when the call waits for the store; or later, where still
+    other threads compute.
     """
 
-    def __init__(self, name: str, threads: int = 1) -> None:
+    def __init__(self, name: str, threads: int = 1, *, hands_over: bool = False) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"wakelog-{name}")
         self._free = threads
+        self._hands_over = hands_over
         self._closed = False
 
     def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         if self._closed:
             return _refused()
+        if not self._hands_over:
+            return asyncio.wrap_future(self._threads.submit(fn, *args, **kwargs))
         begun = threading.Lock()
         begun.acquire()
 

@@ -41,6 +41,7 @@ __all__ = [
     "Salts",
     "decode",
     "encode",
+    "is_usable",
     "refold",
     "snapshot",
 ]
@@ -50,7 +51,8 @@ GENESIS = ""
 SALTS_DRAWN = 256
 """How many salts are drawn at a time."""
 SNAPSHOT_FORMAT = 2
-"""Raised whenever `Instance` changes: snapshots of another format are ignored, never migrated."""
+"""Raised whenever `Instance` changes: snapshots of another format are passed over, and the instance
+is folded from its first event on."""
 
 
 class Meta(Struct, frozen=True):
@@ -170,13 +172,14 @@ def decode(stored: StoredEvent) -> Recorded:
         raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail) from error
 
 
-def refold(stream: str, loaded: Loaded, start: Head | None = None) -> Head:
-    """Rebuild an instance from its newest snapshot and the events after it.
+def refold(stream: str, loaded: Loaded) -> Head:
+    """Rebuild an instance from a snapshot, if there is one, and the events after it.
 
-    `start` takes the snapshot's place. Raises `UnreadableEventError`, and `IntegrityError` where
-    a version is missing or an event does not follow the one before it.
+    Without one that is usable the events must be there from the first one on. Raises
+    `UnreadableEventError`, and `IntegrityError` where a version is missing or an event does not
+    follow the one before it.
     """
-    head = start or _from_snapshot(loaded.snapshot)
+    head = _from_snapshot(stream, loaded.snapshot) if loaded.snapshot else None
     head = head or Head(Instance(InstanceId.parse(stream)), GENESIS)
     for after, _ in replayed(head, loaded.tail):
         head = after
@@ -196,6 +199,11 @@ def replayed(head: Head, tail: Sequence[StoredEvent]) -> Iterator[tuple[Head, Re
             )
         head = Head(evolve(instance, recorded.event, recorded.at_us), recorded.hash)
         yield head, recorded
+
+
+def is_usable(stream: str, stored: StoredSnapshot) -> bool:
+    """Whether an instance of this stream can be rebuilt from a snapshot."""
+    return _from_snapshot(stream, stored) is not None
 
 
 def snapshot(head: Head) -> StoredSnapshot:
@@ -219,7 +227,7 @@ class LogMapper(library.Mapper[str]):
         return decode(StoredEvent(stream, version, topic, stored_event.state))
 
 
-class _Snapshot(Struct, frozen=True, array_like=True):
+class _Snapshot(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     format: int
     hash: str
     instance: Instance
@@ -228,15 +236,15 @@ class _Snapshot(Struct, frozen=True, array_like=True):
 _SNAPSHOTS = msgspec.json.Decoder(_Snapshot)
 
 
-def _from_snapshot(stored: StoredSnapshot | None) -> Head | None:
-    """The head of a snapshot; None where its format is another one: it is only a short cut."""
-    if stored is None:
-        return None
+def _from_snapshot(stream: str, stored: StoredSnapshot) -> Head | None:
+    """The head of a snapshot; None where its format is another one, or it is damaged."""
     try:
         read = _SNAPSHOTS.decode(stored.state)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):  # msgspec's own errors are of the former
         return None
-    return Head(read.instance, read.hash) if read.format == SNAPSHOT_FORMAT else None
+    stands = (read.format, str(read.instance.id), read.instance.version)
+    is_ours = stands == (SNAPSHOT_FORMAT, stream, stored.version)
+    return Head(read.instance, read.hash) if is_ours else None
 
 
 _quoted = json.JSONEncoder(ensure_ascii=False).encode

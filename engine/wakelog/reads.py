@@ -24,20 +24,29 @@ class GroupReader(Generic[K, V]):
     """
 
     def __init__(
-        self, lane: Lane, query: Callable[[Sequence[K]], Sequence[V]], *, at_once: bool = False
+        self,
+        lane: Lane,
+        query: Callable[[Sequence[K]], Sequence[V | Exception]],
+        *,
+        at_once: bool = False,
     ) -> None:
-        """`at_once`: in a simulation, where nobody else can ask meanwhile and nothing waits."""
+        """`query` answers a value for each key, or what is to be raised in its place.
+
+        `at_once`: in a simulation, where nobody else can ask meanwhile and nothing waits."""
         self._lane = lane
         self._at_once = at_once
         self._query = query
         self._asked: dict[K, list[asyncio.Future[V]]] = {}
         self._running = False
-        self._reading: asyncio.Future[Sequence[V]] | None = None
+        self._reading: asyncio.Future[Sequence[V | Exception]] | None = None
 
     async def read(self, key: K) -> V:
         """The value of `key`; raises what the query raises."""
         if self._at_once:
-            return self._query([key])[0]
+            [value] = self._query([key])
+            if isinstance(value, Exception):
+                raise value
+            return value
         loop = asyncio.get_running_loop()
         future: asyncio.Future[V] = loop.create_future()
         self._asked.setdefault(key, []).append(future)
@@ -56,18 +65,21 @@ class GroupReader(Generic[K, V]):
         self._reading.add_done_callback(lambda done: self._ended(waiting, done))
 
     def _ended(
-        self, waiting: Sequence[Sequence[asyncio.Future[V]]], done: asyncio.Future[Sequence[V]]
+        self,
+        waiting: Sequence[Sequence[asyncio.Future[V]]],
+        done: asyncio.Future[Sequence[V | Exception]],
     ) -> None:
         if done.cancelled():
             error: BaseException | None = RuntimeError("the read was cut")
         else:
             error = done.exception()
-        for index, futures in enumerate(waiting):
+        values = [error] * len(waiting) if error else done.result()
+        for value, futures in zip(values, waiting, strict=True):
             for future in futures:
                 if future.done():  # its caller has gone away
                     continue
-                if error is None:
-                    future.set_result(done.result()[index])
+                if isinstance(value, BaseException):
+                    future.set_exception(value)
                 else:
-                    future.set_exception(error)
+                    future.set_result(value)
         self._start()

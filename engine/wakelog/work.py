@@ -18,7 +18,8 @@ from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance, Waiting, next_wake
 from wakelog.errors import HistoryError, LeaseLostError, StoreUnavailableError, WakelogError
 from wakelog.ids import InstanceId
-from wakelog.log import Head, decode, encode, refold
+from wakelog.loading import load_heads
+from wakelog.log import Head, decode, encode
 from wakelog.ports import Due, Lease, StoredEvent, Unit
 from wakelog.steps import RunSteps
 from wakelog.turn import Memory, perform
@@ -113,11 +114,7 @@ def _heads(app: Application, dues: Sequence[Due]) -> dict[str, Head | HistoryErr
         if known := app.known(due.stream, due.version):
             heads[due.stream] = known
     missing = [due.stream for due in dues if due.stream not in heads]
-    for stream, loaded in zip(missing, app.store.load_all(missing), strict=True):
-        try:
-            heads[stream] = refold(stream, loaded)
-        except HistoryError as error:
-            heads[stream] = error
+    heads.update(zip(missing, load_heads(app.store, missing), strict=True))
     return heads
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -239,6 +240,23 @@ def test_a_bad_key_is_refused(app: BlockingApp, bad: Any) -> None:
         ):
             with pytest.raises(ValidationError, match="key"):
                 call()
+
+
+def test_text_of_a_class_of_its_own_is_text(app: BlockingApp) -> None:
+    """As libraries have it, for numbers, markup and the like."""
+
+    class Own(str):
+        __slots__ = ()
+
+    class Name(StrEnum):
+        ORDER = "o-7"
+
+    client, event = app.task(order), Do(what="pay")
+    sent = client.send(Own("o-7"), event, event_id=Own("k"), actor=Own("me"))
+    again = client.send(Name.ORDER, event, event_id=Own("k"), correlation_id=Own("c"))
+    assert (sent.instance_id, sent.duplicate, again.duplicate) == ("task:order:o-7", False, True)
+    cleared = client.clear(Own("o-7"), reason=Own("why"), idempotency_key=Own("x"))
+    assert cleared.cleared
 
 
 @pytest.mark.parametrize("bad", ["\ud800", 7, b"me"], ids=ascii)

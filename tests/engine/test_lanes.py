@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 def lane(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadLane]:
     """One whose loop would wait for as long as it takes."""
     monkeypatch.setattr(lanes, "HAND_OVER_S", WAIT_S)
-    lane = ThreadLane("test", 2)
+    lane = ThreadLane("test", 2, hands_over=True)
     yield lane
     lane.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -14,20 +15,23 @@ from msgspec.structs import replace
 from tests.support import Staging
 from wakelog.core.events import (
     EVENTS,
+    Action,
     Cleared,
     Event,
     EventReceived,
     ExecutionFailed,
+    FlushReason,
     RunStarted,
     Scheduled,
     Started,
     StateSet,
+    Trigger,
 )
 from wakelog.core.evolve import fold
 from wakelog.core.instance import Failure, Instance, OpenRun, PendingRetry, Waiting
 from wakelog.core.windows import Window
 from wakelog.errors import IntegrityError, UnreadableEventError
-from wakelog.ids import InstanceId
+from wakelog.ids import KINDS, InstanceId
 from wakelog.log import GENESIS, SNAPSHOT_FORMAT, Head, Meta, decode, encode, refold, snapshot
 from wakelog.ports import Loaded, StoredEvent, StoredSnapshot
 
@@ -158,9 +162,10 @@ def test_a_snapshot_is_a_short_cut_and_another_format_is_none() -> None:
 def test_an_instance_of_another_shape_needs_another_snapshot_format() -> None:
     """Fails where what a snapshot keeps has changed: raise SNAPSHOT_FORMAT, and write both here."""
     parts = (Instance, InstanceId, OpenRun, PendingRetry, Waiting, Failure, Window)
-    shape = json.dumps([(part.__name__, part.__annotations__) for part in parts])
+    fields = [(part.__name__, part.__annotations__, part.__struct_defaults__) for part in parts]
+    shape = json.dumps([fields, get_args(Action), get_args(Trigger), get_args(FlushReason), KINDS])
     digest = hashlib.sha256(shape.encode()).hexdigest()
-    assert (SNAPSHOT_FORMAT, digest[:16]) == (2, "5c90b163a61daefa")
+    assert (SNAPSHOT_FORMAT, digest[:16]) == (2, "e690bd03d27bf432")
 
 
 @given(

@@ -74,7 +74,7 @@ class Wake(Struct, frozen=True):
     """`execute` stands for the next attempt of a run too, where one is pending."""
 
 
-class Instance(Struct, frozen=True, array_like=True):
+class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One job instance. It exists (is alive) while `started_us` is set."""
 
     id: InstanceId
