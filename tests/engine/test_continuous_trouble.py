@@ -410,7 +410,8 @@ async def test_C10_workers_that_open_together_start_it_once(shared_url: str) -> 
 async def test_C9_a_run_that_ends_after_its_life_was_ended_elsewhere_changes_nothing(
     shared_url: str,
 ) -> None:
-    """Terminated by another process, and begun again there, while the run goes on here."""
+    """Terminated by another process, and begun again there, while the run goes on here, where there
+    is no room for another."""
     job = Continuous(state=int, every="1h")
     begun: asyncio.Queue[int] = asyncio.Queue()
     let_end = asyncio.Event()
@@ -422,7 +423,7 @@ async def test_C9_a_run_that_ends_after_its_life_was_ended_elsewhere_changes_not
         ctx.set_state(-1)
 
     async with (
-        Jobs(job=job).open(shared_url, worker=True) as here,
+        Jobs(job=job).open(shared_url, worker=True, concurrency=1) as here,
         Jobs(job=job).open(shared_url) as elsewhere,
         asyncio.timeout(WAIT_S),
     ):
