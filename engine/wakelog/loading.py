@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wakelog.errors import HistoryError
-from wakelog.log import Head, is_usable, refold
+from wakelog.log import Head, from_snapshot, refold
 from wakelog.ports import Loaded, Store
 
 __all__ = ["load_heads", "rebuilt"]
@@ -25,9 +25,12 @@ def rebuilt(store: Store, stream: str, loaded: Loaded, *, upto: int | None = Non
     A snapshot is a short cut and never the truth: one of another release, or a damaged one, costs
     time and nothing else. Raises what `refold` raises.
     """
-    if loaded.snapshot is not None and not is_usable(stream, loaded.snapshot):
+    if loaded.snapshot is None:
+        return refold(stream, loaded)
+    start = from_snapshot(stream, loaded.snapshot)
+    if start is None:
         loaded = Loaded(None, store.events(stream, upto=upto))
-    return refold(stream, loaded)
+    return refold(stream, loaded, start)
 
 
 def _head(store: Store, stream: str, loaded: Loaded) -> Head | HistoryError:

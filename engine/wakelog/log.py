@@ -41,7 +41,7 @@ __all__ = [
     "Salts",
     "decode",
     "encode",
-    "is_usable",
+    "from_snapshot",
     "refold",
     "snapshot",
 ]
@@ -172,15 +172,16 @@ def decode(stored: StoredEvent) -> Recorded:
         raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail) from error
 
 
-def refold(stream: str, loaded: Loaded) -> Head:
+def refold(stream: str, loaded: Loaded, start: Head | None = None) -> Head:
     """Rebuild an instance from a snapshot, if there is one, and the events after it.
 
-    Without one that is usable the events must be there from the first one on. Raises
-    `UnreadableEventError`, and `IntegrityError` where a version is missing or an event does not
-    follow the one before it.
+    `start` takes the snapshot's place. Without one that is usable the events must be there from
+    the first one on. Raises `UnreadableEventError`, and `IntegrityError` where a version is missing
+    or an event does not follow the one before it.
     """
-    head = _from_snapshot(stream, loaded.snapshot) if loaded.snapshot else None
-    head = head or Head(Instance(InstanceId.parse(stream)), GENESIS)
+    if start is None and loaded.snapshot is not None:
+        start = from_snapshot(stream, loaded.snapshot)
+    head = start or Head(Instance(InstanceId.parse(stream)), GENESIS)
     for after, _ in replayed(head, loaded.tail):
         head = after
     return head
@@ -201,15 +202,21 @@ def replayed(head: Head, tail: Sequence[StoredEvent]) -> Iterator[tuple[Head, Re
         yield head, recorded
 
 
-def is_usable(stream: str, stored: StoredSnapshot) -> bool:
-    """Whether an instance of this stream can be rebuilt from a snapshot."""
-    return _from_snapshot(stream, stored) is not None
-
-
 def snapshot(head: Head) -> StoredSnapshot:
     """The snapshot record of a head."""
     state = msgspec.json.encode(_Snapshot(SNAPSHOT_FORMAT, head.hash, head.instance))
     return StoredSnapshot(head.instance.version, state)
+
+
+def from_snapshot(stream: str, stored: StoredSnapshot) -> Head | None:
+    """The head of a snapshot; None where it is of another format or stream, or damaged."""
+    try:
+        read = _SNAPSHOTS.decode(stored.state)
+    except (ValueError, RecursionError):  # msgspec's own errors are of the former
+        return None
+    stands = (read.format, str(read.instance.id), read.instance.version)
+    is_ours = stands == (SNAPSHOT_FORMAT, stream, stored.version)
+    return Head(read.instance, read.hash) if is_ours else None
 
 
 class LogMapper(library.Mapper[str]):
@@ -234,17 +241,6 @@ class _Snapshot(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
 
 
 _SNAPSHOTS = msgspec.json.Decoder(_Snapshot)
-
-
-def _from_snapshot(stream: str, stored: StoredSnapshot) -> Head | None:
-    """The head of a snapshot; None where its format is another one, or it is damaged."""
-    try:
-        read = _SNAPSHOTS.decode(stored.state)
-    except (ValueError, RecursionError):  # msgspec's own errors are of the former
-        return None
-    stands = (read.format, str(read.instance.id), read.instance.version)
-    is_ours = stands == (SNAPSHOT_FORMAT, stream, stored.version)
-    return Head(read.instance, read.hash) if is_ours else None
 
 
 _quoted = json.JSONEncoder(ensure_ascii=False).encode

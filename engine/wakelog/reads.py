@@ -32,7 +32,8 @@ class GroupReader(Generic[K, V]):
     ) -> None:
         """`query` answers a value for each key, or what is to be raised in its place.
 
-        `at_once`: in a simulation, where nobody else can ask meanwhile and nothing waits."""
+        `at_once`: in a simulation, where nobody else can ask meanwhile and nothing waits.
+        """
         self._lane = lane
         self._at_once = at_once
         self._query = query

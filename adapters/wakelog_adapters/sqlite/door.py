@@ -172,7 +172,8 @@ class _Parcel:
 
 
 def _json(rows: Sequence[object]) -> str | None:
-    """JSON text for SQLite, which cuts a string at an escaped NUL: refuse it (`ValueError`)."""
+    """JSON text for SQLite, which cuts a string at an escaped NUL: refuse it (`ValueError`), as
+    msgspec does a lone surrogate."""
     if not rows:
         return None
     text = msgspec.json.encode(rows).decode()
