@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 
 from wakelog import Jobs, Task, TaskContext
@@ -28,4 +29,5 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # who began the tests may ignore it
     asyncio.run(main(sys.argv[1]))
