@@ -13,18 +13,15 @@ from contextlib import closing
 from itertools import groupby
 from typing import Any
 
-from wakelog.core.events import (
-    Cleared,
-    Executed,
-    ExecutionFailed,
-    ExecutionLost,
-    RunStarted,
-)
-from wakelog.log import Head, Recorded, decode, refold
-from wakelog.ports import Listing, Loaded, Store
+from wakelog.core.events import Cleared, Executed, ExecutionFailed, ExecutionLost, RunStarted
+from wakelog.log.rebuild import Head, refold
+from wakelog.log.records import Recorded, decode
+from wakelog.ports.records import Loaded
+from wakelog.ports.rows import Listing
+from wakelog.ports.store import Store
 from wakelog_adapters.postgres import PostgresStore
 from wakelog_adapters.sqlite import SQLiteStore
-from wakelog_projections import alarms, status
+from wakelog_projections.inline import alarms, status
 
 __all__ = ["audit", "audit_all", "fold_from_the_log", "runs_of"]
 

@@ -36,7 +36,7 @@ from wakelog import (
     TriggerResult,
 )
 from wakelog.core.events import Event
-from wakelog.log import Recorded
+from wakelog.log.records import Recorded
 from wakelog.testing import Simulation
 
 __all__ = [

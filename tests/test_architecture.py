@@ -13,9 +13,9 @@ import wakelog
 from tests.golden.make import EXAMPLES
 from wakelog.core import events
 from wakelog.core.events import EVENTS, Event
-from wakelog.history import describe
+from wakelog.history.descriptions import describe
 from wakelog.ids import KINDS
-from wakelog.log import Recorded
+from wakelog.log.records import Recorded
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("engine", "projections", "adapters")

@@ -20,8 +20,8 @@ from apscheduler.jobstores.base import BaseJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 
-from wakelog.alarm_clock import Desk
-from wakelog.core.schedule import as_datetime, moment_us
+from wakelog.core.time import as_datetime, moment_us
+from wakelog.ports.alarm_clock import Claimant
 
 __all__ = ["AlarmJobStore", "SchedulerClock", "open_alarm_clock"]
 
@@ -30,7 +30,7 @@ RETRY_S = 1
 """How soon to look again after the store could not answer."""
 
 
-def open_alarm_clock(desk: Desk) -> SchedulerClock:
+def open_alarm_clock(desk: Claimant) -> SchedulerClock:
     """An alarm clock for a worker's desk; found through the `wakelog.alarm_clocks` entry point."""
     return SchedulerClock(desk)
 
@@ -38,7 +38,7 @@ def open_alarm_clock(desk: Desk) -> SchedulerClock:
 class SchedulerClock:
     """Wakes a worker: a background scheduler whose one job store is the alarm view."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Claimant) -> None:
         self._store = AlarmJobStore(desk)
         self._scheduler = Scheduler(
             jobstores={"default": self._store},
@@ -75,7 +75,7 @@ class Scheduler(BackgroundScheduler):
 class AlarmJobStore(BaseJobStore):
     """The alarm view as APScheduler sees it: due jobs are claimed instances."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Claimant) -> None:
         super().__init__()
         self._desk = desk
 

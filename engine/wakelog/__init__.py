@@ -10,14 +10,33 @@ from wakelog.blocking import (
     BlockingDebounceClient,
     BlockingTaskClient,
 )
-from wakelog.client import TaskClient
-from wakelog.context import ContinuousContext, TaskContext
-from wakelog.continuous import Continuous
-from wakelog.continuous_client import ContinuousClient
+from wakelog.client.bulk import BulkResult, NotDone
+from wakelog.client.continuous import ContinuousClient
+from wakelog.client.debounce import DebounceClient
+from wakelog.client.job_pause import JobPause
+from wakelog.client.results import (
+    AddResult,
+    ClearResult,
+    FlushResult,
+    InstanceRow,
+    JobCount,
+    PauseResult,
+    ResumeResult,
+    RetryResult,
+    SendResult,
+    StartResult,
+    StopResult,
+    TerminateResult,
+    TriggerResult,
+    Work,
+    WorkerStatus,
+)
+from wakelog.client.status import ContinuousStatus, DebounceStatus, LastError, TaskStatus
+from wakelog.client.task import TaskClient
 from wakelog.core.retry import Backoff, GiveUp, Retry, RetryAfter
-from wakelog.debounce import Debounce, DebounceContext
-from wakelog.debounce_client import DebounceClient
-from wakelog.definition import Task
+from wakelog.definitions.continuous import Continuous, ContinuousContext
+from wakelog.definitions.debounce import Debounce, DebounceContext
+from wakelog.definitions.task import Task, TaskContext
 from wakelog.errors import (
     ConflictError,
     ExecutionError,
@@ -39,28 +58,10 @@ from wakelog.errors import (
     WaitTimeoutError,
     WakelogError,
 )
-from wakelog.history import HistoryEntry, PastState
+from wakelog.history.past import PastState
+from wakelog.history.timeline import HistoryEntry
 from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs
-from wakelog.operate import BulkResult, Hold, NotDone
-from wakelog.results import (
-    AddResult,
-    ClearResult,
-    FlushResult,
-    InstanceRow,
-    JobCount,
-    PauseResult,
-    ResumeResult,
-    RetryResult,
-    SendResult,
-    StartResult,
-    StopResult,
-    TerminateResult,
-    TriggerResult,
-    Work,
-    WorkerStatus,
-)
-from wakelog.standing import ContinuousStatus, DebounceStatus, LastError, TaskStatus
 
 __all__ = [
     "AddResult",
@@ -86,7 +87,6 @@ __all__ = [
     "GiveUp",
     "HandlerTimeoutError",
     "HistoryEntry",
-    "Hold",
     "IdempotencyConflictError",
     "InstanceId",
     "InstanceNotFoundError",
@@ -95,6 +95,7 @@ __all__ = [
     "InvalidIdError",
     "InvalidStateError",
     "JobCount",
+    "JobPause",
     "Jobs",
     "LastError",
     "LeaseLostError",

@@ -10,27 +10,31 @@ from typing import Any, TypeVar, Unpack, cast, overload
 
 from msgspec.structs import replace
 
-from wakelog.alarm_clock import AlarmClock, Desk
 from wakelog.application import Application
-from wakelog.bounds import at_least
-from wakelog.client import TaskClient, task_standing
-from wakelog.continuous import Continuous
-from wakelog.continuous_client import ContinuousClient, continuous_standing
-from wakelog.core.schedule import Duration, duration_us, moment_us
-from wakelog.debounce import Debounce
-from wakelog.debounce_client import DebounceClient, debounce_standing
-from wakelog.definition import Definition, Task
-from wakelog.door import Door, origin_of, refuse_in_handler
+from wakelog.arguments import at_least
+from wakelog.client.bulk import BulkAction, BulkResult, bulk
+from wakelog.client.continuous import ContinuousClient, continuous_status_of
+from wakelog.client.debounce import DebounceClient, debounce_status_of
+from wakelog.client.gateway import RequestGateway, origin_of, refuse_in_handler
+from wakelog.client.job_pause import JobPause, job_pauses, pause_job, resume_job
+from wakelog.client.listing import SEEN_BY_READERS, Filters, job_counts, listing_of, team
+from wakelog.client.results import InstanceRow, JobCount, WorkerStatus, instance_row
+from wakelog.client.status import Status
+from wakelog.client.task import TaskClient, task_status_of
+from wakelog.core.time import Duration, duration_us, moment_us
+from wakelog.definitions.continuous import Continuous
+from wakelog.definitions.debounce import Debounce
+from wakelog.definitions.definition import Definition
+from wakelog.definitions.task import Task
 from wakelog.errors import Issue, ValidationError
-from wakelog.history import HistoryEntry, PastState, history, state_at
-from wakelog.holds import shown_count
+from wakelog.history.past import PastState, state_at
+from wakelog.history.timeline import HistoryEntry, history
 from wakelog.ids import InstanceId, Kind
-from wakelog.operate import Action, BulkResult, Hold, bulk, hold, holds, unhold
-from wakelog.overview import SEEN_BY_READERS, Filters, job_counts, listing_of, team
-from wakelog.ports import StatusRow
-from wakelog.results import InstanceRow, JobCount, WorkerStatus, instance_row
-from wakelog.standing import Standing
-from wakelog.worker import Worker, WorkerSettings
+from wakelog.ports.alarm_clock import AlarmClock, Claimant
+from wakelog.ports.rows import StatusRow
+from wakelog.runtime.job_pauses import shown_count
+from wakelog.settings import WorkerSettings
+from wakelog.worker.worker import Worker
 
 __all__ = ["App"]
 
@@ -40,10 +44,10 @@ E = TypeVar("E")
 MAX_LIST = 1_000
 """Instances in one page of a list."""
 
-_STANDINGS: dict[Kind, Callable[..., Awaitable[Standing]]] = {
-    Task.kind: task_standing,
-    Continuous.kind: continuous_standing,
-    Debounce.kind: debounce_standing,
+_STANDINGS: dict[Kind, Callable[..., Awaitable[Status]]] = {
+    Task.kind: task_status_of,
+    Continuous.kind: continuous_status_of,
+    Debounce.kind: debounce_status_of,
 }
 """How an instance is looked at, by the type of its job."""
 
@@ -53,7 +57,7 @@ class App:
 
     def __init__(self, application: Application, *, handlers: bool) -> None:
         self._application = application
-        self._door = Door(application, handlers=handlers)
+        self._gateway = RequestGateway(application, handlers=handlers)
         self._worker: Worker | None = None
         self._closing: asyncio.Task[None] | None = None
         self._tasks: dict[str, TaskClient[Any, Any]] = {}
@@ -71,7 +75,7 @@ class App:
         definition = self._application.registry.find(job, "task")
         client = self._tasks.get(definition.name)
         if client is None:
-            client = TaskClient(self._door, cast("Task[Any, Any]", definition))
+            client = TaskClient(self._gateway, cast("Task[Any, Any]", definition))
             self._tasks[definition.name] = client
         return client
 
@@ -85,7 +89,7 @@ class App:
         Raises `UnknownJobError`.
         """
         definition = self._application.registry.find(job, "continuous")
-        return ContinuousClient(self._door, cast("Continuous[Any]", definition))
+        return ContinuousClient(self._gateway, cast("Continuous[Any]", definition))
 
     @overload
     def debounce(self, job: Debounce[S, E]) -> DebounceClient[S, E]: ...
@@ -101,7 +105,7 @@ class App:
         definition = self._application.registry.find(job, "debounce")
         client = self._debounces.get(definition.name)
         if client is None:
-            client = DebounceClient(self._door, cast("Debounce[Any, Any]", definition))
+            client = DebounceClient(self._gateway, cast("Debounce[Any, Any]", definition))
             self._debounces[definition.name] = client
         return client
 
@@ -112,13 +116,13 @@ class App:
         """The registered names, of one type of job or of all. Raises `UnknownJobTypeError`."""
         return self._application.registry.names(kind)
 
-    async def status_of(self, instance_id: str) -> Standing:
+    async def status_of(self, instance_id: str) -> Status:
         """How an instance stands, by its whole id; no definition of its job is needed.
 
         Raises `InvalidIdError` and `UnknownJobTypeError`.
         """
         id = InstanceId.parse(instance_id)
-        return await _STANDINGS.get(id.kind, task_standing)(self._door, id)
+        return await _STANDINGS.get(id.kind, task_status_of)(self._gateway, id)
 
     async def history(self, instance_id: str) -> list[HistoryEntry]:
         """Every event of every life of an instance, in order, in plain words and as data.
@@ -126,7 +130,7 @@ class App:
         Raises `InvalidIdError`, `InstanceNotFoundError` for one that never was, and
         `UnreadableEventError` or `IntegrityError` where the log does not add up.
         """
-        self._door.check()
+        self._gateway.check()
         id = InstanceId.parse(instance_id)
         return await self._application.browse(history, self._application.store, id)
 
@@ -134,7 +138,7 @@ class App:
         self, instance_id: str, *, version: int | None = None, at: datetime | None = None
     ) -> PastState:
         """How an instance stood at a version, or at a moment (aware): give one of the two."""
-        self._door.check()
+        self._gateway.check()
         id = InstanceId.parse(instance_id)
         at_us = None if at is None else moment_us(at, "at")
         store = self._application.store
@@ -148,13 +152,13 @@ class App:
         `after` goes on behind the last instance id of the page before: one that lives all the while
         is on one page, whatever others do. Raises `ValidationError` and `UnknownJobTypeError`.
         """
-        self._door.check()
+        self._gateway.check()
         at_least(1, "limit", limit)
         if limit > MAX_LIST:
             issue = Issue(loc="limit", msg=f"it must be 1 to {MAX_LIST}", type="bound")
             raise ValidationError(f"limit {limit}", [issue])
         status = filters.get("status")
-        holds = await self._application.holds.now()
+        holds = await self._application.job_pauses.now()
         by_reader = status in SEEN_BY_READERS or (status == "paused" and bool(holds))
         listing = listing_of(self._application.clock.now_us(), **filters, after=after)
         listing = replace(listing, limit=MAX_LIST if by_reader else limit)
@@ -163,8 +167,8 @@ class App:
         found: list[InstanceRow] = []
         while True:
             rows = await self._application.browse(self._application.store.list, listing)
-            unhandled = await self._door.unhandled(rows)
-            standing = await self._application.holds.shown(rows)
+            unhandled = await self._gateway.unhandled(rows)
+            standing = await self._application.job_pauses.shown(rows)
             for row, is_unhandled in zip(standing, unhandled, strict=True):
                 shown = instance_row(cast(StatusRow, row), unhandled=is_unhandled)
                 if status in (None, shown.status):
@@ -184,7 +188,7 @@ class App:
         app = self._application
         appends, units = app.appends
         counts = {"appends": appends, "units": units, "conflicts": app.conflicts}
-        return {**counts, **app.store.troubles}
+        return {**counts, **app.store.counters}
 
     async def count(self, **filters: Unpack[Filters]) -> int:
         """How many living instances match. Raises what `list` raises."""
@@ -195,15 +199,17 @@ class App:
 
         One question to the store, which looks at each of them. Raises what `list` raises.
         """
-        self._door.check()
+        self._gateway.check()
         store, now_us = self._application.store, self._application.clock.now_us()
         listing = listing_of(now_us, **filters)
-        holds = await self._application.holds.now()
+        holds = await self._application.job_pauses.now()
         if filters.get("status") == "paused" and holds:
             listing = replace(listing, status=None)
         counted = await self._application.browse(store.count, listing, now_us)
         counted = [shown_count(group, holds) for group in counted]
-        known = await self._door.known_jobs() if any(group.overdue for group in counted) else None
+        known = (
+            await self._gateway.known_jobs() if any(group.overdue for group in counted) else None
+        )
         if known is None:
             counted = [group._replace(overdue=False) for group in counted]
         return job_counts(counted, known or (), filters.get("status"))
@@ -213,7 +219,7 @@ class App:
 
         A worker that is silent is in it as long as it holds something that nobody has taken over.
         """
-        self._door.check()
+        self._gateway.check()
         store, now_us = self._application.store, self._application.clock.now_us()
         return await self._application.browse(team, store, now_us)
 
@@ -221,7 +227,7 @@ class App:
 
     async def pause(
         self, job: Definition | str, *, reason: str | None = None, actor: str | None = None
-    ) -> Hold:
+    ) -> JobPause:
         """Hold a whole job, with all its instances, those to come too: alarms wait, sends are
         deferred, open runs end. Answers the hold there is: an earlier one, if it was held before.
 
@@ -229,20 +235,20 @@ class App:
         sends within a second. A crash before leaves all of it or nothing. Raises
         `UnknownJobError` and `ValidationError`.
         """
-        return await hold(self._door, job, reason, actor)
+        return await pause_job(self._gateway, job, reason, actor)
 
-    async def resume(self, job: Definition | str) -> Hold | None:
+    async def resume(self, job: Definition | str) -> JobPause | None:
         """Let a held job go on: what is due by now is due at once. Answers the hold that has
         ended, None where there was none; instances that were paused on their own stay so."""
-        return await unhold(self._door, job)
+        return await resume_job(self._gateway, job)
 
-    async def holds(self) -> builtins.list[Hold]:
+    async def job_pauses(self) -> builtins.list[JobPause]:
         """The jobs that are held as a whole, by name."""
-        return await holds(self._door)
+        return await job_pauses(self._gateway)
 
     async def bulk(
         self,
-        action: Action,
+        action: BulkAction,
         *,
         limit: int | None = None,
         dry_run: bool = False,
@@ -261,7 +267,7 @@ class App:
         and `StoreUnavailableError`, after which asking again does the rest.
         """
         return await bulk(
-            self._door,
+            self._gateway,
             self.list,
             action,
             limit=limit,
@@ -279,7 +285,7 @@ class App:
         self._application.caller.own(task)
 
     async def start_worker(
-        self, settings: WorkerSettings, make_clock: Callable[[Desk], AlarmClock]
+        self, settings: WorkerSettings, make_clock: Callable[[Claimant], AlarmClock]
     ) -> None:
         """Work here too: called by `jobs.open(url, worker=…)`."""
         self._worker = Worker(self._application, settings, make_clock)
@@ -313,7 +319,7 @@ class App:
         await asyncio.shield(self._closing)
 
     async def _close(self, grace_us: int) -> None:
-        closing = [self._door.close(grace_us)]
+        closing = [self._gateway.close(grace_us)]
         if self._worker is not None:
             closing.append(self._worker.close(grace_us))
         await asyncio.gather(*closing)

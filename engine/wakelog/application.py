@@ -17,120 +17,53 @@ from typing import Any, ParamSpec, TypeVar, cast
 import eventsourcing.application as library
 from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory
 from eventsourcing.utils import Environment
-from msgspec import Struct
 from msgspec.structs import replace
 
-from wakelog.appends import Appends
-from wakelog.cache import Slot, Slots
-from wakelog.call import Caller
 from wakelog.clock import Clock
-from wakelog.commits import Committer
-from wakelog.core.commands import Failed, HandleWaiting, Receive, RecordStep, Request, Settle
-from wakelog.core.events import Cleared
 from wakelog.core.instance import Instance
-from wakelog.definition import Definition
-from wakelog.errors import (
-    ConflictError,
-    IdempotencyConflictError,
-    LeaseLostError,
-    QueueFullError,
-)
-from wakelog.holds import Holds
+from wakelog.core.requests import HandleDeferred, Receive, Request
+from wakelog.definitions.definition import Definition
+from wakelog.definitions.registry import Registry
+from wakelog.errors import ConflictError, IdempotencyConflictError, QueueFullError
+from wakelog.execution.handler_runner import HandlerRunner
 from wakelog.ids import InstanceId
-from wakelog.lanes import InlineLane, Lane, ThreadLane
-from wakelog.loading import load_heads
-from wakelog.log import Head, LogMapper, Meta, Salts, encode, snapshot
-from wakelog.ports import (
-    Answer,
-    KeyTaken,
-    LeaseGone,
-    StatusRow,
-    Store,
-    StoredEvent,
-    StoredSnapshot,
-    Unit,
-    VersionConflict,
+from wakelog.log.mapper import LogMapper
+from wakelog.log.rebuild import Head, load_heads, snapshot
+from wakelog.log.records import Meta, Salts, encode
+from wakelog.ports.records import StoredEvent, StoredSnapshot
+from wakelog.ports.rows import StatusRow
+from wakelog.ports.store import Store
+from wakelog.ports.units import KeptReply, KeyTaken, LeaseGone, Unit, VersionConflict
+from wakelog.runtime.append_driver import AppendDriver
+from wakelog.runtime.batch_reads import BatchReader
+from wakelog.runtime.group_commit import GroupCommit
+from wakelog.runtime.instance_cache import CachedInstance, InstanceCache
+from wakelog.runtime.job_pauses import JobPauses
+from wakelog.runtime.store_threads import InlineExecutor, StoreExecutor, ThreadExecutor
+from wakelog.runtime.stream_watch import StreamWatch
+from wakelog.runtime.unit_of_work import (
+    BACKOFF_S,
+    MAX_CONFLICTS,
+    MAX_LOSSES,
+    MAX_PURGED,
+    NOWHERE,
+    Asked,
+    Body,
+    Key,
+    Origin,
+    _asked,
+    _ended,
+    _lease_lost,
+    _never,
+    _Try,
 )
-from wakelog.reads import GroupReader
-from wakelog.registry import Registry
 from wakelog.settings import Settings
-from wakelog.turn import Memory, Turn, take_turn
-from wakelog.watching import Watching
+from wakelog.turn import HandlerOutcomes, Turn, take_turn
 
-__all__ = ["NOWHERE", "Application", "Asked", "Body", "Key", "Origin"]
+__all__ = ["Application"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-Body = dict[str, Any]
-"""An answer's fields by name, as JSON keeps them: times in microseconds."""
-
-MAX_LOSSES = 10
-"""How often an event loses to other processes before it is accepted as deferred instead."""
-MAX_CONFLICTS = 1_000
-"""How often any other request loses before its caller is told."""
-MAX_PURGED = 1_000
-"""Expired answers deleted in one transaction."""
-BACKOFF_S = 0.05
-"""The longest pause between two tries."""
-
-
-class Origin(Struct, frozen=True):
-    """Where a request comes from, for the record."""
-
-    actor: str | None = None
-    correlation: str | None = None
-    cause: str | None = None
-
-
-NOWHERE = Origin()
-
-
-class Key(Struct, frozen=True):
-    """An idempotency key: a request with the same one is recorded once."""
-
-    key: str
-    action: str
-    fingerprint: str
-    body: Callable[[Turn], str]
-    """The answer to keep, as JSON."""
-
-
-class Asked(Struct, frozen=True):
-    """What became of a request.
-
-    The turn itself is not kept while its outcome waits to be appended: so many objects at hand,
-    for so many requests, would be the garbage collector's work.
-    """
-
-    after: Instance | None
-    """How the instance stands then; None where nothing happened to it."""
-    said: Body | None = None
-    """What there is to say of its turn; None where there are failures to raise instead."""
-    raises: tuple[Failed, ...] = ()
-    answer: Answer | None = None
-    """What an earlier request with the same key was answered."""
-
-
-class _Try(Struct):
-    """One request on its way through the conflict loop."""
-
-    definition: Definition
-    id: InstanceId
-    request: Request
-    say: Callable[[Turn], Body] | None
-    origin: Origin
-    key: Key | None
-    holds: int | None
-    ends_lease: Callable[[Instance], bool]
-    memory: Memory | None = None
-    losses: int = 0
-    seen: tuple[object, ...] = ()
-    """What the handlers whose outcomes are in `memory` could see of the instance."""
-
-
-def _never(_: Instance) -> bool:
-    return False
 
 
 class Application(library.Application[str]):
@@ -155,29 +88,31 @@ class Application(library.Application[str]):
         self.registry = registry
         self.clock = clock
         self.settings = settings
-        self.caller = Caller(clock, inline=inline, limit=settings.threads)
+        self.caller = HandlerRunner(clock, inline=inline, limit=settings.threads)
         self.on_wake: Callable[[int], None] = lambda due_us: None
         """Told the earliest alarm of each append."""
         self.on_cleared: Callable[[str], None] = lambda stream: None
         """Told each stream whose life was ended from outside."""
         self.stopping = False
         """This process ends: begin nothing that can wait."""
-        self._slots = Slots(settings.cache)
+        self._slots = InstanceCache(settings.cache)
         threaded = self.store.blocking and not inline
-        calls = InlineLane(yields=not inline)
-        self._reads: Lane = ThreadLane("reads", 2) if threaded else calls
-        self._long_reads: Lane = ThreadLane("long-reads", 2) if threaded else calls
-        self._writes: Lane | None = ThreadLane("writes", hands_over=True) if threaded else None
-        appends = Appends(self.store, self._writes) if self._writes else None
-        self._commits = Committer(
+        calls = InlineExecutor(yields=not inline)
+        self._reads: StoreExecutor = ThreadExecutor("reads", 2) if threaded else calls
+        self._long_reads: StoreExecutor = ThreadExecutor("long-reads", 2) if threaded else calls
+        self._writes: StoreExecutor | None = (
+            ThreadExecutor("writes", hands_over=True) if threaded else None
+        )
+        appends = AppendDriver(self.store, self._writes) if self._writes else None
+        self._commits = GroupCommit(
             self.store, appends, on_refused=self._refused, on_appended=self._appended
         )
         load = functools.partial(load_heads, self.store)
-        self._loads = GroupReader(self._reads, load, at_once=inline)
-        self._statuses = GroupReader(self._reads, self.store.status, at_once=inline)
-        self._answers = GroupReader(self._reads, self.store.answers, at_once=inline)
-        self.holds = Holds(self.store, self._reads, clock)
-        self.watching = Watching(clock, self._events_after)
+        self._loads = BatchReader(self._reads, load, at_once=inline)
+        self._statuses = BatchReader(self._reads, self.store.status, at_once=inline)
+        self._answers = BatchReader(self._reads, self.store.kept_replies, at_once=inline)
+        self.job_pauses = JobPauses(self.store, self._reads, clock)
+        self.watching = StreamWatch(clock, self._events_after)
         self._entropy: random.Random = secrets.SystemRandom()
         if seed is not None:  # with the position: commit ids never repeat, whoever opens again
             self._entropy = random.Random(f"{seed}@{self.recorder.max_notification_id()}")
@@ -214,7 +149,7 @@ class Application(library.Application[str]):
         key: Key | None = None,
         holds: int | None = None,
         ends_lease: Callable[[Instance], bool] = _never,
-        memory: Memory | None = None,
+        memory: HandlerOutcomes | None = None,
     ) -> Asked:
         """Put `request` to the instance and have what follows appended; `say` what of it.
 
@@ -224,7 +159,7 @@ class Application(library.Application[str]):
         the run is not ours any more, `IdempotencyConflictError`, and what `decide` and the store
         raise. A crash before the append leaves nothing, a crash after it everything.
         """
-        if isinstance(request, Receive) and id.job in await self.holds.lately():
+        if isinstance(request, Receive) and id.job in await self.job_pauses.lately():
             request = replace(request, defer=True)
         this = _Try(definition, id, request, say, origin, key, holds, ends_lease, memory)
         while True:
@@ -256,13 +191,15 @@ class Application(library.Application[str]):
             await committed
         return asked
 
-    async def _turn(self, slot: Slot, this: _Try) -> tuple[Asked, asyncio.Future[None] | None]:
+    async def _turn(
+        self, slot: CachedInstance, this: _Try
+    ) -> tuple[Asked, asyncio.Future[None] | None]:
         """Take the turn of an instance; what it came to, and the append to wait for."""
         if this.key and (found := await self._answered(this, this.key)):
             return Asked(None, answer=found), None
         instance = slot.head.instance
         now_us = self.now_us(instance)
-        if isinstance(this.request, HandleWaiting):
+        if isinstance(this.request, HandleDeferred):
             due_us = None if instance.windows else instance.due_us  # no handler sees a window's
             seen = (instance.state, due_us, instance.lives)
             if this.memory and this.seen not in ((), seen):
@@ -284,7 +221,7 @@ class Application(library.Application[str]):
             return _asked(this, turn), None
         return _asked(this, turn), self._submit(slot, turn, this, now_us)
 
-    async def _check_fresh(self, slot: Slot) -> None:
+    async def _check_fresh(self, slot: CachedInstance) -> None:
         """What is answered without an append is not checked by one: ask the store whether the
         instance stands where we think. Raises `VersionConflict`."""
         await self.settled(slot.stream)
@@ -294,7 +231,9 @@ class Application(library.Application[str]):
             self._slots.drop(slot.stream)
             raise VersionConflict(slot.stream)
 
-    def _submit(self, slot: Slot, turn: Turn, this: _Try, now_us: int) -> asyncio.Future[None]:
+    def _submit(
+        self, slot: CachedInstance, turn: Turn, this: _Try, now_us: int
+    ) -> asyncio.Future[None]:
         """Queue the turn's outcome for the next append, and let later turns build on it."""
         meta = self.meta(now_us, this.origin)
         base = slot.head.instance.version
@@ -308,18 +247,18 @@ class Application(library.Application[str]):
             after=turn.after,
             hash=hash,
             commit=meta.commit,
-            answer=self._answer(this.key, turn, now_us) if this.key and accepted else None,
+            kept_reply=self._answer(this.key, turn, now_us) if this.key and accepted else None,
             snapshot=self.snapshot_if_due(base, head),
-            holds=this.holds,
+            lease_token=this.holds,
             ends_lease=this.ends_lease(turn.after) or (this.holds is None and _ended(turn)),
         )
         if records:  # else only the answer is new
             slot.head = head
         committed = slot.pending = self._commits.submit(unit)
-        if unit.answer is None:
+        if unit.kept_reply is None:
             return committed
         if not committed.done():
-            slot.keys[unit.answer.key] = committed
+            slot.keys[unit.kept_reply.key] = committed
         return asyncio.shield(committed)  # others with the same key wait for it too
 
     async def _lost(self, this: _Try) -> None:
@@ -336,7 +275,7 @@ class Application(library.Application[str]):
 
     # -- idempotency
 
-    async def _answered(self, this: _Try, key: Key) -> Answer | None:
+    async def _answered(self, this: _Try, key: Key) -> KeptReply | None:
         found = await self._answers.read((str(this.id), key.key))
         if found is None:
             return None
@@ -350,12 +289,12 @@ class Application(library.Application[str]):
 
     async def _purge(self, now_us: int) -> None:
         """Make room for a new answer: one without events may be older than what it replaces."""
-        while await self.write(self.store.purge_answers, now_us, MAX_PURGED) == MAX_PURGED:
+        while await self.write(self.store.purge_kept_replies, now_us, MAX_PURGED) == MAX_PURGED:
             pass
 
-    def _answer(self, key: Key, turn: Turn, now_us: int) -> Answer:
+    def _answer(self, key: Key, turn: Turn, now_us: int) -> KeptReply:
         expires_us = now_us + self.settings.idempotency_window_us
-        return Answer(key.key, key.action, key.fingerprint, key.body(turn), expires_us)
+        return KeptReply(key.key, key.action, key.fingerprint, key.body(turn), expires_us)
 
     # -- reading
 
@@ -402,7 +341,7 @@ class Application(library.Application[str]):
         salt = self._salts.next()
         return Meta(now_us, commit, salt, origin.cause, origin.correlation, origin.actor)
 
-    async def _loaded(self, stream: str) -> Slot:
+    async def _loaded(self, stream: str) -> CachedInstance:
         return self._slots.put(stream, await self._loads.read(stream))
 
     def _refused(self, unit: Unit) -> None:
@@ -411,10 +350,10 @@ class Application(library.Application[str]):
     def _appended(self, units: Sequence[Unit], due_us: int | None) -> None:
         for unit in units:
             self._slots.appended(unit.stream, unit.after, unit.hash)
-            slot = self._slots.get(unit.stream) if unit.answer else None
-            if slot is not None and unit.answer is not None:
-                slot.keys.pop(unit.answer.key, None)
-            if unit.holds is None and not unit.after.exists:
+            slot = self._slots.get(unit.stream) if unit.kept_reply else None
+            if slot is not None and unit.kept_reply is not None:
+                slot.keys.pop(unit.kept_reply.key, None)
+            if unit.lease_token is None and not unit.after.exists:
                 self.on_cleared(unit.stream)
             self.watching.tell(unit.stream)
         if due_us is not None:
@@ -479,20 +418,3 @@ class Application(library.Application[str]):
 
     def __del__(self) -> None:
         """Unlike the library's: the store may have a new application by now."""
-
-
-def _asked(this: _Try, turn: Turn) -> Asked:
-    said = this.say(turn) if this.say and not turn.raises else None
-    return Asked(turn.after if turn.events else None, said, turn.raises)
-
-
-def _ended(turn: Turn) -> bool:
-    """Whether it ended a life."""
-    return not turn.after.exists and any(isinstance(event, Cleared) for event in turn.events)
-
-
-def _lease_lost(this: _Try) -> LeaseLostError:
-    request = this.request
-    run = request.call.run if isinstance(request, Settle) else None
-    run = request.run if isinstance(request, RecordStep) else run
-    return LeaseLostError(str(this.id), run.number if run else 0)

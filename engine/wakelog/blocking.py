@@ -13,14 +13,15 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 from anyio.from_thread import BlockingPortal
 
 from wakelog.app import App
-from wakelog.client import EventClient, JobClient, TaskClient
-from wakelog.continuous import Continuous
-from wakelog.continuous_client import ContinuousClient
-from wakelog.core.schedule import Duration
-from wakelog.debounce import Debounce
-from wakelog.debounce_client import DebounceClient
-from wakelog.definition import Task
-from wakelog.door import CLOSED, refuse_in_handler
+from wakelog.client.base import EventClient, JobClient
+from wakelog.client.continuous import ContinuousClient
+from wakelog.client.debounce import DebounceClient
+from wakelog.client.gateway import CLOSED, refuse_in_handler
+from wakelog.client.task import TaskClient
+from wakelog.core.time import Duration
+from wakelog.definitions.continuous import Continuous
+from wakelog.definitions.debounce import Debounce
+from wakelog.definitions.task import Task
 from wakelog.errors import InvalidStateError
 
 __all__ = [
@@ -143,7 +144,7 @@ class BlockingApp:
         self.list = self._portal.wraps(app.list)
         self.pause = self._portal.wraps(app.pause)
         self.resume = self._portal.wraps(app.resume)
-        self.holds = self._portal.wraps(app.holds)
+        self.job_pauses = self._portal.wraps(app.job_pauses)
         self.bulk = self._portal.wraps(app.bulk)
         self.count = self._portal.wraps(app.count)
         self.counts = self._portal.wraps(app.counts)

@@ -11,18 +11,17 @@ from typing import Any
 
 from anyio.from_thread import start_blocking_portal
 
-from wakelog.alarm_clock import AlarmClock, Desk
 from wakelog.app import App
 from wakelog.application import Application
+from wakelog.arguments import at_least
 from wakelog.blocking import BlockingApp
-from wakelog.bounds import at_least
 from wakelog.clock import SystemClock
-from wakelog.core.schedule import Duration, duration_us
-from wakelog.definition import Definition
+from wakelog.core.time import Duration, duration_us
+from wakelog.definitions.definition import Definition
+from wakelog.definitions.registry import Registry
 from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError
-from wakelog.registry import Registry
-from wakelog.settings import Settings
-from wakelog.worker import WorkerSettings
+from wakelog.ports.alarm_clock import AlarmClock, Claimant
+from wakelog.settings import Settings, WorkerSettings
 
 __all__ = ["Jobs", "Opening", "loaded", "open_store"]
 
@@ -192,6 +191,6 @@ def _names(only: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     return tuple(only)
 
 
-def _alarm_clock() -> Callable[[Desk], AlarmClock]:
-    make: Callable[[Desk], AlarmClock] = entry_points(group=ALARM_CLOCKS)["apscheduler"].load()
+def _alarm_clock() -> Callable[[Claimant], AlarmClock]:
+    make: Callable[[Claimant], AlarmClock] = entry_points(group=ALARM_CLOCKS)["apscheduler"].load()
     return make

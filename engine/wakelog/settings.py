@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wakelog.bounds import at_least
+from wakelog.arguments import at_least
 from wakelog.errors import Issue, ValidationError
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "WorkerSettings"]
 
 MIN_LEASE_US = 100_000
 """The shortest lease: three heartbeats, each with a write to the disk, must fit into it."""
@@ -44,3 +44,19 @@ def _at_least_us(least_us: int, what: str, value_us: int) -> None:
         message = f"it must be at least {least_us / 1_000_000:g} s"
         issue = Issue(loc="", msg=message, type="bound")
         raise ValidationError(f"{what} {value_us / 1_000_000:g} s", [issue])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """What may be set for a worker. Durations in microseconds."""
+
+    concurrency: int = 100
+    """How many instances it works on at a time."""
+    only: tuple[str, ...] = ()
+    """Names of the jobs it works on; empty: all that are registered."""
+    sweep_us: int = 30_000_000
+    """How often it looks for work that a bug or an operator has stranded."""
+
+    def __post_init__(self) -> None:
+        """Raises `ValidationError`."""
+        at_least(1, "concurrency", self.concurrency)

@@ -13,20 +13,21 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from wakelog.call import Caller
-from wakelog.core.commands import Call, Failed, Outcome, Request, Settle
+from wakelog.core.calls import HandlerCall, HandlerFailed, Outcome, Settle
 from wakelog.core.decide import decide
 from wakelog.core.events import Event
 from wakelog.core.instance import Instance
-from wakelog.definition import Definition
-from wakelog.stepping import Steps
+from wakelog.core.requests import Request
+from wakelog.definitions.definition import Definition
+from wakelog.definitions.steps import StepRunner
+from wakelog.execution.handler_runner import HandlerRunner
 
-__all__ = ["MAX_CALLS", "Memory", "Turn", "perform", "take_turn"]
+__all__ = ["MAX_CALLS", "HandlerOutcomes", "Turn", "perform", "take_turn"]
 
 MAX_CALLS = 3
 """Of one unit: a handler, then `on_error`, then `on_idle`."""
 
-Memory = dict[str, Outcome]
+HandlerOutcomes = dict[str, Outcome]
 """How the handlers of a unit ended. A run that must be settled again, on a newer version, is
 settled with the same outcomes: its user code is never called twice."""
 
@@ -37,18 +38,18 @@ class Turn(Struct, frozen=True):
     before: Instance
     after: Instance
     events: tuple[Event, ...]
-    raises: tuple[Failed, ...]
+    raises: tuple[HandlerFailed, ...]
     stale: bool
     """The run that was to be settled is not ours any more: nothing may be appended."""
 
 
 async def take_turn(
-    caller: Caller,
+    caller: HandlerRunner,
     definition: Definition,
     instance: Instance,
     request: Request,
     now_us: int,
-    memory: Memory | None = None,
+    memory: HandlerOutcomes | None = None,
 ) -> Turn:
     """Put `request` to `instance` at `now_us`, and call what has to be called until it is settled.
 
@@ -59,7 +60,7 @@ async def take_turn(
     if policy is None:
         raise AssertionError(f"{definition!r} is not registered")
     events: tuple[Event, ...] = ()
-    raises: tuple[Failed, ...] = ()
+    raises: tuple[HandlerFailed, ...] = ()
     decision = decide(instance, request, policy, now_us)
     for _ in range(MAX_CALLS + 1):
         events = decision.events if decision.starts_over else events + decision.events
@@ -76,7 +77,9 @@ async def take_turn(
     raise AssertionError(f"settling {request!r} of {instance.id} did not come to an end")
 
 
-async def perform(caller: Caller, definition: Definition, call: Call, steps: Steps) -> Settle:
+async def perform(
+    caller: HandlerRunner, definition: Definition, call: HandlerCall, steps: StepRunner
+) -> Settle:
     """The first half of a run: call `execute` without holding its instance.
 
     Meanwhile others may append to it; the second half settles on what it is then.

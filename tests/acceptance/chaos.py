@@ -17,12 +17,12 @@ from tests.acceptance.jobs_under_kill import Chore, Done, chore, jobs
 from tests.acceptance.linearizable import Call, check_counter
 from tests.acceptance.processes import LOOK_S, Child, Children, Said, audited, is_quiet, wait_until
 from tests.acceptance.recorded import check_alarms, check_runs, check_waiting
-from tests.adapters.cutting import Where, Wire, wired
+from tests.adapters.postgres.network_cuts import Where, Wire, wired
 from tests.auditing import runs_of
 from tests.support_postgres import Server, Stop, with_options
 from wakelog import BlockingApp
 from wakelog.core.events import EventReceived, Executed, ExecutionLost
-from wakelog.log import Recorded
+from wakelog.log.records import Recorded
 
 __all__ = ["Report", "storm"]
 

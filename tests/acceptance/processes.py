@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 from tests.auditing import audit_all
 from wakelog import BlockingApp
 from wakelog.jobs import open_store
-from wakelog.log import Recorded
+from wakelog.log.records import Recorded
 
 __all__ = [
     "LOOK_S",

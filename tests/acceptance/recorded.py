@@ -17,7 +17,7 @@ from wakelog.core.events import (
     ScheduleCancelled,
     Scheduled,
 )
-from wakelog.log import Recorded
+from wakelog.log.records import Recorded
 
 __all__ = ["check_alarms", "check_runs", "check_waiting"]
 

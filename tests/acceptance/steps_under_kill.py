@@ -20,7 +20,8 @@ from typing import Any
 
 from wakelog import Jobs, Task, TaskContext
 from wakelog.ids import InstanceId
-from wakelog.ports import Appended, Due, Unit
+from wakelog.ports.rows import Due
+from wakelog.ports.units import Appended, Unit
 from wakelog_adapters.postgres.store import PostgresStore
 from wakelog_adapters.sqlite import SQLiteStore
 

@@ -379,9 +379,9 @@ def test_a_store_whose_driver_is_missing_says_what_to_install() -> None:
     script = (
         "import sys; sys.modules['psycopg'] = None\n"
         "from wakelog import Jobs, StoreUnavailableError\n"
-        "from wakelog_adapters.care import caretaker\n"
+        "from wakelog_adapters.sql.admin import store_admin\n"
         "for opens in (Jobs().open('postgresql://me:hunter2@host/jobs').__enter__,\n"
-        "              lambda: caretaker('postgresql://me:hunter2@host/jobs')):\n"
+        "              lambda: store_admin('postgresql://me:hunter2@host/jobs')):\n"
         "    try: opens()\n"
         "    except StoreUnavailableError as error: print(error.reason, error)\n"
     )

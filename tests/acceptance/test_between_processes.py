@@ -19,7 +19,7 @@ from wakelog.core.events import (
     Resumed,
     RunStarted,
 )
-from wakelog.log import Recorded
+from wakelog.log.records import Recorded
 
 
 def names(history: Sequence[Recorded]) -> list[type]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.jobs_under_kill import MAX_BATCH, PARTS, batch, jobs
 from tests.acceptance.processes import Children, audited, wait_until
-from tests.engine.debouncing import fates
+from tests.engine.kinds.debouncing import fates
 from wakelog.core.events import EventReceived, ExecutionLost, Flushed, RunStarted
 
 IDS = ["a", "b", "c"]

@@ -7,25 +7,12 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from tests.acceptance.jobs_under_kill import Chore, chore, hog, jobs
-from tests.acceptance.processes import (
-    PATIENCE_S,
-    Child,
-    Children,
-    audited,
-    is_quiet,
-    wait_until,
-)
+from tests.acceptance.processes import PATIENCE_S, Child, Children, audited, is_quiet, wait_until
 from tests.acceptance.recorded import check_waiting
 from wakelog import BlockingApp
-from wakelog.core.events import (
-    EventHandled,
-    Executed,
-    ExecutionLost,
-    RetryExhausted,
-    RunStarted,
-)
+from wakelog.core.events import EventHandled, Executed, ExecutionLost, RetryExhausted, RunStarted
 from wakelog.jobs import open_store
-from wakelog.log import Recorded
+from wakelog.log.records import Recorded
 
 HOUR_S = 3600
 HOG = "task:hog:x"

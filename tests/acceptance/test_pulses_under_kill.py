@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.jobs_under_kill import PARTS, jobs, pulse
 from tests.acceptance.processes import Child, Children, audited
 from wakelog.core.events import Executed, ExecutionLost, RunStarted, Started
-from wakelog.log import Recorded
+from wakelog.log.records import Recorded
 
 IDS = ["a", "b", "c"]
 EVERY_US = 100_000

@@ -19,7 +19,7 @@ from wakelog.core.events import (
     Scheduled,
     StateSet,
 )
-from wakelog.log import Recorded
+from wakelog.log.records import Recorded
 
 BOUND_US = 2_000_000
 """How late a worker may notice what another process has appended."""

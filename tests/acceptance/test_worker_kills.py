@@ -17,7 +17,7 @@ from tests.acceptance.processes import Child, Children, Said, audited, is_quiet,
 from tests.acceptance.recorded import check_alarms, check_runs, check_waiting
 from wakelog import BlockingApp
 from wakelog.core.events import EventReceived, Executed, ExecutionLost
-from wakelog.log import Recorded
+from wakelog.log.records import Recorded
 
 IDS = [f"c-{number}" for number in range(20)]
 SENDERS = 3

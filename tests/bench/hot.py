@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from tests.bench.measuring import Appends, Plan, Round, Row, call_all, fresh_heap, opened, row
+from tests.bench.measuring import AppendDriver, Plan, Round, Row, call_all, fresh_heap, opened, row
 from tests.bench.sample import Count, Tick, counting
-from wakelog.client import TaskClient
+from wakelog.client.task import TaskClient
 
 __all__ = ["measure"]
 
@@ -34,7 +34,7 @@ async def _round(plan: Plan, size: int) -> Round:
 
         await send(0)
         mark = plan.storage.mark(url)
-        appends = Appends(application)
+        appends = AppendDriver(application)
         elapsed_s, each_s = await call_all(send, size, SENDERS)
         mean_batch = appends.mean_batch
         state = await client.get_state("hot")

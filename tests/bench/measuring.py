@@ -20,7 +20,7 @@ from wakelog.jobs import Jobs, open_store
 from wakelog.settings import Settings
 
 __all__ = [
-    "Appends",
+    "AppendDriver",
     "Plan",
     "Round",
     "Row",
@@ -141,7 +141,7 @@ async def opened(
         factory.close()
 
 
-class Appends:
+class AppendDriver:
     """Counts the appends from now on."""
 
     def __init__(self, application: Application) -> None:

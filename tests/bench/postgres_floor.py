@@ -14,10 +14,11 @@ from contextlib import closing
 from typing import Any, NamedTuple, get_type_hints
 
 from tests.bench.written import CHANGING, Batch, Written, batched, units
-from wakelog.ports import StatusRow, StoredEvent
+from wakelog.ports.records import StoredEvent
+from wakelog.ports.rows import StatusRow
 from wakelog_adapters.postgres.connections import connect, rows_of
 from wakelog_adapters.postgres.schema import prepare
-from wakelog_adapters.postgres.url import Place
+from wakelog_adapters.postgres.url import StoreLocation
 
 __all__ = ["copy", "rate", "recorded"]
 
@@ -86,7 +87,7 @@ def _statements(batch: Batch, sql: _Sql) -> Sequence[tuple[bytes, Sequence[list[
     ]
 
 
-def copy(place: Place, into: str) -> int:
+def copy(place: StoreLocation, into: str) -> int:
     """Copy the engine's schema as it is now to a new one; answer the newest position."""
     with closing(connect(place)) as connection:
         prepare(connection, dataclasses.replace(place, schema=into))
@@ -100,7 +101,7 @@ def copy(place: Place, into: str) -> int:
         return position
 
 
-def recorded(place: Place, after: int) -> list[Written]:
+def recorded(place: StoreLocation, after: int) -> list[Written]:
     """The units of work that the engine appended behind position `after`, in order."""
     snapshot_rows = f"SELECT stream, version, state FROM {place.schema}.snapshots"
     log = (
@@ -116,7 +117,7 @@ def recorded(place: Place, after: int) -> list[Written]:
         return units(events, snapshots, after)
 
 
-def rate(place: Place, units: Sequence[Written], size: int) -> float:
+def rate(place: StoreLocation, units: Sequence[Written], size: int) -> float:
     """Write the units in batches of `size`, and claims as they were; answer units a second."""
     sql = _sql(place.schema)
     prepared = [_statements(batch, sql) for batch in batched(units, size)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tests.bench.measuring import Plan, Round, Row, call_all, fresh_heap, opened, row
 from tests.bench.sample import Order, Placed, orders
-from wakelog.client import TaskClient
+from wakelog.client.task import TaskClient
 
 __all__ = ["measure"]
 

@@ -18,18 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import (
-    cold,
-    drain,
-    hot,
-    machine,
-    reads,
-    report,
-    send,
-    simulated,
-    steady,
-    workers,
-)
+from tests.bench import cold, drain, hot, machine, reads, report, send, simulated, steady, workers
 from tests.bench.measuring import Plan, Row
 from tests.bench.storage import STORES, MemoryStorage, Storage, storage
 

@@ -7,10 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from wakelog.context import ContinuousContext, TaskContext
-from wakelog.continuous import Continuous
-from wakelog.core.schedule import Duration
-from wakelog.definition import Task
+from wakelog.core.time import Duration
+from wakelog.definitions.continuous import Continuous, ContinuousContext
+from wakelog.definitions.task import Task, TaskContext
 from wakelog.jobs import Jobs
 
 __all__ = ["Count", "Order", "Placed", "Tick", "counting", "hourly", "orders", "ticking"]

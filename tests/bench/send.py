@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from tests.bench.measuring import Appends, Plan, Round, Row, call_all, fresh_heap, opened, row
+from tests.bench.measuring import AppendDriver, Plan, Round, Row, call_all, fresh_heap, opened, row
 from tests.bench.sample import Order, Placed, orders
 from wakelog.app import App
 from wakelog.application import Application
-from wakelog.client import TaskClient
+from wakelog.client.task import TaskClient
 
 __all__ = ["measure"]
 
@@ -59,7 +59,7 @@ async def _round(plan: Plan, blocking: bool, in_flight: int, size: int) -> Round
         await call_all(send, min(INSTANCES, size), 64)
         before = await _counted(app, application)
         mark = plan.storage.mark(url)
-        appends = Appends(application)
+        appends = AppendDriver(application)
         elapsed_s, each_s = await call_all(send, size, in_flight)
         mean_batch = appends.mean_batch
         after = await _counted(app, application)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.bench.written import CHANGING, Batch, Written, batched, units
-from wakelog.ports import StatusRow, StoredEvent
+from wakelog.ports.records import StoredEvent
+from wakelog.ports.rows import StatusRow
 from wakelog_adapters.sqlite.connections import connect
-from wakelog_adapters.sqlite.url import Place
+from wakelog_adapters.sqlite.url import StoreLocation
 
 __all__ = ["copy", "rate", "recorded"]
 
@@ -61,7 +62,7 @@ def _statements(batch: Batch, sql: _Sql) -> Sequence[tuple[str, Sequence[tuple[A
     return [(statement, rows) for statement, rows in all_ if rows]
 
 
-def copy(place: Place, into: Path) -> int:
+def copy(place: StoreLocation, into: Path) -> int:
     """Copy the engine's file as it is now; answer its newest position."""
     with contextlib.closing(sqlite3.connect(place.path)) as source:
         with contextlib.closing(sqlite3.connect(into)) as target:
@@ -71,7 +72,7 @@ def copy(place: Place, into: Path) -> int:
         return position
 
 
-def recorded(place: Place, after: int) -> list[Written]:
+def recorded(place: StoreLocation, after: int) -> list[Written]:
     """The units of work that the engine appended behind position `after`, in order."""
     snapshot_rows = f"SELECT stream, version, state FROM {place.prefix}snapshots"
     log = f"SELECT rowid, * FROM {place.prefix}stored_events ORDER BY rowid"
@@ -81,7 +82,7 @@ def recorded(place: Place, after: int) -> list[Written]:
         return units(events, snapshots, after)
 
 
-def rate(place: Place, units: Sequence[Written], size: int) -> float:
+def rate(place: StoreLocation, units: Sequence[Written], size: int) -> float:
     """Write the units in batches of `size`, and claims as they were; answer units a second."""
     sql = _sql(place.prefix)
     prepared = [_statements(batch, sql) for batch in batched(units, size)]

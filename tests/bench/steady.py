@@ -11,7 +11,7 @@ from tests.bench.measuring import Plan, Round, Row, call_all, fresh_heap, opened
 from tests.bench.sample import Tick, ticking
 from wakelog.application import Application
 from wakelog.core.events import RunStarted
-from wakelog.worker import WorkerSettings
+from wakelog.settings import WorkerSettings
 from wakelog_adapters.alarm_scheduler import open_alarm_clock
 
 __all__ = ["measure"]

@@ -10,34 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import (
-    cold,
-    drain,
-    hot,
-    reads,
-    run,
-    send,
-    simulated,
-    steady,
-    workers,
-    written,
-)
+from tests.bench import cold, drain, hot, reads, run, send, simulated, steady, workers, written
 from tests.bench.measuring import Plan, Row, percentile
-from tests.bench.storage import (
-    STORES,
-    Mark,
-    MemoryStorage,
-    PostgresStorage,
-    SQLiteStorage,
-    Storage,
-)
+from tests.bench.storage import STORES, Mark, MemoryStorage, PostgresStorage, SQLiteStorage, Storage
 from tests.support_postgres import bare_connection, with_options
 from wakelog.core.instance import Instance
 from wakelog.ids import InstanceId
 from wakelog_adapters.postgres import url as postgres_url
 from wakelog_adapters.sqlite.connections import connect
 from wakelog_adapters.sqlite.url import parse
-from wakelog_projections import status
+from wakelog_projections.inline import status
 
 Planned = Callable[..., Plan]
 

@@ -9,7 +9,7 @@ import time
 
 from tests.bench.measuring import opened
 from tests.bench.sample import ticking
-from wakelog.worker import WorkerSettings
+from wakelog.settings import WorkerSettings
 from wakelog_adapters.alarm_scheduler import open_alarm_clock
 
 REPORT_S = 0.01

@@ -14,9 +14,10 @@ from msgspec.structs import astuple
 from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance
 from wakelog.ids import InstanceId
-from wakelog.log import decode
-from wakelog.ports import StatusRow, StoredEvent
-from wakelog_projections import alarms, status
+from wakelog.log.records import decode
+from wakelog.ports.records import StoredEvent
+from wakelog.ports.rows import StatusRow
+from wakelog_projections.inline import alarms, status
 
 __all__ = ["CHANGING", "Batch", "Snapshot", "Written", "batched", "batches", "units"]
 

@@ -25,8 +25,9 @@ from wakelog.core import events as e
 from wakelog.core.instance import Instance
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
-from wakelog.log import GENESIS, Head, Meta, decode, encode, replayed
-from wakelog.ports import StoredEvent
+from wakelog.log.rebuild import GENESIS, Head, replayed
+from wakelog.log.records import Meta, decode, encode
+from wakelog.ports.records import StoredEvent
 from wakelog.testing import SimulatedCrash
 
 HERE = Path(__file__).parent

@@ -14,8 +14,9 @@ from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
-from wakelog.log import GENESIS, Head, decode, replayed
-from wakelog.ports import StoredEvent
+from wakelog.log.rebuild import GENESIS, Head, replayed
+from wakelog.log.records import decode
+from wakelog.ports.records import StoredEvent
 
 RECORDS = sorted((HERE / "events").glob("*.json"))
 TOLD = sorted((HERE / "histories").glob("*.json"))

@@ -10,7 +10,7 @@ from wakelog.core import events as e
 from wakelog.core.evolve import fold
 from wakelog.core.instance import Instance
 from wakelog.ids import InstanceId
-from wakelog_projections import alarms, status
+from wakelog_projections.inline import alarms, status
 
 ID = InstanceId("task", "order", "o:17")
 NOW = 1_800_000_000_000_000

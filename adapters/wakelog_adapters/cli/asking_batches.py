@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wakelog.results import AddResult, FlushResult
-from wakelog_adapters.cli.asking import Target
+from wakelog.client.results import AddResult, FlushResult
+from wakelog_adapters.cli.target import Target
 
 __all__ = ["add", "flush"]
 

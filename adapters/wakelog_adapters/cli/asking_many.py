@@ -8,53 +8,62 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from wakelog.app import App
+from wakelog.client.bulk import BulkResult
+from wakelog.client.job_pause import JobPause
 from wakelog.jobs import Jobs
-from wakelog.operate import BulkResult, Hold
-from wakelog_adapters.cli.selecting import Matching
-from wakelog_adapters.cli.surroundings import Where, opened
+from wakelog_adapters.cli.context import Where, opened
+from wakelog_adapters.cli.selection import Matching
 
-__all__ = ["Holds", "Unheld", "bulk", "hold", "holds", "look", "unhold"]
+__all__ = [
+    "JobPausesReport",
+    "JobResumeReport",
+    "bulk",
+    "job_pauses",
+    "look",
+    "pause_job",
+    "resume_job",
+]
 
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holds:
+class JobPausesReport:
     """The jobs that are held as a whole."""
 
-    holds: list[Hold]
+    holds: list[JobPause]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unheld:
+class JobResumeReport:
     """What became of the resume of a whole job."""
 
     job: str
     resumed: bool
-    held: Hold | None
+    held: JobPause | None
     """The hold that has ended."""
 
 
-def hold(where: Where, job: str, *, reason: str | None, actor: str | None) -> Hold:
+def pause_job(where: Where, job: str, *, reason: str | None, actor: str | None) -> JobPause:
     """Hold a whole job."""
     return _asked(where, lambda app: app.pause(job, reason=reason, actor=actor))
 
 
-def unhold(where: Where, job: str) -> Unheld:
+def resume_job(where: Where, job: str) -> JobResumeReport:
     """Let a held job go on."""
 
-    async def ask(app: App) -> Unheld:
+    async def ask(app: App) -> JobResumeReport:
         held = await app.resume(job)
-        return Unheld(job=job, resumed=held is not None, held=held)
+        return JobResumeReport(job=job, resumed=held is not None, held=held)
 
     return _asked(where, ask)
 
 
-def holds(where: Where) -> Holds:
+def job_pauses(where: Where) -> JobPausesReport:
     """The jobs that are held."""
 
-    async def ask(app: App) -> Holds:
-        return Holds(holds=await app.holds())
+    async def ask(app: App) -> JobPausesReport:
+        return JobPausesReport(holds=await app.job_pauses())
 
     return _asked(where, ask, Jobs())
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from wakelog.clock import SystemClock
 from wakelog.errors import StoreUnavailableError
-from wakelog_adapters.care import Caretaker, Finding, caretaker
-from wakelog_adapters.cli.surroundings import Where, without_secrets
+from wakelog_adapters.cli.context import Where, without_secrets
+from wakelog_adapters.sql.admin import Finding, StoreAdmin, store_admin
 
 __all__ = [
-    "Cared",
-    "Examined",
-    "Schema",
-    "Script",
+    "AdminTarget",
+    "HealthReport",
+    "SchemaReport",
+    "ScriptReport",
     "examine",
     "migrate",
     "script",
@@ -26,16 +26,16 @@ _LOG = logging.getLogger("wakelog.cli")
 
 
 @dataclass(frozen=True, slots=True)
-class Cared:
+class AdminTarget:
     """A store, and who takes care of it."""
 
     url: str
     """As it may be shown."""
-    caretaker: Caretaker
+    store_admin: StoreAdmin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schema:
+class SchemaReport:
     """How a schema stands, and what was just applied to it."""
 
     store: str
@@ -50,7 +50,7 @@ class Schema:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
+class ScriptReport:
     """What is missing, as SQL."""
 
     store: str
@@ -59,7 +59,7 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examined:
+class HealthReport:
     """What an examination has found."""
 
     store: str
@@ -68,17 +68,17 @@ class Examined:
     findings: list[Finding]
 
 
-def store(url: str | None) -> Cared:
+def store(url: str | None) -> AdminTarget:
     """The store that is meant. Raises `UsageError`, `ValidationError`, `StoreUnavailableError`."""
     named = Where(url).store_url()
-    return Cared(without_secrets(named), caretaker(named))
+    return AdminTarget(without_secrets(named), store_admin(named))
 
 
-def standing(at: Cared, applied: list[str] | None = None) -> Schema:
+def standing(at: AdminTarget, applied: list[str] | None = None) -> SchemaReport:
     """How its schema stands. Raises `StoreUnavailableError`, for one that is too new as well."""
-    stands = at.caretaker.standing()
+    stands = at.store_admin.schema_version()
     stands.check()
-    return Schema(
+    return SchemaReport(
         store=at.url,
         migration=stands.number,
         known=stands.newest,
@@ -88,28 +88,28 @@ def standing(at: Cared, applied: list[str] | None = None) -> Schema:
     )
 
 
-def migrate(at: Cared) -> Schema:
+def migrate(at: AdminTarget) -> SchemaReport:
     """Apply what is missing."""
-    return standing(at, [str(each) for each in at.caretaker.migrate()])
+    return standing(at, [str(each) for each in at.store_admin.migrate()])
 
 
-def script(at: Cared) -> Script:
+def script(at: AdminTarget) -> ScriptReport:
     """What is missing as SQL, or everything where no store can be asked."""
     try:
-        stands = at.caretaker.standing()
+        stands = at.store_admin.schema_version()
         stands.check()
         missing = stands.missing
     except StoreUnavailableError as error:
         if error.reason != "unreachable":
             raise
         _LOG.warning("printing all there is, for the store cannot be asked: %s", error.detail)
-        missing = at.caretaker.migrations
-    sql = at.caretaker.script(missing) if missing else "-- nothing is missing\n"
-    return Script(store=at.url, missing=[str(each) for each in missing], sql=sql)
+        missing = at.store_admin.migrations
+    sql = at.store_admin.script(missing) if missing else "-- nothing is missing\n"
+    return ScriptReport(store=at.url, missing=[str(each) for each in missing], sql=sql)
 
 
-def examine(at: Cared) -> Examined:
+def examine(at: AdminTarget) -> HealthReport:
     """Look at everything. Raises `StoreUnavailableError` where nothing can be looked at."""
-    findings = list(at.caretaker.examine(SystemClock()))
+    findings = list(at.store_admin.examine(SystemClock()))
     healthy = all(finding.level != "problem" for finding in findings)
-    return Examined(store=at.url, healthy=healthy, findings=findings)
+    return HealthReport(store=at.url, healthy=healthy, findings=findings)

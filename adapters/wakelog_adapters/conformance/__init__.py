@@ -9,15 +9,15 @@ Opening the same folder twice must give two openings of one store. Nothing here 
 
 from __future__ import annotations
 
-from wakelog_adapters.conformance.appending import AppendingExam
-from wakelog_adapters.conformance.claiming import ClaimingExam
-from wakelog_adapters.conformance.holding import HoldingExam
-from wakelog_adapters.conformance.limiting import LimitingExam
-from wakelog_adapters.conformance.pen import Pen
-from wakelog_adapters.conformance.reading import ReadingExam
+from wakelog_adapters.conformance.append import AppendExam
+from wakelog_adapters.conformance.claims import ClaimsExam
+from wakelog_adapters.conformance.job_pauses import JobPausesExam
+from wakelog_adapters.conformance.reads import ReadsExam
+from wakelog_adapters.conformance.run_limits import RunLimitsExam
+from wakelog_adapters.conformance.units import UnitBuilder
 
-__all__ = ["Pen", "StoreExam"]
+__all__ = ["StoreExam", "UnitBuilder"]
 
 
-class StoreExam(AppendingExam, ClaimingExam, HoldingExam, LimitingExam, ReadingExam):
+class StoreExam(AppendExam, ClaimsExam, JobPausesExam, RunLimitsExam, ReadsExam):
     """What is promised in `wakelog.ports`, as tests."""

@@ -13,29 +13,29 @@ from msgspec.structs import replace
 
 from wakelog.core.instance import Instance, next_wake
 from wakelog.errors import StoreUnavailableError
-from wakelog.ports import (
-    Answer,
-    Appended,
-    Counted,
+from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
+from wakelog.ports.rows import (
     Due,
-    Held,
-    HoldRow,
+    HeldLease,
+    JobPauseRow,
+    Listing,
+    StatusCount,
+    StatusRow,
+    WorkerRow,
+)
+from wakelog.ports.units import (
+    Appended,
+    KeptReply,
     KeyTaken,
     Lease,
     LeaseGone,
-    Listing,
-    Loaded,
-    StatusRow,
-    StoredEvent,
-    StoredSnapshot,
     Unit,
     VersionConflict,
-    WorkerRow,
 )
-from wakelog_adapters.memory.due import DueQueue, queue_of
-from wakelog_adapters.memory.library import MemoryLog, version_of
-from wakelog_adapters.memory.matching import matches
-from wakelog_projections import alarms, status
+from wakelog_adapters.memory.due_queue import DueQueue, queue_of
+from wakelog_adapters.memory.event_log import MemoryLog, version_of
+from wakelog_adapters.memory.filters import matches
+from wakelog_projections.inline import alarms, status
 
 __all__ = ["MemoryStore"]
 
@@ -57,8 +57,8 @@ class MemoryStore(MemoryLog):
         self._alarms: dict[str, DueQueue] = {}
         self._leases: dict[str, Lease] = {}
         self._lease_ends: dict[str, DueQueue] = {}
-        self._answers: dict[tuple[str, str], Answer] = {}
-        self._holds: dict[str, HoldRow] = {}
+        self._answers: dict[tuple[str, str], KeptReply] = {}
+        self._holds: dict[str, JobPauseRow] = {}
         self._workers: dict[str, WorkerRow] = {}
 
     @property
@@ -70,10 +70,10 @@ class MemoryStore(MemoryLog):
         return _POLL_US if self._is_shared else None
 
     @property
-    def troubles(self) -> Mapping[str, int]:
+    def counters(self) -> Mapping[str, int]:
         return {}  # a call answers or fails: nothing is asked twice
 
-    def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
+    def watch_alarms(self, heard: Callable[[int], None]) -> Callable[[], None]:
         """Nothing is told here: who waits for others' alarms looks every `poll_us`."""
         return lambda: None
 
@@ -105,14 +105,14 @@ class MemoryStore(MemoryLog):
         stream = unit.stream
         if stream in refused:
             return VersionConflict(f"a unit of {stream} before this one was refused")
-        if unit.holds is not None:
+        if unit.lease_token is not None:
             lease = self._leases.get(stream)
-            if lease is None or lease.token != unit.holds:
-                return LeaseGone(f"the lease {unit.holds} of {stream} is not held any more")
-        if unit.answer is not None:
-            used = self._answers.get((stream, unit.answer.key))
+            if lease is None or lease.token != unit.lease_token:
+                return LeaseGone(f"the lease {unit.lease_token} of {stream} is not held any more")
+        if unit.kept_reply is not None:
+            used = self._answers.get((stream, unit.kept_reply.key))
             if used is not None and not _expired(used, unit.after.recorded_us):
-                return KeyTaken(f"key {unit.answer.key!r} of {stream} has been used")
+                return KeyTaken(f"key {unit.kept_reply.key!r} of {stream} has been used")
         head = self._heads.get(stream)
         stands = 0 if head is None else head[0].version
         if stands != unit.base_version:
@@ -134,8 +134,8 @@ class MemoryStore(MemoryLog):
             self._streams.setdefault(stream, []).extend(unit.events)
         if after.version:  # else only an answer is kept, of what never was
             self._heads[stream] = (after, unit.hash)
-        if unit.answer is not None:
-            self._answers[stream, unit.answer.key] = unit.answer
+        if unit.kept_reply is not None:
+            self._answers[stream, unit.kept_reply.key] = unit.kept_reply
         if unit.snapshot is not None:
             self._keep_snapshot(stream, unit.snapshot)
         job = after.id.job
@@ -255,7 +255,7 @@ class MemoryStore(MemoryLog):
         with self._database_lock:
             return self._answers.pop((stream, key), None) is not None
 
-    def purge_answers(self, now_us: int, limit: int) -> int:
+    def purge_kept_replies(self, now_us: int, limit: int) -> int:
         with self._database_lock:
             expired = (where for where, answer in self._answers.items() if _expired(answer, now_us))
             purged = list(islice(expired, limit))
@@ -271,17 +271,17 @@ class MemoryStore(MemoryLog):
         with self._database_lock:
             self._workers.pop(worker, None)
 
-    def hold(self, row: HoldRow) -> HoldRow:
+    def pause_job(self, row: JobPauseRow) -> JobPauseRow:
         with self._database_lock:
             return self._holds.setdefault(row.job, row)
 
-    def unhold(self, job: str) -> HoldRow | None:
+    def resume_job(self, job: str) -> JobPauseRow | None:
         with self._database_lock:
             return self._holds.pop(job, None)
 
     # -- reading
 
-    def holds(self) -> Sequence[HoldRow]:
+    def job_pauses(self) -> Sequence[JobPauseRow]:
         with self._database_lock:
             return [*self._holds.values()]
 
@@ -314,7 +314,7 @@ class MemoryStore(MemoryLog):
             heads = [self._heads.get(stream) for stream in streams]
         return [None if head is None else status.row(*head) for head in heads]
 
-    def answers(self, keys: Sequence[tuple[str, str]]) -> Sequence[Answer | None]:
+    def kept_replies(self, keys: Sequence[tuple[str, str]]) -> Sequence[KeptReply | None]:
         with self._database_lock:
             return [self._answers.get(key) for key in keys]
 
@@ -333,7 +333,7 @@ class MemoryStore(MemoryLog):
             if is_after and is_there and matches(instance, listing):
                 yield stream
 
-    def count(self, listing: Listing, now_us: int) -> Sequence[Counted]:
+    def count(self, listing: Listing, now_us: int) -> Sequence[StatusCount]:
         groups: Counter[tuple[str, str, str, bool, bool]] = Counter()
         with self._database_lock:
             for stream in self._matching(replace(listing, after=None)):
@@ -341,12 +341,12 @@ class MemoryStore(MemoryLog):
                 id, wake, executing = instance.id, next_wake(instance), instance.run is not None
                 overdue = wake is not None and wake.due_us <= now_us and not executing
                 groups[id.kind, id.name, status.word(instance), executing, overdue] += 1
-        return [Counted(*group, number) for group, number in groups.items()]
+        return [StatusCount(*group, number) for group, number in groups.items()]
 
-    def held(self, now_us: int, limit: int) -> Sequence[Held]:
+    def leases(self, now_us: int, limit: int) -> Sequence[HeldLease]:
         with self._database_lock:
             return [
-                Held(stream, lease, next(iter(self._between(stream, token - 1, token)), None))
+                HeldLease(stream, lease, next(iter(self._between(stream, token - 1, token)), None))
                 for stream, lease in heapq.nsmallest(limit, self._leases.items())
                 for token in [lease.token]
             ]
@@ -392,7 +392,7 @@ class MemoryStore(MemoryLog):
         """Nothing to let go of: who opens the same name again finds all as it was."""
 
 
-def _expired(answer: Answer, now_us: int) -> bool:
+def _expired(answer: KeptReply, now_us: int) -> bool:
     return answer.expires_us is not None and answer.expires_us <= now_us
 
 

@@ -6,7 +6,7 @@ from eventsourcing import postgres as library
 
 from wakelog_adapters.postgres.connections import Datastore
 from wakelog_adapters.postgres.store import PostgresStore
-from wakelog_adapters.postgres.url import Place, parse
+from wakelog_adapters.postgres.url import StoreLocation, parse
 
 __all__ = ["PostgresFactory", "PostgresStore", "open_store"]
 
@@ -23,7 +23,7 @@ def open_store(url: str) -> PostgresFactory:
 class PostgresFactory(library.PostgresFactory):
     """The library's factory, whose application recorder is the store."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoreLocation) -> None:
         # Not the library's __init__: it makes a datastore of an environment, we have a URL.
         super(library.BasePostgresFactory, self).__init__({})
         self.datastore = Datastore(place)

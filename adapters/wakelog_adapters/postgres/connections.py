@@ -22,8 +22,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row, tuple_row
 
 from wakelog.errors import StoreUnavailableError
-from wakelog_adapters.postgres.failures import reason_of, said_by, translated
-from wakelog_adapters.postgres.url import Place
+from wakelog_adapters.postgres.errors import reason_of, said_by, translated
+from wakelog_adapters.postgres.url import StoreLocation
 
 __all__ = ["IDLE_TIMEOUT", "Connection", "Datastore", "connect", "is_pooled", "rows_of"]
 
@@ -54,7 +54,7 @@ _DEFAULTS = {
 """A server that has vanished is noticed within half a minute, not after two hours."""
 
 
-def _arguments(place: Place) -> dict[str, Any]:
+def _arguments(place: StoreLocation) -> dict[str, Any]:
     """What psycopg is given beside the URL; the URL goes before it."""
     given = conninfo_to_dict(place.conninfo)
     defaults = {**_DEFAULTS, "connect_timeout": max(2, round(place.timeout_s))}
@@ -67,7 +67,7 @@ def _arguments(place: Place) -> dict[str, Any]:
     }
 
 
-def connect(place: Place) -> Connection:
+def connect(place: StoreLocation) -> Connection:
     """A connection outside the pool, at once. Raises `StoreUnavailableError`, with the reason."""
     try:
         return Connection.connect(place.conninfo, **_arguments(place))
@@ -85,12 +85,12 @@ def is_pooled(connection: Connection) -> bool:
 class Datastore(library.PostgresDatastore):
     """The library's datastore on our pool. To be opened once the place is known."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoreLocation) -> None:
         super().__init__(
             *("", "", "", "", ""), schema=place.schema, originator_id_type="text"
         )  # its pool, which is never opened, is replaced by one that takes the whole URL
         self.server_clock = place.server_clock
-        """Whether the server's clock judges leases; see `url.Place`."""
+        """Whether the server's clock judges leases; see `url.StoreLocation`."""
         self._place = place
         self._closed = False
         self._lock = threading.Lock()
@@ -99,7 +99,7 @@ class Datastore(library.PostgresDatastore):
         self._configure: Callable[[Connection], None] | None = None
         self._troubles: Counter[Trouble] = Counter(dict.fromkeys(get_args(Trouble), 0))
 
-    def open(self, place: Place) -> None:
+    def open(self, place: StoreLocation) -> None:
         """Begin to connect. `place` says by now whether a pooler stands between."""
         self._place = place
         self._configure = None if place.pooled else _configure(place)
@@ -164,7 +164,7 @@ class Datastore(library.PostgresDatastore):
             self._troubles[trouble] += 1
 
     @property
-    def troubles(self) -> Mapping[str, int]:
+    def counters(self) -> Mapping[str, int]:
         """How often what happened so far."""
         with self._lock:
             return {name: count for name, count in self._troubles.items()}
@@ -267,7 +267,7 @@ class Datastore(library.PostgresDatastore):
         self.pool.close(_CLOSE_S)
 
 
-def _configure(place: Place) -> Callable[[Connection], None]:
+def _configure(place: StoreLocation) -> Callable[[Connection], None]:
     def configure(connection: Connection) -> None:
         """What a database's or role's own settings could have otherwise."""
         connection.execute(

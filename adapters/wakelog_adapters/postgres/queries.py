@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 
-from wakelog.ports import HoldRow, Listing, StatusRow, WorkerRow
+from wakelog.ports.rows import JobPauseRow, Listing, StatusRow, WorkerRow
 
 __all__ = ["PAGE", "Queries", "listing_where"]
 
@@ -18,10 +18,10 @@ PAGE = 1_000
 """How many events are read in one go: so many are turned into objects at a time."""
 
 _STATUS = ", ".join(f"s.{column}" for column in StatusRow.__struct_fields__)
-_HOLD = ", ".join(HoldRow._fields)
-_PUT_HOLD = f"""INSERT INTO {{schema}}.holds ({_HOLD}) VALUES (%s, %s, %s, %s)
+_JOB_PAUSE = ", ".join(JobPauseRow._fields)
+_PUT_JOB_PAUSE = f"""INSERT INTO {{schema}}.job_pauses ({_JOB_PAUSE}) VALUES (%s, %s, %s, %s)
     ON CONFLICT (job) DO UPDATE SET job = excluded.job
-    RETURNING {", ".join(f"holds.{column}" for column in HoldRow._fields)}"""
+    RETURNING {", ".join(f"job_pauses.{column}" for column in JobPauseRow._fields)}"""
 _WORKER = ", ".join(WorkerRow._fields)
 
 _APPEND = """SELECT {schema}.append_1(
@@ -53,7 +53,7 @@ _NEXT_DUE = f"""WITH clock AS MATERIALIZED (
         UNION ALL
         (SELECT l.until_us - clock.us + %(now_us)s FROM {{schema}}.leases l
             WHERE l.job = j.job ORDER BY l.until_us LIMIT 1)) n
-    WHERE j.job NOT IN (SELECT h.job FROM {{schema}}.holds h)"""
+    WHERE j.job NOT IN (SELECT h.job FROM {{schema}}.job_pauses h)"""
 
 
 class Queries:
@@ -83,9 +83,9 @@ class Queries:
                 JOIN {schema}.leases l ON l.stream = h.stream AND l.token = h.token
                 WHERE l.owner = %s ORDER BY l.stream FOR UPDATE OF l)
             DELETE FROM {schema}.leases l USING mine WHERE l.stream = mine.stream""")
-        self.forget_key = sql("DELETE FROM {schema}.answers WHERE stream = %s AND key = %s")
-        self.purge_answers = sql("""DELETE FROM {schema}.answers WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM {schema}.answers WHERE expires_us <= %s
+        self.forget_key = sql("DELETE FROM {schema}.kept_replies WHERE stream = %s AND key = %s")
+        self.purge_kept_replies = sql("""DELETE FROM {schema}.kept_replies WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM {schema}.kept_replies WHERE expires_us <= %s
             ORDER BY expires_us LIMIT %s FOR UPDATE SKIP LOCKED))""")
         sets = ", ".join(f"{column} = excluded.{column}" for column in WorkerRow._fields[1:])
         self.put_worker = sql(
@@ -96,11 +96,13 @@ class Queries:
         self.remove_worker = sql("DELETE FROM {schema}.workers WHERE worker = %s")
 
         # Table locks: a hold waits for the claims that have begun, and those after it see it.
-        self.lock_holds = sql("LOCK TABLE {schema}.holds IN EXCLUSIVE MODE")
-        self.held_jobs = sql("SELECT job FROM {schema}.holds FOR KEY SHARE")
-        self.hold = sql(_PUT_HOLD)
-        self.unhold = sql(f"DELETE FROM {{schema}}.holds WHERE job = %s RETURNING {_HOLD}")
-        self.holds = sql(f"SELECT {_HOLD} FROM {{schema}}.holds")
+        self.lock_job_pauses = sql("LOCK TABLE {schema}.job_pauses IN EXCLUSIVE MODE")
+        self.paused_jobs = sql("SELECT job FROM {schema}.job_pauses FOR KEY SHARE")
+        self.pause_job = sql(_PUT_JOB_PAUSE)
+        self.resume_job = sql(
+            f"DELETE FROM {{schema}}.job_pauses WHERE job = %s RETURNING {_JOB_PAUSE}"
+        )
+        self.job_pauses = sql(f"SELECT {_JOB_PAUSE} FROM {{schema}}.job_pauses")
 
         # -- events and snapshots
         self.load = sql(f"""SELECT k.stream, l.version, l.topic, l.state
@@ -125,9 +127,10 @@ class Queries:
         # -- views
         self.status = sql(f"""SELECT {_STATUS} FROM unnest(%s::text[]) AS k (stream), LATERAL (
             SELECT * FROM {{schema}}.status WHERE stream = k.stream OFFSET 0) s""")
-        self.answers = sql("""SELECT a.stream, a.key, a.action, a.fingerprint, a.body, a.expires_us
+        self.kept_replies = sql("""SELECT
+            a.stream, a.key, a.action, a.fingerprint, a.body, a.expires_us
             FROM unnest(%s::text[], %s::text[]) AS k (stream, key), LATERAL (
-            SELECT * FROM {schema}.answers
+            SELECT * FROM {schema}.kept_replies
             WHERE stream = k.stream AND key = k.key OFFSET 0) a""")
         self.workers = sql(
             f"SELECT {_WORKER} FROM {{schema}}.workers WHERE until_us > %s ORDER BY worker"
@@ -149,7 +152,7 @@ class Queries:
         self._list = sql(f"SELECT {_STATUS} FROM {{schema}}.status s WHERE ")
 
         self._count = sql(_COUNT)
-        self.held = sql(_HELD)
+        self.leases = sql(_HELD)
 
     def count(self, where: str) -> bytes:
         """(now, …) -> kind, name, status, executing, overdue, number."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wakelog.errors import StoreUnavailableError
-from wakelog_adapters.care.migrations import Migration, Standing, read
 from wakelog_adapters.postgres.connections import Connection, rows_of
-from wakelog_adapters.postgres.url import Place
+from wakelog_adapters.postgres.url import StoreLocation
+from wakelog_adapters.sql.migrations import Migration, SchemaVersion, read
 
-__all__ = ["migrate", "migrations", "prepare", "script", "standing"]
+__all__ = ["migrate", "migrations", "prepare", "schema_version", "script"]
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('wakelog migrations'), hashtext('{schema}'))"
 _TABLE = """CREATE TABLE IF NOT EXISTS {schema}.migrations (
@@ -29,9 +29,9 @@ def migrations() -> Sequence[Migration]:
     return read("wakelog_adapters.postgres")
 
 
-def standing(
-    connection: Connection, place: Place, known: Sequence[Migration] | None = None
-) -> Standing:
+def schema_version(
+    connection: Connection, place: StoreLocation, known: Sequence[Migration] | None = None
+) -> SchemaVersion:
     """How the schema stands to `known`, the package's own unless given. Changes nothing.
 
     Raises `StoreUnavailableError` ("not_a_database") where no such schema can be, and psycopg's
@@ -47,16 +47,16 @@ def standing(
         raise StoreUnavailableError("not_a_database", f"{place.label}: {detail}")
     number, compatible_since = _applied(connection, place)
     label = f"{place.label} ({place.schema})"
-    return Standing(label, number, compatible_since, known or migrations())
+    return SchemaVersion(label, number, compatible_since, known or migrations())
 
 
-def prepare(connection: Connection, place: Place) -> None:
+def prepare(connection: Connection, place: StoreLocation) -> None:
     """What opening does: bring the schema up to date, unless the URL says not to.
 
     Takes the lock only if there is something to do. Raises `StoreUnavailableError`
     ("wrong_version") for a schema that this package cannot work on, and psycopg's own errors.
     """
-    stands = standing(connection, place)
+    stands = schema_version(connection, place)
     stands.check()
     if stands.missing and not place.migrate:
         raise stands.refuse()
@@ -65,12 +65,12 @@ def prepare(connection: Connection, place: Place) -> None:
 
 
 def migrate(
-    connection: Connection, place: Place, known: Sequence[Migration] | None = None
+    connection: Connection, place: StoreLocation, known: Sequence[Migration] | None = None
 ) -> Sequence[Migration]:
     """Apply what is missing, in one transaction under the lock; answer what that was."""
     with connection.transaction():
         connection.execute(_in_schema(_LOCK, place))
-        stands = standing(connection, place, known)
+        stands = schema_version(connection, place, known)
         stands.check()
         if stands.number == 0:
             exists = b"SELECT FROM pg_namespace WHERE nspname = %s"
@@ -83,7 +83,7 @@ def migrate(
     return stands.missing
 
 
-def script(place: Place, missing: Sequence[Migration]) -> str:
+def script(place: StoreLocation, missing: Sequence[Migration]) -> str:
     """`missing` as SQL to run by hand, as one transaction; for `psql` or any other tool."""
     begin = ["BEGIN", _LOCK]
     if missing and missing[0] == migrations()[0]:
@@ -102,11 +102,11 @@ def _step(migration: Migration) -> str:
     )
 
 
-def _in_schema(sql: str, place: Place) -> bytes:
+def _in_schema(sql: str, place: StoreLocation) -> bytes:
     return sql.replace("{schema}", place.schema).encode()
 
 
-def _applied(connection: Connection, place: Place) -> tuple[int, int]:
+def _applied(connection: Connection, place: StoreLocation) -> tuple[int, int]:
     """The newest migration there is, and what a package must know: itself, if that is not said.
 
     Not by to_regclass: it may answer from before the lock, out of the session's own cache.

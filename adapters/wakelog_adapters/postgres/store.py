@@ -11,23 +11,18 @@ from typing import Any, Literal
 
 from eventsourcing import persistence
 
-from wakelog.ports import Appended, Due, HoldRow, Unit, WorkerRow
-from wakelog_adapters.postgres.appending import Appender
-from wakelog_adapters.postgres.claiming import Claimer, Wanted, release
-from wakelog_adapters.postgres.connections import (
-    Connection,
-    Datastore,
-    connect,
-    is_pooled,
-    rows_of,
-)
-from wakelog_adapters.postgres.failures import translated
-from wakelog_adapters.postgres.parcel import dumps
-from wakelog_adapters.postgres.reading import PostgresReading
+from wakelog.ports.rows import Due, JobPauseRow, WorkerRow
+from wakelog.ports.units import Appended, Unit
+from wakelog_adapters.postgres.append import Appender
+from wakelog_adapters.postgres.append_call import dumps
+from wakelog_adapters.postgres.append_started import SentAppend, Starter
+from wakelog_adapters.postgres.claims import Claimer, Wanted, release
+from wakelog_adapters.postgres.connections import Connection, Datastore, connect, is_pooled, rows_of
+from wakelog_adapters.postgres.errors import translated
+from wakelog_adapters.postgres.notifications import DEAF_LOOK_US, LOOK_US, Bell, Ear
+from wakelog_adapters.postgres.reads import PostgresReading
 from wakelog_adapters.postgres.schema import prepare
-from wakelog_adapters.postgres.started import SentAppend, Starter
-from wakelog_adapters.postgres.url import Place
-from wakelog_adapters.postgres.wakeups import DEAF_LOOK_US, LOOK_US, Bell, Ear
+from wakelog_adapters.postgres.url import StoreLocation
 
 __all__ = ["PostgresStore"]
 
@@ -48,7 +43,7 @@ class PostgresStore(PostgresReading):
     server's clock judges leases: what is given with them are durations.
     """
 
-    def __init__(self, datastore: Datastore, place: Place) -> None:
+    def __init__(self, datastore: Datastore, place: StoreLocation) -> None:
         asked = place
         place = datastore.patiently(lambda: _prepare(asked))
         datastore.open(place)
@@ -71,7 +66,7 @@ class PostgresStore(PostgresReading):
         ears = tuple(self._ears)
         return LOOK_US if ears and all(ear.hears for ear in ears) else DEAF_LOOK_US
 
-    def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
+    def watch_alarms(self, heard: Callable[[int], None]) -> Callable[[], None]:
         """Behind a transaction pooler nothing can be heard: there `poll_us` has to do."""
         if self._place.pooled:
             return lambda: None
@@ -85,8 +80,8 @@ class PostgresStore(PostgresReading):
         return stop
 
     @property
-    def troubles(self) -> Mapping[str, int]:
-        return self.datastore.troubles
+    def counters(self) -> Mapping[str, int]:
+        return self.datastore.counters
 
     # -- writing
 
@@ -145,24 +140,26 @@ class PostgresStore(PostgresReading):
         """If the connection breaks it is asked again: then it may say of its own work False."""
         return self._run(self._queries.forget_key, stream, key) > 0
 
-    def purge_answers(self, now_us: int, limit: int) -> int:
-        return self._run(self._queries.purge_answers, now_us, limit)
+    def purge_kept_replies(self, now_us: int, limit: int) -> int:
+        return self._run(self._queries.purge_kept_replies, now_us, limit)
 
-    def hold(self, row: HoldRow) -> HoldRow:
-        """A claim that is under way ends first: see `Queries.lock_holds`."""
+    def pause_job(self, row: JobPauseRow) -> JobPauseRow:
+        """A claim that is under way ends first: see `Queries.lock_job_pauses`."""
 
-        def ask(connection: Connection) -> HoldRow:
+        def ask(connection: Connection) -> JobPauseRow:
             with connection.transaction():
-                connection.execute(self._queries.lock_holds)
-                return HoldRow(*rows_of(connection, self._queries.hold, row)[0])
+                connection.execute(self._queries.lock_job_pauses)
+                return JobPauseRow(*rows_of(connection, self._queries.pause_job, row)[0])
 
         return self._twice(ask)
 
-    def unhold(self, job: str) -> HoldRow | None:
+    def resume_job(self, job: str) -> JobPauseRow | None:
         """If the connection breaks it is asked again: then it may say of its own work None."""
-        found = self._twice(lambda connection: rows_of(connection, self._queries.unhold, (job,)))
+        found = self._twice(
+            lambda connection: rows_of(connection, self._queries.resume_job, (job,))
+        )
         self._tell_others()
-        return HoldRow(*found[0]) if found else None
+        return JobPauseRow(*found[0]) if found else None
 
     def put_worker(self, row: WorkerRow) -> None:
         """Forgets those that have been dead for a day, too: a killed worker removes no row."""
@@ -221,7 +218,7 @@ class PostgresStore(PostgresReading):
         self.datastore.close()
 
 
-def _prepare(place: Place) -> Place:
+def _prepare(place: StoreLocation) -> StoreLocation:
     """Have the schema up to date; the place, with what can be known of what stands between.
 
     Broken off it has done all or nothing, and may be repeated.

@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from wakelog.errors import ValidationError
 
-__all__ = ["Place", "parse"]
+__all__ = ["StoreLocation", "parse"]
 
 MIN_POOL = 3
 """A claim reads on a second connection while it holds one; and a heartbeat must not wait."""
@@ -23,7 +23,7 @@ _SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoreLocation:
     """A schema in a database, and how to use it."""
 
     conninfo: str
@@ -47,7 +47,7 @@ class Place:
     """Whether opening brings the schema up to date; else one that is not is refused."""
 
 
-def parse(url: str) -> Place:
+def parse(url: str) -> StoreLocation:
     """`postgresql://user:password@host:port/database?schema=jobs`; all options may be left out.
 
     Ours are `schema`, `pool` (connections at most), `timeout` and `wait` (seconds),
@@ -64,7 +64,7 @@ def parse(url: str) -> Place:
         known = cast("dict[str, Any]", conninfo_to_dict(conninfo))
     except psycopg.ProgrammingError as error:
         raise _invalid(url, _complaint(str(error).strip())) from None
-    return Place(
+    return StoreLocation(
         conninfo=conninfo,
         label=_label(known),
         schema=_schema(url, options.get("schema", "wakelog")),

@@ -7,7 +7,7 @@ import math
 from eventsourcing import sqlite as library
 
 from wakelog_adapters.sqlite.store import SQLiteStore
-from wakelog_adapters.sqlite.url import Place, parse
+from wakelog_adapters.sqlite.url import StoreLocation, parse
 
 __all__ = ["SQLiteFactory", "SQLiteStore", "open_store"]
 
@@ -24,7 +24,7 @@ def open_store(url: str) -> SQLiteFactory:
 class SQLiteFactory(library.SQLiteFactory):
     """The library's factory, whose application recorder is the store."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoreLocation) -> None:
         super().__init__(
             {
                 self.SQLITE_DBNAME: place.path,

@@ -15,8 +15,8 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 from wakelog.errors import StoreUnavailableError
-from wakelog_adapters.sqlite.failures import reason_of
-from wakelog_adapters.sqlite.url import Place
+from wakelog_adapters.sqlite.errors import reason_of
+from wakelog_adapters.sqlite.url import StoreLocation
 
 __all__ = ["OLDEST", "FairLock", "Readers", "check_file", "connect"]
 
@@ -74,7 +74,7 @@ class FairLock:
 class Readers:
     """Connections for reading, lent to one thread at a time. A few are kept, the rest closed."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StoreLocation) -> None:
         self._place = place
         self._idle: deque[sqlite3.Connection] = deque()
         self._closed = False
@@ -129,7 +129,7 @@ def _may_write(path: str) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def connect(place: Place, *, cache_kib: int = _WRITER_CACHE_KIB) -> sqlite3.Connection:
+def connect(place: StoreLocation, *, cache_kib: int = _WRITER_CACHE_KIB) -> sqlite3.Connection:
     """Open a connection: WAL, every commit on the disk before it is answered.
 
     Raises `StoreUnavailableError`. It may be used by any thread, one at a time.

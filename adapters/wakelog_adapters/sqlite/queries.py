@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wakelog.ports import HoldRow, Listing, StatusRow
-from wakelog_projections import alarms
+from wakelog.ports.rows import JobPauseRow, Listing, StatusRow
+from wakelog_projections.inline import alarms
 
 __all__ = ["PAGE", "Queries", "listing_where"]
 
@@ -73,7 +73,7 @@ class Queries:
                 executing = 0 AND ifnull(wake_us <= ?, 0) AS overdue, count(*) AS n
                 FROM {self.prefix}status WHERE {where} GROUP BY 1, 2, 3, 4, 5)"""
 
-    def held(self) -> str:
+    def leases(self) -> str:
         """(limit) -> [[stream, owner, until, token, run, topic, state in hex], …]"""
         return f"""SELECT json_group_array(json_array(
                 stream, owner, until_us, token, run, topic, hex(state)))
@@ -89,11 +89,11 @@ class Queries:
         return f"""SELECT json_group_array(json_array({short}, {state})) FROM (
             SELECT {columns} FROM {self.prefix}status WHERE {where} {rest})"""
 
-    def answers(self) -> str:
+    def kept_replies(self) -> str:
         """([stream, key] pairs as JSON) -> [[stream, key, action, …], …]"""
         return f"""SELECT json_group_array(json_array(
                 a.stream, a.key, a.action, a.fingerprint, a.body, a.expires_us))
-            FROM json_each(?) j JOIN {self.prefix}answers a
+            FROM json_each(?) j JOIN {self.prefix}kept_replies a
             ON a.stream = json_extract(j.value, '$[0]')
             AND a.key = json_extract(j.value, '$[1]')"""
 
@@ -113,7 +113,7 @@ class Queries:
     def _jobs(self) -> str:
         """Those that are not held."""
         return f"""(SELECT value ->> 0 AS job, value ->> 1 AS most FROM json_each(?1)
-            WHERE value ->> 0 NOT IN (SELECT job FROM {self.prefix}holds)) j"""
+            WHERE value ->> 0 NOT IN (SELECT job FROM {self.prefix}job_pauses)) j"""
 
     def _first(self, among: str) -> str:
         return f"""(SELECT a.due_us FROM {self.prefix}alarms a
@@ -168,14 +168,14 @@ class Queries:
             FROM json_each(?1) j LEFT JOIN {self.prefix}status s ON s.stream = j.value
             LEFT JOIN {self.prefix}leases l ON l.stream = j.value AND l.until_us <= ?2"""
 
-    def hold(self) -> str:
+    def pause_job(self) -> str:
         """(job) -> its hold, as it is."""
-        return f"SELECT {', '.join(HoldRow._fields)} FROM {self.prefix}holds WHERE job = ?"
+        return f"SELECT {', '.join(JobPauseRow._fields)} FROM {self.prefix}job_pauses WHERE job = ?"
 
-    def holds(self) -> str:
+    def job_pauses(self) -> str:
         """() -> [[job, reason, actor, since], …]"""
-        columns = ", ".join(HoldRow._fields)
-        return f"SELECT json_group_array(json_array({columns})) FROM {self.prefix}holds"
+        columns = ", ".join(JobPauseRow._fields)
+        return f"SELECT json_group_array(json_array({columns})) FROM {self.prefix}job_pauses"
 
     def stranded_runs(self) -> str:
         """(before, limit) -> streams with an open run and no lease; then whether alarms agree.

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from wakelog_adapters.care.migrations import Migration, Standing, read
-from wakelog_adapters.sqlite.url import Place
+from wakelog_adapters.sql.migrations import Migration, SchemaVersion, read
+from wakelog_adapters.sqlite.url import StoreLocation
 
-__all__ = ["migrate", "migrations", "prepare", "script", "standing"]
+__all__ = ["migrate", "migrations", "prepare", "schema_version", "script"]
 
 _TABLE = """CREATE TABLE IF NOT EXISTS {prefix}migrations (
     number INTEGER PRIMARY KEY,
@@ -26,24 +26,24 @@ def migrations() -> Sequence[Migration]:
     return read("wakelog_adapters.sqlite")
 
 
-def standing(
-    connection: sqlite3.Connection, place: Place, known: Sequence[Migration] | None = None
-) -> Standing:
+def schema_version(
+    connection: sqlite3.Connection, place: StoreLocation, known: Sequence[Migration] | None = None
+) -> SchemaVersion:
     """How the database stands to `known`, the package's own unless given. Changes nothing.
 
     Raises SQLite's own errors.
     """
     number, compatible_since = _applied(connection, place)
-    return Standing(place.path, number, compatible_since, known or migrations())
+    return SchemaVersion(place.path, number, compatible_since, known or migrations())
 
 
-def prepare(connection: sqlite3.Connection, place: Place) -> None:
+def prepare(connection: sqlite3.Connection, place: StoreLocation) -> None:
     """What opening does: bring the database up to date, unless the URL says not to.
 
     Takes the write lock only if there is something to do. Raises `StoreUnavailableError`
     ("wrong_version") for a database that this package cannot work on, and SQLite's own errors.
     """
-    stands = standing(connection, place)
+    stands = schema_version(connection, place)
     stands.check()
     if stands.missing and not place.migrate:
         raise stands.refuse()
@@ -52,12 +52,12 @@ def prepare(connection: sqlite3.Connection, place: Place) -> None:
 
 
 def migrate(
-    connection: sqlite3.Connection, place: Place, known: Sequence[Migration] | None = None
+    connection: sqlite3.Connection, place: StoreLocation, known: Sequence[Migration] | None = None
 ) -> Sequence[Migration]:
     """Apply what is missing, in one transaction under the write lock; answer what that was."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        stands = standing(connection, place, known)  # now nobody else changes it
+        stands = schema_version(connection, place, known)  # now nobody else changes it
         stands.check()
         connection.execute(_TABLE.replace("{prefix}", place.prefix))
         for migration in stands.missing:
@@ -71,7 +71,7 @@ def migrate(
     return stands.missing
 
 
-def script(place: Place, missing: Sequence[Migration]) -> str:
+def script(place: StoreLocation, missing: Sequence[Migration]) -> str:
     """`missing` as SQL to run by hand, as one transaction; for `sqlite3 -bail`, which stops at an
     error, or any other tool."""
     begin = ["BEGIN IMMEDIATE"]
@@ -93,7 +93,7 @@ def _statements(migration: Migration) -> Sequence[str]:
     ]
 
 
-def _applied(connection: sqlite3.Connection, place: Place) -> tuple[int, int]:
+def _applied(connection: sqlite3.Connection, place: StoreLocation) -> tuple[int, int]:
     """The newest migration there is, and what a package must know: itself, if that is not said."""
     table = f"{place.prefix}migrations"
     exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"

@@ -14,14 +14,15 @@ from eventsourcing import persistence
 from eventsourcing import sqlite as library
 
 from wakelog.errors import StoreUnavailableError
-from wakelog.ports import Appended, Due, HoldRow, Lease, Unit, WorkerRow
-from wakelog_adapters.sqlite.careful import append_carefully
+from wakelog.ports.rows import Due, JobPauseRow, WorkerRow
+from wakelog.ports.units import Appended, Lease, Unit
+from wakelog_adapters.sqlite.append import AppendStatement, dumps
+from wakelog_adapters.sqlite.conflicts import append_carefully
 from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
-from wakelog_adapters.sqlite.door import Door, dumps
-from wakelog_adapters.sqlite.failures import REFUSALS, translated
-from wakelog_adapters.sqlite.reading import SQLiteReading, jobs_with
+from wakelog_adapters.sqlite.errors import REFUSALS, translated
+from wakelog_adapters.sqlite.reads import SQLiteReading, jobs_with
 from wakelog_adapters.sqlite.schema import prepare
-from wakelog_adapters.sqlite.url import Place
+from wakelog_adapters.sqlite.url import StoreLocation
 
 __all__ = ["SQLiteStore"]
 
@@ -37,13 +38,13 @@ class SQLiteStore(SQLiteReading):
     Several processes may have the file open: one writes at a time, for as long as a commit takes.
     """
 
-    def __init__(self, datastore: library.SQLiteDatastore, place: Place) -> None:
+    def __init__(self, datastore: library.SQLiteDatastore, place: StoreLocation) -> None:
         check_file(place.path)
         self._writer = connect(place)
         try:
             with translated(place.path):
                 prepare(self._writer, place)
-                self._door = Door(self._writer, place.prefix)
+                self._append_statement = AppendStatement(self._writer, place.prefix)
         except BaseException:
             self._writer.close()
             raise
@@ -61,10 +62,10 @@ class SQLiteStore(SQLiteReading):
         return _POLL_US
 
     @property
-    def troubles(self) -> Mapping[str, int]:
+    def counters(self) -> Mapping[str, int]:
         return {}  # a call answers or fails: nothing is asked twice
 
-    def hear(self, heard: Callable[[int], None]) -> Callable[[], None]:
+    def watch_alarms(self, heard: Callable[[int], None]) -> Callable[[], None]:
         """Nothing is told here: who waits for others' alarms looks every `poll_us`."""
         return lambda: None
 
@@ -108,11 +109,13 @@ class SQLiteStore(SQLiteReading):
         if not units:
             return _NOTHING
         with self._writing(), translated(self._place.path), suppress(*REFUSALS):
-            appended = Appended([None] * len(units), self._door.pass_in(units))
+            appended = Appended([None] * len(units), self._append_statement.write(units))
             self._notify_listeners()
             return appended
         with self._transaction() as connection, translated(self._place.path):
-            appended = append_carefully(connection, self._door, units, self._place.prefix)
+            appended = append_carefully(
+                connection, self._append_statement, units, self._place.prefix
+            )
         self._notify_listeners()
         return appended
 
@@ -147,9 +150,9 @@ class SQLiteStore(SQLiteReading):
         if not units:
             return _NOTHING
         try:
-            return Appended([None] * len(units), self._door.pass_in(units))
+            return Appended([None] * len(units), self._append_statement.write(units))
         except REFUSALS:
-            return append_carefully(connection, self._door, units, self._place.prefix)
+            return append_carefully(connection, self._append_statement, units, self._place.prefix)
 
     def _due(
         self, connection: sqlite3.Connection, now_us: int, limit: int, jobs: str
@@ -198,33 +201,33 @@ class SQLiteStore(SQLiteReading):
         )
 
     def forget_key(self, stream: str, key: str) -> bool:
-        answers = f"{self._place.prefix}answers"
+        answers = f"{self._place.prefix}kept_replies"
         return self._run(f"DELETE FROM {answers} WHERE stream = ? AND key = ?", stream, key) > 0
 
-    def purge_answers(self, now_us: int, limit: int) -> int:
-        answers = f"{self._place.prefix}answers"
+    def purge_kept_replies(self, now_us: int, limit: int) -> int:
+        answers = f"{self._place.prefix}kept_replies"
         return self._run(
             f"DELETE FROM {answers} WHERE rowid IN "
             f"(SELECT rowid FROM {answers} WHERE expires_us <= ? ORDER BY expires_us LIMIT ?)",
             *(now_us, limit),
         )
 
-    def hold(self, row: HoldRow) -> HoldRow:
+    def pause_job(self, row: JobPauseRow) -> JobPauseRow:
         """A claim that is under way ends first: it has the write lock."""
-        table = f"{self._place.prefix}holds"
+        table = f"{self._place.prefix}job_pauses"
         with self._transaction() as connection, translated(self._place.path):
             connection.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?, ?)", row)
             return self._hold_of(connection, row.job) or row
 
-    def unhold(self, job: str) -> HoldRow | None:
+    def resume_job(self, job: str) -> JobPauseRow | None:
         with self._transaction() as connection, translated(self._place.path):
             ended = self._hold_of(connection, job)
-            connection.execute(f"DELETE FROM {self._place.prefix}holds WHERE job = ?", (job,))
+            connection.execute(f"DELETE FROM {self._place.prefix}job_pauses WHERE job = ?", (job,))
             return ended
 
-    def _hold_of(self, connection: sqlite3.Connection, job: str) -> HoldRow | None:
-        found = connection.execute(self._queries.hold(), (job,)).fetchone()
-        return None if found is None else HoldRow(*found)
+    def _hold_of(self, connection: sqlite3.Connection, job: str) -> JobPauseRow | None:
+        found = connection.execute(self._queries.pause_job(), (job,)).fetchone()
+        return None if found is None else JobPauseRow(*found)
 
     def put_worker(self, row: WorkerRow) -> None:
         """Forgets those that have been dead for a day, too: a killed worker removes no row."""

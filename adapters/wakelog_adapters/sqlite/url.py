@@ -10,14 +10,14 @@ from urllib.parse import parse_qsl, unquote
 
 from wakelog.errors import ValidationError
 
-__all__ = ["Place", "parse"]
+__all__ = ["StoreLocation", "parse"]
 
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _FORM = "sqlite:///jobs.db (relative) or sqlite:////var/lib/jobs.db (absolute)"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoreLocation:
     """A database file and how to use it."""
 
     path: str
@@ -32,7 +32,7 @@ class Place:
     """Whether opening brings the schema up to date; else one that is not is refused."""
 
 
-def parse(url: str) -> Place:
+def parse(url: str) -> StoreLocation:
     """`sqlite:///jobs.db?prefix=abc_&timeout=5&max_mib=500&migrate=off`; all may be left out.
 
     Raises `ValidationError` for anything else, and for a database in memory: that is `memory://`.
@@ -47,7 +47,7 @@ def parse(url: str) -> Place:
     if "\0" in path:
         raise _invalid(url, "a path cannot hold a NUL character")
     options = dict(parse_qsl(query, keep_blank_values=True))
-    place = Place(
+    place = StoreLocation(
         path=os.path.abspath(path),
         prefix=_prefix(url, options.pop("prefix", "wakelog_")),
         timeout_s=_timeout_s(url, options.pop("timeout", "5")),

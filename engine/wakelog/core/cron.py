@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from wakelog.core.schedule import EPOCH, MAX_US, MICROSECOND
+from wakelog.core.time import EPOCH, MAX_US, MICROSECOND
 from wakelog.errors import Issue, ValidationError
 
 __all__ = ["Cron", "check_zone", "cron_of", "refused"]

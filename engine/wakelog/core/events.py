@@ -6,7 +6,7 @@ a new class with a new topic. Defaults are left out of the stored text, so a def
 Times are microseconds since 1970 in UTC (`…_us`). A field typed `Payload` holds raw JSON of the
 user's: it is stored beside the rest, byte for byte (see `wakelog.log`), at most one per event.
 What surrounds every event (stream, version, time, commit, cause, hash) is in
-`wakelog.log.Recorded`.
+`wakelog.log.records.Recorded`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 Payload = Annotated[str | None, Field(exclude=True)]
 """Raw JSON text of the user's, or None where there is none."""
 
-Action = Literal["execute", "flush", "clear", "trigger", "deferred"]
+WakeAction = Literal["execute", "flush", "clear", "trigger", "deferred"]
 """What a wake-up is for. `trigger` is a run an operator asked for, beside the schedule;
 `deferred` is waiting events (recorded only where a sweep had to re-arm them)."""
 
@@ -125,7 +125,7 @@ class Scheduled(Event):
     TOPIC = "wakelog.Scheduled"
 
     due_us: int
-    action: Action = "execute"
+    action: WakeAction = "execute"
     by: By = "handler"
     asked_us: int | None = None
     """The time asked for, where it differs: one in the past is due at once."""
@@ -140,7 +140,7 @@ class ScheduleCancelled(Event):
 
     TOPIC = "wakelog.ScheduleCancelled"
 
-    action: Action = "execute"
+    action: WakeAction = "execute"
     by: By = "handler"
 
 

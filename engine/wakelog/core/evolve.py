@@ -33,7 +33,7 @@ from wakelog.core.events import (
     Stopped,
     Trigger,
 )
-from wakelog.core.instance import Failure, Instance, OpenRun, PendingRetry, Waiting
+from wakelog.core.instance import DeferredEvent, Failure, Instance, OpenRun, PendingRetry
 from wakelog.core.windows import Window, kept, without
 
 __all__ = ["evolve", "fold"]
@@ -106,7 +106,7 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
                 lives=step.lives + 1,
                 started_us=at_us,
                 state=event.input,
-                event_count=len(step.waiting),
+                event_count=len(step.deferred),
             )
         case EventHandled():
             return replace(_handled(step, event.event_version), failed=False)
@@ -125,17 +125,17 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
         case DeadLettered() | Cancelled():
             return _gone(step, event.event_version)
         case Requeued():
-            return replace(step, waiting=_joined(step, Waiting(at_us, event.event_version)))
+            return replace(step, deferred=_joined(step, DeferredEvent(at_us, event.event_version)))
         case Cleared():
-            return _blank(step if event.by == "handler" else replace(step, waiting=()))
+            return _blank(step if event.by == "handler" else replace(step, deferred=()))
         case Paused():
-            return replace(step, paused=True, hold_reason=event.reason)
+            return replace(step, paused=True, blocked_reason=event.reason)
         case Resumed():
             if step.paused:
-                return replace(step, paused=False, hold_reason=None)
-            return replace(step, stopped=False, parked=False, hold_reason=None)
+                return replace(step, paused=False, blocked_reason=None)
+            return replace(step, stopped=False, parked=False, blocked_reason=None)
         case Stopped():
-            return replace(step, stopped=True, paused=False, hold_reason=event.reason)
+            return replace(step, stopped=True, paused=False, blocked_reason=event.reason)
         case Parked():
             error = Failure("load", event.error_type, event.message, "", at_us)
             return replace(step, parked=True, last_error=error)
@@ -145,9 +145,9 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
 
 def _blank(step: Instance) -> Instance:
     """Nothing but the history, and what waits for the next life: with its place in its window."""
-    windows = kept(step.windows, {waiting.version for waiting in step.waiting})
+    windows = kept(step.windows, {each.version for each in step.deferred})
     windows = tuple(replace(window, taken=False) for window in windows)
-    blank = Instance(step.id, step.version, step.recorded_us, step.lives, waiting=step.waiting)
+    blank = Instance(step.id, step.version, step.recorded_us, step.lives, deferred=step.deferred)
     if not windows:
         return blank
     return _with_windows(replace(blank, window_count=step.window_count), windows)
@@ -160,20 +160,20 @@ def _received(step: Instance, event: EventReceived) -> Instance:
     if not event.deferred:
         return replace(step, event_count=count, failed=False)
     at_us = step.recorded_us if event.handle_at_us is None else event.handle_at_us
-    waiting = _joined(step, Waiting(at_us, step.version))
-    return replace(step, event_count=count, waiting=waiting)
+    deferred = _joined(step, DeferredEvent(at_us, step.version))
+    return replace(step, event_count=count, deferred=deferred)
 
 
-def _joined(step: Instance, new: Waiting) -> tuple[Waiting, ...]:
+def _joined(step: Instance, new: DeferredEvent) -> tuple[DeferredEvent, ...]:
     """Those that wait, with a new one at its place: mostly the last."""
-    waiting = (*step.waiting, new)
-    return waiting if not step.waiting or step.waiting[-1] < new else tuple(sorted(waiting))
+    deferred = (*step.deferred, new)
+    return deferred if not step.deferred or step.deferred[-1] < new else tuple(sorted(deferred))
 
 
 def _handled(step: Instance, event_version: int) -> Instance:
-    if step.waiting and step.waiting[0].version == event_version:
-        return replace(step, waiting=step.waiting[1:])
-    return replace(step, waiting=tuple(w for w in step.waiting if w.version != event_version))
+    if step.deferred and step.deferred[0].version == event_version:
+        return replace(step, deferred=step.deferred[1:])
+    return replace(step, deferred=tuple(w for w in step.deferred if w.version != event_version))
 
 
 def _gone(step: Instance, event_version: int) -> Instance:
@@ -288,7 +288,7 @@ def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:
 
 
 def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instance:
-    waiting = tuple(
+    deferred = tuple(
         replace(
             each,
             attempt=event.attempt,
@@ -297,9 +297,9 @@ def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instanc
         )
         if each.version == version
         else each
-        for each in step.waiting
+        for each in step.deferred
     )
-    return replace(step, waiting=waiting)
+    return replace(step, deferred=deferred)
 
 
 def _lost(step: Instance, event: ExecutionLost) -> Instance:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from wakelog.core.events import Action, Trigger
+from wakelog.core.events import Trigger, WakeAction
 from wakelog.core.windows import Window
 from wakelog.ids import InstanceId
 
-__all__ = ["Failure", "Instance", "OpenRun", "PendingRetry", "Waiting", "Wake", "next_wake"]
+__all__ = ["DeferredEvent", "Failure", "Instance", "OpenRun", "PendingRetry", "Wake", "next_wake"]
 
 
 class OpenRun(Struct, frozen=True, array_like=True):
@@ -38,7 +38,7 @@ class PendingRetry(Struct, frozen=True, array_like=True):
     trigger: Trigger
 
 
-class Waiting(Struct, frozen=True, array_like=True, order=True):
+class DeferredEvent(Struct, frozen=True, array_like=True, order=True):
     """An accepted event that is still to be handled. They are handled in the order of these."""
 
     handle_at_us: int
@@ -70,7 +70,7 @@ class Wake(Struct, frozen=True):
     """The next thing that an instance must be woken for."""
 
     due_us: int
-    action: Action
+    action: WakeAction
     """`execute` stands for the next attempt of a run too, where one is pending."""
 
 
@@ -88,7 +88,7 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     state_schema: int = 1
     due_us: int | None = None
     """The schedule: the one pending wake-up that handlers and policies set."""
-    due_action: Action = "execute"
+    due_action: WakeAction = "execute"
     due_reason: str | None = None
     """Under which rule a policy has set it."""
     clear_at_us: int | None = None
@@ -98,7 +98,7 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     """When an operator asked for a run that no worker has started yet."""
     retry: PendingRetry | None = None
     run: OpenRun | None = None
-    waiting: tuple[Waiting, ...] = ()
+    deferred: tuple[DeferredEvent, ...] = ()
     """Deferred and delayed events, in the order in which they will be handled."""
     windows: tuple[Window, ...] = ()
     """The batches of events that are to be handed over, in order; the state is the first one's."""
@@ -124,7 +124,7 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     paused: bool = False
     stopped: bool = False
     parked: bool = False
-    hold_reason: str | None = None
+    blocked_reason: str | None = None
     """Why it is paused or stopped."""
     last_error: Failure | None = None
 
@@ -134,27 +134,27 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
         return self.started_us is not None
 
     @property
-    def is_held(self) -> bool:
+    def is_blocked(self) -> bool:
         """Whether nothing may be started now: a run is open, or an operator or damage holds it."""
         return self.run is not None or self.paused or self.stopped or self.parked
 
     @property
     def unfinished(self) -> int:
         """How many accepted events a clear from outside would take with it."""
-        return sum(len(w.events) for w in self.windows) if self.windows else len(self.waiting)
+        return sum(len(w.events) for w in self.windows) if self.windows else len(self.deferred)
 
     @property
-    def in_line(self) -> Waiting | None:
+    def next_deferred(self) -> DeferredEvent | None:
         """The waiting event to be handled next; none while those that wait are of later windows
         than the first."""
-        first = self.waiting[0] if self.waiting else None
+        first = self.deferred[0] if self.deferred else None
         if first is None or not self.windows:
             return first
         return first if first.version <= self.windows[0].events[-1] else None
 
-    def first_waiting(self, now_us: int) -> Waiting | None:
+    def ready_deferred(self, now_us: int) -> DeferredEvent | None:
         """The waiting event to be handled next, if one is ready by `now_us`."""
-        first = self.in_line
+        first = self.next_deferred
         return first if first is not None and first.ready_us <= now_us else None
 
     def is_busy(self, now_us: int) -> bool:
@@ -163,7 +163,7 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
         return bool(
             self.run is not None
             or self.paused
-            or (self.waiting and self.waiting[0].handle_at_us <= now_us)
+            or (self.deferred and self.deferred[0].handle_at_us <= now_us)
         )
 
 
@@ -178,20 +178,20 @@ def next_wake(instance: Instance) -> Wake | None:
     wake: Wake | None = None
     if instance.clear_at_us is not None:
         wake = Wake(instance.clear_at_us, "clear")
-    if instance.is_held:
+    if instance.is_blocked:
         return wake
-    waiting = instance.in_line
-    if waiting is not None:
-        wake = _earlier(wake, waiting.ready_us, "deferred")
+    deferred = instance.next_deferred
+    if deferred is not None:
+        wake = _earlier(wake, deferred.ready_us, "deferred")
     if instance.retry is not None:
         return _earlier(wake, instance.retry.due_us, "execute")
     if instance.triggered_us is not None:
         wake = _earlier(wake, instance.triggered_us, "trigger")
-    if instance.due_us is not None and not (instance.windows and waiting):
+    if instance.due_us is not None and not (instance.windows and deferred):
         wake = _earlier(wake, instance.due_us, instance.due_action)
     return wake
 
 
-def _earlier(wake: Wake | None, due_us: int, action: Action) -> Wake:
+def _earlier(wake: Wake | None, due_us: int, action: WakeAction) -> Wake:
     """The earlier of two; the first where they are due together."""
     return wake if wake is not None and wake.due_us <= due_us else Wake(due_us, action)

@@ -6,17 +6,18 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from wakelog.core.commands import Call, Ended, Failed, HandlerName
+from wakelog.core.calls import Ended, HandlerCall, HandlerFailed
+from wakelog.core.commands import HandlerName
 from wakelog.core.events import Event, Trigger
 from wakelog.core.evolve import fold
 from wakelog.core.instance import Instance
 from wakelog.core.retry import OnExhausted, Retry
 from wakelog.core.windows import Batching
 
-__all__ = ["NOTHING", "START", "Decision", "Policy", "Then", "decided"]
+__all__ = ["NOTHING", "START_REASON", "Decision", "Policy", "Then", "decided"]
 
 
-START = "start"
+START_REASON = "start"
 """The reason of a schedule that a start has set: its run says that it was triggered by that."""
 
 
@@ -72,11 +73,11 @@ class Policy(Protocol):
         """What when a run is due since `due_us`? Without a call there is none."""
         ...
 
-    def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
+    def succeeded(self, instance: Instance, call: HandlerCall, outcome: Ended, now_us: int) -> Then:
         """What after a handler that ended well, or was recovered?"""
         ...
 
-    def failed(self, instance: Instance, call: Call | None, now_us: int) -> Then:
+    def failed(self, instance: Instance, call: HandlerCall | None, now_us: int) -> Then:
         """What after a run that failed for good? Its call is None where its worker was lost."""
         ...
 
@@ -90,17 +91,17 @@ class Decision(Struct, frozen=True):
 
     events: tuple[Event, ...]
     after: Instance
-    call: Call | None = None
+    call: HandlerCall | None = None
     starts_over: bool = False
     """The events replace those that the unit had decided on before."""
-    raises: tuple[Failed, ...] = ()
+    raises: tuple[HandlerFailed, ...] = ()
     """The failures that the caller is to be told of, the first one first."""
     stale: bool = False
     """The run is not ours any more (cleared or lost): nothing may be recorded."""
 
 
 def decided(
-    instance: Instance, events: tuple[Event, ...], now_us: int, call: Call | None = None
+    instance: Instance, events: tuple[Event, ...], now_us: int, call: HandlerCall | None = None
 ) -> Decision:
     """The decision for these events, folded on `instance`."""
     return Decision(events, fold(instance, events, now_us), call)

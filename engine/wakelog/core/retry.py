@@ -14,7 +14,7 @@ from typing import Literal, cast
 
 from msgspec import Struct
 
-from wakelog.core.schedule import Duration, duration_us
+from wakelog.core.time import Duration, duration_us
 from wakelog.errors import Issue, JobError, ValidationError
 
 __all__ = [

@@ -5,18 +5,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from wakelog.core.calls import Ended, GaveBack, HandlerCall, HandlerFailed, Settle
 from wakelog.core.commands import (
-    Call,
     CancelSchedule,
     Emit,
-    Ended,
-    Failed,
-    GaveBack,
     HandlerName,
     Pause,
     ScheduleAt,
     SetState,
-    Settle,
     Stop,
 )
 from wakelog.core.events import (
@@ -38,7 +34,7 @@ from wakelog.core.events import (
     Stopped,
 )
 from wakelog.core.evolve import fold
-from wakelog.core.instance import Instance, Waiting
+from wakelog.core.instance import DeferredEvent, Instance
 from wakelog.core.policy import Decision, Policy, decided
 from wakelog.core.retry import Again, Over, Reason, Verdict, judge
 
@@ -55,7 +51,7 @@ def settle(instance: Instance, settle: Settle, policy: Policy, now_us: int) -> D
     match outcome:
         case Ended():
             return _ended(instance, call, outcome, policy, now_us)
-        case Failed():
+        case HandlerFailed():
             return _failed(instance, settle, outcome, policy, now_us)
         case GaveBack():
             run = call.run
@@ -69,7 +65,7 @@ def settle(instance: Instance, settle: Settle, policy: Policy, now_us: int) -> D
 
 def exhausted(
     instance: Instance,
-    call: Call | None,
+    call: HandlerCall | None,
     policy: Policy,
     run: int,
     attempts: int,
@@ -101,7 +97,9 @@ def stopping(instance: Instance, stopped: Stopped) -> tuple[Event, ...]:
 # -- well ------------------------------------------------------------------------------------------
 
 
-def _ended(instance: Instance, call: Call, outcome: Ended, policy: Policy, now_us: int) -> Decision:
+def _ended(
+    instance: Instance, call: HandlerCall, outcome: Ended, policy: Policy, now_us: int
+) -> Decision:
     if outcome.cleared:
         return decided(instance, _clearing(instance, call, outcome), now_us)
     events = (*_closing(call, outcome), *_moves(instance, outcome))
@@ -111,11 +109,11 @@ def _ended(instance: Instance, call: Call, outcome: Ended, policy: Policy, now_u
     then = policy.succeeded(after, call, outcome, now_us)
     after = fold(after, then.events, now_us)
     source = call.source or call.handler
-    next_call = Call(then.call, base=after, source=source) if then.call else None
+    next_call = HandlerCall(then.call, base=after, source=source) if then.call else None
     return Decision((*events, *then.events), after, next_call)
 
 
-def _closing(call: Call, outcome: Ended) -> tuple[Event, ...]:
+def _closing(call: HandlerCall, outcome: Ended) -> tuple[Event, ...]:
     """The events that say the call itself is over, and well."""
     if call.recovers is not None:
         first = _failure(call.recovers, recovered=True)
@@ -135,14 +133,14 @@ def _closing(call: Call, outcome: Ended) -> tuple[Event, ...]:
     return ()
 
 
-def _clearing(instance: Instance, call: Call, outcome: Ended) -> tuple[Event, ...]:
+def _clearing(instance: Instance, call: HandlerCall, outcome: Ended) -> tuple[Event, ...]:
     """The end of the life: the handler's state and schedule are dropped, its messages kept (T8).
 
     A run has handed its batch over; else what a window holds goes with the life. Events that still
     wait open the next one (T9).
     """
     handled = (call.recovers.call if call.recovers else call).event_version
-    waiting = {each.version for each in instance.waiting if each.version != handled}
+    waiting = {each.version for each in instance.deferred if each.version != handled}
     gone = tuple(v for window in instance.windows for v in window.events if v not in waiting)
     messages = (_message(each) for each in outcome.commands if isinstance(each, Emit))
     flushed: tuple[Event, ...] = ()
@@ -193,7 +191,7 @@ def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
 
 
 def _failed(
-    instance: Instance, settle: Settle, outcome: Failed, policy: Policy, now_us: int
+    instance: Instance, settle: Settle, outcome: HandlerFailed, policy: Policy, now_us: int
 ) -> Decision:
     call = settle.call
     if call.handler == "on_idle":
@@ -213,7 +211,7 @@ def _failed(
 def _verdict(settle: Settle, instance: Instance, policy: Policy, now_us: int) -> Verdict:
     """Whether the failed call is tried again. Only a run and a deferred event can be."""
     call, outcome = settle.call, settle.outcome
-    if not isinstance(outcome, Failed) or not call.may_be_repeated:
+    if not isinstance(outcome, HandlerFailed) or not call.may_be_repeated:
         return None
     waiting = _waiting(call)
     first_us = instance.run_began_us if call.run else (waiting and waiting.first_us) or now_us
@@ -221,9 +219,9 @@ def _verdict(settle: Settle, instance: Instance, policy: Policy, now_us: int) ->
     return judge(policy.retry, outcome.advice, call.attempt, first_us, now_us, seed)
 
 
-def _waiting(call: Call) -> Waiting | None:
+def _waiting(call: HandlerCall) -> DeferredEvent | None:
     """The event that was being handled, as it waited."""
-    return next((w for w in call.base.waiting if w.version == call.event_version), None)
+    return next((w for w in call.base.deferred if w.version == call.event_version), None)
 
 
 def _again(instance: Instance, settle: Settle, verdict: Again, now_us: int) -> Decision:
@@ -240,7 +238,7 @@ def _again(instance: Instance, settle: Settle, verdict: Again, now_us: int) -> D
     return replace(decided(call.base, (failure, again), now_us), starts_over=True)
 
 
-def _recoverer(call: Call, policy: Policy) -> HandlerName | None:
+def _recoverer(call: HandlerCall, policy: Policy) -> HandlerName | None:
     """Who may recover a failed call; nobody recovers those who should have."""
     if call.handler in RECOVERS:
         return None
@@ -249,10 +247,10 @@ def _recoverer(call: Call, policy: Policy) -> HandlerName | None:
     return "on_error" if "on_error" in policy.handlers else None
 
 
-def _recovering(settle: Settle, outcome: Failed, recoverer: HandlerName) -> Call:
+def _recovering(settle: Settle, outcome: HandlerFailed, recoverer: HandlerName) -> HandlerCall:
     """The call for a failed call, with the state as before it (U5)."""
     failed = settle.call
-    return Call(
+    return HandlerCall(
         recoverer,
         base=failed.base,
         batch=failed.batch,
@@ -311,7 +309,7 @@ def _failure(
     settle: Settle, *, recovered: bool = False, will_retry: bool = False
 ) -> ExecutionFailed:
     call, outcome = settle.call, settle.outcome
-    if not isinstance(outcome, Failed):
+    if not isinstance(outcome, HandlerFailed):
         raise AssertionError(f"{call.handler} did not fail")
     return ExecutionFailed(
         handler=call.handler,
@@ -327,7 +325,7 @@ def _failure(
     )
 
 
-def _raised(settle: Settle) -> tuple[Failed, ...]:
+def _raised(settle: Settle) -> tuple[HandlerFailed, ...]:
     first = settle.call.recovers
     chain = (first.outcome, settle.outcome) if first else (settle.outcome,)
-    return tuple(outcome for outcome in chain if isinstance(outcome, Failed))
+    return tuple(outcome for outcome in chain if isinstance(outcome, HandlerFailed))

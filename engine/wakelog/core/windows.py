@@ -18,13 +18,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wakelog.core.events import FlushReason, Scheduled
-from wakelog.core.schedule import MAX_US
+from wakelog.core.time import MAX_US
 
-__all__ = ["MAX_BATCH", "Batching", "Mode", "Place", "Window", "kept", "without"]
+__all__ = ["MAX_WINDOW_EVENTS", "Batching", "Window", "WindowMode", "WindowSlot", "kept", "without"]
 
-Mode = Literal["fixed", "sliding"]
+WindowMode = Literal["fixed", "sliding"]
 
-MAX_BATCH = 10_000
+MAX_WINDOW_EVENTS = 10_000
 """The most events that one window may take: all of them are read before it is handed over."""
 
 
@@ -55,7 +55,7 @@ class Window(Struct, frozen=True, array_like=True):
         return Scheduled(due_us=due_us, action="flush", by=by, window=self.number, reason=reason)
 
 
-class Place(Struct, frozen=True):
+class WindowSlot(Struct, frozen=True):
     """Where an event goes that is accepted now."""
 
     window: int
@@ -69,20 +69,20 @@ class Batching(Struct, frozen=True):
     """The rule of a definition: how long a window is open, and how many events it takes."""
 
     flush_after_us: int
-    mode: Mode = "fixed"
+    mode: WindowMode = "fixed"
     max_wait_us: int | None = None
     max_events: int = 1_000
 
-    def place(self, windows: tuple[Window, ...], last_number: int, now_us: int) -> Place:
+    def place(self, windows: tuple[Window, ...], last_number: int, now_us: int) -> WindowSlot:
         """The window of an event accepted at `now_us`: the newest, or a new one (D1, D2)."""
         newest = windows[-1] if windows else None
         if newest is None or newest.is_closed(now_us):
             number = last_number + 1
             opened = Window(number, (), now_us, now_us, now_us)
-            return Place(number, bool(windows), (self._timing(opened, 1, now_us),))
+            return WindowSlot(number, bool(windows), (self._timing(opened, 1, now_us),))
         timing = self._timing(replace(newest, newest_us=now_us), len(newest.events) + 1, now_us)
         is_moved = (timing.due_us, timing.reason) != (newest.due_us, newest.reason)
-        return Place(newest.number, len(windows) > 1, (timing,) if is_moved else ())
+        return WindowSlot(newest.number, len(windows) > 1, (timing,) if is_moved else ())
 
     def retimed(self, windows: tuple[Window, ...], now_us: int) -> tuple[Scheduled, ...]:
         """The events that bring open windows under this rule, where they were timed by another

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from wakelog.ids import Kind
+from wakelog.kinds.behaviour import Behaviour
 from wakelog.kinds.continuous import ContinuousBehaviour
 from wakelog.kinds.debounce import DebounceBehaviour
-from wakelog.kinds.policy import Behaviour
 from wakelog.kinds.task import TaskBehaviour
 
 __all__ = ["BEHAVIOURS"]

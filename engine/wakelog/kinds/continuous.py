@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wakelog.core.cadence import Cadence, CatchUp
-from wakelog.core.commands import Call, Ended, ScheduleAt
+from wakelog.core.calls import Ended, HandlerCall
+from wakelog.core.commands import ScheduleAt
 from wakelog.core.events import Event, Missed, Scheduled, Trigger
 from wakelog.core.instance import Instance
-from wakelog.core.policy import NOTHING, START, Then
+from wakelog.core.policy import NOTHING, START_REASON, Then
+from wakelog.core.recurrence import CatchUp, Recurrence
 from wakelog.core.retry import OnExhausted
 
 __all__ = ["ContinuousBehaviour"]
@@ -19,7 +20,7 @@ __all__ = ["ContinuousBehaviour"]
 class ContinuousBehaviour:
     """As long as it is neither stopped nor failed for good, a run is open or the next is set."""
 
-    cadence: Cadence
+    recurrence: Recurrence
     start_immediately: bool
     grace_us: int
     catch_up: CatchUp
@@ -34,14 +35,14 @@ class ContinuousBehaviour:
     def started(self, instance: Instance, now_us: int) -> Then:
         """The first run is due at once, or after one interval (C1, C2)."""
         if self.start_immediately:
-            return Then((Scheduled(due_us=now_us, by="policy", reason=START),))
+            return Then((Scheduled(due_us=now_us, by="policy", reason=START_REASON),))
         return Then((self._next(instance, now_us),))
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
         """A run; what is later than the grace was missed, and the policy says what then (C4)."""
         if trigger != "alarm" or now_us - due_us <= self.grace_us:
             return Then(call="execute")
-        count, last_us = self.cadence.passed(due_us, now_us, _origin(instance))
+        count, last_us = self.recurrence.passed(due_us, now_us, _origin(instance))
         if self.catch_up == "skip":
             missed = Missed(due_us=due_us, count=count, policy="skip")
             return Then((missed, self._next(instance, now_us)))
@@ -50,27 +51,27 @@ class ContinuousBehaviour:
         dropped = count - self.max_catch_up
         if dropped <= 0:
             return Then(call="execute")
-        first_us = self.cadence.back(last_us, self.max_catch_up - 1)
+        first_us = self.recurrence.back(last_us, self.max_catch_up - 1)
         return Then((Missed(due_us=due_us, count=dropped, policy="all"),), "execute", first_us)
 
-    def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
+    def succeeded(self, instance: Instance, call: HandlerCall, outcome: Ended, now_us: int) -> Then:
         """The next occurrence, unless the handler has set one itself or the job was stopped."""
         if instance.stopped or any(isinstance(each, ScheduleAt) for each in outcome.commands):
             return NOTHING
         return Then(self._following(instance, now_us))
 
-    def failed(self, instance: Instance, call: Call | None, now_us: int) -> Then:
+    def failed(self, instance: Instance, call: HandlerCall | None, now_us: int) -> Then:
         """The next run comes as if this one had succeeded (C6)."""
         return NOTHING if instance.stopped else Then(self._following(instance, now_us))
 
     def retimed(self, instance: Instance, now_us: int) -> Then:
         """What the old rule has set follows the new one (C10). What a handler has set stays; so
         does what is due already, or its run would be lost."""
-        is_ours = instance.due_reason not in (None, START, self.cadence.text)
+        is_ours = instance.due_reason not in (None, START_REASON, self.recurrence.text)
         if not is_ours or instance.due_us is None or instance.due_us <= now_us:
             return NOTHING
         base_us = instance.last_run_us or _origin(instance)
-        return Then((self._next(instance, now_us if self.cadence.is_grid else base_us, now_us),))
+        return Then((self._next(instance, now_us if self.recurrence.is_grid else base_us, now_us),))
 
     @staticmethod
     def status(instance: Instance) -> str:
@@ -89,17 +90,19 @@ class ContinuousBehaviour:
         """What comes after a run. One beside the schedule moves only a fixed delay (C7), and what
         a start has asked for nobody moves. A grid goes on from when the run was due, however long
         its attempts took: what has passed since is late, or missed, and not lost."""
-        is_grid = self.cadence.is_grid
-        if instance.due_us is not None and (is_grid or instance.due_reason == START):
+        is_grid = self.recurrence.is_grid
+        if instance.due_us is not None and (is_grid or instance.due_reason == START_REASON):
             return ()
         return (self._next(instance, instance.run_due_us if is_grid else now_us),)
 
     def _next(self, instance: Instance, after_us: int, not_before_us: int = 0) -> Scheduled:
         origin_us = _origin(instance)
-        due_us = self.cadence.after(after_us, origin_us)
-        if self.cadence.jitter_us:
-            due_us = self.cadence.spread(due_us, origin_us, f"{instance.id}@{instance.version}")
-        return Scheduled(due_us=max(due_us, not_before_us), by="policy", reason=self.cadence.text)
+        due_us = self.recurrence.after(after_us, origin_us)
+        if self.recurrence.jitter_us:
+            due_us = self.recurrence.spread(due_us, origin_us, f"{instance.id}@{instance.version}")
+        return Scheduled(
+            due_us=max(due_us, not_before_us), by="policy", reason=self.recurrence.text
+        )
 
 
 def _origin(instance: Instance) -> int:

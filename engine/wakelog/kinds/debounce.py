@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wakelog.core.commands import Call, Ended
+from wakelog.core.calls import Ended, HandlerCall
 from wakelog.core.events import DeadLettered, Event, Flushed, StateSet, Trigger
 from wakelog.core.instance import Instance
 from wakelog.core.policy import NOTHING, Then
@@ -39,14 +39,14 @@ class DebounceBehaviour:
         """A flush of the first window."""
         return Then(call="execute" if instance.windows else None)
 
-    def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
+    def succeeded(self, instance: Instance, call: HandlerCall, outcome: Ended, now_us: int) -> Then:
         """A batch that was handed over is gone, with its state; the next window begins (D7)."""
         if call.run is None:
             return NOTHING
         is_last = len(instance.windows) == 1
         return Then(_handed_over(instance), call="on_idle" if is_last else None)
 
-    def failed(self, instance: Instance, call: Call | None, now_us: int) -> Then:
+    def failed(self, instance: Instance, call: HandlerCall | None, now_us: int) -> Then:
         """The batch is kept as a dead letter, and the instance is ready for new events (D7);
         unless the policy wants it to be taken for done, or to stay until somebody acts."""
         match self.on_exhausted:
@@ -82,7 +82,7 @@ def _handed_over(instance: Instance) -> tuple[Event, ...]:
     return Flushed(events=batch.events, reason=batch.reason), *_emptied(instance)
 
 
-def _dead(instance: Instance, call: Call | None) -> tuple[Event, ...]:
+def _dead(instance: Instance, call: HandlerCall | None) -> tuple[Event, ...]:
     batch, error = instance.windows[0], instance.last_error
     dead = DeadLettered(
         event_version=batch.events[0],

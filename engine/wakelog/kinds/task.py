@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from wakelog.core.commands import Call, Ended
+from wakelog.core.calls import Ended, HandlerCall
 from wakelog.core.events import Trigger
 from wakelog.core.instance import Instance
 from wakelog.core.policy import NOTHING, Then
@@ -30,17 +30,17 @@ class TaskBehaviour:
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
         return EXECUTE
 
-    def succeeded(self, instance: Instance, call: Call, outcome: Ended, now_us: int) -> Then:
+    def succeeded(self, instance: Instance, call: HandlerCall, outcome: Ended, now_us: int) -> Then:
         """Idle is: no alarm, no run asked for, no event waiting (T6)."""
         quiet = (
             instance.due_us is None
             and instance.retry is None
             and instance.triggered_us is None
-            and not instance.waiting
+            and not instance.deferred
         )
         return ON_IDLE if quiet else NOTHING
 
-    def failed(self, instance: Instance, call: Call | None, now_us: int) -> Then:
+    def failed(self, instance: Instance, call: HandlerCall | None, now_us: int) -> Then:
         """It stays `failed`, for all to see, until something ends well (T13)."""
         return NOTHING
 
@@ -62,4 +62,4 @@ class TaskBehaviour:
         if instance.retry is not None:
             return "retrying"
         scheduled = instance.due_us is not None or instance.triggered_us is not None
-        return "active" if scheduled or instance.waiting else "idle"
+        return "active" if scheduled or instance.deferred else "idle"

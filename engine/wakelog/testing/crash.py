@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, Literal, NoReturn, get_args
 
 from wakelog.errors import Issue, ValidationError
-from wakelog.ports import Appended, Store
+from wakelog.ports.store import Store
+from wakelog.ports.units import Appended
 
 __all__ = ["CrashPoint", "SimulatedCrash", "crash_next", "revive"]
 

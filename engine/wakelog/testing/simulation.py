@@ -12,26 +12,23 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from wakelog.app import App
 from wakelog.application import Application
-from wakelog.blocking import (
-    BlockingContinuousClient,
-    BlockingDebounceClient,
-    BlockingTaskClient,
-)
-from wakelog.continuous import Continuous
-from wakelog.core.schedule import Duration, as_datetime, duration_us, moment_us
-from wakelog.debounce import Debounce
-from wakelog.definition import Task
-from wakelog.door import refuse_in_handler
+from wakelog.blocking import BlockingContinuousClient, BlockingDebounceClient, BlockingTaskClient
+from wakelog.client.gateway import refuse_in_handler
+from wakelog.core.time import Duration, as_datetime, duration_us, moment_us
+from wakelog.definitions.continuous import Continuous
+from wakelog.definitions.debounce import Debounce
+from wakelog.definitions.task import Task
 from wakelog.errors import InvalidStateError
 from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs, open_store
-from wakelog.log import Recorded, decode
-from wakelog.ports import Listing, StatusRow
-from wakelog.preparing import autostart, retime
+from wakelog.log.records import Recorded, decode
+from wakelog.ports.rows import Listing, StatusRow
 from wakelog.settings import Settings
 from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
-from wakelog.work import Claimed, next_due_us, take, work
+from wakelog.worker.claims import Claimed, next_due_us, take
+from wakelog.worker.runs import work
+from wakelog.worker.startup import autostart, retime
 
 __all__ = ["Alarm", "Simulation"]
 
@@ -45,7 +42,7 @@ MAX_FIRED = 10_000_000
 """Alarms that one call may fire: a job that re-arms itself for the same instant would never end."""
 MAX_EMPTY = 100
 """Claims in a row that may find nothing to do before the simulation says that it is stuck."""
-START = datetime(2026, 1, 1, tzinfo=UTC)
+SIMULATION_START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +72,7 @@ class Simulation:
         self,
         jobs: Jobs,
         *,
-        start: datetime = START,
+        start: datetime = SIMULATION_START,
         seed: int = 0,
         url: str = "memory://",
         handlers: bool = True,
@@ -228,7 +225,7 @@ class Simulation:
         self.list = self.wraps(self._app.list)
         self.pause = self.wraps(self._app.pause)
         self.resume = self.wraps(self._app.resume)
-        self.holds = self.wraps(self._app.holds)
+        self.job_pauses = self.wraps(self._app.job_pauses)
         self.bulk = self.wraps(self._app.bulk)
         self.count = self.wraps(self._app.count)
         self.counts = self.wraps(self._app.counts)

@@ -47,7 +47,7 @@ CREATE TABLE {schema}.status (
     event_count bigint NOT NULL,
     run_count bigint NOT NULL,
     failure_count bigint NOT NULL,
-    waiting_count bigint NOT NULL,
+    deferred_count bigint NOT NULL,
     reason text,
     last_error text,
     state text,
@@ -84,7 +84,7 @@ CREATE INDEX leases_until ON {schema}.leases (job, until_us);
 
 CREATE INDEX leases_owner ON {schema}.leases (owner);
 
-CREATE TABLE {schema}.answers (
+CREATE TABLE {schema}.kept_replies (
     stream text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
     action text NOT NULL,
@@ -94,14 +94,14 @@ CREATE TABLE {schema}.answers (
     PRIMARY KEY (stream, key)
 );
 
-CREATE INDEX answers_expires ON {schema}.answers (expires_us) WHERE expires_us IS NOT NULL;
+CREATE INDEX kept_replies_expire ON {schema}.kept_replies (expires_us) WHERE expires_us IS NOT NULL;
 
 CREATE TABLE {schema}.positions (
     name text NOT NULL PRIMARY KEY,
     position bigint NOT NULL
 );
 
-CREATE TABLE {schema}.holds (
+CREATE TABLE {schema}.job_pauses (
     job text COLLATE "C" NOT NULL PRIMARY KEY,
     reason text,
     actor text,
@@ -178,7 +178,7 @@ BEGIN
                 stream text, kind text, name text, id text, version bigint, hash text,
                 status text, executing boolean, due_us bigint, retry_us bigint, clear_us bigint,
                 wake_us bigint, created_us bigint, updated_us bigint, event_count bigint,
-                run_count bigint, failure_count bigint, waiting_count bigint, reason text, last_error text,
+                run_count bigint, failure_count bigint, deferred_count bigint, reason text, last_error text,
                 state text, error_type text)
             ORDER BY c.stream COLLATE "C"
             ON CONFLICT DO NOTHING;
@@ -205,13 +205,13 @@ BEGIN
             due_us = c.due_us, retry_us = c.retry_us, clear_us = c.clear_us, wake_us = c.wake_us,
             created_us = c.created_us, updated_us = c.updated_us, event_count = c.event_count,
             run_count = c.run_count, failure_count = c.failure_count,
-            waiting_count = c.waiting_count, reason = c.reason, last_error = c.last_error,
+            deferred_count = c.deferred_count, reason = c.reason, last_error = c.last_error,
             state = c.state, error_type = c.error_type
         FROM json_to_recordset(changed) AS c (
             stream text, base bigint, version bigint, hash text, status text, executing boolean,
             due_us bigint, retry_us bigint, clear_us bigint, wake_us bigint, created_us bigint,
             updated_us bigint, event_count bigint, run_count bigint, failure_count bigint,
-            waiting_count bigint, reason text, last_error text, state text, error_type text)
+            deferred_count bigint, reason text, last_error text, state text, error_type text)
         WHERE s.stream = c.stream AND s.version = c.base;
         GET DIAGNOSTICS found_count = ROW_COUNT;
         IF found_count <> expected THEN
@@ -242,10 +242,10 @@ BEGIN
     END IF;
 
     IF answers IS NOT NULL THEN
-        DELETE FROM {schema}.answers a
+        DELETE FROM {schema}.kept_replies a
             USING json_to_recordset(answers) AS n (stream text, key text, now_us bigint)
             WHERE a.stream = n.stream AND a.key = n.key AND a.expires_us <= n.now_us;
-        INSERT INTO {schema}.answers (stream, key, action, fingerprint, body, expires_us)
+        INSERT INTO {schema}.kept_replies (stream, key, action, fingerprint, body, expires_us)
             SELECT n.stream, n.key, n.action, n.fingerprint, n.body, n.expires_us
             FROM json_to_recordset(answers) AS n (
                 stream text, key text, action text, fingerprint text, body text,
@@ -313,7 +313,7 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
             WHERE l.stream = ANY (streams)),
         ARRAY(SELECT json_build_array(a.stream, a.key, a.expires_us)
             FROM unnest(key_streams, keys) AS n (stream, key)
-            JOIN {schema}.answers a ON a.stream = n.stream AND a.key = n.key))
+            JOIN {schema}.kept_replies a ON a.stream = n.stream AND a.key = n.key))
 $$;
 
 -- After an answer was lost: whether the append was committed, which shows in whether the event of

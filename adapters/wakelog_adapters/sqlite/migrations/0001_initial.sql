@@ -37,7 +37,7 @@ CREATE TABLE {prefix}status (
     event_count INTEGER NOT NULL,
     run_count INTEGER NOT NULL,
     failure_count INTEGER NOT NULL,
-    waiting_count INTEGER NOT NULL,
+    deferred_count INTEGER NOT NULL,
     reason TEXT,
     last_error TEXT,
     state TEXT
@@ -73,7 +73,7 @@ CREATE INDEX {prefix}leases_until ON {prefix}leases (job, until_us);
 
 CREATE INDEX {prefix}leases_owner ON {prefix}leases (owner);
 
-CREATE TABLE {prefix}answers (
+CREATE TABLE {prefix}kept_replies (
     stream TEXT NOT NULL,
     key TEXT NOT NULL,
     action TEXT NOT NULL,
@@ -83,14 +83,14 @@ CREATE TABLE {prefix}answers (
     PRIMARY KEY (stream, key)
 );
 
-CREATE INDEX {prefix}answers_expires ON {prefix}answers (expires_us) WHERE expires_us IS NOT NULL;
+CREATE INDEX {prefix}kept_replies_expire ON {prefix}kept_replies (expires_us) WHERE expires_us IS NOT NULL;
 
 CREATE TABLE {prefix}positions (
     name TEXT NOT NULL PRIMARY KEY,
     position INTEGER NOT NULL
 ) WITHOUT ROWID;
 
-CREATE TABLE {prefix}holds (
+CREATE TABLE {prefix}job_pauses (
     job TEXT NOT NULL PRIMARY KEY,
     reason TEXT,
     actor TEXT,

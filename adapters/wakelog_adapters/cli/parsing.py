@@ -1,0 +1,126 @@
+"""What is written on the command line, as values: ids, payloads, moments and durations."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import pydantic_core
+
+from wakelog.core.time import Duration, as_datetime, duration_us, moment_us, when_us
+from wakelog.errors import ValidationError
+from wakelog.ids import InstanceId
+from wakelog_adapters.cli.exit_codes import UsageError
+
+__all__ = ["Named", "duration", "moment", "moment_or_duration", "named", "payload"]
+
+
+class Named(NamedTuple):
+    """An instance as it was named: by its whole id, or by its job's name and its own id."""
+
+    full: InstanceId | None
+    name: str
+    id: str
+
+    def __str__(self) -> str:
+        return str(self.full) if self.full else f"{self.name} {self.id}"
+
+
+def named(given: Sequence[str | None], *, more: int = 0) -> tuple[Named, list[str]]:
+    """The instance that the first words name, and at most `more` words that follow.
+
+    A job's name holds no colon, so a first word with one is a whole id. Raises `UsageError`, and
+    `InvalidIdError` or `UnknownJobTypeError` for a whole id that cannot be one.
+    """
+    words = [word for word in given if word is not None]
+    first = words[0]
+    if ":" in first:
+        full = InstanceId.parse(first)
+        found, rest = Named(full, full.name, full.id), words[1:]
+    elif len(words) > 1:
+        found, rest = Named(None, first, words[1]), words[2:]
+    else:
+        raise UsageError(
+            f"{first!r} names no instance: write 'order o-17' or the whole id 'task:order:o-17'"
+        )
+    if len(rest) > more:
+        raise UsageError(f"{rest[more]!r} is too much after the whole id {first}")
+    return found, rest
+
+
+def payload(word: str | None) -> str:
+    """The JSON text of an event or input: as given, from `@file`, from stdin for `-`; else null.
+
+    Raises `UsageError` for a file that cannot be read, and for text that is no JSON.
+    """
+    if word is None:
+        return "null"
+    data = _read(word)
+    try:
+        text = data.decode("utf-8-sig")
+        pydantic_core.from_json(text)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the payload is no UTF-8 text: {error}") from None
+    except ValueError as error:
+        shown = word if len(word) <= 60 else word[:59] + "…"
+        raise UsageError(f"the payload {shown!r} is no JSON: {error}") from None
+    return text
+
+
+def duration(word: str | None, option: str) -> Duration | None:
+    """A duration: `5m`, `1h30m`, or a bare number of seconds. Raises `UsageError`."""
+    if word is None:
+        return None
+    value = _seconds(word)
+    try:
+        duration_us(value, option)
+    except ValidationError as error:
+        raise UsageError(str(error)) from None
+    return value
+
+
+def moment(word: str | None, option: str) -> datetime | None:
+    """A moment in ISO-8601 with a time zone, as in `2026-01-31T09:00:00Z`. Raises `UsageError`."""
+    if word is None:
+        return None
+    try:
+        value = datetime.fromisoformat(word)
+        moment_us(value, option)
+    except ValueError as error:  # ours, for a naive one, is a ValueError too
+        wrong = "has no time zone" if isinstance(error, ValidationError) else "is no moment"
+        raise UsageError(f"{option} {word!r} {wrong}: write it as 2026-01-31T09:00:00Z") from None
+    return value
+
+
+def moment_or_duration(word: str | None, now_us: int, option: str) -> datetime | None:
+    """A moment; a duration counts from now. Raises `UsageError`."""
+    if word is None:
+        return None
+    try:
+        return as_datetime(when_us(_seconds(word), now_us, option))
+    except ValidationError:
+        return moment(word, option)
+
+
+def _seconds(word: str) -> Duration:
+    try:
+        number = float(word)
+    except ValueError:
+        return word
+    return number if math.isfinite(number) else word
+
+
+def _read(word: str) -> bytes:
+    if word == "-":
+        return sys.stdin.buffer.read()
+    if not word.startswith("@"):
+        return word.encode("utf-8", "surrogateescape")
+    try:
+        return Path(word[1:]).read_bytes()
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"the payload's file {word[1:]!r} cannot be read: {said}") from None

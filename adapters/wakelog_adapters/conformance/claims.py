@@ -1,0 +1,259 @@
+"""The exam's second part: leases, and claiming what is due."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from wakelog.core.events import Cleared, Executed, Scheduled
+from wakelog.ports.rows import Due
+from wakelog.ports.store import Store
+from wakelog.ports.units import Appended, Lease, LeaseGone, Unit, VersionConflict
+from wakelog_adapters.conformance.base import ExamBase
+from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, in_parallel, kinds
+
+__all__ = ["ClaimsExam"]
+
+DONE = Executed(run=1, started_us=NOW, duration_us=1, result=None)
+
+
+class ClaimsExam(ExamBase):
+    """No instance is worked on twice at a time, and none that is due is forgotten."""
+
+    # -- alarms of other processes
+
+    def test_they_are_looked_for_also_by_who_could_hear_of_them(self, tmp_path: Path) -> None:
+        one, two = self.open(tmp_path), self.open(tmp_path)
+        heard: list[int] = []
+        stop = two.watch_alarms(heard.append)
+        one.append([UnitBuilder().begin(NOW + 1)])
+        assert two.poll_us
+        stop()
+        stop()
+        assert set(heard) <= {0, NOW + 1}
+
+    # -- leases
+
+    def test_a_unit_under_a_lease_needs_it_to_be_there(self, tmp_path: Path) -> None:
+        store, builder, other = self.open(tmp_path), UnitBuilder(), UnitBuilder("o-2")
+        store.append([builder.begin(), builder.run("w1", NOW + 9), other.begin()])
+        wrong = builder.fork().unit(DONE, lease_token=2, ends_lease=True)
+        group = [
+            wrong,
+            other.fork().receive(lease_token=3),
+            builder.unit(DONE, lease_token=3, ends_lease=True),
+        ]
+        assert kinds(store.append(group[:2])) == [LeaseGone, LeaseGone]
+        assert kinds(store.append([other.receive(), group[2]])) == [None, None]
+        assert kinds(store.append([builder.receive(lease_token=3)])) == [LeaseGone]
+
+    def test_a_lease_is_held_until_it_is_dropped(self, tmp_path: Path) -> None:
+        store, builder = self.open(tmp_path), UnitBuilder()
+        store.append([builder.begin(), builder.run("w1", NOW + 9)])
+        step = builder.receive(lease_token=3)
+        assert (
+            store.append([step, builder.receive(), builder.receive(lease_token=3)]).errors
+            == [None] * 3
+        )
+        assert store.renew("w1", NOW + 9, NOW) == [(builder.stream, 3)]
+        store.append([builder.receive(ends_lease=True)])
+        assert store.renew("w1", NOW + 9, NOW) == []
+
+    def test_a_lease_can_be_taken_and_ended_inside_one_group(self, tmp_path: Path) -> None:
+        store, builder = self.open(tmp_path), UnitBuilder()
+        group = [
+            builder.begin(),
+            builder.run("w1", NOW + 9),
+            builder.unit(DONE, lease_token=3, ends_lease=True),
+        ]
+        assert store.append(group).errors == [None] * 3
+        assert store.renew("w1", NOW + 9, NOW) == []
+        again = [
+            builder.run("w1", NOW + 9),
+            builder.run("w2", NOW + 9),
+            builder.receive(lease_token=5),
+        ]
+        assert kinds(store.append(again)) == [None, None, LeaseGone]
+        assert store.renew("w1", NOW + 9, NOW) == []
+        assert store.renew("w2", NOW + 9, NOW) == [(builder.stream, 6)]
+
+    def test_an_older_holder_is_fenced_off(self, tmp_path: Path) -> None:
+        store, builder = self.open(tmp_path), UnitBuilder()
+        store.append([builder.begin(), builder.run("w1", NOW + 9)])
+        late = builder.fork()
+        store.append([builder.run("w2", NOW + 99)])
+        outcome = late.unit(DONE, lease_token=3, ends_lease=True)
+        assert kinds(store.append([outcome])) == [LeaseGone]
+        assert store.renew("w2", NOW + 99, NOW) == [(builder.stream, 4)]
+
+    def test_a_late_outcome_cannot_follow_a_clear(self, tmp_path: Path) -> None:
+        store, builder = self.open(tmp_path), UnitBuilder()
+        store.append([builder.begin(NOW), builder.run("w1", NOW + 9)])
+        late = builder.fork()
+        store.append([builder.unit(Cleared(), ends_lease=True)])
+        assert kinds(store.append([late.unit(DONE, lease_token=4)])) == [LeaseGone]
+        rows = store.status([builder.stream])
+        assert [row.status for row in rows if row is not None] == ["not_found"]
+
+    def test_leases_are_renewed_by_their_owner(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(3)]
+        store.append([builder.begin() for builder in builders])
+        store.append([builders[0].run("w1", NOW + 9), builders[1].run("w1", NOW + 9)])
+        store.append([builders[2].run("w2", NOW + 9)])
+        held = store.renew("w1", NOW + 50, NOW + 1)
+        assert sorted(held) == [(builders[0].stream, 3), (builders[1].stream, 3)]
+        assert store.next_due_us([ORDERS], NOW + 1) == NOW + 9
+        assert [due.stream for due in self.claim(store, now_us=NOW + 49)] == [builders[2].stream]
+
+    def test_a_lease_that_ended_is_renewed_unless_someone_took_it(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), [UnitBuilder("o-1"), UnitBuilder("o-2")]
+        store.append([builder.begin() for builder in builders])
+        store.append([builder.run("w1", NOW + 5) for builder in builders])
+        self.claim(store, builders[0], now_us=NOW + 6, owner="w2")
+        assert store.renew("w1", NOW + 50, NOW + 7) == [(builders[1].stream, 3)]
+        assert self.claim(store, now_us=NOW + 8) == []
+
+    def test_leases_are_released_by_owner_and_token(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(3)]
+        store.append([builder.begin() for builder in builders])
+        store.append([builder.run("w1", NOW + 9) for builder in builders])
+        store.release("w2", [(builders[0].stream, 3)])
+        store.release("w1", [(builders[1].stream, 2), (builders[2].stream, 3)])
+        held = store.renew("w1", NOW + 9, NOW)
+        assert sorted(held) == [(builders[0].stream, 3), (builders[1].stream, 3)]
+
+    # -- claiming
+
+    def test_the_oldest_are_claimed_up_to_the_limit(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(5)]
+        dues = [NOW - 1, NOW - 3, NOW, NOW - 2, NOW + 1]
+        store.append([builder.begin(due) for builder, due in zip(builders, dues, strict=True)])
+        first = self.claim(store, *builders, limit=2)
+        assert first == [
+            Due(builders[1].stream, NOW - 3, 3, None),
+            Due(builders[3].stream, NOW - 2, 3, None),
+        ]
+        rest = self.claim(store, *builders)
+        assert [due.stream for due in rest] == [builders[0].stream, builders[2].stream]
+        assert self.claim(store, *builders) == []
+        assert store.next_due_us([ORDERS], NOW) == NOW + 1
+
+    def test_only_known_jobs_are_claimed(self, tmp_path: Path) -> None:
+        store, order, mail = self.open(tmp_path), UnitBuilder(), UnitBuilder(name="mail")
+        prefix = UnitBuilder(name="ord")
+        store.append([mail.begin(NOW - 9), order.begin(NOW - 1), prefix.begin(NOW - 5)])
+        assert [due.stream for due in self.claim(store)] == [order.stream]
+        both: list[str] = []
+
+        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
+            both.extend(due.stream for due in dues)
+            return []
+
+        store.claim(now_us=NOW, jobs=["task:mail", ORDERS], limit=9, begin=begin)
+        assert both == [mail.stream, order.stream]
+        assert store.next_due_us(["task:mail"], NOW) == NOW - 9
+        assert store.next_due_us(["task:none"], NOW) is None
+        assert store.next_due_us([], NOW) is None
+
+    def test_where_nothing_is_due_nobody_is_asked(self, tmp_path: Path) -> None:
+        store, builder = self.open(tmp_path), UnitBuilder()
+
+        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
+            raise AssertionError(f"{dues} should not have been offered")
+
+        store.append([builder.begin(NOW + 1)])
+        for limit in (10, 0):
+            answer = store.claim(now_us=NOW + 1 - limit, jobs=[ORDERS], limit=limit, begin=begin)
+            assert answer == Appended((), None)
+
+    def test_an_instance_under_a_live_lease_is_left_alone(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), [UnitBuilder("o-1"), UnitBuilder("o-2")]
+        store.append([builders[0].begin(NOW - 5), builders[1].begin(NOW - 4)])
+        hold = builders[0].unit(take=Lease("w1", NOW + 5, 3, False))
+        store.append([hold])
+        assert [due.stream for due in self.claim(store, limit=1)] == [builders[1].stream]
+        assert store.next_due_us([ORDERS], NOW) == NOW - 4
+
+    def test_an_ended_lease_is_offered_with_its_holder(self, tmp_path: Path) -> None:
+        store, builders = (
+            self.open(tmp_path),
+            [UnitBuilder("o-1"), UnitBuilder("o-2"), UnitBuilder("o-3")],
+        )
+        store.append([builder.begin() for builder in builders])
+        store.append([builders[0].run("w1", NOW + 5), builders[1].run("w1", NOW + 7)])
+        clear = Scheduled(due_us=NOW + 2, action="clear")
+        store.append([builders[1].unit(clear), builders[2].unit(Scheduled(due_us=NOW + 6))])
+        assert store.next_due_us([ORDERS], NOW) == NOW + 5
+        assert self.claim(store, now_us=NOW + 4) == []
+        assert self.claim(store, now_us=NOW + 7) == [
+            Due(builders[1].stream, NOW + 2, 4, Lease("w1", NOW + 7, 3, True)),
+            Due(builders[0].stream, NOW + 5, 3, Lease("w1", NOW + 5, 3, True)),
+            Due(builders[2].stream, NOW + 6, 3, None),
+        ]
+
+    def test_a_claim_is_undone_if_beginning_fails(self, tmp_path: Path) -> None:
+        store, builder = self.open(tmp_path), UnitBuilder()
+        store.append([builder.begin(NOW)])
+
+        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
+            raise KeyError(dues[0].stream)
+
+        raised: list[Exception] = []
+        try:
+            store.claim(now_us=NOW, jobs=[ORDERS], limit=1, begin=begin)
+        except KeyError as error:
+            raised.append(error)
+        assert [error.args for error in raised] == [(builder.stream,)]
+        assert [due.stream for due in self.claim(store, builder)] == [builder.stream]
+
+    def test_beginning_may_read_what_is_committed(self, tmp_path: Path) -> None:
+        store, builder = self.open(tmp_path), UnitBuilder()
+        first = builder.begin(NOW)
+        store.append([first])
+
+        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
+            assert store.load(dues[0].stream).tail == first.events
+            assert store.status([builder.stream]) == [store.row(first.after, first.hash)]
+            return [builder.run("w1", NOW + 9)]
+
+        appended = store.claim(now_us=NOW, jobs=[ORDERS], limit=1, begin=begin)
+        assert appended == Appended([None], None)
+
+    def test_a_wrong_beginning_is_refused_alone(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), [UnitBuilder("o-1"), UnitBuilder("o-2")]
+        store.append([builders[0].begin(NOW), builders[1].begin(NOW + 9)])
+        store.append([builders[1].unit(Scheduled(due_us=NOW))])
+        late = UnitBuilder("o-2")
+        late.begin(NOW)
+
+        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
+            assert len(dues) == 2
+            stale = late.fork()
+            stale.instance = replace(stale.instance, version=2)
+            return [builders[0].run("w1", NOW + 9), stale.run("w1", NOW + 9)]
+
+        appended = store.claim(now_us=NOW, jobs=[ORDERS], limit=9, begin=begin)
+        assert kinds(appended) == [None, VersionConflict]
+        assert store.renew("w1", NOW + 9, NOW) == [(builders[0].stream, 4)]
+
+    def test_two_workers_never_claim_the_same(self, tmp_path: Path) -> None:
+        stores, builders = [self.open(tmp_path), self.open(tmp_path)], _builders(60)
+        stores[0].append([builder.begin(NOW - 1) for builder in builders])
+        taken: list[str] = []
+
+        def work(store: Store, owner: str) -> None:
+            while due := self.claim(store, *builders, limit=4, owner=owner):
+                taken.extend(d.stream for d in due)
+
+        threads = [threading.Thread(target=work, args=(stores[i % 2], f"w{i}")) for i in range(4)]
+        in_parallel(threads)
+        assert sorted(taken) == sorted(builder.stream for builder in builders)
+        held = [len(stores[0].renew(f"w{i}", NOW + 9, NOW)) for i in range(4)]
+        assert sum(held) == 60
+
+
+def _builders(count: int) -> Sequence[UnitBuilder]:
+    return [UnitBuilder(f"o-{i}") for i in range(count)]

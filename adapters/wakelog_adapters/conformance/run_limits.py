@@ -1,0 +1,120 @@
+"""The exam's third part: how many runs of a job there may be at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from wakelog.core.events import EventReceived, Executed, Scheduled
+from wakelog.ports.rows import Due
+from wakelog.ports.units import Lease, Unit
+from wakelog_adapters.conformance.base import ExamBase
+from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, in_parallel
+
+__all__ = ["RunLimitsExam"]
+
+MAIL = "task:mail"
+BOTH = [ORDERS, MAIL]
+DONE = Executed(run=1, started_us=NOW, duration_us=1, result=None)
+
+
+def streams(dues: Sequence[Due]) -> list[str]:
+    """Which instances were offered."""
+    return [due.stream for due in dues]
+
+
+class RunLimitsExam(ExamBase):
+    """A limit on the runs of a job holds up those runs, and nothing else."""
+
+    def test_as_many_runs_begin_as_the_limit_says(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(5)]
+        store.append([builder.begin(NOW - 9 + i) for i, builder in enumerate(builders)])
+        two = {ORDERS: 2}
+        assert store.next_due_us([ORDERS], NOW, two) == NOW - 9
+        assert streams(self.claim(store, *builders, limits=two)) == [p.stream for p in builders[:2]]
+        assert self.claim(store, *builders, limits=two) == []
+        assert store.next_due_us([ORDERS], NOW, two) == NOW + 1000
+        store.append([builders[1].unit(DONE, lease_token=4, ends_lease=True)])
+        assert store.next_due_us([ORDERS], NOW, two) == NOW - 7
+        assert streams(self.claim(store, *builders, limits=two)) == [builders[2].stream]
+        assert streams(self.claim(store, limits={ORDERS: 4})) == [
+            builders[3].stream,
+            builders[4].stream,
+        ]
+        assert streams(self.claim(store, limits={MAIL: 1})) == [
+            builders[3].stream,
+            builders[4].stream,
+        ]
+
+    def test_others_are_not_held_up(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(30)]
+        mails = [UnitBuilder(f"m-{i}", name="mail") for i in range(3)]
+        store.append([builder.begin(NOW - 100 + i) for i, builder in enumerate(builders)])
+        store.append([mail.begin(NOW - i) for i, mail in enumerate(mails)])
+        found = self.claim(store, *builders, *mails, jobs=BOTH, limit=4, limits={ORDERS: 1})
+        assert streams(found) == [builders[0].stream, *(mail.stream for mail in reversed(mails))]
+        again = self.claim(store, jobs=BOTH, limit=4, limits={ORDERS: 1})
+        assert again == []
+        store.append([UnitBuilder("m-9", name="mail").begin(NOW - 5)])
+        assert store.next_due_us(BOTH, NOW, {ORDERS: 1}) == NOW - 5
+        assert streams(self.claim(store, jobs=BOTH, limit=4, limits={ORDERS: 1})) == [
+            "task:mail:m-9"
+        ]
+
+    def test_what_begins_no_run_is_not_held_up(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(4)]
+        store.append([builders[0].begin(NOW - 9), builders[1].begin(NOW - 8), builders[2].begin()])
+        store.append([builders[3].begin()])
+        one = {ORDERS: 1}
+        self.claim(store, builders[0], limit=1)
+        clear = builders[2].unit(Scheduled(due_us=NOW - 3, action="clear"))
+        waits = EventReceived(payload="{}", deferred=True, handle_at_us=NOW - 2)
+        store.append([clear, builders[3].unit(waits)])
+        assert store.next_due_us([ORDERS], NOW, one) == NOW - 3
+        assert streams(self.claim(store, limits=one)) == [builders[2].stream, builders[3].stream]
+        assert len(self.claim(store)) == 3
+
+    def test_a_run_that_is_taken_over_keeps_its_place(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(4)]
+        store.append(
+            [builders[0].begin(NOW - 9), builders[1].begin(NOW - 8), builders[2].begin(NOW - 7)]
+        )
+        one, late = {ORDERS: 1}, NOW + 2000
+        self.claim(store, builders[0], limits=one)
+        assert streams(self.claim(store, now_us=late, limits=one)) == [builders[0].stream]
+        # nor does what a dead worker had only begun to handle begin a run
+        handling = builders[1].unit(take=Lease("w1", NOW + 5, 3, False))
+        store.append([handling])
+        assert streams(self.claim(store, now_us=late, limits=one)) == [builders[0].stream]
+        found = self.claim(
+            store, builders[0], builders[1], now_us=late, owner="w2", limits={ORDERS: 2}
+        )
+        assert streams(found) == [builders[1].stream, builders[0].stream]
+        assert self.claim(store, now_us=late, limits={ORDERS: 2}) == []
+
+    def test_claims_at_the_same_time_keep_to_it_together(self, tmp_path: Path) -> None:
+        builders = [UnitBuilder(f"o-{i}") for i in range(20)]
+        first = self.open(tmp_path)
+        first.append([builder.begin(NOW - 1) for builder in builders])
+        stores = [self.open(tmp_path) for _ in range(4)]
+        begun: list[str] = []
+        barrier = threading.Barrier(len(stores))
+
+        def claim_all(number: int) -> None:
+            barrier.wait()
+            for _ in range(10):
+                stores[number].claim(
+                    now_us=NOW, jobs=[ORDERS], limit=2, begin=begin, limits={ORDERS: 5}
+                )
+
+        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
+            begun.extend(streams(dues))
+            return [
+                builder.run("w1", NOW + 1000)
+                for builder in builders
+                if builder.stream in streams(dues)
+            ]
+
+        in_parallel([threading.Thread(target=claim_all, args=(n,)) for n in range(len(stores))])
+        assert len(begun) == len(set(begun)) == 5

@@ -1,0 +1,1 @@
+"""What all SQL stores share: migrations, health checks, filters."""

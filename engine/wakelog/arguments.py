@@ -1,0 +1,39 @@
+"""Bounds on settings: nonsense is refused when an app is opened, not met while it works."""
+
+from __future__ import annotations
+
+from wakelog.core.time import Duration, duration_us
+from wakelog.errors import InvalidIdError, Issue, ValidationError
+from wakelog.ids import check_id, check_text
+
+__all__ = ["at_least", "check_key", "reason_of", "timeout_us"]
+
+
+def at_least(least: int, what: str, value: int) -> None:
+    """Raise `ValidationError` unless `value` is a whole number, `least` or more."""
+    if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        message = f"it must be a whole number, at least {least}"
+    elif value < least:
+        message = f"it must be at least {least}"
+    else:
+        return
+    raise ValidationError(f"{what} {value!r}", [Issue(loc="", msg=message, type="bound")])
+
+
+def timeout_us(timeout: Duration | None) -> int | None:
+    """Microseconds of a `timeout=`. Raises `ValidationError`."""
+    return None if timeout is None else duration_us(timeout, "timeout")
+
+
+def reason_of(reason: str | None) -> str | None:
+    """A `reason=` as it is. Raises `ValidationError` for what cannot be recorded."""
+    return None if reason is None else check_text(reason, "reason")
+
+
+def check_key(key: str) -> str:
+    """`key` as it is. Raises `ValidationError` for one that no id could be either."""
+    try:
+        return check_id(key)
+    except InvalidIdError as error:
+        what = "key " + error.what.removeprefix("instance id ")
+        raise ValidationError(what, error.issues) from None

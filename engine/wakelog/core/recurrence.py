@@ -1,0 +1,110 @@
+"""Cadence: when recurring work is due. Pure: from one moment follows the next."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from wakelog.core.cron import Cron, check_zone, cron_of, refused
+from wakelog.core.time import MAX_US, Duration, duration_us
+
+__all__ = ["CatchUp", "IntervalMode", "Passed", "Recurrence", "recurrence"]
+
+MIN_EVERY_US = 10_000
+"""The shortest interval: 10 ms."""
+
+IntervalMode = Literal["fixed_delay", "fixed_rate"]
+CatchUp = Literal["once", "all", "skip"]
+
+
+class Passed(NamedTuple):
+    """Occurrences that have come by some moment."""
+
+    number: int
+    last_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """Every so often, or by cron. Made by `recurrence`."""
+
+    text: str
+    """As the history says it: `every 30m`, `cron 0 2 * * * Europe/Berlin`."""
+    every_us: int = 0
+    """The interval; 0 for cron."""
+    mode: IntervalMode = "fixed_delay"
+    cron: Cron | None = None
+    jitter_us: int = 0
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether the occurrences are fixed beforehand, however long runs take."""
+        return self.cron is not None or self.mode == "fixed_rate"
+
+    def after(self, after_us: int, origin_us: int) -> int:
+        """The first occurrence later than `after_us`, on the grid that began at `origin_us`; the
+        end of the year 9999 where none comes before it."""
+        if self.cron is not None:
+            return self.cron.after(after_us)
+        if self.mode == "fixed_rate":
+            steps = (after_us - origin_us) // self.every_us + 1
+            return min(MAX_US, origin_us + steps * self.every_us)
+        return min(MAX_US, after_us + self.every_us)
+
+    def spread(self, due_us: int, origin_us: int, seed: str) -> int:
+        """An occurrence with its jitter: later, but never as late as the next one."""
+        longest_us = min(self.jitter_us, self.after(due_us, origin_us) - due_us - 1)
+        return due_us + int(random.Random(seed).random() * max(0, longest_us))
+
+    def passed(self, due_us: int, now_us: int, origin_us: int) -> Passed:
+        """How many occurrences there are from the one at `due_us` to now, and the last of them.
+
+        The one at `due_us` counts wherever it lies: jitter or a handler may have moved it.
+        """
+        next_us = self.after(due_us, origin_us)
+        if not self.is_grid or next_us > now_us:
+            return Passed(1, due_us)
+        if self.cron is not None:
+            return Passed(1 + self.cron.count(due_us, now_us), self.cron.back(now_us, 0))
+        more = (now_us - next_us) // self.every_us
+        return Passed(2 + more, next_us + more * self.every_us)
+
+    def back(self, due_us: int, number: int) -> int:
+        """The occurrence that lies `number` occurrences before the one of the grid at `due_us`."""
+        if self.cron is not None:
+            return self.cron.back(due_us, number)
+        return due_us - number * self.every_us
+
+
+def recurrence(
+    *,
+    every: Duration | None,
+    cron: str | None,
+    mode: IntervalMode,
+    zone: str,
+    jitter: Duration | None,
+) -> Recurrence:
+    """The cadence that is meant. Raises `ValidationError`; give one of `every` and `cron`.
+
+    What the other one alone would use must make sense too: a slip in it is no slip of today.
+    """
+    jitter_us = 0 if jitter is None else duration_us(jitter, "jitter")
+    if mode not in ("fixed_delay", "fixed_rate"):
+        raise refused(f"mode {mode!r}", "it must be 'fixed_delay' or 'fixed_rate'")
+    check_zone(zone)
+    if every is not None and cron is None:
+        return _every(every, mode, jitter_us)
+    if cron is None or every is not None:
+        raise refused("recurrence", "give either every= or cron=")
+    read = cron_of(cron, zone)
+    return Recurrence(f"cron {read.text} {read.zone}", cron=read, jitter_us=jitter_us)
+
+
+def _every(every: Duration, mode: IntervalMode, jitter_us: int) -> Recurrence:
+    every_us = duration_us(every, "every")
+    if every_us < MIN_EVERY_US:
+        raise refused(f"every {every!r}", "it must be at least 10 ms")
+    shown = every if isinstance(every, str) else f"{Decimal(every_us) / 1_000_000:f}s"
+    return Recurrence(f"every {shown} {mode}", every_us, mode, jitter_us=jitter_us)

@@ -1,0 +1,1 @@
+"""What users write, and what their handlers get: definitions, contexts, types and steps."""

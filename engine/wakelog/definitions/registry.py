@@ -1,0 +1,81 @@
+"""The registry: which definition stands behind which name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from wakelog.definitions.definition import Definition
+from wakelog.errors import Issue, UnknownJobError, UnknownJobTypeError, ValidationError
+from wakelog.ids import KINDS, InstanceId, check_name
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """Definitions by name. A name stands for one definition, whatever its type."""
+
+    def __init__(self, definitions: Mapping[str, Definition], resources: Any) -> None:
+        self._by_name: dict[str, Definition] = {}
+        self._sources: dict[int, str] = {}
+        self._given = tuple(definitions.values())  # held, so that no other takes over their id()
+        for name, definition in definitions.items():
+            if not isinstance(definition, Definition):  # pyright: ignore[reportUnnecessaryIsInstance]
+                issue = Issue(loc=name, msg="give a definition, such as a Task(...)", type="type")
+                raise ValidationError(f"job {name!r}", [issue])
+            registered = definition.registered(check_name(name))
+            if registered.resources is None:
+                registered.resources = resources
+            self._by_name[name] = registered
+            self._sources[id(definition)] = name
+        self._limits = {
+            d.job: d.max_running for d in self._by_name.values() if d.max_running is not None
+        }
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._by_name
+
+    def __iter__(self) -> Iterator[Definition]:
+        return iter(self._by_name.values())
+
+    def names(self, kind: str | None = None) -> tuple[str, ...]:
+        """The registered names, of one type of job or of all. Raises `UnknownJobTypeError`."""
+        if kind is not None and kind not in KINDS:
+            raise UnknownJobTypeError(kind, KINDS)
+        return tuple(d.name for d in self if kind is None or d.kind == kind)
+
+    def jobs(self) -> tuple[str, ...]:
+        """All jobs as `kind:name`."""
+        return tuple(d.job for d in self)
+
+    def limits(self) -> Mapping[str, int]:
+        """How many runs at a time there may be of those jobs that have a limit, as `kind:name`."""
+        return self._limits
+
+    def job_of(self, name: str) -> str:
+        """`kind:name` of a registered name. Raises `UnknownJobError`."""
+        found = self._by_name.get(name)
+        if found is None:
+            raise UnknownJobError(name, self.names())
+        return found.job
+
+    def find(self, job: Definition | str, kind: str) -> Definition:
+        """The registered definition behind a name or a definition object.
+
+        Raises `UnknownJobError`.
+        """
+        if not isinstance(job, Definition | str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            issue = Issue(loc="", msg="give a definition, or its name", type="type")
+            raise ValidationError(f"job {job!r}", [issue])
+        name = job if isinstance(job, str) else self._sources.get(id(job), "an unregistered one")
+        return self._named(name, kind)
+
+    def of(self, instance: InstanceId) -> Definition:
+        """The definition of an instance. Raises `UnknownJobError`."""
+        return self._named(instance.name, instance.kind)
+
+    def _named(self, name: str, kind: str) -> Definition:
+        found = self._by_name.get(name)
+        if found is None or found.kind != kind:
+            raise UnknownJobError(name, self.names(kind), kind)
+        return found

@@ -1,0 +1,151 @@
+"""Likeness: whether a value that was read back is the same as the one that was given.
+
+`==` is not enough: a `StrEnum` equals a text, `True` equals 1, a named tuple a plain one. Nor is
+it needed: it knows nothing of numbers that are no number, or of classes that do not define it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, cast
+
+__all__ = ["RoundTrip", "decides_class", "equal", "nodes"]
+
+ATOMS = frozenset({str, int, float, bool, type(None)})
+ROWS = (list, tuple)
+
+
+class RoundTrip:
+    """Whether two values are the same for whoever reads them, where `==` alone will not do."""
+
+    def __init__(self, declared: frozenset[type]) -> None:
+        self._declared = declared
+        self.is_opaque = False
+        """Something in it has no `==`: only its text can tell."""
+
+    def same(self, a: Any, b: Any) -> bool:
+        """Each part of the same class too. A part of `a` may be of a subclass that adds no field,
+        unless the type names that class itself; of lists and tuples JSON knows one kind."""
+        if type(a) in ATOMS and type(a) is type(b) and a == b:
+            return True
+        if type(a) in ROWS and type(b) in ROWS:
+            return len(a) == len(b) and all(map(self.same, a, b))
+        fields = None if _is(b, dict) else _fields_of(b)
+        if type(a) is not type(b) and not self._is_dress(a, b, fields):
+            return False
+        if fields is not None:
+            alike = (self.same(getattr(a, f, None), getattr(b, f, None)) for f in fields)
+            return all(alike) and self.same(_extra(a), _extra(b))
+        if _is(a, dict):
+            keys = len(a) == len(b) and all(map(self.same, a.keys(), b.keys()))
+            return keys and all(map(self.same, a.values(), b.values()))
+        if _is(a, list, tuple, deque):
+            return len(a) == len(b) and all(map(self.same, a, b))
+        if _is(a, set, frozenset):
+            in_b = {each: each for each in b}
+            return a == b and all(self.same(each, in_b[each]) for each in a)
+        return self._same_atom(a, b)
+
+    def _is_dress(self, a: Any, b: Any, fields: list[str] | None) -> bool:
+        """Whether the class of `a` only dresses up that of `b`."""
+        named = type(a) in self._declared or fields is None
+        return not named and isinstance(a, type(b)) and _fields_of(a) == fields
+
+    def _same_atom(self, a: Any, b: Any) -> bool:
+        same = equal(a, b)
+        if same or isinstance(a, float | Decimal):
+            return same is True or bool(a != a and b != b)  # not a number
+        if isinstance(a, datetime):  # an hour that comes twice equals none of another time zone
+            aware = a.tzinfo is not None and b.tzinfo is not None
+            return aware and a.timestamp() == b.timestamp()
+        self.is_opaque = self.is_opaque or same is None
+        return same is None
+
+
+def _is(value: Any, *classes: type) -> bool:
+    return isinstance(value, classes)
+
+
+def equal(a: Any, b: Any) -> bool | None:
+    """Whether `a == b`; None where their class does not say."""
+    try:
+        if a == b:
+            return True
+    except Exception:  # such as an array's, which is equal in parts
+        return None
+    own: object = type(a).__eq__
+    return None if own is object.__eq__ else False
+
+
+def _fields_of(value: Any) -> list[str] | None:
+    """The names of the fields that are kept, of a model or a dataclass."""
+    fields: dict[str, Any] | None = getattr(value, "__pydantic_fields__", None)
+    if fields is not None:
+        return [
+            name
+            for name, field in fields.items()
+            if not field.exclude and getattr(field, "exclude_if", None) is None
+        ]
+    if dataclasses.is_dataclass(value):
+        return [field.name for field in dataclasses.fields(value) if field.compare]
+    return None
+
+
+def _extra(value: Any) -> dict[str, Any] | None:
+    return getattr(value, "__pydantic_extra__", None)
+
+
+_DECIDED = frozenset(
+    (
+        *("none", "bool", "int", "float", "decimal", "str", "bytes", "literal", "enum", "uuid"),
+        *("date", "time", "datetime", "timedelta", "url", "multi-host-url"),
+        *("nullable", "default", "definitions", "definition-ref"),
+        *("model-field", "dataclass-args", "dataclass-field", "typed-dict-field"),
+    )
+)
+"""The kinds of pydantic core schema whose values are of one class, or of parts that are."""
+_APART = ("model", "dataclass", "none")
+"""Those whose values equal none of another class."""
+
+
+def decides_class(node: dict[str, Any]) -> bool:
+    """Whether equal values of this part of a core schema are of the same class."""
+    kind = node.get("type")
+    match kind:
+        case "list" | "set" | "frozenset" | "tuple":
+            return "items_schema" in node
+        case "dict":
+            return "keys_schema" in node and "values_schema" in node
+        case "model" | "model-fields" | "typed-dict" | "dataclass":
+            config: dict[str, Any] = node.get("config") or {}
+            extra: object = node.get("extra_behavior") or config.get("extra_fields_behavior")
+            return extra != "allow"
+        case "union" | "tagged-union":
+            choices = _each(node["choices"])
+            return all(_is(each, dict) and each["type"] in _APART for each in choices)
+        case _:  # what has no kind is no schema of its own, such as a configuration
+            return not isinstance(kind, str) or kind in _DECIDED
+
+
+def nodes(schema: Any) -> Iterator[dict[str, Any]]:
+    """Each part of a pydantic core schema that may say what a value is."""
+    if isinstance(schema, dict):
+        node = cast("dict[str, Any]", schema)
+        yield node
+        for key, part in node.items():
+            if key in ("fields", "choices"):
+                yield from nodes(_each(part))
+            elif key not in ("metadata", "default", "computed_fields"):
+                yield from nodes(part)
+    elif isinstance(schema, list | tuple):
+        for part in cast("list[Any]", schema):
+            yield from nodes(part)
+
+
+def _each(parts: Any) -> list[Any]:
+    """The parts, also where they are kept under names of the user's."""
+    return list(parts.values() if _is(parts, dict) else parts)

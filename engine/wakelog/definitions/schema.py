@@ -1,0 +1,173 @@
+"""Schemas: the users' types, checked at the door and kept as JSON that reads back the same."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Set
+from typing import Any, Generic, TypeVar, cast
+
+import pydantic
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import from_json, to_json
+
+from wakelog.definitions.round_trip import RoundTrip, decides_class, equal, nodes
+from wakelog.errors import Issue, ValidationError
+
+__all__ = ["TypeSchema", "issues_of"]
+
+S = TypeVar("S")
+
+
+class TypeSchema(Generic[S]):
+    """A user's type: checked and dumped at the door, decoded anew for each reader.
+
+    The text names fields as the class does, whatever aliases they have, and leaves out what is
+    computed: so that it always reads back.
+    """
+
+    def __init__(self, type_: Any, what: str) -> None:
+        self.what = what
+        try:
+            self._adapter: TypeAdapter[S] = TypeAdapter(type_)
+        except pydantic.errors.PydanticUserError as error:
+            raise self._no_type(str(error)) from error
+
+    def complete(self) -> None:
+        """Resolve what the type names; raises `ValidationError` where something is not defined."""
+        try:
+            self._adapter.rebuild()
+            _ = self._adapter.validator.title  # a type that is not complete says so here
+        except (pydantic.errors.PydanticUserError, NameError) as error:
+            raise self._no_type(str(error)) from error
+        if any(node.get("type") == "generator" for node in nodes(self._adapter.core_schema)):
+            raise self._no_type("what it holds can be read only once: give a list or a tuple")
+
+    def check_json(self) -> None:
+        """Raises `ValidationError` for a type that JSON has no form of, such as a function's."""
+        try:
+            self.complete()
+            self._adapter.json_schema(schema_generator=_Silent)
+        except pydantic.errors.PydanticUserError as error:
+            raise self._no_type(str(error)) from error
+
+    def _no_type(self, message: str) -> ValidationError:
+        issue = Issue(loc="", msg=message.split("\n")[0], type="type")
+        return ValidationError(f"the type given as {self.what}=", [issue])
+
+    def dump(self, value: object, name: str) -> tuple[str, S]:
+        """JSON text of `value`, and what reading it back gives: a copy of its own.
+
+        Raises `ValidationError` with each issue, also where the text would not read back as the
+        same value.
+        """
+        data, valid, again = self._through(value, name)
+        likely = type(again) is type(valid) and self._decides_classes and equal(again, valid)
+        if likely or self._same(data, valid, again):
+            return data.decode(), again
+        raise ValidationError(f"{self.what} of {name!r}", [_CHANGED])
+
+    def shown(self, value: object, name: str) -> str:
+        """JSON text of a value that is only shown. Raises `ValidationError`."""
+        return self._through(value, name)[0].decode()
+
+    def _through(self, value: object, name: str) -> tuple[bytes, S, S]:
+        """The text, the value that it was made from, and the one that it makes."""
+        try:
+            valid = self._adapter.validator.validate_python(value)
+            data = self._text(valid)
+            return data, valid, self._adapter.validator.validate_json(data, by_name=True)
+        except pydantic.ValidationError as error:
+            raise ValidationError(f"{self.what} of {name!r}", issues_of(error)) from error
+        except (ValueError, TypeError) as error:
+            issue = Issue(loc="", msg=str(error), type=type(error).__name__)
+            raise ValidationError(f"{self.what} of {name!r}", [issue]) from error
+
+    def _text(self, valid: S) -> bytes:
+        serializer = self._adapter.serializer  # without the adapter's checks of its arguments
+        data = serializer.to_json(valid, by_alias=False, round_trip=True, warnings=False)
+        if not self._has_sets:
+            return data
+        return to_json(_sets_in_order(valid, from_json(data)))
+
+    @functools.cached_property
+    def _has_sets(self) -> bool:
+        """Whether the order of a text may depend on the process that writes it."""
+        kinds = (node.get("type") for node in nodes(self._adapter.core_schema))
+        return any(kind in ("set", "frozenset") for kind in kinds if isinstance(kind, str))
+
+    @functools.cached_property
+    def _decides_classes(self) -> bool:
+        """Whether the type alone says of which class each part is, so that `==` can be believed."""
+        return all(map(decides_class, nodes(self._adapter.core_schema)))
+
+    @functools.cached_property
+    def _declared(self) -> frozenset[type]:
+        """The classes that the type names."""
+        named = (node.get("cls") for node in nodes(self._adapter.core_schema))
+        return frozenset(each for each in named if isinstance(each, type))
+
+    def _same(self, data: bytes, valid: S, again: S) -> bool:
+        """Whether what was read back is the same, part by part: the long way."""
+        likeness = RoundTrip(self._declared)
+        if not likeness.same(valid, again):
+            return False
+        return not likeness.is_opaque or self._text(again) == data
+
+    def load(self, text: str) -> S:
+        """A fresh value of recorded JSON text. Raises pydantic's error: the text was recorded."""
+        value: S = self._adapter.validator.validate_json(text, by_name=True)
+        return value
+
+    def try_load(self, text: str) -> S | Exception:
+        """As `load`, but answers the exception."""
+        try:
+            return self.load(text)
+        except pydantic.ValidationError as error:
+            return error
+
+
+class _Silent(GenerateJsonSchema):
+    """Only asks whether there is a JSON schema: nothing in it is worth a warning."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012  pydantic's
+
+
+_CHANGED = Issue(
+    loc="",
+    msg="it does not read back as what was given: give each class of a union a literal `kind`, "
+    "and keep secrets and infinities out",
+    type="round_trip",
+)
+
+
+def _sets_in_order(value: Any, data: Any) -> Any:
+    """The JSON `data` of `value`, with what comes out of sets in an order of its own: theirs
+    differs from process to process. A part that is kept in a shape of its own stays as it is."""
+    if isinstance(value, pydantic.RootModel):
+        return _sets_in_order(cast("Any", value).root, data)
+    if isinstance(data, list):
+        items = list(cast("Any", data))
+        if not isinstance(value, Collection) or len(cast("Any", value)) != len(items):
+            return items
+        items = list(map(_sets_in_order, cast("Any", value), items))
+        return sorted(items, key=to_json) if isinstance(value, Set) else items
+    if not isinstance(data, dict):
+        return data
+    fields = cast("dict[str, Any]", data)
+    if not isinstance(value, dict):
+        parts = [getattr(value, name, None) for name in fields]
+    elif len(cast("Any", value)) == len(fields):
+        parts = list(cast("Any", value).values())
+    else:
+        return fields
+    return dict(zip(fields, map(_sets_in_order, parts, fields.values()), strict=True))
+
+
+def issues_of(error: pydantic.ValidationError) -> list[Issue]:
+    """Each issue of a pydantic error, without the values (they may be secrets)."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return [
+        Issue(loc=".".join(map(str, each["loc"])), msg=each["msg"], type=each["type"])
+        for each in found
+    ]

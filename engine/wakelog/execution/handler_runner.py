@@ -1,0 +1,275 @@
+"""Calling one handler: user code goes in, a plain outcome comes out, whatever it did."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import traceback
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from wakelog.clock import Clock
+from wakelog.core.calls import Ended, GaveBack, HandlerCall, HandlerFailed, Outcome
+from wakelog.core.instance import Instance
+from wakelog.core.retry import Advice, Retry
+from wakelog.definitions.context import CURRENT
+from wakelog.definitions.definition import Definition, Handler
+from wakelog.definitions.steps import StepRunner
+from wakelog.errors import HandlerTimeoutError
+from wakelog.execution import thread_pool as threads
+from wakelog.execution.retry_advice import advice, cause_of
+
+__all__ = ["HandlerRunner"]
+
+MAX_MESSAGE = 2_000
+MAX_TRACEBACK = 8_000
+"""Characters kept of an error's message and traceback; of a traceback the end, which tells most."""
+
+_LOG = logging.getLogger("wakelog.call")
+
+
+class HandlerRunner:
+    """Calls handlers: `async def` on the loop, `def` in a thread, or all inline in a simulation."""
+
+    def __init__(self, clock: Clock, *, inline: bool, limit: int) -> None:
+        self._clock = clock
+        self.inline = inline
+        """Whether a `def` is called on the loop too."""
+        self._threads = threads.HandlerPool(limit)
+        self._own: weakref.WeakKeyDictionary[asyncio.Task[Any], bool] = weakref.WeakKeyDictionary()
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """Take `task` for the engine's: what cancels it, other than `stop`, is a failure of the
+        handler that it meets (user code can cancel the task it runs in)."""
+        self._own[task] = False
+
+    def stop(self, task: asyncio.Task[Any]) -> None:
+        """Cancel a task of the engine's: a run that this meets is given back."""
+        self._own[task] = True
+        task.cancel()
+
+    def close(self) -> None:
+        """Let go of the threads; one that is stuck in a handler ends after it."""
+        self._threads.close()
+
+    async def call(
+        self,
+        definition: Definition,
+        call: HandlerCall,
+        instance: Instance,
+        now_us: int,
+        steps: StepRunner | None = None,
+    ) -> Outcome:
+        """Call the handler on `instance` and say how it ended; `steps` are its run's, if any.
+
+        Only a cancellation that was asked for passes through: by a caller in whose own task the
+        handler runs, or by `stop`. One that meets a run gives the run back; one that meets
+        `on_idle` is its failure, so that the unit it came after is kept.
+        """
+        handler = definition.handlers[call.handler]
+        ctx = definition.context(call, instance, now_us, steps)
+        token = CURRENT.set(ctx)
+        try:
+            extra = _argument(definition, call)
+            result, error = await self._run(handler, call, (ctx, *extra))
+            if self._is_self_cancelled():
+                await self._meet_cancellation()
+            if not ctx.cleared:
+                if error is not None:
+                    return self._failed(error, definition.retry, call)
+                ctx.returned(result)
+        except asyncio.CancelledError as error:
+            if not ctx.cleared:
+                return self._cancelled(definition.retry, call, error)
+        except BaseException as error:
+            if not ctx.cleared:
+                return self._failed(error, definition.retry, call)
+        finally:
+            ctx.close()
+            CURRENT.reset(token)
+        now_us = self._clock.now_us()
+        return Ended(tuple(ctx.commands), ctx.cleared, ctx.clear_reason, now_us)
+
+    async def run(self, fn: Callable[..., Any], is_async: bool, args: tuple[Any, ...]) -> Any:
+        """Call user code where it belongs; raises what it raises."""
+        result, error = await self._outcome(fn, is_async, args)
+        if error is not None:
+            raise error
+        return result
+
+    async def shown(
+        self, definition: Definition, instance: Instance, now_us: int
+    ) -> Any | BaseException:
+        """The state as `on_client_get_state` shows it; or the exception that it raised."""
+        call = HandlerCall("on_client_get_state", base=instance)
+        ctx = definition.context(call, instance, now_us)
+        token = CURRENT.set(ctx)
+        try:
+            handler = definition.handlers[call.handler]
+            result, error = await self._run(handler, call, (ctx, ctx.state))
+            if self._is_self_cancelled():
+                await self._meet_cancellation()
+        except asyncio.CancelledError as cancelled:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                if self._is_stopped(task) is not False:
+                    raise
+                _uncancel(task)
+            return cancelled
+        except Exception as raised:  # the state does not fit its type any more
+            return raised
+        finally:
+            ctx.close()
+            CURRENT.reset(token)
+        if self.inline and isinstance(error, KeyboardInterrupt):
+            raise error  # of the person who runs the simulation
+        return result if error is None else error
+
+    def _run(
+        self, handler: Handler, call: HandlerCall, args: tuple[Any, ...]
+    ) -> Coroutine[Any, Any, threads.Returned]:
+        """How the handler ended, as values; only a cancellation is raised."""
+        if handler.timeout_us is None:
+            return self._outcome(handler.fn, handler.is_async, args)
+        return self._in_time(handler, call, args, handler.timeout_us / 1_000_000)
+
+    async def _in_time(
+        self, handler: Handler, call: HandlerCall, args: tuple[Any, ...], timeout_s: float
+    ) -> threads.Returned:
+        scope = asyncio.timeout(None)
+
+        def begin() -> None:
+            scope.reschedule(asyncio.get_running_loop().time() + timeout_s)
+
+        try:
+            async with scope:
+                result, error = await self._outcome(handler.fn, handler.is_async, args, begin)
+        except TimeoutError:  # the scope's: the handler's own would be a value
+            return None, self._timed_out(call, handler, timeout_s)
+        if not scope.expired():
+            return result, error
+        late = self._timed_out(call, handler, timeout_s)  # it caught its cancellation
+        late.__cause__ = error
+        return None, late
+
+    def _timed_out(
+        self, call: HandlerCall, handler: Handler, timeout_s: float
+    ) -> HandlerTimeoutError:
+        if not handler.is_async and not self.inline:
+            _LOG.error(
+                "%s of %s is stuck in its thread after %g s; what it still does is ignored",
+                call.handler,
+                call.base.id,
+                timeout_s,
+                extra={"instance": str(call.base.id)},
+            )
+        return HandlerTimeoutError(call.handler, timeout_s)
+
+    async def _outcome(
+        self,
+        fn: Callable[..., Any],
+        is_async: bool,
+        args: tuple[Any, ...],
+        on_begin: Callable[[], object] | None = None,
+    ) -> threads.Returned:
+        """What it returned or raised, as values: a `StopIteration` cannot leave a coroutine.
+
+        `on_begin` is called when it begins: a `def` may have to wait for a thread first.
+        """
+        try:
+            if not is_async and not self.inline:
+                result, error = await self._threads.call(fn, args, on_begin)
+                if error is not None:
+                    return None, error
+            else:
+                if on_begin is not None:
+                    on_begin()
+                result = fn(*args)
+            if is_async or inspect.isawaitable(result):
+                return await result, None
+            return result, None
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            return None, error
+
+    def _is_self_cancelled(self) -> bool:
+        """Whether the handler has cancelled the task that it ran in, and has not met that yet."""
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0 and self._is_stopped(task) is False
+
+    async def _meet_cancellation(self) -> None:
+        """Have a handler that cancelled its own task meet that now, not what comes after it."""
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        if task is not None:
+            _uncancel(task)
+
+    def _is_stopped(self, task: asyncio.Task[Any]) -> bool | None:
+        """Whether the engine has stopped this task of its own; None for a task of a caller's."""
+        return False if self.inline else self._own.get(task)
+
+    def _cancelled(
+        self, retry: Retry | None, call: HandlerCall, error: asyncio.CancelledError
+    ) -> Outcome:
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():
+            return self._failed(error, retry, call)
+        is_stopped = self._is_stopped(task)
+        if is_stopped is None or (is_stopped and call.run is None and call.handler != "on_idle"):
+            raise error
+        _uncancel(task)
+        if is_stopped and call.run is not None:
+            return GaveBack()
+        return self._failed(error, retry, call)
+
+    def _failed(
+        self, raised: BaseException, retry: Retry | None, call: HandlerCall
+    ) -> HandlerFailed:
+        if self.inline and isinstance(raised, KeyboardInterrupt):
+            raise raised  # of the person who runs the simulation
+        error = cause_of(raised)
+        return HandlerFailed(
+            error,
+            type(error).__qualname__,
+            _clean(_message(error))[:MAX_MESSAGE],
+            _clean(_traceback(error))[-MAX_TRACEBACK:],
+            self._clock.now_us(),
+            advice(retry, raised, call.attempt) if call.may_be_repeated else Advice(),
+        )
+
+
+def _argument(definition: Definition, call: HandlerCall) -> tuple[Any, ...]:
+    if call.error is not None:
+        return (call.error,)
+    if call.payload is not None:
+        return (definition.event.load(call.payload),)
+    return ()
+
+
+def _uncancel(task: asyncio.Task[Any]) -> None:
+    while task.cancelling():
+        task.uncancel()
+
+
+def _message(error: BaseException) -> str:
+    """What it says of itself; user code, so that anything may go wrong."""
+    try:
+        return str(error)
+    except BaseException as unprintable:
+        return f"(its message cannot be shown: {type(unprintable).__name__})"
+
+
+def _traceback(error: BaseException) -> str:
+    """Formatting asks the error for its text, notes, causes and more: user code again."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException as unprintable:
+        return f"(its traceback cannot be shown: {type(unprintable).__name__})"
+
+
+def _clean(text: str) -> str:
+    """`text` as any store and any reader can take it: no lone surrogates, no NUL."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

@@ -1,0 +1,102 @@
+"""Any state there was: how an instance stood at a version or at a moment."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from wakelog.arguments import at_least
+from wakelog.core.instance import Instance
+from wakelog.core.time import moment
+from wakelog.errors import InstanceNotFoundError, Issue, ValidationError
+from wakelog.history.timeline import _pages
+from wakelog.ids import InstanceId
+from wakelog.kinds import BEHAVIOURS
+from wakelog.log.rebuild import Head, rebuilt, replayed
+from wakelog.ports.records import Loaded
+from wakelog.ports.store import Store
+
+__all__ = ["MAX_VERSION", "PastState", "at_version", "state_at"]
+
+
+MAX_VERSION = 1 << 62
+"""More than any version there will be, and what every store can compare with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastState:
+    """How an instance stood at one version."""
+
+    instance_id: str
+    version: int
+    at: datetime | None
+    """When that version was recorded; None before the first event."""
+    status: str
+    state: Any
+    """The user's state as JSON data, None while unset."""
+    scheduled_at: datetime | None
+    event_count: int
+    execute_count: int
+    failure_count: int
+    deferred_count: int
+    executing: bool
+
+
+def state_at(
+    store: Store, id: InstanceId, *, version: int | None = None, at_us: int | None = None
+) -> PastState:
+    """How the instance stood at `version`, or at the moment `at_us`; give one of the two.
+
+    Raises `InstanceNotFoundError`, and `ValidationError` for a version that is not there yet.
+    """
+    if (version is None) == (at_us is None):
+        issue = Issue(loc="", msg="give either version= or at=", type="arguments")
+        raise ValidationError("state_at", [issue])
+    if version is not None:
+        return _past(at_version(store, id, version))
+    head = Head(Instance(id), "")
+    for page in _pages(store, str(id)):
+        for after, recorded in replayed(head, page):
+            if at_us is not None and recorded.at_us > at_us:
+                return _past(head)
+            head = after
+    if head.instance.version == 0:
+        raise InstanceNotFoundError(str(id))
+    return _past(head)
+
+
+def at_version(store: Store, id: InstanceId, version: int) -> Head:
+    """The instance as it was at `version`. Raises what `state_at` raises."""
+    stream = str(id)
+    at_least(0, "version", version)
+    upto = min(version, MAX_VERSION)
+    nearest = store.snapshot_before(stream, upto)
+    after = nearest.version if nearest else 0
+    loaded = Loaded(nearest, store.events(stream, after=after, upto=upto))
+    head = rebuilt(store, stream, loaded, upto=upto)
+    if head.instance.version != version:
+        newest = rebuilt(store, stream, store.load(stream)).instance.version
+        if newest == 0:
+            raise InstanceNotFoundError(stream)
+        issue = Issue(loc="version", msg=f"the newest version is {newest}", type="bound")
+        raise ValidationError(f"version {version} of {stream}", [issue])
+    return head
+
+
+def _past(head: Head) -> PastState:
+    instance = head.instance
+    return PastState(
+        instance_id=str(instance.id),
+        version=instance.version,
+        at=moment(instance.recorded_us) if instance.version else None,
+        status=BEHAVIOURS[instance.id.kind].status(instance),
+        state=None if instance.state is None else json.loads(instance.state),
+        scheduled_at=moment(instance.due_us),
+        event_count=instance.event_count,
+        execute_count=instance.run_count,
+        failure_count=instance.failure_count,
+        deferred_count=len(instance.deferred),
+        executing=instance.run is not None,
+    )

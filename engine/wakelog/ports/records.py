@@ -1,0 +1,33 @@
+"""Records: what lies in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msgspec import Struct
+
+__all__ = ["Loaded", "StoredEvent", "StoredSnapshot"]
+
+
+class StoredEvent(Struct, frozen=True):
+    """An event as it lies in the log: `state` is the record that `wakelog.log` writes and reads."""
+
+    stream: str
+    version: int
+    topic: str
+    state: bytes
+
+
+class StoredSnapshot(Struct, frozen=True):
+    """A folded instance at one version, as bytes of `wakelog.log`."""
+
+    version: int
+    state: bytes
+
+
+class Loaded(NamedTuple):
+    """What it takes to rebuild an instance: the newest snapshot, and the events after it."""
+
+    snapshot: StoredSnapshot | None
+    tail: Sequence[StoredEvent]

@@ -1,0 +1,321 @@
+"""Steps, done: one object for each attempt of a run calls them and has their results recorded.
+
+A result is appended when it is there, on top of what others have appended meanwhile, and only
+while the run is open and its lease is held: after a timeout, a clear or a takeover a late step
+records nothing. A crash before the append leaves nothing of a step, and the next attempt calls it
+again; after it, the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from wakelog.application import Application
+from wakelog.core.calls import HandlerCall
+from wakelog.core.events import StepCompleted
+from wakelog.core.instance import OpenRun
+from wakelog.core.requests import RecordStep
+from wakelog.core.retry import Again, judge
+from wakelog.definitions.definition import Definition, is_async
+from wakelog.definitions.return_type import result_schema
+from wakelog.definitions.schema import TypeSchema
+from wakelog.definitions.steps import Check, Step, is_on_a_loop, step_key
+from wakelog.errors import (
+    InvalidStateError,
+    Issue,
+    LeaseLostError,
+    StoreUnavailableError,
+    ValidationError,
+)
+from wakelog.execution.retry_advice import advice
+from wakelog.log.records import decode
+from wakelog.runtime.unit_of_work import Origin
+
+__all__ = ["StepRecorder"]
+
+R = TypeVar("R")
+Done = tuple[Any, asyncio.CancelledError | None]
+"""What a step answered; and a cancellation that came too late for it."""
+
+PAGE = 500
+"""Events read at a time in looking for recorded steps."""
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.05, 5.0
+"""Pauses between two tries while the store is unavailable."""
+
+_LOG = logging.getLogger("wakelog.steps")
+
+
+class StepRecorder:
+    """The steps of one attempt. Made on the event loop; fills the port `stepping.StepRunner`."""
+
+    def __init__(
+        self, app: Application, definition: Definition, call: HandlerCall, origin: Origin
+    ) -> None:
+        if call.run is None:
+            raise AssertionError("only a run has steps")
+        self._app = app
+        self._definition = definition
+        self._origin = origin
+        self._base = call.base
+        self._run: OpenRun = call.run
+        self._loop = asyncio.get_running_loop()
+        self._names: set[str] = set()
+        self._recorded: dict[str, str] | None = None
+        self._reading = asyncio.Lock()
+        self._closed = False
+        self._pauses: list[threading.Event] = []
+        """Those of threads that wait for another try. Few runs have any."""
+        self._lost: LeaseLostError | None = None
+
+    def close(self) -> None:
+        """The handler has ended; who waits in a thread for another try is told."""
+        self._closed = True
+        for pause in tuple(self._pauses):
+            pause.set()
+
+    # -- from an `async def`, on the loop
+
+    async def run(self, step: Step, check: Check) -> Any:
+        """Do the step, or answer what is recorded of it. See `StepMethods.step`."""
+        schema = self._schema(step)
+        recorded = await self._begun(step)
+        if recorded is not None:
+            return _read(schema, step, recorded)
+        value, cancelled = await self._tried(step, check)
+        text, kept = _kept(schema, step, value)
+        await self._record(step, text, check)
+        if cancelled is not None:
+            raise cancelled
+        return kept
+
+    async def _tried(self, step: Step, check: Check) -> Done:
+        began_us = self._app.clock.now_us()
+        for attempt in itertools.count(1):
+            try:
+                return await self._called(step)
+            except Exception as error:
+                check()
+                pause_us = self._pause_us(step, error, attempt, began_us)
+            await asyncio.sleep(pause_us / 1_000_000)
+            check()
+        raise AssertionError("it is tried until it ends")
+
+    async def _called(self, step: Step) -> Done:
+        """Call it; a shutdown waits for what runs in a thread, as it does for a handler there.
+
+        A cancellation that meets a result does not take it away: it is recorded first.
+        """
+        caller, on_loop = self._app.caller, is_async(step.fn)
+        asked = caller.run(step.fn, on_loop, step.args)
+        if on_loop or caller.inline:
+            return await asked, None
+        cancelled: asyncio.CancelledError | None = None
+        calling = asyncio.ensure_future(_outcome(asked))
+        try:
+            value, error = await asyncio.shield(calling)
+        except asyncio.CancelledError as too_late:
+            if not (self._app.stopping or calling.done()):
+                calling.cancel()
+                raise
+            await asyncio.wait([calling])
+            value, error = calling.result()
+            if error is not None:
+                raise
+            cancelled = too_late
+        if error is not None:
+            raise error
+        return value, cancelled
+
+    # -- from a `def`, in its thread; in a simulation, on the loop
+
+    def run_blocking(self, step: Step, check: Check) -> Any:
+        """Do the step, or answer what is recorded of it. See `StepMethods.step_blocking`."""
+        inline = self._app.caller.inline
+        if self._definition.handlers["execute"].is_async or (not inline and is_on_a_loop()):
+            raise InvalidStateError("here it is `await ctx.step(…)`: step_blocking is for a `def`")
+        if is_async(step.fn):
+            issue = Issue(loc="fn", msg="give a `def`; an `async def` needs one", type="async")
+            raise ValidationError(f"step {step.name!r}", [issue])
+        schema = self._schema(step)
+        recorded = self._wait(self._begun(step))
+        if recorded is not None:
+            return _read(schema, step, recorded)
+        value = self._tried_here(step, check)
+        text, kept = _kept(schema, step, value)
+        self._wait(self._record(step, text, check))
+        return kept
+
+    def _tried_here(self, step: Step, check: Check) -> Any:
+        clock = self._app.clock
+        began_us = clock.now_us()
+        for attempt in itertools.count(1):
+            try:
+                return step.fn(*step.args)
+            except Exception as error:
+                check()
+                pause_us = self._pause_us(step, error, attempt, began_us)
+            self._wait_here(pause_us)
+            check()
+
+    def _wait_here(self, pause_us: int) -> None:
+        """Hold this thread up, until the handler ends at the longest: `close` ends each pause that
+        is in the list, and one that comes later sees that it is closed."""
+        pause = threading.Event()
+        self._pauses.append(pause)
+        if not self._closed:
+            self._app.clock.wait(pause, pause_us)
+        self._pauses.remove(pause)
+
+    def _wait(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        if self._app.caller.inline:
+            return _at_once(coroutine)
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:  # the loop is closed, and the handler was left behind
+            coroutine.close()
+            raise InvalidStateError("the app was closed meanwhile: nothing is recorded") from None
+        return future.result()
+
+    # -- the same for both
+
+    def _schema(self, step: Step) -> TypeSchema[Any]:
+        return result_schema(step.fn, step.result, f"step {step.name!r}")
+
+    async def _begun(self, step: Step) -> str | None:
+        """What is recorded of a step that is about to begin. Each name is good for one."""
+        if self._lost is not None:
+            raise self._lost
+        if step.name in self._names:
+            raise InvalidStateError(
+                f"step {step.name!r} came before in this attempt: give each step a name of its "
+                f"own, and retry= to one that is to be tried again"
+            )
+        self._names.add(step.name)
+        if self._run.token == self._base.run_version:  # the first attempt
+            return None
+        async with self._reading:
+            if self._recorded is None:
+                self._recorded = await self._patiently(step, self._read_all)
+        return self._recorded.get(step.name)
+
+    async def _read_all(self) -> dict[str, str]:
+        """The results recorded since the first attempt of this run began."""
+        found: dict[str, str] = {}
+        after = self._base.run_version
+        while True:
+            store = self._app.store
+            page = await self._app.read(store.events, str(self._base.id), after=after, limit=PAGE)
+            for stored in page:
+                event = decode(stored).event
+                if isinstance(event, StepCompleted) and event.result is not None:
+                    found[event.step] = event.result
+            if len(page) < PAGE:
+                return found
+            after = page[-1].version
+
+    def _pause_us(self, step: Step, error: Exception, attempt: int, began_us: int) -> int:
+        """Microseconds until the next try; raises `error` where there is none."""
+        if step.retry is None:
+            raise error
+        now_us = self._app.clock.now_us()
+        said = advice(step.retry, error, attempt)
+        seed = f"{step_key(self._base, step.name)}.{self._run.attempt}.{attempt}"
+        verdict = judge(step.retry, said, attempt, began_us, now_us, seed)
+        if not isinstance(verdict, Again):
+            raise error
+        return verdict.due_us - now_us
+
+    async def _record(self, step: Step, text: str, check: Check) -> None:
+        check()
+        request = RecordStep(self._run, step.name, text)
+
+        def ask() -> Coroutine[Any, Any, Any]:
+            return self._app.ask(
+                self._definition,
+                self._base.id,
+                request,
+                origin=self._origin,
+                holds=self._run.token,
+            )
+
+        try:
+            await self._patiently(step, ask)
+        except LeaseLostError as error:
+            self._lost = error
+            raise
+
+    async def _patiently(self, step: Step, ask: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Ask until the store answers: a run does not fail because it was away for a while."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                return await (ask() if self._app.caller.inline else _whole(ask()))
+            except StoreUnavailableError as error:
+                if error.reason == "refused" or self._app.caller.inline:
+                    raise
+                stream = str(self._base.id)
+                _LOG.error(
+                    "step %r of %s has to wait for the store: %s",
+                    step.name,
+                    stream,
+                    error,
+                    extra={"instance": stream},
+                )
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+
+def _kept(schema: TypeSchema[Any], step: Step, value: Any) -> tuple[str, Any]:
+    """The text of a result, and the value that every attempt gets: what the text reads back as."""
+    return schema.dump(value, step.name)
+
+
+def _read(schema: TypeSchema[Any], step: Step, text: str) -> Any:
+    value = schema.try_load(text)
+    if isinstance(value, Exception):
+        message = f"what was recorded is of another type now ({value}): take a new name for it"
+        issue = Issue(loc="", msg=message, type="recorded")
+        raise ValidationError(f"the result of step {step.name!r}", [issue]) from value
+    return value
+
+
+async def _outcome(asked: Awaitable[R]) -> tuple[R | None, BaseException | None]:
+    """How it ended, as a value: what ends a process would end the loop from a task of its own."""
+    try:
+        return await asked, None
+    except BaseException as error:
+        return None, error
+
+
+async def _whole(asking: Awaitable[R]) -> R:
+    """What is being appended is neither cut nor forgotten by a cancellation: that waits for it."""
+    task = asyncio.ensure_future(asking)
+    task.add_done_callback(_seen)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def _seen(task: asyncio.Future[Any]) -> None:
+    """Whoever asked may have gone, and then nobody else looks at how it failed."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _at_once(coroutine: Coroutine[Any, Any, R]) -> R:
+    """Run to its end what waits for nothing, as all does in a simulation, without the loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: R = done.value
+        return result
+    finally:
+        coroutine.close()
+    raise AssertionError("in a simulation a step waits for nothing")

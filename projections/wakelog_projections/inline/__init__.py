@@ -1,0 +1,1 @@
+"""Views that are written in the append's own transaction."""

@@ -1,0 +1,37 @@
+"""The PostgreSQL store passes the exam."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.adapters.postgres.started_appends import StartingStore, opened
+from tests.support_postgres import with_options
+from wakelog.ports.store import Store
+from wakelog_adapters.conformance import StoreExam
+from wakelog_adapters.postgres import open_store
+
+
+class TestPostgres(StoreExam):
+    """The exam gives the time, and leases of microseconds, which no server's clock could judge."""
+
+    @pytest.fixture(autouse=True)
+    def url(self, postgres_url: str) -> None:
+        self._url = with_options(postgres_url, clock="given")
+
+    def make_store(self, folder: Path) -> Store:
+        return open_store(self._url).application_recorder()
+
+
+class TestPostgresWhereAppendsAreStarted(TestPostgres):
+    """The same exam where no thread waits for an append."""
+
+    def make_store(self, folder: Path) -> Store:
+        return opened(self._url)
+
+    def teardown_method(self) -> None:
+        super().teardown_method()
+        stores = [store for store in self._opened if isinstance(store, StartingStore)]
+        missed = sum(store.missed for store in stores)  # while others had all that lay ready
+        assert sum(store.begun for store in stores) > 0 or not missed

@@ -1,0 +1,64 @@
+"""Lanes: a loop that is busy does not keep the threads from their calls."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import WAIT_S
+from wakelog.errors import InvalidStateError
+from wakelog.runtime import store_threads as lanes
+from wakelog.runtime.store_threads import ThreadExecutor
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def lane(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadExecutor]:
+    """One whose loop would wait for as long as it takes."""
+    monkeypatch.setattr(lanes, "HAND_OVER_S", WAIT_S)
+    lane = ThreadExecutor("test", 2, hands_over=True)
+    yield lane
+    lane.close()
+
+
+@pytest.fixture
+def greedy() -> Iterator[None]:
+    """Who has the interpreter keeps it until it waits for something."""
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(WAIT_S)
+    yield
+    sys.setswitchinterval(interval_s)
+
+
+@pytest.mark.usefixtures("greedy")
+async def test_a_call_is_under_way_when_it_was_asked_for(lane: ThreadExecutor) -> None:
+    for _ in range(3):
+        done = threading.Event()
+        asked = lane.run(done.set)
+        assert done.is_set()
+        await asked
+
+
+async def test_the_loop_waits_for_no_call_where_all_threads_are_taken(lane: ThreadExecutor) -> None:
+    go_on = threading.Event()
+    asked = [lane.run(go_on.wait, WAIT_S) for _ in range(5)]
+    go_on.set()
+    assert [await each for each in asked] == [True] * 5
+    assert await lane.run(lambda: "and so on") == "and so on"
+
+
+async def test_what_a_call_raises_is_raised_and_frees_its_thread(lane: ThreadExecutor) -> None:
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            await lane.run(lambda: 1 / 0)
+    assert await lane.run(lambda: 7) == 7
+
+
+async def test_a_closed_lane_refuses(lane: ThreadExecutor) -> None:
+    lane.close()
+    with pytest.raises(InvalidStateError):
+        await lane.run(lambda: None)
