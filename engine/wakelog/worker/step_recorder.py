@@ -34,7 +34,7 @@ from wakelog.errors import (
 )
 from wakelog.execution.retry_advice import advice
 from wakelog.log.records import decode
-from wakelog.runtime.unit_of_work import Origin
+from wakelog.runtime.unit_records import Origin
 
 __all__ = ["StepRecorder"]
 
@@ -110,7 +110,7 @@ class StepRecorder:
 
         A cancellation that meets a result does not take it away: it is recorded first.
         """
-        caller, on_loop = self._app.caller, is_async(step.fn)
+        caller, on_loop = self._app.handler_runner, is_async(step.fn)
         asked = caller.run(step.fn, on_loop, step.args)
         if on_loop or caller.inline:
             return await asked, None
@@ -135,7 +135,7 @@ class StepRecorder:
 
     def run_blocking(self, step: Step, check: Check) -> Any:
         """Do the step, or answer what is recorded of it. See `StepMethods.step_blocking`."""
-        inline = self._app.caller.inline
+        inline = self._app.handler_runner.inline
         if self._definition.handlers["execute"].is_async or (not inline and is_on_a_loop()):
             raise InvalidStateError("here it is `await ctx.step(…)`: step_blocking is for a `def`")
         if is_async(step.fn):
@@ -172,7 +172,7 @@ class StepRecorder:
         self._pauses.remove(pause)
 
     def _wait(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        if self._app.caller.inline:
+        if self._app.handler_runner.inline:
             return _at_once(coroutine)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -209,7 +209,9 @@ class StepRecorder:
         after = self._base.run_version
         while True:
             store = self._app.store
-            page = await self._app.read(store.events, str(self._base.id), after=after, limit=PAGE)
+            page = await self._app.threads.read(
+                store.events, str(self._base.id), after=after, limit=PAGE
+            )
             for stored in page:
                 event = decode(stored).event
                 if isinstance(event, StepCompleted) and event.result is not None:
@@ -235,12 +237,12 @@ class StepRecorder:
         request = RecordStep(self._run, step.name, text)
 
         def ask() -> Coroutine[Any, Any, Any]:
-            return self._app.ask(
+            return self._app.request(
                 self._definition,
                 self._base.id,
                 request,
                 origin=self._origin,
-                holds=self._run.token,
+                lease_token=self._run.token,
             )
 
         try:
@@ -254,9 +256,9 @@ class StepRecorder:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                return await (ask() if self._app.caller.inline else _whole(ask()))
+                return await (ask() if self._app.handler_runner.inline else _whole(ask()))
             except StoreUnavailableError as error:
-                if error.reason == "refused" or self._app.caller.inline:
+                if error.reason == "refused" or self._app.handler_runner.inline:
                     raise
                 stream = str(self._base.id)
                 _LOG.error(

@@ -379,11 +379,12 @@ def test_A5_a_job_that_may_go_on_is_taken_up_by_a_worker_of_another_process_at_o
         jobs.open(postgres_url, worker=True, lease="1h") as working,
         jobs.open(postgres_url) as client,
     ):
-        worker: Any = working._app._worker
+        worker = working.app.worker
+        assert worker is not None
         for number in range(3):
             client.pause("order")
             client.task("order").send(f"o-{number}", 0)
-            until(lambda: (worker._asleep_until_us or 0) > soon() + FAR_US / 2)
+            until(lambda: (worker.next_look.at_us or 0) > soon() + FAR_US / 2)
             assert ran.empty()
             client.resume("order")
             assert ran.get(timeout=WAIT_S) == f"o-{number}"
