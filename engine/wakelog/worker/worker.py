@@ -130,9 +130,9 @@ class Worker:
         """How many instances it is working on."""
         return self._running
 
-    # -- the desk: on the alarm clock's thread
+    # -- on the alarm clock's thread
 
-    def take(self, now_us: int) -> Sequence[object]:
+    def claim(self, now_us: int) -> Sequence[object]:
         """Claim what is due, for the free slots only, and only if the loop would get to it.
 
         User code that blocks the loop holds up what it works on; what is due goes to others.
@@ -156,7 +156,7 @@ class Worker:
             raise AssertionError(f"not taken here: {claimed!r}")
         self._loop.call_soon_threadsafe(self._begin, claimed)
 
-    def next_us(self, now_us: int) -> int | None:
+    def next_look_us(self, now_us: int) -> int | None:
         """When to look again: never while no slot is free, or the loop blocked; else when
         something is due.
 
