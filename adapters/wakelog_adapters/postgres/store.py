@@ -21,7 +21,7 @@ from wakelog_adapters.postgres.connections import Connection, Datastore, connect
 from wakelog_adapters.postgres.errors import translated
 from wakelog_adapters.postgres.notifications import DEAF_LOOK_US, LOOK_US, Bell, Ear
 from wakelog_adapters.postgres.reads import PostgresReading
-from wakelog_adapters.postgres.schema import prepare
+from wakelog_adapters.postgres.schema import PostgresSchema
 from wakelog_adapters.postgres.url import StoreLocation
 
 __all__ = ["PostgresStore"]
@@ -45,7 +45,7 @@ class PostgresStore(PostgresReading):
 
     def __init__(self, datastore: Datastore, place: StoreLocation) -> None:
         asked = place
-        place = datastore.patiently(lambda: _prepare(asked))
+        place = datastore.retry_unreachable(lambda: _prepare(asked))
         datastore.open(place)
         super().__init__(datastore, place)
         self._appender = Appender(datastore, self._queries, place)
@@ -226,7 +226,7 @@ def _prepare(place: StoreLocation) -> StoreLocation:
     connection = connect(place)
     try:
         with translated(place.label):
-            prepare(connection, place)
+            PostgresSchema(place).prepare(connection)
             if place.pooled is not None:
                 return place
             place = replace(place, pooled=is_pooled(connection))
