@@ -418,7 +418,7 @@ async def test_an_append_that_cannot_begin_fails_its_units_and_no_others(
 async def test_who_cannot_be_told_of_an_append_does_not_stop_the_next(
     store: StartingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that cannot be started, for the notifier: the append is recorded, and not told so."""
+    """A notifier whose thread cannot be started: the append is recorded all the same."""
 
     def broken(due_us: int) -> None:
         raise RuntimeError("can't start new thread")
