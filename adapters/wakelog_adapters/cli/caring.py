@@ -110,6 +110,6 @@ def script(at: AdminTarget) -> ScriptReport:
 
 def examine(at: AdminTarget) -> HealthReport:
     """Look at everything. Raises `StoreUnavailableError` where nothing can be looked at."""
-    findings = list(at.store_admin.examine(SystemClock()))
+    findings = list(at.store_admin.check_health(SystemClock()))
     healthy = all(finding.level != "problem" for finding in findings)
     return HealthReport(store=at.url, healthy=healthy, findings=findings)

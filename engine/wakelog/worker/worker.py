@@ -129,7 +129,7 @@ class Worker:
 
     # -- on the alarm clock's thread
 
-    def take(self, now_us: int) -> Sequence[object]:
+    def claim(self, now_us: int) -> Sequence[object]:
         """Claim what is due, for the free slots only, and only while the event loop turns.
 
         User code that blocks the loop holds up what this worker has claimed; what is due goes to
@@ -152,7 +152,7 @@ class Worker:
             raise AssertionError(f"not claimed here: {claimed!r}")
         self._loop.call_soon_threadsafe(self._begin, claimed)
 
-    def next_us(self, now_us: int) -> int | None:
+    def next_look_us(self, now_us: int) -> int | None:
         """When to look again: never while no slot is free or the loop is blocked."""
         if self._is_full or self._closing or self._watchdog.found_blocked:
             return None

@@ -246,7 +246,7 @@ async def test_connections_that_are_ended_and_weeded_meanwhile(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'hunted' ORDER BY random() LIMIT 1"
             )
-            store.datastore.weed()
+            store.datastore.drop_broken()
 
     builder, alone = UnitBuilder(), UnitBuilder("o-2")
     hunter = threading.Thread(target=hunt)
@@ -266,7 +266,7 @@ async def test_connections_that_are_ended_and_weeded_meanwhile(
         assert await appends.append([alone.begin()]) == Appended([None], None)
     assert [event.version for event in store.events(builder.stream)] == [*range(1, 43)]
     assert store.counters["store_lost_answers"] > 0
-    assert store.datastore._lent == 0
+    assert store.datastore.lent == 0
     store.close()
 
 
@@ -418,7 +418,7 @@ async def test_an_append_that_cannot_begin_fails_its_units_and_no_others(
 async def test_who_cannot_be_told_of_an_append_does_not_stop_the_next(
     store: StartingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that cannot be started, for the bell: the append is recorded, and not told so."""
+    """A notifier whose thread cannot be started: the append is recorded all the same."""
 
     def broken(due_us: int) -> None:
         raise RuntimeError("can't start new thread")

@@ -106,7 +106,7 @@ async def test_A6_a_worker_at_the_limit_does_not_keep_looking(shared_url: str) -
         worker = app.worker
         assert worker is not None
         now_us = app.application.clock.now_us()
-        next_us = await asyncio.to_thread(worker.next_us, now_us)
+        next_us = await asyncio.to_thread(worker.next_look_us, now_us)
         # then that is at the next poll, though two are due; and soon, for a run may end elsewhere
         assert next_us is not None
         assert now_us + min(app.application.store.poll_us or 0, ENDED_US) <= next_us
