@@ -22,7 +22,7 @@ HEAVY = '{"kind": "weighed", "grams": 5000}'
 INSTANCE = "task:parcel:p-1"
 COMMANDS = (
     *("demo", "worker", "send", "trigger", "clear", "start", "stop", "terminate"),
-    *("pause", "resume", "retry", "holds", "add", "flush"),
+    *("pause", "resume", "retry", "pauses", "add", "flush"),
     *("status", "state", "history", "ls", "count", "workers"),
 )
 
@@ -177,7 +177,7 @@ class TestClear:
         wakelog("send", "parcel", "p-2", WEIGHED)
         result = wakelog("clear", "parcel", "p-1")
         assert (result.exit_code, result.stderr) == (1, "")
-        assert "there was nothing to clear" in result.stdout
+        assert "not cleared: there is no living instance with this id" in result.stdout
 
 
 class TestQuestionsWithoutJobs:
@@ -359,7 +359,7 @@ class TestWorkers:
     def test_nobody_lives(self, wakelog: CommandLine) -> None:
         wakelog("send", "parcel", "p-1", WEIGHED)
         assert wakelog.answer("workers")["workers"] == []
-        assert "no worker lives" in wakelog("workers").stdout
+        assert "no worker is running" in wakelog("workers").stdout
 
     def test_who_lives(self, wakelog: CommandLine, worker: BlockingApp) -> None:
         [one] = wakelog.answer("workers")["workers"]

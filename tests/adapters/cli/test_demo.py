@@ -43,7 +43,7 @@ def test_the_demo_tells_its_story(told: Told) -> None:
     for said in (
         "the alarm of o-1 fires in the worker",
         "in the middle of the run",
-        "it takes the run up",
+        "it takes the run over",
         "(lease expired)",
         "started (recovery, attempt 2,",
         "virtual time: 60 days of two orders, 71 alarms, in ",
@@ -59,7 +59,7 @@ def test_the_demo_leaves_nothing_behind(told: Told) -> None:
 def test_the_demo_sums_up_as_json(told: Told) -> None:
     code, stdout, stderr = told.program
     assert code == 0, stderr
-    assert "it takes the run up" in stderr
+    assert "it takes the run over" in stderr
     summary = json.loads(stdout)
     assert summary["ok"]
     assert summary["killed_pid"] != summary["recovered_by_pid"]

@@ -66,7 +66,7 @@ def test_A5_A6_all_that_match_are_changed(wakelog: CommandLine, shared_url: str,
 def test_A5_a_whole_job_is_held(wakelog: CommandLine, shared_url: str, job: str) -> None:
     begun(wakelog, job, "a")
     assert wakelog.answer("pause", job, "--reason", "stock-taking", "--yes")
-    [hold] = wakelog.answer("holds")["holds"]
+    [hold] = wakelog.answer("pauses")["pauses"]
     assert (hold["job"], hold["reason"]) == (f"{TYPES[job]}:{job}", "stock-taking")
     begun(wakelog, job, "b")
     assert worked(shared_url) == 0

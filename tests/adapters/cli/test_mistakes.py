@@ -44,11 +44,11 @@ class TestJobs:
             ("tests.adapters.cli.parcel_jobs:job", "its jobs: tests.adapters.cli.parcel_jobs:jobs"),
             (
                 "tests.adapters.cli.parcel_jobs:a_number",
-                "is no Jobs, but of type int; its jobs: tests.",
+                "is of type int, not Jobs; its jobs: tests.",
             ),
             (
                 "tests.adapters.cli.parcel_jobs:parcel",
-                "is no Jobs, but of type Task; its jobs: tests.",
+                "is of type Task, not Jobs; its jobs: tests.",
             ),
         ],
     )
@@ -94,7 +94,7 @@ class TestJobs:
 
     def test_that_are_none(self, wakelog: CommandLine) -> None:
         said = wakelog.refusal(2, "worker", "tests.adapters.cli.parcel_jobs:nothing")
-        assert "holds no jobs" in said
+        assert "has no jobs" in said
 
     def test_an_unknown_name(self, wakelog: CommandLine) -> None:
         said = wakelog.refusal(2, "send", "letter", "p-1", WEIGHED)
@@ -171,13 +171,13 @@ class TestPayloads:
     @pytest.mark.parametrize(
         ("payload", "said"),
         [
-            ('{"kind": "weig', "is no JSON: EOF while parsing a string at line 1 column 14"),
-            ("hello", "is no JSON: expected value at line 1 column 1"),
-            ("", "is no JSON"),
-            ("[" * 5_000, "is no JSON: recursion limit exceeded"),
+            ('{"kind": "weig', "is not JSON: EOF while parsing a string at line 1 column 14"),
+            ("hello", "is not JSON: expected value at line 1 column 1"),
+            ("", "is not JSON"),
+            ("[" * 5_000, "is not JSON: recursion limit exceeded"),
             ("@nowhere.json", "file 'nowhere.json' cannot be read: No such file or directory"),
             ("@/", "file '/' cannot be read: Is a directory"),
-            ("\udcff", "is no UTF-8 text"),
+            ("\udcff", "is not UTF-8 text"),
         ],
     )
     def test_that_are_no_json(self, wakelog: CommandLine, payload: str, said: str) -> None:
@@ -203,7 +203,7 @@ class TestTimes:
             (("--delay=-5",), "it must not be negative"),
             (("--delay", "inf"), "--delay 'inf' is not valid"),
             (("--at", "2026-01-31T09:00:00"), "has no time zone"),
-            (("--at", "tomorrow"), "is no moment: write it as 2026-01-31T09:00:00Z"),
+            (("--at", "tomorrow"), "is not a time: write it as 2026-01-31T09:00:00Z"),
             (("--timeout", "x"), "--timeout 'x' is not valid"),
         ],
     )
@@ -221,7 +221,7 @@ class TestTimes:
         (("ls", "--status", "faild"), "--status 'faild' is none of active, debouncing, failed"),
         (("ls", "--type", "tusk"), "'tusk' is not a type of job"),
         (("ls", "--limit", "0"), "--limit"),
-        (("ls", "--due-before", "soon"), "--due-before 'soon' is no moment"),
+        (("ls", "--due-before", "soon"), "--due-before 'soon' is not a time"),
         (("history", "parcel", "p-1", "--at", "2026-01-01T00:00:00Z", "--life", "1"), "--life"),
         (("history", "parcel", "p-1", "--version", "-1"), "--version"),
         (("worker", "--log-level", "loud"), "--log-level 'loud' is none of debug, info"),
@@ -243,7 +243,9 @@ def test_what_begins_with_a_dash_is_shown_its_place(
     wakelog: CommandLine, words: tuple[str, ...]
 ) -> None:
     said = wakelog.refusal(2, "send", *words)
-    assert said.endswith("stand behind --, as in: wakelog add -- edits -5 -1\n")
+    assert said.endswith(
+        "write words that begin with - after --, as in: wakelog add -- edits -5 -1\n"
+    )
     assert json.loads(wakelog("send", "--json", "--", "parcel", "-5", WEIGHED).stdout)["created"]
     assert "--" not in wakelog.refusal(2, "send", "parcel", "-x").split("Error:")[1]
 
@@ -282,7 +284,7 @@ class TestOnATerminal:
             ended, stdout, _ = clear.end()
         os.close(ours)
         os.close(theirs)
-        assert (ended, stdout) == (0, "task:parcel:p-1  cleared (version 5); its history stays\n")
+        assert (ended, stdout) == (0, "task:parcel:p-1  cleared (version 5); its history is kept\n")
 
 
 def test_an_interrupt_ends_with_130_and_takes_nothing_back(

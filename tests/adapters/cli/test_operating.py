@@ -61,7 +61,7 @@ class TestOne:
         ]
         assert said == [
             "task:parcel:p-2  paused (version 5)\n",
-            "task:parcel:p-2  not paused: it was before (version 5)\n",
+            "task:parcel:p-2  not paused: it was paused before (version 5)\n",
             "task:parcel:p-2  resumed (version 6)\n",
             "task:parcel:p-2  not resumed: it was not paused (version 6)\n",
         ]
@@ -109,26 +109,26 @@ class TestJob:
             *("task:parcel", "stock-taking"),
             "ann",
         )
-        assert wakelog.answer("holds") == {"holds": [held]}
+        assert wakelog.answer("pauses") == {"pauses": [held]}
         assert wakelog.answer("status", "parcel", "p-2")["status"] == "paused"
         assert wakelog.answer("send", "parcel", "p-3", WEIGHED)["deferred"]
-        said = wakelog("holds").stdout
+        said = wakelog("pauses").stdout
         assert said.startswith("task:parcel  paused as a whole since ")
         assert said.endswith("; by ann: stock-taking\n")
         assert wakelog.answer("resume", "parcel") == {
             "job": "parcel",
             "resumed": True,
-            "held": held,
+            "pause": held,
         }
         again = wakelog("resume", "parcel")
         assert (again.exit_code, "was not paused as a whole" in again.stdout) == (1, True)
-        assert wakelog("holds").stdout == "no job is paused as a whole\n"
+        assert wakelog("pauses").stdout == "no job is paused as a whole\n"
 
     def test_is_not_held_without_an_answer(self, wakelog: CommandLine) -> None:
         said = wakelog.refusal(2, "pause", "parcel")
         assert "Pause the whole job parcel, with all instances to come?" in said
         assert "--yes" in said
-        assert wakelog.answer("holds") == {"holds": []}
+        assert wakelog.answer("pauses") == {"pauses": []}
 
     @pytest.mark.parametrize("verb", ["retry", "clear"])
     def test_alone_is_no_instance(self, wakelog: CommandLine, verb: str) -> None:
@@ -164,13 +164,13 @@ class TestAllThatMatch:
         result = wakelog("pause", "--all", "--yes")
         assert result.exit_code == 1
         assert result.stdout == (
-            "2 instances match, 1 paused\n  task:parcel:p-1  left as it was: it is paused\n"
+            "2 instances match, 1 paused\n  task:parcel:p-1  not changed: it is paused\n"
         )
         assert wakelog.answer("resume", "parcel", "--all", "--yes")["done"] == 2
 
     def test_need_an_answer(self, wakelog: CommandLine) -> None:
         said = wakelog.refusal(2, "clear", "--status", "failed")
-        assert "Clear 1 instance? Nobody is here to answer" in said
+        assert "Clear 1 instance? No terminal to ask on" in said
         assert len(wakelog.answer("ls")["instances"]) == 2
 
     @pytest.mark.parametrize(("typed", "left"), [(b"y\n", 1), (b"n\n", 2)])
@@ -200,7 +200,7 @@ class TestAllThatMatch:
             (("retry", "--dry-run"), "need a filter, or --all"),
             (("retry", "parcel", "--limit", "3"), "need a filter, or --all"),
             (("retry", "--status", "tired", "--yes"), "--status 'tired' is none of"),
-            (("retry", "--due-before", "soon", "--yes"), "--due-before 'soon' is no moment"),
+            (("retry", "--due-before", "soon", "--yes"), "--due-before 'soon' is not a time"),
             (("clear", "--all", "--after", "5m", "--yes"), "are for one instance"),
         ],
     )
@@ -209,5 +209,5 @@ class TestAllThatMatch:
 
     def test_a_store_that_is_not_there(self, tmp_path: Path) -> None:
         elsewhere = CommandLine(f"sqlite:///{tmp_path}/nowhere.db", JOBS)
-        for words in (("holds",), ("retry", "--all", "--yes"), ("pause", "parcel", "--yes")):
+        for words in (("pauses",), ("retry", "--all", "--yes"), ("pause", "parcel", "--yes")):
             assert "there is no file" in elsewhere.refusal(3, *words)
