@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.adapters.cli.command_line import CommandLine
-from tests.adapters.cli.recurring_jobs import jobs
+from tests.adapters.cli.lamp_jobs import jobs
 from wakelog.blocking import BlockingApp
 
 INSTANCE = "continuous:lamp:l-1"
@@ -17,7 +17,7 @@ WHOLE = "{}"
 
 @pytest.fixture
 def wakelog(sqlite_url: str) -> CommandLine:
-    return CommandLine(sqlite_url, "tests.adapters.cli.recurring_jobs:jobs")
+    return CommandLine(sqlite_url, "tests.adapters.cli.lamp_jobs:jobs")
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ class TestStart:
         assert "input of 'lamp'" in said
         assert "checks" in said
 
-    def test_says_that_nobody_works(self, wakelog: CommandLine) -> None:
+    def test_says_that_no_worker_is_running(self, wakelog: CommandLine) -> None:
         said = wakelog.refusal(1, "start", "lamp", "l-1", WHOLE, "--timeout", "0.01")
         assert "the request stays recorded" in said
 

@@ -1,11 +1,9 @@
-"""`wakelog demo` is what everyone runs first; and `wakelog --help` comes at once."""
+"""`wakelog demo` shows what it says, and checks it."""
 
 from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +14,6 @@ from rich.console import Console
 from tests.adapters.cli.command_line import process
 from wakelog_adapters.cli.demo import jobs as demo
 from wakelog_adapters.cli.demo import story
-
-HEAVY = ("wakelog", "pydantic", "eventsourcing", "sqlite3", "rich", "asyncio")
 
 
 @pytest.fixture(scope="module")
@@ -83,19 +79,3 @@ def test_the_demo_fails_where_something_is_not_as_it_must_be(
     monkeypatch.setattr(demo, "REMIND_EVERY", "2d")
     with pytest.raises(story.DemoFailedError, match="v-1 was reminded until it was paid"):
         story.virtual_time(stage)
-
-
-def test_help_does_not_wait_for_heavy_imports() -> None:
-    program = (
-        "import sys\n"
-        "from wakelog_adapters.cli import main\n"
-        "sys.argv = ['wakelog', '--help']\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as end:\n"
-        "    print('ended', end.code, *sys.modules, file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    ended, code, *modules = done.stderr.split()
-    assert (ended, code) == ("ended", "0"), done.stderr
-    assert not set(HEAVY) & set(modules)

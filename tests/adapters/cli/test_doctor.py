@@ -361,7 +361,7 @@ def test_a_user_lacks_rights(server_url: str) -> None:
     user = server_url.replace("postgres:@", "guest:@")
     with bare_connection(server_url) as bare:
         bare.execute("CREATE ROLE guest LOGIN")
-        for lacks in (f"schema {schema}", "alarms, ", "stored_events_notification_id_seq"):
+        for lacks in (f"schema {schema}", "alarms, cut", "stored_events_notification_id_seq"):
             is_problem(user, "rights", lacks, "owner GRANT")
             grant = grants.pop(0).replace("SCHEMA jobs", f"SCHEMA {schema}")
             bare.execute(grant.replace(" TO app", " TO guest").encode())

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.adapters.cli.command_line import CommandLine
-from tests.adapters.cli.jobs_of_every_type import BEGINS, TYPES, jobs
+from tests.adapters.cli.every_type_jobs import BEGINS, TYPES, jobs
 from wakelog.testing import Simulation
 
 every_type = pytest.mark.parametrize("job", sorted(BEGINS))
@@ -16,7 +16,7 @@ every_type = pytest.mark.parametrize("job", sorted(BEGINS))
 
 @pytest.fixture
 def wakelog(shared_url: str) -> CommandLine:
-    return CommandLine(shared_url, "tests.adapters.cli.jobs_of_every_type:jobs")
+    return CommandLine(shared_url, "tests.adapters.cli.every_type_jobs:jobs")
 
 
 def begun(wakelog: CommandLine, job: str, *ids: str) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import sys
 from pathlib import Path
@@ -12,14 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.adapters.cli.command_line import CommandLine, process
+from tests.adapters.cli.parcel_jobs import WEIGHED
 
-WEIGHED = '{"kind": "weighed", "grams": 500}'
 SEND = ("send", "parcel", "p-1", WEIGHED)
-
-
-@pytest.fixture
-def wakelog(sqlite_url: str) -> CommandLine:
-    return CommandLine(sqlite_url)
 
 
 @pytest.fixture
@@ -255,36 +248,6 @@ def test_a_handler_that_fails_ends_with_4(wakelog: CommandLine) -> None:
     assert said.splitlines()[-1] == (
         "Error: on_event of task:parcel:p-1 failed: LookupError: no address"
     )
-
-
-class TestOnATerminal:
-    @pytest.mark.parametrize(
-        ("answer", "code", "status"), [("y", 0, "not_found"), ("n", 1, "active")]
-    )
-    def test_clear_asks(
-        self, wakelog: CommandLine, tmp_path: Path, answer: str, code: int, status: str
-    ) -> None:
-        wakelog(*SEND)
-        ours, theirs = pty.openpty()
-        os.write(ours, f"{answer}\n".encode())
-        words = ("clear", "parcel", "p-1", "--json")
-        with process(*words, cwd=tmp_path, env=wakelog.env, stdin=theirs) as clear:
-            ended, stdout, stderr = clear.end()
-        os.close(ours)
-        os.close(theirs)
-        assert (ended, "End the life of task:parcel:p-1? [y/N]" in stderr) == (code, True)
-        assert (stdout == "") == (code == 1)
-        assert wakelog.answer("status", "parcel", "p-1")["status"] == status
-
-    def test_clear_does_not_ask_with_yes(self, wakelog: CommandLine, tmp_path: Path) -> None:
-        wakelog(*SEND)
-        ours, theirs = pty.openpty()
-        words = ("clear", "parcel", "p-1", "--yes")
-        with process(*words, cwd=tmp_path, env=wakelog.env, stdin=theirs) as clear:
-            ended, stdout, _ = clear.end()
-        os.close(ours)
-        os.close(theirs)
-        assert (ended, stdout) == (0, "task:parcel:p-1  cleared (version 5); its history is kept\n")
 
 
 def test_an_interrupt_ends_with_130_and_takes_nothing_back(
