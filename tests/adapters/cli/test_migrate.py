@@ -121,7 +121,7 @@ def test_without_a_server_all_there_is_is_printed(
     said = CommandLine(url).answer("migrate", "--print")
     assert said["missing"] == [str(each) for each in postgres_schema.migrations()]
     assert "CREATE FUNCTION mine.append_1" in said["sql"]
-    assert "the store cannot be asked" in caplog.text
+    assert "the store cannot be reached" in caplog.text
     assert "unreachable" in CommandLine(url).refusal(3, "migrate", "--check")
 
 
