@@ -200,8 +200,7 @@ class Application(library.Application[str]):
         instance = slot.head.instance
         now_us = self.now_us(instance)
         if isinstance(this.request, HandleDeferred):
-            due_us = None if instance.windows else instance.due_us  # no handler sees a window's
-            seen = (instance.state, due_us, instance.lives)
+            seen = (instance.state, instance.visible_schedule_us, instance.lives)
             if this.memory and this.seen not in ((), seen):
                 this.memory.clear()  # an `on_event` elsewhere was faster: its outcome must be seen
             this.seen = seen

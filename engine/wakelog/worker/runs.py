@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from wakelog.application import Application
-from wakelog.core.calls import Ended, HandlerCall, HandlerFailed, Settle
+from wakelog.core.calls import HandlerCall, HandlerEnded, HandlerFailed, Settle
 from wakelog.core.events import EventReceived
 from wakelog.core.instance import DeferredEvent, Instance
 from wakelog.core.requests import HandleDeferred
@@ -55,8 +55,8 @@ async def _run(app: Application, claimed: Claimed, call: HandlerCall) -> None:
     token = claimed.head.instance.version
     origin = Origin(cause=f"{id}@{token}")
     try:
-        if call.base.windows:
-            call = replace(call, batch=await _batch(app, id, call.base.windows[0].events))
+        if call.batch_versions:
+            call = replace(call, batch=await _batch(app, id, call.batch_versions))
     except HistoryError as error:
         settle = Settle(call, _refused(error, app.now_us(call.base)))
     else:
@@ -77,7 +77,7 @@ async def _run(app: Application, claimed: Claimed, call: HandlerCall) -> None:
             )
             return
         except StoreUnavailableError as error:
-            if error.reason == "refused" and isinstance(settle.outcome, Ended):
+            if error.reason == "refused" and isinstance(settle.outcome, HandlerEnded):
                 settle = Settle(call, _refused(error, settle.outcome.now_us))
                 continue
             _LOG.error("the outcome of %s cannot be recorded yet: %s", id, error)
