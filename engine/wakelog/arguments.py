@@ -1,4 +1,4 @@
-"""Bounds on settings: nonsense is refused when an app is opened, not met while it works."""
+"""Checks of arguments, so that a bad value is refused at the call and not found later."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["at_least", "check_key", "reason_of", "timeout_us"]
 def at_least(least: int, what: str, value: int) -> None:
     """Raise `ValidationError` unless `value` is a whole number, `least` or more."""
     if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        message = f"it must be a whole number, at least {least}"
+        message = f"must be a whole number, at least {least}"
     elif value < least:
-        message = f"it must be at least {least}"
+        message = f"must be at least {least}"
     else:
         return
     raise ValidationError(f"{what} {value!r}", [Issue(loc="", msg=message, type="bound")])
@@ -26,12 +26,12 @@ def timeout_us(timeout: Duration | None) -> int | None:
 
 
 def reason_of(reason: str | None) -> str | None:
-    """A `reason=` as it is. Raises `ValidationError` for what cannot be recorded."""
+    """A `reason=`, unchanged. Raises `ValidationError` if it cannot be recorded."""
     return None if reason is None else check_text(reason, "reason")
 
 
 def check_key(key: str) -> str:
-    """`key` as it is. Raises `ValidationError` for one that no id could be either."""
+    """`key`, unchanged. Raises `ValidationError` unless it would be a valid instance id."""
     try:
         return check_id(key)
     except InvalidIdError as error:

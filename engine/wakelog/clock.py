@@ -1,6 +1,6 @@
 """Time as a value: microseconds since 1970 in UTC, read from one injected clock.
 
-`SystemClock` is the only caller of the machine's clock; everything else is given `now_us`.
+`SystemClock` is the only caller of the system clock; everything else gets `now_us` as an argument.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ __all__ = ["Clock", "SystemClock"]
 
 
 class Clock(Protocol):
-    """Where the engine learns what time it is."""
+    """The engine's source of time."""
 
     def now_us(self) -> int:
         """Microseconds since 1970-01-01T00:00Z."""
         ...
 
     def wait(self, event: threading.Event, us: int) -> None:
-        """Hold this thread up until `event` is set, for `us` microseconds at most."""
+        """Block this thread until `event` is set, for at most `us` microseconds."""
         ...
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The system clock."""
 
     def now_us(self) -> int:
         return time.time_ns() // 1000

@@ -1,8 +1,8 @@
 """Every error that wakelog raises, on one page.
 
-Who is at fault decides the branch: the caller (`RequestError`), the job's own code (`JobError`),
-the world around us (`WorldError`) or the recorded history (`HistoryError`). The positional
-arguments are the data, so each error pickles with its type, and each message says what to do next.
+The cause decides the branch: the caller (`RequestError`), the job's own code (`JobError`), the
+environment (`WorldError`) or the recorded history (`HistoryError`). The positional arguments are
+the data, so each error pickles with its type, and each message says what to do next.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ __all__ = [
 
 
 class WakelogError(Exception):
-    """The root: `except WakelogError` catches everything this library raises on purpose."""
+    """The root: `except WakelogError` catches everything that this library raises on purpose."""
 
 
-# -- the caller's ---------------------------------------------------------------------------------
+# -- errors of the caller -------------------------------------------------------------------------
 
 
 class RequestError(WakelogError):
-    """The request cannot be carried out as asked; nothing was recorded."""
+    """The request cannot be carried out; nothing was recorded."""
 
 
 class UnknownJobError(RequestError):
@@ -65,7 +65,7 @@ class UnknownJobError(RequestError):
 
 
 class UnknownJobTypeError(RequestError):
-    """The word is not a type of job."""
+    """The given name is not that of a type of job."""
 
     def __init__(self, kind: str, known: Sequence[str]) -> None:
         self.kind, self.known = kind, tuple(known)
@@ -87,7 +87,7 @@ class UnknownActionError(RequestError):
 
 
 class Issue(TypedDict):
-    """One thing that is wrong with a value: where (`a.0.b`, or empty for the whole), and what."""
+    """One problem of a value: its location (`a.0.b`, or empty for the whole), message and type."""
 
     loc: str
     msg: str
@@ -95,7 +95,7 @@ class Issue(TypedDict):
 
 
 class ValidationError(RequestError, ValueError):
-    """A value does not fit: an event, a state, an input, a duration, a moment, a key."""
+    """A value is invalid: an event, a state, an input, a duration, a moment, a key."""
 
     def __init__(self, what: str, issues: Sequence[Issue]) -> None:
         self.what, self.issues = what, tuple(issues)
@@ -107,15 +107,15 @@ class ValidationError(RequestError, ValueError):
 
 
 class InvalidIdError(ValidationError):
-    """An instance id, or the name of a job or a step, that cannot be one."""
+    """An instance id, or the name of a job or a step, is invalid."""
 
 
 class InvalidStateError(RequestError):
-    """The call makes no sense here and now (a closed context, a closed app, inside a handler)."""
+    """The call is not possible here or now (a closed context, a closed app, inside a handler)."""
 
 
 class InstanceNotFoundError(RequestError):
-    """The instance has never existed: it has no history to show."""
+    """The instance has never existed: it has no history."""
 
     def __init__(self, instance_id: str) -> None:
         self.instance_id = instance_id
@@ -160,7 +160,7 @@ class QueueFullError(RequestError):
 
 
 class WaitTimeoutError(RequestError, TimeoutError):
-    """The answer did not come within `timeout=`; what was accepted stays accepted."""
+    """The outcome did not come within `timeout=`; what was accepted stays accepted."""
 
     def __init__(self, instance_id: str, timeout_s: float) -> None:
         self.instance_id, self.timeout_s = instance_id, timeout_s
@@ -173,15 +173,15 @@ class WaitTimeoutError(RequestError, TimeoutError):
         )
 
 
-# -- the job's ------------------------------------------------------------------------------------
+# -- errors of the job ----------------------------------------------------------------------------
 
 
 class JobError(WakelogError):
-    """A handler of the job went wrong; the original is `__cause__`."""
+    """A handler of the job failed; the original exception is `__cause__`."""
 
 
 class ExecutionError(JobError):
-    """A handler raised, and nothing recovered it. The original exception is `__cause__`."""
+    """A handler raised and was not recovered. The original exception is `__cause__`."""
 
     def __init__(self, instance_id: str, handler: str, error_type: str, message: str) -> None:
         self.instance_id, self.handler = instance_id, handler
@@ -202,7 +202,7 @@ class HandlerTimeoutError(JobError, TimeoutError):
     def __str__(self) -> str:
         return (
             f"{self.handler} took longer than its timeout of {self.timeout_s:g} s; "
-            f"make it quicker, or give its decorator a longer timeout="
+            f"make it faster, or give its decorator a longer timeout="
         )
 
 
@@ -220,11 +220,11 @@ class RetryExhaustedError(JobError):
         )
 
 
-# -- the world's ----------------------------------------------------------------------------------
+# -- errors of the environment --------------------------------------------------------------------
 
 
 class WorldError(WakelogError):
-    """Something around the engine failed; what was acknowledged before is still recorded."""
+    """The environment of the engine failed; what was acknowledged before is still recorded."""
 
 
 StoreReason = Literal[
@@ -242,20 +242,20 @@ StoreReason = Literal[
 
 _STORE_ADVICE: dict[str, str] = {
     "unreachable": "check that the path or host exists and may be opened",
-    "full": "free some space, then ask again: nothing of this request was recorded",
-    "not_a_database": "what is there is something else: give a wakelog database, or a new path",
-    "wrong_version": "upgrade whichever of the two is older: a schema by wakelog migrate",
-    "locked": "another process holds a lock for too long: look for a long transaction",
-    "read_only": "check its permissions, the rights of this user, and that it is no standby",
-    "unknown_scheme": "use one of the installed stores' schemes",
-    "not_installed": "install what it needs: for PostgreSQL, pip install 'wakelog[postgres]'",
-    "refused": "it does not take this value: make the state or payload smaller",
-    "damaged": "something is damaged: restore a copy, or run the database's own check",
+    "full": "free some space, then try again: nothing of this request was recorded",
+    "not_a_database": "the file is something else: give a wakelog database, or a new path",
+    "wrong_version": "upgrade the older of the two; a schema with wakelog migrate",
+    "locked": "another process has kept a lock for too long: look for a long transaction",
+    "read_only": "check its permissions, the rights of this user, and that it is not a standby",
+    "unknown_scheme": "use the scheme of an installed store",
+    "not_installed": "install its driver: for PostgreSQL, pip install 'wakelog[postgres]'",
+    "refused": "it does not accept this value: make the state or payload smaller",
+    "damaged": "the database is damaged: restore a copy, or run the database's own check",
 }
 
 
 class StoreUnavailableError(WorldError):
-    """The store cannot answer. `reason` is one word for programs, `detail` the driver's own."""
+    """The store cannot be used. `reason` is a word for programs, `detail` the driver's message."""
 
     def __init__(self, reason: StoreReason, detail: str) -> None:
         self.reason, self.detail = reason, detail
@@ -266,18 +266,18 @@ class StoreUnavailableError(WorldError):
 
 
 class ConflictError(WorldError):
-    """Others kept changing the instance first, until the bounded retries were used up."""
+    """Others changed the instance first, until the bounded retries were used up."""
 
     def __init__(self, instance_id: str, tries: int) -> None:
         self.instance_id, self.tries = instance_id, tries
         super().__init__(instance_id, tries)
 
     def __str__(self) -> str:
-        return f"{self.instance_id} was changed by others {self.tries} times in a row; ask again"
+        return f"{self.instance_id} was changed by others {self.tries} times in a row; try again"
 
 
 class LeaseLostError(WorldError):
-    """The run was taken from this worker (cleared, or its lease ended): its outcome is dropped."""
+    """The run was taken from this worker (cleared, or its lease expired); its outcome is lost."""
 
     def __init__(self, instance_id: str, run: int) -> None:
         self.instance_id, self.run = instance_id, run
@@ -286,15 +286,15 @@ class LeaseLostError(WorldError):
     def __str__(self) -> str:
         return (
             f"run {self.run} of {self.instance_id} no longer belongs to this worker: "
-            f"see its history for who cleared it or took it over"
+            f"its history shows what cleared it or took it over"
         )
 
 
-# -- history's ------------------------------------------------------------------------------------
+# -- errors of the history ------------------------------------------------------------------------
 
 
 class HistoryError(WakelogError):
-    """The recorded history cannot be read or does not add up."""
+    """The recorded history cannot be read or is inconsistent."""
 
 
 class UnreadableEventError(HistoryError):

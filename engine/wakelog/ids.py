@@ -1,4 +1,4 @@
-"""Instance ids: the only place that knows about the colon in a stream id."""
+"""Instance ids: the only module that knows about the colons in a stream id."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Kind = Literal["task", "continuous", "debounce", "workerPool"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MAX_ID_LENGTH = 255
 _VERSION = re.compile("@[0-9]+:")
-"""What stands between stream and name in the key of a step."""
+"""What separates stream and name in the key of a step."""
 
 
 class InstanceId(Struct, frozen=True, array_like=True, gc=False):
@@ -40,12 +40,12 @@ class InstanceId(Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def job(self) -> str:
-        """Kind and name, as in `task:order`: what a worker must know to run the instance."""
+        """Kind and name, as in `task:order`: a worker that has this job can run the instance."""
         return f"{self.kind}:{self.name}"
 
     @classmethod
     def parse(cls, stream: str) -> InstanceId:
-        """Split at the first two colons (ids may hold more). Raises `InvalidIdError`."""
+        """Split at the first two colons (ids may contain more). Raises `InvalidIdError`."""
         if not isinstance(stream, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise _invalid(stream, "instance id", f"must be a string, not {type(stream).__name__}")
         kind, _, rest = stream.partition(":")
@@ -63,7 +63,7 @@ def job_of(stream: str) -> str:
 
 
 def check_id(id: str) -> str:
-    """Answer `id` if it may name an instance: 1 to 255 characters, nothing invisible to a log.
+    """Return `id` if an instance may have it: 1 to 255 characters, all of them safe in a log.
 
     Raises `InvalidIdError` for an empty or overlong id, control characters and lone surrogates.
     """
@@ -71,7 +71,7 @@ def check_id(id: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """Answer `name` if a definition may be registered under it: an id without a colon."""
+    """Return `name` if a definition may have it: an id without a colon. Raises `InvalidIdError`."""
     checked = _check(name, "job name")
     if ":" in checked:
         raise _invalid(name, "job name", "must not hold ':' (it separates type, name and id)")
@@ -79,7 +79,8 @@ def check_name(name: str) -> str:
 
 
 def check_step(name: str) -> str:
-    """Answer `name` if a step may have it: one that no key of another step could end with."""
+    """Return `name` if a step may have it: the key of no other step may end with it. Raises
+    `InvalidIdError`."""
     checked = _check(name, "step name")
     if _VERSION.search(checked):
         raise _invalid(name, "step name", "must not hold '@', digits and ':' in a row, as keys do")
@@ -87,9 +88,9 @@ def check_step(name: str) -> str:
 
 
 def check_text(text: str, what: str) -> str:
-    """Answer `text` if the log can hold it: a reason, an actor, a topic.
+    """Return `text` if the log can store it: a reason, an actor, a topic.
 
-    Raises `ValidationError`, naming it `what`, for what is no string or has lone surrogates.
+    Raises `ValidationError`, naming it `what`, if it is not a string or has lone surrogates.
     """
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise _unfit(text, what, f"must be a string, not {type(text).__name__}")
@@ -109,7 +110,7 @@ def _check(text: str, what: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """The same characters, without the class of their own that a library may give them."""
+    """The same characters as a plain `str`: a library may have a subclass of it."""
     return text if type(text) is str else str.__str__(text)
 
 

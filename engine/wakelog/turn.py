@@ -1,12 +1,12 @@
-"""The turn: the one lifecycle of a unit of work, the same for every type of job.
+"""The turn: the one lifecycle of a unit of work, the same for every type of job (U1).
 
     request -> decide -> events and at most one call
                  ^          |
                  |          v
                settle <- outcome of the handler
 
-Everything else is shared around it: `application` loads the instance before and appends the
-events after. A turn appends nothing and reads nothing.
+A turn appends nothing and reads nothing: `application` loads the instance before it and has the
+events appended after it.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from wakelog.execution.handler_runner import HandlerRunner
 __all__ = ["MAX_CALLS", "HandlerOutcomes", "Turn", "perform", "take_turn"]
 
 MAX_CALLS = 3
-"""Of one unit: a handler, then `on_error`, then `on_idle`."""
+"""The most handler calls of one unit: a handler, then `on_error`, then `on_idle`."""
 
 HandlerOutcomes = dict[str, Outcome]
-"""How the handlers of a unit ended. A run that must be settled again, on a newer version, is
-settled with the same outcomes: its user code is never called twice."""
+"""The outcomes of a unit's handlers, by name. A run that must be settled again, on a newer version,
+is settled with the same outcomes: its user code is never called twice (U3)."""
 
 
 class Turn(Struct, frozen=True):
-    """What a unit of work came to, before it is appended."""
+    """The result of a unit of work, before it is appended."""
 
     before: Instance
     after: Instance
     events: tuple[Event, ...]
     raises: tuple[HandlerFailed, ...]
     stale: bool
-    """The run that was to be settled is not ours any more: nothing may be appended."""
+    """The run that was to be settled was cleared or lost: nothing may be appended."""
 
 
 async def take_turn(
-    caller: HandlerRunner,
+    runner: HandlerRunner,
     definition: Definition,
     instance: Instance,
     request: Request,
     now_us: int,
-    memory: HandlerOutcomes | None = None,
+    outcomes: HandlerOutcomes | None = None,
 ) -> Turn:
-    """Put `request` to `instance` at `now_us`, and call what has to be called until it is settled.
+    """Decide on `request`, made to `instance` at `now_us`, and call handlers until it is settled.
 
-    `memory` holds the outcomes of an earlier try of the same unit, and takes those of this one.
-    Raises what `decide` raises, and a cancellation of the task that it runs in.
+    `outcomes` holds the outcomes of an earlier try of the same unit, and receives those of this
+    one. Raises what `decide` raises, and a cancellation of the task that it runs in.
     """
     policy = definition.policy
     if policy is None:
@@ -68,22 +68,22 @@ async def take_turn(
         call = decision.call
         if call is None:
             return Turn(instance, decision.after, events, raises, decision.stale)
-        outcome = memory.get(call.handler) if memory is not None else None
+        outcome = outcomes.get(call.handler) if outcomes is not None else None
         if outcome is None:
-            outcome = await caller.call(definition, call, decision.after, now_us)
-            if memory is not None:
-                memory[call.handler] = outcome
+            outcome = await runner.call(definition, call, decision.after, now_us)
+            if outcomes is not None:
+                outcomes[call.handler] = outcome
         decision = decide(decision.after, Settle(call, outcome), policy, now_us)
-    raise AssertionError(f"settling {request!r} of {instance.id} did not come to an end")
+    raise AssertionError(f"{request!r} of {instance.id} was not settled in {MAX_CALLS} calls")
 
 
 async def perform(
-    caller: HandlerRunner, definition: Definition, call: HandlerCall, steps: StepRunner
+    runner: HandlerRunner, definition: Definition, call: HandlerCall, steps: StepRunner
 ) -> Settle:
-    """The first half of a run: call `execute` without holding its instance.
+    """The first half of a run: call `execute` without locking its instance.
 
-    Meanwhile others may append to it; the second half settles on what it is then.
+    Others may append to the instance meanwhile; the second half settles on top of that.
     """
     started = call.base
-    outcome = await caller.call(definition, call, started, started.recorded_us, steps)
+    outcome = await runner.call(definition, call, started, started.recorded_us, steps)
     return Settle(call, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, assert_type
 
@@ -126,6 +127,32 @@ async def failed(ctx: TaskContext[Order], error: BaseException) -> None:
 @order.on_client_get_state
 def shown(ctx: TaskContext[Order], state: Order) -> Order:
     return state
+
+
+class Idle:
+    """A callable object is a handler too."""
+
+    async def __call__(self, ctx: TaskContext[Order]) -> None: ...
+
+
+order.on_idle(Idle())
+order.on_idle(timeout="5s")(Idle())
+order.execute(lambda ctx: ctx.set_state(Order(status="paid")))
+order.execute(lambda ctx: ctx.set_state("paid"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType,reportCallIssue]
+order.on_event(timeout="5s")(lambda ctx, event: ctx.emit(event.kind, None))
+order.on_event(lambda ctx: None)  # type: ignore[arg-type,misc]  # pyright: ignore[reportArgumentType,reportCallIssue]
+order.with_resources(object()).on_error(failed)
+assert_type(order.on_idle(idle), Callable[[TaskContext[Order]], Awaitable[None] | None])
+order.on_idle(Idle)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType,reportCallIssue]
+order.on_idle(idle, timeout="5s")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+order.on_idle(timeout=None)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType,reportCallIssue]
+order.on_idle(timeout="5s")(failed)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+order.on_idle = order.on_error  # type: ignore[misc,assignment]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@order.on_retry_exhausted(timeout=5)
+async def gave_up(ctx: TaskContext[Order], error: BaseException) -> None:
+    assert_type(error, BaseException)
 
 
 @counts.on_event
@@ -274,6 +301,15 @@ async def renew(ctx: ContinuousContext[Order]) -> None:
     assert_type(ctx.state, Order | None)
     ctx.stop("done")
     ctx.schedule("5m")
+
+
+@refresh.on_error  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType,reportCallIssue,reportUntypedFunctionDecorator]
+def renewal_failed(ctx: TaskContext[Order], error: BaseException) -> None: ...
+
+
+@refresh.on_client_get_state
+def token_shown(ctx: ContinuousContext[Order], state: Order) -> Order | None:
+    return None
 
 
 async def recurring(app: App, blocking: BlockingApp) -> None:

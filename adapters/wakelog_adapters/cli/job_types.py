@@ -12,7 +12,7 @@ from wakelog.app import App
 from wakelog.client.base import JobClient
 from wakelog.client.continuous import ContinuousClient
 from wakelog.client.debounce import DebounceClient
-from wakelog.client.status import Status
+from wakelog.client.job_types import Status
 from wakelog.client.task import TaskClient
 from wakelog.errors import UnknownActionError
 from wakelog.ids import InstanceId
@@ -24,9 +24,9 @@ __all__ = ["JOB_TYPES", "JobType", "check_verb", "client_of", "render_status"]
 class JobType(NamedTuple):
     """How the command line talks to the instances of one type of job."""
 
-    client: type[JobClient[Any]]
+    client: type[JobClient[Any, Any]]
     """Its methods have the names of the commands."""
-    open: Callable[[App, str], JobClient[Any]]
+    open: Callable[[App, str], JobClient[Any, Any]]
     """The client of a job, by the job's name."""
     render_status: Callable[[Any], RenderableType]
 

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from wakelog.client.job_pause import JobPause
-    from wakelog.client.results import InstanceRow, JobCount, WorkerStatus
+    from wakelog.client.listing import InstanceRow, JobCount
+    from wakelog.client.workers import WorkerStatus
     from wakelog.history.timeline import HistoryEntry
     from wakelog_adapters.sql.findings import Finding
 

@@ -1,6 +1,6 @@
 """The pure core: values and functions; no clock, no I/O, no user code.
 
-Read it in this order: `events` (what can have happened: the log's format), `instance` (what a
-job is, folded from them), `evolve` (how one event changes it), `commands` (what may be asked)
-and `decide` (what an ask leads to).
+Reading order: `events` (what can happen: the log's format), `instance` (the state of a job, folded
+from its events), `evolve` (how one event changes it), `requests` (what can be asked of it) and
+`decide` (which events and which handler call follow from a request).
 """

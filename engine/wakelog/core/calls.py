@@ -1,4 +1,4 @@
-"""Calls of handlers, and how they ended."""
+"""Handler calls and their outcomes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from wakelog.core.commands import Command, HandlerName
 from wakelog.core.instance import Instance, OpenRun
 from wakelog.core.retry import Advice
 
-__all__ = ["Ended", "GaveBack", "HandlerCall", "HandlerFailed", "Outcome", "Settle"]
+__all__ = [
+    "HandlerCall",
+    "HandlerEnded",
+    "HandlerFailed",
+    "Outcome",
+    "RunGivenBack",
+    "Settle",
+]
 
 
 class HandlerCall(Struct, frozen=True):
@@ -16,32 +23,34 @@ class HandlerCall(Struct, frozen=True):
 
     handler: HandlerName
     base: Instance
-    """The instance as it was before the handler's unit of work, or when its run had started."""
+    """The instance before the handler's unit of work, or after the run's `RunStarted`."""
     payload: str | None = None
     """The event's JSON text, for `on_event`."""
+    batch_versions: tuple[int, ...] = ()
+    """The versions of the events that the run has taken, in order."""
     batch: tuple[str, ...] = ()
-    """The JSON texts of the events that the run has taken, in order."""
+    """The JSON texts of those events, once they have been read from the log."""
     event_id: str | None = None
     event_version: int | None = None
     """The version of the deferred event that is being handled."""
     attempt: int = 1
-    """Which try it is, of the run or of handling the event."""
+    """The number of this attempt, of the run or of handling the event."""
     run: OpenRun | None = None
     error: BaseException | None = None
-    """What `on_error` is told."""
+    """The argument of `on_error` and `on_retry_exhausted`."""
     recovers: Settle | None = None
-    """The failed settlement that `on_error` is asked to recover."""
+    """The failed settlement that `on_error` or `on_retry_exhausted` may recover."""
     source: HandlerName | None = None
-    """Which handler failed (`on_error`), or after which one nothing is left to do (`on_idle`)."""
+    """The handler that failed (`on_error`), or after which nothing is left to do (`on_idle`)."""
 
     @property
     def may_be_repeated(self) -> bool:
-        """Whether a policy may have it tried again: only a run, and an accepted event."""
+        """Whether a retry policy applies: only to a run, and to an event accepted earlier."""
         return self.recovers is None and (self.run is not None or self.event_version is not None)
 
 
-class Ended(Struct, frozen=True):
-    """The handler returned, or cleared its instance, having asked for these commands."""
+class HandlerEnded(Struct, frozen=True):
+    """The handler returned, or cleared its instance, after asking for these commands."""
 
     commands: tuple[Command, ...] = ()
     cleared: bool = False
@@ -59,19 +68,20 @@ class HandlerFailed(Struct, frozen=True):
     message: str
     traceback: str
     now_us: int = 0
+    """When the handler ended."""
     advice: Advice = Advice()
     """What user code says about another attempt."""
 
 
-class GaveBack(Struct, frozen=True):
-    """The engine itself stopped the handler: the run is to be done again by somebody else."""
+class RunGivenBack(Struct, frozen=True):
+    """The engine stopped the handler (shutdown): another worker is to repeat the run."""
 
 
-Outcome = Ended | HandlerFailed | GaveBack
+Outcome = HandlerEnded | HandlerFailed | RunGivenBack
 
 
 class Settle(Struct, frozen=True):
-    """A call has ended: what follows from its outcome?"""
+    """A handler call has ended with this outcome."""
 
     call: HandlerCall
     outcome: Outcome

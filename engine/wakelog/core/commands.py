@@ -22,25 +22,22 @@ HandlerName = Literal[
 ]
 
 
-# -- commands: what a handler asks for -------------------------------------------------------------
-
-
 class SetState(Struct, frozen=True):
-    """Let the state be this JSON text; None unsets it."""
+    """Set the state to this JSON text; None unsets it."""
 
     state: str | None
     schema_version: int
 
 
 class ScheduleAt(Struct, frozen=True):
-    """Let the schedule be at `due_us`; `asked_us` is the time asked for, where it differs."""
+    """Set the schedule to `due_us`; `asked_us` is the time asked for, if it differs."""
 
     due_us: int
     asked_us: int | None
 
 
 class CancelSchedule(Struct, frozen=True):
-    """Let there be no schedule."""
+    """Remove the schedule."""
 
 
 class Emit(Struct, frozen=True):
@@ -51,21 +48,15 @@ class Emit(Struct, frozen=True):
 
 
 class Pause(Struct, frozen=True):
-    """Let nothing start until somebody resumes it."""
+    """Start nothing until an operator resumes the instance."""
 
     reason: str | None
 
 
 class Stop(Struct, frozen=True):
-    """Let recurring work end; the state is kept."""
+    """End recurring work; the state is kept."""
 
     reason: str | None
 
 
 Command = SetState | ScheduleAt | CancelSchedule | Emit | Pause | Stop
-
-
-# -- calls and their outcomes ----------------------------------------------------------------------
-
-
-# -- requests: what opens or goes on with a unit of work -------------------------------------------

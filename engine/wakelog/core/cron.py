@@ -1,11 +1,10 @@
-"""Cron: the occurrences of a cron string in a time zone, over the changes of its clock (C3).
+"""Cron: the occurrences of a cron string in a time zone, over its daylight-saving changes (C3).
 
-A fixed hour and minute come once a day: right after the gap where they fall into a skipped hour,
-and the first time where the hour is repeated. With `*`, a list or a step it is as the clock shows.
+A fixed hour and minute occur once a day: in a skipped hour right after the gap, in a repeated hour
+the first time. With `*`, a list or a step the occurrences follow the local clock.
 
-`cronsim` reads the string and says which days match. The moments of a day are worked out here: a
-whole day at a time, which makes a year of them cheap to count, and right where a clock changes by
-half an hour.
+`cronsim` parses the string and tells which days match. The moments of a day are computed here, a
+whole day at a time: so a year of them is cheap to count, and a change by half an hour is correct.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from wakelog.errors import Issue, ValidationError
 __all__ = ["Cron", "check_zone", "cron_of", "refused"]
 
 MAX_DAYS = 50 * 366
-"""How far apart two occurrences may lie; what comes more seldom never comes."""
+"""The longest distance between two occurrences; a rarer one counts as never."""
 LAST_DAY = date.max.toordinal() - 1
-"""A day whose end every clock can still show."""
+"""The last day whose end every time zone can represent."""
 MINUTE_US = 60_000_000
 
 
 class Day(NamedTuple):
-    """The occurrences of one local day, as microseconds after its start."""
+    """The occurrences of one local day, in microseconds after its start."""
 
     start_us: int
     times_us: tuple[int, ...]
@@ -47,7 +46,7 @@ class Cron:
     zone: str
 
     def after(self, us: int) -> int:
-        """The first occurrence later than `us`; the last moment there is where none comes."""
+        """The first occurrence later than `us`; the end of the year 9999 if there is none."""
         today = self._today(us)
         for day in self._days(range(today, min(today + MAX_DAYS, LAST_DAY))):
             index = bisect_right(day.times_us, us - day.start_us)
@@ -56,14 +55,14 @@ class Cron:
         return MAX_US
 
     def back(self, us: int, number: int) -> int:
-        """The occurrence at `us` or before it that has `number` others up to there behind it."""
+        """The occurrence that lies `number` occurrences before the last one not later than `us`."""
         left, today = number, self._today(us)
         for day in self._days(range(today, 1, -1)):
-            there = bisect_right(day.times_us, us - day.start_us)
-            if there > left:
-                return day.start_us + day.times_us[there - 1 - left]
-            left -= there
-        raise AssertionError(f"cron {self.text} did not come {number + 1} times before {us}")
+            count = bisect_right(day.times_us, us - day.start_us)
+            if count > left:
+                return day.start_us + day.times_us[count - 1 - left]
+            left -= count
+        raise AssertionError(f"cron {self.text} did not occur {number + 1} times before {us}")
 
     def count(self, after_us: int, upto_us: int) -> int:
         """How many occurrences are later than `after_us` and not later than `upto_us`."""
@@ -78,7 +77,7 @@ class Cron:
         return datetime.fromtimestamp(us // 1_000_000, _zone(self.zone)).toordinal()
 
     def _days(self, ordinals: Iterable[int]) -> Iterable[Day]:
-        """Those of the days on which there is an occurrence."""
+        """The days that have an occurrence."""
         for ordinal in ordinals:
             day = _day(self.text, self.zone, ordinal)
             if day is not None:
@@ -86,10 +85,11 @@ class Cron:
 
 
 def cron_of(text: str, zone: str) -> Cron:
-    """The cron string that is meant. Raises `ValidationError`."""
+    """The cron string in its time zone. Raises `ValidationError`."""
     if not isinstance(text, str) or len(text.split()) != 5:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise refused(
-            f"cron {text!r}", "write minute, hour, day of month, month and day of week: '0 2 * * *'"
+            f"cron {text!r}",
+            "expected minute, hour, day of month, month and day of week, as in '0 2 * * *'",
         )
     check_zone(zone)
     spaced = " ".join(text.split())
@@ -98,17 +98,17 @@ def cron_of(text: str, zone: str) -> Cron:
     except CronSimError as error:
         raise refused(f"cron {text!r}", str(error)) from error
     except StopIteration as error:
-        raise refused(f"cron {text!r}", "it never comes") from error
+        raise refused(f"cron {text!r}", "it has no occurrence") from error
     return Cron(spaced, zone)
 
 
 def check_zone(zone: str) -> None:
-    """Raise `ValidationError` for a time zone that there is not."""
+    """Raise `ValidationError` for an unknown time zone."""
     try:
         ZoneInfo(zone)
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise refused(
-            f"time zone {zone!r}", "no such zone: write one as 'Europe/Berlin'"
+            f"time zone {zone!r}", "unknown; expected a name such as 'Europe/Berlin'"
         ) from error
 
 
@@ -117,8 +117,8 @@ def check_zone(zone: str) -> None:
 
 @lru_cache(maxsize=4096)
 def _day(text: str, zone: str, ordinal: int) -> Day | None:
-    """A day, if it matches: mostly its clock does not change, and its times are those of the
-    text."""
+    """The occurrences of a day, if it matches. On most days the clock does not change, and the
+    times are those of the text."""
     read, day, tz = _read(text), date.fromordinal(ordinal), _zone(zone)
     if day.month not in read.months or not read.match_day(day):
         return None
@@ -136,7 +136,7 @@ def _day(text: str, zone: str, ordinal: int) -> Day | None:
 
 
 def _after_the_gap(naive: datetime, tz: ZoneInfo) -> datetime:
-    """The first time that the clock shows this, or the end of the gap that it jumps over."""
+    """The first moment at which the clock shows this, or the end of the gap that it falls into."""
     while not (shown := _shown(naive, tz)):
         naive += timedelta(minutes=1)
     return shown[0]
@@ -180,5 +180,5 @@ def _us(moment: datetime) -> int:
 
 
 def refused(what: str, message: str) -> ValidationError:
-    """The error for what is no cadence."""
-    return ValidationError(what, [Issue(loc="", msg=message, type="cadence")])
+    """The error for an invalid recurrence."""
+    return ValidationError(what, [Issue(loc="", msg=message, type="recurrence")])

@@ -1,53 +1,100 @@
-"""What a claim, a lost run and a step lead to."""
+"""Decisions about runs: claims, lost runs, steps, and what a sweep finds stranded.
+
+T5 (an alarm is consumed by `RunStarted`), T8 (a scheduled clear), R4 to R6 (pending retries, lost
+runs), D4 (a run names the events that it takes), I4 (a step's result), A1 and A4 (never early;
+re-arming).
+"""
 
 from __future__ import annotations
-
-from typing import cast
 
 from msgspec.structs import replace
 
 from wakelog.core.calls import HandlerCall
-from wakelog.core.events import Cleared, Event, ExecutionLost, RunStarted, StepCompleted, Trigger
+from wakelog.core.events import (
+    Cleared,
+    Event,
+    ExecutionLost,
+    RetryScheduled,
+    RunStarted,
+    Scheduled,
+    StepCompleted,
+    Trigger,
+)
 from wakelog.core.evolve import evolve, fold
-from wakelog.core.instance import Instance, OpenRun, Wake, next_wake
-from wakelog.core.policy import START_REASON, Decision, Policy, decided
-from wakelog.core.requests import Claim, RecordStep
+from wakelog.core.instance import Instance, OpenRun, next_wake
+from wakelog.core.policy import Decision, Policy, decided
+from wakelog.core.requests import Claim, Rearm, RecordStep
 from wakelog.core.retry import Advice, Over, judge
 from wakelog.core.settle import exhausted
 
-__all__ = []
+__all__ = ["claim", "rearm", "record_step", "without_lease"]
 
 
-def _claim(instance: Instance, worker: str, policy: Policy, now_us: int) -> Decision:
-    """Take what the instance is due for; nothing when it is not due (a stale alarm)."""
+def claim(instance: Instance, request: Claim, policy: Policy, now_us: int) -> Decision:
+    """Take what the instance is due for; nothing if it is not due (a stale alarm)."""
+    if request.lost is not None:
+        return _recover(instance, request, request.lost, policy, now_us)
     wake = next_wake(instance)
     if wake is None or wake.due_us > now_us or wake.action == "deferred":
         return decided(instance, (), now_us)
-    due_us = wake.due_us
     if wake.action == "clear":
         cleared = Cleared(reason=instance.clear_reason, discarded=instance.unfinished)
         return decided(instance, (cleared,), now_us)
-    if instance.retry is not None:
-        retry = instance.retry
-        attempt = retry.attempt
-        return _run(instance, worker, retry.trigger, retry.run, attempt, policy, now_us, due_us)
-    trigger = _trigger_of(instance, wake)
-    return _run(instance, worker, trigger, instance.run_count + 1, 1, policy, now_us, due_us)
+    trigger: Trigger = "manual" if wake.action == "trigger" else "alarm"
+    number, attempt, retry = instance.run_count + 1, 1, instance.retry
+    if retry is not None:
+        number, attempt, trigger = retry.run, retry.attempt, retry.trigger
+    return _run(
+        instance,
+        policy,
+        now_us,
+        worker=request.worker,
+        number=number,
+        attempt=attempt,
+        trigger=trigger,
+        due_us=wake.due_us,
+    )
 
 
-def _trigger_of(instance: Instance, wake: Wake) -> Trigger:
-    if instance.windows and (reason := instance.windows[0].reason) in ("manual", "max_events"):
-        return cast(Trigger, reason)
-    if wake.action == "trigger":
-        return "manual"
-    return "start" if instance.due_reason == START_REASON else "alarm"
+def record_step(instance: Instance, request: RecordStep, now_us: int) -> Decision:
+    """Record the result of a step, on top of what others have appended (I4); nothing if its run is
+    over."""
+    if instance.run is None or instance.run.token != request.run.token:
+        return Decision((), instance, stale=True)
+    done = StepCompleted(run=request.run.number, step=request.step, result=request.result)
+    return decided(instance, (done,), now_us)
+
+
+def rearm(instance: Instance, request: Rearm, policy: Policy, now_us: int) -> Decision:
+    """Record again what a sweep found missing: the alarm of pending work, or the end of an open run
+    that has no lease (A4)."""
+    if instance.version != request.version:  # somebody works on it
+        return decided(instance, (), now_us)
+    run, retry, wake = instance.run, instance.retry, next_wake(instance)
+    if run is not None:
+        lost = without_lease(run)
+        after = evolve(instance, lost, now_us)
+        given_up = _given_up(after, run, policy, request.max_lost, now_us)
+        return decided(instance, (lost, *given_up), now_us)
+    if wake is None:
+        return decided(instance, (), now_us)
+    if retry is not None:
+        again = RetryScheduled(run=retry.run, attempt=retry.attempt, due_us=retry.due_us)
+        return decided(instance, (again,), now_us)
+    found = Scheduled(due_us=wake.due_us, action=wake.action, by="sweep")
+    return decided(instance, (found,), now_us)
+
+
+def without_lease(run: OpenRun) -> ExecutionLost:
+    """The end of an open run that has no lease."""
+    return ExecutionLost(run=run.number, attempt=run.attempt, worker=run.worker, reason="no_lease")
 
 
 def _recover(
     instance: Instance, request: Claim, lost: OpenRun, policy: Policy, now_us: int
 ) -> Decision:
-    """The lease of an open run has ended: record the loss, then run again or give up (R6). What
-    is paused or stopped starts nothing: the next attempt waits for a resume or a start."""
+    """The lease of an open run has expired: record the loss, then run again or give up (R6). A
+    paused or stopped instance starts nothing: the next attempt waits for a resume or a start."""
     if instance.run is None or instance.run.token != lost.token:
         return decided(instance, (), now_us)
     gone = ExecutionLost(run=lost.number, attempt=lost.attempt, worker=lost.worker)
@@ -57,13 +104,13 @@ def _recover(
         return decided(instance, (gone, *given_up), now_us)
     again = _run(
         after,
-        request.worker,
-        "recovery",
-        lost.number,
-        lost.attempt + 1,
         policy,
         now_us,
-        lost.due_us,
+        worker=request.worker,
+        number=lost.number,
+        attempt=lost.attempt + 1,
+        trigger="recovery",
+        due_us=lost.due_us,
     )
     return replace(again, events=(gone, *again.events))
 
@@ -71,8 +118,8 @@ def _recover(
 def _given_up(
     after: Instance, lost: OpenRun, policy: Policy, max_lost: int, now_us: int
 ) -> tuple[Event, ...]:
-    """The end of a run that was lost once too often, or for too long; else it is tried again at
-    once, whatever its policy says of delays (R6)."""
+    """The end of a run that was lost too often, or for too long; else nothing, and the next attempt
+    is due at once, whatever delay its policy has (R6)."""
     again_now = Advice(after_us=0)
     verdict = judge(policy.retry, again_now, lost.attempt, after.run_began_us, now_us, seed="")
     reason = verdict.reason if isinstance(verdict, Over) else None
@@ -85,14 +132,16 @@ def _given_up(
 
 def _run(
     instance: Instance,
-    worker: str,
-    trigger: Trigger,
-    number: int,
-    attempt: int,
     policy: Policy,
     now_us: int,
+    *,
+    worker: str,
+    number: int,
+    attempt: int,
+    trigger: Trigger,
     due_us: int,
 ) -> Decision:
+    """Start an attempt of a run, if the policy says so (T5, D4)."""
     then = policy.woken(instance, trigger, due_us, now_us)
     if then.call is None:
         return decided(instance, then.events, now_us)
@@ -100,24 +149,14 @@ def _run(
     started = RunStarted(
         run=number,
         attempt=attempt,
-        trigger=trigger,
+        trigger=then.trigger or trigger,
         due_us=due_us,
         late_us=max(0, now_us - due_us),
         worker=worker,
-        events=instance.windows[0].events if instance.windows else (),
+        events=then.takes,
     )
     after = fold(instance, (*then.events, started), now_us)
-    call = HandlerCall(then.call, base=after, run=after.run, attempt=attempt)
+    call = HandlerCall(
+        then.call, base=after, batch_versions=then.takes, run=after.run, attempt=attempt
+    )
     return Decision((*then.events, started), after, call)
-
-
-def _record_step(instance: Instance, request: RecordStep, now_us: int) -> Decision:
-    """Keep the result of a step, on top of what others have appended; not of a run that is over."""
-    if instance.run is None or instance.run.token != request.run.token:
-        return Decision((), instance, stale=True)
-    done = StepCompleted(run=request.run.number, step=request.step, result=request.result)
-    return decided(instance, (done,), now_us)
-
-
-def _without_lease(run: OpenRun) -> ExecutionLost:
-    return ExecutionLost(run=run.number, attempt=run.attempt, worker=run.worker, reason="no_lease")

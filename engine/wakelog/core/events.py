@@ -1,12 +1,15 @@
-"""The events: what can have happened to an instance. This file is the log's format.
+"""The events: what can happen to an instance. This file is the log's format.
 
-An event that was released is never changed: fields may be added with a default, anything else is
-a new class with a new topic. Defaults are left out of the stored text, so a default is for ever.
+A released event is never changed: fields may be added with a default, anything else is a new class
+with a new topic. Defaults are left out of the stored text, so a default is for ever.
 
-Times are microseconds since 1970 in UTC (`…_us`). A field typed `Payload` holds raw JSON of the
-user's: it is stored beside the rest, byte for byte (see `wakelog.log`), at most one per event.
-What surrounds every event (stream, version, time, commit, cause, hash) is in
+Times are microseconds since 1970 in UTC (`…_us`). A field typed `Payload` holds the user's raw
+JSON: it is stored beside the rest, byte for byte (see `wakelog.log`), at most one per event. What
+surrounds every event (stream, version, time, commit, cause, hash) is in
 `wakelog.log.records.Recorded`.
+
+Announced by the contract and not produced yet: `Requeued`, `Discarded`, `Cancelled`,
+`PriorityChanged`, `Archived`, `Erased`.
 """
 
 from __future__ import annotations
@@ -49,30 +52,30 @@ __all__ = [
 ]
 
 Payload = Annotated[str | None, Field(exclude=True)]
-"""Raw JSON text of the user's, or None where there is none."""
+"""The user's raw JSON text, or None if there is none."""
 
 WakeAction = Literal["execute", "flush", "clear", "trigger", "deferred"]
-"""What a wake-up is for. `trigger` is a run an operator asked for, beside the schedule;
-`deferred` is waiting events (recorded only where a sweep had to re-arm them)."""
+"""What a wake-up is for. `trigger` is a run an operator asked for, beside the schedule; `deferred`
+is events that wait (recorded only if a sweep had to re-arm them)."""
 
 By = Literal["handler", "policy", "operator", "sweep"]
 Trigger = Literal["alarm", "manual", "start", "max_events", "retry", "recovery"]
 FlushReason = Literal["flush_after", "max_wait", "max_events", "manual"]
-"""Why a window is flushed: its time had come, it was full, or somebody asked for it."""
+"""Why a window is flushed: its time had come, it was full, or an operator asked for it."""
 
 
 class Event(BaseModel):
-    """What the events have in common: they never change, and each has a topic of its own."""
+    """The base of all events: immutable, each with a topic of its own."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     TOPIC: ClassVar[str] = ""
     PAYLOAD: ClassVar[str | None] = None
-    """The name of the field that holds the user's raw JSON, where there is one."""
+    """The name of the field that holds the user's raw JSON, if there is one."""
 
 
 class Started(Event):
-    """A life begins; with an input, that is its first state."""
+    """A life begins; an input is its first state."""
 
     TOPIC = "wakelog.Started"
     PAYLOAD = "input"
@@ -94,8 +97,7 @@ class EventReceived(Event):
     handle_at_us: int | None = None
     """When a delayed event is to be handled; None: as soon as it can be."""
     window: int | None = None
-    """The window that takes it, where events are handled in batches; the first one of a life is
-    1."""
+    """The window that takes it, if events are handed over in batches; the first of a life is 1."""
     payload: Payload = None
 
 
@@ -128,7 +130,7 @@ class Scheduled(Event):
     action: WakeAction = "execute"
     by: By = "handler"
     asked_us: int | None = None
-    """The time asked for, where it differs: one in the past is due at once."""
+    """The time asked for, if it differs: a time in the past is due at once."""
     reason: str | None = None
     """For a flush: its `FlushReason`."""
     window: int | None = None
@@ -136,7 +138,7 @@ class Scheduled(Event):
 
 
 class ScheduleCancelled(Event):
-    """There is no such wake-up any more."""
+    """This wake-up was removed."""
 
     TOPIC = "wakelog.ScheduleCancelled"
 
@@ -208,27 +210,27 @@ class ExecutionFailed(Event):
     attempt: int | None = None
     will_retry: bool = False
     recovered: bool = False
-    """`on_error` dealt with it and ended well."""
+    """`on_error` or `on_retry_exhausted` was called for it and ended well."""
     event_version: int | None = None
     """The deferred event that was being handled."""
     payload: Payload = None
-    """The event that was refused, where one was."""
+    """The event that was refused, if there was one."""
 
 
 class RetryScheduled(Event):
     """The next attempt of a failed run, or of handling a deferred event, is at `due_us`.
 
-    Attempt 1 is one that was asked for: the run is started anew.
+    Attempt 1: an operator asked for it, and the run is started anew.
     """
 
     TOPIC = "wakelog.RetryScheduled"
 
     run: int = 0
-    """0 where it is an event's."""
+    """0 if it is a deferred event's."""
     attempt: int
     due_us: int
     event_version: int | None = None
-    """The deferred event, where it is one's."""
+    """The deferred event, if it is one's."""
     by: By = "policy"
 
 
@@ -241,11 +243,11 @@ class RetryExhausted(Event):
     attempts: int
     reason: Literal["max_attempts", "max_duration", "not_retryable", "lost"]
     then: Literal["fail", "continue", "clear", "dead_letter"] = "fail"
-    """What the policy does about it."""
+    """What the policy does then."""
 
 
 class ExecutionLost(Event):
-    """A run's worker died, stalled, lost its lease or gave the run back; its outcome is unknown."""
+    """A run's worker died, stalled, lost its lease or gave the run back: the outcome is unknown."""
 
     TOPIC = "wakelog.ExecutionLost"
 
@@ -284,7 +286,7 @@ class Paused(Event):
 
 
 class Resumed(Event):
-    """Work goes on."""
+    """Work continues."""
 
     TOPIC = "wakelog.Resumed"
 
@@ -302,7 +304,7 @@ class Stopped(Event):
 
 
 class DeadLettered(Event):
-    """An event, or a whole batch, will not be handled any more; it is kept for an operator."""
+    """An event, or a whole batch, was given up; it is kept for an operator."""
 
     TOPIC = "wakelog.DeadLettered"
 
@@ -312,7 +314,7 @@ class DeadLettered(Event):
     message: str = ""
     attempts: int = 1
     events: tuple[int, ...] = ()
-    """The versions of the batch's events, where it is one; `event_version` is the first."""
+    """The versions of the batch's events, if it is a batch; `event_version` is the first."""
 
 
 class Requeued(Event):
@@ -333,7 +335,7 @@ class Discarded(Event):
 
 
 class Cancelled(Event):
-    """A waiting event was taken out."""
+    """A waiting event was removed."""
 
     TOPIC = "wakelog.Cancelled"
 
@@ -368,7 +370,7 @@ class Cleared(Event):
     reason: str | None = None
     by: By = "operator"
     discarded: int = 0
-    """How many accepted events went with it unfinished; those that wait at a handler's own clear
+    """How many unfinished accepted events were discarded; those that wait at a handler's own clear
     are kept for the next life."""
 
 
@@ -390,4 +392,4 @@ class Erased(Event):
 
 
 EVENTS: dict[str, type[Event]] = {cls.TOPIC: cls for cls in Event.__subclasses__()}
-"""Topic -> class. A topic is a chosen word, never a module path, so that files may move."""
+"""Topic -> class. A topic is a chosen string, never a module path, so that files may move."""

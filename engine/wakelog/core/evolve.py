@@ -49,7 +49,7 @@ def fold(instance: Instance, events: Iterable[Event], at_us: int) -> Instance:
 def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
     """The instance after `event`, recorded at `at_us` as its next version."""
     version = instance.version + 1
-    match event:  # the most frequent ones, in one go
+    match event:  # the most frequent ones in one `replace`
         case EventReceived() if not event.deferred and event.window is None:
             count = instance.event_count + 1
             return replace(
@@ -144,7 +144,7 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
 
 
 def _blank(step: Instance) -> Instance:
-    """Nothing but the history, and what waits for the next life: with its place in its window."""
+    """Nothing but the history, and the events that wait for the next life, in their windows."""
     windows = kept(step.windows, {each.version for each in step.deferred})
     windows = tuple(replace(window, taken=False) for window in windows)
     blank = Instance(step.id, step.version, step.recorded_us, step.lives, deferred=step.deferred)
@@ -165,7 +165,7 @@ def _received(step: Instance, event: EventReceived) -> Instance:
 
 
 def _joined(step: Instance, new: DeferredEvent) -> tuple[DeferredEvent, ...]:
-    """Those that wait, with a new one at its place: mostly the last."""
+    """The deferred events with a new one in its place: mostly the last."""
     deferred = (*step.deferred, new)
     return deferred if not step.deferred or step.deferred[-1] < new else tuple(sorted(deferred))
 
@@ -173,11 +173,12 @@ def _joined(step: Instance, new: DeferredEvent) -> tuple[DeferredEvent, ...]:
 def _handled(step: Instance, event_version: int) -> Instance:
     if step.deferred and step.deferred[0].version == event_version:
         return replace(step, deferred=step.deferred[1:])
-    return replace(step, deferred=tuple(w for w in step.deferred if w.version != event_version))
+    deferred = tuple(each for each in step.deferred if each.version != event_version)
+    return replace(step, deferred=deferred)
 
 
 def _gone(step: Instance, event_version: int) -> Instance:
-    """A waiting event will not be handled: it leaves its window too."""
+    """A deferred event will not be handled: it leaves its window too."""
     step = _handled(step, event_version)
     windows = without(step.windows, event_version)
     if windows is step.windows:
@@ -186,7 +187,8 @@ def _gone(step: Instance, event_version: int) -> Instance:
 
 
 def _placed(step: Instance, number: int) -> Instance:
-    """The newest event joins its window, or opens it: then it is due when `Scheduled` says."""
+    """The newest event joins its window, or opens it; the `Scheduled` that follows says when the
+    window is due."""
     at_us, version = step.recorded_us, step.version
     *before, newest = step.windows or (None,)
     if newest is None or newest.number != number:
@@ -208,13 +210,13 @@ def _timed(step: Instance, event: Scheduled, number: int) -> Instance:
 
 
 def _flushed(step: Instance, events: tuple[int, ...]) -> Instance:
-    """The first window is done with, and the next one is the first."""
+    """The first window is gone, and the next one becomes the first."""
     count = max(0, step.event_count - len(events))
     return _with_windows(replace(step, event_count=count), step.windows[1:])
 
 
 def _with_windows(step: Instance, windows: tuple[Window, ...]) -> Instance:
-    """The schedule is when the first window is due; what a run has taken is due no more."""
+    """The schedule is when the first window is due; one that a run has taken is no longer due."""
     first = windows[0] if windows else None
     due_us = None if first is None or first.taken else first.due_us
     return replace(step, windows=windows, due_us=due_us, due_action="flush")
@@ -235,7 +237,7 @@ def _scheduled(
 
 
 def _run_started(step: Instance, event: RunStarted) -> Instance:
-    """A run consumes what it was started for: the schedule, the trigger or the retry."""
+    """A run consumes what it was started for: the schedule, the trigger or the retry (T5)."""
     run = OpenRun(
         event.run,
         event.attempt,
@@ -278,8 +280,8 @@ def _failed(step: Instance, event: ExecutionFailed) -> Instance:
 
 
 def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:
-    """The next attempt of a run (the first one again where somebody asked for that), or the next
-    try of handling a waiting event."""
+    """The next attempt of a run (attempt 1 if an operator asked for it), or the next attempt to
+    handle a deferred event."""
     if event.event_version is not None:
         return _waits_again(step, event, event.event_version)
     trigger: Trigger = "manual" if event.attempt == 1 else "retry"
@@ -303,7 +305,7 @@ def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instanc
 
 
 def _lost(step: Instance, event: ExecutionLost) -> Instance:
-    """The run is still owed: its next attempt is due at once, under the same number."""
+    """The run is still to be done: its next attempt is due at once, under the same number (R6)."""
     error = Failure(
         "execute",
         "ExecutionLost",

@@ -1,8 +1,8 @@
-"""The instance: what a job is at one version of its history, folded from its events.
+"""The instance: the state of a job at one version of its history, folded from its events.
 
-Instances are immutable and compare as plain values, so a refold can be held against the live
-one. The user's state is kept as the JSON text that the log holds and decoded anew for each
-handler: a handler cannot corrupt what the next one sees.
+Instances are immutable and compare as plain values, so a refold can be compared with the live one.
+The user's state is kept as the JSON text from the log and decoded anew for each handler: a handler
+cannot corrupt what the next one sees.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["DeferredEvent", "Failure", "Instance", "OpenRun", "PendingRetry", "W
 
 
 class OpenRun(Struct, frozen=True, array_like=True):
-    """A run of `execute` that was started and has no recorded outcome yet."""
+    """A run of `execute` that has started and has no recorded outcome yet."""
 
     number: int
     attempt: int
@@ -26,7 +26,7 @@ class OpenRun(Struct, frozen=True, array_like=True):
     started_us: int
     worker: str
     token: int
-    """The version of its `RunStarted`: versions only grow, so this fences off older holders."""
+    """The version of its `RunStarted`: versions only grow, so it fences off older lease holders."""
 
 
 class PendingRetry(Struct, frozen=True, array_like=True):
@@ -39,16 +39,17 @@ class PendingRetry(Struct, frozen=True, array_like=True):
 
 
 class DeferredEvent(Struct, frozen=True, array_like=True, order=True):
-    """An accepted event that is still to be handled. They are handled in the order of these."""
+    """An accepted event that is still to be handled. The order of these values is the order of
+    handling."""
 
     handle_at_us: int
     version: int
     attempt: int = 1
-    """Which try of handling it is the next."""
+    """The number of the next attempt to handle it."""
     retry_at_us: int = 0
-    """When that is due, after a failed one."""
+    """When that attempt is due, after a failed one."""
     first_us: int = 0
-    """When the first try failed."""
+    """When the first attempt failed."""
 
     @property
     def ready_us(self) -> int:
@@ -57,7 +58,7 @@ class DeferredEvent(Struct, frozen=True, array_like=True, order=True):
 
 
 class Failure(Struct, frozen=True, array_like=True):
-    """What went wrong last, as recorded."""
+    """The last failure, as recorded."""
 
     handler: str
     error_type: str
@@ -67,11 +68,11 @@ class Failure(Struct, frozen=True, array_like=True):
 
 
 class Wake(Struct, frozen=True):
-    """The next thing that an instance must be woken for."""
+    """What an instance must be woken for next."""
 
     due_us: int
     action: WakeAction
-    """`execute` stands for the next attempt of a run too, where one is pending."""
+    """`execute` includes the next attempt of a run, if one is pending."""
 
 
 class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -80,7 +81,7 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     id: InstanceId
     version: int = 0
     recorded_us: int = 0
-    """When the newest event was recorded; never goes back."""
+    """When the newest event was recorded; it never decreases."""
     lives: int = 0
     started_us: int | None = None
     state: str | None = None
@@ -90,9 +91,9 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     """The schedule: the one pending wake-up that handlers and policies set."""
     due_action: WakeAction = "execute"
     due_reason: str | None = None
-    """Under which rule a policy has set it."""
+    """The rule by which a policy has set it."""
     clear_at_us: int | None = None
-    """When an operator's delayed clear is due."""
+    """When an operator's scheduled clear is due."""
     clear_reason: str | None = None
     triggered_us: int | None = None
     """When an operator asked for a run that no worker has started yet."""
@@ -105,22 +106,22 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     window_count: int = 0
     """How many windows this life has had: also the number of the newest one."""
     event_count: int = 0
-    """How many events this life has accepted; of those in windows only who is still there."""
+    """How many events this life has accepted; with windows, how many are still in one."""
     run_count: int = 0
     """How many runs this life has had: also the number of the newest one."""
     run_version: int = 0
-    """The version of the newest run's first `RunStarted`: it names the run for ever."""
+    """The version of the newest run's first `RunStarted`: it identifies the run for ever."""
     run_began_us: int = 0
-    """When the newest run's first attempt began; again, where it was started anew."""
+    """When attempt 1 of the newest run began; set again when an operator starts it anew."""
     run_due_us: int = 0
     """When the newest run was due, which its later attempts do not change."""
     last_run_us: int | None = None
     """When the newest run ended, well or not."""
     failure_count: int = 0
     losses: int = 0
-    """How often in a row a worker was lost during the current run."""
+    """How many times in a row a worker was lost during the current run."""
     failed: bool = False
-    """The last run failed for good and nothing has ended well since."""
+    """The last run failed for good and no handler has ended well since."""
     paused: bool = False
     stopped: bool = False
     parked: bool = False
@@ -130,22 +131,28 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
 
     @property
     def exists(self) -> bool:
-        """Whether a life is going on: started, and not cleared since."""
+        """Whether a life has started and has not been cleared since."""
         return self.started_us is not None
 
     @property
     def is_blocked(self) -> bool:
-        """Whether nothing may be started now: a run is open, or an operator or damage holds it."""
+        """Whether nothing may start now: a run is open, or the instance is paused, stopped or
+        parked."""
         return self.run is not None or self.paused or self.stopped or self.parked
 
     @property
     def unfinished(self) -> int:
-        """How many accepted events a clear from outside would take with it."""
+        """How many accepted events a clear from outside would discard."""
         return sum(len(w.events) for w in self.windows) if self.windows else len(self.deferred)
 
     @property
+    def visible_schedule_us(self) -> int | None:
+        """The schedule as handlers see it: when a window is due is not for them to see."""
+        return None if self.windows else self.due_us
+
+    @property
     def next_deferred(self) -> DeferredEvent | None:
-        """The waiting event to be handled next; none while those that wait are of later windows
+        """The deferred event to be handled next; None while all of them belong to later windows
         than the first."""
         first = self.deferred[0] if self.deferred else None
         if first is None or not self.windows:
@@ -153,13 +160,13 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
         return first if first.version <= self.windows[0].events[-1] else None
 
     def ready_deferred(self, now_us: int) -> DeferredEvent | None:
-        """The waiting event to be handled next, if one is ready by `now_us`."""
+        """The deferred event to be handled next, if it is ready at `now_us`."""
         first = self.next_deferred
         return first if first is not None and first.ready_us <= now_us else None
 
     def is_busy(self, now_us: int) -> bool:
-        """Whether an event must wait: for an open run, for events before it (one that is to be
-        tried again holds up those behind it), or for a resume."""
+        """Whether a new event must wait: for an open run, for earlier events (one that waits for
+        its next attempt blocks those behind it), or for a resume."""
         return bool(
             self.run is not None
             or self.paused
@@ -170,10 +177,10 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
 def next_wake(instance: Instance) -> Wake | None:
     """What the instance must be woken for next; None while a run is open or nothing is due.
 
-    The one rule behind the alarm rows. A delayed clear comes whatever else goes on. Then, while
-    no run is open and nothing holds the instance back: the retry before the schedule (a due
-    schedule waits until the run has ended with all its retries), the earliest of the rest. A
-    window is handed over when all of its events have been handled.
+    The one rule behind the alarm rows. A scheduled clear comes in any case. Then, unless the
+    instance is blocked: the retry before the schedule (a due schedule waits until the run has ended
+    with all its retries), and the earliest of the rest. A window is handed over once all of its
+    events have been handled.
     """
     wake: Wake | None = None
     if instance.clear_at_us is not None:
@@ -193,5 +200,5 @@ def next_wake(instance: Instance) -> Wake | None:
 
 
 def _earlier(wake: Wake | None, due_us: int, action: WakeAction) -> Wake:
-    """The earlier of two; the first where they are due together."""
+    """The earlier of two; the first if both are due at the same time."""
     return wake if wake is not None and wake.due_us <= due_us else Wake(due_us, action)

@@ -1,4 +1,8 @@
-"""What `decide` must know of a definition, and what it answers."""
+"""The questions that `decide` asks about a definition, and its own answer.
+
+What is the same for every type of job is decided in `core`. Everything in which types differ is a
+question of `Policy`, so no module here knows which types there are.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +10,35 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from wakelog.core.calls import Ended, HandlerCall, HandlerFailed
+from wakelog.core.calls import HandlerCall, HandlerEnded, HandlerFailed
 from wakelog.core.commands import HandlerName
 from wakelog.core.events import Event, Trigger
 from wakelog.core.evolve import fold
 from wakelog.core.instance import Instance
 from wakelog.core.retry import OnExhausted, Retry
-from wakelog.core.windows import Batching
+from wakelog.core.windows import WindowSlot
 
-__all__ = ["NOTHING", "START_REASON", "Decision", "Policy", "Then", "decided"]
-
-
-START_REASON = "start"
-"""The reason of a schedule that a start has set: its run says that it was triggered by that."""
+__all__ = ["NOTHING", "Decision", "Policy", "Then", "decided"]
 
 
 class Then(Struct, frozen=True):
-    """A policy's answer: events of its own to append, and a handler to call."""
+    """A policy's answer: events to append, and a handler to call."""
 
     events: tuple[Event, ...] = ()
     call: HandlerName | None = None
     due_us: int | None = None
-    """When the run was due, where that is not what woke it: after an outage the last occurrence."""
+    """For a run: when it was due, if not when it was woken; after an outage the last occurrence."""
+    trigger: Trigger | None = None
+    """For a run: what triggered it, if that is more specific than what woke it."""
+    takes: tuple[int, ...] = ()
+    """For a run: the versions of the accepted events that it takes."""
 
 
 NOTHING = Then()
 
 
 class Policy(Protocol):
-    """What `decide` must know of a definition. The four methods are where job types differ."""
+    """What a definition has (handlers, bounds, retry policy), and where types of job differ."""
 
     @property
     def handlers(self) -> frozenset[str]:
@@ -48,46 +52,61 @@ class Policy(Protocol):
 
     @property
     def retry(self) -> Retry | None:
-        """How failing runs, and failing handlers of deferred events, are tried again."""
+        """How failing runs, and failing handlers of deferred events, are retried."""
         ...
 
     @property
     def on_exhausted(self) -> OnExhausted:
-        """What becomes of an instance whose run has no attempt left."""
+        """What happens to an instance whose run has no attempt left."""
         ...
 
-    @property
-    def batching(self) -> Batching | None:
-        """How accepted events are put into windows, where runs take them in batches."""
+    # -- events
+
+    def place(self, instance: Instance, now_us: int) -> WindowSlot:
+        """Where does an event go that is accepted now, and must it wait there?"""
         ...
 
     def received(self, instance: Instance, now_us: int) -> Then:
-        """What on an event that may be handled now?"""
+        """What follows from an event that may be handled now?"""
         ...
 
+    # -- runs
+
     def started(self, instance: Instance, now_us: int) -> Then:
-        """What when recurring work begins, or goes on after a stop?"""
+        """What follows when recurring work begins, or is resumed after a stop?"""
+        ...
+
+    def triggered(self, instance: Instance, now_us: int) -> Then:
+        """What follows when an operator asks for a run now?"""
         ...
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
-        """What when a run is due since `due_us`? Without a call there is none."""
-        ...
-
-    def succeeded(self, instance: Instance, call: HandlerCall, outcome: Ended, now_us: int) -> Then:
-        """What after a handler that ended well, or was recovered?"""
-        ...
-
-    def failed(self, instance: Instance, call: HandlerCall | None, now_us: int) -> Then:
-        """What after a run that failed for good? Its call is None where its worker was lost."""
+        """What follows when a run is due since `due_us`? Without a call no run starts."""
         ...
 
     def retimed(self, instance: Instance, now_us: int) -> Then:
-        """What where a schedule was set under another rule than the definition has now?"""
+        """What replaces a schedule that was set by another rule than the definition has now?"""
+        ...
+
+    # -- outcomes
+
+    def succeeded(
+        self, instance: Instance, call: HandlerCall, outcome: HandlerEnded, now_us: int
+    ) -> Then:
+        """What follows a handler that ended well, or was recovered?"""
+        ...
+
+    def failed(self, instance: Instance, call: HandlerCall | None, now_us: int) -> Then:
+        """What follows a run that failed for good? Its call is None if its worker was lost."""
+        ...
+
+    def cleared(self, instance: Instance, call: HandlerCall) -> Then:
+        """What precedes the end of a life that its own handler clears?"""
         ...
 
 
 class Decision(Struct, frozen=True):
-    """The answer: what is to be appended, what the instance is then, and what to call next."""
+    """The events to append, the instance after them, and the handler to call next."""
 
     events: tuple[Event, ...]
     after: Instance
@@ -95,9 +114,9 @@ class Decision(Struct, frozen=True):
     starts_over: bool = False
     """The events replace those that the unit had decided on before."""
     raises: tuple[HandlerFailed, ...] = ()
-    """The failures that the caller is to be told of, the first one first."""
+    """The failures to raise to the caller, the first one first."""
     stale: bool = False
-    """The run is not ours any more (cleared or lost): nothing may be recorded."""
+    """The run was cleared or lost: nothing may be recorded for it."""
 
 
 def decided(

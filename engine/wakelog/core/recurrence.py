@@ -1,4 +1,4 @@
-"""Cadence: when recurring work is due. Pure: from one moment follows the next."""
+"""Recurrence: when recurring work is due. Pure: each moment follows from the one before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CatchUp = Literal["once", "all", "skip"]
 
 
 class Passed(NamedTuple):
-    """Occurrences that have come by some moment."""
+    """The occurrences up to some moment."""
 
     number: int
     last_us: int
@@ -28,10 +28,10 @@ class Passed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recurrence:
-    """Every so often, or by cron. Made by `recurrence`."""
+    """An interval, or a cron string. Made by `recurrence`."""
 
     text: str
-    """As the history says it: `every 30m`, `cron 0 2 * * * Europe/Berlin`."""
+    """As the history shows it: `every 30m fixed_delay`, `cron 0 2 * * * Europe/Berlin`."""
     every_us: int = 0
     """The interval; 0 for cron."""
     mode: IntervalMode = "fixed_delay"
@@ -40,12 +40,12 @@ class Recurrence:
 
     @property
     def is_grid(self) -> bool:
-        """Whether the occurrences are fixed beforehand, however long runs take."""
+        """Whether the occurrences do not depend on how long runs take."""
         return self.cron is not None or self.mode == "fixed_rate"
 
     def after(self, after_us: int, origin_us: int) -> int:
         """The first occurrence later than `after_us`, on the grid that began at `origin_us`; the
-        end of the year 9999 where none comes before it."""
+        end of the year 9999 if there is none."""
         if self.cron is not None:
             return self.cron.after(after_us)
         if self.mode == "fixed_rate":
@@ -54,14 +54,15 @@ class Recurrence:
         return min(MAX_US, after_us + self.every_us)
 
     def spread(self, due_us: int, origin_us: int, seed: str) -> int:
-        """An occurrence with its jitter: later, but never as late as the next one."""
+        """An occurrence with its jitter: later, but always before the next one."""
         longest_us = min(self.jitter_us, self.after(due_us, origin_us) - due_us - 1)
         return due_us + int(random.Random(seed).random() * max(0, longest_us))
 
     def passed(self, due_us: int, now_us: int, origin_us: int) -> Passed:
         """How many occurrences there are from the one at `due_us` to now, and the last of them.
 
-        The one at `due_us` counts wherever it lies: jitter or a handler may have moved it.
+        The one at `due_us` counts even if it is not on the grid: jitter or a handler may have moved
+        it.
         """
         next_us = self.after(due_us, origin_us)
         if not self.is_grid or next_us > now_us:
@@ -86,18 +87,19 @@ def recurrence(
     zone: str,
     jitter: Duration | None,
 ) -> Recurrence:
-    """The cadence that is meant. Raises `ValidationError`; give one of `every` and `cron`.
+    """The recurrence of these options, of which exactly one of `every` and `cron` is given.
 
-    What the other one alone would use must make sense too: a slip in it is no slip of today.
+    Raises `ValidationError`, also for a bad value that only the other one would use: it is a
+    mistake in any case.
     """
     jitter_us = 0 if jitter is None else duration_us(jitter, "jitter")
     if mode not in ("fixed_delay", "fixed_rate"):
-        raise refused(f"mode {mode!r}", "it must be 'fixed_delay' or 'fixed_rate'")
+        raise refused(f"mode {mode!r}", "expected 'fixed_delay' or 'fixed_rate'")
     check_zone(zone)
     if every is not None and cron is None:
         return _every(every, mode, jitter_us)
     if cron is None or every is not None:
-        raise refused("recurrence", "give either every= or cron=")
+        raise refused("recurrence", "expected either every= or cron=")
     read = cron_of(cron, zone)
     return Recurrence(f"cron {read.text} {read.zone}", cron=read, jitter_us=jitter_us)
 
@@ -105,6 +107,6 @@ def recurrence(
 def _every(every: Duration, mode: IntervalMode, jitter_us: int) -> Recurrence:
     every_us = duration_us(every, "every")
     if every_us < MIN_EVERY_US:
-        raise refused(f"every {every!r}", "it must be at least 10 ms")
+        raise refused(f"every {every!r}", "must be at least 10 ms")
     shown = every if isinstance(every, str) else f"{Decimal(every_us) / 1_000_000:f}s"
     return Recurrence(f"every {shown} {mode}", every_us, mode, jitter_us=jitter_us)

@@ -1,4 +1,4 @@
-"""Requests: what opens a unit of work, or goes on with one."""
+"""Requests: what opens a unit of work, or continues one."""
 
 from __future__ import annotations
 
@@ -26,23 +26,29 @@ __all__ = [
 ]
 
 
+# -- events ----------------------------------------------------------------------------------------
+
+
 class Receive(Struct, frozen=True):
-    """An event from outside, already valid."""
+    """Accept an event from outside; it has been validated."""
 
     payload: str
     event_id: str | None = None
     handle_at_us: int | None = None
     """For a delayed event: when it is to be handled."""
     defer: bool = False
-    """Accept it without calling a handler here."""
+    """Accept it without calling a handler in this process."""
 
 
 class HandleDeferred(Struct, frozen=True):
-    """Handle the waiting event that was accepted as this version."""
+    """Handle the deferred event that was accepted as this version."""
 
     version: int
     payload: str
     event_id: str | None = None
+
+
+# -- runs ------------------------------------------------------------------------------------------
 
 
 class Claim(Struct, frozen=True):
@@ -50,8 +56,27 @@ class Claim(Struct, frozen=True):
 
     worker: str
     lost: OpenRun | None = None
-    """The run whose lease has ended, where that is why."""
+    """The open run whose lease has expired, if that is the reason for the claim."""
     max_lost: int = 5
+
+
+class RecordStep(Struct, frozen=True):
+    """Record the result (JSON text) of a step of an open run."""
+
+    run: OpenRun
+    step: str
+    result: str
+
+
+class Rearm(Struct, frozen=True):
+    """A sweep found this instance without the alarm or the lease that it should have."""
+
+    version: int
+    """The version the sweep looked at; an instance with a newer version is not stranded."""
+    max_lost: int = 5
+
+
+# -- operations ------------------------------------------------------------------------------------
 
 
 class TriggerRun(Struct, frozen=True):
@@ -64,24 +89,12 @@ class RetryRun(Struct, frozen=True):
     """Start the last failed run again, or the one that waits for its next attempt, now."""
 
 
-class PauseWork(Struct, frozen=True):
-    """Let alarms wait and defer events."""
-
-    reason: str | None = None
-
-
-class ResumeWork(Struct, frozen=True):
-    """Go on after a pause."""
-
-    reason: str | None = None
-
-
 class Start(Struct, frozen=True):
-    """Begin recurring work, or resume it where it was stopped."""
+    """Begin recurring work, or resume it if it was stopped."""
 
     input: str
     replace: bool = False
-    """Let the state of one that was stopped be the input too."""
+    """On resuming after a stop: set the state to the input too."""
 
 
 class StopWork(Struct, frozen=True):
@@ -91,7 +104,19 @@ class StopWork(Struct, frozen=True):
 
 
 class Retime(Struct, frozen=True):
-    """The definition has changed: let what its policy has scheduled follow the new rule."""
+    """The definition has changed: set what its policy has scheduled by the new rule."""
+
+
+class PauseWork(Struct, frozen=True):
+    """Let alarms wait and defer events."""
+
+    reason: str | None = None
+
+
+class ResumeWork(Struct, frozen=True):
+    """Continue after a pause."""
+
+    reason: str | None = None
 
 
 class Clear(Struct, frozen=True):
@@ -102,29 +127,15 @@ class Clear(Struct, frozen=True):
 
 
 class CancelClear(Struct, frozen=True):
-    """Take back a delayed clear."""
-
-
-class Rearm(Struct, frozen=True):
-    """A sweep found this instance without the alarm or the lease that it should have."""
-
-    version: int
-    """The version that it looked at: one that has moved on since is not stranded."""
-    max_lost: int = 5
-
-
-class RecordStep(Struct, frozen=True):
-    """A step of an open run has ended with this result, as JSON text."""
-
-    run: OpenRun
-    step: str
-    result: str
+    """Cancel a scheduled clear."""
 
 
 Request = (
     Receive
     | HandleDeferred
     | Claim
+    | RecordStep
+    | Rearm
     | TriggerRun
     | RetryRun
     | Start
@@ -134,7 +145,5 @@ Request = (
     | ResumeWork
     | Clear
     | CancelClear
-    | Rearm
-    | RecordStep
     | Settle
 )

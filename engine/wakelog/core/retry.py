@@ -1,7 +1,7 @@
 """Retry: whether a failed attempt is followed by another, and when (R1 to R3).
 
 The one place that decides it, for every type of job. Pure: jitter comes from a random generator
-that is seeded by what is judged, and what only user code can say (`Advice`) is brought along.
+seeded by what is judged, and what only user code can decide is passed in as `Advice`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = [
 ]
 
 MAX_DELAY_US = 366 * 86_400_000_000
-"""The longest delay there is: a year."""
+"""The longest delay: a year."""
 
 OnExhausted = Literal["fail", "continue", "clear", "dead_letter"]
-"""What becomes of an instance when a run has no attempt left: it stays `failed` until somebody
-acts, goes on as if the run had succeeded, ends its life, or keeps the batch as a dead letter."""
+"""What happens to an instance when a run has no attempt left: it stays `failed` until an operator
+acts, continues as if the run had succeeded, ends its life, or keeps the batch as a dead letter."""
 
 Types = tuple[type[BaseException], ...]
 RetryIf = type[BaseException] | Types | Callable[[BaseException], bool]
@@ -73,14 +73,16 @@ class Backoff:
         """`initial` after the first attempt, `factor` times as long after each further one."""
         is_number = isinstance(factor, int | float) and not isinstance(factor, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
         if not is_number or not 1 <= factor <= 1_000:
-            raise _invalid("factor", factor, "it must be a number from 1 to 1000")
+            raise _invalid("factor", factor, "must be a number from 1 to 1000")
         return cls(duration_us(initial, "initial"), factor=factor, max_us=_max_us(max))
 
     def delay_us(self, attempt: int) -> int:
         """Microseconds between the end of attempt `attempt` (from 1) and the next."""
         before = attempt - 1
         grows = self.first_us > 0 and self.factor > 1
-        if grows and before * math.log2(self.factor) > 64:  # more than anybody waits
+        if (
+            grows and before * math.log2(self.factor) > 64
+        ):  # beyond any delay, and costly to compute
             return self.max_us
         grown_us = self.first_us * self.factor**before if grows else self.first_us
         delay_us = grown_us + self.increment_us * before
@@ -89,18 +91,18 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How often a failing run is tried, and how long to wait between two attempts.
+    """How many attempts a failing run has, and how long to wait between two of them.
 
         Retry(max_attempts=5, delay=Backoff.exponential("1s", factor=2, max="30s"))
 
-    `max_attempts` is the number of attempts in all, the first included. `delay` is a `Backoff`, a
-    duration, or a function of the attempt that has failed (from 1). `jitter` spreads each delay
-    by up to that share of it, either way. Once the next attempt would lie more than `max_duration`
-    after the first one began, there is none. `retry_if`, exception types or a function of the
-    exception, says which failures are worth a retry: all, unless given. `on_exhausted`: see
+    `max_attempts` is the total number of attempts, the first included. `delay` is a `Backoff`, a
+    duration, or a function of the number of the failed attempt (from 1). `jitter` changes each
+    delay by up to that share of it, either way. There is no attempt that would begin more than
+    `max_duration` after the first one began. `retry_if`, exception types or a function of the
+    exception, selects the failures that are retried; by default all are. `on_exhausted`: see
     `OnExhausted`; each type of job has its own default.
 
-    Raises `ValidationError` where a value is out of bounds.
+    Raises `ValidationError` if a value is out of bounds.
     """
 
     max_attempts: int = 3
@@ -112,21 +114,21 @@ class Retry:
 
     def __post_init__(self) -> None:
         if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise _invalid("max_attempts", self.max_attempts, "it must be a whole number")
+            raise _invalid("max_attempts", self.max_attempts, "must be a whole number")
         if self.max_attempts < 1:
-            raise _invalid("max_attempts", self.max_attempts, "it must be at least 1")
+            raise _invalid("max_attempts", self.max_attempts, "must be at least 1")
         is_number = isinstance(self.jitter, int | float) and not isinstance(self.jitter, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
         if not is_number or not 0 <= self.jitter <= 1:
-            raise _invalid("jitter", self.jitter, "it must be a number from 0 to 1")
+            raise _invalid("jitter", self.jitter, "must be a number from 0 to 1")
         if not _can_choose(self.retry_if):
-            raise _invalid("retry_if", self.retry_if, "give exception types or a function")
+            raise _invalid("retry_if", self.retry_if, "expected exception types or a function")
         if self.max_duration is not None:
             duration_us(self.max_duration, "max_duration")
         if not isinstance(self.delay, Backoff) and not callable(self.delay):
             object.__setattr__(self, "delay", Backoff.constant(self.delay))
         words = ("fail", "continue", "clear", "dead_letter", None)
         if self.on_exhausted not in words:
-            raise _invalid("on_exhausted", self.on_exhausted, f"give one of {words[:-1]}")
+            raise _invalid("on_exhausted", self.on_exhausted, f"expected one of {words[:-1]}")
 
     @classmethod
     def standard(cls, max_attempts: int = 3) -> Retry:
@@ -155,12 +157,12 @@ class Retry:
 
 
 class RetryAfter(JobError):
-    """Raise it in a run to have it tried again after `delay`, because of `cause`.
+    """Raise it in a run to request another attempt after `delay`, because of `cause`.
 
-    It overrules the delay and `retry_if` of the retry policy, not its bounds; without a policy
-    the run is tried again as often as it asks. `delay` is a duration, in seconds or as in "5m",
-    and counts as a year where it is longer. `cause` is the failure, or a text that says why: then
-    the signal itself is the failure. Raises `ValidationError` for what is no duration.
+    It overrules the delay and `retry_if` of the retry policy, not its bounds; without a policy the
+    run is retried as often as it asks. `delay` is a duration, in seconds or as in "5m"; one longer
+    than a year counts as a year. `cause` is the failure, or a text that gives the reason: then this
+    exception itself is the failure. Raises `ValidationError` if `delay` is not a duration.
     """
 
     def __init__(self, delay: Duration, cause: BaseException | str | None = None) -> None:
@@ -169,31 +171,31 @@ class RetryAfter(JobError):
         super().__init__(delay, cause)
 
     def __str__(self) -> str:
-        return f"try again after {self.delay}" + (f": {self.cause}" if self.cause else "")
+        return f"retry after {self.delay}" + (f": {self.cause}" if self.cause else "")
 
 
 class GiveUp(JobError):
-    """Raise it in a run that is not to be tried again, because of `cause`: the failure, or a text
-    that says why; then the signal itself is the failure."""
+    """Raise it in a run that is not to be retried, because of `cause`: the failure, or a text that
+    gives the reason; then this exception itself is the failure."""
 
     def __init__(self, cause: BaseException | str | None = None) -> None:
         self.cause = cause
         super().__init__(cause)
 
     def __str__(self) -> str:
-        return str(self.cause or "not to be tried again")
+        return str(self.cause or "not to be retried")
 
 
 class Advice(Struct, frozen=True):
-    """What user code says about a failure: its exception, and the functions of its policy."""
+    """What user code decides about a failure: its exception, and the functions of its policy."""
 
     retryable: bool = True
     gives_up: bool = False
-    """It raised `GiveUp`."""
+    """The handler raised `GiveUp`."""
     after_us: int | None = None
-    """It raised `RetryAfter`: this long from now."""
+    """The handler raised `RetryAfter` with this delay."""
     delay_us: int | None = None
-    """What the policy's own `delay` function answered."""
+    """The result of the policy's own `delay` function."""
 
 
 class Again(Struct, frozen=True):
@@ -209,7 +211,7 @@ class Over(Struct, frozen=True):
 
 
 Verdict = Again | Over | None
-"""None: there is no policy, and the failure stands for itself."""
+"""None: there is no policy that decides."""
 
 
 def judge(
@@ -217,17 +219,17 @@ def judge(
 ) -> Verdict:
     """Whether attempt `attempt`, which has failed at `now_us`, is followed by another.
 
-    `first_us` is when the first attempt began, `seed` what jitter is drawn from. `RetryAfter`
-    overrules the delay and `retry_if`, never the bounds; without a policy it has none (R3).
+    `first_us` is when the first attempt began, `seed` seeds the jitter. `RetryAfter` overrules the
+    delay and `retry_if`, never the bounds; without a policy there are no bounds (R3).
     """
     if retry is None:
-        is_asked_for = advice.after_us is not None and not advice.gives_up
-        return Again(now_us + _delay_us(advice.after_us or 0)) if is_asked_for else None
+        is_requested = advice.after_us is not None and not advice.gives_up
+        return Again(now_us + _bounded_us(advice.after_us or 0)) if is_requested else None
     if advice.gives_up or (not advice.retryable and advice.after_us is None):
         return Over("not_retryable")
     if attempt >= retry.max_attempts:
         return Over("max_attempts")
-    due_us = now_us + _delay_us(_planned_us(retry, advice, attempt, seed))
+    due_us = now_us + _bounded_us(_planned_us(retry, advice, attempt, seed))
     max_us = retry.max_duration_us
     if max_us is not None and due_us - first_us > max_us:
         return Over("max_duration")
@@ -235,6 +237,7 @@ def judge(
 
 
 def _planned_us(retry: Retry, advice: Advice, attempt: int, seed: str) -> int:
+    """The delay after `attempt`, with jitter unless the handler asked for it."""
     if advice.after_us is not None:
         return advice.after_us
     delay_us = advice.delay_us or 0
@@ -244,13 +247,12 @@ def _planned_us(retry: Retry, advice: Advice, attempt: int, seed: str) -> int:
     return round(delay_us * (1 + spread))
 
 
-def _delay_us(planned_us: int) -> int:
-    """No delay is longer than the longest."""
+def _bounded_us(planned_us: int) -> int:
     return min(MAX_DELAY_US, planned_us)
 
 
 def _can_choose(wanted: object) -> bool:
-    """Whether it can tell failures that are worth a retry from others."""
+    """Whether `wanted` is a valid `retry_if`."""
     if isinstance(wanted, tuple):
         types = cast("tuple[object, ...]", wanted)
         return all(isinstance(each, type) and issubclass(each, BaseException) for each in types)

@@ -1,11 +1,16 @@
-"""What follows from the outcome of a call: how it closes, what its commands move, who is called
-next, and, where it failed, whether it is tried again (`retry`) or who may recover it."""
+"""Decisions about the outcome of a handler call.
+
+U1 and U5 (what a handler asked for becomes events, or is dropped), U2 and U3 (a run that is over
+records nothing), T3 and T12 (a refused event), T4 (the last command on state and schedule), T6
+(`on_idle`), T8 and T9 (a handler's own clear), T15 (a deferred event that fails), R2 to R5
+(retries, recovery, exhaustion; `retry` decides whether there is another attempt).
+"""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from wakelog.core.calls import Ended, GaveBack, HandlerCall, HandlerFailed, Settle
+from wakelog.core.calls import HandlerCall, HandlerEnded, HandlerFailed, RunGivenBack, Settle
 from wakelog.core.commands import (
     CancelSchedule,
     Emit,
@@ -23,7 +28,6 @@ from wakelog.core.events import (
     Executed,
     ExecutionFailed,
     ExecutionLost,
-    Flushed,
     MessageSent,
     Paused,
     RetryExhausted,
@@ -40,20 +44,21 @@ from wakelog.core.retry import Again, Over, Reason, Verdict, judge
 
 __all__ = ["exhausted", "settle", "stopping"]
 
-RECOVERS: tuple[HandlerName, ...] = ("on_error", "on_retry_exhausted")
+RECOVERERS: tuple[HandlerName, ...] = ("on_error", "on_retry_exhausted")
+"""The handlers that may recover a failed one."""
 
 
 def settle(instance: Instance, settle: Settle, policy: Policy, now_us: int) -> Decision:
-    """What follows from the outcome of a call."""
+    """The decision on the outcome of a call; stale if the call's run is over already."""
     call, outcome = settle.call, settle.outcome
     if call.run is not None and (instance.run is None or instance.run.token != call.run.token):
         return Decision((), instance, stale=True)
     match outcome:
-        case Ended():
+        case HandlerEnded():
             return _ended(instance, call, outcome, policy, now_us)
         case HandlerFailed():
             return _failed(instance, settle, outcome, policy, now_us)
-        case GaveBack():
+        case RunGivenBack():
             run = call.run
             if run is None:
                 raise AssertionError(f"only a run can be given back, not {call.handler}")
@@ -72,7 +77,8 @@ def exhausted(
     reason: Reason,
     now_us: int,
 ) -> tuple[Event, ...]:
-    """The events of a run that has no attempt left, and what the policy does about it (R5)."""
+    """The events of a run that has no attempt left, and of what the policy does then (R5). `call`
+    is None if the run's worker was lost."""
     then = policy.on_exhausted
     given_up = RetryExhausted(run=run, attempts=attempts, reason=reason, then=then)
     if then == "clear":
@@ -85,7 +91,7 @@ def exhausted(
 
 
 def stopping(instance: Instance, stopped: Stopped) -> tuple[Event, ...]:
-    """The events of a stop: no run is scheduled or asked for any more."""
+    """The events of a stop: a scheduled run, or one that was asked for, is cancelled."""
     events: list[Event] = []
     if instance.due_us is not None:
         events.append(ScheduleCancelled(by=stopped.by))
@@ -94,14 +100,14 @@ def stopping(instance: Instance, stopped: Stopped) -> tuple[Event, ...]:
     return *events, stopped
 
 
-# -- well ------------------------------------------------------------------------------------------
+# -- a handler that ended well ---------------------------------------------------------------------
 
 
 def _ended(
-    instance: Instance, call: HandlerCall, outcome: Ended, policy: Policy, now_us: int
+    instance: Instance, call: HandlerCall, outcome: HandlerEnded, policy: Policy, now_us: int
 ) -> Decision:
     if outcome.cleared:
-        return decided(instance, _clearing(instance, call, outcome), now_us)
+        return _cleared(instance, call, outcome, policy, now_us)
     events = (*_closing(call, outcome), *_moves(instance, outcome))
     after = fold(instance, events, now_us)
     if call.handler == "on_idle":
@@ -113,8 +119,8 @@ def _ended(
     return Decision((*events, *then.events), after, next_call)
 
 
-def _closing(call: HandlerCall, outcome: Ended) -> tuple[Event, ...]:
-    """The events that say the call itself is over, and well."""
+def _closing(call: HandlerCall, outcome: HandlerEnded) -> tuple[Event, ...]:
+    """The events that end the call itself."""
     if call.recovers is not None:
         first = _failure(call.recovers, recovered=True)
         handled = call.recovers.call.event_version
@@ -133,33 +139,34 @@ def _closing(call: HandlerCall, outcome: Ended) -> tuple[Event, ...]:
     return ()
 
 
-def _clearing(instance: Instance, call: HandlerCall, outcome: Ended) -> tuple[Event, ...]:
+def _cleared(
+    instance: Instance, call: HandlerCall, outcome: HandlerEnded, policy: Policy, now_us: int
+) -> Decision:
     """The end of the life: the handler's state and schedule are dropped, its messages kept (T8).
 
-    A run has handed its batch over; else what a window holds goes with the life. Events that still
-    wait open the next one (T9).
+    Deferred events open the next life (T9); other accepted events that are unfinished are
+    discarded.
     """
-    handled = (call.recovers.call if call.recovers else call).event_version
-    waiting = {each.version for each in instance.deferred if each.version != handled}
-    gone = tuple(v for window in instance.windows for v in window.events if v not in waiting)
+    events = _closing(call, outcome)
+    after = fold(instance, events, now_us)
+    then = policy.cleared(after, call)
+    after = fold(after, then.events, now_us)
     messages = (_message(each) for each in outcome.commands if isinstance(each, Emit))
-    flushed: tuple[Event, ...] = ()
-    if call.run is not None and gone:
-        flushed, gone = (Flushed(events=gone, reason=instance.windows[0].reason),), ()
-    cleared = Cleared(reason=outcome.reason, by="handler", discarded=len(gone))
-    return *_closing(call, outcome), *flushed, *messages, cleared
+    discarded = after.unfinished - len(after.deferred)
+    cleared = Cleared(reason=outcome.reason, by="handler", discarded=discarded)
+    return decided(instance, (*events, *then.events, *messages, cleared), now_us)
 
 
 def _message(command: Emit) -> MessageSent:
     return MessageSent(topic=command.topic, payload=command.payload)
 
 
-def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
-    """The commands as events: all messages, the last state, the last word on the schedule (T4)."""
+def _moves(instance: Instance, outcome: HandlerEnded) -> tuple[Event, ...]:
+    """The commands as events: all messages, the last state, the last schedule or its end (T4)."""
     events: list[Event] = []
     state: SetState | None = None
     schedule: ScheduleAt | CancelSchedule | None = None
-    held: Paused | Stopped | None = None
+    halt: Paused | Stopped | None = None
     for command in outcome.commands:
         match command:
             case SetState():
@@ -168,26 +175,26 @@ def _moves(instance: Instance, outcome: Ended) -> tuple[Event, ...]:
                 schedule = command
             case Emit():
                 events.append(_message(command))
-            case Pause() if not isinstance(held, Stopped):
-                held = Paused(reason=command.reason, by="handler")
+            case Pause() if not isinstance(halt, Stopped):
+                halt = Paused(reason=command.reason, by="handler")
             case Pause():
-                pass  # a stop is the stronger word
+                pass  # a stop goes further than a pause
             case Stop():
-                held = Stopped(reason=command.reason, by="handler")
+                halt = Stopped(reason=command.reason, by="handler")
     if state is not None:
         events.append(StateSet(state=state.state, schema_version=state.schema_version))
-    if instance.stopped:  # meanwhile, by somebody: nothing is left to move or to hold
+    if instance.stopped:  # while the handler ran: there is no schedule to change, nothing to halt
         return tuple(events)
-    if isinstance(held, Stopped):
-        return *events, *stopping(instance, held)
+    if isinstance(halt, Stopped):
+        return *events, *stopping(instance, halt)
     if isinstance(schedule, ScheduleAt):
         events.append(Scheduled(due_us=schedule.due_us, asked_us=schedule.asked_us))
     elif isinstance(schedule, CancelSchedule) and instance.due_us is not None:
         events.append(ScheduleCancelled())
-    return (*events, held) if held else tuple(events)
+    return (*events, halt) if halt else tuple(events)
 
 
-# -- badly -----------------------------------------------------------------------------------------
+# -- a handler that failed -------------------------------------------------------------------------
 
 
 def _failed(
@@ -209,22 +216,23 @@ def _failed(
 
 
 def _verdict(settle: Settle, instance: Instance, policy: Policy, now_us: int) -> Verdict:
-    """Whether the failed call is tried again. Only a run and a deferred event can be."""
+    """Whether there is another attempt. Only a run and a deferred event can have one."""
     call, outcome = settle.call, settle.outcome
     if not isinstance(outcome, HandlerFailed) or not call.may_be_repeated:
         return None
-    waiting = _waiting(call)
-    first_us = instance.run_began_us if call.run else (waiting and waiting.first_us) or now_us
+    deferred = _deferred(call)
+    first_us = instance.run_began_us if call.run else (deferred and deferred.first_us) or now_us
     seed = f"{instance.id}@{call.run.token if call.run else call.event_version}.{call.attempt}"
     return judge(policy.retry, outcome.advice, call.attempt, first_us, now_us, seed)
 
 
-def _waiting(call: HandlerCall) -> DeferredEvent | None:
-    """The event that was being handled, as it waited."""
-    return next((w for w in call.base.deferred if w.version == call.event_version), None)
+def _deferred(call: HandlerCall) -> DeferredEvent | None:
+    """The deferred event that was being handled."""
+    return next((each for each in call.base.deferred if each.version == call.event_version), None)
 
 
 def _again(instance: Instance, settle: Settle, verdict: Again, now_us: int) -> Decision:
+    """The failure, and the next attempt."""
     call = settle.call
     failure = _failure(settle, will_retry=True)
     again = RetryScheduled(
@@ -239,8 +247,8 @@ def _again(instance: Instance, settle: Settle, verdict: Again, now_us: int) -> D
 
 
 def _recoverer(call: HandlerCall, policy: Policy) -> HandlerName | None:
-    """Who may recover a failed call; nobody recovers those who should have."""
-    if call.handler in RECOVERS:
+    """The handler that may recover a failed call; none recovers a failed recovery."""
+    if call.handler in RECOVERERS:
         return None
     if call.run is not None and "on_retry_exhausted" in policy.handlers:
         return "on_retry_exhausted"
@@ -248,11 +256,12 @@ def _recoverer(call: HandlerCall, policy: Policy) -> HandlerName | None:
 
 
 def _recovering(settle: Settle, outcome: HandlerFailed, recoverer: HandlerName) -> HandlerCall:
-    """The call for a failed call, with the state as before it (U5)."""
+    """The call that may recover a failed call, with the state as before it (U5)."""
     failed = settle.call
     return HandlerCall(
         recoverer,
         base=failed.base,
+        batch_versions=failed.batch_versions,
         batch=failed.batch,
         run=failed.run,
         attempt=failed.attempt,
@@ -265,10 +274,10 @@ def _recovering(settle: Settle, outcome: HandlerFailed, recoverer: HandlerName) 
 def _run_failed(
     instance: Instance, settle: Settle, verdict: Verdict, policy: Policy, now_us: int
 ) -> Decision:
-    """A run that nothing recovered: the instance shows it, or does what its policy says."""
+    """A run that failed and was not recovered: the instance shows it, or its policy applies."""
     call, run = settle.call, settle.call.run
     if run is None:
-        raise AssertionError(f"{call.handler} is not a run's")
+        raise AssertionError(f"{call.handler} was not called for a run")
     events = _failures(settle)
     after = fold(instance, events, now_us)
     if isinstance(verdict, Over):
@@ -280,16 +289,16 @@ def _run_failed(
 
 
 def _event_failed(settle: Settle, verdict: Verdict, now_us: int) -> Decision:
-    """An event that was refused; a deferred one was accepted before, and is kept (T3, T15)."""
+    """An event that was refused (T3); a deferred one, accepted earlier, is dead-lettered (T15)."""
     failed = (settle.call.recovers or settle).call
     events = _failures(settle)
     if failed.event_version is not None:
-        said = _failure(settle.call.recovers or settle)
+        failure = _failure(settle.call.recovers or settle)
         dead = DeadLettered(
             event_version=failed.event_version,
             reason=verdict.reason if isinstance(verdict, Over) else "handler_failed",
-            error_type=said.error_type,
-            message=said.message,
+            error_type=failure.error_type,
+            message=failure.message,
             attempts=failed.attempt,
         )
         events = (*events, dead)
@@ -300,7 +309,7 @@ def _event_failed(settle: Settle, verdict: Verdict, now_us: int) -> Decision:
 
 
 def _failures(settle: Settle) -> tuple[Event, ...]:
-    """The failure; where the handler that should recover one failed too, both."""
+    """The failure; both, if the handler that could recover it failed too."""
     first = settle.call.recovers
     return (_failure(first), _failure(settle)) if first else (_failure(settle),)
 
@@ -326,6 +335,7 @@ def _failure(
 
 
 def _raised(settle: Settle) -> tuple[HandlerFailed, ...]:
+    """The failures to raise to the caller, the first one first (T12)."""
     first = settle.call.recovers
     chain = (first.outcome, settle.outcome) if first else (settle.outcome,)
     return tuple(outcome for outcome in chain if isinstance(outcome, HandlerFailed))

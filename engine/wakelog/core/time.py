@@ -1,8 +1,8 @@
-"""Durations and moments: what users may write, as microseconds.
+"""Durations and moments, as users write them, in microseconds (U9).
 
 A duration is a number of seconds, a `timedelta`, a short text (`"5m"`, `"1h30m"`, `"1d"`) or
 ISO-8601 without years and months (`"PT90S"`, `"P1DT12H"`): a day is always 24 hours. A moment is
-an aware `datetime`. Everything else raises `ValidationError`, which says what would fit.
+an aware `datetime`. Everything else raises `ValidationError`, which says what is expected.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MIN_US = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 MAX_US = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 
 MAX_TEXT = 100
-"""Characters of a duration."""
+"""The most characters of a duration."""
 
 _UNITS_US = {
     "us": 1,
@@ -63,32 +63,34 @@ def duration_us(value: Duration, what: str = "duration") -> int:
     elif isinstance(value, timedelta):
         us = value // MICROSECOND
     elif isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise _invalid(what, value, "write seconds, a timedelta, or a text such as '5m' or '1h30m'")
+        raise _invalid(
+            what, value, "expected seconds, a timedelta, or a text such as '5m' or '1h30m'"
+        )
     elif isinstance(value, float) and not math.isfinite(value):
-        raise _invalid(what, value, "it must be finite")
+        raise _invalid(what, value, "must be finite")
     else:
         us = value * 1_000_000
     if us < 0:
-        raise _invalid(what, value, "it must not be negative")
+        raise _invalid(what, value, "must not be negative")
     if us > MAX_US:
-        raise _invalid(what, value, "it is too long: at most until the year 9999")
+        raise _invalid(what, value, "must not exceed the year 9999")
     return round(us)
 
 
 def moment_us(value: datetime, what: str = "moment") -> int:
     """Microseconds since 1970 of an aware datetime; raises `ValidationError`, naming it `what`."""
     if not isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise _invalid(what, value, "write an aware datetime")
+        raise _invalid(what, value, "expected an aware datetime")
     if value.utcoffset() is None:
-        raise _invalid(what, value, "it is naive: give it a time zone, as in datetime.now(UTC)")
+        raise _invalid(what, value, "is naive: give it a time zone, as in datetime.now(UTC)")
     us = (value - EPOCH) // MICROSECOND
     if not MIN_US <= us <= MAX_US:
-        raise _invalid(what, value, "in UTC it lies outside of the years 1 to 9999")
+        raise _invalid(what, value, "must be within the years 1 to 9999 in UTC")
     return us
 
 
 def when_us(value: When, now_us: int, what: str = "time") -> int:
-    """The moment that is meant: an aware datetime as it is, a duration counted from `now_us`."""
+    """The moment of an aware datetime, or a duration after `now_us`."""
     if isinstance(value, datetime):
         return moment_us(value, what)
     return later_us(value, now_us, what)
@@ -98,7 +100,7 @@ def later_us(value: Duration, now_us: int, what: str = "duration") -> int:
     """The moment that lies a duration after `now_us`; raises `ValidationError` past 9999."""
     due_us = now_us + duration_us(value, what)
     if due_us > MAX_US:
-        raise _invalid(what, value, "it is too far away: at most until the year 9999")
+        raise _invalid(what, value, "is too far away: must not exceed the year 9999")
     return due_us
 
 
@@ -111,7 +113,7 @@ def as_datetime(us: int) -> datetime:
 def _text_us(text: str, what: str) -> int:
     stripped = text.strip()
     if len(stripped) > MAX_TEXT:
-        raise _invalid(what, text, f"it is too long: at most {MAX_TEXT} characters")
+        raise _invalid(what, text, f"must have at most {MAX_TEXT} characters")
     if _SHORT.fullmatch(stripped):
         parts = re.findall(_PART, stripped)
     elif iso := _ISO.fullmatch(stripped):
@@ -119,7 +121,9 @@ def _text_us(text: str, what: str) -> int:
     else:
         parts = []
     if not parts:
-        raise _invalid(what, text, "write it as '90s', '5m', '1h30m', '1d' or ISO-8601 'PT90S'")
+        raise _invalid(
+            what, text, "expected a text such as '90s', '5m', '1h30m', '1d' or ISO-8601 'PT90S'"
+        )
     return round(sum(Fraction(number) * _UNITS_US[unit] for number, unit in parts))
 
 

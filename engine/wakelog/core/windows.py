@@ -1,12 +1,12 @@
-"""Windows: which accepted events are handled together, and when.
+"""Windows: which accepted events are handed over together, and when (D1, D2, D4).
 
-A window is opened by the event that finds none open, takes the events that come until it closes,
-and is handed over as one batch: the same events in each attempt. It closes when it is due, when
-it is full, or when somebody asks; what comes after that opens the next one. So the window of an
-event depends on the clock and on the events before it, never on how late a worker is.
+An event that meets no open window opens one. The window takes the events that follow until it
+closes, and is handed over as one batch: the same events in each attempt. It closes when it is due,
+when it is full, or when an operator flushes it; later events open the next one. So the window of an
+event depends only on the clock and on the events before it, never on how late a worker is.
 
-An instance holds its windows in order. Only the first one is reduced and handed over; events of
-those behind it wait until it is gone.
+An instance keeps its windows in order. Only the first one is reduced and handed over; the events of
+later windows wait until it is gone.
 """
 
 from __future__ import annotations
@@ -20,19 +20,28 @@ from msgspec.structs import replace
 from wakelog.core.events import FlushReason, Scheduled
 from wakelog.core.time import MAX_US
 
-__all__ = ["MAX_WINDOW_EVENTS", "Batching", "Window", "WindowMode", "WindowSlot", "kept", "without"]
+__all__ = [
+    "MAX_WINDOW_EVENTS",
+    "NO_WINDOW",
+    "Window",
+    "WindowMode",
+    "WindowRule",
+    "WindowSlot",
+    "kept",
+    "without",
+]
 
 WindowMode = Literal["fixed", "sliding"]
 
 MAX_WINDOW_EVENTS = 10_000
-"""The most events that one window may take: all of them are read before it is handed over."""
+"""The most events of one window: all of them are read before it is handed over."""
 
 
 class Window(Struct, frozen=True, array_like=True):
     """Accepted events that are handed over together."""
 
     number: int
-    """Which window of its life it is, from 1."""
+    """The number of the window in its life, from 1."""
     events: tuple[int, ...]
     """The versions of its events, in order."""
     opened_us: int
@@ -40,33 +49,38 @@ class Window(Struct, frozen=True, array_like=True):
     """When its newest event was accepted."""
     due_us: int
     reason: FlushReason = "flush_after"
-    """Why it is due then."""
+    """Why it is due at `due_us`."""
     taken: bool = False
-    """A run has taken its events: they are a fixed batch now."""
+    """A run has taken its events: the batch no longer changes."""
 
     def is_closed(self, now_us: int) -> bool:
-        """Whether an event that comes at `now_us` belongs to a later window."""
+        """Whether an event accepted at `now_us` belongs to a later window."""
         return self.taken or self.due_us <= now_us or self.reason in ("manual", "max_events")
 
     def timed(
         self, due_us: int, reason: FlushReason, by: Literal["policy", "operator"]
     ) -> Scheduled:
-        """The event that lets this window be due at `due_us`."""
+        """The event that makes this window due at `due_us`."""
         return Scheduled(due_us=due_us, action="flush", by=by, window=self.number, reason=reason)
 
 
 class WindowSlot(Struct, frozen=True):
-    """Where an event goes that is accepted now."""
+    """Where an event accepted now goes."""
 
-    window: int
+    number: int | None
+    """The number of its window; None if it has none."""
     must_wait: bool
-    """Its window is not the first one: it is handled when those before are gone."""
-    then: tuple[Scheduled, ...]
-    """What follows for the window's flush."""
+    """Its window is not the first one: the event is handled after those before are gone."""
+    timing: tuple[Scheduled, ...]
+    """The events that change when the window is flushed."""
 
 
-class Batching(Struct, frozen=True):
-    """The rule of a definition: how long a window is open, and how many events it takes."""
+NO_WINDOW = WindowSlot(None, False, ())
+"""The slot of an event that is handled by itself."""
+
+
+class WindowRule(Struct, frozen=True):
+    """How long the windows of a definition stay open, and how many events each takes."""
 
     flush_after_us: int
     mode: WindowMode = "fixed"
@@ -74,7 +88,7 @@ class Batching(Struct, frozen=True):
     max_events: int = 1_000
 
     def place(self, windows: tuple[Window, ...], last_number: int, now_us: int) -> WindowSlot:
-        """The window of an event accepted at `now_us`: the newest, or a new one (D1, D2)."""
+        """The slot of an event accepted at `now_us`: in the newest window, or in a new one."""
         newest = windows[-1] if windows else None
         if newest is None or newest.is_closed(now_us):
             number = last_number + 1
@@ -85,8 +99,8 @@ class Batching(Struct, frozen=True):
         return WindowSlot(newest.number, len(windows) > 1, (timing,) if is_moved else ())
 
     def retimed(self, windows: tuple[Window, ...], now_us: int) -> tuple[Scheduled, ...]:
-        """The events that bring open windows under this rule, where they were timed by another
-        one (C10). What is closed stays as it is."""
+        """The events that re-time open windows which another rule has timed (C10). Closed windows
+        stay as they are."""
         timings = [
             (window, self._timing(window, len(window.events), now_us))
             for window in windows
@@ -110,14 +124,14 @@ class Batching(Struct, frozen=True):
 
 
 def without(windows: tuple[Window, ...], version: int) -> tuple[Window, ...]:
-    """The windows without one event; a window that has no other is gone."""
+    """The windows without one event; a window that becomes empty is dropped."""
     if all(version not in window.events for window in windows):
         return windows
     return kept(windows, {v for window in windows for v in window.events if v != version})
 
 
 def kept(windows: tuple[Window, ...], versions: Collection[int]) -> tuple[Window, ...]:
-    """The windows with only these events; none of them is taken any more."""
+    """The windows with these events only; a window that becomes empty is dropped."""
     left = (
         replace(window, events=tuple(v for v in window.events if v in versions))
         for window in windows

@@ -1,6 +1,6 @@
-"""What handlers get. A context collects what its handler asks for and performs none of it.
+"""Contexts: what handlers get. A context collects commands and performs none of them.
 
-Steps are the one exception: see `wakelog.stepping`.
+Steps are the one exception: see `wakelog.definitions.steps`.
 """
 
 from __future__ import annotations
@@ -43,15 +43,16 @@ _UNREAD: Any = object()
 
 
 class ClearSignal(BaseException):
-    """Ends a handler that called `ctx.clear()`; not an `Exception`, so that nobody eats it."""
+    """Ends a handler that called `ctx.clear()`; no `Exception`, so `except Exception` lets it pass
+    (U6)."""
 
 
 class Context(StepMethods, Generic[S]):
     """A job's view of itself during one call of one handler: what all types of job have.
 
-    What a handler asks for takes effect when it ends well, all of it in one append, and not at
-    all when it raises. After the handler has ended the state and the schedule cannot be read any
-    more, and nothing can be asked for: that raises `InvalidStateError`.
+    What a handler asks for takes effect when it ends well, all of it in one append, and not at all
+    if it raises. After the handler has ended, reading the state or the schedule and asking for
+    anything raise `InvalidStateError`.
     """
 
     __slots__ = (
@@ -87,12 +88,12 @@ class Context(StepMethods, Generic[S]):
         self._state: S | None = _UNREAD
         self._random: random.Random | None = None
         self.resources = resources
-        """What `Jobs(resources=…)` or `definition.with_resources(…)` was given."""
+        """The argument of `Jobs(resources=…)` or `definition.with_resources(…)`."""
         self.commands: list[Command] = []
         self.cleared = False
         self.clear_reason: str | None = None
 
-    # -- who and when
+    # -- identity and time
 
     @property
     def id(self) -> str:
@@ -123,7 +124,7 @@ class Context(StepMethods, Generic[S]):
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger that says which instance speaks (in `extra`, as `instance` and `run`)."""
+        """A logger that names the instance (in `extra`, as `instance` and `run`)."""
         run = self._instance.run
         return logging.LoggerAdapter(
             _LOG, {"instance": self.instance_id, "run": run and run.number}
@@ -131,7 +132,7 @@ class Context(StepMethods, Generic[S]):
 
     @property
     def random(self) -> random.Random:
-        """Random numbers seeded from stream and version: the same in a replay."""
+        """Random numbers, seeded from stream and version: the same in a replay."""
         if self._random is None:
             seed = f"{self.instance_id}@{self._instance.version}:{self._call.handler}"
             self._random = random.Random(seed)
@@ -145,7 +146,8 @@ class Context(StepMethods, Generic[S]):
 
     @property
     def state(self) -> S | None:
-        """The state with this handler's own writes, None while unset. A copy: set it to keep it."""
+        """The state with this handler's own writes, None while unset. It is a copy: changes count
+        only if they are set."""
         self._check()
         if self._state is _UNREAD:
             text = self._instance.state
@@ -155,14 +157,14 @@ class Context(StepMethods, Generic[S]):
     # -- messages and the end
 
     def emit(self, topic: str, payload: Any) -> None:
-        """Record a message for the outside; whoever follows the log gets it.
+        """Record a message for the outside; followers of the log receive it.
 
-        Raises `ValidationError` for a payload that is no JSON: no number is infinite or NaN, or
-        has more than 4,300 digits.
+        Raises `ValidationError` for a payload that is not JSON: a number must not be infinite, NaN
+        or longer than 4,300 digits.
         """
         self._check_command("emit")
         if not check_text(topic, "topic"):
-            issue = Issue(loc="topic", msg="it must not be empty", type="topic")
+            issue = Issue(loc="topic", msg="must not be empty", type="topic")
             raise ValidationError("topic", [issue])
         try:
             text = pydantic_core.to_json(payload)
@@ -173,21 +175,23 @@ class Context(StepMethods, Generic[S]):
         self.commands.append(Emit(topic, text.decode()))
 
     def pause(self, reason: str | None = None) -> None:
-        """Once this handler has ended: let alarms wait and defer events, until somebody resumes."""
+        """Let alarms wait and defer events, once this handler has ended, until an operator resumes
+        the instance."""
         self._check_command("pause")
         if reason is not None:
             check_text(reason, "reason")
         self.commands.append(Pause(reason))
 
     def clear(self, reason: str | None = None) -> NoReturn:
-        """End this life and this handler at once. Drops its state and schedule, keeps messages."""
+        """End this life and this handler at once. Drops the handler's state and schedule, keeps its
+        messages."""
         self._check_command("clear")
         if reason is not None:
             check_text(reason, "reason")
         self.cleared, self.clear_reason = True, reason
         raise ClearSignal
 
-    # -- about the run
+    # -- the run
 
     @property
     def run_count(self) -> int:
@@ -198,7 +202,7 @@ class Context(StepMethods, Generic[S]):
 
     @property
     def attempt(self) -> int:
-        """In `execute`: which try of this run it is, from 1."""
+        """In `execute`: the number of this attempt of the run, from 1."""
         return self._run("attempt").attempt
 
     @property
@@ -213,10 +217,11 @@ class Context(StepMethods, Generic[S]):
 
     @property
     def trigger(self) -> str:
-        """In `execute`: why it runs: `alarm`, `manual`, `retry` or `recovery`."""
+        """In `execute`: why it runs: `alarm`, `manual`, `start`, `max_events`, `retry` or
+        `recovery`."""
         return self._run("trigger").trigger
 
-    # -- about what happened before
+    # -- the handler before
 
     @property
     def error_source(self) -> HandlerName:
@@ -225,13 +230,13 @@ class Context(StepMethods, Generic[S]):
             self._only("error_source", "on_error")
         return cast(HandlerName, self._call.source)
 
-    # -- inside
+    # -- for the engine
 
     def returned(self, result: Any) -> None:
-        """The handler has returned this. Most have nothing to say by it."""
+        """The handler has returned `result`; most types of job ignore it."""
 
     def close(self) -> None:
-        """The handler has ended: nothing may be asked for any more."""
+        """The handler has ended: from now on every command raises."""
         self._open = False
         if self._steps is not None:
             self._steps.close()
@@ -242,7 +247,7 @@ class Context(StepMethods, Generic[S]):
         return self._open
 
     def _keep(self, state: S) -> None:
-        """Let the state be `state`. Raises `ValidationError` if it does not fit."""
+        """Set the state. Raises `ValidationError` if it is invalid."""
         text, self._state = self._schema.dump(state, self.job_name)
         self.commands.append(SetState(text, 1))
 
@@ -265,7 +270,7 @@ class Context(StepMethods, Generic[S]):
 
     def _check_command(self, member: str) -> None:
         self._check()
-        if self.cleared:  # user code caught the signal: say it again
+        if self.cleared:  # user code caught the signal: raise it again
             raise ClearSignal
         if self._call.handler == "on_client_get_state":
             raise InvalidStateError(f"ctx.{member} is not for on_client_get_state: it only reads")
@@ -274,11 +279,11 @@ class Context(StepMethods, Generic[S]):
 CURRENT: contextvars.ContextVar[Context[Any] | None] = contextvars.ContextVar(
     "wakelog_handler", default=None
 )
-"""The context of the handler that is running here, so that waiting calls can be refused."""
+"""The context of the handler that is running here, so that waiting calls can be refused (U13)."""
 
 
 class EventContext(Context[S]):
-    """What the contexts of jobs that take events have beside."""
+    """What the contexts of jobs that accept events have in addition."""
 
     __slots__ = ()
 
@@ -290,7 +295,7 @@ class EventContext(Context[S]):
 
     @property
     def event_id(self) -> str | None:
-        """In `on_event`: the key that the sender gave, if any."""
+        """In `on_event`: the sender's key, if one was given."""
         self._only("event_id", "on_event")
         return self._call.event_id
 
@@ -302,12 +307,12 @@ class EventContext(Context[S]):
 
 
 class SettingContext(Context[S]):
-    """What the contexts of jobs that set their state and schedule themselves have beside."""
+    """What the contexts of jobs that set their state and schedule have in addition."""
 
     __slots__ = ()
 
     def set_state(self, state: S) -> None:
-        """Let the state be `state`. Raises `ValidationError` here if it does not fit."""
+        """Set the state. Raises `ValidationError`, here, if it is invalid."""
         self._check_command("set_state")
         if state is None:
             issue = Issue(loc="", msg="use clear_state() to unset the state", type="none")
@@ -315,7 +320,7 @@ class SettingContext(Context[S]):
         self._keep(state)
 
     def update_state(self, fn: Callable[[S], S]) -> None:
-        """Let the state be `fn(state)`. Raises `InvalidStateError` where there is none yet."""
+        """Set the state to `fn(state)`. Raises `InvalidStateError` if there is none yet."""
         current = self.state
         if current is None:
             raise InvalidStateError(
@@ -330,10 +335,10 @@ class SettingContext(Context[S]):
         self.commands.append(SetState(None, 1))
 
     def schedule(self, when: When) -> None:
-        """Let `execute` be called at `when`: a duration from `ctx.now`, or an aware datetime.
+        """Schedule `execute` at `when`: a duration from `ctx.now`, or an aware datetime.
 
-        Replaces the schedule there is; a time in the past is due at once. Raises
-        `ValidationError` for what is no time.
+        Replaces the present schedule; a time in the past is due at once. Raises `ValidationError`
+        for an invalid time.
         """
         self._check_command("schedule")
         asked_us = when_us(when, self._now_us, "schedule")
@@ -342,7 +347,7 @@ class SettingContext(Context[S]):
 
     @property
     def scheduled_at(self) -> datetime | None:
-        """When `execute` is due next (aware, UTC), with this handler's own calls."""
+        """When `execute` is due next (aware, UTC), including this handler's own calls."""
         self._check()
         due_us = self._instance.due_us
         for command in self.commands:
@@ -354,6 +359,6 @@ class SettingContext(Context[S]):
 
 
 def context_of_caller() -> Context[Any] | None:
-    """The context of the handler that is being called here, if one is."""
+    """The context of the handler that is running here, if there is one."""
     ctx = CURRENT.get()
     return ctx if ctx is not None and ctx.is_open else None

@@ -1,4 +1,4 @@
-"""The registry: which definition stands behind which name."""
+"""The registry: definitions by name."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """Definitions by name. A name stands for one definition, whatever its type."""
+    """Definitions by name. A name belongs to one definition, of whatever type."""
 
     def __init__(self, definitions: Mapping[str, Definition], resources: Any) -> None:
         self._by_name: dict[str, Definition] = {}
         self._sources: dict[int, str] = {}
-        self._given = tuple(definitions.values())  # held, so that no other takes over their id()
+        self._given = tuple(definitions.values())  # kept alive, so that their id() stays theirs
         for name, definition in definitions.items():
             if not isinstance(definition, Definition):  # pyright: ignore[reportUnnecessaryIsInstance]
-                issue = Issue(loc=name, msg="give a definition, such as a Task(...)", type="type")
+                issue = Issue(
+                    loc=name, msg="expected a definition, such as a Task(...)", type="type"
+                )
                 raise ValidationError(f"job {name!r}", [issue])
             registered = definition.registered(check_name(name))
             if registered.resources is None:
@@ -49,7 +51,7 @@ class Registry:
         return tuple(d.job for d in self)
 
     def limits(self) -> Mapping[str, int]:
-        """How many runs at a time there may be of those jobs that have a limit, as `kind:name`."""
+        """The most concurrent runs of the jobs that have a limit, by `kind:name`."""
         return self._limits
 
     def job_of(self, name: str) -> str:
@@ -60,12 +62,12 @@ class Registry:
         return found.job
 
     def find(self, job: Definition | str, kind: str) -> Definition:
-        """The registered definition behind a name or a definition object.
+        """The registered definition of a name or of the definition object that was given.
 
-        Raises `UnknownJobError`.
+        Raises `UnknownJobError`, and `ValidationError` for anything else.
         """
         if not isinstance(job, Definition | str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            issue = Issue(loc="", msg="give a definition, or its name", type="type")
+            issue = Issue(loc="", msg="expected a definition, or its name", type="type")
             raise ValidationError(f"job {job!r}", [issue])
         name = job if isinstance(job, str) else self._sources.get(id(job), "an unregistered one")
         return self._named(name, kind)

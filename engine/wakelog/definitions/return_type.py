@@ -1,4 +1,4 @@
-"""What a function says it returns, as a schema that can keep it."""
+"""The return type of a function, as a schema for its recorded result."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from wakelog.errors import Issue, ValidationError
 __all__ = ["result_schema"]
 
 MAX_KNOWN = 1_000
-"""Types whose schemas are kept at hand: to make one costs more than most steps."""
+"""How many schemas are cached: building one costs more than most steps."""
 
 _AWAITABLE = (collections.abc.Awaitable, collections.abc.Coroutine)
 
 
 def result_schema(fn: Callable[..., Any], given: Any, what: str) -> TypeSchema[Any]:
-    """The schema of the type `given`, else of what `fn` is annotated with, else of JSON data.
+    """The schema of the type `given`, else of the annotation of `fn`, else of JSON data.
 
     Raises `ValidationError`, naming it `what`, for a type that cannot be kept as JSON.
     """
@@ -33,28 +33,28 @@ def result_schema(fn: Callable[..., Any], given: Any, what: str) -> TypeSchema[A
         type_ = JsonValue
     try:
         return _schema(type_, repr(type_))
-    except TypeError:  # a type that has no hash
+    except TypeError:  # the type is not hashable
         return _made(type_)
 
 
 def _returned(fn: Callable[..., Any], what: str) -> Any:
-    """The annotation; `Signature.empty` where there is none."""
+    """The annotation; `Signature.empty` if there is none."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     fn = inspect.unwrap(fn)
     if isinstance(fn, type):
         return fn
     if not hasattr(fn, "__annotations__"):
-        fn = getattr(type(fn), "__call__", fn)  # noqa: B004  its annotations, not whether it has one
+        fn = getattr(type(fn), "__call__", fn)  # noqa: B004  the annotations of its `__call__`
     try:
         annotated = getattr(fn, "__annotations__", {})
         if "return" not in annotated:
             return inspect.Signature.empty
-        said = types.SimpleNamespace(__annotations__={"return": annotated["return"]})
+        only_return = types.SimpleNamespace(__annotations__={"return": annotated["return"]})
         names = getattr(fn, "__globals__", {})
-        type_ = typing.get_type_hints(said, names, include_extras=True)["return"]
+        type_ = typing.get_type_hints(only_return, names, include_extras=True)["return"]
     except (NameError, AttributeError, SyntaxError) as error:
-        message = f"what {fn!r} is annotated to return cannot be looked up ({error}): give result="
+        message = f"the return annotation of {fn!r} cannot be resolved ({error}): pass result="
         raise ValidationError(what, [Issue(loc="result", msg=message, type="type")]) from error
     if typing.get_origin(type_) in _AWAITABLE:
         return typing.get_args(type_)[-1]
@@ -63,7 +63,7 @@ def _returned(fn: Callable[..., Any], what: str) -> Any:
 
 @functools.lru_cache(MAX_KNOWN)
 def _schema(type_: Any, _order: str) -> TypeSchema[Any]:
-    """`_order` tells unions apart that differ in their order only: Python takes them for equal."""
+    """`_order` distinguishes unions that differ only in their order: for Python they are equal."""
     return _made(type_)
 
 

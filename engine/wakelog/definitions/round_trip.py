@@ -1,7 +1,7 @@
-"""Likeness: whether a value that was read back is the same as the one that was given.
+"""Round trips: whether a value that was read back from JSON is the same as the one written.
 
-`==` is not enough: a `StrEnum` equals a text, `True` equals 1, a named tuple a plain one. Nor is
-it needed: it knows nothing of numbers that are no number, or of classes that do not define it.
+`==` is not sufficient: a `StrEnum` equals a text, `True` equals 1, a named tuple equals a plain
+one. Nor is it necessary: NaN does not equal itself, and some classes do not define it.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ ROWS = (list, tuple)
 
 
 class RoundTrip:
-    """Whether two values are the same for whoever reads them, where `==` alone will not do."""
+    """Compares two values part by part, if `==` alone cannot decide."""
 
     def __init__(self, declared: frozenset[type]) -> None:
+        """`declared`: the classes that the type names."""
         self._declared = declared
         self.is_opaque = False
-        """Something in it has no `==`: only its text can tell."""
+        """Some part has no `==`: only the JSON texts can be compared."""
 
     def same(self, a: Any, b: Any) -> bool:
-        """Each part of the same class too. A part of `a` may be of a subclass that adds no field,
-        unless the type names that class itself; of lists and tuples JSON knows one kind."""
+        """Whether `a` and `b` are equal and of the same class, in each part. A part of `a` may be
+        of a subclass that adds no field, unless the type names that class itself; a list and a
+        tuple count as the same, since JSON has only one of them."""
         if type(a) in ATOMS and type(a) is type(b) and a == b:
             return True
         if type(a) in ROWS and type(b) in ROWS:
             return len(a) == len(b) and all(map(self.same, a, b))
         fields = None if _is(b, dict) else _fields_of(b)
-        if type(a) is not type(b) and not self._is_dress(a, b, fields):
+        if type(a) is not type(b) and not self._adds_no_field(a, b, fields):
             return False
         if fields is not None:
             alike = (self.same(getattr(a, f, None), getattr(b, f, None)) for f in fields)
@@ -50,16 +52,16 @@ class RoundTrip:
             return a == b and all(self.same(each, in_b[each]) for each in a)
         return self._same_atom(a, b)
 
-    def _is_dress(self, a: Any, b: Any, fields: list[str] | None) -> bool:
-        """Whether the class of `a` only dresses up that of `b`."""
+    def _adds_no_field(self, a: Any, b: Any, fields: list[str] | None) -> bool:
+        """Whether `a` is a subclass of `b`'s class that adds no fields."""
         named = type(a) in self._declared or fields is None
         return not named and isinstance(a, type(b)) and _fields_of(a) == fields
 
     def _same_atom(self, a: Any, b: Any) -> bool:
         same = equal(a, b)
         if same or isinstance(a, float | Decimal):
-            return same is True or bool(a != a and b != b)  # not a number
-        if isinstance(a, datetime):  # an hour that comes twice equals none of another time zone
+            return same is True or bool(a != a and b != b)  # NaN
+        if isinstance(a, datetime):  # in a repeated hour `==` is False across time zones
             aware = a.tzinfo is not None and b.tzinfo is not None
             return aware and a.timestamp() == b.timestamp()
         self.is_opaque = self.is_opaque or same is None
@@ -71,18 +73,18 @@ def _is(value: Any, *classes: type) -> bool:
 
 
 def equal(a: Any, b: Any) -> bool | None:
-    """Whether `a == b`; None where their class does not say."""
+    """Whether `a == b`; None if their class does not define it."""
     try:
         if a == b:
             return True
-    except Exception:  # such as an array's, which is equal in parts
+    except Exception:  # for example an array's, which compares element by element
         return None
     own: object = type(a).__eq__
     return None if own is object.__eq__ else False
 
 
 def _fields_of(value: Any) -> list[str] | None:
-    """The names of the fields that are kept, of a model or a dataclass."""
+    """The names of the fields that are serialized, of a model or a dataclass."""
     fields: dict[str, Any] | None = getattr(value, "__pydantic_fields__", None)
     if fields is not None:
         return [
@@ -107,9 +109,9 @@ _DECIDED = frozenset(
         *("model-field", "dataclass-args", "dataclass-field", "typed-dict-field"),
     )
 )
-"""The kinds of pydantic core schema whose values are of one class, or of parts that are."""
+"""The types of pydantic core schema whose values, or the parts of them, are of one class."""
 _APART = ("model", "dataclass", "none")
-"""Those whose values equal none of another class."""
+"""The types whose values never equal a value of another class."""
 
 
 def decides_class(node: dict[str, Any]) -> bool:
@@ -127,12 +129,12 @@ def decides_class(node: dict[str, Any]) -> bool:
         case "union" | "tagged-union":
             choices = _each(node["choices"])
             return all(_is(each, dict) and each["type"] in _APART for each in choices)
-        case _:  # what has no kind is no schema of its own, such as a configuration
+        case _:  # a node without a type is no schema, for example a configuration
             return not isinstance(kind, str) or kind in _DECIDED
 
 
 def nodes(schema: Any) -> Iterator[dict[str, Any]]:
-    """Each part of a pydantic core schema that may say what a value is."""
+    """Each part of a pydantic core schema that may describe a value."""
     if isinstance(schema, dict):
         node = cast("dict[str, Any]", schema)
         yield node
@@ -147,5 +149,5 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def _each(parts: Any) -> list[Any]:
-    """The parts, also where they are kept under names of the user's."""
+    """The parts, also if they are stored under the user's names."""
     return list(parts.values() if _is(parts, dict) else parts)

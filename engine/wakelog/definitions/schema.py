@@ -1,4 +1,4 @@
-"""Schemas: the users' types, checked at the door and kept as JSON that reads back the same."""
+"""Schemas: users' types, validated on entry and kept as JSON that reads back as the same value."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ S = TypeVar("S")
 
 
 class TypeSchema(Generic[S]):
-    """A user's type: checked and dumped at the door, decoded anew for each reader.
+    """A user's type: values are validated and written on entry, and decoded anew for each reader.
 
-    The text names fields as the class does, whatever aliases they have, and leaves out what is
-    computed: so that it always reads back.
+    The text has the field names of the class, not their aliases, and no computed fields: so it
+    always reads back.
     """
 
     def __init__(self, type_: Any, what: str) -> None:
@@ -34,17 +34,17 @@ class TypeSchema(Generic[S]):
             raise self._no_type(str(error)) from error
 
     def complete(self) -> None:
-        """Resolve what the type names; raises `ValidationError` where something is not defined."""
+        """Resolve forward references; raises `ValidationError` if a name is not defined."""
         try:
             self._adapter.rebuild()
-            _ = self._adapter.validator.title  # a type that is not complete says so here
+            _ = self._adapter.validator.title  # raises if the type is not complete
         except (pydantic.errors.PydanticUserError, NameError) as error:
             raise self._no_type(str(error)) from error
         if any(node.get("type") == "generator" for node in nodes(self._adapter.core_schema)):
-            raise self._no_type("what it holds can be read only once: give a list or a tuple")
+            raise self._no_type("its values can be read only once: give a list or a tuple")
 
     def check_json(self) -> None:
-        """Raises `ValidationError` for a type that JSON has no form of, such as a function's."""
+        """Raises `ValidationError` for a type without a JSON form, for example a function."""
         try:
             self.complete()
             self._adapter.json_schema(schema_generator=_Silent)
@@ -56,10 +56,10 @@ class TypeSchema(Generic[S]):
         return ValidationError(f"the type given as {self.what}=", [issue])
 
     def dump(self, value: object, name: str) -> tuple[str, S]:
-        """JSON text of `value`, and what reading it back gives: a copy of its own.
+        """The JSON text of `value`, and the value read back from it: an independent copy.
 
-        Raises `ValidationError` with each issue, also where the text would not read back as the
-        same value.
+        Raises `ValidationError` with each issue, also if the text would not read back as the same
+        value.
         """
         data, valid, again = self._through(value, name)
         likely = type(again) is type(valid) and self._decides_classes and equal(again, valid)
@@ -68,11 +68,11 @@ class TypeSchema(Generic[S]):
         raise ValidationError(f"{self.what} of {name!r}", [_CHANGED])
 
     def shown(self, value: object, name: str) -> str:
-        """JSON text of a value that is only shown. Raises `ValidationError`."""
+        """The JSON text of a value that is only shown. Raises `ValidationError`."""
         return self._through(value, name)[0].decode()
 
     def _through(self, value: object, name: str) -> tuple[bytes, S, S]:
-        """The text, the value that it was made from, and the one that it makes."""
+        """The text, the validated value that it was written from, and the value read back."""
         try:
             valid = self._adapter.validator.validate_python(value)
             data = self._text(valid)
@@ -92,13 +92,13 @@ class TypeSchema(Generic[S]):
 
     @functools.cached_property
     def _has_sets(self) -> bool:
-        """Whether the order of a text may depend on the process that writes it."""
+        """Whether the text may depend on the process that writes it: the order of sets does."""
         kinds = (node.get("type") for node in nodes(self._adapter.core_schema))
         return any(kind in ("set", "frozenset") for kind in kinds if isinstance(kind, str))
 
     @functools.cached_property
     def _decides_classes(self) -> bool:
-        """Whether the type alone says of which class each part is, so that `==` can be believed."""
+        """Whether the type alone determines the class of each part, so that `==` is sufficient."""
         return all(map(decides_class, nodes(self._adapter.core_schema)))
 
     @functools.cached_property
@@ -108,19 +108,19 @@ class TypeSchema(Generic[S]):
         return frozenset(each for each in named if isinstance(each, type))
 
     def _same(self, data: bytes, valid: S, again: S) -> bool:
-        """Whether what was read back is the same, part by part: the long way."""
-        likeness = RoundTrip(self._declared)
-        if not likeness.same(valid, again):
+        """Whether the value read back is the same, compared part by part: the slow path."""
+        comparison = RoundTrip(self._declared)
+        if not comparison.same(valid, again):
             return False
-        return not likeness.is_opaque or self._text(again) == data
+        return not comparison.is_opaque or self._text(again) == data
 
     def load(self, text: str) -> S:
-        """A fresh value of recorded JSON text. Raises pydantic's error: the text was recorded."""
+        """A new value of recorded JSON text. Raises pydantic's error if it does not fit."""
         value: S = self._adapter.validator.validate_json(text, by_name=True)
         return value
 
     def try_load(self, text: str) -> S | Exception:
-        """As `load`, but answers the exception."""
+        """As `load`, but returns the exception."""
         try:
             return self.load(text)
         except pydantic.ValidationError as error:
@@ -128,22 +128,23 @@ class TypeSchema(Generic[S]):
 
 
 class _Silent(GenerateJsonSchema):
-    """Only asks whether there is a JSON schema: nothing in it is worth a warning."""
+    """Only checks that there is a JSON schema, so its warnings do not matter."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012  pydantic's
 
 
 _CHANGED = Issue(
     loc="",
-    msg="it does not read back as what was given: give each class of a union a literal `kind`, "
+    msg="does not read back as what was given: give each class of a union a literal `kind`, "
     "and keep secrets and infinities out",
     type="round_trip",
 )
 
 
 def _sets_in_order(value: Any, data: Any) -> Any:
-    """The JSON `data` of `value`, with what comes out of sets in an order of its own: theirs
-    differs from process to process. A part that is kept in a shape of its own stays as it is."""
+    """The JSON `data` of `value`, with the elements of sets sorted: the order in which a set is
+    iterated differs from process to process. A part that is serialized in another shape stays as it
+    is."""
     if isinstance(value, pydantic.RootModel):
         return _sets_in_order(cast("Any", value).root, data)
     if isinstance(data, list):
@@ -166,8 +167,8 @@ def _sets_in_order(value: Any, data: Any) -> Any:
 
 def issues_of(error: pydantic.ValidationError) -> list[Issue]:
     """Each issue of a pydantic error, without the values (they may be secrets)."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
     return [
         Issue(loc=".".join(map(str, each["loc"])), msg=each["msg"], type=each["type"])
-        for each in found
+        for each in errors
     ]

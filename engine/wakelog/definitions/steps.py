@@ -1,7 +1,7 @@
-"""Steps, as a handler sees them: parts of a run whose results outlive its attempts.
+"""Steps, as a handler sees them: parts of a run whose results outlive its attempts (I4).
 
-Whatever else a context offers takes effect when the handler has ended. A step is done, and its
-result recorded, when it is called: that is what it is for.
+Everything else that a handler asks for takes effect when the handler has ended. A step is executed,
+and its result recorded, when it is called.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ __all__ = ["Check", "Step", "StepMethods", "StepRunner", "is_on_a_loop", "step_k
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
-UNSAID: Any = None
-"""No type was given: None itself would be one, as checkers see it."""
+NOT_GIVEN: Any = None
+"""No type was given. Typed as `Any`, since for a type checker None itself is a type."""
 
 Check = Callable[[], None]
-"""Raises where the handler has ended, or has cleared its instance: nothing counts any more."""
+"""Raises if the handler has ended or has cleared its instance: what it does no longer counts."""
 
 
 class Step(NamedTuple):
-    """What a handler asks to have done, once for its run."""
+    """What a handler asks for: a function to be executed once for its run."""
 
     name: str
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     result: Any
-    """The type of the result, where it was given beside the function."""
+    """The type of the result, if it was given beside the function."""
     retry: Retry | None
 
 
 class StepRunner(Protocol):
-    """Does the steps of one attempt of a run, and records their results."""
+    """Executes the steps of one attempt of a run, and records their results."""
 
     def run(self, step: Step, check: Check) -> Coroutine[Any, Any, Any]:
-        """Do it, or answer what an earlier attempt of the run has recorded."""
+        """Execute the step, or return the result that an earlier attempt of the run recorded."""
         ...
 
     def run_blocking(self, step: Step, check: Check) -> Any:
@@ -55,12 +55,12 @@ class StepRunner(Protocol):
         ...
 
     def close(self) -> None:
-        """The handler has ended: nobody waits for another try of a step."""
+        """The handler has ended: no step is tried again."""
         ...
 
 
 class StepMethods:
-    """The part of a context that is about steps; only `execute` may use it, for it has a lease."""
+    """The part of a context that is about steps; for `execute` only, which has a lease."""
 
     __slots__ = ()
 
@@ -75,7 +75,7 @@ class StepMethods:
         fn: Callable[[*Ts], Awaitable[R]],
         /,
         *args: *Ts,
-        result: TypeForm[R] = UNSAID,
+        result: TypeForm[R] = NOT_GIVEN,
         retry: Retry | None = None,
     ) -> Coroutine[Any, Any, R]: ...
     @overload
@@ -85,7 +85,7 @@ class StepMethods:
         fn: Callable[[*Ts], R],
         /,
         *args: *Ts,
-        result: TypeForm[R] = UNSAID,
+        result: TypeForm[R] = NOT_GIVEN,
         retry: Retry | None = None,
     ) -> Coroutine[Any, Any, R]: ...
     def step(
@@ -94,29 +94,29 @@ class StepMethods:
         fn: Callable[[*Ts], Any],
         /,
         *args: *Ts,
-        result: Any = UNSAID,
+        result: Any = NOT_GIVEN,
         retry: Retry | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """Call `fn(*args)` and record its result, as in `await ctx.step("mail", send, ctx.id)`.
 
-        Where an earlier attempt of the run has recorded a step of this name, its result is
-        answered and `fn` is not called. Before that, `fn` may be called more than once: when it
-        raised, or when a crash fell between its end and the record. So pass `step_key(name)` on
-        to services that take a key.
+        If an earlier attempt of the run has recorded a step of this name, its result is returned
+        and `fn` is not called. Until then `fn` may be called more than once: if it raised, or if
+        the process crashed between its end and the record. So pass `step_key(name)` to services
+        that accept a key.
 
-        `fn` is an `async def`, or a `def` that is called in a thread. `result` is the type of its
-        result, where `fn` has no annotation that says it; without either it is plain JSON data.
-        With `retry`, a failing `fn` is tried again within this attempt, while the run stays open
-        (its `on_exhausted` is for runs, and means nothing here).
+        `fn` is an `async def`, or a `def`, which is called in a thread. `result` is the type of its
+        result, if `fn` has no annotation for it; without either it is plain JSON data. With
+        `retry`, a failing `fn` is retried within this attempt, while the run stays open (its
+        `on_exhausted` is for runs, and is ignored here).
 
         Raises `ValidationError` for a type that cannot be kept (`fn` is not called) and for a
         result that does not read back as the same (it is not recorded), `InvalidStateError` for a
-        name that comes twice in one attempt, outside `execute` and after its end, `LeaseLostError`
-        when the run is not this worker's any more, and what `fn` raises.
+        name that is repeated in one attempt, outside `execute` and after its end, `LeaseLostError`
+        if the run no longer belongs to this worker, and what `fn` raises.
         """
         steps = self._of_a_run("step")
         if not is_on_a_loop():
-            raise InvalidStateError("nobody can await here: in a `def` it is ctx.step_blocking(…)")
+            raise InvalidStateError("a `def` cannot await ctx.step(…): use ctx.step_blocking(…)")
         return steps.run(_step(name, fn, args, result, retry), self._check_step)
 
     def step_blocking(
@@ -125,16 +125,16 @@ class StepMethods:
         fn: Callable[[*Ts], R],
         /,
         *args: *Ts,
-        result: TypeForm[R] = UNSAID,
+        result: TypeForm[R] = NOT_GIVEN,
         retry: Retry | None = None,
     ) -> R:
         """As `step`, for an `execute` that is a `def`: calls `fn`, a `def` too, in its thread."""
         steps = self._of_a_run("step_blocking")
-        answer: R = steps.run_blocking(_step(name, fn, args, result, retry), self._check_step)
-        return answer
+        recorded: R = steps.run_blocking(_step(name, fn, args, result, retry), self._check_step)
+        return recorded
 
     def step_key(self, name: str) -> str:
-        """A key for what the step `name` does in the world: the same in each attempt of this run,
+        """A key for the outside effects of the step `name`: the same in each attempt of this run,
         and of no other step of any run, not even after a clear."""
         self._of_a_run("step_key")
         return step_key(self._instance, check_step(name))
@@ -144,7 +144,7 @@ class StepMethods:
         if self._call.handler != "execute" or self._steps is None:
             raise InvalidStateError(
                 f"ctx.{member} is for execute, which works under a lease, not for "
-                f"{self._call.handler}: ctx.schedule(0) there, and take the step in execute"
+                f"{self._call.handler}: use ctx.schedule(0) there, and the step in execute"
             )
         return self._steps
 
@@ -156,7 +156,7 @@ class StepMethods:
 
 
 def step_key(instance: Instance, name: str) -> str:
-    """Stream, version of the first `RunStarted` of the newest run, name: versions never repeat."""
+    """Stream, version of the newest run's first `RunStarted`, name: versions never repeat."""
     return f"{instance.id}@{instance.run_version}:{name}"
 
 
@@ -172,12 +172,12 @@ def is_on_a_loop() -> bool:
 def _step(
     name: str, fn: Callable[..., Any], args: tuple[Any, ...], result: Any, retry: Retry | None
 ) -> Step:
-    """Raises `ValidationError` for what makes no step."""
+    """Raises `ValidationError` for an invalid argument."""
     check_step(name)
     if not callable(fn):
-        raise _unfit(name, "fn", "give a function, and its arguments after it")
+        raise _unfit(name, "fn", "expected a function, followed by its arguments")
     if retry is not None and not isinstance(retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise _unfit(name, "retry", "give a Retry(...)")
+        raise _unfit(name, "retry", "expected a Retry(...)")
     return Step(name, fn, args, result, retry)
 
 

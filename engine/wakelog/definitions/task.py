@@ -1,9 +1,9 @@
-"""Task: the definition of a keyed state machine, and what its handlers get."""
+"""Task: the definition of a keyed state machine, and the context of its handlers."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, Generic, overload
+from typing import ClassVar, Generic
 
 from typing_extensions import TypeForm
 
@@ -11,16 +11,38 @@ from wakelog.core.calls import HandlerCall
 from wakelog.core.commands import CancelSchedule, HandlerName
 from wakelog.core.instance import Instance
 from wakelog.core.retry import Retry
-from wakelog.core.time import Duration
 from wakelog.definitions.context import EventContext, SettingContext
 from wakelog.definitions.definition import Definition, E, Maybe, S
+from wakelog.definitions.handlers import HandlerSlot
 from wakelog.definitions.schema import TypeSchema
 from wakelog.definitions.steps import StepRunner
 from wakelog.ids import Kind
 from wakelog.kinds.behaviour import MAX_WAITING, Behaviour
 from wakelog.kinds.task import TaskBehaviour
 
-__all__ = ["OnClientGetState", "OnError", "OnEvent", "Plain", "Task", "TaskContext"]
+__all__ = ["Task", "TaskContext"]
+
+
+class TaskContext(EventContext[S], SettingContext[S]):
+    """A Task's view of itself during one call of one handler."""
+
+    __slots__ = ()
+
+    def cancel_schedule(self) -> None:
+        """Remove the schedule."""
+        self._check_command("cancel_schedule")
+        self.commands.append(CancelSchedule())
+
+    @property
+    def event_count(self) -> int:
+        """How many events this life has accepted, the current one included."""
+        return self._instance.event_count
+
+
+OnEvent = Callable[[TaskContext[S], E], Maybe]
+Plain = Callable[[TaskContext[S]], Maybe]
+OnError = Callable[[TaskContext[S], BaseException], Maybe]
+OnClientGetState = Callable[[TaskContext[S], S], Awaitable[S | None] | S | None]
 
 
 class Task(Definition, Generic[S, E]):
@@ -36,11 +58,11 @@ class Task(Definition, Generic[S, E]):
 
     `state` and `event` are any types that pydantic can validate. `max_waiting` bounds how many
     accepted events of one instance may wait to be handled, `max_running` how many instances may be
-    in `execute` at a time, over all workers (each goes by the number in its own code). `retry` says
-    how often a failing run, or the handler of a deferred event, is tried again.
+    in `execute` at a time, over all workers (each worker uses the number in its own code). `retry`
+    is the policy for failing runs and for failing handlers of deferred events.
 
     Each handler may be `def` (called in a thread) or `async def`, and may be given a `timeout=`: an
-    `async def` is then cancelled and has failed; a `def` cannot be stopped, so it goes on but
+    `async def` is then cancelled and has failed; a `def` cannot be stopped, so it continues, but
     nothing that it does afterwards counts.
     """
 
@@ -61,95 +83,45 @@ class Task(Definition, Generic[S, E]):
         self.event = TypeSchema[E](event, "event")
 
     def behaviour(self) -> Behaviour:
-        """A task's."""
+        """The answers of a Task."""
         return TaskBehaviour()
 
     def context(
         self, call: HandlerCall, instance: Instance, now_us: int, steps: StepRunner | None = None
     ) -> TaskContext[S]:
-        """A task's."""
+        """The context of one call."""
         return TaskContext(self.state, call, instance, now_us, self.resources, steps)
 
-    @overload
-    def on_event(self, fn: Callable[[TaskContext[S], E], Maybe], /) -> OnEvent[S, E]: ...
-    @overload
-    def on_event(self, /, *, timeout: Duration) -> Callable[[OnEvent[S, E]], OnEvent[S, E]]: ...
-    def on_event(self, fn: Any = None, /, *, timeout: Duration | None = None) -> Any:
-        """Called with each event, in order. Redone where another process was first, so outside
-        effects belong in `execute`."""
-        return self._add("on_event", fn, timeout)
-
-    @overload
-    def execute(self, fn: Callable[[TaskContext[S]], Maybe], /) -> Plain[S]: ...
-    @overload
-    def execute(self, /, *, timeout: Duration) -> Callable[[Plain[S]], Plain[S]]: ...
-    def execute(self, fn: Any = None, /, *, timeout: Duration | None = None) -> Any:
-        """Called when the alarm fires, or on a trigger, under a lease: the place for effects."""
-        return self._add("execute", fn, timeout)
-
-    @overload
-    def on_idle(self, fn: Callable[[TaskContext[S]], Maybe], /) -> Plain[S]: ...
-    @overload
-    def on_idle(self, /, *, timeout: Duration) -> Callable[[Plain[S]], Plain[S]]: ...
-    def on_idle(self, fn: Any = None, /, *, timeout: Duration | None = None) -> Any:
-        """Called after a handler that ended well and left nothing to wait for."""
-        return self._add("on_idle", fn, timeout)
-
-    @overload
-    def on_error(self, fn: Callable[[TaskContext[S], BaseException], Maybe], /) -> OnError[S]: ...
-    @overload
-    def on_error(self, /, *, timeout: Duration) -> Callable[[OnError[S]], OnError[S]]: ...
-    def on_error(self, fn: Any = None, /, *, timeout: Duration | None = None) -> Any:
-        """Called with the error of `on_event` or `execute` where that is not tried again; if it
-        ends well, all is well."""
-        return self._add("on_error", fn, timeout)
-
-    @overload
-    def on_retry_exhausted(
-        self, fn: Callable[[TaskContext[S], BaseException], Maybe], /
-    ) -> OnError[S]: ...
-    @overload
-    def on_retry_exhausted(self, /, *, timeout: Duration) -> Callable[[OnError[S]], OnError[S]]: ...
-    def on_retry_exhausted(self, fn: Any = None, /, *, timeout: Duration | None = None) -> Any:
-        """Called in the place of `on_error` for a run that has no attempt left."""
-        return self._add("on_retry_exhausted", fn, timeout)
-
-    @overload
-    def on_client_get_state(
-        self, fn: Callable[[TaskContext[S], S], Awaitable[S | None] | S | None], /
-    ) -> OnClientGetState[S]: ...
-    @overload
-    def on_client_get_state(
-        self, /, *, timeout: Duration
-    ) -> Callable[[OnClientGetState[S]], OnClientGetState[S]]: ...
-    def on_client_get_state(self, fn: Any = None, /, *, timeout: Duration | None = None) -> Any:
-        """Called when an outside caller asks for the state: redact, derive or enrich it."""
-        return self._add("on_client_get_state", fn, timeout)
-
-
-class TaskContext(EventContext[S], SettingContext[S]):
-    """A Task's view of itself during one call of one handler."""
-
-    __slots__ = ()
-
-    def cancel_schedule(self) -> None:
-        """Let there be no schedule."""
-        self._check_command("cancel_schedule")
-        self.commands.append(CancelSchedule())
+    # -- handlers
 
     @property
-    def event_count(self) -> int:
-        """How many events this life has accepted, the current one included."""
-        return self._instance.event_count
+    def on_event(self) -> HandlerSlot[OnEvent[S, E]]:
+        """Called with each event, in order. Called again if another process changed the instance
+        first, so outside effects belong in `execute`."""
+        return self._slot("on_event")
 
+    @property
+    def execute(self) -> HandlerSlot[Plain[S]]:
+        """Called when the alarm fires, or on a trigger, under a lease: the place for effects."""
+        return self._slot("execute")
 
-OnClientGetState = Callable[[TaskContext[S], S], Awaitable[S | None] | S | None]
+    @property
+    def on_idle(self) -> HandlerSlot[Plain[S]]:
+        """Called after a handler that ended well and left nothing to wait for."""
+        return self._slot("on_idle")
 
+    @property
+    def on_error(self) -> HandlerSlot[OnError[S]]:
+        """Called with the error of `on_event` or `execute` if there is no other attempt; if it ends
+        well, the failure is recovered."""
+        return self._slot("on_error")
 
-OnError = Callable[[TaskContext[S], BaseException], Maybe]
+    @property
+    def on_retry_exhausted(self) -> HandlerSlot[OnError[S]]:
+        """Called in place of `on_error` for a run that has no attempt left."""
+        return self._slot("on_retry_exhausted")
 
-
-Plain = Callable[[TaskContext[S]], Maybe]
-
-
-OnEvent = Callable[[TaskContext[S], E], Maybe]
+    @property
+    def on_client_get_state(self) -> HandlerSlot[OnClientGetState[S]]:
+        """Called when an outside caller gets the state: redact, derive or enrich it."""
+        return self._slot("on_client_get_state")

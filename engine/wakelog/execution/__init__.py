@@ -1,1 +1,1 @@
-"""User code, called: handlers on the event loop or on a thread, and what they say about retries."""
+"""Execution of user code: handlers on the event loop or on a thread, and their retry advice."""

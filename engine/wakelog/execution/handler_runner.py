@@ -1,4 +1,4 @@
-"""Calling one handler: user code goes in, a plain outcome comes out, whatever it did."""
+"""Calls one handler of user code and turns whatever it does into a plain outcome."""
 
 from __future__ import annotations
 
@@ -11,47 +11,52 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from wakelog.clock import Clock
-from wakelog.core.calls import Ended, GaveBack, HandlerCall, HandlerFailed, Outcome
+from wakelog.core.calls import HandlerCall, HandlerEnded, HandlerFailed, Outcome, RunGivenBack
 from wakelog.core.instance import Instance
 from wakelog.core.retry import Advice, Retry
 from wakelog.definitions.context import CURRENT
-from wakelog.definitions.definition import Definition, Handler
+from wakelog.definitions.definition import Definition
+from wakelog.definitions.handlers import Handler
 from wakelog.definitions.steps import StepRunner
 from wakelog.errors import HandlerTimeoutError
-from wakelog.execution import thread_pool as threads
 from wakelog.execution.retry_advice import advice, cause_of
+from wakelog.execution.thread_pool import HandlerPool, Returned
 
 __all__ = ["HandlerRunner"]
 
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 8_000
-"""Characters kept of an error's message and traceback; of a traceback the end, which tells most."""
+"""How many characters of an error's message and traceback are kept; of a traceback the last ones,
+which are the most specific."""
 
 _LOG = logging.getLogger("wakelog.call")
 
 
 class HandlerRunner:
-    """Calls handlers: `async def` on the loop, `def` in a thread, or all inline in a simulation."""
+    """Calls handlers: `async def` on the event loop, `def` in a thread, or all of them inline."""
 
     def __init__(self, clock: Clock, *, inline: bool, limit: int) -> None:
         self._clock = clock
         self.inline = inline
-        """Whether a `def` is called on the loop too."""
-        self._threads = threads.HandlerPool(limit)
-        self._own: weakref.WeakKeyDictionary[asyncio.Task[Any], bool] = weakref.WeakKeyDictionary()
+        """Whether a `def` is called on the event loop too."""
+        self._threads = HandlerPool(limit)
+        self._owned: weakref.WeakKeyDictionary[asyncio.Task[Any], bool] = (
+            weakref.WeakKeyDictionary()
+        )
+        """The engine's tasks, and whether `stop` has cancelled each."""
 
     def own(self, task: asyncio.Task[Any]) -> None:
-        """Take `task` for the engine's: what cancels it, other than `stop`, is a failure of the
-        handler that it meets (user code can cancel the task it runs in)."""
-        self._own[task] = False
+        """Mark `task` as engine-owned: a cancellation that does not come from `stop` counts as a
+        failure of the running handler (user code can cancel the task that it runs in)."""
+        self._owned[task] = False
 
     def stop(self, task: asyncio.Task[Any]) -> None:
-        """Cancel a task of the engine's: a run that this meets is given back."""
-        self._own[task] = True
+        """Cancel an engine-owned task: the run that is going on in it is given back."""
+        self._owned[task] = True
         task.cancel()
 
     def close(self) -> None:
-        """Let go of the threads; one that is stuck in a handler ends after it."""
+        """Close the thread pool; a thread that is stuck in a handler ends after it."""
         self._threads.close()
 
     async def call(
@@ -62,11 +67,11 @@ class HandlerRunner:
         now_us: int,
         steps: StepRunner | None = None,
     ) -> Outcome:
-        """Call the handler on `instance` and say how it ended; `steps` are its run's, if any.
+        """Call the handler on `instance` and return its outcome; `steps` are its run's, if any.
 
-        Only a cancellation that was asked for passes through: by a caller in whose own task the
-        handler runs, or by `stop`. One that meets a run gives the run back; one that meets
-        `on_idle` is its failure, so that the unit it came after is kept.
+        A cancellation is raised only if it comes from `stop`, or from the caller in whose own task
+        the handler runs. During a run it gives the run back; during `on_idle` it is a failure of
+        `on_idle`, so that the rest of the unit is kept.
         """
         handler = definition.handlers[call.handler]
         ctx = definition.context(call, instance, now_us, steps)
@@ -75,7 +80,7 @@ class HandlerRunner:
             extra = _argument(definition, call)
             result, error = await self._run(handler, call, (ctx, *extra))
             if self._is_self_cancelled():
-                await self._meet_cancellation()
+                await self._raise_own_cancellation()
             if not ctx.cleared:
                 if error is not None:
                     return self._failed(error, definition.retry, call)
@@ -90,10 +95,10 @@ class HandlerRunner:
             ctx.close()
             CURRENT.reset(token)
         now_us = self._clock.now_us()
-        return Ended(tuple(ctx.commands), ctx.cleared, ctx.clear_reason, now_us)
+        return HandlerEnded(tuple(ctx.commands), ctx.cleared, ctx.clear_reason, now_us)
 
     async def run(self, fn: Callable[..., Any], is_async: bool, args: tuple[Any, ...]) -> Any:
-        """Call user code where it belongs; raises what it raises."""
+        """Call a function as handlers are called; raises what it raises."""
         result, error = await self._outcome(fn, is_async, args)
         if error is not None:
             raise error
@@ -102,7 +107,7 @@ class HandlerRunner:
     async def shown(
         self, definition: Definition, instance: Instance, now_us: int
     ) -> Any | BaseException:
-        """The state as `on_client_get_state` shows it; or the exception that it raised."""
+        """The state as `on_client_get_state` returns it; or the exception that it raised."""
         call = HandlerCall("on_client_get_state", base=instance)
         ctx = definition.context(call, instance, now_us)
         token = CURRENT.set(ctx)
@@ -110,7 +115,7 @@ class HandlerRunner:
             handler = definition.handlers[call.handler]
             result, error = await self._run(handler, call, (ctx, ctx.state))
             if self._is_self_cancelled():
-                await self._meet_cancellation()
+                await self._raise_own_cancellation()
         except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -118,26 +123,27 @@ class HandlerRunner:
                     raise
                 _uncancel(task)
             return cancelled
-        except Exception as raised:  # the state does not fit its type any more
+        except Exception as raised:  # the recorded state does not fit the type of today
             return raised
         finally:
             ctx.close()
             CURRENT.reset(token)
         if self.inline and isinstance(error, KeyboardInterrupt):
-            raise error  # of the person who runs the simulation
+            raise error  # it is meant for the simulation
         return result if error is None else error
 
     def _run(
         self, handler: Handler, call: HandlerCall, args: tuple[Any, ...]
-    ) -> Coroutine[Any, Any, threads.Returned]:
-        """How the handler ended, as values; only a cancellation is raised."""
+    ) -> Coroutine[Any, Any, Returned]:
+        """The handler's result or exception, as values; only a cancellation is raised."""
         if handler.timeout_us is None:
             return self._outcome(handler.fn, handler.is_async, args)
         return self._in_time(handler, call, args, handler.timeout_us / 1_000_000)
 
     async def _in_time(
         self, handler: Handler, call: HandlerCall, args: tuple[Any, ...], timeout_s: float
-    ) -> threads.Returned:
+    ) -> Returned:
+        """As `_outcome`, with a timeout that counts from when the handler begins (U10)."""
         scope = asyncio.timeout(None)
 
         def begin() -> None:
@@ -146,11 +152,11 @@ class HandlerRunner:
         try:
             async with scope:
                 result, error = await self._outcome(handler.fn, handler.is_async, args, begin)
-        except TimeoutError:  # the scope's: the handler's own would be a value
+        except TimeoutError:  # from the scope: the handler's own would be a value
             return None, self._timed_out(call, handler, timeout_s)
         if not scope.expired():
             return result, error
-        late = self._timed_out(call, handler, timeout_s)  # it caught its cancellation
+        late = self._timed_out(call, handler, timeout_s)  # the handler caught its cancellation
         late.__cause__ = error
         return None, late
 
@@ -159,7 +165,7 @@ class HandlerRunner:
     ) -> HandlerTimeoutError:
         if not handler.is_async and not self.inline:
             _LOG.error(
-                "%s of %s is stuck in its thread after %g s; what it still does is ignored",
+                "%s of %s is stuck in its thread after %g s; its outcome is ignored",
                 call.handler,
                 call.base.id,
                 timeout_s,
@@ -173,10 +179,10 @@ class HandlerRunner:
         is_async: bool,
         args: tuple[Any, ...],
         on_begin: Callable[[], object] | None = None,
-    ) -> threads.Returned:
-        """What it returned or raised, as values: a `StopIteration` cannot leave a coroutine.
+    ) -> Returned:
+        """The result or the exception of `fn`, as values: a coroutine cannot raise `StopIteration`.
 
-        `on_begin` is called when it begins: a `def` may have to wait for a thread first.
+        `on_begin` is called when `fn` begins: a `def` may have to wait for a thread first.
         """
         try:
             if not is_async and not self.inline:
@@ -196,24 +202,25 @@ class HandlerRunner:
             return None, error
 
     def _is_self_cancelled(self) -> bool:
-        """Whether the handler has cancelled the task that it ran in, and has not met that yet."""
+        """Whether the handler has cancelled its own task, and that has not been raised yet."""
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0 and self._is_stopped(task) is False
 
-    async def _meet_cancellation(self) -> None:
-        """Have a handler that cancelled its own task meet that now, not what comes after it."""
+    async def _raise_own_cancellation(self) -> None:
+        """Let the handler's cancellation of its own task be raised now, not in later code."""
         await asyncio.sleep(0)
         task = asyncio.current_task()
         if task is not None:
             _uncancel(task)
 
     def _is_stopped(self, task: asyncio.Task[Any]) -> bool | None:
-        """Whether the engine has stopped this task of its own; None for a task of a caller's."""
-        return False if self.inline else self._own.get(task)
+        """Whether `stop` has cancelled this engine-owned task; None for a caller's own task."""
+        return False if self.inline else self._owned.get(task)
 
     def _cancelled(
         self, retry: Retry | None, call: HandlerCall, error: asyncio.CancelledError
     ) -> Outcome:
+        """The outcome of a handler that raised `CancelledError` (U6): see `call`."""
         task = asyncio.current_task()
         if task is None or not task.cancelling():
             return self._failed(error, retry, call)
@@ -222,14 +229,14 @@ class HandlerRunner:
             raise error
         _uncancel(task)
         if is_stopped and call.run is not None:
-            return GaveBack()
+            return RunGivenBack()
         return self._failed(error, retry, call)
 
     def _failed(
         self, raised: BaseException, retry: Retry | None, call: HandlerCall
     ) -> HandlerFailed:
         if self.inline and isinstance(raised, KeyboardInterrupt):
-            raise raised  # of the person who runs the simulation
+            raise raised  # it is meant for the simulation
         error = cause_of(raised)
         return HandlerFailed(
             error,
@@ -242,6 +249,7 @@ class HandlerRunner:
 
 
 def _argument(definition: Definition, call: HandlerCall) -> tuple[Any, ...]:
+    """The handler's second argument, if it has one: the error or the event."""
     if call.error is not None:
         return (call.error,)
     if call.payload is not None:
@@ -255,7 +263,7 @@ def _uncancel(task: asyncio.Task[Any]) -> None:
 
 
 def _message(error: BaseException) -> str:
-    """What it says of itself; user code, so that anything may go wrong."""
+    """The error's text; this calls user code, which may raise anything."""
     try:
         return str(error)
     except BaseException as unprintable:
@@ -263,7 +271,7 @@ def _message(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    """Formatting asks the error for its text, notes, causes and more: user code again."""
+    """The error's traceback; formatting it calls user code, which may raise anything."""
     try:
         return "".join(traceback.format_exception(error))
     except BaseException as unprintable:
@@ -271,5 +279,5 @@ def _traceback(error: BaseException) -> str:
 
 
 def _clean(text: str) -> str:
-    """`text` as any store and any reader can take it: no lone surrogates, no NUL."""
+    """`text` in a form that every store accepts: no lone surrogates, no NUL."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

@@ -1,4 +1,4 @@
-"""What user code says about another attempt: its exception, and the functions of its policy."""
+"""What user code decides about another attempt: its exception, and its policy's functions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _LOG = logging.getLogger("wakelog.call")
 
 
 def cause_of(raised: BaseException) -> BaseException:
-    """The failure itself, behind a `RetryAfter` or `GiveUp` that names one. A text is none: it
-    says why in the signal's own words."""
+    """The failure itself: the cause of a `RetryAfter` or `GiveUp`, if it has one. A text is not a
+    failure: it is part of the message of the signal itself."""
     if not isinstance(raised, RetryAfter | GiveUp):
         return raised
     named = raised.cause if isinstance(raised.cause, BaseException) else raised.__cause__
@@ -24,7 +24,7 @@ def cause_of(raised: BaseException) -> BaseException:
 def advice(retry: Retry | None, raised: BaseException, attempt: int) -> Advice:
     """The advice for attempt `attempt`, which raised `raised`.
 
-    A function of the policy that itself fails says no: what is wrong with it is logged.
+    If a function of the policy raises, there is no other attempt, and its exception is logged.
     """
     if isinstance(raised, GiveUp):
         return Advice(gives_up=True)
@@ -37,7 +37,7 @@ def advice(retry: Retry | None, raised: BaseException, attempt: int) -> Advice:
         if not isinstance(retry.delay, Backoff) and callable(retry.delay):
             delay_us = duration_us(retry.delay(attempt), "the delay of a retry policy")
         return Advice(retryable=_is_retryable(retry, cause_of(raised)), delay_us=delay_us)
-    except BaseException:  # `SystemExit` too: it must not end the worker
+    except BaseException:  # including `SystemExit`: it must not end the worker
         _LOG.exception("a function of a retry policy failed: there is no other attempt")
         return Advice(retryable=False)
 

@@ -1,8 +1,8 @@
-"""Threads: where `def` handlers are called, so that they never block the event loop.
+"""The thread pool for `def` handlers, so that they never block the event loop.
 
-A handler is often shorter than what a pool of threads usually costs (50 µs a call with anyio's,
-16 with the standard library's). Here calls go through one queue and their outcomes come back many
-at a time, which costs 2.
+A handler is often shorter than the overhead of a usual thread pool (50 µs per call with anyio's, 16
+with the standard library's). Here calls go through one queue, and outcomes are handed back to the
+event loop in batches, which costs 2.
 """
 
 from __future__ import annotations
@@ -14,30 +14,31 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Literal
 
 __all__ = ["HandlerPool", "Returned"]
 
 Returned = tuple[Any, BaseException | None]
-"""What a function answered, or raised: as a value, since some exceptions cannot be passed on as
-such through a future, or would end more than the function."""
+"""What a function returned, or the exception it raised, as a value: some exceptions cannot be set
+on a future, or would end more than the function."""
 
 
 class HandlerPool:
-    """At most `limit` threads, begun when they are needed. Used from the loop's thread only.
+    """At most `limit` threads, started on demand. To be used from the event loop's thread only.
 
-    They end with `close`, or with the process, in the middle of a call if need be.
+    They are daemon threads: they end after `close`, or with the process, even during a call.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._calls: SimpleQueue[PoolTask | None] = SimpleQueue()
         self._outcomes: deque[tuple[asyncio.Future[Returned], Returned]] = deque()
-        self._is_told = False
+        self._is_notified = False
+        """The event loop is going to collect outcomes."""
         self._threads = 0
-        """Those that take calls: not those stuck in a call whose caller is gone."""
+        """The threads that take calls; not those stuck in an abandoned call."""
         self._open = 0
-        """Calls whose caller is there."""
+        """The calls that a caller waits for."""
         self._closed = False
 
     async def call(
@@ -48,10 +49,10 @@ class HandlerPool:
     ) -> Returned:
         """Call `fn(*args)` on a thread, in a copy of the caller's context.
 
-        It waits for a thread that is free; `on_begin` is called on the loop when one has taken it
-        up, unless it is over by then. A caller that is cancelled goes. What has not begun by then
-        never does; what has goes on, nobody hears how it ends, and another thread may begin in
-        the place of its own.
+        Waits for a free thread; `on_begin` is called on the event loop when one has started the
+        call, unless it has ended by then. If the caller is cancelled, the call is abandoned: it
+        never starts if it has not started yet; else it continues, its outcome is ignored, and
+        another thread may be started in place of its own.
         """
         call = PoolTask(fn, args, on_begin)
         self._open += 1
@@ -60,7 +61,7 @@ class HandlerPool:
         try:
             return await call.future
         except asyncio.CancelledError:
-            if call.leave() and not self._closed:
+            if call.abandon() and not self._closed:
                 self._threads -= 1
             raise
         finally:
@@ -68,14 +69,14 @@ class HandlerPool:
             self._grow()
 
     def close(self) -> None:
-        """Let each thread end when it is done with its call."""
+        """Let each thread end after its current call."""
         self._closed = True
         for _ in range(self._threads):
             self._calls.put(None)
         self._threads = 0
 
     def _grow(self) -> None:
-        """Begin one more thread if calls may be waiting for it."""
+        """Start one more thread if calls may be waiting for one."""
         if self._threads < min(self._open, self._limit) and not self._closed:
             self._threads += 1
             name = f"wakelog-handler-{self._threads}"
@@ -91,18 +92,18 @@ class HandlerPool:
             if not call.end():
                 return
             self._outcomes.append((call.future, outcome))
-            if not self._is_told:
-                self._is_told = True
+            if not self._is_notified:
+                self._is_notified = True
                 try:
-                    call.future.get_loop().call_soon_threadsafe(self._tell)
-                except RuntimeError:  # the loop is closed: nobody waits any more
+                    call.future.get_loop().call_soon_threadsafe(self._collect)
+                except RuntimeError:  # the event loop is closed: there is no caller
                     return
-            del call, outcome  # or they would be kept until the next call
+            del call, outcome  # else they would stay alive until the next call
 
-    # -- on the loop
+    # -- on the event loop
 
-    def _tell(self) -> None:
-        self._is_told = False  # first: what comes from now on is told of again
+    def _collect(self) -> None:
+        self._is_notified = False  # first, so that outcomes from now on notify again
         while self._outcomes:
             future, outcome = self._outcomes.popleft()
             if not future.done():
@@ -110,7 +111,7 @@ class HandlerPool:
 
 
 class PoolTask:
-    """One call, from its caller to a thread and back. Either side may be the first to give up."""
+    """One call: it waits, then runs on a thread, then has ended, unless its caller abandons it."""
 
     __slots__ = ("_args", "_context", "_fn", "_lock", "_on_begin", "_state", "future")
 
@@ -126,23 +127,23 @@ class PoolTask:
         self._args = args
         self._on_begin = on_begin
         self._lock = threading.Lock()
-        self._state = "waits"
+        self._state: Literal["waits", "runs", "ended", "abandoned"] = "waits"
 
     def outcome(self) -> Returned:
-        """Do it."""
+        """Call the function."""
         try:
             return self._context.run(self._fn, *self._args), None
         except BaseException as error:
             return None, error
 
     def begin(self) -> bool:
-        """The thread takes it up; False if nobody waits for it any more."""
+        """On the thread, before the call: False if it has been abandoned."""
         with self._lock:
             is_wanted = self._state == "waits"
             if is_wanted:
                 self._state = "runs"
         if is_wanted and self._on_begin is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the event loop is closed: there is no caller
                 self.future.get_loop().call_soon_threadsafe(self._begun, self._on_begin)
         return is_wanted
 
@@ -151,15 +152,16 @@ class PoolTask:
             on_begin()
 
     def end(self) -> bool:
-        """The thread is done with it; False if it was given up meanwhile, and its thread too."""
+        """On the thread, after the call: False if it has been abandoned, so that another thread
+        takes the place of this one."""
         with self._lock:
             is_wanted = self._state == "runs"
             self._state = "ended"
             return is_wanted
 
-    def leave(self) -> bool:
-        """The caller goes; True if that leaves a thread behind in it."""
+    def abandon(self) -> bool:
+        """The caller does not wait; True if a thread is still running the call."""
         with self._lock:
-            is_left = self._state == "runs"
-            self._state = "left"
-            return is_left
+            is_running = self._state == "runs"
+            self._state = "abandoned"
+            return is_running

@@ -1,1 +1,1 @@
-"""Time travel: every event of every life in plain words, and any state there was."""
+"""History and time travel: every event of every life, described, and any past state (H1)."""

@@ -1,4 +1,4 @@
-"""What each event says, in plain words."""
+"""Descriptions of events in plain words, for histories (H1)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from wakelog.log.records import Recorded
 
 __all__ = ["MAX_SHOWN", "describe"]
 
-
 MAX_SHOWN = 80
+"""The most characters of a payload or a message in a description."""
 
 _CANCELLED = {"clear": "end of this life", "trigger": "run that was asked for"}
 
 _CAUGHT_UP = {
-    "once": "one run stands for all",
-    "all": "dropped, as more than are caught up",
+    "once": "one run for all of them",
+    "all": "dropped, more than max_catch_up",
     "skip": "skipped",
 }
 
 
 def describe(recorded: Recorded) -> str:
-    """What an event says, in plain words."""
+    """An event in plain words; for one of an unknown type its name."""
     event = recorded.event
     words = _WORDS.get(type(event))
     return words(event) if words else type(event).__name__

@@ -1,4 +1,4 @@
-"""Any state there was: how an instance stood at a version or at a moment."""
+"""Past states: an instance at a version or at a moment (H1)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from wakelog.arguments import at_least
 from wakelog.core.instance import Instance
 from wakelog.core.time import moment
 from wakelog.errors import InstanceNotFoundError, Issue, ValidationError
-from wakelog.history.timeline import _pages
+from wakelog.history.timeline import pages
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
-from wakelog.log.rebuild import Head, rebuilt, replayed
+from wakelog.log.rebuild import GENESIS, Head, rebuilt, replayed
 from wakelog.ports.records import Loaded
 from wakelog.ports.store import Store
 
 __all__ = ["MAX_VERSION", "PastState", "at_version", "state_at"]
 
-
 MAX_VERSION = 1 << 62
-"""More than any version there will be, and what every store can compare with."""
+"""Larger than any version, and within the integers of every store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastState:
-    """How an instance stood at one version."""
+    """An instance at one version."""
 
     instance_id: str
     version: int
@@ -47,17 +46,18 @@ class PastState:
 def state_at(
     store: Store, id: InstanceId, *, version: int | None = None, at_us: int | None = None
 ) -> PastState:
-    """How the instance stood at `version`, or at the moment `at_us`; give one of the two.
+    """The instance at `version`, or at the moment `at_us`: exactly one of them is given.
 
-    Raises `InstanceNotFoundError`, and `ValidationError` for a version that is not there yet.
+    Raises `InstanceNotFoundError`, `ValidationError` for a version beyond the newest one, and what
+    `history` raises.
     """
     if (version is None) == (at_us is None):
-        issue = Issue(loc="", msg="give either version= or at=", type="arguments")
+        issue = Issue(loc="", msg="expected either version= or at=", type="arguments")
         raise ValidationError("state_at", [issue])
     if version is not None:
         return _past(at_version(store, id, version))
-    head = Head(Instance(id), "")
-    for page in _pages(store, str(id)):
+    head = Head(Instance(id), GENESIS)
+    for page in pages(store, str(id)):
         for after, recorded in replayed(head, page):
             if at_us is not None and recorded.at_us > at_us:
                 return _past(head)
@@ -68,7 +68,7 @@ def state_at(
 
 
 def at_version(store: Store, id: InstanceId, version: int) -> Head:
-    """The instance as it was at `version`. Raises what `state_at` raises."""
+    """The instance at `version`, and its hash. Raises what `state_at` raises."""
     stream = str(id)
     at_least(0, "version", version)
     upto = min(version, MAX_VERSION)

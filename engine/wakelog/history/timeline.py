@@ -1,4 +1,4 @@
-"""History and time travel: every event of every life in plain words, and any state there was."""
+"""The history of an instance: every event of every life, in order, with a description (H1)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from wakelog.core.time import as_datetime
 from wakelog.errors import InstanceNotFoundError
 from wakelog.history.descriptions import describe
 from wakelog.ids import InstanceId
-from wakelog.log.rebuild import Head, replayed
+from wakelog.log.rebuild import GENESIS, Head, replayed
 from wakelog.log.records import Recorded
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.store import Store
 
-__all__ = ["HistoryEntry", "history"]
+__all__ = ["HistoryEntry", "history", "pages"]
 
 PAGE = 1_000
-"""Events read at a time."""
+"""How many events are read at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class HistoryEntry:
     version: int
     at: datetime
     life: int
-    """Which life of this id it belongs to, from 1."""
+    """The number of the life that it belongs to, from 1."""
     event: str
     """The event's name, as in `StateSet`."""
     description: str
@@ -46,23 +46,16 @@ class HistoryEntry:
 
     def __str__(self) -> str:
         by = f" (by {self.actor})" if self.actor else ""
-        said = _printable(self.description + by)
-        return f"{self.version:>4}  {self.at:%Y-%m-%d %H:%M:%S}  {said}"
-
-
-def _printable(text: str) -> str:
-    """`text` without what a terminal acts on instead of showing it."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        text = _printable(self.description + by)
+        return f"{self.version:>4}  {self.at:%Y-%m-%d %H:%M:%S}  {text}"
 
 
 def history(store: Store, id: InstanceId) -> list[HistoryEntry]:
-    """Every event of every life, in order. Raises `InstanceNotFoundError` where there is none,
-    `UnreadableEventError` and `IntegrityError` where one cannot be read or is missing."""
-    head = Head(Instance(id), "")
+    """Every event of every life, in order. Raises `InstanceNotFoundError` if there is none, and
+    `UnreadableEventError` or `IntegrityError` if one cannot be read or is missing."""
+    head = Head(Instance(id), GENESIS)
     entries: list[HistoryEntry] = []
-    for page in _pages(store, str(id)):
+    for page in pages(store, str(id)):
         for after, recorded in replayed(head, page):
             head = after
             entries.append(_entry(recorded, after.instance))
@@ -71,7 +64,8 @@ def history(store: Store, id: InstanceId) -> list[HistoryEntry]:
     return entries
 
 
-def _pages(store: Store, stream: str) -> Iterator[Sequence[StoredEvent]]:
+def pages(store: Store, stream: str) -> Iterator[Sequence[StoredEvent]]:
+    """The stored events of a stream, in order, up to `PAGE` of them at a time."""
     after = 0
     while page := store.events(stream, after=after, limit=PAGE):
         yield page
@@ -98,4 +92,8 @@ def _entry(recorded: Recorded, after: Instance) -> HistoryEntry:
     )
 
 
-# -- words ----------------------------------------------------------------------------------------
+def _printable(text: str) -> str:
+    """`text` with control characters escaped: a terminal would execute them."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,98 +1,144 @@
-"""What the lifecycle asks of a type of job, and how a definition answers it.
+"""The questions that the core asks about a type of job, and how a definition answers them.
 
 A type of job is a `Behaviour`: a few pure answers. A definition binds one to the handlers, the
-retry policy and the bounds it has, as the `Policy` that `core.decide` knows.
+retry policy and the bounds that it has, as the `Policy` of `core.policy`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
-from wakelog.core.calls import Ended, HandlerCall
-from wakelog.core.events import Trigger
+from wakelog.core.calls import HandlerCall, HandlerEnded
+from wakelog.core.events import Scheduled, Trigger
 from wakelog.core.instance import Instance
-from wakelog.core.policy import Then
+from wakelog.core.policy import NOTHING, Then
 from wakelog.core.retry import OnExhausted, Retry
-from wakelog.core.windows import Batching
+from wakelog.core.windows import NO_WINDOW, WindowSlot
 
 __all__ = ["MAX_WAITING", "Behaviour", "BoundPolicy"]
 
 MAX_WAITING = 10_000
-"""How many accepted events of one instance may wait, unless the definition says otherwise."""
+"""How many accepted events of one instance may wait, unless the definition gives a number."""
+
+ON_EVENT, EXECUTE = Then(call="on_event"), Then(call="execute")
 
 
-class Behaviour(Protocol):
-    """Where the types of job differ. Answers are events and a handler to call, never actions."""
+class Behaviour(ABC):
+    """Where the types of job differ. Answers are events and a handler to call, never actions.
 
-    ON_EXHAUSTED: ClassVar[OnExhausted]
-    """What becomes of an instance whose run has no attempt left, unless its policy says."""
+    The default answers are those of a job whose events are handled one by one, and whose schedule
+    is set by its handlers only. A type overrides those in which it differs.
+    """
+
+    __slots__ = ()
+
+    ON_EXHAUSTED: ClassVar[OnExhausted] = "fail"
+    """What happens to an instance whose run has no attempt left, unless its policy decides."""
+
+    HAS_RULE: ClassVar[bool] = False
+    """Whether it sets schedules by a rule of the definition, which a deploy may change."""
+
+    def place(self, instance: Instance, now_us: int) -> WindowSlot:
+        """Where does an event go that is accepted now, and must it wait there?"""
+        return NO_WINDOW
 
     def received(self, instance: Instance, now_us: int) -> Then:
-        """What on an event that may be handled now?"""
-        ...
+        """What follows from an event that may be handled now?"""
+        return ON_EVENT
 
     def started(self, instance: Instance, now_us: int) -> Then:
-        """What when recurring work begins, or goes on after a stop?"""
-        ...
+        """What follows when recurring work begins, or is resumed after a stop?"""
+        return NOTHING
+
+    def triggered(self, instance: Instance, now_us: int) -> Then:
+        """What follows when an operator asks for a run now? A run beside the schedule (T7); none
+        while a run is open, or one that has failed is to be started anew (R7)."""
+        is_owed = instance.run is not None or instance.retry is not None or instance.failed
+        if not instance.exists or is_owed:
+            return NOTHING
+        return Then((Scheduled(due_us=now_us, action="trigger", by="operator"),))
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
-        """What when a run is due since `due_us`? Without a call there is none."""
-        ...
-
-    def succeeded(self, instance: Instance, call: HandlerCall, outcome: Ended, now_us: int) -> Then:
-        """What after a handler that ended well, or was recovered?"""
-        ...
-
-    def failed(self, instance: Instance, call: HandlerCall | None, now_us: int) -> Then:
-        """What after a run that failed for good? Its call is None where its worker was lost."""
-        ...
+        """What follows when a run is due since `due_us`? Without a call no run starts."""
+        return EXECUTE
 
     def retimed(self, instance: Instance, now_us: int) -> Then:
-        """What where a schedule was set under another rule than the definition has now?"""
-        ...
+        """What replaces a schedule that was set by another rule than the definition has now?"""
+        return NOTHING
+
+    @abstractmethod
+    def succeeded(
+        self, instance: Instance, call: HandlerCall, outcome: HandlerEnded, now_us: int
+    ) -> Then:
+        """What follows a handler that ended well, or was recovered?"""
+
+    def failed(self, instance: Instance, call: HandlerCall | None, now_us: int) -> Then:
+        """What follows a run that failed for good? Its call is None if its worker was lost."""
+        return NOTHING
+
+    def cleared(self, instance: Instance, call: HandlerCall) -> Then:
+        """What precedes the end of a life that its own handler clears?"""
+        return NOTHING
 
     @staticmethod
+    @abstractmethod
     def status(instance: Instance) -> str:
-        """The word for how the instance stands."""
-        ...
+        """The status of an instance, in one word."""
 
 
-@dataclass(frozen=True, slots=True)
 class BoundPolicy:
     """A behaviour, with the handlers and bounds of one definition."""
 
-    behaviour: Behaviour
-    handlers: frozenset[str]
-    max_waiting: int = MAX_WAITING
-    retry: Retry | None = None
-    batching: Batching | None = None
+    __slots__ = (
+        "_behaviour",
+        "cleared",
+        "failed",
+        "handlers",
+        "max_waiting",
+        "on_exhausted",
+        "place",
+        "retimed",
+        "retry",
+        "triggered",
+    )
 
-    @property
-    def on_exhausted(self) -> OnExhausted:
-        """As the retry policy says, else as the type of job does."""
-        said = None if self.retry is None else self.retry.on_exhausted
-        return said or self.behaviour.ON_EXHAUSTED
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        handlers: frozenset[str],
+        max_waiting: int = MAX_WAITING,
+        retry: Retry | None = None,
+    ) -> None:
+        self._behaviour = behaviour
+        self.handlers = handlers
+        self.max_waiting = max_waiting
+        self.retry = retry
+        chosen = None if retry is None else retry.on_exhausted
+        self.on_exhausted: OnExhausted = chosen or behaviour.ON_EXHAUSTED
+        # answers without a call are those of the type of job as they are
+        self.place = behaviour.place
+        self.triggered = behaviour.triggered
+        self.retimed = behaviour.retimed
+        self.failed = behaviour.failed
+        self.cleared = behaviour.cleared
 
     def received(self, instance: Instance, now_us: int) -> Then:
-        return self._known(self.behaviour.received(instance, now_us))
+        return self._callable(self._behaviour.received(instance, now_us))
 
     def started(self, instance: Instance, now_us: int) -> Then:
-        return self._known(self.behaviour.started(instance, now_us))
+        return self._callable(self._behaviour.started(instance, now_us))
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
-        return self._known(self.behaviour.woken(instance, trigger, due_us, now_us))
+        return self._callable(self._behaviour.woken(instance, trigger, due_us, now_us))
 
-    def succeeded(self, instance: Instance, call: HandlerCall, outcome: Ended, now_us: int) -> Then:
-        return self._known(self.behaviour.succeeded(instance, call, outcome, now_us))
+    def succeeded(
+        self, instance: Instance, call: HandlerCall, outcome: HandlerEnded, now_us: int
+    ) -> Then:
+        return self._callable(self._behaviour.succeeded(instance, call, outcome, now_us))
 
-    def failed(self, instance: Instance, call: HandlerCall | None, now_us: int) -> Then:
-        return self._known(self.behaviour.failed(instance, call, now_us))
-
-    def retimed(self, instance: Instance, now_us: int) -> Then:
-        return self.behaviour.retimed(instance, now_us)
-
-    def _known(self, then: Then) -> Then:
+    def _callable(self, then: Then) -> Then:
+        """`then` without the call of a handler that the definition does not have."""
         if then.call is None or then.call in self.handlers:
             return then
         return Then(then.events, due_us=then.due_us)

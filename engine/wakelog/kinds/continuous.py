@@ -1,24 +1,31 @@
-"""Continuous: recurring work for each key, by a cadence."""
+"""Continuous: recurring work for each key, by interval or cron."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wakelog.core.calls import Ended, HandlerCall
+from wakelog.core.calls import HandlerCall, HandlerEnded
 from wakelog.core.commands import ScheduleAt
 from wakelog.core.events import Event, Missed, Scheduled, Trigger
 from wakelog.core.instance import Instance
-from wakelog.core.policy import NOTHING, START_REASON, Then
+from wakelog.core.policy import NOTHING, Then
 from wakelog.core.recurrence import CatchUp, Recurrence
 from wakelog.core.retry import OnExhausted
+from wakelog.kinds.behaviour import Behaviour
 
 __all__ = ["ContinuousBehaviour"]
 
+START_REASON = "start"
+"""The reason of a schedule that a start has set: its run is triggered by the start."""
+
 
 @dataclass(frozen=True, slots=True)
-class ContinuousBehaviour:
-    """As long as it is neither stopped nor failed for good, a run is open or the next is set."""
+class ContinuousBehaviour(Behaviour):
+    """Unless it is stopped or has failed for good, a run is open or the next one is scheduled."""
+
+    ON_EXHAUSTED: ClassVar[OnExhausted] = "continue"
+    HAS_RULE: ClassVar[bool] = True
 
     recurrence: Recurrence
     start_immediately: bool
@@ -26,10 +33,8 @@ class ContinuousBehaviour:
     catch_up: CatchUp
     max_catch_up: int
 
-    ON_EXHAUSTED: ClassVar[OnExhausted] = "continue"
-
     def received(self, instance: Instance, now_us: int) -> Then:
-        """It takes no events."""
+        """It accepts no events."""
         return NOTHING
 
     def started(self, instance: Instance, now_us: int) -> Then:
@@ -39,7 +44,9 @@ class ContinuousBehaviour:
         return Then((self._next(instance, now_us),))
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
-        """A run; what is later than the grace was missed, and the policy says what then (C4)."""
+        """A run. An occurrence later than `grace` was missed, and `catch_up` applies (C4)."""
+        if trigger == "alarm" and instance.due_reason == START_REASON:
+            return Then(call="execute", trigger="start")
         if trigger != "alarm" or now_us - due_us <= self.grace_us:
             return Then(call="execute")
         count, last_us = self.recurrence.passed(due_us, now_us, _origin(instance))
@@ -54,8 +61,10 @@ class ContinuousBehaviour:
         first_us = self.recurrence.back(last_us, self.max_catch_up - 1)
         return Then((Missed(due_us=due_us, count=dropped, policy="all"),), "execute", first_us)
 
-    def succeeded(self, instance: Instance, call: HandlerCall, outcome: Ended, now_us: int) -> Then:
-        """The next occurrence, unless the handler has set one itself or the job was stopped."""
+    def succeeded(
+        self, instance: Instance, call: HandlerCall, outcome: HandlerEnded, now_us: int
+    ) -> Then:
+        """The next occurrence, unless the handler has scheduled one or the job was stopped."""
         if instance.stopped or any(isinstance(each, ScheduleAt) for each in outcome.commands):
             return NOTHING
         return Then(self._following(instance, now_us))
@@ -65,8 +74,8 @@ class ContinuousBehaviour:
         return NOTHING if instance.stopped else Then(self._following(instance, now_us))
 
     def retimed(self, instance: Instance, now_us: int) -> Then:
-        """What the old rule has set follows the new one (C10). What a handler has set stays; so
-        does what is due already, or its run would be lost."""
+        """A schedule that another rule has set follows the present one (C10). One that a handler
+        has set stays, and so does one that is due already: its run would be lost."""
         is_ours = instance.due_reason not in (None, START_REASON, self.recurrence.text)
         if not is_ours or instance.due_us is None or instance.due_us <= now_us:
             return NOTHING
@@ -75,7 +84,7 @@ class ContinuousBehaviour:
 
     @staticmethod
     def status(instance: Instance) -> str:
-        """The first that holds (T10). What is to run again has not failed: its last error shows."""
+        """The first that holds (T10). One that runs again is not `failed`; its last error shows."""
         if not instance.exists:
             return "not_found"
         if instance.parked or (instance.failed and not instance.stopped):
@@ -87,9 +96,9 @@ class ContinuousBehaviour:
         return "active" if instance.retry is None else "retrying"
 
     def _following(self, instance: Instance, now_us: int) -> tuple[Event, ...]:
-        """What comes after a run. One beside the schedule moves only a fixed delay (C7), and what
-        a start has asked for nobody moves. A grid goes on from when the run was due, however long
-        its attempts took: what has passed since is late, or missed, and not lost."""
+        """The schedule after a run. A run beside the schedule moves only a fixed delay (C7), and no
+        run moves what a start has scheduled. A grid continues from when the run was due, however
+        long its attempts took: occurrences since then are late, or missed, but not lost."""
         is_grid = self.recurrence.is_grid
         if instance.due_us is not None and (is_grid or instance.due_reason == START_REASON):
             return ()
@@ -106,5 +115,5 @@ class ContinuousBehaviour:
 
 
 def _origin(instance: Instance) -> int:
-    """Where the grid of this life begins."""
+    """When the grid of this life begins."""
     return instance.started_us or 0

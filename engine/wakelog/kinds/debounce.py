@@ -5,50 +5,70 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wakelog.core.calls import Ended, HandlerCall
+from wakelog.core.calls import HandlerCall, HandlerEnded
 from wakelog.core.events import DeadLettered, Event, Flushed, StateSet, Trigger
 from wakelog.core.instance import Instance
 from wakelog.core.policy import NOTHING, Then
 from wakelog.core.retry import OnExhausted
-from wakelog.core.windows import Batching
+from wakelog.core.windows import Window, WindowRule, WindowSlot
+from wakelog.kinds.behaviour import Behaviour
 
 __all__ = ["DebounceBehaviour"]
 
+MORE_SPECIFIC: dict[str, Trigger] = {"manual": "manual", "max_events": "max_events"}
+"""Why a window is due, if that says more about its run than `alarm`."""
+
 
 @dataclass(frozen=True, slots=True)
-class DebounceBehaviour:
+class DebounceBehaviour(Behaviour):
     """An event is reduced by `on_event`; the flush of a window is a run of `execute` (D3, D5).
 
-    Which window an event belongs to, and when that is due, is `core.windows`.
+    Which window an event belongs to, and when that is due, is decided in `core.windows`.
     """
 
     ON_EXHAUSTED: ClassVar[OnExhausted] = "dead_letter"
+    HAS_RULE: ClassVar[bool] = True
 
-    batching: Batching
+    rule: WindowRule
     on_exhausted: OnExhausted = ON_EXHAUSTED
-    """What becomes of a batch that has failed for good."""
+    """What happens to a batch that has failed for good."""
 
-    def received(self, instance: Instance, now_us: int) -> Then:
-        return Then(call="on_event")
+    def place(self, instance: Instance, now_us: int) -> WindowSlot:
+        """In the newest window while it is open, else in a new one (D1, D2)."""
+        return self.rule.place(instance.windows, instance.window_count, now_us)
 
-    def started(self, instance: Instance, now_us: int) -> Then:
-        """It begins with its first event."""
-        return NOTHING
+    def triggered(self, instance: Instance, now_us: int) -> Then:
+        """The newest window is due now, and with it all windows before it (D6)."""
+        newest = instance.windows[-1] if instance.windows else None
+        if newest is None or newest.is_closed(now_us):
+            return NOTHING
+        return Then((newest.timed(now_us, "manual", "operator"),))
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
-        """A flush of the first window."""
-        return Then(call="execute" if instance.windows else None)
+        """A flush of the first window, with all of its events (D4)."""
+        if not instance.windows:
+            return NOTHING
+        batch = instance.windows[0]
+        if trigger == "alarm":
+            trigger = MORE_SPECIFIC.get(batch.reason, "alarm")
+        return Then(call="execute", trigger=trigger, takes=batch.events)
 
-    def succeeded(self, instance: Instance, call: HandlerCall, outcome: Ended, now_us: int) -> Then:
-        """A batch that was handed over is gone, with its state; the next window begins (D7)."""
+    def retimed(self, instance: Instance, now_us: int) -> Then:
+        """The windows that are still open follow the present rule (C10)."""
+        return Then(self.rule.retimed(instance.windows, now_us))
+
+    def succeeded(
+        self, instance: Instance, call: HandlerCall, outcome: HandlerEnded, now_us: int
+    ) -> Then:
+        """A batch that was handed over is gone, with its state; the next window is first (D7)."""
         if call.run is None:
             return NOTHING
         is_last = len(instance.windows) == 1
         return Then(_handed_over(instance), call="on_idle" if is_last else None)
 
     def failed(self, instance: Instance, call: HandlerCall | None, now_us: int) -> Then:
-        """The batch is kept as a dead letter, and the instance is ready for new events (D7);
-        unless the policy wants it to be taken for done, or to stay until somebody acts."""
+        """The batch is kept as a dead letter, and the instance is ready for new events (D7); unless
+        the policy takes it for handed over, or keeps it until an operator acts."""
         match self.on_exhausted:
             case "dead_letter":
                 return Then(_dead(instance, call))
@@ -57,9 +77,11 @@ class DebounceBehaviour:
             case _:
                 return NOTHING
 
-    def retimed(self, instance: Instance, now_us: int) -> Then:
-        """The windows that are still open follow the rule of today (C10)."""
-        return Then(self.batching.retimed(instance.windows, now_us))
+    def cleared(self, instance: Instance, call: HandlerCall) -> Then:
+        """A run that clears the instance has handed its batch over."""
+        if call.run is None or not instance.windows:
+            return NOTHING
+        return Then((_flushed(instance.windows[0]),))
 
     @staticmethod
     def status(instance: Instance) -> str:
@@ -77,9 +99,12 @@ class DebounceBehaviour:
         return "debouncing" if instance.windows else "idle"
 
 
+def _flushed(batch: Window) -> Event:
+    return Flushed(events=batch.events, reason=batch.reason)
+
+
 def _handed_over(instance: Instance) -> tuple[Event, ...]:
-    batch = instance.windows[0]
-    return Flushed(events=batch.events, reason=batch.reason), *_emptied(instance)
+    return _flushed(instance.windows[0]), *_emptied(instance)
 
 
 def _dead(instance: Instance, call: HandlerCall | None) -> tuple[Event, ...]:

@@ -1,1 +1,1 @@
-"""The log: how an event becomes a stored record, and how records become an instance again."""
+"""The log: events as stored records, and instances rebuilt from records."""

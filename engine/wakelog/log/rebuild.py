@@ -1,4 +1,4 @@
-"""How records become an instance again: from a snapshot, or from the first event on."""
+"""Rebuilds instances from records: from a snapshot, or from the first event on."""
 
 from __future__ import annotations
 
@@ -27,17 +27,16 @@ __all__ = [
     "snapshot",
 ]
 
-
 GENESIS = ""
-"""What the first event of a stream names as the hash before it."""
+"""The hash before the first event of a stream."""
 
 SNAPSHOT_FORMAT = 3
-"""Raised whenever `Instance` changes: snapshots of another format are passed over, and the instance
+"""Increased whenever `Instance` changes: a snapshot of another format is ignored, and the instance
 is folded from its first event on."""
 
 
 class Head(Struct, frozen=True):
-    """Where a stream stands: the folded instance, and the hash of its newest event."""
+    """The end of a stream: the folded instance, and the hash of its newest event."""
 
     instance: Instance
     hash: str
@@ -46,9 +45,9 @@ class Head(Struct, frozen=True):
 def refold(stream: str, loaded: Loaded, start: Head | None = None) -> Head:
     """Rebuild an instance from a snapshot, if there is one, and the events after it.
 
-    `start` takes the snapshot's place. Without one that is usable the events must be there from
-    the first one on. Raises `UnreadableEventError`, and `IntegrityError` where a version is missing
-    or an event does not follow the one before it.
+    `start` takes the snapshot's place. Without a usable one the events must begin with the first.
+    Raises `UnreadableEventError`, and `IntegrityError` if a version is missing or an event does not
+    follow the one before it.
     """
     if start is None and loaded.snapshot is not None:
         start = from_snapshot(stream, loaded.snapshot)
@@ -59,11 +58,13 @@ def refold(stream: str, loaded: Loaded, start: Head | None = None) -> Head:
 
 
 def replayed(head: Head, tail: Sequence[StoredEvent]) -> Iterator[tuple[Head, Recorded]]:
-    """Fold `tail` on `head`, one event at a time, checking that each follows the one before."""
+    """Fold `tail` on `head`, one event at a time. Raises what `refold` raises."""
     for stored in tail:
         instance = head.instance
         if stored.version != instance.version + 1:
-            raise IntegrityError(stored.stream, stored.version, f"{instance.version} comes before")
+            raise IntegrityError(
+                stored.stream, stored.version, f"it follows version {instance.version}"
+            )
         recorded = decode(stored)
         if recorded.prev != head.hash:
             raise IntegrityError(
@@ -80,14 +81,14 @@ def snapshot(head: Head) -> StoredSnapshot:
 
 
 def from_snapshot(stream: str, stored: StoredSnapshot) -> Head | None:
-    """The head of a snapshot; None where it is of another format or stream, or damaged."""
+    """The head of a snapshot; None if that is damaged, or of another format or stream."""
     try:
         read = _SNAPSHOTS.decode(stored.state)
-    except (ValueError, RecursionError):  # msgspec's own errors are of the former
+    except (ValueError, RecursionError):  # msgspec's errors are `ValueError`s
         return None
-    stands = (read.format, str(read.instance.id), read.instance.version)
-    is_ours = stands == (SNAPSHOT_FORMAT, stream, stored.version)
-    return Head(read.instance, read.hash) if is_ours else None
+    found = (read.format, str(read.instance.id), read.instance.version)
+    is_usable = found == (SNAPSHOT_FORMAT, stream, stored.version)
+    return Head(read.instance, read.hash) if is_usable else None
 
 
 class _Snapshot(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -100,7 +101,7 @@ _SNAPSHOTS = msgspec.json.Decoder(_Snapshot)
 
 
 def load_heads(store: Store, streams: Sequence[str]) -> list[Head | HistoryError]:
-    """How these instances stand now, or why that cannot be known."""
+    """The heads of these streams as recorded now, or the errors that prevent reading them."""
     return [
         _head(store, stream, loaded)
         for stream, loaded in zip(streams, store.load_all(streams), strict=True)
@@ -108,10 +109,10 @@ def load_heads(store: Store, streams: Sequence[str]) -> list[Head | HistoryError
 
 
 def rebuilt(store: Store, stream: str, loaded: Loaded, *, upto: int | None = None) -> Head:
-    """`refold`, or where the snapshot cannot be used: from the first event on, to version `upto`.
+    """`refold`; if the snapshot is not usable, from the first event on, up to version `upto`.
 
-    A snapshot is a short cut and never the truth: one of another release, or a damaged one, costs
-    time and nothing else. Raises what `refold` raises.
+    A snapshot only saves time: one of another release, or a damaged one, costs time and nothing
+    else. Raises what `refold` raises.
     """
     if loaded.snapshot is None:
         return refold(stream, loaded)

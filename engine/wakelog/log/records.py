@@ -1,4 +1,4 @@
-"""The log: how an event becomes a stored record, and a record an event again.
+"""Records: how an event is stored in the log, and read again.
 
 A record is one to three lines of UTF-8, readable with any tool:
 
@@ -6,11 +6,11 @@ A record is one to three lines of UTF-8, readable with any tool:
     b3c1d2…                      the salt, where there is a payload
     {"status":"pending"}         the user's JSON, byte for byte
 
-The first line is what surrounds every event (when, in which commit, because of what, by whom, and
-the hash of the event before it in its stream) together with the event's own fields; defaults are
-left out. The hash of an event is SHA-256 over its stream, version, topic, first line and the
-SHA-256 of salt and payload: a payload and its salt can be destroyed on request without breaking
-the chain, and the rest cannot be changed without breaking it.
+The first line has what surrounds every event (time, commit, cause, correlation, actor, and the hash
+of the event before it in its stream) and the event's own fields; defaults are left out. The hash of
+an event is SHA-256 over its stream, version, topic, first line and the SHA-256 of salt and payload:
+a payload and its salt can be destroyed on request without breaking the chain, and nothing else can
+be changed without breaking it.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Meta(Struct, frozen=True):
     commit: str
     salt: str
     cause: str | None = None
-    """`stream@version` of the event that led to this unit, where one did."""
+    """`stream@version` of the event that led to this unit, if there is one."""
     correlation: str | None = None
     actor: str | None = None
 
 
 class Recorded(Struct, frozen=True):
-    """An event with all that surrounds it, as read from the log."""
+    """An event with everything that surrounds it, as read from the log."""
 
     stream: str
     version: int
@@ -62,21 +62,21 @@ class Recorded(Struct, frozen=True):
 
     @property
     def originator_id(self) -> str:
-        """The stream id, under the name that the eventsourcing library knows."""
+        """The stream id, under the eventsourcing library's name."""
         return self.stream
 
     @property
     def originator_version(self) -> int:
-        """The version, under the name that the eventsourcing library knows."""
+        """The version, under the eventsourcing library's name."""
         return self.version
 
 
 class Salts:
-    """Random salts, one for each unit of work. Any thread may ask.
+    """Random salts, one for each unit of work. Thread-safe.
 
-    Each draw from the system's randomness lets another thread in. One for every unit would let
-    a thread in so often, and each time for so short, that the one which writes never got its turn
-    while the loop was busy.
+    Each draw from the system's randomness releases the GIL. One draw per unit released it so often,
+    and each time so briefly, that the writing thread made no progress while the event loop was
+    busy.
     """
 
     def __init__(self, entropy: random.Random) -> None:
@@ -84,7 +84,7 @@ class Salts:
         self._drawn: deque[str] = deque()
 
     def next(self) -> str:
-        """32 hexadecimal digits that were never given out before."""
+        """32 hexadecimal digits, never returned before."""
         while True:
             try:
                 return self._drawn.pop()
@@ -116,12 +116,12 @@ def encode(
 
 
 def decode(stored: StoredEvent) -> Recorded:
-    """Read one record back. Raises `UnreadableEventError`: nothing is skipped in silence."""
+    """Read one record. Raises `UnreadableEventError`: an unreadable one is never skipped."""
     line, _, body = stored.state.partition(b"\n")
     cls = EVENTS.get(stored.topic)
     if cls is None:
         raise UnreadableEventError(
-            stored.stream, stored.version, stored.topic, "no event is known under this topic"
+            stored.stream, stored.version, stored.topic, "no event has this topic"
         )
     try:
         fields: dict[str, Any] = json.loads(line)
@@ -148,7 +148,7 @@ _quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _opening(meta: Meta) -> bytes:
-    """The first line up to the hash before, which is all that differs inside a unit."""
+    """The first line up to the hash of the event before: the same for all events of a unit."""
     text = f'{{"at_us":{meta.at_us},"commit":"{meta.commit}"'
     for name, value in (("cause", meta.cause), ("corr", meta.correlation), ("actor", meta.actor)):
         if value is not None:
@@ -158,5 +158,5 @@ def _opening(meta: Meta) -> bytes:
 
 def _hash(stream: str, version: int, topic: str, line: bytes, body: bytes) -> str:
     digest = hashlib.sha256(body).hexdigest() if body else ""
-    said = b"%b\n%d\n%b\n%b\n%b" % (stream.encode(), version, topic.encode(), line, digest.encode())
-    return hashlib.sha256(said).hexdigest()
+    parts = (stream.encode(), version, topic.encode(), line, digest.encode())
+    return hashlib.sha256(b"%b\n%d\n%b\n%b\n%b" % parts).hexdigest()

@@ -286,8 +286,7 @@ class UnitsOfWork:
 def _forget_outdated(work: _Work, instance: Instance) -> None:
     """Drop the kept outcomes of a deferred event's handlers if they would see another instance
     now: an `on_event` elsewhere was faster, and its outcome must be seen."""
-    schedule_us = None if instance.windows else instance.due_us  # no handler sees a window's
-    visible = (instance.state, schedule_us, instance.lives)
+    visible = (instance.state, instance.visible_schedule_us, instance.lives)
     if work.outcomes and work.visible not in ((), visible):
         work.outcomes.clear()
     work.visible = visible

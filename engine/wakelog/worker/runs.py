@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from wakelog.application import Application
-from wakelog.core.calls import Ended, HandlerCall, HandlerFailed, Settle
+from wakelog.core.calls import HandlerCall, HandlerEnded, HandlerFailed, Settle
 from wakelog.core.instance import Instance
 from wakelog.definitions.definition import Definition
 from wakelog.errors import HistoryError, LeaseLostError, StoreUnavailableError, WakelogError
@@ -60,9 +60,8 @@ async def _run(app: Application, claimed: Claimed, call: HandlerCall) -> None:
     stream, token = claimed.key
     origin = Origin(cause=f"{stream}@{token}")
     try:
-        if call.base.windows:
-            versions = call.base.windows[0].events
-            call = replace(call, batch=await _batch(app, stream, versions))
+        if call.batch_versions:
+            call = replace(call, batch=await _batch(app, stream, call.batch_versions))
     except HistoryError as error:
         settle = Settle(call, _refused(error, app.records.now_us(call.base)))
     else:
@@ -96,7 +95,7 @@ async def _record(
             )
             return
         except StoreUnavailableError as error:
-            if error.reason == "refused" and isinstance(settle.outcome, Ended):
+            if error.reason == "refused" and isinstance(settle.outcome, HandlerEnded):
                 settle = Settle(settle.call, _refused(error, settle.outcome.now_us))
                 continue
             _LOG.error("the outcome of %s cannot be recorded yet: %s", id, error)

@@ -21,7 +21,8 @@ from wakelog.core.events import StepCompleted
 from wakelog.core.instance import OpenRun
 from wakelog.core.requests import RecordStep
 from wakelog.core.retry import Again, judge
-from wakelog.definitions.definition import Definition, is_async
+from wakelog.definitions.definition import Definition
+from wakelog.definitions.handlers import is_async
 from wakelog.definitions.return_type import result_schema
 from wakelog.definitions.schema import TypeSchema
 from wakelog.definitions.steps import Check, Step, is_on_a_loop, step_key

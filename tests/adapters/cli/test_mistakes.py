@@ -193,7 +193,7 @@ class TestTimes:
         [
             (("--delay", "soon"), "--delay 'soon' is not valid: write it as '90s'"),
             (("--delay=-5s",), "--delay '-5s' is not valid"),
-            (("--delay=-5",), "it must not be negative"),
+            (("--delay=-5",), "must not be negative"),
             (("--delay", "inf"), "--delay 'inf' is not valid"),
             (("--at", "2026-01-31T09:00:00"), "has no time zone"),
             (("--at", "tomorrow"), "is not a time: write it as 2026-01-31T09:00:00Z"),

@@ -97,7 +97,7 @@ EXAMPLES: list[tuple[WakelogError, str]] = [
     (
         HandlerTimeoutError("execute", 30.0),
         "execute took longer than its timeout of 30 s; "
-        "make it quicker, or give its decorator a longer timeout=",
+        "make it faster, or give its decorator a longer timeout=",
     ),
     (
         RetryExhaustedError(ID, "max_attempts", 3),
@@ -107,16 +107,16 @@ EXAMPLES: list[tuple[WakelogError, str]] = [
     (
         StoreUnavailableError("full", "jobs.db: disk is full"),
         "store unavailable (full): jobs.db: disk is full; "
-        "free some space, then ask again: nothing of this request was recorded",
+        "free some space, then try again: nothing of this request was recorded",
     ),
     (
         ConflictError(ID, 1000),
-        "task:order:o-17 was changed by others 1000 times in a row; ask again",
+        "task:order:o-17 was changed by others 1000 times in a row; try again",
     ),
     (
         LeaseLostError(ID, 4),
         "run 4 of task:order:o-17 no longer belongs to this worker: "
-        "see its history for who cleared it or took it over",
+        "its history shows what cleared it or took it over",
     ),
     (
         UnreadableEventError(ID, 4, "wakelog.Odd", "no event is known under this topic"),

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support import moment_at
-from wakelog.core.calls import Ended, GaveBack, HandlerFailed, Outcome, Settle
+from wakelog.core.calls import HandlerEnded, HandlerFailed, Outcome, RunGivenBack, Settle
 from wakelog.core.commands import CancelSchedule, Command, Emit, ScheduleAt, SetState
 from wakelog.core.decide import Decision, decide
 from wakelog.core.events import (
@@ -120,20 +120,20 @@ def test_T4_the_last_word_on_state_and_schedule_counts_and_every_message(
     # given
     instance = given(*BEGUN, Scheduled(due_us=T0 + HOUR))
     # when
-    recorded = settled(instance, Receive("2"), Ended(tuple(commands)))
+    recorded = settled(instance, Receive("2"), HandlerEnded(tuple(commands)))
     # then
     assert recorded == [EventReceived(payload="2"), *events]
 
 
 def test_T4_cancelling_what_is_not_there_records_nothing() -> None:
-    recorded = settled(given(*BEGUN), Receive("2"), Ended((CancelSchedule(),)))
+    recorded = settled(given(*BEGUN), Receive("2"), HandlerEnded((CancelSchedule(),)))
     assert recorded == [EventReceived(payload="2")]
 
 
 def test_T8_a_clear_drops_state_and_schedule_and_keeps_the_messages() -> None:
     commands = (SetState("1", 1), Emit("t", "1"), ScheduleAt(T0, None))
     recorded = settled(
-        given(*BEGUN), Receive("2"), Ended(commands, True, "done"), handlers=("on_idle",)
+        given(*BEGUN), Receive("2"), HandlerEnded(commands, True, "done"), handlers=("on_idle",)
     )
     assert recorded == [
         EventReceived(payload="2"),
@@ -179,7 +179,7 @@ def test_U5_on_error_is_given_the_instance_as_before_the_failing_handler() -> No
 
 def test_T3_with_an_on_error_that_ends_well_the_event_is_accepted() -> None:
     recorded = settled(
-        Instance(ID), Receive("{}"), BOOM, Ended((SetState("9", 1),)), handlers=("on_error",)
+        Instance(ID), Receive("{}"), BOOM, HandlerEnded((SetState("9", 1),)), handlers=("on_error",)
     )
     assert [type(event) for event in recorded] == [
         Started,
@@ -214,7 +214,7 @@ def test_T6_on_idle_comes_after_a_handler_that_left_nothing_to_wait_for() -> Non
     # when
     decision = asked(given(*BEGUN), Receive("2"), "on_idle")
     assert decision.call is not None
-    decision = asked(decision.after, Settle(decision.call, Ended()), "on_idle")
+    decision = asked(decision.after, Settle(decision.call, HandlerEnded()), "on_idle")
     # then
     assert decision.call is not None
     assert (decision.call.handler, decision.call.source) == ("on_idle", "on_event")
@@ -229,13 +229,17 @@ def test_T6_on_idle_comes_after_a_handler_that_left_nothing_to_wait_for() -> Non
     ],
 )
 def test_T6_not_while_an_alarm_or_an_event_waits(pending: Event) -> None:
-    recorded = settled(given(*BEGUN, pending), Receive("2"), Ended(), handlers=("on_idle",))
+    recorded = settled(given(*BEGUN, pending), Receive("2"), HandlerEnded(), handlers=("on_idle",))
     assert recorded == [EventReceived(payload="2")]
 
 
 def test_T6_once_per_unit_whatever_it_asks_for() -> None:
     recorded = settled(
-        given(*BEGUN), Receive("2"), Ended(), Ended((SetState("1", 1),)), handlers=("on_idle",)
+        given(*BEGUN),
+        Receive("2"),
+        HandlerEnded(),
+        HandlerEnded((SetState("1", 1),)),
+        handlers=("on_idle",),
     )
     assert recorded == [EventReceived(payload="2"), StateSet(state="1")]
 
@@ -244,7 +248,7 @@ def test_T6_a_failing_on_idle_keeps_the_rest_and_calls_no_on_error() -> None:
     recorded = settled(
         given(*BEGUN),
         Receive("2"),
-        Ended((SetState("1", 1),)),
+        HandlerEnded((SetState("1", 1),)),
         BOOM,
         handlers=("on_idle", "on_error"),
     )
@@ -291,7 +295,7 @@ def test_T15_the_queue_is_bounded() -> None:
 
 def test_T15_handling_it_says_so_in_the_same_unit() -> None:
     instance = given(*BEGUN, EventReceived(deferred=True, payload="2"))
-    recorded = settled(instance, HandleDeferred(3, "2"), Ended((SetState("1", 1),)))
+    recorded = settled(instance, HandleDeferred(3, "2"), HandlerEnded((SetState("1", 1),)))
     assert recorded == [EventHandled(event_version=3), StateSet(state="1")]
 
 
@@ -314,7 +318,7 @@ def test_T9_an_event_that_waited_at_a_clear_opens_the_next_life() -> None:
     instance = given(*BEGUN, waited, Cleared(by="handler"))
     assert not instance.exists
     # when
-    recorded = settled(instance, HandleDeferred(3, "2"), Ended())
+    recorded = settled(instance, HandleDeferred(3, "2"), HandlerEnded())
     # then
     assert recorded == [BEGUN[0], EventHandled(event_version=3)]
 
@@ -342,7 +346,7 @@ def test_A1_a_claim_that_comes_too_early_takes_nothing() -> None:
 
 
 def test_T5_a_run_that_ends_well_without_scheduling_leaves_nothing_scheduled() -> None:
-    recorded = settled(given(*BEGUN, Scheduled(due_us=T0)), Claim("w"), Ended(now_us=T0 + 5))
+    recorded = settled(given(*BEGUN, Scheduled(due_us=T0)), Claim("w"), HandlerEnded(now_us=T0 + 5))
     assert recorded == [
         RunStarted(run=1, due_us=T0, worker="w"),
         Executed(run=1, started_us=T0, duration_us=5),
@@ -362,7 +366,7 @@ def test_T9_the_outcome_of_a_run_that_was_cleared_or_lost_is_stale() -> None:
     # given a run
     started = asked(given(*BEGUN, Scheduled(due_us=T0)), Claim("w"))
     assert started.call is not None
-    settle = Settle(started.call, Ended())
+    settle = Settle(started.call, HandlerEnded())
     for end in (Cleared(), ExecutionLost(run=1, worker="w")):
         # when it ends after its life did, or after it was given up
         decision = asked(fold(started.after, [end], T0), settle)
@@ -377,7 +381,7 @@ def test_U3_an_outcome_goes_on_top_of_what_was_deferred_meanwhile() -> None:
     assert started.call is not None
     meanwhile = fold(started.after, [EventReceived(deferred=True, payload="2")], T0)
     # when
-    decision = asked(meanwhile, Settle(started.call, Ended((SetState("1", 1),))))
+    decision = asked(meanwhile, Settle(started.call, HandlerEnded((SetState("1", 1),))))
     # then
     assert [type(event) for event in decision.events] == [Executed, StateSet]
     assert decision.after.version == meanwhile.version + 2
@@ -385,7 +389,7 @@ def test_U3_an_outcome_goes_on_top_of_what_was_deferred_meanwhile() -> None:
 
 def test_K2_a_run_that_is_given_back_is_due_again_at_once_and_costs_no_loss() -> None:
     # when
-    recorded = settled(given(*BEGUN, Scheduled(due_us=T0)), Claim("w"), GaveBack())
+    recorded = settled(given(*BEGUN, Scheduled(due_us=T0)), Claim("w"), RunGivenBack())
     after = given(*BEGUN, Scheduled(due_us=T0), *recorded)
     # then
     assert recorded[-1] == ExecutionLost(run=1, worker="w", reason="shutdown")

@@ -259,5 +259,5 @@ def test_C4_a_year_of_minutes_is_counted_exactly() -> None:
 
 
 def test_a_cron_is_not_asked_for_more_than_there_is() -> None:
-    with pytest.raises(AssertionError, match="did not come"):
+    with pytest.raises(AssertionError, match="did not occur"):
         cron_of("0 0 1 1 *", "UTC").back(us("0003-01-01 00:00"), 5)

@@ -188,8 +188,8 @@ def test_R3_signals_say_what_they_say() -> None:
     assert advice(retry, RetryAfter("30s", error), 1) == Advice(after_us=30 * SECOND)
     assert advice(None, RetryAfter(0.5), 1) == Advice(after_us=SECOND // 2)
     assert advice(retry, GiveUp(error), 1) == Advice(gives_up=True)
-    assert (str(GiveUp()), str(GiveUp(Cross("why")))) == ("not to be tried again", "why")
-    assert str(RetryAfter("30s", Cross("why"))) == "try again after 30s: why"
+    assert (str(GiveUp()), str(GiveUp(Cross("why")))) == ("not to be retried", "why")
+    assert str(RetryAfter("30s", Cross("why"))) == "retry after 30s: why"
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from wakelog.core.time import MAX_US
-from wakelog.core.windows import Batching, Window, WindowSlot, kept, without
+from wakelog.core.windows import Window, WindowRule, WindowSlot, kept, without
 
 S = 1_000_000
-RULE = Batching(flush_after_us=5 * S, max_events=3)
+RULE = WindowRule(flush_after_us=5 * S, max_events=3)
 
 
 def window(*events: int, number: int = 1, due_us: int = 5 * S, **given: Any) -> Window:
@@ -20,9 +20,9 @@ def window(*events: int, number: int = 1, due_us: int = 5 * S, **given: Any) -> 
 
 
 def test_d2_the_first_event_opens_the_next_window() -> None:
-    place = RULE.place((), 7, 10 * S)
-    assert (place.window, place.must_wait) == (8, False)
-    assert [(t.due_us, t.reason, t.window) for t in place.then] == [(15 * S, "flush_after", 8)]
+    slot = RULE.place((), 7, 10 * S)
+    assert (slot.number, slot.must_wait) == (8, False)
+    assert [(t.due_us, t.reason, t.window) for t in slot.timing] == [(15 * S, "flush_after", 8)]
 
 
 @pytest.mark.parametrize(
@@ -35,15 +35,15 @@ def test_d2_the_first_event_opens_the_next_window() -> None:
     ],
 )
 def test_d2_an_event_that_finds_the_window_closed_waits_in_the_next(closed: Window) -> None:
-    place = RULE.place((closed,), 1, 2 * S)
-    assert (place.window, place.must_wait) == (2, True)
+    slot = RULE.place((closed,), 1, 2 * S)
+    assert (slot.number, slot.must_wait) == (2, True)
 
 
 def test_d2_an_event_joins_the_open_window_and_moves_only_a_sliding_one() -> None:
     assert RULE.place((window(1),), 1, 2 * S) == WindowSlot(1, False, ())
-    [moved] = replace(RULE, mode="sliding").place((window(1),), 1, 2 * S).then
+    [moved] = replace(RULE, mode="sliding").place((window(1),), 1, 2 * S).timing
     assert (moved.due_us, moved.reason) == (7 * S, "flush_after")
-    [full] = RULE.place((window(1, 2),), 1, 2 * S).then
+    [full] = RULE.place((window(1, 2),), 1, 2 * S).timing
     assert (full.due_us, full.reason) == (2 * S, "max_events")
 
 
@@ -70,6 +70,6 @@ def test_d4_an_event_that_is_gone_leaves_its_window() -> None:
 
 
 def test_d2_no_window_is_due_after_the_end_of_time() -> None:
-    for rule in (Batching(MAX_US), Batching(MAX_US, "sliding", MAX_US - 1)):
-        [timed] = rule.place((), 0, 5).then
+    for rule in (WindowRule(MAX_US), WindowRule(MAX_US, "sliding", MAX_US - 1)):
+        [timed] = rule.place((), 0, 5).timing
         assert timed.due_us == MAX_US

@@ -443,7 +443,7 @@ def test_U11_what_can_be_no_name_is_refused_or_unknown() -> None:
     assert [] not in jobs
     with jobs.open("memory://") as app:
         assert [] not in app
-        with pytest.raises(ValidationError, match="give a definition, or its name"):
+        with pytest.raises(ValidationError, match="expected a definition, or its name"):
             app.task(5)  # type: ignore[call-overload]
     for only in (None, 5, "job"):
         with pytest.raises(ValidationError, match="give a list"):

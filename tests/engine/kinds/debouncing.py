@@ -117,7 +117,7 @@ class Stage:
     def audit(self) -> None:
         if not self.sim.is_closed:
             for stream, history in audit_all(self.sim.application.store).items():
-                fates(history, self.job.batching.max_events if self.job.batching else 0)
+                fates(history, self.job.rule.max_events)
                 assert stream.startswith("debounce:")
 
 

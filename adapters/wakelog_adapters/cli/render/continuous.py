@@ -19,8 +19,7 @@ from wakelog_adapters.cli.render.parts import (
 )
 
 if TYPE_CHECKING:
-    from wakelog.client.results import StartResult, StopResult, TerminateResult
-    from wakelog.client.status import ContinuousStatus
+    from wakelog.client.continuous import ContinuousStatus, StartResult, StopResult, TerminateResult
 
 __all__ = ["started", "status", "stopped", "terminated"]
 

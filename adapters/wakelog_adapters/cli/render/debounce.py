@@ -20,8 +20,8 @@ from wakelog_adapters.cli.render.parts import (
 )
 
 if TYPE_CHECKING:
-    from wakelog.client.results import AddResult, FlushResult
-    from wakelog.client.status import DebounceStatus
+    from wakelog.client.debounce import AddResult, DebounceStatus
+    from wakelog.client.wait_flush import FlushResult
 
 __all__ = ["added", "flushed", "status"]
 

@@ -23,7 +23,7 @@ from wakelog_adapters.cli.render.parts import (
 )
 
 if TYPE_CHECKING:
-    from wakelog.client.results import InstanceRow
+    from wakelog.client.listing import InstanceRow
     from wakelog.history.past import PastState
     from wakelog.history.timeline import HistoryEntry
     from wakelog_adapters.cli.reports import (

@@ -17,8 +17,7 @@ from wakelog_adapters.cli.render.parts import (
 )
 
 if TYPE_CHECKING:
-    from wakelog.client.results import SendResult
-    from wakelog.client.status import TaskStatus
+    from wakelog.client.task import SendResult, TaskStatus
 
 __all__ = ["sent", "status"]
 

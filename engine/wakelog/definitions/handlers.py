@@ -1,0 +1,87 @@
+"""Handlers: users' functions, and the decorators that add them to a definition."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload
+
+from wakelog.core.commands import HandlerName
+from wakelog.core.time import Duration, duration_us
+from wakelog.errors import Issue, ValidationError
+
+__all__ = ["Handler", "HandlerSlot", "is_async"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Handler(NamedTuple):
+    """A user's function, and how to call it."""
+
+    fn: Callable[..., Any]
+    is_async: bool
+    timeout_us: int | None
+
+
+class HasHandlers(Protocol):
+    """What a slot adds its handler to: a definition."""
+
+    def add_handler(self, name: HandlerName, handler: Handler) -> None:
+        """Set a handler."""
+        ...
+
+
+class HandlerSlot(Generic[F]):
+    """A decorator that adds one handler, a function of type `F`, to its definition.
+
+        @order.on_event
+        def received(ctx, event): ...
+
+        @order.execute(timeout="30s")
+        async def remind(ctx): ...
+
+    The function may be a `def` (called in a thread), an `async def`, a lambda or another callable;
+    it is returned as it is. A second one takes the place of the first. Raises `ValidationError` for
+    what is not callable or yields, and for a bad `timeout`; `InvalidStateError` after the
+    definition has been given to `Jobs(...)`.
+    """
+
+    def __init__(self, definition: HasHandlers, name: HandlerName, doc: str | None) -> None:
+        self._definition = definition
+        self._name: HandlerName = name
+        self.__doc__ = doc
+
+    @overload
+    def __call__(self, fn: F, /) -> F: ...
+    @overload
+    def __call__(self, /, *, timeout: Duration) -> Callable[[F], F]: ...
+    def __call__(self, fn: Any = None, /, *, timeout: Duration | None = None) -> Any:
+        timeout_us = None if timeout is None else duration_us(timeout, "timeout")
+
+        def add(fn: F) -> F:
+            _check(self._name, fn)
+            self._definition.add_handler(self._name, Handler(fn, is_async(fn), timeout_us))
+            return fn
+
+        return add if fn is None else add(fn)
+
+
+def is_async(fn: object) -> bool:
+    """Whether calling `fn` makes a coroutine: an `async def`, or an object whose call is one."""
+    return any(map(inspect.iscoroutinefunction, (fn, getattr(fn, "__call__", None))))  # noqa: B004
+
+
+def _check(name: HandlerName, fn: object) -> None:
+    """Raise `ValidationError` unless `fn` can be a handler."""
+    if not callable(fn):
+        issue = Issue(loc=name, msg="a handler must be callable", type="callable")
+    elif any(map(_is_generator, (fn, getattr(fn, "__call__", None)))):  # noqa: B004
+        message = "a handler must not yield: it would not be resumed"
+        issue = Issue(loc=name, msg=message, type="generator")
+    else:
+        return
+    raise ValidationError(f"{name} {fn!r}", [issue])
+
+
+def _is_generator(fn: object) -> bool:
+    return inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
