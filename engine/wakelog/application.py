@@ -123,7 +123,7 @@ class Application(library.Application[str]):
         for unit in units:
             key = None if unit.kept_reply is None else unit.kept_reply.key
             self.instances.appended(unit.stream, unit.after, unit.hash, key)
-            if unit.lease_token is None and not unit.after.exists:
+            if unit.lease_token is None and unit.after.started_us is None:
                 self.on_cleared(unit.stream)
         if due_us is not None:
             self.on_wake(due_us)

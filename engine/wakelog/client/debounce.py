@@ -15,6 +15,7 @@ from wakelog.client.results import Result, TriggerResult
 from wakelog.client.status import InstanceStatus, common_fields
 from wakelog.client.wait import end_of_unit, warn_without_worker
 from wakelog.client.wait_flush import FlushResult, FlushWatcher
+from wakelog.core.calls import EventCopy
 from wakelog.core.events import EventReceived
 from wakelog.core.instance import Instance
 from wakelog.core.requests import Receive, TriggerRun
@@ -94,8 +95,8 @@ class DebounceClient(EventClient[S, DebounceStatus], Generic[S, E]):
         event that does not fit, `ExecutionError` if the reducer refused it (it was not accepted),
         and `QueueFullError`.
         """
-        payload = self._definition.event.dump(event, self._definition.name)[0]
-        request = Receive(payload, event_id, defer=not self._gateway.handlers)
+        payload, copy = self._definition.event.dump(event, self._definition.name)
+        request = Receive(payload, event_id, defer=not self._gateway.handlers, copy=EventCopy(copy))
         return await self._request(id, request, _ADD, (payload,), event_id, actor, correlation_id)
 
     async def flush(

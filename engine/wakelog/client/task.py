@@ -13,6 +13,7 @@ from wakelog.client.replies import RequestKind
 from wakelog.client.results import Result
 from wakelog.client.status import InstanceStatus, common_fields, status_word
 from wakelog.client.wait import wait_until_handled
+from wakelog.core.calls import EventCopy
 from wakelog.core.events import EventReceived, Started
 from wakelog.core.requests import Receive
 from wakelog.core.time import Duration, duration_us, later_us, moment, moment_us
@@ -90,7 +91,7 @@ class TaskClient(EventClient[S, TaskStatus], Generic[S, E]):
         `QueueFullError` and `WaitTimeoutError`.
         """
         instance = self._id(id)
-        payload = self._definition.event.dump(event, self._definition.name)[0]
+        payload, copy = self._definition.event.dump(event, self._definition.name)
         delay_us, at_us = _delay(delay, at)
         longest_us = timeout_us(timeout)
         handle_at_us = at_us
@@ -98,7 +99,7 @@ class TaskClient(EventClient[S, TaskStatus], Generic[S, E]):
             handle_at_us = later_us(delay, self._gateway.app.clock.now_us(), "delay")
         result = await self._request(
             instance,
-            Receive(payload, event_id, handle_at_us, defer=not self._gateway.handlers),
+            Receive(payload, event_id, handle_at_us, not self._gateway.handlers, EventCopy(copy)),
             _SEND,
             (payload, delay_us, at_us),
             event_id,

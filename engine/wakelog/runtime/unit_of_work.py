@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
@@ -293,8 +293,8 @@ def _forget_outdated(work: _Work, instance: Instance) -> None:
 
 
 def _ends_a_life(turn: Turn) -> bool:
-    events: Sequence[object] = turn.events
-    return not turn.after.exists and any(isinstance(event, Cleared) for event in events)
+    is_over = turn.after.started_us is None
+    return is_over and any(isinstance(event, Cleared) for event in turn.events)
 
 
 def _lease_lost(work: _Work) -> LeaseLostError:
