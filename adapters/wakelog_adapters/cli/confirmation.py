@@ -1,6 +1,6 @@
 """Questions before something is done that cannot be undone. Asked on stderr.
 
-The two functions differ only if stdin is not a terminal, so that there is nobody to answer.
+The two functions differ only if stdin is not a terminal, so that nothing can be answered.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def ask_or_proceed(question: str, *, yes: bool) -> None:
 
 
 def ask_or_refuse(question: str, *, yes: bool) -> None:
-    """For many instances: without a terminal refuse, since nobody has seen how many there are.
+    """For many instances: without a terminal refuse, since the number was not confirmed.
 
     After a "no" the command ends with exit code 1. Raises `UsageError` without a terminal.
     """

@@ -78,7 +78,7 @@ def with_app(
     from wakelog.jobs import Jobs
 
     async def main() -> R:
-        async with opened(jobs or Jobs(), url, **settings) as app:
+        async with opened(Jobs() if jobs is None else jobs, url, **settings) as app:
             return await call(app)
 
     return asyncio.run(main())

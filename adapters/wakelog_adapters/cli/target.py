@@ -81,7 +81,7 @@ def look_up(
     there are any, else in the store. Raises `UsageError`, `UnknownJobError` and as `opened` does.
     """
     url = where.store_url()
-    jobs = jobs or where.option_jobs()
+    jobs = where.option_jobs() if jobs is None else jobs
     known = ref.full if jobs is None else _registered(jobs, ref)
 
     async def call(app: App) -> R:

@@ -41,9 +41,10 @@ def test_a_flush_that_fails_ends_with_4_and_an_empty_one_with_1(
     assert (empty.exit_code, "nothing was added" in empty.stdout) == (1, True)
 
 
-def test_without_waiting_it_is_asked_for(wakelog: CommandLine) -> None:
+def test_without_waiting_it_is_requested(wakelog: CommandLine) -> None:
     wakelog.answer("add", "truck", "t-1", WEIGHED)
-    assert "asked for a flush of 1 event" in wakelog("flush", "truck", "t-1", "--no-wait").stdout
+    said = wakelog("flush", "truck", "t-1", "--no-wait").stdout
+    assert "a flush of 1 event was requested" in said
 
 
 def test_the_verbs_of_every_job_know_debounces(wakelog: CommandLine) -> None:

@@ -91,7 +91,7 @@ def clear(
     """End the life of an instance, or of all that match. Their history stays, their ids may be
     used again.
 
-    Asks first if stdin is a terminal; for many it needs an answer, or --yes. Exits with 1 if
+    Asks first if stdin is a terminal; for many it needs a confirmation, or --yes. Exits with 1 if
     there is no living instance with this id.
     """
     from wakelog_adapters.cli.bulk import act

@@ -1,4 +1,4 @@
-"""The commands that hold work back and let it go on: pause, resume, pauses."""
+"""The commands that pause and resume, instances or whole jobs: pause, resume, pauses."""
 
 from __future__ import annotations
 

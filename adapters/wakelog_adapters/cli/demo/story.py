@@ -219,7 +219,7 @@ def _takeover(
     second.terminate()
     code = second.wait(PATIENCE_S)
     stage.check(f"a stopped worker exits with 0 (it was {code})", code == 0)
-    stage.say("the second worker was told to stop, and has stopped")
+    stage.say("the second worker was stopped, and has ended")
     return pid, round(seconds, 3)
 
 

@@ -18,7 +18,7 @@ __all__ = ["result"]
 MAX_SHOWN = 20
 """Instances that are named; the JSON document names more."""
 
-_DONE = {"pause": "paused", "resume": "resumed", "retry": "asked for again", "clear": "cleared"}
+_DONE = {"pause": "paused", "resume": "resumed", "retry": "to be tried again", "clear": "cleared"}
 
 
 def result(result: BulkResult) -> RenderableType:

@@ -53,7 +53,7 @@ def flushed(result: FlushResult) -> RenderableType:
     elif result.reason in ("empty", "paused", "parked", "cleared"):
         text = f"not flushed: {why_not(result.reason)}"
     else:
-        text = f"asked for a flush of {events}"
+        text = f"a flush of {events} was requested"
     more = retry_at(result.retry_at)
     return sentence(result.instance_id, f"{text} (version {result.version})", more)
 
