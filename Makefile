@@ -47,6 +47,8 @@ check: $(STAMP)  ## format, lint, types, layers and tests: all that must pass
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted; run: make format" >&2; exit 1; }
 	@echo "== lint"
 	@$(BIN)/ruff check --quiet .
+	@echo "== spelling"
+	@$(BIN)/codespell
 	@echo "== types (mypy)"
 	@$(BIN)/mypy
 	@echo "== types (pyright)"

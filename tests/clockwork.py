@@ -86,8 +86,8 @@ def winding(store_url: str) -> Generator[Winding]:
         yield build
         for sim in built:
             closing.enter_context(sim)
-            if not sim._loop.is_closed():
-                audit_all(sim._application.store)
+            if not sim.is_closed:
+                audit_all(sim.application.store)
 
 
 def count(ctx: Ctx) -> None:
@@ -100,5 +100,5 @@ def fail(ctx: Ctx) -> None:
 
 def outage(job: Clockwork, until: str) -> None:
     """No worker lives until then; when one does, it finds what is due."""
-    job.sim._clock.move_to(int(at(until).timestamp() * 1_000_000))
+    job.sim.clock.move_to(int(at(until).timestamp() * 1_000_000))
     job.sim.advance(0)

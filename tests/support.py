@@ -236,8 +236,8 @@ class Stage:
 
     def audit(self) -> None:
         """Check log and views of all that lives in the store (see `tests.auditing`)."""
-        if not self.sim._loop.is_closed():
-            audit_all(self.sim._application.store)
+        if not self.sim.is_closed:
+            audit_all(self.sim.application.store)
 
     def commits(self, id: str = "a") -> list[list[str]]:
         """The names of the recorded events, unit of work by unit of work."""

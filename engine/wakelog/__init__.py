@@ -11,28 +11,28 @@ from wakelog.blocking import (
     BlockingTaskClient,
 )
 from wakelog.client.bulk import BulkResult, NotDone
-from wakelog.client.continuous import ContinuousClient
-from wakelog.client.debounce import DebounceClient
-from wakelog.client.job_pause import JobPause
-from wakelog.client.results import (
-    AddResult,
-    ClearResult,
-    FlushResult,
-    InstanceRow,
-    JobCount,
-    PauseResult,
-    ResumeResult,
-    RetryResult,
-    SendResult,
+from wakelog.client.continuous import (
+    ContinuousClient,
+    ContinuousStatus,
     StartResult,
     StopResult,
     TerminateResult,
-    TriggerResult,
-    Work,
-    WorkerStatus,
 )
-from wakelog.client.status import ContinuousStatus, DebounceStatus, LastError, TaskStatus
-from wakelog.client.task import TaskClient
+from wakelog.client.debounce import AddResult, DebounceClient, DebounceStatus
+from wakelog.client.job_pause import JobPause
+from wakelog.client.listing import InstanceRow, JobCount
+from wakelog.client.results import (
+    ClearResult,
+    ErrorInfo,
+    PauseResult,
+    ResumeResult,
+    RetryResult,
+    TriggerResult,
+)
+from wakelog.client.status import LastError
+from wakelog.client.task import SendResult, TaskClient, TaskStatus
+from wakelog.client.wait_flush import FlushResult
+from wakelog.client.workers import Work, WorkerStatus
 from wakelog.core.retry import Backoff, GiveUp, Retry, RetryAfter
 from wakelog.definitions.continuous import Continuous, ContinuousContext
 from wakelog.definitions.debounce import Debounce, DebounceContext
@@ -82,6 +82,7 @@ __all__ = [
     "DebounceClient",
     "DebounceContext",
     "DebounceStatus",
+    "ErrorInfo",
     "ExecutionError",
     "FlushResult",
     "GiveUp",

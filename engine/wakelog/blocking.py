@@ -1,4 +1,4 @@
-"""The blocking client: the same methods as the async one, called on a loop in a thread.
+"""The blocking client: the same methods as the async one, called on an event loop in a thread.
 
 The methods are not written twice: each is the async one, wrapped, with its signature.
 """
@@ -14,10 +14,11 @@ from anyio.from_thread import BlockingPortal
 
 from wakelog.app import App
 from wakelog.client.base import EventClient, JobClient
-from wakelog.client.continuous import ContinuousClient
-from wakelog.client.debounce import DebounceClient
+from wakelog.client.continuous import ContinuousClient, ContinuousStatus
+from wakelog.client.debounce import DebounceClient, DebounceStatus
 from wakelog.client.gateway import CLOSED, refuse_in_handler
-from wakelog.client.task import TaskClient
+from wakelog.client.status import InstanceStatus
+from wakelog.client.task import TaskClient, TaskStatus
 from wakelog.core.time import Duration
 from wakelog.definitions.continuous import Continuous
 from wakelog.definitions.debounce import Debounce
@@ -26,6 +27,7 @@ from wakelog.errors import InvalidStateError
 
 __all__ = [
     "BlockingApp",
+    "BlockingCalls",
     "BlockingContinuousClient",
     "BlockingDebounceClient",
     "BlockingTaskClient",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 S = TypeVar("S")
+Status = TypeVar("Status", bound=InstanceStatus)
 E = TypeVar("E")
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,7 +61,7 @@ class ThreadPortal:
         def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
             refuse_in_handler()
             try:
-                future = self._portal.start_task_soon(self._asked, method, args, kwargs)
+                future = self._portal.start_task_soon(self._called, method, args, kwargs)
             except RuntimeError:
                 if not self._app.is_closed:
                     raise
@@ -68,7 +71,7 @@ class ThreadPortal:
 
         return blocking
 
-    async def _asked(
+    async def _called(
         self, method: Callable[..., Coroutine[Any, Any, R]], args: Any, kwargs: Any
     ) -> R:
         task = asyncio.current_task()
@@ -77,79 +80,81 @@ class ThreadPortal:
         return await method(*args, **kwargs)
 
 
-class BlockingJobClient(Generic[S]):
-    """What can be asked of the instances of any job; see `JobClient` for each method."""
+class BlockingJobClient(Generic[S, Status]):
+    """What can be requested of the instances of any job; see `JobClient` for each method."""
 
-    def __init__(self, client: JobClient[S], portal: Portal) -> None:
+    def __init__(self, client: JobClient[S, Status], portal: Portal) -> None:
         self.trigger = portal.wraps(client.trigger)
         self.retry = portal.wraps(client.retry)
         self.pause = portal.wraps(client.pause)
         self.resume = portal.wraps(client.resume)
+        self.status = portal.wraps(client.status)
         self.get_state = portal.wraps(client.get_state)
         self.forget_key = portal.wraps(client.forget_key)
+        self.name = client.name
 
 
-class BlockingEventClient(BlockingJobClient[S]):
-    """What can be asked of the instances of jobs that take events; see `EventClient`."""
+class BlockingEventClient(BlockingJobClient[S, Status]):
+    """What can be requested of the instances of jobs that take events; see `EventClient`."""
 
-    def __init__(self, client: EventClient[S], portal: Portal) -> None:
+    def __init__(self, client: EventClient[S, Status], portal: Portal) -> None:
         super().__init__(client, portal)
         self.clear = portal.wraps(client.clear)
         self.cancel_clear = portal.wraps(client.cancel_clear)
 
 
-class BlockingTaskClient(BlockingEventClient[S], Generic[S, E]):
-    """What can be asked of the instances of one Task; see `TaskClient` for each method."""
+class BlockingTaskClient(BlockingEventClient[S, TaskStatus], Generic[S, E]):
+    """What can be requested of the instances of one Task; see `TaskClient` for each method."""
 
     def __init__(self, client: TaskClient[S, E], portal: Portal) -> None:
         super().__init__(client, portal)
         self.send = portal.wraps(client.send)
-        self.status = portal.wraps(client.status)
 
 
-class BlockingContinuousClient(BlockingJobClient[S], Generic[S]):
-    """What can be asked of a Continuous job; see `ContinuousClient` for each method."""
+class BlockingContinuousClient(BlockingJobClient[S, ContinuousStatus], Generic[S]):
+    """What can be requested of a Continuous job; see `ContinuousClient` for each method."""
 
     def __init__(self, client: ContinuousClient[S], portal: Portal) -> None:
         super().__init__(client, portal)
         self.start = portal.wraps(client.start)
         self.stop = portal.wraps(client.stop)
         self.terminate = portal.wraps(client.terminate)
-        self.status = portal.wraps(client.status)
 
 
-class BlockingDebounceClient(BlockingEventClient[S], Generic[S, E]):
-    """What can be asked of the instances of one Debounce; see `DebounceClient` for each method."""
+class BlockingDebounceClient(BlockingEventClient[S, DebounceStatus], Generic[S, E]):
+    """What can be requested of the instances of one Debounce; see `DebounceClient`."""
 
     def __init__(self, client: DebounceClient[S, E], portal: Portal) -> None:
         super().__init__(client, portal)
         self.add = portal.wraps(client.add)
         self.flush = portal.wraps(client.flush)
-        self.status = portal.wraps(client.status)
 
 
-class BlockingApp:
-    """An open app, blocking; see `App` for each method. Any thread may use it."""
+class BlockingCalls:
+    """The calls of an app and its clients, made blocking by a portal; see `App` for each method.
 
-    def __init__(self, app: App, portal: BlockingPortal) -> None:
-        self._app = app
-        self._portal: Portal = ThreadPortal(portal, app)
-        self._tasks: dict[str, BlockingTaskClient[Any, Any]] = {}
-        self._debounces: dict[str, BlockingDebounceClient[Any, Any]] = {}
+    `App` and this class are held together by a test: a new method is not forgotten here.
+    """
+
+    def __init__(self, app: App, portal: Portal) -> None:
+        self.app = app
+        """The async app behind it; not part of the stable interface."""
+        self._portal = portal
+        self._clients: dict[str, Any] = {}
+        wraps = portal.wraps
         self.names = app.names
         self.metrics = app.metrics
-        self.status_of = self._portal.wraps(app.status_of)
-        self.history = self._portal.wraps(app.history)
-        self.state_at = self._portal.wraps(app.state_at)
-        self.list = self._portal.wraps(app.list)
-        self.pause = self._portal.wraps(app.pause)
-        self.resume = self._portal.wraps(app.resume)
-        self.job_pauses = self._portal.wraps(app.job_pauses)
-        self.bulk = self._portal.wraps(app.bulk)
-        self.count = self._portal.wraps(app.count)
-        self.counts = self._portal.wraps(app.counts)
-        self.workers = self._portal.wraps(app.workers)
-        self._close = self._portal.wraps(app.close)
+        self.status_of = wraps(app.status_of)
+        self.history = wraps(app.history)
+        self.state_at = wraps(app.state_at)
+        self.list = wraps(app.list)
+        self.count = wraps(app.count)
+        self.counts = wraps(app.counts)
+        self.workers = wraps(app.workers)
+        self.pause = wraps(app.pause)
+        self.resume = wraps(app.resume)
+        self.job_pauses = wraps(app.job_pauses)
+        self.bulk = wraps(app.bulk)
 
     @overload
     def task(self, job: Task[S, E]) -> BlockingTaskClient[S, E]: ...
@@ -159,11 +164,8 @@ class BlockingApp:
         self, job: Task[S, E] | str
     ) -> BlockingTaskClient[S, E] | BlockingTaskClient[Any, Any]:
         """The instances of a Task, given by its definition (fully typed) or by its name."""
-        client = self._app.task(job)
-        found = self._tasks.get(client.name)
-        if found is None:
-            found = self._tasks[client.name] = BlockingTaskClient(client, self._portal)
-        return found
+        client: BlockingTaskClient[Any, Any] = self._client(BlockingTaskClient, self.app.task(job))
+        return client
 
     @overload
     def continuous(self, job: Continuous[S]) -> BlockingContinuousClient[S]: ...
@@ -173,7 +175,10 @@ class BlockingApp:
         self, job: Continuous[S] | str
     ) -> BlockingContinuousClient[S] | BlockingContinuousClient[Any]:
         """The instances of a Continuous job, given by its definition (fully typed) or its name."""
-        return BlockingContinuousClient(self._app.continuous(job), self._portal)
+        client: BlockingContinuousClient[Any] = self._client(
+            BlockingContinuousClient, self.app.continuous(job)
+        )
+        return client
 
     @overload
     def debounce(self, job: Debounce[S, E]) -> BlockingDebounceClient[S, E]: ...
@@ -183,17 +188,29 @@ class BlockingApp:
         self, job: Debounce[S, E] | str
     ) -> BlockingDebounceClient[S, E] | BlockingDebounceClient[Any, Any]:
         """The instances of a Debounce, given by its definition (fully typed) or by its name."""
-        client = self._app.debounce(job)
-        found = self._debounces.get(client.name)
-        if found is None:
-            found = BlockingDebounceClient(client, self._portal)
-            self._debounces[client.name] = found
-        return found
-
-    def close(self, *, grace: Duration | None = None) -> None:
-        """End, as `App.close` does. Nothing happens where the app has ended."""
-        if not self._app.is_closed:
-            self._close(grace=grace)
+        client: BlockingDebounceClient[Any, Any] = self._client(
+            BlockingDebounceClient, self.app.debounce(job)
+        )
+        return client
 
     def __contains__(self, name: object) -> bool:
-        return name in self._app
+        return name in self.app
+
+    def _client(self, make: Callable[..., Any], client: JobClient[Any, Any]) -> Any:
+        found = self._clients.get(client.name)
+        if found is None:
+            found = self._clients[client.name] = make(client, self._portal)
+        return found
+
+
+class BlockingApp(BlockingCalls):
+    """An open app, blocking. Any thread may use it."""
+
+    def __init__(self, app: App, portal: BlockingPortal) -> None:
+        super().__init__(app, ThreadPortal(portal, app))
+        self._close = self._portal.wraps(app.close)
+
+    def close(self, *, grace: Duration | None = None) -> None:
+        """End, as `App.close` does. Nothing happens if the app has ended."""
+        if not self.app.is_closed:
+            self._close(grace=grace)

@@ -10,7 +10,16 @@ from msgspec import Struct
 
 from wakelog.errors import InvalidIdError, UnknownJobTypeError, ValidationError
 
-__all__ = ["KINDS", "InstanceId", "Kind", "check_id", "check_name", "check_step", "check_text"]
+__all__ = [
+    "KINDS",
+    "InstanceId",
+    "Kind",
+    "check_id",
+    "check_name",
+    "check_step",
+    "check_text",
+    "job_of",
+]
 
 Kind = Literal["task", "continuous", "debounce", "workerPool"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -46,6 +55,11 @@ class InstanceId(Struct, frozen=True, array_like=True, gc=False):
         if kind not in KINDS:
             raise UnknownJobTypeError(kind, KINDS)
         return cls(kind, check_name(name), check_id(id))
+
+
+def job_of(stream: str) -> str:
+    """Kind and name of a stream id, as in `task:order`; nothing is checked."""
+    return ":".join(stream.split(":", 2)[:2])
 
 
 def check_id(id: str) -> str:

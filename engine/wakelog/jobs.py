@@ -1,4 +1,4 @@
-"""Jobs: definitions under their names, and the door to a store."""
+"""Jobs: definitions under their names, and opening a store."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ class Jobs:
         snapshot_every: int = 100,
         idempotency_window: Duration = "7d",
     ) -> Opening:
-        """Open the store at `url` (`sqlite:///orders.db`, `memory://`): use the answer as a
+        """Open the store at `url` (`sqlite:///orders.db`, `memory://`): use the result as a
         context, `with` for the blocking app, `async with` for the async one.
 
         `worker`: this process runs what is due, `concurrency` instances at a time, of all jobs or
-        of those named in `only`. Without it the process is a client only: alarms wait for a worker
-        elsewhere. `handlers=False`: `on_event` is not called here either, all events are deferred
-        to the workers. Leaving the context lets what has begun, runs and requests, end within
-        `grace`.
+        of those named in `only`. Without it the process is a client only: alarms wait for another
+        process that is a worker. `handlers=False`: `on_event` is not called here either, all events
+        are deferred to the workers. Leaving the context lets runs and requests that have begun end
+        within `grace`.
 
         `lease` is how long a worker may be silent before its runs are taken over, `max_lost` how
         many workers in a row one run may cost; `cache` is how many instances are kept in memory,
@@ -157,23 +157,23 @@ class Opening:
 def open_store(url: str) -> Any:
     """The persistence factory for a URL, by its scheme among the installed stores.
 
-    Raises `StoreUnavailableError`, and `ValidationError` for what is no URL. Of the URL itself
-    neither says more than its scheme: it may hold a password.
+    Raises `StoreUnavailableError`, and `ValidationError` for what is not a URL. Neither says more
+    of the URL than its scheme: it may hold a password.
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        issue = Issue(loc="", msg="give a text such as 'sqlite:///jobs.db'", type="type")
+        issue = Issue(loc="", msg="expected a URL such as 'sqlite:///jobs.db'", type="type")
         raise ValidationError(f"store URL of type {type(url).__name__}", [issue])
     found = _SCHEME.match(url)
     stores = entry_points(group=STORES)
     if found is None or found[1] not in stores.names:
         known = ", ".join(f"{name}://" for name in sorted(stores.names))
-        given = "what is no URL" if found is None else f"{found[1]}://"
+        given = "not a URL" if found is None else f"{found[1]}://"
         raise StoreUnavailableError("unknown_scheme", f"{given} (installed: {known})")
     return loaded(stores[found[1]])(url)
 
 
 def loaded(store: EntryPoint) -> Callable[[str], Any]:
-    """What opens a kind of store. Raises `StoreUnavailableError` where its driver is missing."""
+    """What opens a kind of store. Raises `StoreUnavailableError` if its driver is missing."""
     try:
         opener: Callable[[str], Any] = store.load()
     except ImportError as error:
@@ -182,11 +182,11 @@ def loaded(store: EntryPoint) -> Callable[[str], Any]:
 
 
 def _names(only: tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    if isinstance(only, str):  # which is a sequence of names too, of one letter each
+    if isinstance(only, str):  # a sequence of one-letter names, too
         issue = Issue(loc="", msg=f"give a list: [{only!r}]", type="type")
         raise ValidationError(f"only {only!r}", [issue])
     if not isinstance(only, list | tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
-        issue = Issue(loc="", msg="give a list of names; an empty one stands for all", type="type")
+        issue = Issue(loc="", msg="give a list of names; an empty one means all", type="type")
         raise ValidationError(f"only {only!r}", [issue])
     return tuple(only)
 

@@ -85,7 +85,7 @@ class SmallFile:
 
 def store_of(app: BlockingApp) -> SQLiteStore:
     """The store behind an app."""
-    store = app._app._application.store
+    store = app.app.application.store
     assert isinstance(store, SQLiteStore)
     return store
 

@@ -27,11 +27,11 @@ async def main(url: str, call: str) -> None:
             case "send":
                 await client.send(ID.id, Tick())
             case "load":
-                await application.load(ID)
+                await application.instances.load(str(ID))
             case _:
                 raise SystemExit(f"no such call: {call}")
         ms = (time.perf_counter() - began) * 1000
-        version = (await application.load(ID)).instance.version
+        version = (await application.instances.load(str(ID))).instance.version
     print(json.dumps({"ms": ms, "version": version}))
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 
-from tests.bench.measuring import AppendDriver, Plan, Round, Row, call_all, fresh_heap, opened, row
+from tests.bench.measuring import AppendCounter, Plan, Round, Row, call_all, fresh_heap, opened, row
 from tests.bench.sample import Tick, ticking
 from wakelog.app import App
 from wakelog.application import Application
@@ -66,7 +66,7 @@ async def _drained(
     """Start a worker, and stop the clock when the last outcome is recorded."""
     mark = plan.storage.mark(url)
     position = application.recorder.max_notification_id() or 0
-    appends = AppendDriver(application)
+    appends = AppendCounter(application)
     began, began_us = time.perf_counter(), application.clock.now_us()
     await app.start_worker(WorkerSettings(), open_alarm_clock)
     await all_began.wait()

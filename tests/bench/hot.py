@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from tests.bench.measuring import AppendDriver, Plan, Round, Row, call_all, fresh_heap, opened, row
+from tests.bench.measuring import AppendCounter, Plan, Round, Row, call_all, fresh_heap, opened, row
 from tests.bench.sample import Count, Tick, counting
 from wakelog.client.task import TaskClient
 
@@ -34,7 +34,7 @@ async def _round(plan: Plan, size: int) -> Round:
 
         await send(0)
         mark = plan.storage.mark(url)
-        appends = AppendDriver(application)
+        appends = AppendCounter(application)
         elapsed_s, each_s = await call_all(send, size, SENDERS)
         mean_batch = appends.mean_batch
         state = await client.get_state("hot")

@@ -20,7 +20,7 @@ from wakelog.jobs import Jobs, open_store
 from wakelog.settings import Settings
 
 __all__ = [
-    "AppendDriver",
+    "AppendCounter",
     "Plan",
     "Round",
     "Row",
@@ -141,18 +141,18 @@ async def opened(
         factory.close()
 
 
-class AppendDriver:
+class AppendCounter:
     """Counts the appends from now on."""
 
     def __init__(self, application: Application) -> None:
-        self._application = application
-        self._batches, self._units = application.appends
+        self.application = application
+        self._appends, self._units = application.commits.appends, application.commits.units
 
     @property
     def mean_batch(self) -> float:
         """Units of work in one append, on average."""
-        batches, units = self._application.appends
-        return (units - self._units) / max(1, batches - self._batches)
+        commits = self.application.commits
+        return (commits.units - self._units) / max(1, commits.appends - self._appends)
 
 
 async def call_all(

@@ -17,7 +17,7 @@ from tests.bench.written import CHANGING, Batch, Written, batched, units
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.rows import StatusRow
 from wakelog_adapters.postgres.connections import connect, rows_of
-from wakelog_adapters.postgres.schema import prepare
+from wakelog_adapters.postgres.schema import PostgresSchema
 from wakelog_adapters.postgres.url import StoreLocation
 
 __all__ = ["copy", "rate", "recorded"]
@@ -90,7 +90,7 @@ def _statements(batch: Batch, sql: _Sql) -> Sequence[tuple[bytes, Sequence[list[
 def copy(place: StoreLocation, into: str) -> int:
     """Copy the engine's schema as it is now to a new one; answer the newest position."""
     with closing(connect(place)) as connection:
-        prepare(connection, dataclasses.replace(place, schema=into))
+        PostgresSchema(dataclasses.replace(place, schema=into)).prepare(connection)
         for table in _STORED:
             rows = f"SELECT * FROM {place.schema}.{table}"
             connection.execute(f"INSERT INTO {into}.{table} {rows}".encode())

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from tests.bench.measuring import AppendDriver, Plan, Round, Row, call_all, fresh_heap, opened, row
+from tests.bench.measuring import AppendCounter, Plan, Round, Row, call_all, fresh_heap, opened, row
 from tests.bench.sample import Order, Placed, orders
 from wakelog.app import App
 from wakelog.application import Application
@@ -59,7 +59,7 @@ async def _round(plan: Plan, blocking: bool, in_flight: int, size: int) -> Round
         await call_all(send, min(INSTANCES, size), 64)
         before = await _counted(app, application)
         mark = plan.storage.mark(url)
-        appends = AppendDriver(application)
+        appends = AppendCounter(application)
         elapsed_s, each_s = await call_all(send, size, in_flight)
         mean_batch = appends.mean_batch
         after = await _counted(app, application)

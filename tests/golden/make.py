@@ -186,7 +186,7 @@ def _payload(event: e.Event) -> dict[str, Any]:
 
 def _history(job: Stage) -> dict[str, Any]:
     stream = "task:job:a"
-    records = _without_paths(job.sim._application.store.events(stream))
+    records = _without_paths(job.sim.application.store.events(stream))
     head = Head(Instance(InstanceId.parse(stream)), GENESIS)
     told = []
     for after, recorded in replayed(head, records):

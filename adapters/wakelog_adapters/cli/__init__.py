@@ -1,4 +1,8 @@
-"""The command line: `wakelog`. What it imports is little until a command needs more."""
+"""The command line: `wakelog`. Heavy modules are imported by the commands that need them.
+
+A command takes two files of the same name: `commands/` has what is typed, `render/` what people
+see. For programs (`--json`) the same result is printed by `json_output`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,6 @@ def main() -> None:
     from wakelog_adapters.cli.commands import app
 
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a narrow terminal encoding must not stop us
+        if isinstance(stream, io.TextIOWrapper):  # a narrow terminal encoding is no reason to fail
             stream.reconfigure(errors="backslashreplace")
     app(prog_name="wakelog")

@@ -1,4 +1,4 @@
-"""`python -m wakelog_adapters.cli` is `wakelog`, where no script is on the path."""
+"""`python -m wakelog_adapters.cli` is `wakelog`, also if no script is on the path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frame of `wakelog`: the app that the commands join, and how an answer is printed."""
+"""The app that the commands register with, and how a command prints its result."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ import typer
 from typer.core import TyperGroup
 
 from wakelog_adapters.cli.exit_codes import EXIT_CODES, reporting
+from wakelog_adapters.cli.signatures import flattened
 
-__all__ = ["app", "print_document", "prints_on_stderr", "tell"]
+__all__ = ["app", "command", "print_document", "print_result", "stdout_to_stderr"]
 
+F = TypeVar("F", bound=Callable[..., None])
 R = TypeVar("R")
 
 
 class Commands(TyperGroup):
-    """A group whose commands answer wakelog's errors with a message and an exit code."""
+    """A group whose commands turn wakelog's errors into a message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         with reporting(), _hint_at_dashes():
@@ -35,7 +37,7 @@ def _hint_at_dashes() -> Generator[None]:
     except Exception as error:
         option = getattr(error, "option_name", None)
         if isinstance(option, str) and re.match(r"-+\d", option):
-            hint = "words that begin with - stand behind --, as in: wakelog add -- edits -5 -1"
+            hint = "write words that begin with - after --, as in: wakelog add -- edits -5 -1"
             vars(error)["message"] = f"No such option: {option}; {hint}"
         raise
 
@@ -45,9 +47,9 @@ EPILOG = "\n\n".join(
         "\b\nExit codes:\n"
         + "\n".join(f"  {code:>3}  {what}" for code, what in EXIT_CODES.items()),
         "\b\nEnvironment:\n"
-        "  WAKELOG_URL   the store, where --url is not given\n"
-        "  WAKELOG_JOBS  the jobs, where --jobs or MODULE:NAME is not given",
-        "Answers go to stdout, messages and logs to stderr, times are in UTC.",
+        "  WAKELOG_URL   the store, if --url is not given\n"
+        "  WAKELOG_JOBS  the jobs, if --jobs or MODULE:NAME is not given",
+        "Results go to stdout, messages and logs to stderr, times are in UTC.",
     ]
 )
 
@@ -61,6 +63,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+def command(function: F) -> F:
+    """Register a command; a parameter that is a dataclass stands for the options in its fields."""
+    app.command()(flattened(function))
+    return function
 
 
 def _print_version(wanted: bool) -> None:
@@ -81,30 +89,30 @@ def _wakelog(  # pyright: ignore[reportUnusedFunction]
     ] = False,
 ) -> None:
     """Durable jobs whose every move is in the log."""
-    # It names each try to connect and says nothing of why; the store says it once.
+    # stamina logs each attempt to connect without the cause; the store logs the cause once.
     logging.getLogger("stamina").setLevel(logging.ERROR)
 
 
-def tell(ask: Callable[[], R], show: Callable[[R], Any], json: bool) -> R:
-    """Ask, then print the answer on stdout, where nothing else may be."""
-    with prints_on_stderr():
-        answer = ask()
+def print_result(call: Callable[[], R], render: Callable[[R], Any], json: bool) -> R:
+    """Make the call and print its result on stdout, where nothing else is printed."""
+    with stdout_to_stderr():
+        result = call()
     if json:
-        print_document(answer)
+        print_document(result)
     else:
-        from wakelog_adapters.cli.render.inspect import console
+        from wakelog_adapters.cli.render.parts import console
 
-        console(sys.stdout).print(show(answer))
-    return answer
+        console(sys.stdout).print(render(result))
+    return result
 
 
-def print_document(answer: Any) -> None:
-    """Print `answer` as one JSON document, on one line where no person reads it."""
+def print_document(result: Any) -> None:
+    """Print `result` as one JSON document: indented on a terminal, else on one line."""
     from wakelog_adapters.cli.json_output import document
 
-    print(document(answer, indent=2 if sys.stdout.isatty() else None), flush=True)
+    print(document(result, indent=2 if sys.stdout.isatty() else None), flush=True)
 
 
-def prints_on_stderr() -> contextlib.redirect_stdout[Any]:
-    """While the jobs' own code runs: what it prints is no part of the answer."""
+def stdout_to_stderr() -> contextlib.redirect_stdout[Any]:
+    """For as long as code of the jobs may run: what it prints is not part of the result."""
     return contextlib.redirect_stdout(sys.stderr)

@@ -1,58 +1,83 @@
-"""What is done to many at once: it is said how many, confirmed, done, and shown."""
+"""Act on what a command has selected; many instances are counted, confirmed, then changed."""
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-import typer
+from wakelog.client.bulk import BulkAction, BulkResult
+from wakelog_adapters.cli.app import print_result, stdout_to_stderr
+from wakelog_adapters.cli.confirmation import ask_or_refuse
+from wakelog_adapters.cli.context import Where, with_app
+from wakelog_adapters.cli.exit_codes import UsageError, exit_unless
+from wakelog_adapters.cli.options import Record
+from wakelog_adapters.cli.render import bulk as render
+from wakelog_adapters.cli.render.parts import count_of
+from wakelog_adapters.cli.selection import Matching, Selection
+from wakelog_adapters.cli.target import Target, find_target
 
-from wakelog_adapters.cli.app import prints_on_stderr, tell
-from wakelog_adapters.cli.exit_codes import REFUSED, UsageError, complain
-
-if TYPE_CHECKING:
-    from wakelog_adapters.cli.context import Where
-    from wakelog_adapters.cli.selection import Matching
-
-__all__ = ["confirmed", "do_to_all", "not_one"]
+__all__ = ["act"]
 
 
-def do_to_all(
-    where: Where, action: str, which: Matching, *, yes: bool, json: bool, **record: Any
+def act(
+    action: BulkAction,
+    where: Where,
+    selection: Selection,
+    record: Record,
+    json: bool,
+    *,
+    one: Callable[[Target], None],
+    job: Callable[[str], None] | None = None,
 ) -> None:
-    """Do it to all that match, once that is confirmed. Exits with 1 where one was left out."""
-    from wakelog_adapters.cli import asking_many
-    from wakelog_adapters.cli.render import bulk as show_many
+    """Call `one` with the instance, or `job` with the job's name, or change all that match.
 
-    if which.dry_run:
-        tell(lambda: asking_many.look(where, action, which), show_many.bulk, json)
+    Raises `UsageError` for a job's name alone without `job`, and what those that it calls raise.
+    """
+    with stdout_to_stderr():
+        selected = selection.resolve(where)
+    match selected:
+        case Matching():
+            _change_all(action, where, selected, selection, record, json)
+        case str() if job is not None:
+            job(selected)
+        case str():
+            raise UsageError(
+                f"{selected!r} names no instance: write 'order o-17' or the whole id "
+                f"'task:order:o-17'; for many give a filter, or --all for all of its instances"
+            )
+        case _:
+            one(find_target(where, selected, action))
+
+
+def _change_all(
+    action: BulkAction,
+    where: Where,
+    matching: Matching,
+    selection: Selection,
+    record: Record,
+    json: bool,
+) -> None:
+    """Exits with 1 if an instance could not be changed."""
+
+    def preview() -> BulkResult:
+        return _call(action, where, matching, dry_run=True)
+
+    if selection.dry_run:
+        print_result(preview, render.result, json)
         return
-    if not yes:
-        with prints_on_stderr():
-            found = asking_many.look(where, action, which)
-        number = f"{found.matched} instance{'' if found.matched == 1 else 's'}"
-        confirmed(f"{action.capitalize()} {number}?", yes)
-    result = tell(lambda: asking_many.bulk(where, action, which, **record), show_many.bulk, json)
-    if result.not_done:
-        raise typer.Exit(REFUSED)
+    if not selection.yes:
+        with stdout_to_stderr():
+            matched = count_of(preview().matched, "instance")
+        ask_or_refuse(f"{action.capitalize()} {matched}?", yes=False)
+    result = print_result(
+        lambda: _call(action, where, matching, **record.origin()), render.result, json
+    )
+    exit_unless(not result.not_done)
 
 
-def confirmed(question: str, yes: bool) -> None:
-    """Ask on the terminal, unless `yes`; where nobody is there to answer, do nothing."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody is here to answer: give --yes, or --dry-run to look")
-    with prints_on_stderr():
-        if typer.confirm(question):
-            return
-    complain(["nothing was done"])
-    raise typer.Exit(REFUSED)
-
-
-def not_one(job: str) -> UsageError:
-    """A job's name alone, where that would be too much."""
-    return UsageError(
-        f"{job!r} names no instance: write 'order o-17' or the whole id 'task:order:o-17'; "
-        f"for many give a filter, or --all for all of its instances"
+def _call(action: BulkAction, where: Where, matching: Matching, **options: Any) -> BulkResult:
+    return with_app(
+        where.store_url(),
+        where.needed_jobs(),
+        lambda app: app.bulk(action, limit=matching.limit, **matching.filters, **options),
     )

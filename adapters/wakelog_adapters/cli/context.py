@@ -1,99 +1,105 @@
-"""Where a command works: which store, whose jobs. From its options, else from the environment."""
+"""Where a command works: which store, and whose jobs; from its options, else the environment."""
 
 from __future__ import annotations
 
-import importlib
 import logging
-import operator
 import os
 import re
-import sys
-import traceback
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from types import ModuleType
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from wakelog.app import App
-from wakelog.errors import InvalidIdError, StoreUnavailableError, ValidationError
-from wakelog.jobs import Jobs
+from wakelog_adapters.cli import options
 from wakelog_adapters.cli.exit_codes import UsageError
 
-__all__ = ["Where", "load_jobs", "opened", "without_secrets"]
+if TYPE_CHECKING:
+    from wakelog.app import App
+    from wakelog.jobs import Jobs
+
+__all__ = ["Where", "WhereToLook", "opened", "with_app", "without_secrets"]
 
 _LOG = logging.getLogger("wakelog.cli")
+R = TypeVar("R")
 EXAMPLE_URL = "sqlite:///orders.db"
 
 
-class Environment(BaseSettings):
-    """WAKELOG_URL and WAKELOG_JOBS. No file is read: what counts is what the process was given."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """The `--jobs` and `--url` of a command, as given."""
 
-    model_config = SettingsConfigDict(env_prefix="WAKELOG_", env_ignore_empty=True, env_file=None)
-
-    url: str | None = None
-    jobs: str | None = None
-
-
-class Where(NamedTuple):
-    """The `--url` and `--jobs` of a command, as given."""
-
-    url: str | None = None
-    jobs: str | None = None
+    jobs: options.Jobs = None
+    url: options.Url = None
 
     def store_url(self) -> str:
-        """The URL of the store. Raises `UsageError` where none is named."""
+        """The URL of the store. Raises `UsageError` if none is named."""
+        from wakelog_adapters.cli.environment import Environment
+
         url = self.url or Environment().url
         if not url:
             raise UsageError(f"no store is named: give --url {EXAMPLE_URL}, or set WAKELOG_URL")
         return url
 
     def reference(self) -> str | None:
-        """Which jobs are meant, as in `orders:jobs`; None where none are named."""
+        """The name of the jobs, as in `orders:jobs`; None if none are named."""
+        from wakelog_adapters.cli.environment import Environment
+
         return self.jobs or Environment().jobs
 
     def needed_jobs(self) -> Jobs:
-        """The jobs that a command cannot do without. Raises `UsageError`."""
+        """The jobs, for a command that cannot do without. Raises `UsageError`."""
+        from wakelog_adapters.cli.environment import load_jobs
+
         reference = self.reference()
         if not reference:
             raise UsageError("no jobs are named: give --jobs orders:jobs, or set WAKELOG_JOBS")
         return load_jobs(reference)
 
+    def option_jobs(self) -> Jobs | None:
+        """The jobs that `--jobs` names, None without it. Raises `UsageError`."""
+        from wakelog_adapters.cli.environment import load_jobs
 
-def load_jobs(reference: str) -> Jobs:
-    """Import the `Jobs` at `MODULE:NAME`, with the current folder on the path.
+        return None if self.jobs is None else load_jobs(self.jobs)
 
-    Raises `UsageError`, which says what is wrong with the module or the name.
-    """
-    module_name, _, attribute = reference.partition(":")
-    if not module_name or not attribute:
-        raise UsageError(f"{reference!r} names no jobs: write MODULE:NAME, as in orders:jobs")
-    module = _module(module_name)
-    try:
-        found: Any = operator.attrgetter(attribute)(module)
-    except AttributeError:
-        raise UsageError(f"{module_name} has no {attribute!r}{_offer(module)}") from None
-    if not isinstance(found, Jobs):
-        kind = type(found).__name__
-        raise UsageError(f"{reference} is no Jobs, but of type {kind}{_offer(module)}")
-    return found
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhereToLook(Where):
+    """As `Where`, for a command that only reads: it needs no jobs."""
+
+    jobs: options.KnownJobs = None
+
+
+def with_app(
+    url: str, jobs: Jobs | None, call: Callable[[App], Awaitable[R]], **settings: Any
+) -> R:
+    """Open the store, make one call, and close it again. Raises as `opened` does."""
+    import asyncio
+
+    from wakelog.jobs import Jobs
+
+    async def main() -> R:
+        async with opened(jobs or Jobs(), url, **settings) as app:
+            return await call(app)
+
+    return asyncio.run(main())
 
 
 @asynccontextmanager
 async def opened(
-    jobs: Jobs, url: str, *, create: bool = False, **options: Any
+    jobs: Jobs, url: str, *, create: bool = False, **settings: Any
 ) -> AsyncGenerator[App]:
-    """The open app. Without `create` a file that is not there is an error, not a new store.
+    """The open app. Without `create` a file that does not exist is an error, not a new store.
 
-    Raises `UsageError` for a URL or an option that cannot be one, and `StoreUnavailableError`.
+    Raises `UsageError` for an invalid URL or setting, and `StoreUnavailableError`.
     """
+    from wakelog.errors import InvalidIdError, ValidationError
+
     if url.startswith("memory:"):
         _LOG.warning("a store in memory is seen by this process only, and ends with it")
     try:
         if not create:
             _check_exists(url)
-        opening = jobs.open(url, **options)
+        opening = jobs.open(url, **settings)
         app = await opening.__aenter__()
     except InvalidIdError:
         raise
@@ -112,44 +118,12 @@ def without_secrets(url: str) -> str:
 
 
 def _check_exists(url: str) -> None:
-    """A typing error in a file's name must not answer "not_found", and leave an empty file."""
+    """A typing error in a file's name must not yield "not_found", and leave an empty file."""
     if not url.startswith("sqlite:"):
         return
+    from wakelog.errors import StoreUnavailableError
     from wakelog_adapters.sqlite.url import parse
 
     path = parse(url).path
     if not os.path.exists(path):
         raise StoreUnavailableError("unreachable", f"there is no file {path}")
-
-
-def _module(name: str) -> ModuleType:
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise _broken(name, error) from None
-        hint = ": write it without .py" if name.endswith(".py") else " here or on the path"
-        raise UsageError(f"there is no module {name!r}{hint}") from None
-    except (Exception, SystemExit) as error:
-        raise _broken(name, error) from None
-
-
-def _broken(name: str, error: BaseException) -> UsageError:
-    """A module that is there, but cannot be imported: what it raised, and where."""
-    said = traceback.format_exception_only(error)[-1].strip()
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    last = frames[-1] if len(frames) > 1 else None
-    where = f" ({last.filename}, line {last.lineno})" if last else ""
-    advice = f"all of it: {os.path.basename(sys.executable)} -c 'import {name}'"
-    return UsageError(f"{name} cannot be imported: {said}{where}\n  {advice}")
-
-
-def _offer(module: ModuleType) -> str:
-    """What could have been meant."""
-    known = [name for name, value in vars(module).items() if isinstance(value, Jobs)]
-    if not known:
-        return "; it needs a line such as: jobs = Jobs(order=order)"
-    return "; its jobs: " + ", ".join(f"{module.__name__}:{name}" for name in sorted(known))

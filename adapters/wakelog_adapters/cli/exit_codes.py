@@ -1,6 +1,6 @@
-"""What goes wrong on a command line: a line or two on stderr, and an exit code that tells which.
+"""Errors on the command line: a line or two on stderr, and an exit code for each sort of error.
 
-The codes are public: they stand in `wakelog --help`, and scripts rely on them.
+The codes are public: `wakelog --help` lists them, and scripts rely on them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = [
     "USAGE",
     "UsageError",
     "complain",
+    "exit_unless",
     "printable",
     "reporting",
 ]
@@ -54,7 +55,7 @@ def reporting() -> Generator[None]:
     """
     try:
         yield
-    except (KeyboardInterrupt, typer.Abort):  # Abort: at a question
+    except (KeyboardInterrupt, typer.Abort):  # Abort: Ctrl-C at a question
         complain(["interrupted"])
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
@@ -65,14 +66,20 @@ def reporting() -> Generator[None]:
         raise typer.Exit(code) from None
 
 
+def exit_unless(is_done: bool, code: int = REFUSED) -> None:
+    """End the command with `code` if what it was for was not done."""
+    if not is_done:
+        raise typer.Exit(code)
+
+
 def complain(lines: Sequence[str]) -> None:
-    """Print an error on stderr: the first line says what is wrong, the others go into detail."""
+    """Print an error on stderr: the first line says what is wrong, the others give details."""
     first, *others = lines
     print(f"Error: {printable(first)}", *map(printable, others), sep="\n  ", file=sys.stderr)
 
 
 def printable(text: str) -> str:
-    """`text` without control characters, which could do more to a terminal than print."""
+    """`text` with its control characters escaped: a terminal would act on them."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""Which client speaks for which type of job: the one place on the command line that knows it."""
+"""The one table of the types of jobs on the command line: a new type is one line here."""
 
 from __future__ import annotations
 
@@ -12,56 +12,53 @@ from wakelog.app import App
 from wakelog.client.base import JobClient
 from wakelog.client.continuous import ContinuousClient
 from wakelog.client.debounce import DebounceClient
-from wakelog.client.status import ContinuousStatus, DebounceStatus, Status, TaskStatus
+from wakelog.client.job_types import Status
 from wakelog.client.task import TaskClient
 from wakelog.errors import UnknownActionError
 from wakelog.ids import InstanceId
-from wakelog_adapters.cli.render import continuous as show_recurring
-from wakelog_adapters.cli.render import debounce as show_batches
-from wakelog_adapters.cli.render import inspect as show
+from wakelog_adapters.cli.render import continuous, debounce, task
 
-__all__ = ["check_verb", "client_of", "shown_status"]
+__all__ = ["JOB_TYPES", "JobType", "check_verb", "client_of", "render_status"]
+
+
+class JobType(NamedTuple):
+    """How the command line talks to the instances of one type of job."""
+
+    client: type[JobClient[Any, Any]]
+    """Its methods have the names of the commands."""
+    open: Callable[[App, str], JobClient[Any, Any]]
+    """The client of a job, by the job's name."""
+    render_status: Callable[[Any], RenderableType]
+
+
+JOB_TYPES: dict[str, JobType] = {
+    Task.kind: JobType(TaskClient, App.task, task.status),
+    Continuous.kind: JobType(ContinuousClient, App.continuous, continuous.status),
+    Debounce.kind: JobType(DebounceClient, App.debounce, debounce.status),
+}
 
 VERBS = (
     *("send", "add", "start", "trigger", "flush", "retry"),
     *("pause", "resume", "stop", "clear", "terminate"),
 )
-"""What commands may ask of an instance, by the names of the clients' methods."""
-
-
-class Speaker(NamedTuple):
-    """A type of client, and how an app gives one for a job's name."""
-
-    client: type[JobClient[Any]]
-    given: Callable[[App, str], JobClient[Any]]
-
-
-_SPEAKERS: dict[str, Speaker] = {
-    Task.kind: Speaker(TaskClient, App.task),
-    Continuous.kind: Speaker(ContinuousClient, App.continuous),
-    Debounce.kind: Speaker(DebounceClient, App.debounce),
-}
+"""The commands that go to one instance, by the names of the clients' methods."""
 
 
 def client_of(app: App, id: InstanceId) -> Any:
-    """The client of the instance's job. Its type depends on that of the job."""
-    return _SPEAKERS[id.kind].given(app, id.name)
+    """The client of the instance's job. Its type depends on the type of the job."""
+    return JOB_TYPES[id.kind].open(app, id.name)
 
 
 def check_verb(id: InstanceId, verb: str) -> None:
-    """Raise `UnknownActionError` where the instance's type of job does not know `verb`."""
-    client = _SPEAKERS[id.kind].client
+    """Raise `UnknownActionError` if the instance's type of job has no such command."""
+    client = JOB_TYPES[id.kind].client
     if not hasattr(client, verb):
         known = ", ".join(each for each in VERBS if hasattr(client, each))
         raise UnknownActionError(verb, id.kind, f"of these commands it knows {known}")
 
 
-def shown_status(found: Status) -> RenderableType:
-    """How an instance stands, for people."""
-    match found:
-        case TaskStatus():
-            return show.status(found)
-        case ContinuousStatus():
-            return show_recurring.status(found)
-        case DebounceStatus():
-            return show_batches.status(found)
+def render_status(status: Status) -> RenderableType:
+    """The status of an instance, for people. An unknown type of job has the status of a Task,
+    as for `app.status_of`."""
+    kind = InstanceId.parse(status.instance_id).kind
+    return JOB_TYPES.get(kind, JOB_TYPES[Task.kind]).render_status(status)

@@ -1,4 +1,4 @@
-"""Answers as JSON documents: times as ISO-8601 in UTC, nothing but ASCII, for any reader."""
+"""Results as JSON documents: times as ISO-8601 in UTC, and only ASCII, for any reader."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ MOMENTS = {
     "handle_at_us": "handle_at",
     "started_us": "started_at",
 }
-"""Fields of events that are moments, and their names in a document. Other fields that end in
-`_us` are lengths of time, in microseconds."""
+"""Fields of events that are points in time, and their names in a document. The other fields that
+end in `_us` are durations, in microseconds."""
 
 
-def document(answer: Any, *, indent: int | None = None) -> str:
-    """`answer`, made of the engine's frozen values, as JSON text.
+def document(result: Any, *, indent: int | None = None) -> str:
+    """`result`, made of the engine's frozen values, as JSON text.
 
-    JSON has no NaN and no infinities: where a user's type keeps them, they are shown as texts.
+    JSON has no NaN and no infinities: if a user's type keeps them, they are shown as texts.
     """
-    return json.dumps(_plain(answer), indent=indent, allow_nan=False)
+    return json.dumps(_plain(result), indent=indent, allow_nan=False)
 
 
 def iso(moment: datetime) -> str:
-    """A moment in UTC to the microsecond, always of the same length."""
+    """A time in UTC to the microsecond, always of the same length."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
@@ -59,7 +59,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _data(data: dict[str, Any]) -> dict[str, Any]:
-    """An event's own fields; its payload is the user's and stays as it is."""
+    """An event's own fields; its payload is the user's and is left as it is."""
     return {
         MOMENTS.get(name, name): iso(as_datetime(value)) if name in MOMENTS else _plain(value)
         for name, value in data.items()

@@ -1,4 +1,4 @@
-"""What is written on the command line, as values: ids, payloads, moments and durations."""
+"""The words of a command line as values: instances, payloads, times and durations."""
 
 from __future__ import annotations
 
@@ -16,11 +16,21 @@ from wakelog.errors import ValidationError
 from wakelog.ids import InstanceId
 from wakelog_adapters.cli.exit_codes import UsageError
 
-__all__ = ["Named", "duration", "moment", "moment_or_duration", "named", "payload"]
+__all__ = [
+    "InstanceRef",
+    "duration",
+    "instance",
+    "instance_and_payload",
+    "moment",
+    "moment_or_duration",
+]
+
+MAX_SHOWN = 60
+"""Characters of a wrong payload that a message quotes."""
 
 
-class Named(NamedTuple):
-    """An instance as it was named: by its whole id, or by its job's name and its own id."""
+class InstanceRef(NamedTuple):
+    """An instance as the user names it: by its whole id, or by its job's name and its own id."""
 
     full: InstanceId | None
     name: str
@@ -30,45 +40,22 @@ class Named(NamedTuple):
         return str(self.full) if self.full else f"{self.name} {self.id}"
 
 
-def named(given: Sequence[str | None], *, more: int = 0) -> tuple[Named, list[str]]:
-    """The instance that the first words name, and at most `more` words that follow.
+def instance(job: str | None, id: str | None) -> InstanceRef:
+    """The instance that these words name.
 
-    A job's name holds no colon, so a first word with one is a whole id. Raises `UsageError`, and
-    `InvalidIdError` or `UnknownJobTypeError` for a whole id that cannot be one.
+    Raises `UsageError`, and `InvalidIdError` or `UnknownJobTypeError` for an invalid whole id.
     """
-    words = [word for word in given if word is not None]
-    first = words[0]
-    if ":" in first:
-        full = InstanceId.parse(first)
-        found, rest = Named(full, full.name, full.id), words[1:]
-    elif len(words) > 1:
-        found, rest = Named(None, first, words[1]), words[2:]
-    else:
-        raise UsageError(
-            f"{first!r} names no instance: write 'order o-17' or the whole id 'task:order:o-17'"
-        )
-    if len(rest) > more:
-        raise UsageError(f"{rest[more]!r} is too much after the whole id {first}")
-    return found, rest
+    return _instance([job, id], more=0)[0]
 
 
-def payload(word: str | None) -> str:
-    """The JSON text of an event or input: as given, from `@file`, from stdin for `-`; else null.
+def instance_and_payload(job: str, id: str | None, payload: str | None) -> tuple[InstanceRef, str]:
+    """The instance, and the JSON text of what goes to it: as given, from `@file`, from stdin for
+    `-`; without one it is null. After a whole id the second word is the payload.
 
-    Raises `UsageError` for a file that cannot be read, and for text that is no JSON.
+    Raises as `instance` does, and `UsageError` for a file that cannot be read or invalid JSON.
     """
-    if word is None:
-        return "null"
-    data = _read(word)
-    try:
-        text = data.decode("utf-8-sig")
-        pydantic_core.from_json(text)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the payload is no UTF-8 text: {error}") from None
-    except ValueError as error:
-        shown = word if len(word) <= 60 else word[:59] + "…"
-        raise UsageError(f"the payload {shown!r} is no JSON: {error}") from None
-    return text
+    ref, rest = _instance([job, id, payload], more=1)
+    return ref, _payload(rest[0]) if rest else "null"
 
 
 def duration(word: str | None, option: str) -> Duration | None:
@@ -84,26 +71,60 @@ def duration(word: str | None, option: str) -> Duration | None:
 
 
 def moment(word: str | None, option: str) -> datetime | None:
-    """A moment in ISO-8601 with a time zone, as in `2026-01-31T09:00:00Z`. Raises `UsageError`."""
+    """A time in ISO-8601 with a time zone, as in `2026-01-31T09:00:00Z`. Raises `UsageError`."""
     if word is None:
         return None
     try:
         value = datetime.fromisoformat(word)
         moment_us(value, option)
-    except ValueError as error:  # ours, for a naive one, is a ValueError too
-        wrong = "has no time zone" if isinstance(error, ValidationError) else "is no moment"
+    except ValueError as error:  # wakelog's ValidationError, for a naive one, is a ValueError too
+        wrong = "has no time zone" if isinstance(error, ValidationError) else "is not a time"
         raise UsageError(f"{option} {word!r} {wrong}: write it as 2026-01-31T09:00:00Z") from None
     return value
 
 
 def moment_or_duration(word: str | None, now_us: int, option: str) -> datetime | None:
-    """A moment; a duration counts from now. Raises `UsageError`."""
+    """A time; a duration counts from now. Raises `UsageError`."""
     if word is None:
         return None
     try:
         return as_datetime(when_us(_seconds(word), now_us, option))
     except ValidationError:
         return moment(word, option)
+
+
+def _instance(given: Sequence[str | None], *, more: int) -> tuple[InstanceRef, list[str]]:
+    """The instance that the first words name, and at most `more` words that follow.
+
+    The name of a job holds no colon, so a first word with a colon is a whole id.
+    """
+    words = [word for word in given if word is not None]
+    first = words[0]
+    if ":" in first:
+        full = InstanceId.parse(first)
+        ref, rest = InstanceRef(full, full.name, full.id), words[1:]
+    elif len(words) > 1:
+        ref, rest = InstanceRef(None, first, words[1]), words[2:]
+    else:
+        raise UsageError(
+            f"{first!r} names no instance: write 'order o-17' or the whole id 'task:order:o-17'"
+        )
+    if len(rest) > more:
+        raise UsageError(f"{rest[more]!r} is too much after the whole id {first}")
+    return ref, rest
+
+
+def _payload(word: str) -> str:
+    data = _read(word)
+    try:
+        text = data.decode("utf-8-sig")
+        pydantic_core.from_json(text)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the payload is not UTF-8 text: {error}") from None
+    except ValueError as error:
+        shown = word if len(word) <= MAX_SHOWN else word[: MAX_SHOWN - 1] + "…"
+        raise UsageError(f"the payload {shown!r} is not JSON: {error}") from None
+    return text
 
 
 def _seconds(word: str) -> Duration:
@@ -122,5 +143,5 @@ def _read(word: str) -> bytes:
     try:
         return Path(word[1:]).read_bytes()
     except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"the payload's file {word[1:]!r} cannot be read: {said}") from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"the payload's file {word[1:]!r} cannot be read: {reason}") from None

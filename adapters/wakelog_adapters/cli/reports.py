@@ -1,33 +1,38 @@
-"""What the command line asks with and is answered: plain values, for JSON and for tables."""
+"""Results that only the command line has: frozen values, for JSON and for people."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wakelog.client.results import InstanceRow, JobCount, WorkerStatus
-from wakelog.history.timeline import HistoryEntry
+if TYPE_CHECKING:
+    from datetime import datetime
 
-__all__ = ["CountReport", "Given", "HistoryReport", "PageReport", "StateReport", "WorkersReport"]
+    from wakelog.client.job_pause import JobPause
+    from wakelog.client.listing import InstanceRow, JobCount
+    from wakelog.client.workers import WorkerStatus
+    from wakelog.history.timeline import HistoryEntry
+    from wakelog_adapters.sql.findings import Finding
 
+__all__ = [
+    "CountReport",
+    "HealthReport",
+    "HistoryReport",
+    "JobPausesReport",
+    "JobResumeReport",
+    "PageReport",
+    "SchemaReport",
+    "ScriptReport",
+    "StateReport",
+    "WorkersReport",
+]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """Which instances are meant, in the words of the command line."""
-
-    name: str | None
-    status: str | None
-    type: str | None
-    prefix: str | None
-    due_before: str | None
-    updated_after: str | None
-    error: str | None
+# -- instances -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateReport:
-    """The state of an instance, as JSON data, with how the instance stands."""
+    """The state of an instance as JSON data, with its version and status."""
 
     instance_id: str
     version: int
@@ -37,18 +42,18 @@ class StateReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryReport:
-    """The entries of an instance's history that were asked for, of those there are."""
+    """The newest entries of an instance's history, of all its lives or of one."""
 
     instance_id: str
     lives: int
     left_out: int
-    """How many entries of the lives asked for are older than those shown."""
+    """How many older entries the `--limit` has left out."""
     entries: list[HistoryEntry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageReport:
-    """A page of instances; `next` is what `--after` goes on with, None on the last page."""
+    """A page of instances; `next` is what `--after` takes for the next page, None on the last."""
 
     instances: list[InstanceRow]
     next: str | None
@@ -65,7 +70,64 @@ class CountReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkersReport:
-    """The workers, at a moment."""
+    """The workers, and the time at which they were read."""
 
     now: datetime
     workers: list[WorkerStatus]
+
+
+# -- jobs ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPausesReport:
+    """The jobs that are paused as a whole."""
+
+    pauses: list[JobPause]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResumeReport:
+    """The result of resuming a whole job."""
+
+    job: str
+    resumed: bool
+    pause: JobPause | None
+    """The job pause that has ended; None if there was none."""
+
+
+# -- the store -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaReport:
+    """The version of a schema, and what was just applied to it."""
+
+    store: str
+    migration: int
+    """The newest that was applied; 0: there is no schema."""
+    known: int
+    """The newest that this wakelog knows."""
+    up_to_date: bool
+    """Whether nothing is missing. It may be newer than this wakelog, as long as that can work."""
+    missing: list[str]
+    applied: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptReport:
+    """The missing migrations as SQL."""
+
+    store: str
+    missing: list[str]
+    sql: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthReport:
+    """What the doctor has found."""
+
+    store: str
+    healthy: bool
+    """Whether nothing is a problem; there may be warnings."""
+    findings: list[Finding]

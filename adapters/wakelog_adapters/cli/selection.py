@@ -2,93 +2,96 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-import typer
-
+from wakelog_adapters.cli import options
 from wakelog_adapters.cli.exit_codes import UsageError
 
 if TYPE_CHECKING:
+    from wakelog.client.listing import Filters
     from wakelog_adapters.cli.context import Where
-    from wakelog_adapters.cli.parsing import Named
+    from wakelog_adapters.cli.parsing import InstanceRef
 
-__all__ = ["Matching", "choose"]
-
-JobOrNone = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[JOB]",
-        help="The job's name; 'order o-17' or the whole id 'task:order:o-17' for one instance.",
-        show_default=False,
-    ),
-]
-All = Annotated[bool, typer.Option("--all", help="All instances of the job, or of all jobs.")]
-Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, help="Of those that match, this many at most.")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Do nothing: say which instances match.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+__all__ = ["FilterOptions", "Matching", "Selection"]
 
 
 class Matching(NamedTuple):
-    """Instances that match all of this."""
+    """All instances that match, or the first `limit` of them by id."""
 
-    filters: dict[str, Any]
+    filters: Filters
     limit: int | None
-    dry_run: bool
 
 
-def choose(
-    where: Where,
-    job: str | None,
-    id: str | None,
-    *,
-    status: str | None,
-    error: str | None,
-    prefix: str | None,
-    due_before: str | None,
-    all: bool,
-    limit: int | None,
-    dry_run: bool,
-) -> Named | str | Matching:
-    """What the words and options name: one instance, a whole job, or all that match.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterOptions:
+    """The filters that every command on many instances has."""
 
-    Raises `UsageError`, `UnknownJobError`, and what an id that cannot be one raises.
-    """
-    from wakelog_adapters.cli.parsing import named
+    status: options.Status = None
+    error: options.Error = None
+    prefix: options.Prefix = None
+    due_before: options.DueBefore = None
 
-    filters = {"status": status, "error": error, "id_prefix": prefix, "due_before": due_before}
-    given = {name: value for name, value in filters.items() if value is not None}
-    is_one = id is not None or (job is not None and ":" in job)
-    if is_one and (given or all or limit or dry_run):
-        raise UsageError(f"{' '.join(filter(None, [job, id]))} is one instance: give no filters")
-    if is_one:
-        return named([job, id])[0]
-    if given or all:
-        if job is not None:
-            where.needed_jobs().registry.job_of(job)
-            given["name"] = job
-        return Matching(_read(given), limit, dry_run)
-    if limit or dry_run:
-        raise UsageError("--limit and --dry-run need a filter, or --all")
-    if job is None:
-        raise UsageError(
-            "nothing is named: write 'order o-17' for one instance, or give a filter such as "
-            "--status failed"
-        )
-    return job
+    def filters(self) -> Filters:
+        """As the engine takes them. Raises `UsageError`."""
+        from wakelog.client.listing import STATUSES
+        from wakelog.clock import SystemClock
+        from wakelog_adapters.cli.parsing import moment_or_duration
 
-
-def _read(given: dict[str, Any]) -> dict[str, Any]:
-    """Filters as the engine takes them."""
-    from wakelog.client.listing import STATUSES
-    from wakelog.clock import SystemClock
-    from wakelog_adapters.cli.parsing import moment_or_duration
-
-    status = given.get("status")
-    if status is not None and status not in STATUSES:
-        raise UsageError(f"--status {status!r} is none of {', '.join(STATUSES)}")
-    if "due_before" in given:
+        if self.status is not None and self.status not in STATUSES:
+            raise UsageError(f"--status {self.status!r} is none of {', '.join(STATUSES)}")
         now_us = SystemClock().now_us()
-        given["due_before"] = moment_or_duration(given["due_before"], now_us, "--due-before")
-    return given
+        return {
+            "status": self.status,
+            "error": self.error,
+            "id_prefix": self.prefix,
+            "due_before": moment_or_duration(self.due_before, now_us, "--due-before"),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection(FilterOptions):
+    """What a command acts on, and how careful it is with many instances."""
+
+    job: options.JobOrNone = None
+    id: options.Id = None
+    all: options.All = False
+    limit: options.BulkLimit = None
+    dry_run: options.DryRun = False
+    yes: options.Yes = False
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether it means all instances that match: a filter is given, or --all."""
+        given = (self.status, self.error, self.prefix, self.due_before)
+        return self.all or any(each is not None for each in given)
+
+    def resolve(self, where: Where) -> InstanceRef | str | Matching:
+        """One instance, a whole job by its name, or all that match.
+
+        Raises `UsageError`, `UnknownJobError`, and what an invalid id raises.
+        """
+        from wakelog_adapters.cli.parsing import instance
+
+        if self.id is not None or (self.job is not None and ":" in self.job):
+            if self.is_bulk or self.limit or self.dry_run:
+                words = " ".join(filter(None, [self.job, self.id]))
+                raise UsageError(f"{words} is one instance: give no filters")
+            return instance(self.job, self.id)
+        if self.is_bulk:
+            return self._matching(where)
+        if self.limit or self.dry_run:
+            raise UsageError("--limit and --dry-run need a filter, or --all")
+        if self.job is None:
+            raise UsageError(
+                "nothing is named: write 'order o-17' for one instance, or give a filter such as "
+                "--status failed"
+            )
+        return self.job
+
+    def _matching(self, where: Where) -> Matching:
+        if self.job is not None:
+            where.needed_jobs().registry.job_of(self.job)
+        filters = self.filters()
+        filters["name"] = self.job
+        return Matching(filters, self.limit)

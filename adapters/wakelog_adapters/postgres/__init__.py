@@ -12,7 +12,7 @@ __all__ = ["PostgresFactory", "PostgresStore", "open_store"]
 
 
 def open_store(url: str) -> PostgresFactory:
-    """Open the schema that `url` names, and make it if need be; see `url.parse` for the options.
+    """Open the schema that `url` names, and make it if it is missing; see `url.parse` for options.
 
     Raises `ValidationError` for a URL that cannot be one, and `StoreUnavailableError` for a
     database that cannot be reached or cannot be such a store.
@@ -21,20 +21,20 @@ def open_store(url: str) -> PostgresFactory:
 
 
 class PostgresFactory(library.PostgresFactory):
-    """The library's factory, whose application recorder is the store."""
+    """The library's factory, with the store as its application recorder."""
 
-    def __init__(self, place: StoreLocation) -> None:
-        # Not the library's __init__: it makes a datastore of an environment, we have a URL.
+    def __init__(self, location: StoreLocation) -> None:
+        # Not the library's __init__: it takes its settings from an environment, we have a URL.
         super(library.BasePostgresFactory, self).__init__({})
-        self.datastore = Datastore(place)
-        self._store = PostgresStore(self.datastore, place)
+        self.datastore = Datastore(location)
+        self._store = PostgresStore(self.datastore, location)
 
     def application_recorder(self) -> PostgresStore:
         """The store: one object for the library and for the engine."""
         return self._store
 
     def judge_leases_by_given_time(self) -> None:
-        """For simulations: the server's clock knows nothing of virtual time. As `clock=given`."""
+        """For simulations: the server's clock does not show virtual time. As `clock=given`."""
         self._store.datastore.server_clock = False
 
     def close(self) -> None:

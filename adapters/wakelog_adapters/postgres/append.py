@@ -184,7 +184,7 @@ class Appender:
         """
         _LOG.warning("%s: an answer was lost, looking for it: %s", self._place.label, lost)
         self._datastore.count("store_lost_answers")
-        self._datastore.weed()
+        self._datastore.drop_broken()
         if not attempt.expected.errors:
             return False
         unit = attempt.evidence()

@@ -63,7 +63,7 @@ class Claimer:
                         lost = error
                 if attempts:
                     return self._recovered(attempts[0], lost)
-                self._datastore.weed()
+                self._datastore.drop_broken()
                 self._datastore.count("store_retries")
         raise AssertionError("the second time it returns or raises")
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.units import KeyTaken, LeaseGone, Unit, VersionConflict
 from wakelog_adapters.postgres.connections import Connection, rows_of
-from wakelog_adapters.postgres.errors import DUPLICATE, has_moved_on, is_refusal, said_by
+from wakelog_adapters.postgres.errors import DUPLICATE, is_conflict, is_refusal, server_message
 from wakelog_adapters.postgres.reads import can_be_stored
 
 __all__ = ["Way", "append_carefully"]
@@ -50,7 +50,7 @@ def append_carefully(way: Way, units: Sequence[Unit]) -> None:
         except Exception as error:
             if not is_refusal(error):
                 raise
-            if not has_moved_on(error):
+            if not is_conflict(error):
                 faults |= _tried_out(way, units, judged)
     way.write([], [faults.get(i) or _restless(unit) for i, unit in enumerate(units)])
 
@@ -72,7 +72,7 @@ def _tried_out(
             if not is_refusal(error):
                 raise
             earlier.pop()
-            if not has_moved_on(error):
+            if not is_conflict(error):
                 faults[index] = _refusal(unit, error)
     return faults
 
@@ -81,7 +81,7 @@ def _refusal(unit: Unit, error: Exception) -> Exception:
     if getattr(error, "sqlstate", None) == DUPLICATE:
         # The status row agreed, the log does not: it is the log that counts.
         return VersionConflict(f"{unit.stream} has events after {unit.base_version}")
-    return StoreUnavailableError("refused", f"{unit.stream}: {said_by(error)}")
+    return StoreUnavailableError("refused", f"{unit.stream}: {server_message(error)}")
 
 
 def _restless(unit: Unit) -> VersionConflict:

@@ -1,8 +1,8 @@
 """Connections: a pool of them, shared by all threads of the process.
 
-Nothing is kept in a session but prepared statements (which a pooler cannot have): whatever a
-transaction needs to be set, it sets for itself. A connection that breaks is replaced in the
-background; the call that found it broken decides what that means.
+A session holds nothing but prepared statements (which a pooler does not allow): a transaction that
+needs a setting makes it for itself. A connection that breaks is replaced in the background; the
+call that found it broken decides what that means.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row, tuple_row
 
 from wakelog.errors import StoreUnavailableError
-from wakelog_adapters.postgres.errors import reason_of, said_by, translated
+from wakelog_adapters.postgres.errors import reason_of, server_message, translated
 from wakelog_adapters.postgres.url import StoreLocation
 
 __all__ = ["IDLE_TIMEOUT", "Connection", "Datastore", "connect", "is_pooled", "rows_of"]
 
 _LOG = logging.getLogger("wakelog.postgres")
 Connection = psycopg.Connection[DictRow]
-Trouble = Literal["store_waits", "store_retries", "store_lost_answers"]
+CounterName = Literal["store_waits", "store_retries", "store_lost_answers"]
 """Calls that found no connection and waited; that were sent again; whose answer was lost."""
 
 R = TypeVar("R")
 
 IDLE_TIMEOUT = "20s"
-"""How long a transaction may do nothing before the server gives what it locked to others: its
-process has stalled, or its connection is cut and nobody told the server."""
+"""How long a transaction may be idle before the server rolls it back and releases its locks: its
+process has stalled, or its connection was cut without the server noticing."""
 _RECONNECT_S = 3.0
-"""How long one attempt to replace a connection goes on; the next call begins another."""
+"""How long one attempt to replace a connection lasts; the next call begins another."""
 _AT_ONCE_S = 0.001
-"""Where another thread was quicker, though one lay ready; the pool takes 0 for a no."""
+"""How long to wait for a connection that was ready but that another thread may take first; for the
+pool 0 means no attempt."""
 _CLOSE_S = 5.0
 _PAUSE_S = 0.1
 _MAX_PAUSE_S = 2.0
@@ -51,87 +52,89 @@ _DEFAULTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-"""A server that has vanished is noticed within half a minute, not after two hours."""
+"""A server that has disappeared is noticed within half a minute, not after two hours."""
 
 
-def _arguments(place: StoreLocation) -> dict[str, Any]:
-    """What psycopg is given beside the URL; the URL goes before it."""
-    given = conninfo_to_dict(place.conninfo)
-    defaults = {**_DEFAULTS, "connect_timeout": max(2, round(place.timeout_s))}
+def _arguments(location: StoreLocation) -> dict[str, Any]:
+    """The arguments for psycopg beside the URL, which takes precedence."""
+    given = conninfo_to_dict(location.conninfo)
+    defaults = {**_DEFAULTS, "connect_timeout": max(2, round(location.timeout_s))}
     return {
         **{name: value for name, value in defaults.items() if name not in given},
         "client_encoding": "utf8",
         "autocommit": True,
         "row_factory": dict_row,
-        "prepare_threshold": 2 if place.pooled is False else None,
+        "prepare_threshold": 2 if location.pooled is False else None,
     }
 
 
-def connect(place: StoreLocation) -> Connection:
+def connect(location: StoreLocation) -> Connection:
     """A connection outside the pool, at once. Raises `StoreUnavailableError`, with the reason."""
     try:
-        return Connection.connect(place.conninfo, **_arguments(place))
+        return Connection.connect(location.conninfo, **_arguments(location))
     except psycopg.Error as error:
-        raise StoreUnavailableError(reason_of(error), f"{place.label}: {said_by(error)}") from error
+        raise StoreUnavailableError(
+            reason_of(error), f"{location.label}: {server_message(error)}"
+        ) from error
 
 
 def is_pooled(connection: Connection) -> bool:
-    """Whether a pooler stands between: it answers for the server, and so names at the beginning
-    another process of it than the one that works."""
-    [(works,)] = rows_of(connection, b"SELECT pg_backend_pid()")
-    return bool(works != connection.info.backend_pid)
+    """Whether there is a pooler: it answers for the server, and so the process id that it gave when
+    connecting is not that of the session."""
+    [(pid,)] = rows_of(connection, b"SELECT pg_backend_pid()")
+    return bool(pid != connection.info.backend_pid)
 
 
 class Datastore(library.PostgresDatastore):
-    """The library's datastore on our pool. To be opened once the place is known."""
+    """The library's datastore on our pool. To be opened before it is used."""
 
-    def __init__(self, place: StoreLocation) -> None:
+    def __init__(self, location: StoreLocation) -> None:
         super().__init__(
-            *("", "", "", "", ""), schema=place.schema, originator_id_type="text"
+            *("", "", "", "", ""), schema=location.schema, originator_id_type="text"
         )  # its pool, which is never opened, is replaced by one that takes the whole URL
-        self.server_clock = place.server_clock
+        self.server_clock = location.server_clock
         """Whether the server's clock judges leases; see `url.StoreLocation`."""
-        self._place = place
+        self._location = location
         self._closed = False
         self._lock = threading.Lock()
         self._lent = 0
-        self._beside: set[Connection] = set()
+        self._outside_pool: set[Connection] = set()
         self._configure: Callable[[Connection], None] | None = None
-        self._troubles: Counter[Trouble] = Counter(dict.fromkeys(get_args(Trouble), 0))
+        self._counters: Counter[CounterName] = Counter(dict.fromkeys(get_args(CounterName), 0))
 
-    def open(self, place: StoreLocation) -> None:
-        """Begin to connect. `place` says by now whether a pooler stands between."""
-        self._place = place
-        self._configure = None if place.pooled else _configure(place)
+    def open(self, location: StoreLocation) -> None:
+        """Begin to connect. By now `location.pooled` is known."""
+        self._location = location
+        self._configure = None if location.pooled else _configure(location)
         self.pool = library.ConnectionPool(
-            place.conninfo,
+            location.conninfo,
             connection_class=Connection,
-            kwargs=_arguments(place),
+            kwargs=_arguments(location),
             min_size=1,
-            max_size=place.pool,
+            max_size=location.pool,
             open=False,
             configure=self._configure,
-            name=place.label,
-            timeout=place.timeout_s,
+            name=location.label,
+            timeout=location.timeout_s,
             reconnect_timeout=_RECONNECT_S,
         )
         self.pool.open()
 
     @contextmanager
     def lend(self, *, alive: bool = False) -> Generator[Connection, None, None]:
-        """A connection for this thread alone. What goes wrong on it is raised as it is.
+        """A connection for this thread alone. Errors on it are raised as they are.
 
-        `alive`: one that has just answered, for a call whose connection broke: others did too.
-        Raises `StoreUnavailableError` where there is none to be had: then nothing was sent.
+        `alive`: one that was just checked, for a call whose connection broke: others may have too.
+        Raises `StoreUnavailableError` if none is available: then nothing was sent.
         """
-        connection = self.patiently(self._take_alive if alive else self._take)
+        connection = self.retry_unreachable(self._take_alive if alive else self._take)
         try:
             yield connection
         finally:
             self.put_back(connection)
 
-    def patiently(self, connect: Callable[[], R]) -> R:
-        """What `connect` answers; asked again for `wait` seconds while none is to be had.
+    def retry_unreachable(self, connect: Callable[[], R]) -> R:
+        """Call `connect`, again for `wait` seconds (of the URL) while the server is unreachable.
 
         Raises the last `StoreUnavailableError`. Ends early when the store is closed.
         """
@@ -140,12 +143,12 @@ class Datastore(library.PostgresDatastore):
         except StoreUnavailableError as error:
             if not self._may_wait(error):
                 raise
-            _LOG.warning("waiting for %g s at most: %s", self._place.wait_s, error)
+            _LOG.warning("waiting for %g s at most: %s", self._location.wait_s, error)
         self.count("store_waits")
         for attempt in stamina.retry_context(
             self._may_wait,
             attempts=None,
-            timeout=self._place.wait_s,
+            timeout=self._location.wait_s,
             wait_initial=_PAUSE_S,
             wait_max=_MAX_PAUSE_S,
             wait_jitter=_PAUSE_S,
@@ -155,38 +158,43 @@ class Datastore(library.PostgresDatastore):
         raise AssertionError("the last attempt returns or raises")
 
     def _may_wait(self, error: Exception) -> bool:
-        is_away = isinstance(error, StoreUnavailableError) and error.reason == "unreachable"
-        return is_away and self._place.wait_s > 0 and not self._closed
+        unreachable = isinstance(error, StoreUnavailableError) and error.reason == "unreachable"
+        return unreachable and self._location.wait_s > 0 and not self._closed
 
-    def count(self, trouble: Trouble) -> None:
-        """One more of these."""
+    def count(self, name: CounterName) -> None:
+        """Add one to a counter."""
         with self._lock:
-            self._troubles[trouble] += 1
+            self._counters[name] += 1
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """How often what happened so far."""
+        """What has happened so far, counted by name."""
         with self._lock:
-            return {name: count for name, count in self._troubles.items()}
+            return {name: count for name, count in self._counters.items()}
+
+    @property
+    def lent(self) -> int:
+        """How many connections are in use."""
+        return self._lent
 
     def _take(self) -> Connection:
         try:
             connection = self.pool.getconn()
         except psycopg_pool.PoolClosed:
             raise StoreUnavailableError(
-                "unreachable", f"{self._place.label}: the store is closed"
+                "unreachable", f"{self._location.label}: the store is closed"
             ) from None
         except psycopg_pool.PoolTimeout:
-            connection = self._beside_the_pool()
+            connection = self._connect_outside_pool()
         with self._lock:
             self._lent += 1
         return connection
 
     def _take_alive(self) -> Connection:
-        """Raises `StoreUnavailableError` where none answers: a pooler may take connections for a
-        server that is away."""
-        tries = self._place.pool + 1  # more than there may be that broke together
-        with translated(self._place.label):
+        """Raises `StoreUnavailableError` if none answers: a pooler may accept connections although
+        its server is unreachable."""
+        tries = self._location.pool + 1  # more than can have broken at once
+        with translated(self._location.label):
             for left in reversed(range(tries)):
                 connection = self._take()
                 try:
@@ -200,8 +208,7 @@ class Datastore(library.PostgresDatastore):
         raise AssertionError("the last try returns or raises")
 
     def take_ready(self) -> Connection | None:
-        """One that lies ready in the pool, to be `put_back`; None where there is none to be had
-        at once."""
+        """A connection that is idle in the pool, for `put_back` later; None if there is none."""
         if not self.pool.get_stats()["pool_available"]:
             return None
         try:
@@ -213,67 +220,67 @@ class Datastore(library.PostgresDatastore):
         return connection
 
     def put_back(self, connection: Connection) -> None:
-        """After `take_ready`. One that is broken is dropped."""
+        """Return what `take_ready` gave. A broken connection is dropped."""
         with self._lock:
             self._lent -= 1
-            is_beside = connection in self._beside
-            self._beside.discard(connection)
-        if is_beside:
+            is_outside = connection in self._outside_pool
+            self._outside_pool.discard(connection)
+        if is_outside:
             connection.close()
         else:
             self.pool.putconn(connection)  # which drops it if it is broken
 
-    def _beside_the_pool(self) -> Connection:
-        """For one call, where the pool has none: it looks for a lost server every few seconds
-        only, and may not know yet that it is back. Raises why there is none."""
-        place = self._place
-        if self._lent >= place.pool:
-            waited = f"no connection within {place.timeout_s:g} s"
-            detail = f"{waited}: all {place.pool} of the pool are in use (pool= in the URL)"
-            raise StoreUnavailableError("unreachable", f"{place.label}: {detail}")
-        connection = connect(place)
+    def _connect_outside_pool(self) -> Connection:
+        """A connection for one call, if the pool has none: the pool tries a lost server only every
+        few seconds, and may not have noticed that it is back. Raises `StoreUnavailableError`."""
+        location = self._location
+        if self._lent >= location.pool:
+            waited = f"no connection within {location.timeout_s:g} s"
+            detail = f"{waited}: all {location.pool} of the pool are in use (pool= in the URL)"
+            raise StoreUnavailableError("unreachable", f"{location.label}: {detail}")
+        connection = connect(location)
         try:
             if self._configure is not None:
-                with translated(place.label):
+                with translated(location.label):
                     self._configure(connection)
         except StoreUnavailableError:
             connection.close()
             raise
         with self._lock:
-            self._beside.add(connection)
+            self._outside_pool.add(connection)
         return connection
 
     def register_type_adapters(self) -> None:
-        """The library asks the server for its composite types: we have none, and ask nothing."""
+        """The library would query the server for composite types: we have none."""
 
     @contextmanager
     def get_connection(self) -> Generator[Connection, None, None]:
-        """As the library has it, for its own calls, which are tried again a few times."""
+        """For the library's own calls, which it tries again a few times."""
         connection: Connection | None = None
         try:
             with super().get_connection() as connection:
                 yield connection
         finally:
             if connection is not None and connection.closed:
-                self.weed()
+                self.drop_broken()
 
-    def weed(self) -> None:
-        """After one was found broken: drop the others that are, all at once, from those idle."""
+    def drop_broken(self) -> None:
+        """After one was found broken: check all idle connections, and drop those that are, too."""
         self.pool.check()
 
     def close(self) -> None:
-        """Safe to call twice. What is lent is closed when it comes back."""
+        """Safe to call twice. A connection in use is closed when it is put back."""
         self._closed = True
         self.pool.close(_CLOSE_S)
 
 
-def _configure(place: StoreLocation) -> Callable[[Connection], None]:
+def _configure(location: StoreLocation) -> Callable[[Connection], None]:
     def configure(connection: Connection) -> None:
-        """What a database's or role's own settings could have otherwise."""
+        """Set what the database or the role could have set otherwise."""
         connection.execute(
             "SELECT set_config('default_transaction_isolation', 'read committed', false),"
             " set_config('lock_timeout', %s, false)",
-            (f"{round(place.timeout_s * 1000)}ms",),
+            (f"{round(location.timeout_s * 1000)}ms",),
         )
 
     return configure
@@ -282,6 +289,6 @@ def _configure(place: StoreLocation) -> Callable[[Connection], None]:
 def rows_of(
     connection: Connection, sql: bytes, params: Sequence[object] = ()
 ) -> list[tuple[Any, ...]]:
-    """The rows that a statement answers, as tuples."""
+    """The rows of a statement, as tuples."""
     with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
         return cursor.execute(sql, params).fetchall()

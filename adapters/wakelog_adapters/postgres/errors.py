@@ -11,15 +11,15 @@ from wakelog.errors import StoreReason, StoreUnavailableError
 
 __all__ = [
     "DUPLICATE",
-    "has_moved_on",
+    "is_conflict",
     "is_refusal",
     "is_worth_repeating",
     "reason_of",
-    "said_by",
+    "server_message",
     "translated",
 ]
 
-_MOVED_ON = ("WK001", "WK002", "WK003")
+_CONFLICTS = ("WK001", "WK002", "WK003")
 """Raised by our own functions: another version, a lease that is gone, a key that was used."""
 DUPLICATE = "23505"
 
@@ -31,8 +31,8 @@ _REASONS: dict[str, StoreReason] = {
     "40001": "locked",
     "40P01": "locked",
     "42501": "read_only",  # not permitted
-    "42P05": "unreachable",  # a statement is prepared twice: by others, in a pooler's session
-    "42": "damaged",  # our own tables, columns or functions are not there
+    "42P05": "unreachable",  # a name that another client prepared, in a pooler's shared session
+    "42": "damaged",  # our own tables, columns or functions are missing
     "3F000": "damaged",
     "53100": "full",
     "53400": "full",
@@ -45,7 +45,7 @@ _REASONS: dict[str, StoreReason] = {
 
 
 def reason_of(error: BaseException) -> StoreReason:
-    """The word for `error`. Without a code it is psycopg's own: a value, or the connection."""
+    """The reason for `error`. Without a code it is psycopg's own: a value, or the connection."""
     state = getattr(error, "sqlstate", None)
     if state is None:
         return "refused" if isinstance(error, _VALUES) else "unreachable"
@@ -56,32 +56,34 @@ _VALUES = (psycopg.DataError, ValueError, OverflowError, TypeError)
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether it is about a unit (a value, or what our functions check), not about the server."""
-    if has_moved_on(error):
+    """Whether it concerns one unit (a value, or what our functions check), not the server."""
+    if is_conflict(error):
         return True
     return isinstance(error, (psycopg.Error, *_VALUES)) and reason_of(error) == "refused"
 
 
-def has_moved_on(error: BaseException) -> bool:
-    """Whether it is that the world has moved on since a unit was decided."""
-    return getattr(error, "sqlstate", None) in _MOVED_ON
+def is_conflict(error: BaseException) -> bool:
+    """Whether the version, the lease or the key is no longer as it was when a unit was decided."""
+    return getattr(error, "sqlstate", None) in _CONFLICTS
 
 
 def is_worth_repeating(error: BaseException) -> bool:
-    """Whether the server undid the transaction only because another came in between."""
+    """Whether the server rolled back only because of another transaction at the same time."""
     return getattr(error, "sqlstate", None) in ("40001", "40P01")
 
 
-def said_by(error: BaseException) -> str:
-    """What the server says is wrong, on one line, without the query and the place in it."""
+def server_message(error: BaseException) -> str:
+    """The server's own message, on one line, without the query and the position in it."""
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     return " ".join((primary or str(error)).split())
 
 
 @contextmanager
 def translated(label: str) -> Generator[None, None, None]:
-    """Raise `StoreUnavailableError` in the place of any error of psycopg's."""
+    """Raise `StoreUnavailableError` in place of any error of psycopg's."""
     try:
         yield
     except psycopg.Error as error:
-        raise StoreUnavailableError(reason_of(error), f"{label}: {said_by(error)}") from error
+        raise StoreUnavailableError(
+            reason_of(error), f"{label}: {server_message(error)}"
+        ) from error

@@ -52,7 +52,7 @@ class PostgresReading(library.PostgresApplicationRecorder):
                 except Exception:
                     if not connection.closed:
                         raise
-            self.datastore.weed()
+            self.datastore.drop_broken()
             self.datastore.count("store_retries")
             with self.datastore.lend(alive=True) as connection:
                 return ask(connection)

@@ -1,21 +1,21 @@
-"""The schema: numbered SQL files, applied at open in one transaction, under a lock.
-
-A process that is killed while it migrates leaves the database as it was.
-"""
+"""The schema of a PostgreSQL store: what its URL names, `wakelog` unless given."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from wakelog.errors import StoreUnavailableError
 from wakelog_adapters.postgres.connections import Connection, rows_of
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.migrations import Migration, SchemaVersion, read
+from wakelog_adapters.sql.schema import SqlSchema
 
-__all__ = ["migrate", "migrations", "prepare", "schema_version", "script"]
+__all__ = ["PostgresSchema", "migrations"]
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('wakelog migrations'), hashtext('{schema}'))"
-_TABLE = """CREATE TABLE IF NOT EXISTS {schema}.migrations (
+_TABLE = """CREATE TABLE IF NOT EXISTS {t}migrations (
     number bigint PRIMARY KEY,
     name text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now(),
@@ -25,98 +25,64 @@ _ENCODING = "UTF8"
 
 
 def migrations() -> Sequence[Migration]:
-    """All known steps, in order."""
+    """All known migrations, in order."""
     return read("wakelog_adapters.postgres")
 
 
-def schema_version(
-    connection: Connection, place: StoreLocation, known: Sequence[Migration] | None = None
-) -> SchemaVersion:
-    """How the schema stands to `known`, the package's own unless given. Changes nothing.
+class PostgresSchema(SqlSchema[Connection]):
+    """The lock of a migration is an advisory lock of the schema. A script is for `psql`."""
 
-    Raises `StoreUnavailableError` ("not_a_database") where no such schema can be, and psycopg's
-    own errors.
-    """
-    asked = b"SELECT current_setting('server_encoding'), quote_ident(%s)"
-    [(encoding, quoted)] = rows_of(connection, asked, (place.schema,))
-    if encoding != _ENCODING:
-        detail = f"{place.label} is encoded in {encoding}: create a database in {_ENCODING}"
-        raise StoreUnavailableError("not_a_database", detail)
-    if quoted != place.schema:
-        detail = f"schema={place.schema} is a word of SQL's own: choose another name"
-        raise StoreUnavailableError("not_a_database", f"{place.label}: {detail}")
-    number, compatible_since = _applied(connection, place)
-    label = f"{place.label} ({place.schema})"
-    return SchemaVersion(label, number, compatible_since, known or migrations())
-
-
-def prepare(connection: Connection, place: StoreLocation) -> None:
-    """What opening does: bring the schema up to date, unless the URL says not to.
-
-    Takes the lock only if there is something to do. Raises `StoreUnavailableError`
-    ("wrong_version") for a schema that this package cannot work on, and psycopg's own errors.
-    """
-    stands = schema_version(connection, place)
-    stands.check()
-    if stands.missing and not place.migrate:
-        raise stands.refuse()
-    if stands.missing:
-        migrate(connection, place)
-
-
-def migrate(
-    connection: Connection, place: StoreLocation, known: Sequence[Migration] | None = None
-) -> Sequence[Migration]:
-    """Apply what is missing, in one transaction under the lock; answer what that was."""
-    with connection.transaction():
-        connection.execute(_in_schema(_LOCK, place))
-        stands = schema_version(connection, place, known)
-        stands.check()
-        if stands.number == 0:
-            exists = b"SELECT FROM pg_namespace WHERE nspname = %s"
-            if not rows_of(connection, exists, (place.schema,)):
-                # Not "IF NOT EXISTS": that wants the right to create one, even where it exists.
-                connection.execute(_in_schema("CREATE SCHEMA {schema}", place))
-            connection.execute(_in_schema(_TABLE, place))
-        for migration in stands.missing:
-            connection.execute(_in_schema(_step(migration), place))
-    return stands.missing
-
-
-def script(place: StoreLocation, missing: Sequence[Migration]) -> str:
-    """`missing` as SQL to run by hand, as one transaction; for `psql` or any other tool."""
-    begin = ["BEGIN", _LOCK]
-    if missing and missing[0] == migrations()[0]:
-        begin += ["CREATE SCHEMA IF NOT EXISTS {schema}", _TABLE]
-    steps = [f"-- {each}\n\n{_step(each)}" for each in missing]
-    text = "".join(f"{part};\n\n" for part in [*begin, *steps]) + "COMMIT;\n"
-    return text.replace("{schema}", place.schema)
-
-
-def _step(migration: Migration) -> str:
-    """One migration and the record of it."""
-    number, name, compatible_since, sql = migration
-    return (
-        f"{sql.rstrip()}\n\nINSERT INTO {{schema}}.migrations (number, name, compatible_since)"
-        f" VALUES ({number}, '{name}', {compatible_since})"
+    placeholder = "{schema}"
+    begin_sql = ("BEGIN", _LOCK)
+    create_sql = ("CREATE SCHEMA IF NOT EXISTS {schema}", _TABLE)
+    has_table_sql = (
+        # Not to_regclass: it may answer from the session's cache, as it was before the lock.
+        "SELECT 1 FROM pg_tables WHERE schemaname = '{schema}' AND tablename = 'migrations'"
     )
+    now_sql = "now()"
 
+    def __init__(self, location: StoreLocation, known: Sequence[Migration] | None = None) -> None:
+        """`known`: the package's own migrations, unless given."""
+        super().__init__(
+            f"{location.label} ({location.schema})",
+            location.schema,
+            f"{location.schema}.",
+            known or migrations(),
+            may_migrate=location.migrate,
+        )
+        self._location = location
 
-def _in_schema(sql: str, place: StoreLocation) -> bytes:
-    return sql.replace("{schema}", place.schema).encode()
+    def version(self, connection: Connection) -> SchemaVersion:
+        settings = "SELECT current_setting('server_encoding'), quote_ident('{schema}')"
+        [(encoding, quoted)] = self.rows(connection, settings)
+        database, name = self._location.label, self._location.schema
+        if encoding != _ENCODING:
+            detail = f"{database} is encoded in {encoding}: create a database in {_ENCODING}"
+            raise StoreUnavailableError("not_a_database", detail)
+        if quoted != name:
+            detail = f"{database}: schema={name} is a reserved word of SQL: choose another name"
+            raise StoreUnavailableError("not_a_database", detail)
+        return super().version(connection)
 
+    def rows(self, connection: Connection, sql: str) -> Sequence[Sequence[Any]]:
+        return rows_of(connection, self.filled_in(sql).encode())
 
-def _applied(connection: Connection, place: StoreLocation) -> tuple[int, int]:
-    """The newest migration there is, and what a package must know: itself, if that is not said.
+    def execute(self, connection: Connection, sql: str) -> None:
+        connection.execute(self.filled_in(sql).encode())
 
-    Not by to_regclass: it may answer from before the lock, out of the session's own cache.
-    """
-    exists = b"SELECT FROM pg_tables WHERE schemaname = %s AND tablename = 'migrations'"
-    if not rows_of(connection, exists, (place.schema,)):
-        return 0, 0
-    newest = (
-        "SELECT coalesce(max(number), 0), coalesce(max(coalesce(compatible_since, number)), 0)"
-        " FROM {schema}.migrations"
-    )
-    number, compatible_since = rows_of(connection, _in_schema(newest, place))[0]
-    return number, compatible_since
+    @contextmanager
+    def transaction(self, connection: Connection) -> Generator[None]:
+        with connection.transaction():
+            self.execute(connection, _LOCK)
+            yield
+
+    def create_table(self, connection: Connection) -> None:
+        """CREATE SCHEMA needs the right to create one even if it exists: so it is not executed."""
+        if self.rows(connection, "SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"):
+            self.execute(connection, _TABLE)
+        else:
+            super().create_table(connection)
+
+    def statements(self, sql: str) -> Sequence[str]:
+        """All at a time, as the server takes them."""
+        return [sql.rstrip().removesuffix(";")]

@@ -19,9 +19,14 @@ from wakelog_adapters.postgres.append_started import SentAppend, Starter
 from wakelog_adapters.postgres.claims import Claimer, Wanted, release
 from wakelog_adapters.postgres.connections import Connection, Datastore, connect, is_pooled, rows_of
 from wakelog_adapters.postgres.errors import translated
-from wakelog_adapters.postgres.notifications import DEAF_LOOK_US, LOOK_US, Bell, Ear
+from wakelog_adapters.postgres.notifications import (
+    POLL_WITH_LISTENER_US,
+    POLL_WITHOUT_LISTENER_US,
+    Listener,
+    Notifier,
+)
 from wakelog_adapters.postgres.reads import PostgresReading
-from wakelog_adapters.postgres.schema import prepare
+from wakelog_adapters.postgres.schema import PostgresSchema
 from wakelog_adapters.postgres.url import StoreLocation
 
 __all__ = ["PostgresStore"]
@@ -45,7 +50,7 @@ class PostgresStore(PostgresReading):
 
     def __init__(self, datastore: Datastore, place: StoreLocation) -> None:
         asked = place
-        place = datastore.patiently(lambda: _prepare(asked))
+        place = datastore.retry_unreachable(lambda: _prepare(asked))
         datastore.open(place)
         super().__init__(datastore, place)
         self._appender = Appender(datastore, self._queries, place)
@@ -53,8 +58,9 @@ class PostgresStore(PostgresReading):
         self._claimer = Claimer(datastore, self._queries, place, self._appender)
         self._listeners: set[threading.Event] = set()
         self._own = secrets.token_hex(8)
-        self._bell = Bell(place, self._own)
-        self._ears: set[Ear] = set()
+        self.notifier = Notifier(place, self._own)
+        """Notifies other processes of alarms that this one sets."""
+        self._alarm_listeners: set[Listener] = set()
 
     @property
     def blocking(self) -> Literal[True]:
@@ -62,20 +68,22 @@ class PostgresStore(PostgresReading):
 
     @property
     def poll_us(self) -> int | None:
-        """Seldom while other processes are heard, else often."""
-        ears = tuple(self._ears)
-        return LOOK_US if ears and all(ear.hears for ear in ears) else DEAF_LOOK_US
+        """Seldom while notifications of other processes arrive, else often."""
+        listeners = tuple(self._alarm_listeners)
+        if listeners and all(listener.is_listening for listener in listeners):
+            return POLL_WITH_LISTENER_US
+        return POLL_WITHOUT_LISTENER_US
 
     def watch_alarms(self, heard: Callable[[int], None]) -> Callable[[], None]:
-        """Behind a transaction pooler nothing can be heard: there `poll_us` has to do."""
+        """Through a transaction pooler no notification arrives: there only polling finds them."""
         if self._place.pooled:
             return lambda: None
-        ear = Ear(self._place, self._own, heard)
-        self._ears.add(ear)
+        listener = Listener(self._place, self._own, heard)
+        self._alarm_listeners.add(listener)
 
         def stop() -> None:
-            self._ears.discard(ear)
-            ear.stop()
+            self._alarm_listeners.discard(listener)
+            listener.stop()
 
         return stop
 
@@ -105,7 +113,7 @@ class PostgresStore(PostgresReading):
     def _tell_others(self, due_us: int = 0) -> None:
         """Of an alarm, or (0) of work that can be had from now on; not in a simulation."""
         if self.datastore.server_clock:
-            self._bell.ring(due_us)
+            self.notifier.notify(due_us)
 
     def claim(
         self,
@@ -212,9 +220,9 @@ class PostgresStore(PostgresReading):
     def close(self) -> None:
         """What is under way ends by itself. Safe to call twice."""
         self._appender.close()
-        for ear in tuple(self._ears):
-            ear.stop()
-        self._bell.close()
+        for listener in tuple(self._alarm_listeners):
+            listener.stop()
+        self.notifier.close()
         self.datastore.close()
 
 
@@ -226,7 +234,7 @@ def _prepare(place: StoreLocation) -> StoreLocation:
     connection = connect(place)
     try:
         with translated(place.label):
-            prepare(connection, place)
+            PostgresSchema(place).prepare(connection)
             if place.pooled is not None:
                 return place
             place = replace(place, pooled=is_pooled(connection))

@@ -1,1 +1,1 @@
-"""What all SQL stores share: migrations, health checks, filters."""
+"""What all SQL stores share: URL options, migrations, the store admin, health checks."""

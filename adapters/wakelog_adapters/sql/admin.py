@@ -1,60 +1,127 @@
-"""The care of a store: its schema brought up to date, its health examined.
+"""The admin of a store: it brings the schema up to date and checks the store's health.
 
-What `wakelog migrate` and `wakelog doctor` ask. A store's caretaker is found as the store is, by
-the scheme of its URL: an entry point in the group `wakelog.store_admins` that takes the URL. Unlike
-opening the store, nothing that a caretaker does changes anything, except `migrate`.
+`wakelog migrate` and `wakelog doctor` call it. It is found like the store itself, by the scheme of
+the URL: an entry point in the group `wakelog.store_admins` that takes the URL. Every admin passes
+`wakelog_adapters.conformance.store_admin.StoreAdminExam`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Any, Generic, Protocol
 
 from wakelog.clock import Clock
 from wakelog.errors import StoreUnavailableError
 from wakelog.jobs import loaded
-from wakelog_adapters.sql.findings import Finding
+from wakelog_adapters.sql.findings import Finding, schema_finding
+from wakelog_adapters.sql.health import HealthQueries, check_jobs
 from wakelog_adapters.sql.migrations import Migration, SchemaVersion
+from wakelog_adapters.sql.schema import ConnectionT, SqlSchema
 
-__all__ = ["Finding", "Migration", "SchemaVersion", "StoreAdmin", "store_admin"]
+__all__ = ["Finding", "Migration", "SchemaVersion", "SqlStoreAdmin", "StoreAdmin", "store_admin"]
 
 ADMINS = "wakelog.store_admins"
 
 
 class StoreAdmin(Protocol):
-    """Takes care of the store at one URL. All calls block, and raise `StoreUnavailableError`."""
+    """Administers the store at one URL. Only `migrate` changes anything.
+
+    All calls block, and raise `StoreUnavailableError`.
+    """
 
     @property
     def migrations(self) -> Sequence[Migration]:
-        """All steps of the schema that this package knows, in order."""
+        """All migrations that this package knows, in order."""
         ...
 
     def schema_version(self) -> SchemaVersion:
-        """How the schema stands; where there is no store yet, everything is missing."""
+        """Which migrations the store has; if there is no store yet, all are missing."""
         ...
 
     def script(self, steps: Sequence[Migration]) -> str:
-        """These steps, which follow each other, as SQL to run by hand."""
+        """Consecutive migrations as SQL to run by hand."""
         ...
 
     def migrate(self) -> Sequence[Migration]:
-        """Apply what is missing, and answer what that was. Killed here: nothing was applied."""
+        """Apply what is missing; return what was applied. Killed here: nothing was applied."""
         ...
 
-    def examine(self, clock: Clock) -> Iterator[Finding]:
-        """All there is to say of the store's health, by this machine's clock."""
+    def check_health(self, clock: Clock) -> Iterator[Finding]:
+        """Run all checks; `clock` is this machine's."""
         ...
 
 
 def store_admin(url: str) -> StoreAdmin:
-    """The caretaker for a URL. Raises `ValidationError` for a URL that cannot be one, and
-    `StoreUnavailableError` ("unknown_scheme") for one of a store that needs no care."""
+    """The admin of the store at a URL.
+
+    Raises `ValidationError` for an invalid URL, and `StoreUnavailableError` ("unknown_scheme") for
+    that of a store without a schema.
+    """
     scheme, colon, _ = url.partition("://")
     known = entry_points(group=ADMINS)
     if not colon or scheme not in known.names:
-        there_are = ", ".join(f"{name}://" for name in sorted(known.names))
-        what = f"{scheme}://" if colon else "what is no URL"
-        raise StoreUnavailableError("unknown_scheme", f"no care for {what} (only {there_are})")
+        schemes = ", ".join(f"{name}://" for name in sorted(known.names))
+        detail = f"{scheme}:// has no schema" if colon else "this is not a URL"
+        raise StoreUnavailableError("unknown_scheme", f"{detail} (expected {schemes})")
     make: Callable[[str], StoreAdmin] = loaded(known[scheme])
     return make(url)
+
+
+class SqlStoreAdmin(ABC, Generic[ConnectionT]):
+    """A `StoreAdmin` over SQL. It connects for each call."""
+
+    def __init__(self, schema: SqlSchema[ConnectionT]) -> None:
+        self._schema = schema
+
+    @abstractmethod
+    def connected(self, *, to_migrate: bool = False) -> AbstractContextManager[ConnectionT]:
+        """A connection; `to_migrate`: the store may be made. Raises `StoreUnavailableError`, also
+        in place of the driver's errors."""
+
+    @abstractmethod
+    def check_database(
+        self, connection: ConnectionT, clock: Clock
+    ) -> Generator[Finding, None, bool]:
+        """The checks of this kind of database; return whether the tables can be read."""
+
+    def lease_now_us(self, connection: ConnectionT, now_us: int) -> int:
+        """The time by which leases expire: `now_us`, unless the database has a clock for them."""
+        return now_us
+
+    @property
+    def migrations(self) -> Sequence[Migration]:
+        return self._schema.known
+
+    def schema_version(self) -> SchemaVersion:
+        with self.connected() as connection:
+            return self._schema.version(connection)
+
+    def script(self, steps: Sequence[Migration]) -> str:
+        return self._schema.script(steps)
+
+    def migrate(self) -> Sequence[Migration]:
+        version = self.schema_version()
+        version.check()
+        if not version.missing:
+            return ()
+        with self.connected(to_migrate=True) as connection:
+            return self._schema.migrate(connection)
+
+    def check_health(self, clock: Clock) -> Iterator[Finding]:
+        with self.connected() as connection:
+            is_readable = yield from self.check_database(connection, clock)
+            if not is_readable:
+                return
+            version = self._schema.version(connection)
+            yield schema_finding(version)
+            if version.number and not version.is_too_new:
+                yield from check_jobs(self._queries(connection, clock.now_us()))
+
+    def _queries(self, connection: ConnectionT, now_us: int) -> HealthQueries:
+        def rows(sql: str) -> Sequence[Sequence[Any]]:
+            return self._schema.rows(connection, sql)
+
+        return HealthQueries(rows, now_us, self.lease_now_us(connection, now_us))

@@ -1,4 +1,4 @@
-"""What an examination finds, and what the words in it mean."""
+"""What a health check finds, and the wording that all checks share."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Literal
 
 from wakelog_adapters.sql.migrations import SchemaVersion
 
-__all__ = ["Finding", "Level", "length", "of_schema", "ok", "problem", "warning"]
+__all__ = ["Finding", "Level", "duration", "ok", "problem", "schema_finding", "warning"]
 
 Level = Literal["ok", "warning", "problem"]
-"""Well; worth knowing; and something is lost, stands still or will, unless somebody acts."""
+"""As it should be; worth knowing; loses data or keeps work waiting, now or soon, until fixed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     check: str
-    """What was looked at, in a word: always the same one for programs."""
+    """The name of the check, one word: programs can rely on it."""
     level: Level
     text: str
-    """What was found, as one sentence."""
+    """The result, as one sentence."""
     advice: str | None = None
-    """What to do about it, where there is something."""
+    """What to do about it; None if the level is ok."""
 
 
 def ok(check: str, text: str) -> Finding:
-    """All is well."""
+    """As it should be."""
     return Finding(check, "ok", text)
 
 
@@ -37,27 +37,27 @@ def warning(check: str, text: str, advice: str) -> Finding:
 
 
 def problem(check: str, text: str, advice: str) -> Finding:
-    """Somebody must act."""
+    """To be fixed."""
     return Finding(check, "problem", text, advice)
 
 
-def of_schema(stands: SchemaVersion) -> Finding:
-    """What a schema's standing means."""
-    if stands.is_too_new:
-        text = f"stands at migration {stands.number}, this wakelog knows {stands.newest}"
+def schema_finding(version: SchemaVersion) -> Finding:
+    """What the version of a schema means."""
+    if version.is_too_new:
+        text = f"at migration {version.number}; this wakelog knows {version.newest}"
         return problem("schema", text, "upgrade this wakelog: it cannot open the store")
-    if stands.missing:
-        lacks = f"lacks {', '.join(map(str, stands.missing))}"
-        advice = "run wakelog migrate (opening the store does it too, unless with migrate=off)"
-        return problem("schema", f"the schema {lacks}", advice)
-    if stands.number > stands.newest:
-        text = f"stands at migration {stands.number}, newer than this wakelog, which may work on it"
-        return warning("schema", text, "go on with the deploy: upgrade this wakelog")
-    return ok("schema", f"up to date, at migration {stands.number}")
+    if version.missing:
+        text = f"the schema lacks {', '.join(map(str, version.missing))}"
+        advice = "run wakelog migrate (opening the store does it too, unless its URL has"
+        return problem("schema", text, f"{advice} migrate=off)")
+    if version.number > version.newest:
+        text = f"at migration {version.number}, newer than this wakelog, which can work on it"
+        return warning("schema", text, "finish the deploy: upgrade this wakelog")
+    return ok("schema", f"up to date, at migration {version.number}")
 
 
-def length(us: int) -> str:
-    """A length of time in words, as exactly as is of use."""
+def duration(us: int) -> str:
+    """A duration for people, rounded to one unit."""
     seconds = us / 1_000_000
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:

@@ -1,6 +1,6 @@
-"""How the jobs of a store get on: who works, what waits for nobody, what is stuck.
+"""Checks of the jobs in a store: which workers run, what waits for a worker, what has failed.
 
-Asked of the tables, which every SQL store has under the same names and columns.
+They query the tables, which have the same names and columns in every SQL store.
 """
 
 from __future__ import annotations
@@ -9,121 +9,120 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from wakelog_adapters.sql.findings import Finding, length, ok, problem, warning
+from wakelog_adapters.sql.findings import Finding, duration, ok, problem, warning
 
-__all__ = ["Ward", "examine_work"]
+__all__ = ["HealthQueries", "check_jobs"]
 
 LATE_US = 60_000_000
-"""How long something may be due, or a lease be over, before that is worth a word."""
+"""How long an alarm may be due, or a lease have expired, before it is reported."""
 STRANDED_US = 60_000_000
 """How long work may be without an alarm: twice as long as until a worker's next sweep."""
 
 _UNREADABLE = '{"handler": "load"'
-"""How the last error of an instance begins that was parked."""
+"""How the last error of a parked instance begins."""
 
 
-class Ward(NamedTuple):
-    """A store under examination."""
+class HealthQueries(NamedTuple):
+    """How the checks query a store."""
 
-    ask: Callable[[str], Sequence[Sequence[Any]]]
-    """The rows that a query answers. `{t}` in it stands for what precedes the tables' names."""
+    rows: Callable[[str], Sequence[Sequence[Any]]]
+    """The rows of a query. `{t}` in it is what the names of the tables begin with."""
     now_us: int
-    """By this machine's clock, as alarms are judged."""
+    """By this machine's clock, which decides when an alarm is due."""
     lease_now_us: int
-    """By the clock that leases are judged by."""
+    """By the clock that decides when a lease has expired."""
 
 
-def examine_work(ward: Ward) -> Iterator[Finding]:
-    """Nothing is changed, and nothing is locked."""
-    jobs, workers = _workers(ward)
+def check_jobs(queries: HealthQueries) -> Iterator[Finding]:
+    """Change nothing, and lock nothing."""
+    served, workers = _workers(queries)
     yield workers
-    yield from _due(ward, jobs)
-    yield _leases(ward)
-    yield _stranded(ward)
-    yield from _failed(ward)
+    yield from _due(queries, served)
+    yield _leases(queries)
+    yield _stranded(queries)
+    yield from _failed(queries)
 
 
-def _workers(ward: Ward) -> tuple[frozenset[str], Finding]:
-    """Which jobs are worked on, and by whom."""
-    rows = ward.ask("SELECT jobs, until_us, worker FROM {t}workers ORDER BY worker")
-    alive = [(jobs, worker) for jobs, until_us, worker in rows if until_us > ward.now_us]
-    served = frozenset(job for jobs, _ in alive for job in json.loads(jobs))
-    dead = len(rows) - len(alive)
-    gone = f"; {_count(dead, 'other')} ended without a word in the last day" if dead else ""
-    if alive:
-        names = ", ".join(worker for _, worker in alive[:3]) + (", …" if len(alive) > 3 else "")
-        return served, ok("workers", f"{_count(len(alive), 'worker')} alive ({names}){gone}")
-    [(alarms,)] = ward.ask("SELECT count(*) FROM {t}alarms")
+def _workers(queries: HealthQueries) -> tuple[frozenset[str], Finding]:
+    """The jobs that running workers serve, and the finding about the workers."""
+    rows = queries.rows("SELECT jobs, until_us, worker FROM {t}workers ORDER BY worker")
+    running = [(jobs, worker) for jobs, until_us, worker in rows if until_us > queries.now_us]
+    served = frozenset(job for jobs, _ in running for job in json.loads(jobs))
+    dead = len(rows) - len(running)
+    lost = f"; {_count(dead, 'other')} ended without a shutdown in the last day" if dead else ""
+    if running:
+        names = ", ".join(worker for _, worker in running[:3]) + (", …" if len(running) > 3 else "")
+        return served, ok("workers", f"{_count(len(running), 'worker')} running ({names}){lost}")
+    [(alarms,)] = queries.rows("SELECT count(*) FROM {t}alarms")
     if not alarms:
-        return served, ok("workers", f"no worker is alive, and nothing is scheduled{gone}")
-    text = f"no worker is alive, and {_count(alarms, 'instance')} will need one{gone}"
+        return served, ok("workers", f"no worker is running, and nothing is scheduled{lost}")
+    text = f"no worker is running, and {_count(alarms, 'instance')} will need one{lost}"
     return served, warning("workers", text, "start one: wakelog worker MODULE:jobs")
 
 
-def _due(ward: Ward, served: frozenset[str]) -> Iterator[Finding]:
-    """What is due and nobody has begun: for lack of a worker that knows it, or of a free one."""
-    rows = ward.ask(
+def _due(queries: HealthQueries, served: frozenset[str]) -> Iterator[Finding]:
+    """Due alarms that no worker has claimed: no worker knows the job, or none has a free slot."""
+    rows = queries.rows(
         f"""SELECT a.job, count(*), min(a.due_us) FROM {{t}}alarms a
-        WHERE a.due_us <= {ward.now_us} AND NOT EXISTS (
+        WHERE a.due_us <= {queries.now_us} AND NOT EXISTS (
             SELECT 1 FROM {{t}}leases l
-            WHERE l.stream = a.stream AND l.until_us > {ward.lease_now_us})
+            WHERE l.stream = a.stream AND l.until_us > {queries.lease_now_us})
         GROUP BY a.job ORDER BY a.job"""
     )
-    fine = True
+    all_ok = True
     for job, number, oldest_us in rows:
-        late_us = ward.now_us - oldest_us
-        text = f"{_count(number, 'instance')} of {job} due, the oldest for {length(late_us)}"
+        late_us = queries.now_us - oldest_us
+        text = f"{_count(number, 'instance')} of {job} due, the oldest for {duration(late_us)}"
         if job not in served:
-            fine = False
+            all_ok = False
             advice = f"start a worker that knows {job}: wakelog worker MODULE:jobs"
-            yield problem("due", f"{text}: no living worker knows it", advice)
+            yield problem("due", f"{text}: no running worker knows it", advice)
         elif late_us > LATE_US:
-            fine = False
-            advice = "more workers, or a higher --concurrency; or look for runs that never end"
+            all_ok = False
+            advice = "add workers, raise --concurrency, or look for runs that never end"
             yield warning("due", f"{text}: the workers are behind", advice)
-    if fine:
+    if all_ok:
         yield ok("due", "nothing is overdue")
 
 
-def _leases(ward: Ward) -> Finding:
-    """A lease that has ended is taken up by any worker that knows its job, at once."""
-    [(number, over, oldest_us)] = ward.ask(
+def _leases(queries: HealthQueries) -> Finding:
+    """Any worker that knows its job takes over an expired lease at once."""
+    [(number, expired, oldest_us)] = queries.rows(
         f"""SELECT count(*),
-            coalesce(sum(CASE WHEN until_us <= {ward.lease_now_us - LATE_US} THEN 1 END), 0),
+            coalesce(sum(CASE WHEN until_us <= {queries.lease_now_us - LATE_US} THEN 1 END), 0),
             min(until_us) FROM {{t}}leases"""
     )
-    if not over:
-        return ok("leases", f"{_count(number, 'lease')}, none that ended long ago")
-    since = length(ward.lease_now_us - oldest_us)
-    text = f"{_count(over, 'lease')} ended up to {since} ago, and nobody has taken them up"
-    advice = "start a worker that knows their jobs; their runs are begun again"
-    return problem("leases", text, advice)
+    if not expired:
+        return ok("leases", f"{_count(number, 'lease')}, none that expired long ago")
+    longest = duration(queries.lease_now_us - oldest_us)
+    text = f"{_count(expired, 'lease')} expired up to {longest} ago, and no worker has taken over"
+    return problem("leases", text, "start a worker that knows their jobs: it begins the runs again")
 
 
-def _stranded(ward: Ward) -> Finding:
-    """As a worker's sweep sees it, a little later."""
-    [(number,)] = ward.ask(
+def _stranded(queries: HealthQueries) -> Finding:
+    """What a worker's sweep would find, a little later."""
+    [(number,)] = queries.rows(
         f"""SELECT count(*) FROM {{t}}status s
         WHERE (s.executing OR s.wake_us IS NOT NULL)
-        AND s.updated_us < {ward.now_us - STRANDED_US}
+        AND s.updated_us < {queries.now_us - STRANDED_US}
         AND NOT EXISTS (SELECT 1 FROM {{t}}leases l WHERE l.stream = s.stream)
         AND (s.executing OR NOT EXISTS (SELECT 1 FROM {{t}}alarms a WHERE a.stream = s.stream))"""
     )
     if not number:
-        return ok("stranded", "all work has its alarm or its lease")
+        return ok("stranded", "all work has an alarm or a lease")
     text = f"{_count(number, 'instance')} with work, but with neither alarm nor lease"
-    return warning("stranded", text, "a living worker that knows them re-arms them: start one")
+    return warning("stranded", text, "start a worker that knows them: it re-arms them")
 
 
-def _failed(ward: Ward) -> Iterator[Finding]:
-    """What has given up, apart from what cannot be read at all."""
-    [(failed, parked)] = ward.ask(
+def _failed(queries: HealthQueries) -> Iterator[Finding]:
+    """Instances that have failed; those whose history cannot be read are a check of their own."""
+    [(failed, parked)] = queries.rows(
         f"""SELECT count(*), coalesce(
             sum(CASE WHEN substr(last_error, 1, {len(_UNREADABLE)}) = '{_UNREADABLE}' THEN 1 END),
             0) FROM {{t}}status WHERE status = 'failed'"""
     )
     if parked:
-        text = f"{_count(parked, 'instance')} set aside: their history cannot be read"
+        text = f"{_count(parked, 'instance')} parked: the history cannot be read"
         advice = "see wakelog ls --status failed, and wakelog history of one of them"
         yield problem("parked", text, advice)
     if failed - parked:

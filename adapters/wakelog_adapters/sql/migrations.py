@@ -1,10 +1,10 @@
-"""Migrations: the numbered SQL files of a store, and how a schema stands to them.
+"""Migrations: the numbered SQL files of a store, and how far a store has applied them.
 
-A schema may be newer than the package that opens it: while a deploy goes on, two versions of the
-package work on one store. So each file says in its first line since which migration a package may
-still work on what it leaves, `-- compatible since: 1`, and that is recorded with it. A step that
-only adds something names an earlier migration; a step that takes something away names the one that
-made it superfluous, and comes a release later.
+A schema may be newer than the package that opens it: during a deploy two versions of the package
+work on one store. So the first line of each file says which migration a package must know to work
+on the result, `-- compatible since: 1`, and the store records it. A migration that only adds
+something names an earlier migration; one that removes something names the migration that replaced
+it, and comes a release later.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Migration(NamedTuple):
     number: int
     name: str
     compatible_since: int
-    """The newest migration that the oldest package knows which may work on what this leaves."""
+    """The migration that a package must know, at least, to work on a schema with this one."""
     sql: str
 
     def __str__(self) -> str:
@@ -38,11 +38,11 @@ class Migration(NamedTuple):
 
 @cache
 def read(package: str) -> Sequence[Migration]:
-    """All known steps, in order: the files `migrations/0001_name.sql` of a package.
+    """All known migrations, in order: the files `migrations/0001_name.sql` of a package.
 
-    Raises `ValueError` for one that does not begin with what it is compatible with.
+    Raises `ValueError` for a file without the line that says what it is compatible with.
     """
-    found: list[Migration] = []
+    migrations: list[Migration] = []
     for file in (resources.files(package) / "migrations").iterdir():
         if file.name.endswith(".sql"):
             number, _, name = file.name.removesuffix(".sql").partition("_")
@@ -50,25 +50,25 @@ def read(package: str) -> Sequence[Migration]:
             header = _HEADER.match(text)
             if header is None:
                 raise ValueError(f"{file.name} does not begin with '-- compatible since: …'")
-            found.append(Migration(int(number), name, int(header[1]), text[header.end() :]))
-    return sorted(found)
+            migrations.append(Migration(int(number), name, int(header[1]), text[header.end() :]))
+    return sorted(migrations)
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaVersion:
-    """How a schema stands to the migrations that this package knows."""
+    """The migrations of a store, compared with those that this package knows."""
 
     store: str
-    """What the store is called: no password in it."""
+    """What errors call the store: no password in it."""
     number: int
-    """The newest migration that was applied; 0: there is nothing yet."""
+    """The newest migration that was applied; 0: there is no schema yet."""
     compatible_since: int
-    """What a package must know to work on it, by what the applied migrations say."""
+    """The migration that a package must know to work on it, by the record of those applied."""
     known: Sequence[Migration]
 
     @property
     def missing(self) -> Sequence[Migration]:
-        """What there is to apply, in order."""
+        """The migrations to apply, in order."""
         return [each for each in self.known if each.number > self.number]
 
     @property
@@ -78,7 +78,7 @@ class SchemaVersion:
 
     @property
     def is_too_new(self) -> bool:
-        """Whether a newer package has made it into something that this one cannot work on."""
+        """Whether a newer package has changed the schema so that this one cannot work on it."""
         return self.newest < self.compatible_since
 
     def check(self) -> None:
@@ -86,12 +86,12 @@ class SchemaVersion:
         if self.is_too_new:
             raise StoreUnavailableError(
                 "wrong_version",
-                f"{self.store} stands at migration {self.number}, for a wakelog that knows "
-                f"{self.compatible_since} at least; this one knows {self.newest}",
+                f"{self.store} is at migration {self.number} and needs a wakelog that knows "
+                f"migration {self.compatible_since}; this one knows {self.newest}",
             )
 
-    def refuse(self) -> StoreUnavailableError:
-        """That something is missing, where opening may not add it."""
+    def missing_error(self) -> StoreUnavailableError:
+        """The error for a store that lacks migrations and may not be migrated by opening it."""
         names = ", ".join(map(str, self.missing))
-        detail = f"{self.store} lacks {names}, and its URL says migrate=off: run wakelog migrate"
+        detail = f"{self.store} lacks {names}, and its URL has migrate=off: run wakelog migrate"
         return StoreUnavailableError("wrong_version", detail)

@@ -13,7 +13,7 @@ __all__ = ["SQLiteFactory", "SQLiteStore", "open_store"]
 
 
 def open_store(url: str) -> SQLiteFactory:
-    """Open the file that `url` names, and make it if need be; see `url.parse` for the options.
+    """Open the file that `url` names, and make it if it is missing; see `url.parse` for options.
 
     Raises `ValidationError` for a URL that cannot be one, and `StoreUnavailableError` for a file
     that cannot be such a store.
@@ -22,17 +22,17 @@ def open_store(url: str) -> SQLiteFactory:
 
 
 class SQLiteFactory(library.SQLiteFactory):
-    """The library's factory, whose application recorder is the store."""
+    """The library's factory, with the store as its application recorder."""
 
-    def __init__(self, place: StoreLocation) -> None:
+    def __init__(self, location: StoreLocation) -> None:
         super().__init__(
             {
-                self.SQLITE_DBNAME: place.path,
-                self.SQLITE_LOCK_TIMEOUT: str(math.ceil(place.timeout_s)),
+                self.SQLITE_DBNAME: location.path,
+                self.SQLITE_LOCK_TIMEOUT: str(math.ceil(location.timeout_s)),
                 self.ORIGINATOR_ID_TYPE: "text",
             }
         )
-        self._store = SQLiteStore(self.datastore, place)
+        self._store = SQLiteStore(self.datastore, location)
 
     def application_recorder(self) -> SQLiteStore:
         """The store: one object for the library and for the engine."""

@@ -1,22 +1,21 @@
-"""The care of an SQLite store: its schema, and what there is to know of its file."""
+"""The admin of an SQLite store: its schema, and checks of its file."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from urllib.parse import quote
 
 from wakelog.clock import Clock
 from wakelog.errors import StoreUnavailableError
-from wakelog_adapters.sql.findings import Finding, of_schema, ok, problem, warning
-from wakelog_adapters.sql.health import Ward, examine_work
-from wakelog_adapters.sql.migrations import Migration, SchemaVersion
-from wakelog_adapters.sqlite import schema
+from wakelog_adapters.sql.admin import SqlStoreAdmin
+from wakelog_adapters.sql.findings import Finding, ok, problem, warning
+from wakelog_adapters.sql.migrations import SchemaVersion
 from wakelog_adapters.sqlite.connections import OLDEST, check_file, connect
 from wakelog_adapters.sqlite.errors import translated
+from wakelog_adapters.sqlite.schema import SQLiteSchema
 from wakelog_adapters.sqlite.url import StoreLocation, parse
 
 __all__ = ["SQLiteAdmin", "open_admin"]
@@ -27,75 +26,54 @@ def open_admin(url: str) -> SQLiteAdmin:
     return SQLiteAdmin(parse(url))
 
 
-class SQLiteAdmin:
-    """Opens the file for each question, as it is: no setting of it is changed, none is made."""
+class SQLiteAdmin(SqlStoreAdmin[sqlite3.Connection]):
+    """Only `migrate` makes the file, or changes a setting of it."""
 
-    def __init__(self, place: StoreLocation) -> None:
-        self._place = place
-
-    @property
-    def migrations(self) -> Sequence[Migration]:
-        return schema.migrations()
+    def __init__(self, location: StoreLocation) -> None:
+        super().__init__(SQLiteSchema(location))
+        self._location = location
 
     def schema_version(self) -> SchemaVersion:
-        if not os.path.exists(self._place.path):
-            return SchemaVersion(self._place.path, 0, 0, self.migrations)
-        with self._opened() as connection:
-            return schema.schema_version(connection, self._place)
+        if not os.path.exists(self._location.path):
+            return SchemaVersion(self._location.path, 0, 0, self.migrations)
+        return super().schema_version()
 
-    def script(self, steps: Sequence[Migration]) -> str:
-        return schema.script(self._place, steps)
+    def check_health(self, clock: Clock) -> Iterator[Finding]:
+        check_file(self._location.path)
+        return super().check_health(clock)
 
-    def migrate(self) -> Sequence[Migration]:
-        stands = self.schema_version()
-        stands.check()
-        if not stands.missing:
-            return ()
-        check_file(self._place.path)
-        connection = connect(self._place)
-        try:
-            with translated(self._place.path):
-                return schema.migrate(connection, self._place)
-        finally:
-            connection.close()
-
-    def examine(self, clock: Clock) -> Iterator[Finding]:
-        check_file(self._place.path)
-        with self._opened() as connection:
-            yield _library()
-            yield _journal(connection)
-            integrity = _integrity(connection)
-            yield integrity
-            if integrity.level != "ok":
-                return
-            stands = schema.schema_version(connection, self._place)
-            yield of_schema(stands)
-            if stands.number and not stands.is_too_new:
-                yield from examine_work(self._ward(connection, clock))
-
-    def _ward(self, connection: sqlite3.Connection, clock: Clock) -> Ward:
-        def ask(sql: str) -> Sequence[Sequence[Any]]:
-            return connection.execute(sql.replace("{t}", self._place.prefix)).fetchall()
-
-        now_us = clock.now_us()
-        return Ward(ask, now_us, now_us)
+    def check_database(
+        self, connection: sqlite3.Connection, clock: Clock
+    ) -> Generator[Finding, None, bool]:
+        yield _library()
+        yield _journal(connection)
+        integrity = _integrity(connection)
+        yield integrity
+        return integrity.level == "ok"
 
     @contextmanager
-    def _opened(self) -> Generator[sqlite3.Connection]:
-        path = self._place.path
+    def connected(self, *, to_migrate: bool = False) -> Generator[sqlite3.Connection]:
+        path = self._location.path
+        if to_migrate:
+            check_file(path)
+            connection = connect(self._location)
+        else:
+            connection = self._connect_unchanged()
+        with closing(connection), translated(path):
+            yield connection
+
+    def _connect_unchanged(self) -> sqlite3.Connection:
+        """Open the file as it is: it is not made, and none of its settings is changed."""
+        path = self._location.path
         if not os.path.exists(path):
             raise StoreUnavailableError("unreachable", f"there is no file {path}")
         with translated(path):
-            connection = sqlite3.connect(
+            return sqlite3.connect(
                 f"file:{quote(path)}?mode=rw",
                 uri=True,
-                timeout=self._place.timeout_s,
+                timeout=self._location.timeout_s,
                 isolation_level=None,
             )
-            try:
-                yield connection
-            finally:
-                connection.close()
 
 
 def _library() -> Finding:
@@ -107,7 +85,7 @@ def _library() -> Finding:
 
 
 def _journal(connection: sqlite3.Connection) -> Finding:
-    """How much is flushed is decided by each connection: those of a store flush every commit."""
+    """Each connection decides how much it flushes: those of a store flush every commit."""
     mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
     if mode == "wal":
         return ok("journal", "journal_mode is wal; the store itself sets synchronous=FULL")
@@ -118,10 +96,10 @@ def _journal(connection: sqlite3.Connection) -> Finding:
 def _integrity(connection: sqlite3.Connection) -> Finding:
     """Reads the whole file."""
     try:
-        said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
-        said = str(error)
-    if said == "ok":
+        result = str(error)
+    if result == "ok":
         return ok("integrity", "the file is sound (quick_check)")
-    advice = "stop all that use the file, and restore a copy"
-    return problem("integrity", f"the file is damaged: {said}", advice)
+    advice = "stop all processes that use the file, and restore a copy"
+    return problem("integrity", f"the file is damaged: {result}", advice)

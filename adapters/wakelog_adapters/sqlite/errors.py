@@ -18,7 +18,7 @@ _REASONS: dict[int, StoreReason] = {
     sqlite3.SQLITE_READONLY: "read_only",
     sqlite3.SQLITE_NOTADB: "not_a_database",
     sqlite3.SQLITE_CORRUPT: "damaged",
-    sqlite3.SQLITE_ERROR: "damaged",  # our own tables or columns are not there
+    sqlite3.SQLITE_ERROR: "damaged",  # our own tables or columns are missing
     sqlite3.SQLITE_SCHEMA: "damaged",
     sqlite3.SQLITE_TOOBIG: "refused",
     sqlite3.SQLITE_CONSTRAINT: "refused",
@@ -34,18 +34,18 @@ REFUSALS = (
     ValueError,
     TypeError,
 )
-"""What says that one of the values is at fault. All else concerns the whole transaction."""
+"""Errors that concern one of the values. All others concern the whole transaction."""
 
 
 def reason_of(error: BaseException) -> StoreReason:
-    """The word for `error`. Without a code, or with a disk's error: unreachable."""
+    """The reason for `error`. Without a code, or for an error of the disk: unreachable."""
     code = getattr(error, "sqlite_errorcode", None)
     return "unreachable" if code is None else _REASONS.get(code & 0xFF, "unreachable")
 
 
 @contextmanager
 def translated(path: str) -> Generator[None, None, None]:
-    """Raise `StoreUnavailableError` in the place of any error of SQLite's."""
+    """Raise `StoreUnavailableError` in place of any error of SQLite's."""
     try:
         yield
     except sqlite3.Error as error:

@@ -21,7 +21,7 @@ from wakelog_adapters.sqlite.conflicts import append_carefully
 from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
 from wakelog_adapters.sqlite.errors import REFUSALS, translated
 from wakelog_adapters.sqlite.reads import SQLiteReading, jobs_with
-from wakelog_adapters.sqlite.schema import prepare
+from wakelog_adapters.sqlite.schema import SQLiteSchema
 from wakelog_adapters.sqlite.url import StoreLocation
 
 __all__ = ["SQLiteStore"]
@@ -43,7 +43,7 @@ class SQLiteStore(SQLiteReading):
         self._writer = connect(place)
         try:
             with translated(place.path):
-                prepare(self._writer, place)
+                SQLiteSchema(place).prepare(self._writer)
                 self._append_statement = AppendStatement(self._writer, place.prefix)
         except BaseException:
             self._writer.close()

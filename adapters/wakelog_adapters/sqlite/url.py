@@ -1,19 +1,20 @@
-"""The URL of an SQLite store: where the file lies, and how it is used."""
+"""The URL of an SQLite store: which file it is, and how the file is used."""
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
 
-from wakelog.errors import ValidationError
+from wakelog_adapters.sql.url import UrlOptions
 
 __all__ = ["StoreLocation", "parse"]
 
+_KNOWN = ("prefix", "timeout", "max_mib", "migrate")
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _FORM = "sqlite:///jobs.db (relative) or sqlite:////var/lib/jobs.db (absolute)"
+_MAX_MIB = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,66 +30,44 @@ class StoreLocation:
     max_mib: int | None = None
     """How large this process lets the file grow; None: as large as the disk allows."""
     migrate: bool = True
-    """Whether opening brings the schema up to date; else one that is not is refused."""
+    """Whether opening brings the schema up to date; if not, an outdated one is refused."""
 
 
 def parse(url: str) -> StoreLocation:
-    """`sqlite:///jobs.db?prefix=abc_&timeout=5&max_mib=500&migrate=off`; all may be left out.
+    """`sqlite:///jobs.db?prefix=abc_&timeout=5&max_mib=500&migrate=off`; all options are optional.
 
     Raises `ValidationError` for anything else, and for a database in memory: that is `memory://`.
     """
     rest = url.partition("sqlite://")[2]
     raw_path, _, query = rest.partition("?")
-    path = unquote(raw_path[1:])
-    if path in ("", ":memory:"):
-        raise _invalid(url, "it names no file; for a store in memory use memory://")
-    if not raw_path.startswith("/"):
-        raise _invalid(url, f"three slashes come before a path: {_FORM}")
-    if "\0" in path:
-        raise _invalid(url, "a path cannot hold a NUL character")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    place = StoreLocation(
-        path=os.path.abspath(path),
-        prefix=_prefix(url, options.pop("prefix", "wakelog_")),
-        timeout_s=_timeout_s(url, options.pop("timeout", "5")),
-        max_mib=_max_mib(url, options.pop("max_mib", None)),
-        migrate=_migrate(url, options.pop("migrate", "on")),
+    options = UrlOptions(url, dict(parse_qsl(query, keep_blank_values=True)))
+    unknown = options.values.keys() - set(_KNOWN)
+    if unknown:
+        known = f"{', '.join(_KNOWN[:-1])} and {_KNOWN[-1]}"
+        raise options.invalid(f"unknown option {min(unknown)!r}; the options are {known}")
+    return StoreLocation(
+        path=_path(raw_path, options),
+        prefix=_prefix(options),
+        timeout_s=options.seconds("timeout", 5.0, at_least=0),
+        max_mib=options.whole_number("max_mib", "MiB", at_least=1, at_most=_MAX_MIB),
+        migrate=options.is_default("migrate", "on", "off"),
     )
-    if options:
-        known = "prefix, timeout, max_mib and migrate"
-        raise _invalid(url, f"unknown option {min(options)!r}; the options are {known}")
-    return place
 
 
-def _prefix(url: str, text: str) -> str:
-    if text and not _PREFIX.fullmatch(text):
-        raise _invalid(url, "prefix must be letters, digits and _, at most 40, no digit first")
-    return text
+def _path(raw: str, options: UrlOptions) -> str:
+    path = unquote(raw[1:])
+    if path in ("", ":memory:"):
+        raise options.invalid("it names no file; for a store in memory use memory://")
+    if not raw.startswith("/"):
+        raise options.invalid(f"three slashes come before a path: {_FORM}")
+    if "\0" in path:
+        raise options.invalid("a path cannot hold a NUL character")
+    return os.path.abspath(path)
 
 
-def _timeout_s(url: str, text: str) -> float:
-    try:
-        timeout_s = float(text)
-    except ValueError:
-        timeout_s = math.nan
-    if not 0 <= timeout_s <= 3600:
-        raise _invalid(url, "timeout must be seconds, from 0 to 3600")
-    return timeout_s
-
-
-def _max_mib(url: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1 << 24):
-        raise _invalid(url, "max_mib must be a whole number of MiB, at least 1")
-    return int(text)
-
-
-def _migrate(url: str, text: str) -> bool:
-    if text not in ("on", "off"):
-        raise _invalid(url, "migrate must be on (as it is if left out) or off")
-    return text == "on"
-
-
-def _invalid(url: str, message: str) -> ValidationError:
-    return ValidationError(f"store URL {url!r}", [{"loc": "", "msg": message, "type": "url"}])
+def _prefix(options: UrlOptions) -> str:
+    prefix = options.values.get("prefix", "wakelog_")
+    if prefix and not _PREFIX.fullmatch(prefix):
+        message = "prefix must be letters, digits and _, at most 40, and not begin with a digit"
+        raise options.invalid(message)
+    return prefix

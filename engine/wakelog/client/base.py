@@ -1,42 +1,72 @@
-"""The async clients: what can be asked of the instances of a job, typed by its definition."""
+"""The async clients: what can be requested of the instances of any job."""
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Coroutine
+from typing import Any, Generic, Protocol, TypedDict, TypeVar, cast
 
 from wakelog.arguments import check_key, reason_of, timeout_us
-from wakelog.client import replies as answers
-from wakelog.client.gateway import Body, Question, RequestGateway, origin_of
+from wakelog.client import replies
+from wakelog.client.gateway import RequestGateway, origin_of
+from wakelog.client.replies import RequestKind
 from wakelog.client.results import (
     ClearResult,
     PauseResult,
+    Result,
     ResumeResult,
     RetryResult,
     TriggerResult,
 )
-from wakelog.client.wait import ran
-from wakelog.core.requests import CancelClear, Clear, PauseWork, ResumeWork, RetryRun, TriggerRun
-from wakelog.core.time import Duration, duration_us, later_us, moment
+from wakelog.client.status import InstanceStatus
+from wakelog.client.wait import wait_for_run
+from wakelog.core.requests import (
+    CancelClear,
+    Clear,
+    PauseWork,
+    Request,
+    ResumeWork,
+    RetryRun,
+    TriggerRun,
+)
+from wakelog.core.time import Duration, duration_us, later_us
 from wakelog.definitions.definition import Definition
 from wakelog.errors import ExecutionError
 from wakelog.ids import InstanceId, check_id
+from wakelog.ports.rows import StatusRow
 
-__all__ = ["EventClient", "JobClient"]
+__all__ = ["EventClient", "JobClient", "MakeStatus"]
 
 S = TypeVar("S")
-E = TypeVar("E")
+R = TypeVar("R", bound=Result)
+Status = TypeVar("Status", bound=InstanceStatus)
+StatusOut = TypeVar("StatusOut", bound=InstanceStatus, covariant=True)
 
 
-class JobClient(Generic[S]):
-    """What can be asked of the instances of any job. All times are aware datetimes in UTC.
+class MakeStatus(Protocol[StatusOut]):
+    """Makes the status of one type of job from its row; None: there never was an instance."""
+
+    def __call__(self, stream: str, row: StatusRow | None, *, unhandled: bool) -> StatusOut: ...
+
+
+class _Blocked(TypedDict):
+    instance_id: str
+    version: int
+    reason: str
+
+
+class JobClient(Generic[S, Status]):
+    """What can be requested of the instances of any job. All times are aware datetimes in UTC.
 
     Every call may raise `InvalidIdError`, `StoreUnavailableError` and `ConflictError`; those with
     a key `IdempotencyConflictError`. A crash before a call returns leaves all of it or nothing.
     """
 
-    def __init__(self, gateway: RequestGateway, definition: Definition) -> None:
+    def __init__(
+        self, gateway: RequestGateway, definition: Definition, make_status: MakeStatus[Status]
+    ) -> None:
         self._gateway = gateway
         self._definition = definition
+        self._make_status = make_status
 
     @property
     def name(self) -> str:
@@ -54,26 +84,21 @@ class JobClient(Generic[S]):
         actor: str | None = None,
         correlation_id: str | None = None,
     ) -> TriggerResult:
-        """Have `execute` run now, by a worker; `wait` for its outcome, at most `timeout`.
+        """Have a worker call `execute` now; `wait` for its outcome, at most `timeout`.
 
         The schedule stays unless `consume_alarm`. A trigger that is already waiting for a worker
         is joined; a run that has failed, or waits for its next attempt, is started again. Raises
         `WaitTimeoutError`.
         """
-        instance = self._id(id)
-        longest_us = timeout_us(timeout)
-        if held := await self._held_as_a_whole(instance):
-            return TriggerResult(triggered=False, **held)
-        question = Question("trigger", answers.triggered, (consume_alarm,))
-        origin = origin_of(actor, correlation_id)
-        request = TriggerRun(consume_alarm)
-        said = await self._gateway.ask(
-            self._definition, instance, request, question, idempotency_key, origin
-        )
-        result = TriggerResult(**said)
+        instance, longest_us = self._id(id), timeout_us(timeout)
+        if blocked := await self._blocked_by_job_pause(instance):
+            return TriggerResult(triggered=False, **blocked)
+        request, options, key = TriggerRun(consume_alarm), (consume_alarm,), idempotency_key
+        kind = replies.TRIGGER
+        result = await self._request(instance, request, kind, options, key, actor, correlation_id)
         if not result.triggered or not wait:
             return result
-        return await ran(self._gateway.app, instance, result, longest_us)
+        return await wait_for_run(self._gateway.app, instance, result, longest_us)
 
     async def retry(
         self,
@@ -88,22 +113,18 @@ class JobClient(Generic[S]):
         """Start the run that has failed, or that waits for its next attempt, again: from attempt
         1, as the same run, so that steps it has recorded are not done again.
 
-        `wait` for the outcome of that attempt, at most `timeout`. Nothing happens where no run
-        has failed; an instance that was parked as unreadable is read again. Raises
+        `wait` for the outcome of that attempt, at most `timeout`. Nothing happens if no run has
+        failed; an instance that was parked as unreadable is read again. Raises
         `WaitTimeoutError`.
         """
-        instance = self._id(id)
-        longest_us = timeout_us(timeout)
-        if held := await self._held_as_a_whole(instance):
-            return RetryResult(retried=False, **held)
-        question, origin = Question("retry", answers.retried), origin_of(actor, correlation_id)
-        said = await self._gateway.ask(
-            self._definition, instance, RetryRun(), question, idempotency_key, origin
-        )
-        result = RetryResult(**said)
+        instance, longest_us = self._id(id), timeout_us(timeout)
+        if blocked := await self._blocked_by_job_pause(instance):
+            return RetryResult(retried=False, **blocked)
+        kind, key = replies.RETRY, idempotency_key
+        result = await self._request(instance, RetryRun(), kind, (), key, actor, correlation_id)
         if not result.retried or result.reason == "parked" or not wait:
             return result
-        return await ran(self._gateway.app, instance, result, longest_us)
+        return await wait_for_run(self._gateway.app, instance, result, longest_us)
 
     async def pause(
         self,
@@ -114,19 +135,13 @@ class JobClient(Generic[S]):
         actor: str | None = None,
         correlation_id: str | None = None,
     ) -> PauseResult:
-        """Hold the instance back: its alarms wait and its events are deferred, until `resume`.
+        """Pause the instance: its alarms wait and its events are deferred, until `resume`.
 
         An open run may end, but nothing is started.
         """
-        question, origin = (
-            Question("pause", answers.paused, (reason,)),
-            origin_of(actor, correlation_id),
-        )
-        request = PauseWork(reason_of(reason))
-        said = await self._gateway.ask(
-            self._definition, self._id(id), request, question, idempotency_key, origin
-        )
-        return PauseResult(**said)
+        request, key = PauseWork(reason_of(reason)), idempotency_key
+        kind, options = replies.PAUSE, (reason,)
+        return await self._request(id, request, kind, options, key, actor, correlation_id)
 
     async def resume(
         self,
@@ -138,31 +153,33 @@ class JobClient(Generic[S]):
         correlation_id: str | None = None,
     ) -> ResumeResult:
         """Let a paused instance go on: what is due by now is due at once."""
-        question, origin = (
-            Question("resume", answers.resumed, (reason,)),
-            origin_of(actor, correlation_id),
-        )
-        request = ResumeWork(reason_of(reason))
-        said = await self._gateway.ask(
-            self._definition, self._id(id), request, question, idempotency_key, origin
-        )
-        return ResumeResult(**said)
+        request, key = ResumeWork(reason_of(reason)), idempotency_key
+        kind, options = replies.RESUME, (reason,)
+        return await self._request(id, request, kind, options, key, actor, correlation_id)
+
+    async def status(self, id: str, *, stale_ok: bool = False) -> Status:
+        """The status of the instance, as recorded now; `stale_ok` may answer from memory."""
+        instance = self._id(id)
+        row = await self._gateway.shown_row(instance, stale_ok=stale_ok)
+        [unhandled] = await self._gateway.unhandled([row])
+        return self._make_status(str(instance), row, unhandled=unhandled)
 
     async def get_state(self, id: str, *, stale_ok: bool = False) -> S | None:
-        """The state as `on_client_get_state` shows it, None where there is none.
+        """The state as `on_client_get_state` shows it, None if there is none.
 
-        Raises `ExecutionError` where that handler fails, or the recorded state does not fit the
-        definition's type any more.
+        Raises `ExecutionError` if that handler fails, or if the recorded state does not fit the
+        definition's type any longer.
         """
         instance = self._id(id)
         shown: Any
         if "on_client_get_state" in self._definition.handlers:
             self._gateway.check()
             app = self._gateway.app
-            found = (await app.load(instance)).instance
-            if found.state is None:
+            current = (await app.instances.load(str(instance))).instance
+            if current.state is None:
                 return None
-            shown = await app.caller.shown(self._definition, found, app.clock.now_us())
+            now_us = app.clock.now_us()
+            shown = await app.handler_runner.shown(self._definition, current, now_us)
         else:
             row = await self._gateway.row(instance, stale_ok=stale_ok)
             if row is None or row.state is None:
@@ -177,25 +194,45 @@ class JobClient(Generic[S]):
         """Free an idempotency key before its time; answers whether it was there."""
         self._gateway.check()
         app = self._gateway.app
-        return await app.write(app.store.forget_key, str(self._id(id)), check_key(key))
+        return await app.threads.write(app.store.forget_key, str(self._id(id)), check_key(key))
 
-    async def _held_as_a_whole(self, id: InstanceId) -> Body | None:
-        """What is answered of a run that would not begin: the whole job is paused."""
+    def _request(
+        self,
+        id: str | InstanceId,
+        request: Request,
+        kind: RequestKind[R],
+        options: tuple[object, ...],
+        key: str | None,
+        actor: str | None,
+        correlation_id: str | None,
+    ) -> Coroutine[Any, Any, R]:
+        """Put a request to an instance. `options` tell it from others under the same key."""
+        return self._gateway.request(
+            self._definition,
+            id if isinstance(id, InstanceId) else self._id(id),
+            request,
+            kind,
+            None if key is None else kind.key(key, options),
+            origin_of(actor, correlation_id),
+        )
+
+    async def _blocked_by_job_pause(self, id: InstanceId) -> _Blocked | None:
+        """The fields of a result that says: nothing would begin, the whole job is paused."""
         self._gateway.check()
         if id.job not in await self._gateway.app.job_pauses.lately():
             return None
         row = await self._gateway.row(id)
         if row is None or row.created_us is None or row.executing:
             return None
-        return {"instance_id": str(id), "version": row.version, "reason": "paused"}
+        return _Blocked(instance_id=str(id), version=row.version, reason="paused")
 
     def _id(self, id: str) -> InstanceId:
         return InstanceId(self._definition.kind, self._definition.name, check_id(id))
 
 
-class EventClient(JobClient[S]):
-    """What can be asked of the instances of jobs that take events: the first one begins a life, a
-    clear ends it."""
+class EventClient(JobClient[S, Status]):
+    """What can be requested of the instances of jobs that take events: the first event begins a
+    life, a clear ends it."""
 
     async def clear(
         self,
@@ -212,22 +249,13 @@ class EventClient(JobClient[S]):
         A clear now ends an open run too: its outcome is not recorded. One that is due while a
         run is open waits for that run's end.
         """
-        instance = self._id(id)
         after_us = at_us = None
         if after is not None:
             after_us = duration_us(after, "after")
             at_us = later_us(after, self._gateway.app.clock.now_us(), "after")
-        request = Clear(reason_of(reason), at_us)
-        question = Question("clear", answers.cleared, (after_us, reason))
-        said = await self._gateway.ask(
-            self._definition,
-            instance,
-            request,
-            question,
-            idempotency_key,
-            origin_of(actor, correlation_id),
-        )
-        return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
+        request, key = Clear(reason_of(reason), at_us), idempotency_key
+        kind, options = replies.CLEAR, (after_us, reason)
+        return await self._request(id, request, kind, options, key, actor, correlation_id)
 
     async def cancel_clear(
         self,
@@ -237,15 +265,6 @@ class EventClient(JobClient[S]):
         actor: str | None = None,
         correlation_id: str | None = None,
     ) -> ClearResult:
-        """Take back a delayed clear; nothing happens where none is pending."""
-        question, origin = (
-            Question("cancel_clear", answers.cleared),
-            origin_of(actor, correlation_id),
-        )
-        said = await self._gateway.ask(
-            self._definition, self._id(id), CancelClear(), question, idempotency_key, origin
-        )
-        return ClearResult(clear_at=moment(said.pop("clear_us")), **said)
-
-
-# -- arguments -------------------------------------------------------------------------------------
+        """Cancel a delayed clear; nothing happens if none is pending."""
+        kind, key = replies.CANCEL_CLEAR, idempotency_key
+        return await self._request(id, CancelClear(), kind, (), key, actor, correlation_id)

@@ -1,22 +1,21 @@
-"""The operator's actions on many instances: a whole job is held, or all that match are changed."""
+"""Bulk actions: all instances that match are paused, resumed, retried or cleared (A6)."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, get_args
 
-from wakelog.arguments import at_least
-from wakelog.client.gateway import Body, Question, RequestGateway
-from wakelog.client.listing import Filters
-from wakelog.client.replies import blocked_reason_of
-from wakelog.client.results import InstanceRow
+from wakelog.arguments import at_least, reason_of
+from wakelog.client.gateway import RequestGateway
+from wakelog.client.listing import Filters, InstanceRow, list_instances
+from wakelog.client.replies import RequestKind, why_blocked
+from wakelog.client.results import Result
 from wakelog.core.requests import Clear, PauseWork, Request, ResumeWork, RetryRun
 from wakelog.errors import Issue, StoreUnavailableError, ValidationError, WakelogError
-from wakelog.ids import InstanceId, check_text
-from wakelog.runtime.unit_of_work import Origin
+from wakelog.ids import InstanceId
+from wakelog.runtime.unit_records import Origin
 from wakelog.turn import Turn
 
 __all__ = ["MAX_NAMED", "BulkAction", "BulkResult", "NotDone", "bulk"]
@@ -27,24 +26,20 @@ BulkAction = Literal["pause", "resume", "retry", "clear"]
 PAGE = 100
 """How many instances are looked up, and then changed, at a time."""
 MAX_NAMED = 1_000
-"""How many instances an answer names, of those that match and of those that could not be done."""
+"""How many instances a result names, of those that match and of those that could not be done."""
 
-NOTHING_TO_DO: dict[str, str] = {
+NOTHING_TO_DO: dict[BulkAction, str] = {
     "pause": "paused",
     "resume": "not_paused",
     "retry": "not_failed",
     "clear": "not_found",
 }
-"""Why nothing came of an action on an instance that could have been changed."""
-
-
-Lists = Callable[..., Awaitable[Sequence[InstanceRow]]]
-"""`app.list`."""
+"""Why an action did nothing to an instance that could have been changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotDone:
-    """An instance that a bulk action left as it was."""
+    """An instance that a bulk action did not change."""
 
     instance_id: str
     reason: str
@@ -53,7 +48,7 @@ class NotDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkResult:
-    """What became of a bulk action."""
+    """The result of a bulk action."""
 
     action: str
     dry_run: bool
@@ -66,15 +61,9 @@ class BulkResult:
     """Those that could not be done, and why: the first 1,000 of `matched - done`."""
 
 
-# -- a whole job -----------------------------------------------------------------------------------
-
-
-# -- all that match --------------------------------------------------------------------------------
-
-
 @dataclass(slots=True)
 class _Tally:
-    """What has become of those that were found so far."""
+    """What has become of the instances that matched so far."""
 
     named: list[str] = field(default_factory=list[str])
     matched: int = 0
@@ -91,9 +80,14 @@ class _Tally:
             self.not_done.append(NotDone(instance_id=row.instance_id, reason=reason))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reply(Result):
+    reason: str | None
+    """Why nothing was done; None if it was."""
+
+
 async def bulk(
     gateway: RequestGateway,
-    lists: Lists,
     action: BulkAction,
     *,
     limit: int | None,
@@ -102,12 +96,12 @@ async def bulk(
     origin: Origin,
     filters: Filters,
 ) -> BulkResult:
-    """Do it to each that matches: page by page, each instance a unit of its own.
+    """Do it to each instance that matches: page by page, each a unit of its own.
 
     Raises `ValidationError` before anything is done, and `StoreUnavailableError`: then what was
     done before stays done, and asking again does the rest.
     """
-    request = _request(action, reason)
+    request, kind = _request(action, reason), _request_kind(action)
     if limit is not None:
         at_least(1, "limit", limit)
     left = limit
@@ -115,10 +109,10 @@ async def bulk(
     after: str | None = None
     while left is None or left > 0:
         size = PAGE if left is None else min(PAGE, left)
-        rows = await lists(limit=size, after=after, **filters)
+        rows = await list_instances(gateway, limit=size, after=after, **filters)
         tally.add(rows)
         if not dry_run:
-            await _change(gateway, action, request, origin, rows, tally)
+            await _change(gateway, request, kind, origin, rows, tally)
         if len(rows) < size:
             break
         after = rows[-1].instance_id
@@ -135,59 +129,68 @@ async def bulk(
 
 async def _change(
     gateway: RequestGateway,
-    action: BulkAction,
     request: Request,
+    kind: RequestKind[_Reply],
     origin: Origin,
     rows: Sequence[InstanceRow],
     tally: _Tally,
 ) -> None:
     """Change one page. Raises `StoreUnavailableError` once all of it has been tried."""
-    asked = (_why_not(gateway, action, request, origin, row) for row in rows)
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    for row, answer in zip(rows, answers, strict=True):
-        if isinstance(answer, BaseException):
-            raise answer
-        if answer is not None:
-            tally.refuse(row, answer)
+    changes = (_why_not(gateway, request, kind, origin, row) for row in rows)
+    reasons = await asyncio.gather(*changes, return_exceptions=True)
+    for row, reason in zip(rows, reasons, strict=True):
+        if isinstance(reason, BaseException):
+            raise reason
+        if reason is not None:
+            tally.refuse(row, reason)
 
 
 async def _why_not(
-    gateway: RequestGateway, action: BulkAction, request: Request, origin: Origin, row: InstanceRow
+    gateway: RequestGateway,
+    request: Request,
+    kind: RequestKind[_Reply],
+    origin: Origin,
+    row: InstanceRow,
 ) -> str | None:
-    """Do it to one instance; answers why it could not be done, None where it was."""
+    """Do it to one instance; why it could not be done, None if it was."""
     id = InstanceId.parse(row.instance_id)
-    question = Question(action, functools.partial(_answer, action))
     try:
         definition = gateway.app.registry.of(id)
-        said = await gateway.ask(definition, id, request, question, None, origin)
+        reply = await gateway.request(definition, id, request, kind, None, origin)
     except StoreUnavailableError as error:
         if error.reason != "refused":
             raise
         return str(error)
     except WakelogError as error:
         return str(error)
-    reason: str | None = said["reason"]
-    return reason
+    return reply.reason
 
 
-def _answer(action: BulkAction, turn: Turn) -> Body:
-    if turn.events:
-        return {"reason": None}
-    nothing = NOTHING_TO_DO[action]
-    held = blocked_reason_of(turn.before) if action == "retry" else None
-    return {"reason": held or (nothing if turn.before.exists else "not_found")}
+def _request_kind(action: BulkAction) -> RequestKind[_Reply]:
+    def make_reply(turn: Turn, stream: str) -> _Reply:
+        reason = None
+        if not turn.events:
+            blocked = why_blocked(turn.before) if action == "retry" else None
+            nothing = NOTHING_TO_DO[action] if turn.before.exists else "not_found"
+            reason = blocked or nothing
+        return _Reply(instance_id=stream, version=turn.after.version, reason=reason)
+
+    return RequestKind(action, make_reply, _Reply)
 
 
 def _request(action: BulkAction, reason: str | None) -> Request:
-    said = None if reason is None else check_text(reason, "reason")
-    requests: dict[str, Any] = {
-        "pause": PauseWork(said),
-        "resume": ResumeWork(said),
-        "retry": RetryRun(),
-        "clear": Clear(said),
-    }
-    if action not in requests:
-        issue = Issue(loc="", msg=f"give one of {', '.join(requests)}", type="action")
-        raise ValidationError(f"action {action!r}", [issue])
-    request: Request = requests[action]
-    return request
+    given = reason_of(reason)
+    match action:
+        case "pause":
+            return PauseWork(given)
+        case "resume":
+            return ResumeWork(given)
+        case "retry":
+            return RetryRun()
+        case "clear":
+            return Clear(given)
+        case _:
+            issue = Issue(
+                loc="", msg=f"give one of {', '.join(get_args(BulkAction))}", type="action"
+            )
+            raise ValidationError(f"action {action!r}", [issue])

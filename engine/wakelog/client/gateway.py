@@ -1,39 +1,38 @@
-"""The door: where requests come in, and what is the same for all of them.
+"""The request gateway: what is the same for all requests of all clients.
 
-Guards them, puts them to the application, keeps their answers under keys, raises what they raise.
+It refuses calls that must not be made, puts requests to the application, keeps their replies under
+keys and raises what they raise.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NoReturn
-
-from msgspec import Struct
+from collections.abc import Coroutine, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from wakelog.application import Application
-from wakelog.arguments import check_key
+from wakelog.client.replies import RequestKind
+from wakelog.client.results import Result
 from wakelog.core.calls import HandlerFailed
 from wakelog.core.requests import Request
 from wakelog.definitions.context import context_of_caller
 from wakelog.definitions.definition import Definition
 from wakelog.errors import ExecutionError, InvalidStateError
 from wakelog.ids import InstanceId, check_text
-from wakelog.log.rebuild import Head
 from wakelog.ports.rows import StatusRow
-from wakelog.runtime.unit_of_work import NOWHERE, Asked, Body, Key, Origin
-from wakelog.turn import Turn
+from wakelog.runtime.unit_of_work import IdempotencyKey, RequestOutcome
+from wakelog.runtime.unit_records import NO_ORIGIN, Origin
 
-__all__ = ["CLOSED", "Body", "Question", "RequestGateway", "origin_of", "refuse_in_handler"]
+__all__ = ["CLOSED", "RequestGateway", "origin_of", "refuse_in_handler"]
+
+R = TypeVar("R", bound=Result)
 
 CLOSED = "the app is closed: open it again with jobs.open(...)"
 
 
 def refuse_in_handler() -> None:
-    """Raise `InvalidStateError` in a handler: it would wait for itself."""
+    """Raise `InvalidStateError` in a handler: it would wait for itself (U13)."""
     ctx = context_of_caller()
     if ctx is not None:
         raise InvalidStateError(
@@ -43,9 +42,9 @@ def refuse_in_handler() -> None:
 
 
 def origin_of(actor: str | None, correlation_id: str | None) -> Origin:
-    """Who asks, for the record. Raises `ValidationError` for what cannot be recorded."""
+    """Who requests it, for the record. Raises `ValidationError` for what cannot be recorded."""
     if actor is None and correlation_id is None:
-        return NOWHERE
+        return NO_ORIGIN
     if actor is not None:
         check_text(actor, "actor")
     if correlation_id is not None:
@@ -53,41 +52,23 @@ def origin_of(actor: str | None, correlation_id: str | None) -> Origin:
     return Origin(actor, correlation_id)
 
 
-class Question(Struct, frozen=True):
-    """What a request asks, so that it can be told from others under the same key."""
-
-    action: str
-    answer: Callable[[Turn], Body]
-    """What is said of its turn, and kept under the key."""
-    options: tuple[object, ...] = ()
-
-    def key(self, key: str | None) -> Key | None:
-        """The key of a request, with a digest of what it asks. Raises `ValidationError`."""
-        if key is None:
-            return None
-        fingerprint = hashlib.sha256(repr(self.options).encode()).hexdigest()
-        return Key(check_key(key), self.action, fingerprint, self._kept)
-
-    def _kept(self, turn: Turn) -> str:
-        return json.dumps(self.answer(turn))
-
-
 class RequestGateway:
-    """Where requests come in: guards them, puts them to the application, raises what they raise."""
+    """Puts requests to the application. Used from the event loop's thread only."""
 
     def __init__(self, app: Application, *, handlers: bool) -> None:
         self.app = app
         self.handlers = handlers
-        """Whether `on_event` may run in this process; else every event is deferred."""
+        """Whether `on_event` may run in this process; else every event is deferred (A7)."""
         self.closed = False
-        self._threads = not app.caller.inline
-        self._whole_tasks: set[asyncio.Task[Asked]] = set()
-        self._under_way = 0
+        self._threads = not app.handler_runner.inline
+        self._tasks: set[asyncio.Task[RequestOutcome]] = set()
+        """Requests that go on if their callers are cancelled."""
+        self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     def check(self) -> None:
-        """Raise `InvalidStateError` in a handler, and when the app is closed."""
+        """Raise `InvalidStateError` in a handler, and if the app is closed."""
         refuse_in_handler()
         if self.closed:
             raise InvalidStateError(CLOSED)
@@ -99,62 +80,83 @@ class RequestGateway:
             async with asyncio.timeout(grace_us / 1_000_000):
                 await self._idle.wait()
 
-    def ask(
+    def request(
         self,
         definition: Definition,
         id: InstanceId,
         request: Request,
-        question: Question,
-        key: str | None,
+        kind: RequestKind[R],
+        key: IdempotencyKey | None,
         origin: Origin,
-    ) -> Coroutine[Any, Any, Body]:
-        """Put a request; answer what became of it, or of an earlier one with the same key.
+    ) -> Coroutine[Any, Any, R]:
+        """Put a request; the reply to it, or to an earlier one with the same key.
 
-        Beside the fields of `question.answer` there are `instance_id` and `duplicate`. Raises
-        `ValidationError`, and `ExecutionError` where a handler of it failed for good.
+        Raises what `UnitsOfWork.run` raises, and `ExecutionError` if a handler of it failed for
+        good.
         """
         self.check()
-        kept = question.key(key)
-        asking = self.app.ask(definition, id, request, say=question.answer, key=kept, origin=origin)
-        return self._answered(definition, id, asking)
+        running = self.app.request(
+            definition, id, request, make_reply=kind.make_reply, key=key, origin=origin
+        )
+        return self._reply(definition, id, kind, running)
 
-    async def _answered(
-        self, definition: Definition, id: InstanceId, asking: Coroutine[Any, Any, Asked]
-    ) -> Body:
-        self._under_way += 1
+    async def _reply(
+        self,
+        definition: Definition,
+        id: InstanceId,
+        kind: RequestKind[R],
+        running: Coroutine[Any, Any, RequestOutcome],
+    ) -> R:
+        self._running += 1
         self._idle.clear()
         if self._threads and definition.has_threads:
-            asked = await self._whole(asking)
+            outcome = await self._uncancelled(running)
         else:
             try:
-                asked = await asking
+                outcome = await running
             finally:
                 self._request_ended()
-        if asked.raises:
-            _raise(id, asked.raises)
-        return {"instance_id": str(id), **_body(asked), "duplicate": asked.answer is not None}
+        if outcome.raises:
+            _raise(id, outcome.raises)
+        if outcome.kept_reply is not None:
+            return kind.repeated(outcome.kept_reply.body)
+        reply: R = outcome.reply
+        return reply
 
-    async def _whole(self, asking: Coroutine[Any, Any, Asked]) -> Asked:
-        """Go on though the caller gives up: a handler in a thread does, and holds its turn."""
-        task = asyncio.create_task(asking)
-        self.app.caller.own(task)
-        self._whole_tasks.add(task)
+    async def _uncancelled(self, running: Coroutine[Any, Any, RequestOutcome]) -> RequestOutcome:
+        """Go on if the caller is cancelled: a handler in a thread does, and holds its turn."""
+        task = asyncio.create_task(running)
+        self.app.handler_runner.own(task)
+        self._tasks.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
 
-    def _ended(self, task: asyncio.Task[Asked]) -> None:
-        self._whole_tasks.discard(task)
+    def _ended(self, task: asyncio.Task[RequestOutcome]) -> None:
+        self._tasks.discard(task)
         self._request_ended()
         if not task.cancelled():
-            task.exception()  # its caller was told, or is gone
+            task.exception()  # its caller got it, or is gone
 
     def _request_ended(self) -> None:
-        self._under_way -= 1
-        if not self._under_way:
+        self._running -= 1
+        if not self._running:
             self._idle.set()
 
+    # -- status rows as they are shown
+
+    async def shown_row(self, id: InstanceId, *, stale_ok: bool = False) -> StatusRow | None:
+        """The status row of an instance as it is shown: paused if its whole job is."""
+        row = await self.row(id, stale_ok=stale_ok)
+        [shown] = await self.app.job_pauses.shown([row], stale_ok=stale_ok)
+        return shown
+
+    async def row(self, id: InstanceId, *, stale_ok: bool = False) -> StatusRow | None:
+        """The status row of an instance, None if there never was one."""
+        self.check()
+        return await self.app.instances.status(str(id), stale_ok=stale_ok)
+
     async def unhandled(self, rows: Sequence[StatusRow | None]) -> list[bool]:
-        """For each instance, whether it has an alarm due that no living worker could take."""
+        """For each instance, whether it has an alarm due that no living worker could take (T14)."""
         now_us = self.app.clock.now_us()
         due = [r is not None and r.wake_us is not None and r.wake_us <= now_us for r in rows]
         known = await self.known_jobs() if any(due) else None
@@ -170,35 +172,14 @@ class RequestGateway:
 
     async def known_jobs(self) -> set[str] | None:
         """The jobs that a living worker works on; None in a simulation, which works on all."""
-        if self.app.watching.drive is not None:
+        if self.app.stream_watch.drive is not None:
             return None
-        workers = await self.app.read(self.app.store.workers, self.app.clock.now_us())
+        workers = await self.app.threads.read(self.app.store.workers, self.app.clock.now_us())
         return {job for worker in workers for job in worker.jobs}
-
-    async def standing(self, id: InstanceId, *, stale_ok: bool = False) -> StatusRow | None:
-        """The status row of an instance, as it is shown: paused where its whole job is."""
-        row = await self.row(id, stale_ok=stale_ok)
-        [shown] = await self.app.job_pauses.shown([row], stale_ok=stale_ok)
-        return shown
-
-    async def row(self, id: InstanceId, *, stale_ok: bool = False) -> StatusRow | None:
-        """The status row of an instance."""
-        self.check()
-        found = await self.app.status(id, stale_ok=stale_ok)
-        return self.app.store.row(found.instance, found.hash) if isinstance(found, Head) else found
-
-
-def _body(asked: Asked) -> Body:
-    if asked.said is not None:
-        return asked.said
-    if asked.answer is None:
-        raise AssertionError("a request has a turn or an answer")
-    body: Body = json.loads(asked.answer.body)
-    return body
 
 
 def _raise(id: InstanceId, failures: tuple[HandlerFailed, ...]) -> NoReturn:
-    """Tell the caller of a failure; where `on_error` failed too, of both, chained (T12)."""
+    """Raise a failure to the caller; if `on_error` failed too, both, chained (T12)."""
     first, last = failures[0], failures[-1]
     if last.error is not first.error and last.error.__cause__ is None:
         last.error.__cause__ = first.error

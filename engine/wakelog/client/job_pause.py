@@ -12,7 +12,7 @@ from wakelog.errors import Issue, ValidationError
 from wakelog.ids import check_text
 from wakelog.ports.rows import JobPauseRow
 
-__all__ = ["JobPause", "job_pauses", "pause_job", "resume_job"]
+__all__ = ["JobPause", "list_job_pauses", "pause_job", "resume_job"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,48 +29,45 @@ class JobPause:
 async def pause_job(
     gateway: RequestGateway, job: Definition | str, reason: str | None, actor: str | None
 ) -> JobPause:
-    """Hold a job; answers the hold there is, which is an earlier one where it was held before."""
+    """Pause a job; the pause that is in force then: an earlier one, if it was paused before."""
     gateway.check()
     for what, text in (("reason", reason), ("actor", actor)):
         if text is not None and "\0" in check_text(text, what):
             issue = Issue(loc="", msg="it must not hold NUL characters", type="text")
             raise ValidationError(f"{what} {text!r}", [issue])
     app = gateway.app
-    row = JobPauseRow(_job(gateway, job), reason, actor, app.clock.now_us())
+    row = JobPauseRow(_name_of(gateway, job), reason, actor, app.clock.now_us())
     try:
-        return _hold(await app.write(app.store.pause_job, row))
+        return _job_pause(await app.threads.write(app.store.pause_job, row))
     finally:
         app.job_pauses.forget()
 
 
 async def resume_job(gateway: RequestGateway, job: Definition | str) -> JobPause | None:
-    """Let a job go on; answers the hold that has ended, None where there was none."""
+    """Resume a job; the pause that has ended, None if there was none."""
     gateway.check()
     app = gateway.app
     try:
-        ended = await app.write(app.store.resume_job, _job(gateway, job))
+        ended = await app.threads.write(app.store.resume_job, _name_of(gateway, job))
     finally:
         app.job_pauses.forget()
     app.on_wake(app.clock.now_us())
-    return None if ended is None else _hold(ended)
+    return None if ended is None else _job_pause(ended)
 
 
-async def job_pauses(gateway: RequestGateway) -> list[JobPause]:
-    """The jobs that are held, by name."""
+async def list_job_pauses(gateway: RequestGateway) -> list[JobPause]:
+    """The jobs that are paused as a whole, by name."""
     gateway.check()
-    found = await gateway.app.job_pauses.now()
-    return [_hold(found[job]) for job in sorted(found)]
+    pauses = await gateway.app.job_pauses.now()
+    return [_job_pause(pauses[job]) for job in sorted(pauses)]
 
 
-def _job(gateway: RequestGateway, job: Definition | str) -> str:
+def _name_of(gateway: RequestGateway, job: Definition | str) -> str:
     registry = gateway.app.registry
-    if isinstance(job, str):
-        return registry.job_of(job)
-    found = registry.find(job, job.kind)
-    return found.job
+    return registry.job_of(job) if isinstance(job, str) else registry.find(job, job.kind).job
 
 
-def _hold(row: JobPauseRow) -> JobPause:
+def _job_pause(row: JobPauseRow) -> JobPause:
     return JobPause(
         job=row.job, reason=row.reason, actor=row.actor, since=as_datetime(row.since_us)
     )

@@ -1,24 +1,36 @@
-"""What can be asked about all jobs at once: how many stand how, and who works on what."""
+"""Listing and counting: which living instances match, and how many have which status (A6)."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TypedDict
+from typing import TypedDict, Unpack, cast
 
-from wakelog.client.results import JobCount, Work, WorkerStatus
-from wakelog.client.status import status_word
-from wakelog.core.events import RunStarted
-from wakelog.core.time import as_datetime, moment, moment_us
+from msgspec.structs import replace
+
+from wakelog.arguments import at_least
+from wakelog.client.gateway import RequestGateway
+from wakelog.client.status import InstanceStatus, common_fields, status_word
+from wakelog.core.time import moment, moment_us
 from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
 from wakelog.ids import KINDS, check_text
-from wakelog.log.records import decode
-from wakelog.ports.rows import HeldLease, Listing, StatusCount, WorkerRow
-from wakelog.ports.store import Store
+from wakelog.ports.rows import Listing, StatusCount, StatusRow
+from wakelog.runtime.job_pauses import shown_count
 
-__all__ = ["MAX_HELD", "SEEN_BY_READERS", "STATUSES", "Filters", "job_counts", "listing_of", "team"]
+__all__ = [
+    "MAX_LIST",
+    "STATUSES",
+    "Filters",
+    "InstanceRow",
+    "JobCount",
+    "count_jobs",
+    "list_instances",
+]
 
+MAX_LIST = 1_000
+"""Instances in one page of a list."""
 STATUSES = (
     "active",
     "debouncing",
@@ -30,15 +42,13 @@ STATUSES = (
     "stopped",
     "unhandled",
 )
-"""How a living instance may stand."""
-SEEN_BY_READERS = ("active", "idle", "unhandled")
-"""Statuses that the store cannot tell apart: whether a worker lives is seen when reading."""
-MAX_HELD = 10_000
-"""Leases that one look at the workers shows."""
+"""The statuses of living instances."""
+DECIDED_BY_READERS = ("active", "idle", "unhandled")
+"""Statuses that the store cannot tell apart: they depend on which workers are alive."""
 
 
 class Filters(TypedDict, total=False):
-    """Which living instances are meant: all that match everything that is given."""
+    """Which living instances are meant: those that match everything that is given."""
 
     type: str | None
     name: str | None
@@ -52,7 +62,82 @@ class Filters(TypedDict, total=False):
     """The type of the last error."""
 
 
-def listing_of(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRow(InstanceStatus):
+    """One line of a list of instances."""
+
+    executing: bool
+    """A run is open."""
+    scheduled_at: datetime | None
+    event_count: int
+    execute_count: int
+    deferred_count: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCount:
+    """How many living instances of one job there are, by status."""
+
+    type: str
+    name: str
+    total: int
+    running: int
+    """How many of them have a run open."""
+    statuses: dict[str, int]
+    """How many for each status that occurs; together they are the total."""
+
+
+async def list_instances(
+    gateway: RequestGateway, *, limit: int, after: str | None, **filters: Unpack[Filters]
+) -> list[InstanceRow]:
+    """A page of living instances, by id. Raises `ValidationError` and `UnknownJobTypeError`."""
+    gateway.check()
+    at_least(1, "limit", limit)
+    if limit > MAX_LIST:
+        issue = Issue(loc="limit", msg=f"it must be 1 to {MAX_LIST}", type="bound")
+        raise ValidationError(f"limit {limit}", [issue])
+    app, status = gateway.app, filters.get("status")
+    pauses = await app.job_pauses.now()
+    listing = _listing(app.clock.now_us(), after=after, **filters)
+    is_paused_wanted = status == "paused" and bool(pauses)
+    if is_paused_wanted:  # also those whose whole job is paused
+        listing = replace(listing, status=None)
+    by_reader = status in DECIDED_BY_READERS or is_paused_wanted
+    listing = replace(listing, limit=MAX_LIST if by_reader else limit)
+    page: list[InstanceRow] = []
+    while True:
+        rows = await app.threads.browse(app.store.list, listing)
+        unhandled = await gateway.unhandled(rows)
+        shown = await app.job_pauses.shown(rows)
+        for row, is_unhandled in zip(shown, unhandled, strict=True):
+            instance = _instance_row(cast(StatusRow, row), unhandled=is_unhandled)
+            if status in (None, instance.status):
+                page.append(instance)
+        if len(page) >= limit or len(rows) < listing.limit:
+            return page[:limit]
+        listing = replace(listing, after=rows[-1].stream)
+
+
+async def count_jobs(gateway: RequestGateway, **filters: Unpack[Filters]) -> list[JobCount]:
+    """How many living instances match, by job and status. One question to the store, which looks
+    at each of them. Raises what `list_instances` raises."""
+    gateway.check()
+    app, status = gateway.app, filters.get("status")
+    now_us = app.clock.now_us()
+    listing = _listing(now_us, **filters)
+    pauses = await app.job_pauses.now()
+    if status == "paused" and pauses:
+        listing = replace(listing, status=None)
+    groups = await app.threads.browse(app.store.count, listing, now_us)
+    groups = [shown_count(group, pauses) for group in groups]
+    known = await gateway.known_jobs() if any(group.overdue for group in groups) else None
+    if known is None:
+        groups = [group._replace(overdue=False) for group in groups]
+    return _job_counts(groups, known or (), status)
+
+
+def _listing(
     now_us: int,
     *,
     type: str | None = None,
@@ -66,7 +151,7 @@ def listing_of(
 ) -> Listing:
     """The filters as stores take them. Raises `ValidationError` and `UnknownJobTypeError`.
 
-    Those that are due pass for `unhandled`: whether somebody works on their job is seen later.
+    For `unhandled` they let through what is due: whether a worker knows the job is seen later.
     """
     if type is not None and type not in KINDS:
         raise UnknownJobTypeError(type, KINDS)
@@ -94,13 +179,26 @@ def listing_of(
     )
 
 
-def job_counts(
-    counted: Sequence[StatusCount], known: Collection[str], status: str | None
+def _instance_row(row: StatusRow, *, unhandled: bool) -> InstanceRow:
+    return InstanceRow(
+        **common_fields(row),
+        status=status_word(row.status, unhandled),
+        executing=row.executing,
+        scheduled_at=moment(row.due_us),
+        event_count=row.event_count,
+        execute_count=row.run_count,
+        deferred_count=row.deferred_count,
+        reason=row.reason,
+    )
+
+
+def _job_counts(
+    groups: Sequence[StatusCount], known: Collection[str], status: str | None
 ) -> list[JobCount]:
-    """For each job, how many instances stand how; `known` are the jobs that a living worker has."""
+    """The groups by job; `known` are the jobs that a living worker knows."""
     statuses: dict[tuple[str, str], Counter[str]] = {}
     running: Counter[tuple[str, str]] = Counter()
-    for group in counted:
+    for group in groups:
         is_unhandled = group.overdue and f"{group.kind}:{group.name}" not in known
         word = status_word(group.status, is_unhandled)
         if status in (None, word):
@@ -117,44 +215,3 @@ def job_counts(
         )
         for (kind, name), words in sorted(statuses.items())
     ]
-
-
-def team(store: Store, now_us: int) -> list[WorkerStatus]:
-    """The workers that live, and those that do not but still hold something; what runs where.
-
-    Blocks. A lease that ends between the two reads may be missing, or its worker may.
-    """
-    work: dict[str, list[Work]] = {}
-    for held in store.leases(now_us, MAX_HELD):
-        work.setdefault(held.lease.owner, []).append(_work(held))
-    rows = {row.worker: row for row in store.workers(0)}
-    names = sorted({name for name, row in rows.items() if row.until_us > now_us} | set(work))
-    return [_worker(name, rows.get(name), work.get(name, []), now_us) for name in names]
-
-
-def _work(held: HeldLease) -> Work:
-    began = decode(held.event) if held.lease.run and held.event is not None else None
-    run = began.event if began is not None else None
-    return Work(
-        instance_id=held.stream,
-        run=run.run if isinstance(run, RunStarted) else None,
-        attempt=run.attempt if isinstance(run, RunStarted) else None,
-        since=moment(began.at_us) if began is not None else None,
-        lease_ends_at=as_datetime(held.lease.until_us),
-    )
-
-
-def _worker(name: str, row: WorkerRow | None, work: list[Work], now_us: int) -> WorkerStatus:
-    if row is None:
-        return WorkerStatus(name=name, alive=False, work=tuple(work))
-    return WorkerStatus(
-        name=name,
-        alive=row.until_us > now_us,
-        host=row.host,
-        pid=row.pid,
-        jobs=row.jobs,
-        concurrency=row.concurrency,
-        started_at=as_datetime(row.started_us),
-        seen_at=as_datetime(row.seen_us),
-        work=tuple(work),
-    )

@@ -1,160 +1,146 @@
-"""Answers: what is said of a turn, and kept under a key. Times in microseconds."""
+"""Replies: the result of a request, made from its turn, kept as JSON under an idempotency key.
+
+The replies of one type of job are beside its client.
+"""
 
 from __future__ import annotations
 
-from wakelog.client.gateway import Body
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import msgspec
+
+from wakelog.arguments import check_key
+from wakelog.client.results import (
+    ClearResult,
+    PauseResult,
+    Result,
+    ResumeResult,
+    RetryResult,
+    TriggerResult,
+)
 from wakelog.core.events import (
     Cleared,
-    EventReceived,
+    Event,
     Paused,
     Resumed,
     RetryScheduled,
     ScheduleCancelled,
-    Started,
-    Stopped,
 )
 from wakelog.core.instance import Instance
-from wakelog.core.windows import Window
-from wakelog.kinds import BEHAVIOURS
+from wakelog.core.time import moment
+from wakelog.runtime.unit_of_work import IdempotencyKey
 from wakelog.turn import Turn
 
-__all__ = ["blocked_reason_of", "cleared", "paused", "resumed", "retried", "sent", "triggered"]
+__all__ = [
+    "CANCEL_CLEAR",
+    "CLEAR",
+    "PAUSE",
+    "RESUME",
+    "RETRY",
+    "TRIGGER",
+    "RequestKind",
+    "first_event",
+    "why_blocked",
+]
+
+R = TypeVar("R", bound=Result)
+E = TypeVar("E", bound=Event)
 
 
-def sent(turn: Turn) -> Body:
-    """A send was accepted: `event_count` counts it, also where its handler ended the life.
+@dataclass(frozen=True, slots=True)
+class RequestKind(Generic[R]):
+    """What can be requested, under which name, and how its reply is made."""
 
-    Nothing follows an event that is deferred: it is the last one of its unit.
-    """
-    after, last = turn.after, turn.events[-1]
-    return {
-        "version": after.version,
-        "created": isinstance(turn.events[0], Started),
-        "scheduled_us": after.due_us,
-        "event_count": after.event_count if after.exists else turn.before.event_count + 1,
-        "deferred": isinstance(last, EventReceived) and last.deferred,
-    }
+    action: str
+    make_reply: Callable[[Turn, str], R]
+    """The reply to a turn of the instance with this stream id."""
+    reply_type: type[R]
+
+    def key(self, key: str, options: tuple[object, ...]) -> IdempotencyKey:
+        """The key of a request, with a digest of its options. Raises `ValidationError`."""
+        fingerprint = hashlib.sha256(repr(options).encode()).hexdigest()
+        return IdempotencyKey(check_key(key), self.action, fingerprint, encode)
+
+    def repeated(self, body: str) -> R:
+        """The reply to an earlier request with the same key."""
+        return replace(msgspec.json.decode(body, type=self.reply_type), duplicate=True)
 
 
-def blocked_reason_of(instance: Instance) -> str | None:
-    """Why nothing can be started now."""
+def encode(reply: Result) -> str:
+    """JSON of a reply."""
+    return msgspec.json.encode(reply).decode()
+
+
+def why_blocked(instance: Instance) -> str | None:
+    """Why nothing can be started now; None if something can."""
     if not instance.exists:
         return "not_found"
     if instance.run is not None:
         return "running"
-    for what in ("paused", "stopped", "parked"):
-        if getattr(instance, what):
-            return what
-    return None
+    return next((what for what in ("paused", "stopped", "parked") if getattr(instance, what)), None)
 
 
-def triggered(turn: Turn) -> Body:
-    reason = blocked_reason_of(turn.before)
-    return {"version": turn.after.version, "triggered": reason is None, "reason": reason}
+def first_event(turn: Turn, kind: type[E]) -> E | None:
+    """The first event of this type among those of a turn."""
+    return next((event for event in turn.events if isinstance(event, kind)), None)
 
 
-def retried(turn: Turn) -> Body:
-    retried = any(isinstance(each, RetryScheduled) for each in turn.events)
-    reason = None if retried else blocked_reason_of(turn.before) or "not_failed"
-    return {
-        "version": turn.after.version,
-        "retried": retried or reason == "parked",
-        "reason": reason,
-    }
+# -- all types of job ------------------------------------------------------------------------------
 
 
-def paused(turn: Turn) -> Body:
-    paused = next((each for each in turn.events if isinstance(each, Paused)), None)
-    if paused is not None:
-        return {"version": turn.after.version, "paused": True, "reason": paused.reason}
-    stands = "stopped" if turn.before.stopped else "paused"
-    reason = stands if turn.before.exists else "not_found"
-    return {"version": turn.after.version, "paused": False, "reason": reason}
+def _triggered(turn: Turn, stream: str) -> TriggerResult:
+    reason = why_blocked(turn.before)
+    version = turn.after.version
+    triggered = reason is None
+    return TriggerResult(instance_id=stream, version=version, triggered=triggered, reason=reason)
 
 
-def resumed(turn: Turn) -> Body:
-    resumed = next((each for each in turn.events if isinstance(each, Resumed)), None)
-    if resumed is not None:
-        return {"version": turn.after.version, "resumed": True, "reason": resumed.reason}
+def _retried(turn: Turn, stream: str) -> RetryResult:
+    retried = first_event(turn, RetryScheduled) is not None
+    reason = None if retried else why_blocked(turn.before) or "not_failed"
+    return RetryResult(
+        instance_id=stream,
+        version=turn.after.version,
+        retried=retried or reason == "parked",
+        reason=reason,
+    )
+
+
+def _paused(turn: Turn, stream: str) -> PauseResult:
+    event, version = first_event(turn, Paused), turn.after.version
+    if event is not None:
+        return PauseResult(instance_id=stream, version=version, paused=True, reason=event.reason)
+    status = "stopped" if turn.before.stopped else "paused"
+    reason = status if turn.before.exists else "not_found"
+    return PauseResult(instance_id=stream, version=version, paused=False, reason=reason)
+
+
+def _resumed(turn: Turn, stream: str) -> ResumeResult:
+    event, version = first_event(turn, Resumed), turn.after.version
+    if event is not None:
+        return ResumeResult(instance_id=stream, version=version, resumed=True, reason=event.reason)
     reason = "not_paused" if turn.before.exists else "not_found"
-    return {"version": turn.after.version, "resumed": False, "reason": reason}
+    return ResumeResult(instance_id=stream, version=version, resumed=False, reason=reason)
 
 
-def cleared(turn: Turn) -> Body:
-    ended = next((e for e in turn.events if isinstance(e, Cleared)), None)
-    return {
-        "version": turn.after.version,
-        "cleared": ended is not None,
-        "clear_us": turn.after.clear_at_us,
-        "discarded": ended.discarded if ended else 0,
-        "cancelled": any(isinstance(event, ScheduleCancelled) for event in turn.events),
-    }
+def _cleared(turn: Turn, stream: str) -> ClearResult:
+    event = first_event(turn, Cleared)
+    return ClearResult(
+        instance_id=stream,
+        version=turn.after.version,
+        cleared=event is not None,
+        clear_at=moment(turn.after.clear_at_us),
+        discarded=event.discarded if event else 0,
+        cancelled=first_event(turn, ScheduleCancelled) is not None,
+    )
 
 
-def _added(turn: Turn) -> Body:
-    before, after = turn.before, turn.after
-    received = next(each for each in turn.events if isinstance(each, EventReceived))
-    window = _window(after, received.window)
-    count = len(window.events) if window else _count(before, received.window) + 1
-    return {
-        "version": after.version,
-        "created": _window(before, received.window) is None,
-        "event_count": count,
-        "flush_us": window.due_us if window else None,
-        "flush_started": window is not None and window.reason == "max_events",
-        "deferred": received.deferred,
-    }
-
-
-def _window(instance: Instance, number: int | None) -> Window | None:
-    return next((each for each in instance.windows if each.number == number), None)
-
-
-def _count(instance: Instance, number: int | None) -> int:
-    window = _window(instance, number)
-    return len(window.events) if window else 0
-
-
-def _asked(turn: Turn) -> Body:
-    """What was asked for: `window` is the first and last version of the window that is meant."""
-    after = turn.after
-    held = next((what for what in ("paused", "stopped", "parked") if getattr(after, what)), None)
-    window = after.windows[-1] if after.windows else None
-    is_blocked = held is not None and after.exists
-    return {
-        "version": after.version,
-        "window": _meant(window) if window and not is_blocked else None,
-        "event_count": len(window.events) if window else 0,
-        "reason": held if is_blocked else window.reason if window else "empty",
-    }
-
-
-def _meant(window: Window) -> tuple[int, int]:
-    return window.events[0], window.events[-1]
-
-
-def _started(turn: Turn) -> Body:
-    after = turn.after
-    begins = any(isinstance(each, Started | Resumed) for each in turn.events)
-    return {
-        "version": after.version,
-        "created": any(isinstance(each, Started) for each in turn.events),
-        "resumed": any(isinstance(each, Resumed) for each in turn.events),
-        "status": BEHAVIOURS[after.id.kind].status(after),
-        "next_run_us": after.due_us,
-        "runs_now": begins and after.due_us is not None and after.due_us <= after.recorded_us,
-    }
-
-
-def _stopped(turn: Turn) -> Body:
-    stopped = next((each for each in turn.events if isinstance(each, Stopped)), None)
-    if stopped is not None:
-        return {"version": turn.after.version, "stopped": True, "reason": stopped.reason}
-    reason = "stopped" if turn.before.exists else "not_found"
-    return {"version": turn.after.version, "stopped": False, "reason": reason}
-
-
-def _terminated(turn: Turn) -> Body:
-    ended = next((each for each in turn.events if isinstance(each, Cleared)), None)
-    reason = "not_found" if ended is None else ended.reason
-    return {"version": turn.after.version, "terminated": ended is not None, "reason": reason}
+TRIGGER = RequestKind("trigger", _triggered, TriggerResult)
+RETRY = RequestKind("retry", _retried, RetryResult)
+PAUSE = RequestKind("pause", _paused, PauseResult)
+RESUME = RequestKind("resume", _resumed, ResumeResult)
+CLEAR = RequestKind("clear", _cleared, ClearResult)
+CANCEL_CLEAR = RequestKind("cancel_clear", _cleared, ClearResult)

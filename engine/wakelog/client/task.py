@@ -1,31 +1,73 @@
-"""The async client of a Task."""
+"""The async client of a Task: what can be requested of its instances, results and status."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic
+from typing import Generic, TypeVar
 
 from wakelog.arguments import timeout_us
-from wakelog.client import replies as answers
-from wakelog.client.base import E, EventClient, S
-from wakelog.client.gateway import Question, RequestGateway, origin_of
-from wakelog.client.results import SendResult
-from wakelog.client.status import TaskStatus, task_status
-from wakelog.client.wait import handled
+from wakelog.client.base import EventClient
+from wakelog.client.gateway import RequestGateway
+from wakelog.client.replies import RequestKind
+from wakelog.client.results import Result
+from wakelog.client.status import InstanceStatus, common_fields, status_word
+from wakelog.client.wait import wait_until_handled
+from wakelog.core.calls import EventCopy
+from wakelog.core.events import EventReceived, Started
 from wakelog.core.requests import Receive
 from wakelog.core.time import Duration, duration_us, later_us, moment, moment_us
 from wakelog.definitions.task import Task
 from wakelog.errors import Issue, ValidationError
-from wakelog.ids import InstanceId
+from wakelog.ports.rows import StatusRow
+from wakelog.turn import Turn
 
-__all__ = ["TaskClient", "task_status_of"]
+__all__ = ["SendResult", "TaskClient", "TaskStatus", "task_status"]
+
+S = TypeVar("S")
+E = TypeVar("E")
 
 
-class TaskClient(EventClient[S], Generic[S, E]):
-    """What can be asked of the instances of one Task."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendResult(Result):
+    """The result of a `send`."""
+
+    created: bool
+    """Whether this was the first event of a life."""
+    scheduled_at: datetime | None
+    event_count: int
+    """How many events this life has accepted, this one included."""
+    deferred: bool
+    """Accepted now, to be handled later: after the open run, after the events before it, or when
+    its delay has passed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStatus(InstanceStatus):
+    """The status of a Task instance.
+
+    `status` is the first that holds of `not_found`, `failed`, `paused`, `stopped`, `retrying`,
+    `unhandled` (its alarm is due and no living worker knows the job), `active` (something is
+    scheduled or deferred) and `idle` (T10).
+    """
+
+    executing: bool = False
+    """A run is open."""
+    scheduled_at: datetime | None = None
+    clear_at: datetime | None = None
+    event_count: int = 0
+    execute_count: int = 0
+    deferred_count: int = 0
+    """How many accepted events are still to be handled, delayed ones included."""
+    reason: str | None = None
+    """Why it is paused or stopped, if a reason was given."""
+
+
+class TaskClient(EventClient[S, TaskStatus], Generic[S, E]):
+    """What can be requested of the instances of one Task."""
 
     def __init__(self, gateway: RequestGateway, definition: Task[S, E]) -> None:
-        super().__init__(gateway, definition)
+        super().__init__(gateway, definition, task_status)
 
     async def send(
         self,
@@ -40,46 +82,67 @@ class TaskClient(EventClient[S], Generic[S, E]):
         actor: str | None = None,
         correlation_id: str | None = None,
     ) -> SendResult:
-        """Send `event` to instance `id`, which begins its life if it has none.
+        """Send `event` to instance `id`; the first event begins its life.
 
         With `delay` or `at` the event is accepted now and handled then. `event_id` makes the call
-        repeatable: the same key again is answered as before. `wait` waits, at most `timeout`,
-        until a deferred or delayed event has been handled. Raises `ValidationError` for an event
-        that does not fit, `ExecutionError` where `on_event` refused it (the event was not
-        accepted), `QueueFullError` and `WaitTimeoutError`.
+        repeatable: the same key again gets the same reply. `wait` waits, at most `timeout`, until a
+        deferred or delayed event has been handled. Raises `ValidationError` for an event that does
+        not fit, `ExecutionError` if `on_event` refused it (the event was not accepted),
+        `QueueFullError` and `WaitTimeoutError`.
         """
         instance = self._id(id)
-        payload = self._definition.event.dump(event, self._definition.name)[0]
+        payload, copy = self._definition.event.dump(event, self._definition.name)
         delay_us, at_us = _delay(delay, at)
         longest_us = timeout_us(timeout)
         handle_at_us = at_us
         if delay is not None:
             handle_at_us = later_us(delay, self._gateway.app.clock.now_us(), "delay")
-        said = await self._gateway.ask(
-            self._definition,
+        result = await self._request(
             instance,
-            Receive(payload, event_id, handle_at_us, defer=not self._gateway.handlers),
-            Question("send", answers.sent, (payload, delay_us, at_us)),
+            Receive(payload, event_id, handle_at_us, not self._gateway.handlers, EventCopy(copy)),
+            _SEND,
+            (payload, delay_us, at_us),
             event_id,
-            origin_of(actor, correlation_id),
+            actor,
+            correlation_id,
         )
-        result = SendResult(scheduled_at=moment(said.pop("scheduled_us")), **said)
         if wait and result.deferred:
-            await handled(self._gateway.app, instance, result.version, longest_us)
+            await wait_until_handled(self._gateway.app, instance, result.version, longest_us)
         return result
 
-    async def status(self, id: str, *, stale_ok: bool = False) -> TaskStatus:
-        """How the instance stands, as recorded now; `stale_ok` may answer out of memory."""
-        return await task_status_of(self._gateway, self._id(id), stale_ok=stale_ok)
+
+def task_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> TaskStatus:
+    """The status for a status row; None stands for an instance that never was."""
+    if row is None:
+        return TaskStatus(instance_id=stream, version=0, status="not_found")
+    return TaskStatus(
+        **common_fields(row),
+        status=status_word(row.status, unhandled),
+        executing=row.executing,
+        scheduled_at=moment(row.due_us),
+        clear_at=moment(row.clear_us),
+        event_count=row.event_count,
+        execute_count=row.run_count,
+        deferred_count=row.deferred_count,
+        reason=row.reason,
+    )
 
 
-async def task_status_of(
-    gateway: RequestGateway, id: InstanceId, *, stale_ok: bool = False
-) -> TaskStatus:
-    """How a Task instance stands; no definition is needed."""
-    row = await gateway.standing(id, stale_ok=stale_ok)
-    [unhandled] = await gateway.unhandled([row])
-    return task_status(str(id), row, unhandled=unhandled)
+def _sent(turn: Turn, stream: str) -> SendResult:
+    """`event_count` counts the event also if its handler ended the life. Nothing follows an event
+    that is deferred: it is the last one of its unit."""
+    after, last = turn.after, turn.events[-1]
+    return SendResult(
+        instance_id=stream,
+        version=after.version,
+        created=isinstance(turn.events[0], Started),
+        scheduled_at=moment(after.due_us),
+        event_count=after.event_count if after.exists else turn.before.event_count + 1,
+        deferred=isinstance(last, EventReceived) and last.deferred,
+    )
+
+
+_SEND = RequestKind("send", _sent, SendResult)
 
 
 def _delay(delay: Duration | None, at: datetime | None) -> tuple[int | None, int | None]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from typing import TypeVar
+from dataclasses import replace
+from typing import Generic, TypeVar
 
 from wakelog.application import Application
-from wakelog.client.results import ErrorInfo, RetryResult, StartResult, TriggerResult
+from wakelog.client.results import ErrorInfo, RunResult
 from wakelog.core.events import (
     Cleared,
     DeadLettered,
+    Event,
     EventHandled,
     Executed,
     ExecutionFailed,
@@ -25,20 +26,22 @@ from wakelog.errors import ExecutionError
 from wakelog.ids import InstanceId
 from wakelog.log.records import Recorded, decode
 
-__all__ = ["end_of_unit", "handled", "ran", "warn_if_alone"]
+__all__ = ["end_of_unit", "wait_for_run", "wait_until_handled", "warn_without_worker"]
 
-R = TypeVar("R", TriggerResult, RetryResult, StartResult)
+R = TypeVar("R", bound=RunResult)
 
 _LOG = logging.getLogger("wakelog.client")
 
 
-async def handled(app: Application, id: InstanceId, version: int, timeout_us: int | None) -> None:
+async def wait_until_handled(
+    app: Application, id: InstanceId, version: int, timeout_us: int | None
+) -> None:
     """Wait until the event accepted as `version` was handled.
 
-    Raises `ExecutionError` where its handler failed or its life was ended first, and
+    Raises `ExecutionError` if its handler failed or its life was ended first, and
     `WaitTimeoutError`.
     """
-    await warn_if_alone(app, id)
+    await warn_without_worker(app, id)
 
     def find(recorded: Recorded) -> DeadLettered | EventHandled | Cleared | None:
         event = recorded.event
@@ -46,67 +49,90 @@ async def handled(app: Application, id: InstanceId, version: int, timeout_us: in
             return event
         return event if isinstance(event, Cleared) and event.by != "handler" else None
 
-    found = await app.watching.watch(str(id), version, find, timeout_us)
-    if isinstance(found, DeadLettered):
-        raise ExecutionError(str(id), "on_event", found.error_type, found.message)
-    if isinstance(found, Cleared):
-        reason = found.reason or "the instance was cleared before the event was handled"
-        raise ExecutionError(str(id), "on_event", "Cleared", reason)
+    stream = str(id)
+    end = await app.stream_watch.watch(stream, version, find, timeout_us)
+    if isinstance(end, DeadLettered):
+        raise ExecutionError(stream, "on_event", end.error_type, end.message)
+    if isinstance(end, Cleared):
+        reason = end.reason or "the instance was cleared before the event was handled"
+        raise ExecutionError(stream, "on_event", "Cleared", reason)
 
 
-async def ran(
+async def wait_for_run(
     app: Application,
     id: InstanceId,
-    asked: R,
+    requested: R,
     timeout_us: int | None,
     *,
     trigger: Trigger | None = "manual",
 ) -> R:
-    """Wait for the outcome of the run that was asked for: the next one with that trigger, or with
+    """Wait for the outcome of the run that was requested: the next one with that trigger, or with
     any. A stop before it begins ends the wait. Raises `WaitTimeoutError`."""
-    await warn_if_alone(app, id)
-    run: int | None = None
+    await warn_without_worker(app, id)
+    stream, watcher = str(id), _RunWatcher(requested, trigger)
+    result = await app.stream_watch.watch(stream, requested.version, watcher, timeout_us)
+    stored = await app.threads.read(app.store.events, stream, after=result.version - 1)
+    commit = decode(stored[0]).commit
+    for each in stored[1:]:
+        recorded = decode(each)
+        if recorded.commit != commit:
+            break
+        result = _with_rest_of_unit(result, recorded)
+    return result
 
-    def find(recorded: Recorded) -> R | None:
-        nonlocal run
-        event = recorded.event
-        if run is None:
-            if isinstance(event, RunStarted) and trigger in (None, event.trigger):
-                run = event.run
-            elif isinstance(event, Stopped):
-                return dataclasses.replace(asked, version=recorded.version)
-            elif isinstance(event, Cleared):
-                return dataclasses.replace(asked, version=recorded.version, cleared=True)
+
+class _RunWatcher(Generic[R]):
+    """Reads what is recorded after a run was requested, until that tells the outcome."""
+
+    def __init__(self, requested: R, trigger: Trigger | None) -> None:
+        self._requested = requested
+        self._trigger = trigger
+        self._run: int | None = None
+        """The number of the run that is waited for, once it has begun."""
+
+    def __call__(self, recorded: Recorded) -> R | None:
+        event, version = recorded.event, recorded.version
+        if self._run is None and isinstance(event, RunStarted):
+            if self._trigger in (None, event.trigger):
+                self._run = event.run
             return None
+        if isinstance(event, Cleared):
+            return replace(self._requested, version=version, cleared=True)
+        if self._run is None:
+            stopped = isinstance(event, Stopped)
+            return replace(self._requested, version=version) if stopped else None
+        return self._outcome(event, version)
+
+    def _outcome(self, event: Event, version: int) -> R | None:
         match event:
-            case Executed(run=number) if number == run:
-                return dataclasses.replace(asked, version=recorded.version)
-            case ExecutionFailed(handler="execute", run=number) if number == run:
+            case Executed(run=run) if run == self._run:
+                return replace(self._requested, version=version)
+            case ExecutionFailed(handler="execute", run=run) if run == self._run:
+                if event.recovered:
+                    return replace(self._requested, version=version)
                 error = ErrorInfo(type=event.error_type, message=event.message)
-                failed = not event.recovered
-                return dataclasses.replace(
-                    asked,
-                    version=recorded.version,
-                    failed=failed,
-                    error=error if failed else None,
-                )
-            case RetryExhausted(run=number) if number == run:
+            case RetryExhausted(run=run) if run == self._run:
                 error = ErrorInfo(type="RetryExhausted", message=event.reason)
-                return dataclasses.replace(
-                    asked, version=recorded.version, failed=True, error=error
-                )
-            case Cleared():
-                return dataclasses.replace(asked, version=recorded.version, cleared=True)
             case _:
                 return None
+        return replace(self._requested, version=version, failed=True, error=error)
 
-    result = await app.watching.watch(str(id), asked.version, find, timeout_us)
-    return await _completed(app, id, result)
+
+def _with_rest_of_unit(result: R, recorded: Recorded) -> R:
+    """With what else was recorded in the outcome's own commit: a retry, a clear."""
+    version = recorded.version
+    match recorded.event:
+        case RetryScheduled(due_us=due_us):
+            return replace(result, version=version, retry_at=moment(due_us))
+        case Cleared():
+            return replace(result, version=version, cleared=True)
+        case _:
+            return replace(result, version=version)
 
 
 async def end_of_unit(app: Application, id: InstanceId, version: int) -> int:
     """The last version of the unit of work that `version` belongs to."""
-    first, *rest = await app.read(app.store.events, str(id), after=version - 1)
+    first, *rest = await app.threads.read(app.store.events, str(id), after=version - 1)
     commit = decode(first).commit
     for stored in rest:
         if decode(stored).commit != commit:
@@ -115,29 +141,10 @@ async def end_of_unit(app: Application, id: InstanceId, version: int) -> int:
     return version
 
 
-async def _completed(app: Application, id: InstanceId, result: R) -> R:
-    """With what else was recorded in the outcome's own commit: a retry, a clear."""
-    stored = await app.read(app.store.events, str(id), after=result.version - 1)
-    commit = decode(stored[0]).commit
-    for each in stored[1:]:
-        recorded = decode(each)
-        if recorded.commit != commit:
-            break
-        version = recorded.version
-        match recorded.event:
-            case RetryScheduled(due_us=due_us):
-                result = dataclasses.replace(result, version=version, retry_at=moment(due_us))
-            case Cleared():
-                result = dataclasses.replace(result, version=version, cleared=True)
-            case _:
-                result = dataclasses.replace(result, version=version)
-    return result
-
-
-async def warn_if_alone(app: Application, id: InstanceId) -> None:
-    """Say in the log that nobody lives who could bring the outcome that is waited for."""
-    workers = await app.read(app.store.workers, app.clock.now_us())
-    if app.watching.drive is None and all(id.job not in worker.jobs for worker in workers):
+async def warn_without_worker(app: Application, id: InstanceId) -> None:
+    """Log a warning if no worker is running that could bring the outcome."""
+    workers = await app.threads.read(app.store.workers, app.clock.now_us())
+    if app.stream_watch.drive is None and all(id.job not in worker.jobs for worker in workers):
         _LOG.warning(
             "waiting for %s, but no living worker knows %s: start one (wakelog worker "
             "MODULE:jobs, or jobs.open(url, worker=True))",

@@ -9,6 +9,8 @@ from wakelog.core.instance import Instance, OpenRun
 from wakelog.core.retry import Advice
 
 __all__ = [
+    "TAKEN",
+    "EventCopy",
     "HandlerCall",
     "HandlerEnded",
     "HandlerFailed",
@@ -16,6 +18,27 @@ __all__ = [
     "RunGivenBack",
     "Settle",
 ]
+
+
+TAKEN = object()
+"""What is left of an `EventCopy` that a handler has got."""
+
+
+class EventCopy:
+    """An event as its JSON read back when it was validated, for the first handler that gets it.
+
+    A handler may change the value that it gets, so a later call reads the JSON again.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def take(self) -> object:
+        """The value, once; then `TAKEN`."""
+        value, self._value = self._value, TAKEN
+        return value
 
 
 class HandlerCall(Struct, frozen=True):
@@ -26,6 +49,8 @@ class HandlerCall(Struct, frozen=True):
     """The instance before the handler's unit of work, or after the run's `RunStarted`."""
     payload: str | None = None
     """The event's JSON text, for `on_event`."""
+    copy: EventCopy | None = None
+    """The event itself, if it has just been validated."""
     batch_versions: tuple[int, ...] = ()
     """The versions of the events that the run has taken, in order."""
     batch: tuple[str, ...] = ()

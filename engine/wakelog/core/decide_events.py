@@ -27,7 +27,11 @@ def receive(instance: Instance, request: Receive, policy: Policy, now_us: int) -
     accepted = EventReceived(event_id=request.event_id, window=slot.number, payload=request.payload)
     events = (*_begun(instance), accepted, *slot.timing, *then.events)
     call = then.call and HandlerCall(
-        then.call, base=instance, payload=request.payload, event_id=request.event_id
+        then.call,
+        base=instance,
+        payload=request.payload,
+        copy=request.copy,
+        event_id=request.event_id,
     )
     return decided(instance, events, now_us, call)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from wakelog.core.calls import Settle
+from wakelog.core.calls import EventCopy, Settle
 from wakelog.core.instance import OpenRun
 
 __all__ = [
@@ -38,6 +38,8 @@ class Receive(Struct, frozen=True):
     """For a delayed event: when it is to be handled."""
     defer: bool = False
     """Accept it without calling a handler in this process."""
+    copy: EventCopy | None = None
+    """The event itself, for the handler, so that it is validated once."""
 
 
 class HandleDeferred(Struct, frozen=True):

@@ -11,7 +11,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from wakelog.clock import Clock
-from wakelog.core.calls import HandlerCall, HandlerEnded, HandlerFailed, Outcome, RunGivenBack
+from wakelog.core.calls import (
+    TAKEN,
+    HandlerCall,
+    HandlerEnded,
+    HandlerFailed,
+    Outcome,
+    RunGivenBack,
+)
 from wakelog.core.instance import Instance
 from wakelog.core.retry import Advice, Retry
 from wakelog.definitions.context import CURRENT
@@ -252,9 +259,10 @@ def _argument(definition: Definition, call: HandlerCall) -> tuple[Any, ...]:
     """The handler's second argument, if it has one: the error or the event."""
     if call.error is not None:
         return (call.error,)
-    if call.payload is not None:
-        return (definition.event.load(call.payload),)
-    return ()
+    if call.payload is None:
+        return ()
+    event = TAKEN if call.copy is None else call.copy.take()
+    return (definition.event.load(call.payload) if event is TAKEN else event,)
 
 
 def _uncancel(task: asyncio.Task[Any]) -> None:

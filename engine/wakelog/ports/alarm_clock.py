@@ -1,4 +1,7 @@
-"""The alarm clock: the port through which a worker is woken at the right instant."""
+"""The alarm clock: the port through which a worker is woken when something is due.
+
+Every alarm clock passes `wakelog_adapters.conformance.alarm_clock.AlarmClockExam`.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,41 @@ __all__ = ["AlarmClock", "Claimant"]
 
 
 class Claimant(Protocol):
-    """What an alarm clock asks of the worker that it wakes. Called on the clock's own thread."""
+    """What an alarm clock calls when it wakes: the worker. All calls are on the clock's own thread.
 
-    def take(self, now_us: int) -> Sequence[object]:
+    An exception of any of them does not end the clock: it looks again soon.
+    """
+
+    def claim(self, now_us: int) -> Sequence[object]:
         """Claim what is due at `now_us`, for the free slots only."""
         ...
 
     def begin(self, claimed: object) -> None:
-        """Start working on what was taken."""
+        """Begin the work on one of those claimed. Called once for each, in their order."""
         ...
 
-    def next_us(self, now_us: int) -> int | None:
-        """When to look again; None: not before a `wakeup()`."""
+    def next_look_us(self, now_us: int) -> int | None:
+        """When to claim again; None: not before a `wakeup()`. A time in the past means now."""
         ...
 
 
 class AlarmClock(Protocol):
-    """What wakes a worker at the right instant."""
+    """Wakes a worker, never before the time that it gave. Its claimant is given when it is made."""
 
     def start(self) -> None:
-        """Begin: ask the desk (given at construction) whenever something is due."""
+        """Start the thread; it claims at once."""
         ...
 
     def wakeup(self) -> None:
-        """Look again now: an earlier alarm was set, or a slot became free. Any thread may call."""
+        """Claim now: an earlier alarm was set, or a slot became free. Any thread may call, always.
+
+        A call during a claim leads to another claim after it.
+        """
         ...
 
     def stop(self) -> None:
-        """End, and wait until no call of `take` is under way."""
+        """End. When this returns no claim follows, and everything claimed was begun.
+
+        Safe to call twice, and before `start`.
+        """
         ...

@@ -1,7 +1,8 @@
-"""Appends that no thread waits for: a store may start one, and the event loop hears the answer.
+"""Appends that no thread waits for: a store may start one, and the event loop watches its socket.
 
-A thread that waits for a server needs the interpreter twice for each append, and a busy loop gives
-it away only every `sys.getswitchinterval()`: five milliseconds, as long as the server takes itself.
+A thread that waits for a server needs the GIL twice for each append, and a busy event loop gives it
+away only every `sys.getswitchinterval()`: five milliseconds, as long as the server itself takes
+(decision 11).
 """
 
 from __future__ import annotations
@@ -16,53 +17,53 @@ from wakelog.runtime.store_threads import StoreExecutor
 __all__ = ["AppendDriver"]
 
 UNWATCHED = (OSError, RuntimeError)
-"""How a loop says that it cannot watch a socket: it watches as many as it may, or takes this one
-for one that somebody else has closed without a word to it."""
+"""How an event loop refuses to watch a socket: it is out of file descriptors, or still has a closed
+socket registered under this number."""
 
 
 class AppendDriver:
-    """Appends for the event loop: watched by it where the store can start them, else on a lane."""
+    """Appends for the event loop: watched by it if the store can start them, else on a thread."""
 
-    def __init__(self, store: Store, lane: StoreExecutor) -> None:
+    def __init__(self, store: Store, executor: StoreExecutor) -> None:
         self._store = store
-        self._starting = store if isinstance(store, StartsAppends) else None
-        self._lane = lane
+        self._starter = store if isinstance(store, StartsAppends) else None
+        self._executor = executor
 
     @property
     def are_watched(self) -> bool:
-        """Whether the loop hears of their ends itself, and not from a thread."""
-        return self._starting is not None
+        """Whether the event loop itself sees how appends end, and not a thread."""
+        return self._starter is not None
 
     def append(self, units: Sequence[Unit]) -> asyncio.Future[Appended]:
-        """`Store.append`. It goes on, whatever becomes of who asked."""
-        started = self._starting.start_append(units) if self._starting else None
+        """`Store.append`. It goes on if the caller is cancelled."""
+        started = self._starter.start_append(units) if self._starter else None
         if started is None:
-            return asyncio.ensure_future(self._lane.run(self._store.append, units))
-        watched = _Watched(started, self._lane)
+            return asyncio.ensure_future(self._executor.run(self._store.append, units))
+        watched = _WatchedAppend(started, self._executor)
         try:
             watched.watch()
         except UNWATCHED as error:
             if isinstance(error, NotImplementedError):  # a loop without sockets, as on Windows
-                self._starting = None
+                self._starter = None
             watched.settle()
         return watched.future
 
 
-class _Watched:
-    """An append that the loop watches, and nothing else knows of, until its end."""
+class _WatchedAppend:
+    """An append that the event loop watches until it ends; only the loop refers to it."""
 
-    __slots__ = ("_lane", "_loop", "_socket", "_started", "future")
+    __slots__ = ("_executor", "_loop", "_socket", "_started", "future")
 
-    def __init__(self, started: StartedAppend, lane: StoreExecutor) -> None:
+    def __init__(self, started: StartedAppend, executor: StoreExecutor) -> None:
         self._started = started
-        self._lane = lane
+        self._executor = executor
         self._loop = asyncio.get_running_loop()
         self._socket = started.socket
         self.future: asyncio.Future[Appended] = self._loop.create_future()
 
     def watch(self) -> None:
-        """For one thing at a time: of a socket that was closed meanwhile a watch can be ended, but
-        not changed."""
+        """Watch for one thing at a time: the watch of a socket that was closed meanwhile can be
+        ended, but not changed."""
         loop = self._loop
         if self._started.is_over:
             self._end()
@@ -86,7 +87,7 @@ class _Watched:
     def _end(self) -> None:
         try:
             appended = self._started.result()
-        except Exception as error:  # in the place of a thread, which would hand it on
+        except Exception as error:  # there is no thread that would hand it on
             self.future.set_exception(error)
             return
         if appended is None:
@@ -95,8 +96,8 @@ class _Watched:
             self.future.set_result(appended)
 
     def settle(self) -> None:
-        """On the lane, where it may wait."""
-        settling = asyncio.ensure_future(self._lane.run(self._started.settle))
+        """On the executor, which may block."""
+        settling = asyncio.ensure_future(self._executor.run(self._started.settle))
         settling.add_done_callback(lambda settled: _hand_on(settled, self.future))
 
 

@@ -1,4 +1,4 @@
-"""Group reads: keys asked for while a query is running go together in the next one."""
+"""Batched reads: keys that are asked for while a query runs go together in the next one."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ MAX_KEYS = 256
 
 
 class BatchReader(Generic[K, V]):
-    """Answers single keys by querying for many at once. Used from the loop's thread only.
+    """Answers single keys by queries for many. Used from the event loop's thread only.
 
-    A key is never answered by a query that began before it was asked for, so an answer shows
-    whatever was recorded before the call.
+    A query that began before a key was asked for never answers it, so an answer shows whatever was
+    recorded before the call.
     """
 
     def __init__(
         self,
-        lane: StoreExecutor,
+        executor: StoreExecutor,
         query: Callable[[Sequence[K]], Sequence[V | Exception]],
         *,
         at_once: bool = False,
     ) -> None:
         """`query` answers a value for each key, or what is to be raised in its place.
 
-        `at_once`: in a simulation, where nobody else can ask meanwhile and nothing waits.
+        `at_once`: in a simulation, in which nothing else can ask meanwhile and nothing waits.
         """
-        self._lane = lane
+        self._executor = executor
         self._at_once = at_once
         self._query = query
-        self._asked: dict[K, list[asyncio.Future[V]]] = {}
+        self._waiting: dict[K, list[asyncio.Future[V]]] = {}
         self._running = False
         self._reading: asyncio.Future[Sequence[V | Exception]] | None = None
 
@@ -50,19 +50,19 @@ class BatchReader(Generic[K, V]):
             return value
         loop = asyncio.get_running_loop()
         future: asyncio.Future[V] = loop.create_future()
-        self._asked.setdefault(key, []).append(future)
+        self._waiting.setdefault(key, []).append(future)
         if not self._running:
             self._running = True
             loop.call_soon(self._start)
         return await future
 
     def _start(self) -> None:
-        if not self._asked:
+        if not self._waiting:
             self._running = False
             return
-        keys = list(self._asked)[:MAX_KEYS]
-        waiting = [self._asked.pop(key) for key in keys]
-        self._reading = asyncio.ensure_future(self._lane.run(self._query, keys))
+        keys = list(self._waiting)[:MAX_KEYS]
+        waiting = [self._waiting.pop(key) for key in keys]
+        self._reading = asyncio.ensure_future(self._executor.run(self._query, keys))
         self._reading.add_done_callback(lambda done: self._ended(waiting, done))
 
     def _ended(
@@ -71,13 +71,13 @@ class BatchReader(Generic[K, V]):
         done: asyncio.Future[Sequence[V | Exception]],
     ) -> None:
         if done.cancelled():
-            error: BaseException | None = RuntimeError("the read was cut")
+            error: BaseException | None = RuntimeError("the read was cancelled")
         else:
             error = done.exception()
         values = [error] * len(waiting) if error else done.result()
         for value, futures in zip(values, waiting, strict=True):
             for future in futures:
-                if future.done():  # its caller has gone away
+                if future.done():  # its caller was cancelled
                     continue
                 if isinstance(value, BaseException):
                     future.set_exception(value)

@@ -1,8 +1,7 @@
-"""Group commit: many units of work, one append.
+"""Group commit: units that become ready while an append runs go together in the next one.
 
-Units that become ready while an append is running go together in the next one: one transaction,
-one wait for the disk. A lone unit never waits for company. A unit that the store refuses fails
-alone; what was built on it (later units of the same stream, still in the queue) fails with it.
+One append is one transaction and one flush to the disk for many instances. A unit that comes while
+no append runs is not held back until others join it (K5).
 """
 
 from __future__ import annotations
@@ -18,60 +17,61 @@ from wakelog.runtime.append_driver import AppendDriver
 __all__ = ["MAX_UNITS_PER_APPEND", "GroupCommit"]
 
 MAX_UNITS_PER_APPEND = 128
-"""Units in one append. Two batches of half the senders each keep both the loop and the disk busy,
-where one batch of all of them would have the loop wait for the disk and the disk for the loop."""
+"""Two groups of half the senders each keep both the event loop and the disk busy; with one group of
+all of them the loop would wait for the disk, and the disk for the loop (decision 12)."""
 
-TOLD_AT_ONCE = 64
-"""Callers who are told of their append in one go, where the loop hears of appends itself. They
-mostly submit the next unit at once, and the loop hears of the next append's end when they have:
-with more of them each append would wait for them."""
+MAX_RESOLVED_AT_ONCE = 64
+"""Callers whose futures are resolved in one go if the event loop itself watches appends. Most of
+them submit their next unit at once, and the loop sees the next append's end only after that: with
+more of them each append would wait for them."""
 
 Entry = tuple[Unit, "asyncio.Future[None]"]
 
 
 class GroupCommit:
-    """Appends units in the order in which they are submitted. Used from the loop's thread only."""
+    """Appends units in the order of submission. Used from the event loop's thread only."""
 
     def __init__(
         self,
         store: Store,
-        appends: AppendDriver | None,
+        driver: AppendDriver | None,
         *,
         on_refused: Callable[[Unit], None],
         on_appended: Callable[[Sequence[Unit], int | None], None],
     ) -> None:
-        """Append by `appends`, or at once where it is None (a store that does not block).
+        """Append by `driver`, or at once if it is None (a store that does not block).
 
-        `on_refused` hears of each unit that was not appended before anybody else can build on
-        it, `on_appended` of the units that were and the earliest alarm that they set.
+        `on_refused` is called with each unit that was not appended, before another unit can build
+        on it; `on_appended` with the units that were, and the earliest alarm that they set.
         """
         self._store = store
-        self._appends = appends
-        self._told_at_once = (
-            TOLD_AT_ONCE if appends and appends.are_watched else MAX_UNITS_PER_APPEND
-        )
+        self._driver = driver
+        watched = driver is not None and driver.are_watched
+        self._resolved_at_once = MAX_RESOLVED_AT_ONCE if watched else MAX_UNITS_PER_APPEND
         self._on_refused = on_refused
         self._on_appended = on_appended
         self._queue: deque[Entry] = deque()
-        self._untold: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
-        """Who is still to be told what became of a unit, and what."""
+        self._unresolved: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
+        """The futures of callers whose units have ended, and how."""
         self._running = False
-        self._telling = False
+        self._resolving = False
         self._appending: asyncio.Future[Appended] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self.batches = 0
+        self.appends = 0
+        """How many appends there were so far."""
         self.units = 0
+        """How many units went with them."""
 
     def submit(self, unit: Unit) -> asyncio.Future[None]:
         """Have `unit` appended; the future ends when it is on the disk, or with what refused it.
 
-        To cancel the future does not take the unit back: it may still be recorded.
+        Cancelling the future does not take the unit back: it may still be recorded.
         """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         entry = (unit, future)
-        if self._appends is None:
+        if self._driver is None:
             self._append_at_once(entry)
             return future
         self._queue.append(entry)
@@ -82,7 +82,7 @@ class GroupCommit:
         return future
 
     async def drained(self) -> None:
-        """Wait until nothing is queued or under way, and everybody is told."""
+        """Wait until nothing is queued or being appended, and every caller's future is resolved."""
         await self._idle.wait()
 
     def _append_at_once(self, entry: Entry) -> None:
@@ -95,68 +95,69 @@ class GroupCommit:
             self._settle((entry,), (error,), None)
             return
         future.set_result(None)
-        self.batches += 1
+        self.appends += 1
         self.units += 1
         self._on_appended((unit,), due_us)
 
     def _start(self) -> None:
-        """Send off the next batch; runs when all turns that are ready now have submitted."""
-        if self._appends is None or not self._queue:
+        """Send the next group; runs when all turns that are ready now have submitted."""
+        if self._driver is None or not self._queue:
             self._running = False
             self._rest()
             return
         size = min(len(self._queue), MAX_UNITS_PER_APPEND)
-        batch = [self._queue.popleft() for _ in range(size)]
-        units = [unit for unit, _ in batch]
+        group = [self._queue.popleft() for _ in range(size)]
+        units = [unit for unit, _ in group]
         try:
-            self._appending = self._appends.append(units)
-        except Exception as error:  # not even begun: these fail, the next have their turn
+            self._appending = self._driver.append(units)
+        except Exception as error:  # not even begun: these fail, the next group has its turn
             self._appending = asyncio.get_running_loop().create_future()
             self._appending.set_exception(error)
-        self._appending.add_done_callback(lambda done: self._ended(batch, done))
+        self._appending.add_done_callback(lambda done: self._ended(group, done))
 
-    def _ended(self, batch: list[Entry], done: asyncio.Future[Appended]) -> None:
+    def _ended(self, group: list[Entry], done: asyncio.Future[Appended]) -> None:
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
             appended = done.result()
-            self._settle(batch, appended.errors, appended.next_due_us)
+            self._settle(group, appended.errors, appended.next_due_us)
         else:
-            failed = error if isinstance(error, Exception) else RuntimeError("the append was cut")
-            self._settle(batch, [failed] * len(batch), None)
+            cancelled = RuntimeError("the append was cancelled")
+            failed = error if isinstance(error, Exception) else cancelled
+            self._settle(group, [failed] * len(group), None)
         self._start()
 
     def _settle(
-        self, batch: Sequence[Entry], errors: Sequence[Exception | None], due_us: int | None
+        self, group: Sequence[Entry], errors: Sequence[Exception | None], due_us: int | None
     ) -> None:
         refused: set[str] = set()
         appended: list[Unit] = []
-        for (unit, future), error in zip(batch, errors, strict=True):
+        for (unit, future), error in zip(group, errors, strict=True):
             if error is None:
                 appended.append(unit)
             else:
                 refused.add(unit.stream)
                 self._on_refused(unit)
-            self._untold.append((future, error))
-        self.batches += 1
+            self._unresolved.append((future, error))
+        self.appends += 1
         self.units += len(appended)
         if refused:
             self._refuse_queued(refused)
         if appended:
             self._on_appended(appended, due_us)
-        if not self._telling:
-            self._tell()
+        if not self._resolving:
+            self._resolve_some()
 
-    def _tell(self) -> None:
-        for _ in range(min(len(self._untold), self._told_at_once)):
-            _resolve(*self._untold.popleft())
-        self._telling = bool(self._untold)
-        if self._telling:
-            asyncio.get_running_loop().call_soon(self._tell)
+    def _resolve_some(self) -> None:
+        for _ in range(min(len(self._unresolved), self._resolved_at_once)):
+            _resolve(*self._unresolved.popleft())
+        self._resolving = bool(self._unresolved)
+        if self._resolving:
+            asyncio.get_running_loop().call_soon(self._resolve_some)
         else:
             self._rest()
 
     def _rest(self) -> None:
-        if not self._running and not self._telling:
+        if not self._running and not self._resolving:
             self._idle.set()
 
     def _refuse_queued(self, streams: set[str]) -> None:
@@ -171,10 +172,10 @@ class GroupCommit:
 
 
 def _resolve(future: asyncio.Future[None], error: Exception | None) -> None:
-    if future.done():  # its caller has gone away
+    if future.done():  # its caller was cancelled
         return
     if error is None:
         future.set_result(None)
     else:
         future.set_exception(error)
-        future.exception()  # who waits behind a shield may be gone: nothing to complain of
+        future.exception()  # a caller behind a shield may be gone: that is no error to report

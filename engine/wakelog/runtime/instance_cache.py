@@ -1,7 +1,8 @@
-"""The instances at hand: bounded, each with its queue of turns.
+"""Instances in memory: bounded, each with a lock that lets one handler decide at a time (U2).
 
-A slot's head may be ahead of the store: turns build on each other before they are appended. When
-one is refused its slot dies, and everybody who used it starts over from the store.
+A cached head may be ahead of the store: units of work build on each other before they are
+appended. If one is refused, the entry is evicted, and every unit that used it starts over from the
+store.
 """
 
 from __future__ import annotations
@@ -17,114 +18,114 @@ __all__ = ["CachedInstance", "InstanceCache"]
 
 
 class CachedInstance:
-    """One instance in memory. `turn` is held by whoever decides for it: one at a time.
+    """One instance in memory. `async with cached` waits for its lock and holds it.
 
-    `async with slot` is to wait for the turn and to hold it. A lock that is handed from one to the
-    next is free for a moment, so those who wait are counted: the slot stays until they are done.
+    A lock that is handed from one task to the next is free for a moment, so the users are counted:
+    the entry stays in the cache until they are done.
     """
 
-    __slots__ = ("_users", "committed", "dead", "head", "keys", "pending", "stream", "turn")
+    __slots__ = ("_users", "committed", "evicted", "head", "keys", "lock", "pending", "stream")
 
-    def __init__(self, stream: str, head: Head, turn: asyncio.Lock) -> None:
+    def __init__(self, stream: str, head: Head, lock: asyncio.Lock) -> None:
         self.stream = stream
         self.head = head
         """The newest version decided on, appended or about to be."""
         self.committed = head
         """The newest version known to be appended."""
-        self.turn = turn
-        """Shared with the slots of this stream that have died: somebody may still be at it."""
-        self.dead = False
+        self.lock = lock
+        """Shared with evicted entries of this stream: a handler may still run under one."""
+        self.evicted = False
         self.keys: dict[str, asyncio.Future[None]] = {}
         """Idempotency keys of units that are about to be appended."""
         self.pending: asyncio.Future[None] | None = None
-        """The newest append of a unit of it, under way or ended."""
+        """The newest append of a unit of this instance, running or ended."""
         self._users = 0
 
     async def __aenter__(self) -> None:
         self._users += 1
         try:
-            await self.turn.acquire()
+            await self.lock.acquire()
         except BaseException:
             self._users -= 1
             raise
 
     async def __aexit__(self, *_: object) -> None:
         self._users -= 1
-        self.turn.release()
+        self.lock.release()
 
     @property
     def in_use(self) -> bool:
-        """Whether somebody has its turn or waits for it, or a unit of it is to be appended."""
+        """Whether a task holds the lock or waits for it, or a unit is about to be appended."""
         return self._users > 0 or self.head is not self.committed
 
 
 class InstanceCache:
-    """Slots by stream, the least recently used given up first. Used from the loop's thread only,
-    except for `peek`."""
+    """Cached instances by stream, the least recently used evicted first. Used from the event
+    loop's thread only, except for `peek`."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._slots: OrderedDict[str, CachedInstance] = OrderedDict()
-        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._cached: OrderedDict[str, CachedInstance] = OrderedDict()
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._cached)
 
     def get(self, stream: str) -> CachedInstance | None:
-        """The live slot of a stream, now the most recently used."""
-        slot = self._slots.get(stream)
-        if slot is not None:
-            self._slots.move_to_end(stream)
-        return slot
+        """The entry of a stream, from now on the most recently used."""
+        cached = self._cached.get(stream)
+        if cached is not None:
+            self._cached.move_to_end(stream)
+        return cached
 
     def peek(self, stream: str) -> Head | None:
         """The newest head known to be appended. Any thread may ask."""
-        slot = self._slots.get(stream)
-        return None if slot is None else slot.committed
+        cached = self._cached.get(stream)
+        return None if cached is None else cached.committed
 
     def put(self, stream: str, head: Head) -> CachedInstance:
-        """A slot for what was loaded; the one that is there already, if somebody was faster."""
-        slot = self._slots.get(stream)
-        if slot is None:
-            while len(self._slots) >= self._limit and self._evict():
+        """An entry for what was loaded; the entry that is there, if another task was faster."""
+        cached = self._cached.get(stream)
+        if cached is None:
+            while len(self._cached) >= self._limit and self._evict():
                 pass
-            turn = self._turns.get(stream) or asyncio.Lock()
-            self._turns[stream] = turn
-            slot = self._slots[stream] = CachedInstance(stream, head, turn)
-        return slot
+            lock = self._locks.get(stream) or asyncio.Lock()
+            self._locks[stream] = lock
+            cached = self._cached[stream] = CachedInstance(stream, head, lock)
+        return cached
 
     def appended(self, stream: str, instance: Instance, hash: str) -> None:
-        """Learn that a unit decided on here, up to `instance`, is on the disk."""
-        slot = self._slots.get(stream)
-        if slot is not None and slot.committed.instance.version < instance.version:
-            is_newest = slot.head.hash == hash  # not the version: that may be another's
-            slot.committed = slot.head if is_newest else Head(instance, hash)
+        """Record that a unit decided on here, up to `instance`, is on the disk."""
+        cached = self._cached.get(stream)
+        if cached is not None and cached.committed.instance.version < instance.version:
+            is_newest = cached.head.hash == hash  # not the version: another unit may have it too
+            cached.committed = cached.head if is_newest else Head(instance, hash)
 
     def adopt(self, stream: str, head: Head) -> CachedInstance:
-        """Learn that somebody else appended up to `head`, unless more is known already."""
-        slot = self._slots.get(stream)
-        if slot is not None:
-            if slot.committed.instance.version >= head.instance.version:
-                return slot
-            if not slot.in_use:
-                slot.head = slot.committed = head
-                self._slots.move_to_end(stream)
-                return slot
-        self.drop(stream)
+        """Take over what another writer appended up to `head`, unless more is known already."""
+        cached = self._cached.get(stream)
+        if cached is not None:
+            if cached.committed.instance.version >= head.instance.version:
+                return cached
+            if not cached.in_use:
+                cached.head = cached.committed = head
+                self._cached.move_to_end(stream)
+                return cached
+        self.evict(stream)
         return self.put(stream, head)
 
-    def drop(self, stream: str) -> None:
+    def evict(self, stream: str) -> None:
         """Forget a stream: what was decided on its head is void."""
-        slot = self._slots.pop(stream, None)
-        if slot is not None:
-            slot.dead = True
+        cached = self._cached.pop(stream, None)
+        if cached is not None:
+            cached.evicted = True
 
     def _evict(self) -> bool:
-        """Give one up; False where all are in use: then there are more than the limit for a while,
-        for an instance that is about to take its turn must stay until it has."""
-        for stream, slot in self._slots.items():
-            if not slot.in_use:
-                slot.dead = True
-                del self._slots[stream]
+        """Evict one; False if all are in use: then the cache is over its limit for a while, since
+        an instance whose turn is about to come must stay until it has come."""
+        for stream, cached in self._cached.items():
+            if not cached.in_use:
+                cached.evicted = True
+                del self._cached[stream]
                 return True
         return False

@@ -1,4 +1,4 @@
-"""Lanes: on which thread a blocking call to the store runs."""
+"""On which threads the blocking calls to a store run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import NoReturn, ParamSpec, Protocol, TypeVar
 
 from wakelog.errors import InvalidStateError
 
-__all__ = ["InlineExecutor", "StoreExecutor", "ThreadExecutor"]
+__all__ = ["InlineExecutor", "StoreExecutor", "StoreThreads", "ThreadExecutor"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 HAND_OVER_S = 0.005
-"""The longest that the loop waits for a call to begin: as long as it would keep the interpreter."""
+"""The longest that the event loop blocks until a call has started: as long as it would keep the
+GIL otherwise (`sys.getswitchinterval()`)."""
 
 
 class StoreExecutor(Protocol):
@@ -27,14 +28,14 @@ class StoreExecutor(Protocol):
         ...
 
     def close(self) -> None:
-        """Wait for what is running, then end."""
+        """Wait for the calls that are running, then end."""
         ...
 
 
 class InlineExecutor:
-    """Calls on the loop: for stores that do not block, and for simulations.
+    """Calls on the event loop itself: for stores that do not block, and for simulations.
 
-    With `yields` others have a turn first, or who asks again and again would starve them.
+    With `yields` other tasks run first: a caller that asks again and again would starve them.
     """
 
     def __init__(self, *, yields: bool = False) -> None:
@@ -46,16 +47,15 @@ class InlineExecutor:
         return fn(*args, **kwargs)
 
     def close(self) -> None:
-        """There is nothing to wait for."""
+        """Nothing to wait for."""
 
 
 class ThreadExecutor:
-    """Calls on a few threads of its own, so that the loop goes on meanwhile.
+    """Calls on a few threads of its own, so that the event loop goes on meanwhile.
 
-    A thread that wakes needs the interpreter, and a busy loop gives it away only after
-    `sys.getswitchinterval()`. A loop that hands it over waits until the call has begun, where a
-    thread is free for it, and has it back when the call waits for the store; or later, where still
-    other threads compute.
+    A worker thread needs the GIL to start. With `hands_over` the event loop blocks until the call
+    has started, at most `HAND_OVER_S`, instead of keeping the GIL for a whole switch interval. It
+    gets the GIL back when the call waits for the store (decision 14).
     """
 
     def __init__(self, name: str, threads: int = 1, *, hands_over: bool = False) -> None:
@@ -69,28 +69,66 @@ class ThreadExecutor:
             return _refused()
         if not self._hands_over:
             return asyncio.wrap_future(self._threads.submit(fn, *args, **kwargs))
-        begun = threading.Lock()
-        begun.acquire()
+        started = threading.Lock()
+        started.acquire()
 
         def call() -> R:
-            begun.release()
+            started.release()
             return fn(*args, **kwargs)
 
         ended = asyncio.wrap_future(self._threads.submit(call))
         ended.add_done_callback(self._ended)
         self._free -= 1
         if self._free >= 0:
-            begun.acquire(timeout=HAND_OVER_S)
+            started.acquire(timeout=HAND_OVER_S)
         return ended
 
     def _ended(self, _: object) -> None:
-        """Also where the caller has gone and the call goes on: then one wait is in vain."""
+        """Also if the caller was cancelled and the call goes on: then one wait is in vain."""
         self._free += 1
 
     def close(self) -> None:
-        """What is asked for from now on raises `InvalidStateError`."""
+        """Calls from now on raise `InvalidStateError`."""
         self._closed = True
         self._threads.shutdown(wait=True)
+
+
+class StoreThreads:
+    """The executors of one process: short reads, long reads, and one thread that writes."""
+
+    def __init__(self, *, blocking: bool, inline: bool) -> None:
+        """`blocking`: the store waits for a disk or a network. `inline`: a simulation."""
+        self.reads: StoreExecutor
+        self.writes: StoreExecutor | None
+        """None: appends are made at once, on the event loop."""
+        self._long_reads: StoreExecutor
+        if blocking and not inline:
+            self.reads, self._long_reads = ThreadExecutor("reads", 2), ThreadExecutor("browse", 2)
+            self.writes = ThreadExecutor("writes", hands_over=True)
+        else:
+            self.reads = self._long_reads = InlineExecutor(yields=not inline)
+            self.writes = None
+
+    async def read(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a reading method of the store off the event loop."""
+        return await self.reads.run(fn, *args, **kwargs)
+
+    async def browse(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `read`, for calls that may take long: no request waits behind them."""
+        return await self._long_reads.run(fn, *args, **kwargs)
+
+    async def write(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a writing method of the store off the event loop."""
+        if self.writes is None:
+            return fn(*args, **kwargs)
+        return await self.writes.run(fn, *args, **kwargs)
+
+    def close(self) -> None:
+        """Wait for the calls that are running. Safe to call twice."""
+        if self.writes is not None:
+            self.writes.close()
+        self.reads.close()
+        self._long_reads.close()
 
 
 async def _refused() -> NoReturn:

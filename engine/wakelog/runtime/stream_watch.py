@@ -1,4 +1,4 @@
-"""Watching a stream for an event that somebody will append, perhaps in another process."""
+"""Watching a stream for an event that will be appended, perhaps by another process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 class StreamWatch:
-    """Those who watch, by stream. Used from the loop's thread only."""
+    """The watchers, by stream. Used from the event loop's thread only."""
 
     def __init__(
         self,
@@ -29,47 +29,48 @@ class StreamWatch:
         """`events_after` reads the events of a stream after a version."""
         self._clock = clock
         self._events_after = events_after
-        self._watched: dict[str, set[asyncio.Event]] = {}
+        self._watchers: dict[str, set[asyncio.Event]] = {}
         self.drive: Callable[[int | None], Awaitable[None]] | None = None
-        """In a simulation: lets the next thing happen, while a caller waits for an outcome."""
+        """In a simulation: lets the next alarm fire while a caller waits for an outcome."""
 
-    def tell(self, stream: str) -> None:
-        """This process has appended to `stream`, or heard of it."""
-        for watcher in self._watched.get(stream, ()):
+    def notify(self, stream: str) -> None:
+        """This process has appended to `stream`, or knows that another has."""
+        for watcher in self._watchers.get(stream, ()):
             watcher.set()
 
     async def watch(
         self, stream: str, after: int, find: Callable[[Recorded], R | None], timeout_us: int | None
     ) -> R:
-        """Wait until `find` finds something in an event after version `after`, whoever appends it.
+        """Wait until `find` answers something for an event after version `after`, whichever
+        process appends it.
 
         Raises `WaitTimeoutError`.
         """
-        seen = asyncio.Event()
-        self._watched.setdefault(stream, set()).add(seen)
+        changed = asyncio.Event()
+        self._watchers.setdefault(stream, set()).add(changed)
         until_us = None if timeout_us is None else self._clock.now_us() + timeout_us
         timeout_s = None if timeout_us is None or self.drive else timeout_us / 1_000_000
         try:
             async with asyncio.timeout(timeout_s):
                 for pause_s in itertools.chain((0.01, 0.02, 0.05, 0.1), itertools.repeat(0.25)):
-                    seen.clear()
+                    changed.clear()
                     for stored in await self._events_after(stream, after):
                         after = stored.version
                         if (found := find(decode(stored))) is not None:
                             return found
-                    await self._pause(seen, pause_s, until_us)
+                    await self._pause(changed, pause_s, until_us)
         except TimeoutError:
             raise WaitTimeoutError(stream, (timeout_us or 0) / 1_000_000) from None
         finally:
-            self._watched[stream].discard(seen)
-            if not self._watched[stream]:
-                del self._watched[stream]
-        raise AssertionError("waiting has no end of its own")
+            self._watchers[stream].discard(changed)
+            if not self._watchers[stream]:
+                del self._watchers[stream]
+        raise AssertionError("watching ends by its result or by its timeout")
 
-    async def _pause(self, seen: asyncio.Event, pause_s: float, until_us: int | None) -> None:
-        """Until this process appends to the stream; others' appends are found by looking.
+    async def _pause(self, changed: asyncio.Event, pause_s: float, until_us: int | None) -> None:
+        """Until this process appends to the stream; appends of others are found by polling.
 
-        In a simulation: until something has happened. Raises `TimeoutError` if that is too late;
+        In a simulation: until the next alarm has fired. Raises `TimeoutError` if that is too late;
         cancelling the wait would cancel the handler that it lets run.
         """
         if self.drive is not None:
@@ -80,4 +81,4 @@ class StreamWatch:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
-                await seen.wait()
+                await changed.wait()

@@ -1,121 +1,304 @@
-"""One unit of work: load, take the turn, append; again if another was first."""
+"""One unit of work: load the instance, take its turn, append; again if another writer was first.
+
+The turn itself is `wakelog.turn`. Everything that a request, an alarm and a deferred event have in
+common around it is here: the instance's lock, idempotency keys, conflicts, leases (U1 to U3, I1).
+"""
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from wakelog.clock import Clock
 from wakelog.core.calls import HandlerFailed, Settle
 from wakelog.core.events import Cleared
 from wakelog.core.instance import Instance
-from wakelog.core.requests import RecordStep, Request
+from wakelog.core.requests import HandleDeferred, Receive, RecordStep, Request
 from wakelog.definitions.definition import Definition
-from wakelog.errors import LeaseLostError
+from wakelog.errors import ConflictError, IdempotencyConflictError, LeaseLostError, QueueFullError
+from wakelog.execution.handler_runner import HandlerRunner
 from wakelog.ids import InstanceId
-from wakelog.ports.units import KeptReply
-from wakelog.turn import HandlerOutcomes, Turn
+from wakelog.log.rebuild import Head
+from wakelog.ports.store import Store
+from wakelog.ports.units import KeptReply, KeyTaken, LeaseGone, VersionConflict
+from wakelog.runtime.batch_reads import BatchReader
+from wakelog.runtime.group_commit import GroupCommit
+from wakelog.runtime.instance_cache import CachedInstance
+from wakelog.runtime.instances import Instances
+from wakelog.runtime.job_pauses import JobPauses
+from wakelog.runtime.store_threads import StoreThreads
+from wakelog.runtime.unit_records import NO_ORIGIN, Origin, UnitRecords
+from wakelog.turn import HandlerOutcomes, Turn, take_turn
 
-__all__ = [
-    "BACKOFF_S",
-    "MAX_CONFLICTS",
-    "MAX_LOSSES",
-    "MAX_PURGED",
-    "NOWHERE",
-    "Asked",
-    "Body",
-    "Key",
-    "Origin",
-]
-
-
-Body = dict[str, Any]
-"""An answer's fields by name, as JSON keeps them: times in microseconds."""
+__all__ = ["IdempotencyKey", "RequestOutcome", "UnitsOfWork"]
 
 MAX_LOSSES = 10
-"""How often an event loses to other processes before it is accepted as deferred instead."""
-
+"""How often an event loses to other processes before it is accepted as deferred instead (U3)."""
 MAX_CONFLICTS = 1_000
 """How often any other request loses before its caller is told."""
-
 MAX_PURGED = 1_000
-"""Expired answers deleted in one transaction."""
-
+"""Expired replies deleted in one transaction."""
 BACKOFF_S = 0.05
 """The longest pause between two tries."""
 
 
-class Origin(Struct, frozen=True):
-    """Where a request comes from, for the record."""
-
-    actor: str | None = None
-    correlation: str | None = None
-    cause: str | None = None
-
-
-NOWHERE = Origin()
-
-
-class Key(Struct, frozen=True):
-    """An idempotency key: a request with the same one is recorded once."""
+class IdempotencyKey(Struct, frozen=True):
+    """A request with the same key is recorded once (I1)."""
 
     key: str
     action: str
     fingerprint: str
-    body: Callable[[Turn], str]
-    """The answer to keep, as JSON."""
+    """A digest of what is requested, to tell a repetition from a clash."""
+    encode: Callable[[Any], str]
+    """The reply as JSON, to be kept under the key."""
 
 
-class Asked(Struct, frozen=True):
-    """What became of a request.
+class RequestOutcome(Struct, frozen=True):
+    """What a request came to.
 
-    The turn itself is not kept while its outcome waits to be appended: so many objects at hand,
-    for so many requests, would be the garbage collector's work.
+    The turn itself is not kept while its outcome waits to be appended: so many live objects, for
+    so many requests in flight, would cost the garbage collector more than the requests themselves.
     """
 
     after: Instance | None
-    """How the instance stands then; None where nothing happened to it."""
-    said: Body | None = None
-    """What there is to say of its turn; None where there are failures to raise instead."""
+    """The instance then; None if nothing happened to it."""
+    reply: Any = None
+    """What `make_reply` made of the turn; None if there are failures to raise instead."""
     raises: tuple[HandlerFailed, ...] = ()
-    answer: KeptReply | None = None
-    """What an earlier request with the same key was answered."""
+    kept_reply: KeptReply | None = None
+    """The reply to an earlier request with the same key: nothing was done now."""
 
 
-class _Try(Struct):
+class _Work(Struct):
     """One request on its way through the conflict loop."""
 
     definition: Definition
     id: InstanceId
+    stream: str
     request: Request
-    say: Callable[[Turn], Body] | None
+    make_reply: Callable[[Turn, str], Any] | None
     origin: Origin
-    key: Key | None
-    holds: int | None
-    ends_lease: Callable[[Instance], bool]
-    memory: HandlerOutcomes | None = None
+    key: IdempotencyKey | None
+    lease_token: int | None
+    ends_lease: Callable[[Instance], bool] | None
+    outcomes: HandlerOutcomes | None
     losses: int = 0
-    seen: tuple[object, ...] = ()
-    """What the handlers whose outcomes are in `memory` could see of the instance."""
+    visible: tuple[object, ...] = ()
+    """What the handlers whose outcomes are kept could see of the instance."""
 
 
-def _never(_: Instance) -> bool:
-    return False
+class UnitsOfWork:
+    """One unit at a time for each instance, many units in each append."""
+
+    def __init__(
+        self,
+        store: Store,
+        threads: StoreThreads,
+        handler_runner: HandlerRunner,
+        instances: Instances,
+        records: UnitRecords,
+        commits: GroupCommit,
+        job_pauses: JobPauses,
+        clock: Clock,
+        entropy: random.Random,
+        *,
+        idempotency_window_us: int,
+    ) -> None:
+        self._store = store
+        self._threads = threads
+        self._handler_runner = handler_runner
+        self._instances = instances
+        self._records = records
+        self._commits = commits
+        self._job_pauses = job_pauses
+        self._clock = clock
+        self._entropy = entropy
+        self._idempotency_window_us = idempotency_window_us
+        inline = handler_runner.inline
+        self._replies = BatchReader(threads.reads, store.kept_replies, at_once=inline)
+        self.conflicts = 0
+        """How many units were redone because another process was faster."""
+
+    async def run(
+        self,
+        definition: Definition,
+        id: InstanceId,
+        request: Request,
+        *,
+        make_reply: Callable[[Turn, str], Any] | None = None,
+        origin: Origin = NO_ORIGIN,
+        key: IdempotencyKey | None = None,
+        lease_token: int | None = None,
+        ends_lease: Callable[[Instance], bool] | None = None,
+        outcomes: HandlerOutcomes | None = None,
+    ) -> RequestOutcome:
+        """Put `request` to the instance and append what follows; `make_reply` makes the reply of
+        the turn and the stream id.
+
+        Redone on the fresh instance if another process was faster; a run's handlers are not called
+        again (`outcomes` has how they ended). `lease_token` is the lease under which the request
+        works; it ends with the unit if `ends_lease` says so of the instance then. Raises
+        `ConflictError` if it lost too often, `LeaseLostError` if the run belongs to another worker
+        by now, `IdempotencyConflictError`, and what `decide` and the store raise. A crash before
+        the append leaves nothing, a crash after it everything.
+        """
+        if isinstance(request, Receive):
+            pauses = self._job_pauses.fresh()
+            if id.job in (await self._job_pauses.now() if pauses is None else pauses):
+                request = replace(request, defer=True)
+        work = _Work(
+            definition,
+            id,
+            str(id),
+            request,
+            make_reply,
+            origin,
+            key,
+            lease_token,
+            ends_lease,
+            outcomes,
+        )
+        while True:
+            try:
+                outcome = await self._try(work)
+            except (VersionConflict, KeyTaken):
+                await self._back_off(work)
+            except LeaseGone:
+                raise _lease_lost(work) from None
+            else:
+                if outcome is not None:
+                    return outcome
+
+    async def _try(self, work: _Work) -> RequestOutcome | None:
+        """One try; None if the cached instance was evicted: the caller retries."""
+        cached = await self._instances.cached(work.stream)
+        async with cached:
+            if cached.evicted:
+                return None
+            same_key = cached.keys.get(work.key.key) if work.key else None
+            if same_key is None:
+                outcome, committed = await self._take_turn(cached, work)
+            else:
+                outcome, committed = None, None
+        if same_key is not None:  # the same request is about to be appended: wait for its reply
+            await asyncio.wait([same_key])
+        if committed is not None:
+            await committed
+        return outcome
+
+    async def _take_turn(
+        self, cached: CachedInstance, work: _Work
+    ) -> tuple[RequestOutcome, asyncio.Future[None] | None]:
+        """Take the turn of an instance; what it came to, and the append to wait for."""
+        if work.key and (kept := await self._kept_reply(work, work.key)):
+            return RequestOutcome(None, kept_reply=kept), None
+        instance = cached.head.instance
+        now_us = self._records.now_us(instance)
+        if isinstance(work.request, HandleDeferred):
+            _forget_outdated(work, instance)
+        try:
+            turn = await take_turn(
+                self._handler_runner, work.definition, instance, work.request, now_us, work.outcomes
+            )
+        except QueueFullError:
+            await self._instances.check_fresh(cached)
+            raise
+        if turn.stale:
+            raise _lease_lost(work)
+        if cached.evicted:
+            raise VersionConflict(cached.stream)
+        reply = work.make_reply(turn, work.stream) if work.make_reply and not turn.raises else None
+        outcome = RequestOutcome(turn.after if turn.events else None, reply, turn.raises)
+        if not turn.events and (work.key is None or turn.raises):
+            await self._instances.check_fresh(cached)
+            return outcome, None
+        return outcome, self._submit(cached, turn, work, reply, now_us)
+
+    def _submit(
+        self, cached: CachedInstance, turn: Turn, work: _Work, reply: Any, now_us: int
+    ) -> asyncio.Future[None]:
+        """Queue the turn's outcome for the next append, and let later turns build on it."""
+        key, after = work.key, turn.after
+        kept = None if key is None or turn.raises else self._to_keep(key, reply, now_us)
+        ends_lease = work.ends_lease is not None and work.ends_lease(after)
+        unit = self._records.unit(
+            cached.stream,
+            cached.head,
+            turn.events,
+            after,
+            now_us,
+            work.origin,
+            kept_reply=kept,
+            lease_token=work.lease_token,
+            ends_lease=ends_lease or (work.lease_token is None and _ends_a_life(turn)),
+        )
+        if unit.events:  # else only the reply is new
+            cached.head = Head(after, unit.hash)
+        committed = cached.pending = self._commits.submit(unit)
+        if kept is None:
+            return committed
+        if not committed.done():
+            cached.keys[kept.key] = committed
+        return asyncio.shield(committed)  # others with the same key wait for it too
+
+    async def _back_off(self, work: _Work) -> None:
+        """Another writer was first: wait a little, and give way after some losses."""
+        work.losses += 1
+        self.conflicts += 1
+        if isinstance(work.request, Receive) and work.losses >= MAX_LOSSES:
+            work.request = replace(work.request, defer=True)
+        if work.losses >= MAX_CONFLICTS:
+            raise ConflictError(work.stream, work.losses)
+        if not self._handler_runner.inline:  # in a simulation there is no other writer
+            pause_s = min(BACKOFF_S, 0.001 * 2 ** min(work.losses, 6))
+            await asyncio.sleep(pause_s * self._entropy.random())
+
+    # -- idempotency
+
+    async def _kept_reply(self, work: _Work, key: IdempotencyKey) -> KeptReply | None:
+        kept = await self._replies.read((work.stream, key.key))
+        if kept is None:
+            return None
+        now_us = self._clock.now_us()
+        if (kept.expires_us or 0) <= now_us:
+            await self._purge(now_us)
+            return None
+        if (kept.action, kept.fingerprint) != (key.action, key.fingerprint):
+            raise IdempotencyConflictError(work.stream, key.key, kept.action, key.action)
+        return kept
+
+    async def _purge(self, now_us: int) -> None:
+        """Make room for a new reply: one without events may be older than what it replaces."""
+        purge = self._store.purge_kept_replies
+        while await self._threads.write(purge, now_us, MAX_PURGED) == MAX_PURGED:
+            pass
+
+    def _to_keep(self, key: IdempotencyKey, reply: Any, now_us: int) -> KeptReply:
+        expires_us = now_us + self._idempotency_window_us
+        return KeptReply(key.key, key.action, key.fingerprint, key.encode(reply), expires_us)
 
 
-def _asked(this: _Try, turn: Turn) -> Asked:
-    said = this.say(turn) if this.say and not turn.raises else None
-    return Asked(turn.after if turn.events else None, said, turn.raises)
+def _forget_outdated(work: _Work, instance: Instance) -> None:
+    """Drop the kept outcomes of a deferred event's handlers if they would see another instance
+    now: an `on_event` elsewhere was faster, and its outcome must be seen."""
+    visible = (instance.state, instance.visible_schedule_us, instance.lives)
+    if work.outcomes and work.visible not in ((), visible):
+        work.outcomes.clear()
+    work.visible = visible
 
 
-def _ended(turn: Turn) -> bool:
-    """Whether it ended a life."""
-    return not turn.after.exists and any(isinstance(event, Cleared) for event in turn.events)
+def _ends_a_life(turn: Turn) -> bool:
+    is_over = turn.after.started_us is None
+    return is_over and any(isinstance(event, Cleared) for event in turn.events)
 
 
-def _lease_lost(this: _Try) -> LeaseLostError:
-    request = this.request
+def _lease_lost(work: _Work) -> LeaseLostError:
+    request = work.request
     run = request.call.run if isinstance(request, Settle) else None
     run = request.run if isinstance(request, RecordStep) else run
-    return LeaseLostError(str(this.id), run.number if run else 0)
+    return LeaseLostError(work.stream, run.number if run else 0)

@@ -13,7 +13,17 @@ __all__ = ["CrashPoint", "SimulatedCrash", "crash_next", "revive"]
 
 CrashPoint = Literal["before_write", "after_write"]
 DECISIVE = ("append", "claim")
-WRITES = (*DECISIVE, "renew", "release", "forget_key", "purge_answers", "put_worker")
+WRITES = (
+    *DECISIVE,
+    "renew",
+    "release",
+    "forget_key",
+    "purge_kept_replies",
+    "put_worker",
+    "remove_worker",
+    "pause_job",
+    "resume_job",
+)
 
 
 class SimulatedCrash(BaseException):

@@ -8,16 +8,13 @@ import functools
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar
 
 from wakelog.app import App
 from wakelog.application import Application
-from wakelog.blocking import BlockingContinuousClient, BlockingDebounceClient, BlockingTaskClient
+from wakelog.blocking import BlockingCalls
 from wakelog.client.gateway import refuse_in_handler
 from wakelog.core.time import Duration, as_datetime, duration_us, moment_us
-from wakelog.definitions.continuous import Continuous
-from wakelog.definitions.debounce import Debounce
-from wakelog.definitions.task import Task
 from wakelog.errors import InvalidStateError
 from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs, open_store
@@ -26,7 +23,7 @@ from wakelog.ports.rows import Listing, StatusRow
 from wakelog.settings import Settings
 from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
-from wakelog.worker.claims import Claimed, next_due_us, take
+from wakelog.worker.claims import Claimed, claim_due, next_due_us
 from wakelog.worker.runs import work
 from wakelog.worker.startup import autostart, retime
 
@@ -34,8 +31,6 @@ __all__ = ["Alarm", "Simulation"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S")
-E = TypeVar("E")
 
 WORKER = "simulation"
 MAX_FIRED = 10_000_000
@@ -53,7 +48,7 @@ class Alarm:
     due_at: datetime
 
 
-class Simulation:
+class Simulation(BlockingCalls):
     """Run jobs in virtual time, from `start`, repeatable from `seed`.
 
         with Simulation(jobs) as sim:
@@ -84,9 +79,10 @@ class Simulation:
         self._seed = seed
         self._handlers = handlers
         self._settings = settings or Settings()
-        self._clock = VirtualClock(moment_us(start, "start"))
+        self.clock = VirtualClock(moment_us(start, "start"))
+        """The virtual clock; a test may set it ahead, which fires nothing."""
         self._factory = open_store(url)
-        self._loop = VirtualLoop(self._clock)
+        self._loop = VirtualLoop(self.clock)
         by_given_time = getattr(self._factory, "judge_leases_by_given_time", None)
         if by_given_time is not None:  # a database's own clock knows nothing of virtual time
             by_given_time()
@@ -102,36 +98,6 @@ class Simulation:
 
     # -- asking
 
-    @overload
-    def task(self, job: Task[S, E]) -> BlockingTaskClient[S, E]: ...
-    @overload
-    def task(self, job: str) -> BlockingTaskClient[Any, Any]: ...
-    def task(
-        self, job: Task[S, E] | str
-    ) -> BlockingTaskClient[S, E] | BlockingTaskClient[Any, Any]:
-        """The instances of a Task. A call that waits lets time pass until it has its answer."""
-        return BlockingTaskClient(self._app.task(job), self)
-
-    @overload
-    def continuous(self, job: Continuous[S]) -> BlockingContinuousClient[S]: ...
-    @overload
-    def continuous(self, job: str) -> BlockingContinuousClient[Any]: ...
-    def continuous(
-        self, job: Continuous[S] | str
-    ) -> BlockingContinuousClient[S] | BlockingContinuousClient[Any]:
-        """The instances of a Continuous job."""
-        return BlockingContinuousClient(self._app.continuous(job), self)
-
-    @overload
-    def debounce(self, job: Debounce[S, E]) -> BlockingDebounceClient[S, E]: ...
-    @overload
-    def debounce(self, job: str) -> BlockingDebounceClient[Any, Any]: ...
-    def debounce(
-        self, job: Debounce[S, E] | str
-    ) -> BlockingDebounceClient[S, E] | BlockingDebounceClient[Any, Any]:
-        """The instances of a Debounce. A call that waits lets time pass until it has its answer."""
-        return BlockingDebounceClient(self._app.debounce(job), self)
-
     def alarms(self) -> list[Alarm]:
         """All pending wake-ups, the earliest first; also those for events that wait though the
         life before them was ended."""
@@ -142,12 +108,12 @@ class Simulation:
     def events(self, instance_id: str) -> list[Recorded]:
         """Every event of an instance, as recorded."""
         stream = str(InstanceId.parse(instance_id))
-        return [decode(stored) for stored in self._application.store.events(stream)]
+        return [decode(stored) for stored in self.application.store.events(stream)]
 
     @property
     def now(self) -> datetime:
         """The virtual time (aware, UTC)."""
-        return as_datetime(self._clock.now_us())
+        return as_datetime(self.clock.now_us())
 
     @property
     def fired(self) -> int:
@@ -158,13 +124,13 @@ class Simulation:
 
     def advance(self, duration: Duration) -> int:
         """Let this much time pass, firing each alarm in it at its instant; answers how many."""
-        return self.advance_to(as_datetime(self._clock.now_us() + duration_us(duration)))
+        return self.advance_to(as_datetime(self.clock.now_us() + duration_us(duration)))
 
     def advance_to(self, moment: datetime) -> int:
         """Let time pass until `moment`, firing each alarm on the way; answers how many."""
         until_us = moment_us(moment)
-        fired = self._run(self._fire_until(until_us))
-        self._clock.move_to(until_us)
+        fired = self.run(self._fire_until(until_us))
+        self.clock.move_to(until_us)
         return fired
 
     def run_until_idle(self, *, limit: int = 100_000) -> int:
@@ -172,7 +138,7 @@ class Simulation:
 
         Raises `InvalidStateError` after `limit`: a job that always sets its next alarm has no end.
         """
-        return self._run(self._fire_until(None, limit))
+        return self.run(self._fire_until(None, limit))
 
     def fire(self, instance_id: str) -> bool:
         """Fire the next alarm of one instance now, going forward to it; False if it has none."""
@@ -180,67 +146,64 @@ class Simulation:
         alarm = next((a for a in self.alarms() if a.instance_id == stream), None)
         if alarm is None:
             return False
-        self._clock.move_to(moment_us(alarm.due_at))
-        return self._run(self._fire_one(stream))
+        self.clock.move_to(moment_us(alarm.due_at))
+        return self.run(self._fire_one(stream))
 
     # -- crashing
 
     def crash_next(self, point: CrashPoint) -> None:
         """Let the process die before or after its next write: that call raises `SimulatedCrash`."""
-        crash_next(self._application.store, point)
+        crash_next(self.application.store, point)
 
     def restart(self) -> None:
         """Begin again as a new process would, with nothing but what the store holds."""
-        revive(self._application.store)
+        revive(self.application.store)
         self._restarts += 1
         self._open()
 
     def close(self) -> None:
         """Let go of the store and the loop."""
         if not self._loop.is_closed():
-            self._application.close()
+            self.application.close()
             self._factory.close()
             self._loop.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._loop.is_closed()
 
     def wraps(self, method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
         """`method`, run to its end on the simulation's loop."""
 
         @functools.wraps(method)
         def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
-            return self._run(method(*args, **kwargs))
+            return self.run(method(*args, **kwargs))
 
         return blocking
 
     # -- inside
 
     def _open(self) -> None:
-        self._application = self._run(self._opened())
-        self._application.watching.drive = self._next
-        self._app = App(self._application, handlers=self._handlers)
+        self.application = self.run(self._opened())
+        self.application.stream_watch.drive = self._next
+        super().__init__(App(self.application, handlers=self._handlers), self)
         self._work_on = self._jobs.registry.jobs()
-        self._run(autostart(self._application, self._work_on))
-        self._run(retime(self._application, self._work_on))
-        self.history = self.wraps(self._app.history)
-        self.state_at = self.wraps(self._app.state_at)
-        self.list = self.wraps(self._app.list)
-        self.pause = self.wraps(self._app.pause)
-        self.resume = self.wraps(self._app.resume)
-        self.job_pauses = self.wraps(self._app.job_pauses)
-        self.bulk = self.wraps(self._app.bulk)
-        self.count = self.wraps(self._app.count)
-        self.counts = self.wraps(self._app.counts)
+        self.run(autostart(self.application, self._work_on))
+        self.run(retime(self.application, self._work_on))
 
     async def _opened(self) -> Application:
         return Application(
             self._factory,
             self._jobs.registry,
-            self._clock,
+            self.clock,
             self._settings,
             inline=True,
             seed=self._seed + (self._restarts << 64),  # no commit id may come twice
         )
 
-    def _run(self, coroutine: Coroutine[Any, Any, R]) -> R:
+    def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        """Run a coroutine to its end on the simulation's event loop."""
         with _closing(coroutine):
             refuse_in_handler()
             _refuse_in_loop()
@@ -249,10 +212,10 @@ class Simulation:
     async def _fire_until(self, until_us: int | None, limit: int = MAX_FIRED) -> int:
         before, empty = self._fired, 0
         while True:
-            due_us = next_due_us(self._application, self._work_on, self._clock.now_us())
+            due_us = next_due_us(self.application, self._work_on, self.clock.now_us())
             if due_us is None or (until_us is not None and due_us > until_us):
                 return self._fired - before
-            self._clock.move_to(due_us)
+            self.clock.move_to(due_us)
             empty = 0 if await self._take() else empty + 1
             if self._fired - before > limit or empty > MAX_EMPTY:
                 raise InvalidStateError(
@@ -260,12 +223,12 @@ class Simulation:
                 )
 
     async def _take(self) -> bool:
-        claimed = take(
-            self._application,
+        claimed = claim_due(
+            self.application,
             worker=WORKER,
             jobs=self._work_on,
             limit=1,
-            now_us=self._clock.now_us(),
+            now_us=self.clock.now_us(),
         )
         for each in claimed:
             await self._work(each)
@@ -273,7 +236,7 @@ class Simulation:
 
     async def _work(self, claimed: Claimed) -> None:
         self._fired += 1
-        await work(self._application, claimed)
+        await work(self.application, claimed)
 
     async def _fire_one(self, stream: str) -> bool:
         """Claim until it is the turn of `stream`; what is due before it fires before it."""
@@ -285,18 +248,18 @@ class Simulation:
 
     async def _next(self, until_us: int | None) -> None:
         """A caller waits for an outcome: go to the next alarm, or to the end of its patience."""
-        due_us = next_due_us(self._application, self._work_on, self._clock.now_us())
+        due_us = next_due_us(self.application, self._work_on, self.clock.now_us())
         if until_us is not None and (due_us is None or due_us > until_us):
-            self._clock.move_to(until_us)
+            self.clock.move_to(until_us)
             return
         if due_us is None:
             raise InvalidStateError("nothing is left to happen that could bring the outcome")
-        self._clock.move_to(due_us)
+        self.clock.move_to(due_us)
         await self._take()
 
     def _pages(self) -> Iterator[Sequence[StatusRow]]:
         after: str | None = None
-        while page := self._application.store.list(Listing(waking=True, limit=1000, after=after)):
+        while page := self.application.store.list(Listing(waking=True, limit=1000, after=after)):
             yield page
             after = page[-1].stream
 

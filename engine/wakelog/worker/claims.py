@@ -1,4 +1,4 @@
-"""Claims: what is due is taken, its leases and `RunStarted` events in one append."""
+"""Claims: what is due is taken, all leases and `RunStarted` events in one append (T5, A2)."""
 
 from __future__ import annotations
 
@@ -17,47 +17,46 @@ from wakelog.core.instance import Instance, next_wake
 from wakelog.core.requests import Claim
 from wakelog.errors import HistoryError
 from wakelog.ids import InstanceId
-from wakelog.log.rebuild import Head, load_heads
-from wakelog.log.records import encode
+from wakelog.log.rebuild import Head
 from wakelog.ports.rows import Due
 from wakelog.ports.units import Lease, Unit
-from wakelog.runtime.unit_of_work import NOWHERE
+from wakelog.worker.leases import LeaseKey
 
-__all__ = ["Claimed", "LeaseKey", "next_due_us", "take"]
+__all__ = ["Claimed", "claim_due", "has_ready_event", "next_due_us"]
 
 _LOG = logging.getLogger("wakelog.worker")
 
 
 class Claimed(NamedTuple):
-    """What a worker took: the unit that takes it, and the call to make where a run has begun."""
+    """What a worker claimed: the unit that takes it, and the call to make if a run has begun."""
 
     unit: Unit
     head: Head
     call: HandlerCall | None
 
     @property
-    def held(self) -> tuple[str, int]:
+    def key(self) -> LeaseKey:
         """The stream, and the token of the lease on it."""
         return self.unit.stream, self.unit.after.version
 
     @property
-    def works(self) -> bool:
-        """Whether there is anything left to do (a due clear is done with the claim itself)."""
+    def has_work(self) -> bool:
+        """Whether anything is left to do (a due clear is done with the claim itself)."""
         return self.unit.take is not None
 
 
-def take(
+def claim_due(
     app: Application, *, worker: str, jobs: Sequence[str], limit: int, now_us: int
 ) -> list[Claimed]:
     """Claim up to `limit` due instances: their leases and `RunStarted` events in one append.
 
-    Blocks; called on the alarm clock's thread. A crash before the append leaves them to others,
-    a crash after it until their leases end.
+    Blocks; called on the alarm clock's thread. A crash before the append leaves them to other
+    workers, a crash after it until their leases end.
     """
     claimed: list[Claimed] = []
 
     def begin(dues: Sequence[Due]) -> list[Unit]:
-        heads = _heads(app, dues)
+        heads = app.instances.heads_of([(due.stream, due.version) for due in dues])
         claimed.extend(_claim(app, due, heads[due.stream], worker, now_us) for due in dues)
         return [each.unit for each in claimed]
 
@@ -68,28 +67,23 @@ def take(
 
 
 def next_due_us(app: Application, jobs: Sequence[str], now_us: int) -> int | None:
-    """When there may be something to `take`. Blocks; called on the alarm clock's thread."""
+    """When there may be something to claim. Blocks; called on the alarm clock's thread."""
     return app.store.next_due_us(jobs, now_us, app.registry.limits())
 
 
-def _heads(app: Application, dues: Sequence[Due]) -> dict[str, Head | HistoryError]:
-    """How the instances stand, or why that cannot be known: out of memory where they are there,
-    the others in one read, for whoever claims holds locks."""
-    heads: dict[str, Head | HistoryError] = {}
-    for due in dues:
-        if known := app.known(due.stream, due.version):
-            heads[due.stream] = known
-    missing = [due.stream for due in dues if due.stream not in heads]
-    heads.update(zip(missing, load_heads(app.store, missing), strict=True))
-    return heads
+def has_ready_event(after: Instance) -> bool:
+    """Whether the next thing to do is to handle a deferred event: an alarm that was due before
+    it has its turn first, or those who keep sending would hold it up for ever."""
+    wake = next_wake(after)
+    return wake is not None and wake.action == "deferred" and wake.due_us <= after.recorded_us
 
 
 def _claim(
     app: Application, due: Due, head: Head | HistoryError, worker: str, now_us: int
 ) -> Claimed:
-    """The unit that takes one due instance; or parks it, where its history cannot be read."""
+    """The unit that claims one due instance; or parks it, if its history cannot be read."""
     if isinstance(head, HistoryError):
-        return _parked(app, InstanceId.parse(due.stream), head, now_us)
+        return _parked(app, due.stream, head, now_us)
     instance = head.instance
     at_us = max(now_us, instance.recorded_us)
     lost = instance.run if due.expired is not None and due.expired.run else None
@@ -97,51 +91,35 @@ def _claim(
     if policy is None:
         raise AssertionError(f"{instance.id.job} is not registered")
     decision = decide(instance, Claim(worker, lost, app.settings.max_lost), policy, at_us)
-    meta = app.meta(at_us, NOWHERE)
-    records, hash = encode(due.stream, instance.version, head.hash, decision.events, meta)
-    after = decision.after
-    taken = Head(after, hash)
-    waits = not decision.events and _has_more(replace(after, recorded_us=at_us))
-    works = decision.call is not None or waits
+    after, call = decision.after, decision.call
+    is_ready = not decision.events and has_ready_event(replace(after, recorded_us=at_us))
+    has_work = call is not None or is_ready
     until_us = now_us + app.settings.lease_us
-    lease = Lease(worker, until_us, after.version, run=decision.call is not None)
-    unit = Unit(
-        stream=due.stream,
-        base_version=instance.version,
-        events=records,
-        after=after,
-        hash=hash,
-        commit=meta.commit,
-        snapshot=app.snapshot_if_due(instance.version, taken),
-        take=lease if works else None,
-        ends_lease=not works,
+    lease = Lease(worker, until_us, after.version, run=call is not None)
+    unit = app.records.unit(
+        due.stream,
+        head,
+        decision.events,
+        after,
+        at_us,
+        take=lease if has_work else None,
+        ends_lease=not has_work,
     )
-    return Claimed(unit, taken, decision.call)
+    return Claimed(unit, Head(after, unit.hash), call)
 
 
-def _parked(app: Application, id: InstanceId, error: HistoryError, now_us: int) -> Claimed:
-    """Set a damaged instance aside, so that others go on; it shows as `failed`, and why."""
-    stream = str(id)
+def _parked(app: Application, stream: str, error: HistoryError, now_us: int) -> Claimed:
+    """Set a damaged instance aside, so that others go on; it shows as `failed`, and why (K4)."""
     _LOG.error("%s is parked: %s", stream, error, extra={"instance": stream})
     [row] = app.store.status([stream])
     if row is None:
         raise error
     at_us = max(now_us, row.updated_us)
     event = Parked(reason="unreadable", error_type=type(error).__name__, message=str(error))
-    before = Instance(id, row.version, row.updated_us, lives=1, started_us=row.created_us or at_us)
+    started_us = row.created_us or at_us
+    id = InstanceId.parse(stream)
+    before = Instance(id, row.version, row.updated_us, lives=1, started_us=started_us)
     after = evolve(before, event, at_us)
-    meta = app.meta(at_us, NOWHERE)
-    records, hash = encode(stream, row.version, row.hash, [event], meta)
-    unit = Unit(stream, row.version, records, after, hash, meta.commit, ends_lease=True)
-    return Claimed(unit, Head(after, hash), None)
-
-
-def _has_more(after: Instance) -> bool:
-    """Whether the next thing to do is to handle a waiting event: an alarm that was due before
-    it has its turn first, or those who keep sending would hold it up for ever."""
-    wake = next_wake(after)
-    return wake is not None and wake.action == "deferred" and wake.due_us <= after.recorded_us
-
-
-LeaseKey = tuple[str, int]
-"""A stream, and the token of the lease on it."""
+    head = Head(before, row.hash)
+    unit = app.records.unit(stream, head, [event], after, at_us, ends_lease=True, is_whole=False)
+    return Claimed(unit, Head(after, unit.hash), None)

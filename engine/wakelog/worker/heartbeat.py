@@ -1,44 +1,53 @@
-"""The heartbeat: keeps the leases of a worker, from a thread of its own."""
+"""The heartbeat: a thread of its own, so that a blocked event loop does not lose its leases."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from wakelog.errors import StoreUnavailableError
 
-if TYPE_CHECKING:
-    from wakelog.worker.worker import Worker
-
-__all__ = []
+__all__ = ["Heartbeat"]
 
 _LOG = logging.getLogger("wakelog.worker")
 
 
-class _Heart(threading.Thread):
-    """Beats from a thread of its own: a loop that user code blocks must not lose its leases."""
+class Heartbeat(threading.Thread):
+    """Renews every `every_s` seconds and sweeps every `sweep_s` seconds, until it is stopped.
 
-    def __init__(self, worker: Worker, every_s: float) -> None:
-        super().__init__(name="wakelog-heart", daemon=True)
-        self._worker = worker
+    An error ends neither: it is logged, and the next beat tries again.
+    """
+
+    def __init__(
+        self,
+        renew: Callable[[], None],
+        sweep: Callable[[], None],
+        *,
+        every_s: float,
+        sweep_s: float,
+    ) -> None:
+        super().__init__(name="wakelog-heartbeat", daemon=True)
+        self._renew = renew
+        self._sweep = sweep
         self._every_s = every_s
+        self._beats_per_sweep = max(1, round(sweep_s / every_s))
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        beats_to_sweep = max(1, round(self._worker.sweep_s / self._every_s))
         beats = 0
         while not self._stopped.wait(self._every_s):
             beats += 1
             try:
-                self._worker.beat()
-                if beats % beats_to_sweep == 0:
-                    self._worker.sweep()
+                self._renew()
+                if beats % self._beats_per_sweep == 0:
+                    self._sweep()
             except StoreUnavailableError as error:
                 _LOG.error("a heartbeat was missed: %s", error)
             except Exception:
                 _LOG.exception("a heartbeat failed")
 
     def stop(self) -> None:
+        """End the thread, after the beat that is running. Blocks."""
         self._stopped.set()
         self.join()

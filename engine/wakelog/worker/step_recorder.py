@@ -1,6 +1,6 @@
-"""Steps, done: one object for each attempt of a run calls them and has their results recorded.
+"""Calls the steps of a run and records their results, one object for each attempt (I4).
 
-A result is appended when it is there, on top of what others have appended meanwhile, and only
+A result is appended when the step ends, on top of what others have appended meanwhile, and only
 while the run is open and its lease is held: after a timeout, a clear or a takeover a late step
 records nothing. A crash before the append leaves nothing of a step, and the next attempt calls it
 again; after it, the result.
@@ -35,16 +35,16 @@ from wakelog.errors import (
 )
 from wakelog.execution.retry_advice import advice
 from wakelog.log.records import decode
-from wakelog.runtime.unit_of_work import Origin
+from wakelog.runtime.unit_records import Origin
 
 __all__ = ["StepRecorder"]
 
 R = TypeVar("R")
 Done = tuple[Any, asyncio.CancelledError | None]
-"""What a step answered; and a cancellation that came too late for it."""
+"""The result of a step; and a cancellation that came too late for it."""
 
 PAGE = 500
-"""Events read at a time in looking for recorded steps."""
+"""Events read at a time when recorded steps are looked up."""
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.05, 5.0
 """Pauses between two tries while the store is unavailable."""
 
@@ -70,11 +70,11 @@ class StepRecorder:
         self._reading = asyncio.Lock()
         self._closed = False
         self._pauses: list[threading.Event] = []
-        """Those of threads that wait for another try. Few runs have any."""
+        """Those of threads that wait for the next try of a step. Few runs have any."""
         self._lost: LeaseLostError | None = None
 
     def close(self) -> None:
-        """The handler has ended; who waits in a thread for another try is told."""
+        """The handler has ended: a thread that waits for the next try of a step is woken."""
         self._closed = True
         for pause in tuple(self._pauses):
             pause.set()
@@ -82,7 +82,7 @@ class StepRecorder:
     # -- from an `async def`, on the loop
 
     async def run(self, step: Step, check: Check) -> Any:
-        """Do the step, or answer what is recorded of it. See `StepMethods.step`."""
+        """Do the step, or return its recorded result. See `StepMethods.step`."""
         schema = self._schema(step)
         recorded = await self._begun(step)
         if recorded is not None:
@@ -104,19 +104,19 @@ class StepRecorder:
                 pause_us = self._pause_us(step, error, attempt, began_us)
             await asyncio.sleep(pause_us / 1_000_000)
             check()
-        raise AssertionError("it is tried until it ends")
+        raise AssertionError("a step is tried until it ends")
 
     async def _called(self, step: Step) -> Done:
-        """Call it; a shutdown waits for what runs in a thread, as it does for a handler there.
+        """Call it; a shutdown waits for a step in a thread, as it does for a handler there.
 
-        A cancellation that meets a result does not take it away: it is recorded first.
+        A cancellation does not discard a result that is there: it is recorded first.
         """
-        caller, on_loop = self._app.caller, is_async(step.fn)
-        asked = caller.run(step.fn, on_loop, step.args)
-        if on_loop or caller.inline:
-            return await asked, None
+        runner, on_loop = self._app.handler_runner, is_async(step.fn)
+        result = runner.run(step.fn, on_loop, step.args)
+        if on_loop or runner.inline:
+            return await result, None
         cancelled: asyncio.CancelledError | None = None
-        calling = asyncio.ensure_future(_outcome(asked))
+        calling = asyncio.ensure_future(_outcome(result))
         try:
             value, error = await asyncio.shield(calling)
         except asyncio.CancelledError as too_late:
@@ -135,12 +135,16 @@ class StepRecorder:
     # -- from a `def`, in its thread; in a simulation, on the loop
 
     def run_blocking(self, step: Step, check: Check) -> Any:
-        """Do the step, or answer what is recorded of it. See `StepMethods.step_blocking`."""
-        inline = self._app.caller.inline
+        """Do the step, or return its recorded result. See `StepMethods.step_blocking`."""
+        inline = self._app.handler_runner.inline
         if self._definition.handlers["execute"].is_async or (not inline and is_on_a_loop()):
-            raise InvalidStateError("here it is `await ctx.step(…)`: step_blocking is for a `def`")
+            raise InvalidStateError("use `await ctx.step(…)` here: step_blocking is for a `def`")
         if is_async(step.fn):
-            issue = Issue(loc="fn", msg="give a `def`; an `async def` needs one", type="async")
+            issue = Issue(
+                loc="fn",
+                msg="give a `def`; an `async def` needs an `async def` handler",
+                type="async",
+            )
             raise ValidationError(f"step {step.name!r}", [issue])
         schema = self._schema(step)
         recorded = self._wait(self._begun(step))
@@ -164,8 +168,8 @@ class StepRecorder:
             check()
 
     def _wait_here(self, pause_us: int) -> None:
-        """Hold this thread up, until the handler ends at the longest: `close` ends each pause that
-        is in the list, and one that comes later sees that it is closed."""
+        """Block this thread, at most until the handler ends: `close` ends each pause that is in the
+        list, and a later one sees that it is closed."""
         pause = threading.Event()
         self._pauses.append(pause)
         if not self._closed:
@@ -173,11 +177,11 @@ class StepRecorder:
         self._pauses.remove(pause)
 
     def _wait(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        if self._app.caller.inline:
+        if self._app.handler_runner.inline:
             return _at_once(coroutine)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError:  # the loop is closed, and the handler was left behind
+        except RuntimeError:  # the loop is closed, and the handler was abandoned
             coroutine.close()
             raise InvalidStateError("the app was closed meanwhile: nothing is recorded") from None
         return future.result()
@@ -188,12 +192,12 @@ class StepRecorder:
         return result_schema(step.fn, step.result, f"step {step.name!r}")
 
     async def _begun(self, step: Step) -> str | None:
-        """What is recorded of a step that is about to begin. Each name is good for one."""
+        """The recorded result of a step that is about to begin, as JSON. A name is used once."""
         if self._lost is not None:
             raise self._lost
         if step.name in self._names:
             raise InvalidStateError(
-                f"step {step.name!r} came before in this attempt: give each step a name of its "
+                f"step {step.name!r} was used before in this attempt: give each step a name of its "
                 f"own, and retry= to one that is to be tried again"
             )
         self._names.add(step.name)
@@ -210,7 +214,9 @@ class StepRecorder:
         after = self._base.run_version
         while True:
             store = self._app.store
-            page = await self._app.read(store.events, str(self._base.id), after=after, limit=PAGE)
+            page = await self._app.threads.read(
+                store.events, str(self._base.id), after=after, limit=PAGE
+            )
             for stored in page:
                 event = decode(stored).event
                 if isinstance(event, StepCompleted) and event.result is not None:
@@ -224,9 +230,9 @@ class StepRecorder:
         if step.retry is None:
             raise error
         now_us = self._app.clock.now_us()
-        said = advice(step.retry, error, attempt)
+        wish = advice(step.retry, error, attempt)
         seed = f"{step_key(self._base, step.name)}.{self._run.attempt}.{attempt}"
-        verdict = judge(step.retry, said, attempt, began_us, now_us, seed)
+        verdict = judge(step.retry, wish, attempt, began_us, now_us, seed)
         if not isinstance(verdict, Again):
             raise error
         return verdict.due_us - now_us
@@ -235,29 +241,29 @@ class StepRecorder:
         check()
         request = RecordStep(self._run, step.name, text)
 
-        def ask() -> Coroutine[Any, Any, Any]:
-            return self._app.ask(
+        def record() -> Coroutine[Any, Any, Any]:
+            return self._app.request(
                 self._definition,
                 self._base.id,
                 request,
                 origin=self._origin,
-                holds=self._run.token,
+                lease_token=self._run.token,
             )
 
         try:
-            await self._patiently(step, ask)
+            await self._patiently(step, record)
         except LeaseLostError as error:
             self._lost = error
             raise
 
-    async def _patiently(self, step: Step, ask: Callable[[], Coroutine[Any, Any, R]]) -> R:
-        """Ask until the store answers: a run does not fail because it was away for a while."""
+    async def _patiently(self, step: Step, call: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Repeat until the store answers: a run does not fail because it was unavailable."""
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                return await (ask() if self._app.caller.inline else _whole(ask()))
+                return await (call() if self._app.handler_runner.inline else _shielded(call()))
             except StoreUnavailableError as error:
-                if error.reason == "refused" or self._app.caller.inline:
+                if error.reason == "refused" or self._app.handler_runner.inline:
                     raise
                 stream = str(self._base.id)
                 _LOG.error(
@@ -272,31 +278,33 @@ class StepRecorder:
 
 
 def _kept(schema: TypeSchema[Any], step: Step, value: Any) -> tuple[str, Any]:
-    """The text of a result, and the value that every attempt gets: what the text reads back as."""
+    """The JSON of a result, and the value that every attempt gets: what it reads back as."""
     return schema.dump(value, step.name)
 
 
 def _read(schema: TypeSchema[Any], step: Step, text: str) -> Any:
     value = schema.try_load(text)
     if isinstance(value, Exception):
-        message = f"what was recorded is of another type now ({value}): take a new name for it"
+        message = f"the recorded result is of another type now ({value}): take a new name for it"
         issue = Issue(loc="", msg=message, type="recorded")
         raise ValidationError(f"the result of step {step.name!r}", [issue]) from value
     return value
 
 
-async def _outcome(asked: Awaitable[R]) -> tuple[R | None, BaseException | None]:
-    """How it ended, as a value: what ends a process would end the loop from a task of its own."""
+async def _outcome(result: Awaitable[R]) -> tuple[R | None, BaseException | None]:
+    """How it ended, as a value: an exception that ends a process would end the loop if it were
+    raised in a task of its own."""
     try:
-        return await asked, None
+        return await result, None
     except BaseException as error:
         return None, error
 
 
-async def _whole(asking: Awaitable[R]) -> R:
-    """What is being appended is neither cut nor forgotten by a cancellation: that waits for it."""
-    task = asyncio.ensure_future(asking)
-    task.add_done_callback(_seen)
+async def _shielded(append: Awaitable[R]) -> R:
+    """Shields an append from cancellation; the cancellation is re-raised once the append has
+    finished."""
+    task = asyncio.ensure_future(append)
+    task.add_done_callback(_read_error)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -304,14 +312,14 @@ async def _whole(asking: Awaitable[R]) -> R:
         raise
 
 
-def _seen(task: asyncio.Future[Any]) -> None:
-    """Whoever asked may have gone, and then nobody else looks at how it failed."""
+def _read_error(task: asyncio.Future[Any]) -> None:
+    """The caller may be gone; then its error is read here, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()
 
 
 def _at_once(coroutine: Coroutine[Any, Any, R]) -> R:
-    """Run to its end what waits for nothing, as all does in a simulation, without the loop."""
+    """Run a coroutine that never waits, as all do in a simulation, without the event loop."""
     try:
         coroutine.send(None)
     except StopIteration as done:
@@ -319,4 +327,4 @@ def _at_once(coroutine: Coroutine[Any, Any, R]) -> R:
         return result
     finally:
         coroutine.close()
-    raise AssertionError("in a simulation a step waits for nothing")
+    raise AssertionError("in a simulation a step never waits")

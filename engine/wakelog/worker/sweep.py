@@ -2,23 +2,71 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import functools
+import logging
+from collections.abc import Sequence
+
 from wakelog.application import Application
 from wakelog.core.requests import Rearm
-from wakelog.ids import InstanceId
-from wakelog.runtime.unit_of_work import Origin
-from wakelog.worker.runs import _LOG
+from wakelog.ids import InstanceId, job_of
+from wakelog.runtime.unit_records import Origin
 
-__all__ = ["rearm"]
+__all__ = ["Sweep", "rearm"]
+
+_LOG = logging.getLogger("wakelog.worker")
+
+STRANDED_US = 10_000_000
+"""How long work must have been without an alarm before a sweep calls it stranded."""
+SWEEP_LIMIT = 100
+"""Stranded instances that one sweep re-arms."""
+PURGE_LIMIT = 10_000
+"""Expired replies that one sweep deletes."""
 
 
 async def rearm(app: Application, stream: str, version: int) -> None:
-    """Put back the alarm, or end the run, of an instance that was found stranded at `version` (A4).
+    """Restore the alarm, or end the run, of an instance that was found stranded at `version`.
 
-    Nothing happens where it has moved on since: somebody works on it.
+    Nothing happens if it has moved on since: then somebody works on it.
     """
     id = InstanceId.parse(stream)
-    app.forget(stream)
+    app.instances.evict(stream)
     request = Rearm(version, app.settings.max_lost)
-    asked = await app.ask(app.registry.of(id), id, request, origin=Origin(actor="sweep"))
-    if asked.after is not None:
+    origin = Origin(actor="sweep")
+    outcome = await app.request(app.registry.of(id), id, request, origin=origin)
+    if outcome.after is not None:
         _LOG.warning("%s had work but no alarm: re-armed", stream, extra={"instance": stream})
+
+
+class Sweep:
+    """Sweeps for one worker, on its heartbeat's thread; re-arms on the event loop."""
+
+    def __init__(
+        self, app: Application, jobs: Sequence[str], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._app = app
+        self._jobs = jobs
+        self._loop = loop
+
+    def __call__(self) -> None:
+        """Find what is stranded, and purge expired replies. Blocks."""
+        store, now_us = self._app.store, self._app.clock.now_us()
+        store.purge_kept_replies(now_us, limit=PURGE_LIMIT)
+        stranded = store.stranded(now_us - STRANDED_US, SWEEP_LIMIT)
+        self.rearm([stream for stream in stranded if job_of(stream) in self._jobs])
+
+    def rearm(self, streams: Sequence[str]) -> None:
+        """Re-arm these streams at the versions that they have now. Blocks."""
+        for stream, row in zip(streams, self._app.store.status(streams), strict=True):
+            if row is not None:
+                done = asyncio.run_coroutine_threadsafe(
+                    rearm(self._app, stream, row.version), self._loop
+                )
+                done.add_done_callback(functools.partial(_log_failure, stream))
+
+
+def _log_failure(stream: str, done: concurrent.futures.Future[None]) -> None:
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        _LOG.error("%s cannot be re-armed: %s", stream, error, extra={"instance": stream})

@@ -1,14 +1,13 @@
-"""A worker: takes what is due, as long as it has free slots, and keeps what it took alive.
+"""A worker: claims what is due while it has free slots, and hands it to the event loop.
 
-Three threads meet here: the alarm clock's (claims), the heart's (leases, sweeps) and the event
-loop's (the work itself). They share a few counters, and hand everything else over to the loop.
+Three threads meet here: the alarm clock's (claims), the heartbeat's (leases, sweeps) and the event
+loop's (the work itself). They share a counter of used slots and the set of held leases; everything
+else is handed to the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import functools
 import logging
 import os
 import socket
@@ -18,28 +17,24 @@ from collections.abc import Callable, Sequence
 from wakelog.application import Application
 from wakelog.core.commands import HandlerName
 from wakelog.errors import LeaseLostError
+from wakelog.ids import job_of
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.ports.rows import WorkerRow
 from wakelog.settings import WorkerSettings
-from wakelog.worker.claims import Claimed, LeaseKey, next_due_us, take
-from wakelog.worker.heartbeat import _Heart
+from wakelog.worker.claims import Claimed, claim_due
+from wakelog.worker.heartbeat import Heartbeat
+from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.loop_watchdog import LoopWatchdog
+from wakelog.worker.next_look import NextLook
 from wakelog.worker.runs import work
 from wakelog.worker.startup import autostart, retime
-from wakelog.worker.sweep import rearm
+from wakelog.worker.sweep import Sweep
 
 __all__ = ["Worker"]
 
 _LOG = logging.getLogger("wakelog.worker")
 LAST_S = 5.0
-"""How long a shutdown waits for what it has given back to be recorded."""
-STRANDED_US = 10_000_000
-"""How long work must have been without an alarm before a sweep calls it stranded."""
-SWEEP_LIMIT = 100
-ENDED_US = 1_000_000
-"""How soon to look again whether other workers' runs of a job that has reached its limit ended."""
-LOST_US = 50_000
-"""How long to wait before looking again, after others were faster."""
+"""How long a shutdown waits until what it has given back is recorded."""
 
 
 class Worker:
@@ -55,43 +50,45 @@ class Worker:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self.jobs = _jobs(app, settings.only)
-        self._limits = app.registry.limits()
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{app.clock.now_us():x}"
+        self._limited = app.registry.limits()
         self._started_us = app.clock.now_us()
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{self._started_us:x}"
         self._clock = make_clock(self)
-        self._pulse = LoopWatchdog(self._loop, self._clock.wakeup)
+        self._watchdog = LoopWatchdog(self._loop, self._clock.wakeup)
+        self.next_look = NextLook(app, self.jobs)
+        """When the alarm clock looks again; not part of the stable interface."""
         self._lock = threading.Lock()
         self._running = 0
         self._closing = False
+        self._abandoned = False
+        """Closed: what still runs cannot be recorded any longer."""
         self._retiming: asyncio.Task[int] | None = None
-        self._left = False
-        """Closed: what still goes on cannot be recorded any more."""
-        self._empty_take_us = -1
-        self._look_again_us = 0
-        self._asleep_until_us: int | None = None
-        self._heard = False
-        self._unheard: Callable[[], None] = lambda: None
-        self._holding: set[LeaseKey] = set()
-        """What was taken and is not done with, begun or not."""
-        self._doubtful: set[LeaseKey] = set()
-        """What the last beat found held but not worked on, or worked on but not held."""
+        self._stop_watching: Callable[[], None] = lambda: None
         self._tasks: dict[LeaseKey, tuple[Claimed, asyncio.Task[None]]] = {}
-        self._heart = _Heart(self, app.settings.lease_us / 3_000_000)
-        app.on_wake = self._on_wake
+        self._leases = HeldLeases(app.store, self.name, app.settings.lease_us, app.clock)
+        self.sweep = Sweep(app, self.jobs, self._loop)
+        """What the heartbeat calls every `sweep_us`; not part of the stable interface."""
+        self._heartbeat = Heartbeat(
+            self.beat,
+            self.sweep,
+            every_s=app.settings.lease_us / 3_000_000,
+            sweep_s=settings.sweep_us / 1_000_000,
+        )
+        app.on_wake = self._on_alarm_set
         app.on_cleared = self.cancel
 
     async def start(self) -> None:
-        """Say that this worker lives, then begin to take what is due."""
-        await self._app.write(self._app.store.put_worker, self._row())
+        """Register this worker, then begin to claim what is due."""
+        await self._app.threads.write(self._app.store.put_worker, self._row())
         await autostart(self._app, self.jobs)
-        self._heart.start()
+        self._heartbeat.start()
         self._clock.start()
-        self._unheard = self._app.store.watch_alarms(self._on_heard)
+        self._stop_watching = self._app.store.watch_alarms(self._on_others_alarm)
         self._retiming = self._loop.create_task(retime(self._app, self.jobs))
-        self._retiming.add_done_callback(_log_failed_retiming)
+        self._retiming.add_done_callback(_log_retiming)
 
     async def close(self, grace_us: int) -> None:
-        """Take nothing new, let runs end within the grace, give the others back at once.
+        """Claim nothing new, let runs end within the grace, give the others back at once (K2).
 
         A handler in a thread cannot be stopped: it keeps its lease until it has ended or the
         lease does.
@@ -99,7 +96,7 @@ class Worker:
         self._closing = self._app.stopping = True
         if self._retiming is not None:
             self._retiming.cancel()
-        await asyncio.to_thread(self._unheard)
+        await asyncio.to_thread(self._stop_watching)
         await asyncio.to_thread(self._clock.stop)
         tasks = {task for _, task in self._tasks.values()}
         if tasks:
@@ -107,20 +104,20 @@ class Worker:
         late = [each for each in self._tasks.values() if each[1] in tasks]
         stopped = {task for claimed, task in late if self._can_stop(claimed)}
         for task in stopped:
-            self._app.caller.stop(task)
+            self._app.handler_runner.stop(task)
         if stopped:
             await asyncio.wait(stopped, timeout=LAST_S)
-        self._leave()
-        await asyncio.to_thread(self._heart.stop)
-        await self._app.write(self._app.store.remove_worker, self.name)
+        self._abandon()
+        await asyncio.to_thread(self._heartbeat.stop)
+        await self._app.threads.write(self._app.store.remove_worker, self.name)
 
-    def _leave(self) -> None:
-        """Say what does not end: handlers in threads, which nothing can stop."""
-        self._left = True
+    def _abandon(self) -> None:
+        """Log what does not end: handlers in threads, which cannot be stopped."""
+        self._abandoned = True
         for stream, _ in self._tasks:
             _LOG.warning(
-                "a handler of %s does not end: it is left behind, and its run is taken up again "
-                "when its lease ends",
+                "a handler of %s does not end: it is abandoned, and its run is recovered when its "
+                "lease ends",
                 stream,
                 extra={"instance": stream},
             )
@@ -130,70 +127,54 @@ class Worker:
         """How many instances it is working on."""
         return self._running
 
-    # -- the desk: on the alarm clock's thread
+    # -- on the alarm clock's thread
 
-    def take(self, now_us: int) -> Sequence[object]:
-        """Claim what is due, for the free slots only, and only if the loop would get to it.
+    def claim(self, now_us: int) -> Sequence[object]:
+        """Claim what is due, for the free slots only, and only while the event loop turns.
 
-        User code that blocks the loop holds up what it works on; what is due goes to others.
+        User code that blocks the loop holds up what this worker has claimed; what is due goes to
+        other workers.
         """
-        self._asleep_until_us = None
-        heard, self._heard = self._heard, False
+        self.next_look.begin()
         free = self._settings.concurrency - self._running
-        if free <= 0 or self._closing or not self._pulse.is_felt():
+        if free <= 0 or self._closing or not self._watchdog.is_responsive():
             return ()
-        claimed = take(self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us)
-        self._empty_take_us = -1 if claimed else now_us
-        self._look_again_us = now_us + LOST_US if heard and not claimed else 0
+        claimed = claim_due(self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us)
+        self.next_look.claimed(now_us, len(claimed))
         with self._lock:
             self._running += len(claimed)
-            self._holding |= {each.held for each in claimed if each.works}
+        self._leases.add([each.key for each in claimed if each.has_work])
         return claimed
 
     def begin(self, claimed: object) -> None:
-        """Hand what was taken to the loop."""
+        """Hand what was claimed to the event loop."""
         if not isinstance(claimed, Claimed):
-            raise AssertionError(f"not taken here: {claimed!r}")
+            raise AssertionError(f"not claimed here: {claimed!r}")
         self._loop.call_soon_threadsafe(self._begin, claimed)
 
-    def next_us(self, now_us: int) -> int | None:
-        """When to look again: never while no slot is free, or the loop blocked; else when
-        something is due.
-
-        Something due that a moment ago could not be had (another worker was faster) is not
-        worth a second look at once; alarms set by other processes are heard of, or found by
-        polling. So are leases that end early.
-        """
-        if self._running >= self._settings.concurrency or self._closing or self._pulse.is_missed:
+    def next_look_us(self, now_us: int) -> int | None:
+        """When to look again: never while no slot is free or the loop is blocked."""
+        if self._is_full or self._closing or self._watchdog.found_blocked:
             return None
-        store = self._app.store
-        next_us = next_due_us(self._app, self.jobs, now_us)
-        if next_us is not None and next_us <= self._empty_take_us:
-            next_us = now_us + LOST_US
-        looks = [] if next_us is None else [next_us]
-        if store.poll_us is not None:
-            looks.append(now_us + min(store.poll_us, self._app.settings.lease_us))
-        if self._limits and (store.next_due_us(self.jobs, now_us) or now_us + 1) <= now_us:
-            looks.append(now_us + ENDED_US)
-        if self._look_again_us:
-            looks.append(self._look_again_us)
-        next_us = min(looks, default=None)
-        self._asleep_until_us = next_us
-        return next_us
+        return self.next_look.next_us(now_us)
 
-    # -- on the loop
+    @property
+    def _is_full(self) -> bool:
+        return self._running >= self._settings.concurrency
+
+    # -- on the event loop
 
     def cancel(self, stream: str) -> None:
-        """Stop working on an instance: its life was ended, or its lease is not ours any more."""
+        """Stop working on an instance: its life was ended."""
         for (working_on, _), (_, task) in list(self._tasks.items()):
             if working_on == stream:
-                self._app.caller.stop(task)
+                self._app.handler_runner.stop(task)
 
     def _begin(self, claimed: Claimed) -> None:
         task = self._loop.create_task(self._work(claimed))
-        self._app.caller.own(task)
-        self._tasks[claimed.held] = claimed, task
-        task.add_done_callback(lambda _: self._done(claimed.held))
+        self._app.handler_runner.own(task)
+        self._tasks[claimed.key] = claimed, task
+        task.add_done_callback(lambda _: self._done(claimed.key))
 
     async def _work(self, claimed: Claimed) -> None:
         stream = claimed.unit.stream
@@ -204,7 +185,7 @@ class Worker:
         except asyncio.CancelledError:
             _LOG.info("stopped working on %s", stream, extra={"instance": stream})
         except Exception as error:
-            if self._left:
+            if self._abandoned:
                 _LOG.info("%s ended too late: %s", stream, error, extra={"instance": stream})
                 return
             _LOG.exception(
@@ -213,98 +194,52 @@ class Worker:
                 extra={"instance": stream},
             )
 
-    def _done(self, held: LeaseKey) -> None:
+    def _done(self, key: LeaseKey) -> None:
         """A task has ended, or was stopped before it began: its slot is free."""
-        self._pulse.lives()
-        self._tasks.pop(held, None)
+        self._watchdog.note_progress()
+        self._tasks.pop(key, None)
+        self._leases.discard(key)
         with self._lock:
-            self._holding.discard(held)
-            was_full = self._running >= self._settings.concurrency
+            was_full = self._is_full
             self._running -= 1
-        if (was_full or _job_of(held[0]) in self._limits) and not self._closing:
-            self._clock.wakeup()  # others' runs of a limited job may be due, and could not be had
+        if (was_full or job_of(key[0]) in self._limited) and not self._closing:
+            self._clock.wakeup()  # what was due could not be claimed until now
 
-    def _on_wake(self, due_us: int) -> None:
-        """An append has set an alarm: wake the clock if that is earlier than it would wake."""
-        asleep_until_us = self._asleep_until_us
-        if (asleep_until_us is None or due_us < asleep_until_us) and not self._closing:
+    def _on_alarm_set(self, due_us: int) -> None:
+        """An append of this process has set an alarm."""
+        if self.next_look.is_later_than(due_us) and not self._closing:
             self._clock.wakeup()
 
-    def _on_heard(self, due_us: int) -> None:
-        """Another process has set an alarm, and told all workers of it.
-
-        All but one of them come too late; who did does not run after each, but looks again soon.
-        """
-        asleep_until_us = self._asleep_until_us
-        is_about_to = asleep_until_us is not None and asleep_until_us <= self._look_again_us
-        if is_about_to or self._running >= self._settings.concurrency:
-            return
-        self._heard = 0 < due_us <= self._app.clock.now_us()
-        self._on_wake(due_us)
+    def _on_others_alarm(self, due_us: int) -> None:
+        """Another process has set an alarm; called on any thread."""
+        if not self._is_full and self.next_look.expects_others_alarm(due_us):
+            self._on_alarm_set(due_us)
 
     def _can_stop(self, claimed: Claimed) -> bool:
-        """Whether no handler that may be running for it is in a thread."""
+        """Whether none of its handlers may be running in a thread."""
         handlers = self._app.registry.of(claimed.head.instance.id).handlers
         first: HandlerName = "on_event" if claimed.call is None else "execute"
         names: tuple[HandlerName, ...] = (first, "on_error", "on_idle")
         return all(handlers[name].is_async for name in names if name in handlers)
 
-    # -- on the heart's thread
+    # -- on the heartbeat's thread
 
     def beat(self) -> None:
-        """Prolong what is held; stop working on what is not, and give up what nobody works on.
+        """Renew the leases; stop the work whose lease is lost, give up leases without work."""
+        renewal = self._leases.renew()
+        for key in renewal.orphaned:  # work that failed unexpectedly has left its lease behind
+            self._app.store.release(self.name, [key])
+            self.sweep.rearm([key[0]])
+        for key in renewal.lost:
+            self._loop.call_soon_threadsafe(self._lease_lost, key)
+        self._app.store.put_worker(self._row())
 
-        Only what two beats in a row agree on: in between, a unit may just have been appended.
-        """
-        app = self._app
-        now_us = app.clock.now_us()
-        with self._lock:
-            before = set(self._holding)
-        held = set(app.store.renew(self.name, now_us + app.settings.lease_us, now_us))
-        app.store.put_worker(self._row())
-        with self._lock:
-            holding = before & self._holding
-            orphaned = held - before - self._holding
-        doubtful = (holding - held) | orphaned
-        for each in doubtful & self._doubtful:
-            if each in orphaned:
-                self._give_up(each)
-            else:
-                self._loop.call_soon_threadsafe(self._lost, each)
-        self._doubtful = doubtful
-
-    def sweep(self) -> None:
-        """Find what is stranded, and forget old answers."""
-        app = self._app
-        now_us = app.clock.now_us()
-        app.store.purge_kept_replies(now_us, limit=10_000)
-        stranded = app.store.stranded(now_us - STRANDED_US, SWEEP_LIMIT)
-        self._rearm([stream for stream in stranded if _job_of(stream) in self.jobs])
-
-    def _give_up(self, held: LeaseKey) -> None:
-        """Work that failed unexpectedly has left its lease behind."""
-        self._app.store.release(self.name, [held])
-        self._rearm([held[0]])
-
-    def _rearm(self, streams: Sequence[str]) -> None:
-        for stream, row in zip(streams, self._app.store.status(streams), strict=True):
-            if row is not None:
-                done = asyncio.run_coroutine_threadsafe(
-                    rearm(self._app, stream, row.version), self._loop
-                )
-                done.add_done_callback(functools.partial(_log_failure, stream))
-
-    @property
-    def sweep_s(self) -> float:
-        """Seconds between two sweeps."""
-        return self._settings.sweep_us / 1_000_000
-
-    def _lost(self, held: LeaseKey) -> None:
-        working = self._tasks.get(held)
+    def _lease_lost(self, key: LeaseKey) -> None:
+        working = self._tasks.get(key)
         if working is not None:
-            stream = held[0]
+            stream = key[0]
             _LOG.warning("the lease on %s is lost: stopping", stream, extra={"instance": stream})
-            self._app.caller.stop(working[1])
+            self._app.handler_runner.stop(working[1])
 
     def _row(self) -> WorkerRow:
         now_us = self._app.clock.now_us()
@@ -320,22 +255,12 @@ class Worker:
         )
 
 
-def _log_failure(stream: str, done: concurrent.futures.Future[None]) -> None:
+def _log_retiming(done: asyncio.Task[int]) -> None:
     error = None if done.cancelled() else done.exception()
     if error is not None:
-        _LOG.error("%s cannot be re-armed: %s", stream, error, extra={"instance": stream})
-
-
-def _log_failed_retiming(done: asyncio.Task[int]) -> None:
-    error = None if done.cancelled() else done.exception()
-    if error is not None:
-        _LOG.error("schedules could not be held against the rules of today: %s", error)
+        _LOG.error("schedules could not be compared with the present rules: %s", error)
     elif not done.cancelled() and done.result():
         _LOG.info("%d schedules follow a rule that has changed", done.result())
-
-
-def _job_of(stream: str) -> str:
-    return ":".join(stream.split(":", 2)[:2])
 
 
 def _jobs(app: Application, only: tuple[str, ...]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ __all__ = ["JOBS", "CommandLine", "Process", "process"]
 JOBS = "tests.adapters.cli.parcel_jobs:jobs"
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 60.0
-"""How long a process may live before the test gives up on it."""
+"""How long a process may run before the test kills it."""
 
 
 class CommandLine:
@@ -37,14 +37,19 @@ class CommandLine:
         return result
 
     def answer(self, *words: str, input: str | None = None) -> dict[str, Any]:
-        """The one JSON document that a call which ends well prints on stdout."""
+        """The JSON document on stdout of a call that exits with 0."""
         result = self(*words, "--json", input=input)
         assert result.exit_code == 0, result.stderr
         answer: dict[str, Any] = json.loads(result.stdout)
         return answer
 
+    def last_event(self, job: str, id: str) -> dict[str, Any]:
+        """The newest entry of an instance's history."""
+        entry: dict[str, Any] = self.answer("history", job, id)["entries"][-1]
+        return entry
+
     def refusal(self, code: int, *words: str) -> str:
-        """What a call says on stderr that ends with `code`; there is nothing on stdout."""
+        """What is on stderr of a call that exits with `code`; nothing is on stdout."""
         result = self(*words)
         assert (result.exit_code, result.stdout) == (code, ""), result.output
         assert "Traceback" not in result.stderr
@@ -52,7 +57,7 @@ class CommandLine:
 
 
 class Process:
-    """`wakelog` as a process of its own; a watchdog ends it if it hangs."""
+    """`wakelog` as a process of its own; a timer kills it if it hangs."""
 
     def __init__(
         self, *words: str, cwd: Path, env: dict[str, str] | None = None, stdin: Any = None
@@ -68,8 +73,8 @@ class Process:
             text=True,
         )
         self.logged: list[str] = []
-        self._watchdog = threading.Timer(PATIENCE_S, self.popen.kill)
-        self._watchdog.start()
+        self._killer = threading.Timer(PATIENCE_S, self.popen.kill)
+        self._killer.start()
 
     def line(self) -> str:
         """The next line on stdout."""
@@ -90,7 +95,7 @@ class Process:
 
     def close(self) -> None:
         """Leave nothing behind."""
-        self._watchdog.cancel()
+        self._killer.cancel()
         self.popen.kill()
         self.popen.communicate()
 

@@ -8,11 +8,16 @@ from pydantic import AwareDatetime, BaseModel
 
 from wakelog import Debounce, DebounceContext, Jobs, Task, TaskContext
 
+INSTANCE = "task:parcel:p-1"
+WEIGHED = '{"kind": "weighed", "grams": 500}'
+HEAVY = '{"kind": "weighed", "grams": 5000}'
+LOST = '{"kind": "lost", "why": "fell off"}'
+
 nothing = Jobs()
 a_number = 17
 
 
-class AppendRows(BaseModel):
+class Parcel(BaseModel):
     grams: int
     code: str = "1234"
 
@@ -28,29 +33,29 @@ class Lost(BaseModel):
     why: str
 
 
-parcel = Task(state=AppendRows, event=Weighed | Lost)
+parcel = Task(state=Parcel, event=Weighed | Lost)
 
 
 @parcel.on_event
-def told(ctx: TaskContext[AppendRows], event: Weighed | Lost) -> None:
+def received(ctx: TaskContext[Parcel], event: Weighed | Lost) -> None:
     print("a print of the job's own")
     match event:
         case Weighed(grams=grams):
-            ctx.set_state(AppendRows(grams=grams))
+            ctx.set_state(Parcel(grams=grams))
             ctx.schedule("1h")
         case Lost(why=why):
             raise LookupError(why)
 
 
 @parcel.execute
-def deliver(ctx: TaskContext[AppendRows]) -> None:
+def deliver(ctx: TaskContext[Parcel]) -> None:
     print("a print of the job's own")
     if ctx.state is None or ctx.state.grams > 1000:
         raise ValueError("too heavy")
 
 
 @parcel.on_client_get_state
-def shown(ctx: TaskContext[AppendRows], state: AppendRows) -> AppendRows:
+def shown(ctx: TaskContext[Parcel], state: Parcel) -> Parcel:
     return state.model_copy(update={"code": "****"})
 
 

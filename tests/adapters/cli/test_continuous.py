@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.adapters.cli.command_line import CommandLine
-from tests.adapters.cli.recurring_jobs import jobs
+from tests.adapters.cli.lamp_jobs import jobs
 from wakelog.blocking import BlockingApp
 
 INSTANCE = "continuous:lamp:l-1"
@@ -17,7 +17,7 @@ WHOLE = "{}"
 
 @pytest.fixture
 def wakelog(sqlite_url: str) -> CommandLine:
-    return CommandLine(sqlite_url, "tests.adapters.cli.recurring_jobs:jobs")
+    return CommandLine(sqlite_url, "tests.adapters.cli.lamp_jobs:jobs")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ class TestStart:
         given = ("start", "lamp", "l-1", WHOLE, "--no-wait", "--key", "k")
         first = wakelog.answer(*given)
         assert wakelog.answer(*given) == {**first, "duplicate": True}
-        assert "answered then: started" in wakelog(*given).stdout
+        assert "the result then was: started" in wakelog(*given).stdout
 
     def test_says_what_does_not_fit(self, wakelog: CommandLine) -> None:
         wakelog("send", "switch", "s-1", "1")
@@ -75,7 +75,7 @@ class TestStart:
         assert "input of 'lamp'" in said
         assert "checks" in said
 
-    def test_says_that_nobody_works(self, wakelog: CommandLine) -> None:
+    def test_says_that_no_worker_is_running(self, wakelog: CommandLine) -> None:
         said = wakelog.refusal(1, "start", "lamp", "l-1", WHOLE, "--timeout", "0.01")
         assert "the request stays recorded" in said
 
@@ -96,7 +96,7 @@ class TestStop:
         assert result.exit_code == 1
         assert "there is no such instance" in result.stdout
         wakelog("start", "lamp", "l-1", WHOLE, "--no-wait")
-        assert "its state stays" in wakelog("stop", "lamp", "l-1").stdout
+        assert "its state is kept" in wakelog("stop", "lamp", "l-1").stdout
         again = wakelog("stop", "lamp", "l-1")
         assert (again.exit_code, "it was stopped before" in again.stdout) == (1, True)
 
@@ -113,7 +113,10 @@ class TestTerminate:
     def test_of_nothing_ends_with_1(self, wakelog: CommandLine) -> None:
         wakelog("send", "switch", "s-1", "1")
         result = wakelog("terminate", "lamp", "l-1", "--yes")
-        assert (result.exit_code, "nothing to terminate" in result.stdout) == (1, True)
+        assert (
+            result.exit_code,
+            "not terminated: there is no living instance" in result.stdout,
+        ) == (1, True)
 
 
 class TestLooking:

@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.adapters.cli.command_line import CommandLine
-from tests.adapters.cli.parcel_jobs import jobs
+from tests.adapters.cli.parcel_jobs import LOST, WEIGHED
 from wakelog.blocking import BlockingApp
-
-WEIGHED = '{"kind": "weighed", "grams": 500}'
-LOST = '{"kind": "lost", "why": "fell off"}'
-
-
-@pytest.fixture
-def wakelog(sqlite_url: str) -> CommandLine:
-    return CommandLine(sqlite_url)
-
-
-@pytest.fixture
-def worker(sqlite_url: str) -> Iterator[BlockingApp]:
-    with jobs.open(sqlite_url, worker=True, grace="0s") as app:
-        yield app
 
 
 def test_an_add_opens_a_window_and_says_when_it_is_flushed(wakelog: CommandLine) -> None:

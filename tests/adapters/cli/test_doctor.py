@@ -30,9 +30,9 @@ from wakelog.jobs import open_store
 from wakelog.ports.rows import WorkerRow
 from wakelog.ports.store import Store
 from wakelog_adapters.conformance.units import ORDERS, UnitBuilder
-from wakelog_adapters.postgres import admin as postgres_care
+from wakelog_adapters.postgres import admin as postgres_admin
 from wakelog_adapters.sql.admin import store_admin
-from wakelog_adapters.sqlite import admin as sqlite_care
+from wakelog_adapters.sqlite import admin as sqlite_admin
 from wakelog_adapters.sqlite.url import parse
 
 MINUTE_US = 60_000_000
@@ -125,7 +125,7 @@ def test_nothing_is_found_where_all_is_well(url: str) -> None:
     with Jobs(order=counter_task()).open(url, worker=True):
         code, found = examined(url)
     assert (code, {level for level, _ in found.values()}) == (0, {"ok"})
-    assert found["workers"][1].startswith("1 worker alive")
+    assert found["workers"][1].startswith("1 worker running")
     assert found["schema"][1].startswith("up to date")
     everywhere = {"server", "schema", "workers", "due", "leases", "stranded", "failed"}
     of_its_own = (
@@ -142,7 +142,7 @@ def test_people_get_a_line_for_each_finding_and_what_to_do(url: str, store: Stor
     assert result.exit_code == 1
     lines = [line.rstrip() for line in result.stdout.splitlines()]
     [at] = [n for n, line in enumerate(lines) if line.startswith("problem")]
-    assert "1 instance of task:order due, the oldest for 60 s: no living worker" in lines[at]
+    assert "1 instance of task:order due, the oldest for 60 s: no running worker" in lines[at]
     assert lines[at + 1].strip().startswith("-> start a worker that knows task:order")
     assert lines[-1] == "1 problem, 1 warning"
 
@@ -179,13 +179,13 @@ def test_a_schema_that_is_too_new(url: str) -> None:
 def test_no_worker_lives(url: str, store: Store) -> None:
     store.append([UnitBuilder().begin(now() + 60 * MINUTE_US)])
     living(store, ORDERS, for_us=-1)
-    is_warning(url, "workers", "no worker is alive", "1 instance", "1 other ended without a word")
+    is_warning(url, "workers", "no worker is running", "1 instance", "1 other ended without")
 
 
 def test_work_is_due_that_no_worker_knows(url: str, store: Store) -> None:
     living(store, "task:mail")
     store.append([UnitBuilder(f"o-{number}").begin(now() - 3 * MINUTE_US) for number in range(3)])
-    is_problem(url, "due", "3 instances of task:order", "for 3 min", "no living worker knows it")
+    is_problem(url, "due", "3 instances of task:order", "for 3 min", "no running worker knows it")
 
 
 def test_the_workers_are_behind(url: str, store: Store) -> None:
@@ -212,7 +212,7 @@ def test_nobody_takes_up_a_lease_that_ended_long_ago(url: str, store: Store) -> 
     builder = UnitBuilder()
     store.append([builder.begin(at_us=now()), builder.run("w1", now() + MINUTE_US, at_us=now())])
     by_hand(url, f"UPDATE {{t}}leases SET until_us = until_us - {11 * MINUTE_US}")
-    is_problem(url, "leases", "1 lease ended up to 10 min ago", "begun again")
+    is_problem(url, "leases", "1 lease expired up to 10 min ago", "begins the runs again")
 
 
 def test_a_run_has_lost_its_lease(url: str, store: Store) -> None:
@@ -245,7 +245,7 @@ def test_instances_have_failed_or_cannot_be_read(url: str, store: Store) -> None
     is_warning(url, "failed", "1 instance failed", "wakelog ls --status failed")
     parked = Parked(reason="unreadable", error_type="UnreadableEventError", message="no")
     store.append([worse.begin(), worse.unit(parked)])
-    is_problem(url, "parked", "1 instance set aside", "wakelog history")
+    is_problem(url, "parked", "1 instance parked", "wakelog history")
     assert examined(url)[1]["failed"][1].startswith("1 instance failed")
 
 
@@ -301,13 +301,13 @@ def test_commits_are_answered_before_they_are_on_the_disk(
 def test_this_user_may_only_read(safe_server: str, server_url: str) -> None:
     open_store(server_url).close()
     with set_for_all(safe_server, "default_transaction_read_only", "on"):
-        is_problem(server_url, "server", "lets this user only read", "primary")
+        is_problem(server_url, "server", "is read-only for this user", "primary")
 
 
 def test_the_server_is_too_old(server_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if those who make it no longer looked after the one that is there."""
     open_store(server_url).close()
-    monkeypatch.setattr(postgres_care, "_OLDEST", 99)
+    monkeypatch.setattr(postgres_admin, "OLDEST", 99)
     is_problem(server_url, "server", "too old", "99 or newer")
 
 
@@ -332,7 +332,7 @@ class Apart(SystemClock):
 )
 def test_the_clocks_are_apart(server_url: str, by_us: int, level: str, said: str) -> None:
     open_store(server_url).close()
-    found = {each.check: each for each in store_admin(server_url).examine(Apart(by_us))}
+    found = {each.check: each for each in store_admin(server_url).check_health(Apart(by_us))}
     assert (found["clock"].level, said in found["clock"].text) == (level, True)
 
 
@@ -341,15 +341,15 @@ def test_a_pooler_stands_between(server_url: str) -> None:
     with wired(server_url) as (wire, url):
         declared = with_options(url, pooler="transaction")
         kept = with_options(url, pooler="session")
-        assert examined(url)[1]["pooler"] == ("ok", "no pooler stands between -> None")
+        assert examined(url)[1]["pooler"] == ("ok", "there is no pooler -> None")
         is_warning(declared, "pooler", "no pooler", "leave")
         wire.answering = as_a_pooler_would
-        is_warning(url, "pooler", "a pooler stands between", "pooler=session to hear of them")
+        is_warning(url, "pooler", "there is a pooler", "pooler=session (notifies workers)")
         assert examined(declared)[1]["pooler"][0] == "ok"
-        assert examined(kept)[1]["pooler"][1].startswith("a pooler stands between, and keeps")
+        assert examined(kept)[1]["pooler"][1].startswith("there is a pooler, which keeps")
         wire.answering = as_if_all_shared_a_session
         assert examined(declared)[1]["pooler"][0] == "ok"
-        is_problem(kept, "pooler", "though the URL says pooler=session", "pooler=transaction")
+        is_problem(kept, "pooler", "but the URL has pooler=session", "pooler=transaction")
 
 
 def test_a_user_lacks_rights(server_url: str) -> None:
@@ -361,7 +361,7 @@ def test_a_user_lacks_rights(server_url: str) -> None:
     user = server_url.replace("postgres:@", "guest:@")
     with bare_connection(server_url) as bare:
         bare.execute("CREATE ROLE guest LOGIN")
-        for lacks in (f"schema {schema}", "alarms, answers", "stored_events_notification_id_seq"):
+        for lacks in (f"schema {schema}", "alarms, ", "stored_events_notification_id_seq"):
             is_problem(user, "rights", lacks, "owner GRANT")
             grant = grants.pop(0).replace("SCHEMA jobs", f"SCHEMA {schema}")
             bare.execute(grant.replace(" TO app", " TO guest").encode())
@@ -446,5 +446,5 @@ def test_a_damaged_file(sqlite_url: str) -> None:
 
 def test_a_library_that_is_too_old(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     open_store(sqlite_url).close()
-    monkeypatch.setattr(sqlite_care, "OLDEST", (99, 0, 0))
+    monkeypatch.setattr(sqlite_admin, "OLDEST", (99, 0, 0))
     is_problem(sqlite_url, "server", "too old", "99.0.0 or newer")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.adapters.cli.command_line import CommandLine
-from tests.adapters.cli.jobs_of_every_type import BEGINS, TYPES, jobs
+from tests.adapters.cli.every_type_jobs import BEGINS, TYPES, jobs
 from wakelog.testing import Simulation
 
 every_type = pytest.mark.parametrize("job", sorted(BEGINS))
@@ -16,7 +16,7 @@ every_type = pytest.mark.parametrize("job", sorted(BEGINS))
 
 @pytest.fixture
 def wakelog(shared_url: str) -> CommandLine:
-    return CommandLine(shared_url, "tests.adapters.cli.jobs_of_every_type:jobs")
+    return CommandLine(shared_url, "tests.adapters.cli.every_type_jobs:jobs")
 
 
 def begun(wakelog: CommandLine, job: str, *ids: str) -> list[str]:
@@ -66,7 +66,7 @@ def test_A5_A6_all_that_match_are_changed(wakelog: CommandLine, shared_url: str,
 def test_A5_a_whole_job_is_held(wakelog: CommandLine, shared_url: str, job: str) -> None:
     begun(wakelog, job, "a")
     assert wakelog.answer("pause", job, "--reason", "stock-taking", "--yes")
-    [hold] = wakelog.answer("holds")["holds"]
+    [hold] = wakelog.answer("pauses")["pauses"]
     assert (hold["job"], hold["reason"]) == (f"{TYPES[job]}:{job}", "stock-taking")
     begun(wakelog, job, "b")
     assert worked(shared_url) == 0

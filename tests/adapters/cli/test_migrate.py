@@ -58,15 +58,15 @@ def by_hand(url: str, script: str) -> None:
 def migrate_further(url: str, later: Migration) -> None:
     """What a newer wakelog does, which knows a migration more."""
     if url.startswith("sqlite"):
-        place = parse_sqlite(url)
-        known = [*sqlite_schema.migrations(), later]
-        with closing(sqlite_connections.connect(place)) as connection:
-            assert list(sqlite_schema.migrate(connection, place, known)) == [later]
+        file = parse_sqlite(url)
+        in_file = sqlite_schema.SQLiteSchema(file, [*sqlite_schema.migrations(), later])
+        with closing(sqlite_connections.connect(file)) as connection:
+            assert list(in_file.migrate(connection)) == [later]
     else:
         server = parse_postgres(url)
-        known = [*postgres_schema.migrations(), later]
+        on_server = postgres_schema.PostgresSchema(server, [*postgres_schema.migrations(), later])
         with closing(postgres_connections.connect(server)) as other:
-            assert list(postgres_schema.migrate(other, server, known)) == [later]
+            assert list(on_server.migrate(other)) == [later]
 
 
 def later(url: str, compatible_since: int) -> Migration:
@@ -121,7 +121,7 @@ def test_without_a_server_all_there_is_is_printed(
     said = CommandLine(url).answer("migrate", "--print")
     assert said["missing"] == [str(each) for each in postgres_schema.migrations()]
     assert "CREATE FUNCTION mine.append_1" in said["sql"]
-    assert "the store cannot be asked" in caplog.text
+    assert "the store cannot be reached" in caplog.text
     assert "unreachable" in CommandLine(url).refusal(3, "migrate", "--check")
 
 
@@ -129,8 +129,8 @@ def test_without_a_server_all_there_is_is_printed(
     ("words", "said"),
     [
         (("--check", "--print"), "--check and --print do not go together"),
-        (("memory://",), "no care for memory://"),
-        (("nonsense",), "no care for what is no URL"),
+        (("memory://",), "memory:// has no schema (expected postgres://"),
+        (("nonsense",), "this is not a URL"),
         (("sqlite://",), "names no file"),
         (("sqlite:///x?migrate=maybe",), "migrate must be on"),
         (("postgresql://h/d?migrate=maybe",), "migrate must be on"),

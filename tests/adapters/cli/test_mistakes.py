@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import sys
 from pathlib import Path
@@ -12,14 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.adapters.cli.command_line import CommandLine, process
+from tests.adapters.cli.parcel_jobs import WEIGHED
 
-WEIGHED = '{"kind": "weighed", "grams": 500}'
 SEND = ("send", "parcel", "p-1", WEIGHED)
-
-
-@pytest.fixture
-def wakelog(sqlite_url: str) -> CommandLine:
-    return CommandLine(sqlite_url)
 
 
 @pytest.fixture
@@ -44,11 +37,11 @@ class TestJobs:
             ("tests.adapters.cli.parcel_jobs:job", "its jobs: tests.adapters.cli.parcel_jobs:jobs"),
             (
                 "tests.adapters.cli.parcel_jobs:a_number",
-                "is no Jobs, but of type int; its jobs: tests.",
+                "is of type int, not Jobs; its jobs: tests.",
             ),
             (
                 "tests.adapters.cli.parcel_jobs:parcel",
-                "is no Jobs, but of type Task; its jobs: tests.",
+                "is of type Task, not Jobs; its jobs: tests.",
             ),
         ],
     )
@@ -94,7 +87,7 @@ class TestJobs:
 
     def test_that_are_none(self, wakelog: CommandLine) -> None:
         said = wakelog.refusal(2, "worker", "tests.adapters.cli.parcel_jobs:nothing")
-        assert "holds no jobs" in said
+        assert "has no jobs" in said
 
     def test_an_unknown_name(self, wakelog: CommandLine) -> None:
         said = wakelog.refusal(2, "send", "letter", "p-1", WEIGHED)
@@ -171,13 +164,13 @@ class TestPayloads:
     @pytest.mark.parametrize(
         ("payload", "said"),
         [
-            ('{"kind": "weig', "is no JSON: EOF while parsing a string at line 1 column 14"),
-            ("hello", "is no JSON: expected value at line 1 column 1"),
-            ("", "is no JSON"),
-            ("[" * 5_000, "is no JSON: recursion limit exceeded"),
+            ('{"kind": "weig', "is not JSON: EOF while parsing a string at line 1 column 14"),
+            ("hello", "is not JSON: expected value at line 1 column 1"),
+            ("", "is not JSON"),
+            ("[" * 5_000, "is not JSON: recursion limit exceeded"),
             ("@nowhere.json", "file 'nowhere.json' cannot be read: No such file or directory"),
             ("@/", "file '/' cannot be read: Is a directory"),
-            ("\udcff", "is no UTF-8 text"),
+            ("\udcff", "is not UTF-8 text"),
         ],
     )
     def test_that_are_no_json(self, wakelog: CommandLine, payload: str, said: str) -> None:
@@ -203,7 +196,7 @@ class TestTimes:
             (("--delay=-5",), "must not be negative"),
             (("--delay", "inf"), "--delay 'inf' is not valid"),
             (("--at", "2026-01-31T09:00:00"), "has no time zone"),
-            (("--at", "tomorrow"), "is no moment: write it as 2026-01-31T09:00:00Z"),
+            (("--at", "tomorrow"), "is not a time: write it as 2026-01-31T09:00:00Z"),
             (("--timeout", "x"), "--timeout 'x' is not valid"),
         ],
     )
@@ -221,7 +214,7 @@ class TestTimes:
         (("ls", "--status", "faild"), "--status 'faild' is none of active, debouncing, failed"),
         (("ls", "--type", "tusk"), "'tusk' is not a type of job"),
         (("ls", "--limit", "0"), "--limit"),
-        (("ls", "--due-before", "soon"), "--due-before 'soon' is no moment"),
+        (("ls", "--due-before", "soon"), "--due-before 'soon' is not a time"),
         (("history", "parcel", "p-1", "--at", "2026-01-01T00:00:00Z", "--life", "1"), "--life"),
         (("history", "parcel", "p-1", "--version", "-1"), "--version"),
         (("worker", "--log-level", "loud"), "--log-level 'loud' is none of debug, info"),
@@ -243,7 +236,9 @@ def test_what_begins_with_a_dash_is_shown_its_place(
     wakelog: CommandLine, words: tuple[str, ...]
 ) -> None:
     said = wakelog.refusal(2, "send", *words)
-    assert said.endswith("stand behind --, as in: wakelog add -- edits -5 -1\n")
+    assert said.endswith(
+        "write words that begin with - after --, as in: wakelog add -- edits -5 -1\n"
+    )
     assert json.loads(wakelog("send", "--json", "--", "parcel", "-5", WEIGHED).stdout)["created"]
     assert "--" not in wakelog.refusal(2, "send", "parcel", "-x").split("Error:")[1]
 
@@ -253,36 +248,6 @@ def test_a_handler_that_fails_ends_with_4(wakelog: CommandLine) -> None:
     assert said.splitlines()[-1] == (
         "Error: on_event of task:parcel:p-1 failed: LookupError: no address"
     )
-
-
-class TestOnATerminal:
-    @pytest.mark.parametrize(
-        ("answer", "code", "status"), [("y", 0, "not_found"), ("n", 1, "active")]
-    )
-    def test_clear_asks(
-        self, wakelog: CommandLine, tmp_path: Path, answer: str, code: int, status: str
-    ) -> None:
-        wakelog(*SEND)
-        ours, theirs = pty.openpty()
-        os.write(ours, f"{answer}\n".encode())
-        words = ("clear", "parcel", "p-1", "--json")
-        with process(*words, cwd=tmp_path, env=wakelog.env, stdin=theirs) as clear:
-            ended, stdout, stderr = clear.end()
-        os.close(ours)
-        os.close(theirs)
-        assert (ended, "End the life of task:parcel:p-1? [y/N]" in stderr) == (code, True)
-        assert (stdout == "") == (code == 1)
-        assert wakelog.answer("status", "parcel", "p-1")["status"] == status
-
-    def test_clear_does_not_ask_with_yes(self, wakelog: CommandLine, tmp_path: Path) -> None:
-        wakelog(*SEND)
-        ours, theirs = pty.openpty()
-        words = ("clear", "parcel", "p-1", "--yes")
-        with process(*words, cwd=tmp_path, env=wakelog.env, stdin=theirs) as clear:
-            ended, stdout, _ = clear.end()
-        os.close(ours)
-        os.close(theirs)
-        assert (ended, stdout) == (0, "task:parcel:p-1  cleared (version 5); its history stays\n")
 
 
 def test_an_interrupt_ends_with_130_and_takes_nothing_back(

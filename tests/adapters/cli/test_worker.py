@@ -88,7 +88,7 @@ def test_lets_a_run_end_when_it_is_stopped(
         assert worker.line() == "at the gate\n"
         assert worker.log_line("waiting").endswith("[task:gate:g-1]\n")
         worker.popen.send_signal(stop)
-        worker.log_line("stopping: nothing new is taken, runs may end within 30s")
+        worker.log_line("stopping: nothing new is started, runs may end within 30s")
         (tmp_path / "gate").write_text("7")
         code, _, stderr = worker.end()
     assert code == 0
@@ -120,13 +120,13 @@ def test_a_second_signal_ends_it_at_once(sender: CommandLine, tmp_path: Path, jo
         worker.popen.send_signal(signal.SIGINT)
         code, _, stderr = worker.end()
     assert code == 130
-    assert "open runs are taken up when their leases end" in stderr
+    assert "other workers take over the open runs when their leases end" in stderr
     assert events(sender, f"task:{job}:x")[-1] == "RunStarted"
 
 
 TWICE = """
 import asyncio, signal
-from wakelog_adapters.cli.commands.worker import Signals
+from wakelog_adapters.cli.worker_process import Signals
 
 async def stopped():
     stop = asyncio.Event()

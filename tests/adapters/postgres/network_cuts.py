@@ -1,4 +1,4 @@
-"""A wire that can be cut: between a store and its server, at an instant that a test chooses."""
+"""A proxy between a store and its server that cuts a connection when a test says so."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Literal
 
 from psycopg.conninfo import conninfo_to_dict
 
+from wakelog_adapters.postgres.url import parse
+
 __all__ = ["Where", "Wire", "as_a_pooler_would", "as_if_all_shared_a_session", "wired"]
 
 _SIZE = 1 << 16
@@ -20,7 +22,7 @@ Where = Literal["before", "during", "after"]
 
 @dataclass(eq=False)
 class _Line:
-    """One connection, and where it is cut once the chosen text has passed on it."""
+    """One connection, and where it was cut, once the chosen text has passed on it."""
 
     client: socket.socket
     server: socket.socket
@@ -43,12 +45,12 @@ class Wire:
         self.cut = threading.Event()
         """Set when the connection is cut."""
         self.go = threading.Event()
-        """What a cut `during` the work waits for."""
+        """A cut `during` the work waits for this."""
         self.is_refusing = False
-        """Whether who asks for anything is cut off, once it is let in: as by a pooler whose server
-        is away."""
+        """Whether each connection is accepted, and cut at its first query: as by a pooler whose
+        server is unreachable."""
         self.answering: Callable[[bytes], bytes] = lambda data: data
-        """What becomes of what the server answers."""
+        """Changes what the server sends, before it is passed on."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -62,10 +64,10 @@ class Wire:
         return self._needle is not None
 
     def cut_at(self, needle: str, where: Where, *, after: int = 0, for_good: bool = False) -> None:
-        """Cut the next connection on which `needle` is sent: before the server hears of it, at
-        `go` (the server goes on by itself), or after it has answered, of which nobody hears.
+        """Cut the next connection on which `needle` is sent: before the server receives it, at
+        `go` (the server goes on), or after its answer, which is not passed on.
 
-        So many are let through first. `for_good`: with all the others, and no more are taken.
+        The first `after` are let through. `for_good`: cut all others too, and accept no more.
         """
         self._let_through = after
         self._where = where
@@ -74,7 +76,7 @@ class Wire:
         self.cut.clear()
 
     def close(self) -> None:
-        """Take no more connections, and let go of those that are."""
+        """Accept no more connections, and end those that there are."""
         self._closed = True
         self.refuse()
         for server in self._servers:
@@ -82,7 +84,7 @@ class Wire:
                 server.shutdown(socket.SHUT_RDWR)
 
     def refuse(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -94,12 +96,12 @@ class Wire:
                 server = socket.socket(self._family, socket.SOCK_STREAM)
                 try:
                     server.connect(self._address)
-                except OSError:  # it is away
+                except OSError:  # the server is not running
                     server.close()
                     client.close()
                     continue
                 self._servers.append(server)
-                if self._closed:  # it was on its way
+                if self._closed:  # it was closed meanwhile
                     server.shutdown(socket.SHUT_RDWR)
                 line = _Line(client, server)
                 for pump in (self._to_server, self._to_client):
@@ -114,7 +116,7 @@ class Wire:
                     return
                 if self._is_at(data):
                     where = line.cut_where = self._where
-                    self._needle = None  # from here on another cut may be asked for
+                    self._needle = None  # from here on a test may set another cut
                     if where != "before":
                         line.server.sendall(data)
                     if where == "during":
@@ -158,12 +160,10 @@ def _end(client: socket.socket) -> None:
 
 @contextmanager
 def wired(url: str) -> Iterator[tuple[Wire, str]]:
-    """A wire to the server of a store's URL, and the URL of the same store over that wire."""
-    base, _, query = url.partition("?")
+    """A wire to the server of a store's URL, and the URL of the same store through it."""
+    query = url.partition("?")[2]
     options = [part for part in query.split("&") if not part.startswith(("host=", "port="))]
-    ours = ("schema=", "pool=", "timeout=", "wait=", "clock=", "migrate=", "pooler=")
-    plain = "&".join(part for part in query.split("&") if not part.startswith(ours))
-    known = conninfo_to_dict(f"{base}?{plain}")
+    known = conninfo_to_dict(parse(url).conninfo)
     host, port = str(known.get("host") or "127.0.0.1"), int(known.get("port") or 5432)
     if host.startswith("/"):
         wire = Wire(socket.AF_UNIX, f"{host}/.s.PGSQL.{port}")
@@ -179,18 +179,18 @@ def wired(url: str) -> Iterator[tuple[Wire, str]]:
 
 
 def as_a_pooler_would(data: bytes) -> bytes:
-    """Name another process than the one that works: the key data of the pooler's own."""
+    """Give another process id at connecting than that of the session: the pooler's own."""
     return _with_pid(data, b"K\x00\x00\x00\x0c", 99)
 
 
 def as_if_all_shared_a_session(data: bytes) -> bytes:
-    """As such a pooler; and it is always the same process that says that it works."""
+    """As such a pooler, all of whose clients get the same session."""
     row = b"D\x00\x00\x00\x0e\x00\x01\x00\x00\x00\x04"
     return _with_pid(as_a_pooler_would(data), row, 100)
 
 
 def _with_pid(data: bytes, head: bytes, pid: int) -> bytes:
-    """With another process's number where one follows on a message's head. It begins with a
-    zero, which no text of four characters does."""
+    """`data` with another process id behind a message's head. One begins with a zero byte, which
+    no text of four characters does."""
     before, found, after = data.partition(head + b"\x00")
     return before + head + pid.to_bytes(4, "big") + after[3:] if found else data

@@ -84,7 +84,7 @@ def all_are_back(store: PostgresStore) -> None:
     found = store.datastore.pool.get_stats()
     assert (found["pool_size"], found["pool_available"]) == (1, 1)
     assert found["requests_waiting"] == 0
-    assert store.datastore._lent == 0
+    assert store.datastore.lent == 0
 
 
 def large(builder: UnitBuilder, size: int = MANY_BYTES) -> Unit:

@@ -37,7 +37,7 @@ def recorded(url: str) -> int:
     with jobs.open(url) as app:
         before = app.task(task).get_state("a") or 0
         assert app.task(task).send("a", 1).event_count == before + 1
-        audit_all(app._app._application.store)
+        audit_all(app.app.application.store)
         names = [entry.event for entry in app.history("task:job:a")]
         assert names.count("EventReceived") == before + 1
         return before
@@ -63,7 +63,7 @@ def test_a_loop_that_ends_without_a_close_leaves_nothing_half(
 
     with held(bare):
         app = asyncio.run(main())
-    app._application.close()  # as the process would by ending
+    app.application.close()  # as the process would by ending
     assert recorded(postgres_url) in (0, 1)
 
 
@@ -152,7 +152,7 @@ def test_blocking_apps_on_loops_of_their_own_share_a_store(postgres_url: str) ->
         assert len(versions) == 120
         for app in apps:
             assert [app.task(task).get_state(id) for id in ("a", "b")] == [60, 60]
-        audit_all(apps[0]._app._application.store)
+        audit_all(apps[0].app.application.store)
 
 
 def test_apps_on_several_loops_at_once(postgres_url: str) -> None:
@@ -170,4 +170,4 @@ def test_apps_on_several_loops_at_once(postgres_url: str) -> None:
         assert list(threads.map(run, "xyz")) == [20, 20, 20]
     with Jobs(job=task).open(postgres_url) as app:
         assert app.task(task).get_state("shared") == 60
-        audit_all(app._app._application.store)
+        audit_all(app.app.application.store)

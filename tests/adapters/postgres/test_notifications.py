@@ -1,13 +1,13 @@
-"""Alarms that one process sets, heard of by another: bells, ears, and what if they are cut off."""
+"""Notifications of alarms between processes, and what happens if connections are cut."""
 
 from __future__ import annotations
 
 import queue
 import select
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -17,12 +17,15 @@ from tests.adapters.postgres.network_cuts import as_a_pooler_would, wired
 from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
 from wakelog import Jobs, Task
+from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import JobPauseRow
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder
 from wakelog_adapters.postgres import PostgresStore, notifications, open_store
-from wakelog_adapters.postgres.notifications import DEAF_LOOK_US, LOOK_US
+from wakelog_adapters.postgres.connections import Connection, connect
+from wakelog_adapters.postgres.notifications import POLL_WITH_LISTENER_US, POLL_WITHOUT_LISTENER_US
+from wakelog_adapters.postgres.url import StoreLocation
 
-Heard = queue.SimpleQueue[int]
+Alarms = queue.SimpleQueue[int]
 FAR_US = 3_600_000_000
 
 
@@ -37,260 +40,277 @@ def stores(postgres_url: str) -> Iterator[tuple[PostgresStore, PostgresStore]]:
 
 @pytest.fixture
 def bare(postgres_url: str) -> Iterator[psycopg.Connection]:
-    """Another's hands on the database."""
+    """A connection to the database, beside the stores."""
     with bare_connection(postgres_url) as connection:
         yield connection
 
 
 @contextmanager
-def hearing(store: PostgresStore) -> Iterator[Heard]:
-    """What a store hears, from when it listens on."""
-    heard: Heard = queue.SimpleQueue()
-    stop = store.watch_alarms(heard.put)
+def listening(store: PostgresStore) -> Iterator[Alarms]:
+    """The notifications that a store receives, after the first, which says that it listens."""
+    alarms: Alarms = queue.SimpleQueue()
+    stop = store.watch_alarms(alarms.put)
     try:
-        assert heard.get(timeout=WAIT_S) == 0
-        assert store.poll_us == LOOK_US
-        yield heard
+        assert alarms.get(timeout=WAIT_S) == 0
+        assert store.poll_us == POLL_WITH_LISTENER_US
+        yield alarms
     finally:
         stop()
 
 
 def soon() -> int:
-    """A moment to be told of: it comes before others would look."""
+    """A time that needs a notification: it comes before the next poll of other processes."""
     return time.time_ns() // 1000 + 1_000_000
 
 
 def backends(bare: psycopg.Connection, store: PostgresStore, query: str) -> list[int]:
-    """The server's processes whose last query was such a one, of this schema."""
+    """The server's processes whose last query is like this one; `{channel}` is the schema's."""
     like = query.replace("{channel}", f"wakelog_{store.datastore.schema}")
     rows = bare.execute("SELECT pid FROM pg_stat_activity WHERE query LIKE %s", (like,)).fetchall()
     return [pid for (pid,) in rows if pid != bare.info.backend_pid]
 
 
 def until(is_so: Callable[[], Any]) -> None:
-    """Wait for what the server says to become so."""
+    """Wait until the server, or the log, shows it."""
     deadline_s = time.monotonic() + WAIT_S
     while not is_so():
         assert time.monotonic() < deadline_s
 
 
-# -- what is told, and to whom
+# -- which processes are notified, and of what
 
 
-def test_an_alarm_is_heard_of_in_another_process(
+def test_another_process_is_notified_of_an_alarm(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
     one, two = stores
-    with hearing(two) as heard:
+    with listening(two) as alarms:
         for number, due_us in enumerate((NOW, soon(), NOW + 7)):
             one.append([UnitBuilder(f"o-{number}").begin(due_us)])
-            assert heard.get(timeout=WAIT_S) == due_us
+            assert alarms.get(timeout=WAIT_S) == due_us
             assert len(two.status([f"task:order:o-{number}"])) == 1
 
 
-def test_A5_the_end_of_a_hold_is_heard_of(stores: tuple[PostgresStore, PostgresStore]) -> None:
+def test_A5_another_process_is_notified_of_the_end_of_a_job_pause(
+    stores: tuple[PostgresStore, PostgresStore],
+) -> None:
     one, two = stores
     one.pause_job(JobPauseRow(ORDERS, None, None, NOW))
-    with hearing(two) as heard:
+    with listening(two) as alarms:
         one.resume_job(ORDERS)
-        assert heard.get(timeout=WAIT_S) == 0
+        assert alarms.get(timeout=WAIT_S) == 0
         assert two.job_pauses() == []
 
 
-def test_K2_leases_that_are_given_back_are_heard_of(
+def test_K2_another_process_is_notified_of_released_leases(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
     one, two = stores
     builder = UnitBuilder()
     one.append([builder.begin(), builder.run("w1", NOW + FAR_US)])
-    with hearing(two) as heard:
+    with listening(two) as alarms:
         one.release("w1", [(builder.stream, 3)])
-        assert heard.get(timeout=WAIT_S) == 0
+        assert alarms.get(timeout=WAIT_S) == 0
         assert two.leases(NOW, 10) == []
 
 
-def test_ones_own_alarms_are_not_heard_of(stores: tuple[PostgresStore, PostgresStore]) -> None:
+def test_a_process_is_not_notified_of_its_own_alarms(
+    stores: tuple[PostgresStore, PostgresStore],
+) -> None:
     one, two = stores
-    with hearing(one) as mine, hearing(two) as others:
+    with listening(one) as mine, listening(two) as others:
         one.append([UnitBuilder("o-1").begin(NOW + 1)])
         assert others.get(timeout=WAIT_S) == NOW + 1
         two.append([UnitBuilder("o-2").begin(NOW + 2)])
-        assert mine.get(timeout=WAIT_S) == NOW + 2  # and what the server sent before it was no news
+        assert mine.get(timeout=WAIT_S) == NOW + 2  # its own one came before, and was skipped
         assert others.empty()
 
 
-def test_nothing_is_told_of_what_others_will_look_for_in_time(
+def test_no_notification_is_sent_of_what_other_processes_find_by_polling(
     stores: tuple[PostgresStore, PostgresStore], bare: psycopg.Connection
 ) -> None:
     one, two = stores
-    with hearing(two) as heard:
+    with listening(two) as alarms:
         one.append([UnitBuilder("far").begin(soon() + FAR_US)])
         one.append([UnitBuilder("none").begin()])
-        assert one._bell._thread is None  # not even a connection was made
+        assert not one.notifier.is_started  # so that there is no connection either
         one.append([UnitBuilder("near").begin(NOW)])
-        assert heard.get(timeout=WAIT_S) == NOW
+        assert alarms.get(timeout=WAIT_S) == NOW
 
 
-def test_another_schema_hears_nothing(
+def test_another_schema_is_not_notified(
     stores: tuple[PostgresStore, PostgresStore], postgres_url: str, bare: psycopg.Connection
 ) -> None:
     one, two = stores
     schema = f"{one.datastore.schema}_b"
     with (
         closing(open_store(with_options(postgres_url, schema=schema))) as factory,
-        hearing(factory.application_recorder()) as elsewhere,
-        hearing(two) as heard,
+        listening(factory.application_recorder()) as elsewhere,
+        listening(two) as alarms,
     ):
         one.append([UnitBuilder().begin(NOW)])
-        assert heard.get(timeout=WAIT_S) == NOW
+        assert alarms.get(timeout=WAIT_S) == NOW
         factory.application_recorder().append([UnitBuilder().begin(NOW)])
         assert elsewhere.empty()
     bare.execute(f"DROP SCHEMA {schema} CASCADE".encode())
 
 
-def test_a_simulation_tells_nobody(
+def test_a_simulation_sends_no_notifications(
     stores: tuple[PostgresStore, PostgresStore], postgres_url: str
 ) -> None:
     with closing(open_store(with_options(postgres_url, clock="given"))) as factory:
         store = factory.application_recorder()
         store.append([UnitBuilder().begin(NOW)])
-        assert store._bell._thread is None
+        assert not store.notifier.is_started
 
 
-def test_what_others_say_on_the_channel_does_no_harm(
+def test_foreign_notifications_on_the_channel_are_skipped(
     stores: tuple[PostgresStore, PostgresStore], bare: psycopg.Connection
 ) -> None:
     one, two = stores
-    with hearing(two) as heard:
+    with listening(two) as alarms:
         for payload in ("", "x", "a b c", "a -5", "a 1e9"):
-            told = (f"wakelog_{one.datastore.schema}", payload)
-            bare.execute("SELECT pg_notify(%s, %s)", told)
+            channel = f"wakelog_{one.datastore.schema}"
+            bare.execute("SELECT pg_notify(%s, %s)", (channel, payload))
         one.append([UnitBuilder().begin(NOW)])
-        assert heard.get(timeout=WAIT_S) == NOW
+        assert alarms.get(timeout=WAIT_S) == NOW
 
 
 # -- debounced, off the write path
 
 
-def test_many_alarms_are_told_of_together_the_earliest_of_them(
+def test_many_alarms_go_into_one_notification_of_the_earliest(
     stores: tuple[PostgresStore, PostgresStore],
     bare: psycopg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """While the bell is still, here until it is closed, all that comes goes into one ring."""
+    """What comes while the notifier waits, here until it is closed, goes into one notification."""
     monkeypatch.setattr(notifications, "DEBOUNCE_S", 10 * WAIT_S)
     one, _ = stores
     bare.execute(f"LISTEN wakelog_{one.datastore.schema}".encode())
     for number in range(50):
         one.append([UnitBuilder(f"o-{number}").begin(NOW + 50 - number)])
     one.close()
-    told = [int(each.payload.split(" ")[1]) for each in bare.notifies(timeout=0.5)]
-    assert len(told) == 2
-    assert told[0] > told[1] == NOW + 1
+    sent = [int(each.payload.split(" ")[1]) for each in bare.notifies(timeout=0.5)]
+    assert len(sent) == 2
+    assert sent[0] > sent[1] == NOW + 1
 
 
-def test_who_ends_at_once_has_told_before(stores: tuple[PostgresStore, PostgresStore]) -> None:
+def test_closing_sends_what_is_still_to_be_sent(
+    stores: tuple[PostgresStore, PostgresStore],
+) -> None:
     one, two = stores
-    with hearing(two) as heard:
+    with listening(two) as alarms:
         one.append([UnitBuilder().begin(NOW)])
         one.close()
-        assert heard.get(timeout=WAIT_S) == NOW
-    assert one._bell._thread is not None
-    assert not one._bell._thread.is_alive()
+        assert alarms.get(timeout=WAIT_S) == NOW
+    assert one.notifier.is_started
+    assert not one.notifier.is_running
 
 
-def test_the_write_path_waits_for_no_bell(
-    stores: tuple[PostgresStore, PostgresStore], bare: psycopg.Connection
+def test_a_notifier_replaces_a_broken_connection(
+    stores: tuple[PostgresStore, PostgresStore], bare: psycopg.Connection, postgres_url: str
 ) -> None:
-    """The bell's connection is cut off, and while it cannot have another one appends go on."""
-    one, two = stores
-    with hearing(two) as heard:
+    _, two = stores
+    url = with_options(postgres_url, application_name="notifying")
+    with closing(open_store(url)) as factory, listening(two) as alarms:
+        one = factory.application_recorder()
         one.append([UnitBuilder("o-1").begin(NOW)])
-        assert heard.get(timeout=WAIT_S) == NOW
-        connection = one._bell._connection
-        assert connection is not None
-        bare.execute("SELECT pg_terminate_backend(%s)", (connection.info.backend_pid,))
+        assert alarms.get(timeout=WAIT_S) == NOW
+        cut_off = bare.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'notifying' AND query LIKE 'SELECT pg_notify%'"
+        )
+        assert cut_off.fetchall() == [(True,)]
         one.append([UnitBuilder("o-2").begin(NOW + 2)])
-        assert heard.get(timeout=WAIT_S) == NOW + 2  # over another connection
+        assert alarms.get(timeout=WAIT_S) == NOW + 2
 
 
-def test_a_bell_that_cannot_ring_is_in_nobodys_way(
+def test_appends_do_not_wait_for_a_notifier_that_cannot_connect(
     stores: tuple[PostgresStore, PostgresStore],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """No more connections are to be had: what was to be told is told once there are."""
+    """The server takes no more connections; what is to be sent is sent once it does."""
     one, two = stores
+    refuse = threading.Event()
+
+    def connect_or_refuse(location: StoreLocation) -> Connection:
+        if refuse.is_set():
+            raise StoreUnavailableError("unreachable", "too many connections")
+        return connect(location)
+
+    monkeypatch.setattr(notifications, "connect", connect_or_refuse)
     monkeypatch.setattr(notifications, "_PAUSE_S", 0.01)
-    with hearing(two) as heard:
-        place, one._bell._place = one._place, replace(one._place, conninfo="host=/nowhere")
+    with listening(two) as alarms:
+        refuse.set()
         for number in range(20):
             assert one.append([UnitBuilder(f"o-{number}").begin(NOW + number)]).errors == [None]
-        until(lambda: "others cannot be told of alarms" in caplog.text)
-        one._bell._place = place
-        assert heard.get(timeout=WAIT_S) == NOW
+        until(lambda: "other processes cannot be notified of alarms" in caplog.text)
+        refuse.clear()
+        assert alarms.get(timeout=WAIT_S) == NOW
 
 
-# -- deaf, and hearing again
+# -- a listener that is cut off, and listens again
 
 
-def test_an_ear_that_is_cut_off_looks_often_and_hears_again(
+def test_a_listener_that_is_cut_off_polls_often_and_listens_again(
     stores: tuple[PostgresStore, PostgresStore], bare: psycopg.Connection
 ) -> None:
     one, two = stores
-    with hearing(two) as heard:
+    with listening(two) as alarms:
         [pid] = backends(bare, two, "LISTEN {channel}")
         bare.execute("SELECT pg_terminate_backend(%s)", (pid,))
-        assert heard.get(timeout=WAIT_S) == 0  # deaf: look now
-        assert heard.get(timeout=WAIT_S) == 0  # hears again: look now
-        assert two.poll_us == LOOK_US
+        assert alarms.get(timeout=WAIT_S) == 0  # cut off: look now
+        assert alarms.get(timeout=WAIT_S) == 0  # listens again: look now
+        assert two.poll_us == POLL_WITH_LISTENER_US
         one.append([UnitBuilder().begin(NOW)])
-        assert heard.get(timeout=WAIT_S) == NOW
+        assert alarms.get(timeout=WAIT_S) == NOW
         until(lambda: pid not in backends(bare, two, "LISTEN {channel}"))
 
 
-def test_an_ear_is_idle_for_as_long_as_it_takes(postgres_url: str) -> None:
-    """Whatever the server does with sessions that are; here it ends another one meanwhile."""
+def test_a_listener_may_be_idle_for_any_time(postgres_url: str) -> None:
+    """Also if the server ends idle sessions, as it does with another one here."""
     url = with_options(postgres_url, options="-cidle_session_timeout%3D200ms")
-    with closing(open_store(url)) as factory, hearing(factory.application_recorder()) as heard:
+    with closing(open_store(url)) as factory, listening(factory.application_recorder()) as alarms:
         with bare_connection(url) as idle:
             assert select.select([idle.fileno()], [], [], WAIT_S)[0]
             with pytest.raises(psycopg.errors.IdleSessionTimeout):
                 idle.execute("SELECT 1")
         with closing(open_store(postgres_url)) as other:
             other.application_recorder().append([UnitBuilder().begin(NOW)])
-            assert heard.get(timeout=WAIT_S) == NOW
+            assert alarms.get(timeout=WAIT_S) == NOW
 
 
-def test_while_it_is_deaf_it_looks_often(
+def test_without_a_listener_it_polls_often(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
     one, _ = stores
-    assert one.poll_us == DEAF_LOOK_US
-    with hearing(one):
-        assert one.poll_us == LOOK_US
-    assert one.poll_us == DEAF_LOOK_US
+    assert one.poll_us == POLL_WITHOUT_LISTENER_US
+    with listening(one):
+        assert one.poll_us == POLL_WITH_LISTENER_US
+    assert one.poll_us == POLL_WITHOUT_LISTENER_US
 
 
-def test_who_stops_hearing_leaves_nothing_behind(
+def test_a_listener_that_is_stopped_leaves_no_connection(
     stores: tuple[PostgresStore, PostgresStore], bare: psycopg.Connection
 ) -> None:
     one, two = stores
-    with hearing(two) as heard:
+    with listening(two) as alarms:
         pass
     until(lambda: backends(bare, two, "LISTEN {channel}") == [])
     one.append([UnitBuilder().begin(NOW)])
     one.close()
-    assert heard.empty()
+    assert alarms.empty()
 
 
-def test_closing_the_store_ends_the_ear(
+def test_closing_the_store_ends_the_listener(
     stores: tuple[PostgresStore, PostgresStore], bare: psycopg.Connection
 ) -> None:
     one, _ = stores
-    heard: Heard = queue.SimpleQueue()
-    stop = one.watch_alarms(heard.put)
-    assert heard.get(timeout=WAIT_S) == 0
+    alarms: Alarms = queue.SimpleQueue()
+    stop = one.watch_alarms(alarms.put)
+    assert alarms.get(timeout=WAIT_S) == 0
     one.close()
     until(lambda: backends(bare, one, "LISTEN {channel}") == [])
     stop()
@@ -299,13 +319,13 @@ def test_closing_the_store_ends_the_ear(
 # -- workers
 
 
-def ringing() -> tuple[Jobs, queue.SimpleQueue[str]]:
-    """A job whose event has it run at once, and what runs."""
+def job_that_runs_at_once() -> tuple[Jobs, queue.SimpleQueue[str]]:
+    """A job whose event schedules a run, and the ids of the instances that have run."""
     ran: queue.SimpleQueue[str] = queue.SimpleQueue()
     task: Task[Any, Any] = Task(state=int, event=float)
 
     @task.on_event
-    def told(ctx: Any, event: float) -> None:
+    def received(ctx: Any, event: float) -> None:
         ctx.schedule(event)
 
     @task.execute
@@ -316,9 +336,9 @@ def ringing() -> tuple[Jobs, queue.SimpleQueue[str]]:
 
 
 @pytest.mark.parametrize("pooler", ["session", "transaction"])
-def test_work_is_found_that_another_process_has_set(postgres_url: str, pooler: str) -> None:
-    """Behind a transaction pooler nothing can be heard; there it is found by looking."""
-    jobs, ran = ringing()
+def test_a_worker_runs_what_another_process_has_scheduled(postgres_url: str, pooler: str) -> None:
+    """Through a transaction pooler no notification arrives; there it is found by polling."""
+    jobs, ran = job_that_runs_at_once()
     url = with_options(postgres_url, pooler=pooler)
     with jobs.open(url, worker=True), jobs.open(url) as client:
         for number in range(5):
@@ -326,33 +346,35 @@ def test_work_is_found_that_another_process_has_set(postgres_url: str, pooler: s
             assert ran.get(timeout=WAIT_S) == f"o-{number}"
 
 
-@pytest.mark.parametrize("said", [None, "session"])
-def test_a_pooler_that_the_url_does_not_speak_of_is_noticed(
-    postgres_url: str, said: str | None
+@pytest.mark.parametrize("mode", [None, "session"])
+def test_a_pooler_that_the_url_does_not_mention_is_detected(
+    postgres_url: str, mode: str | None
 ) -> None:
-    """It may give each transaction another session: nothing may be left there, or heard there."""
+    """It may give each transaction another session: no statement may be prepared in one, and no
+    notification arrives."""
     with wired(postgres_url) as (wire, url):
         wire.answering = as_a_pooler_would
-        with closing(open_store(with_options(url, pooler=said) if said else url)) as factory:
+        with closing(open_store(with_options(url, pooler=mode) if mode else url)) as factory:
             store = factory.application_recorder()
             store.watch_alarms(lambda due_us: None)
-            if said:
-                until(lambda: store.poll_us == LOOK_US)
+            if mode:
+                until(lambda: store.poll_us == POLL_WITH_LISTENER_US)
             with store.datastore.lend() as connection:
                 for _ in range(10):
                     connection.execute("SELECT 1")
-                left = connection.execute("SELECT FROM pg_prepared_statements").fetchall()
-            assert bool(left) is bool(said)
-            assert store.poll_us == (LOOK_US if said else DEAF_LOOK_US)
+                prepared = connection.execute("SELECT FROM pg_prepared_statements").fetchall()
+            assert bool(prepared) is bool(mode)
+            expected_us = POLL_WITH_LISTENER_US if mode else POLL_WITHOUT_LISTENER_US
+            assert store.poll_us == expected_us
 
 
-def test_an_idle_worker_is_woken_by_what_it_hears(
+def test_an_idle_worker_is_woken_by_a_notification(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here it would look by itself only after longer than the test waits."""
-    monkeypatch.setattr("wakelog_adapters.postgres.store.LOOK_US", 3 * FAR_US)
-    monkeypatch.setattr("wakelog_adapters.postgres.store.DEAF_LOOK_US", 3 * FAR_US)
-    jobs, ran = ringing()
+    """Here it would poll only after the test has failed."""
+    monkeypatch.setattr("wakelog_adapters.postgres.store.POLL_WITH_LISTENER_US", 3 * FAR_US)
+    monkeypatch.setattr("wakelog_adapters.postgres.store.POLL_WITHOUT_LISTENER_US", 3 * FAR_US)
+    jobs, ran = job_that_runs_at_once()
     with (
         jobs.open(postgres_url, worker=True, lease="1h"),
         jobs.open(postgres_url, worker=True, lease="1h"),
@@ -364,49 +386,50 @@ def test_an_idle_worker_is_woken_by_what_it_hears(
     assert ran.empty()
 
 
-def test_A5_a_job_that_may_go_on_is_taken_up_by_a_worker_of_another_process_at_once(
+def test_A5_a_resumed_job_is_run_at_once_by_a_worker_of_another_process(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here the worker hears of no alarm, and would look only after longer than the test waits."""
-    monkeypatch.setattr("wakelog_adapters.postgres.store.LOOK_US", 3 * FAR_US)
-    monkeypatch.setattr("wakelog_adapters.postgres.store.DEAF_LOOK_US", 3 * FAR_US)
-    ring = notifications.Bell.ring
+    """Here no alarm is notified, and the worker would poll only after the test has failed."""
+    monkeypatch.setattr("wakelog_adapters.postgres.store.POLL_WITH_LISTENER_US", 3 * FAR_US)
+    monkeypatch.setattr("wakelog_adapters.postgres.store.POLL_WITHOUT_LISTENER_US", 3 * FAR_US)
+    notify = notifications.Notifier.notify
     monkeypatch.setattr(
-        notifications.Bell, "ring", lambda self, due_us: due_us or ring(self, due_us)
+        notifications.Notifier, "notify", lambda self, due_us: due_us or notify(self, due_us)
     )
-    jobs, ran = ringing()
+    jobs, ran = job_that_runs_at_once()
     with (
         jobs.open(postgres_url, worker=True, lease="1h") as working,
         jobs.open(postgres_url) as client,
     ):
-        worker: Any = working._app._worker
+        worker = working.app.worker
+        assert worker is not None
         for number in range(3):
             client.pause("order")
             client.task("order").send(f"o-{number}", 0)
-            until(lambda: (worker._asleep_until_us or 0) > soon() + FAR_US / 2)
+            until(lambda: (worker.next_look.at_us or 0) > soon() + FAR_US / 2)
             assert ran.empty()
             client.resume("order")
             assert ran.get(timeout=WAIT_S) == f"o-{number}"
 
 
-def test_a_worker_looks_when_its_ear_was_cut_off(
+def test_a_worker_looks_when_its_listener_was_cut_off(
     postgres_url: str, bare: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What could not be heard of: here nobody was told of it at all."""
-    monkeypatch.setattr("wakelog_adapters.postgres.store.LOOK_US", FAR_US)
-    jobs, ran = ringing()
+    """It may have missed a notification: here none was sent at all."""
+    monkeypatch.setattr("wakelog_adapters.postgres.store.POLL_WITH_LISTENER_US", FAR_US)
+    jobs, ran = job_that_runs_at_once()
     with (
         jobs.open(postgres_url, worker=True, lease="1h"),
         jobs.open(postgres_url) as client,
         closing(open_store(postgres_url)) as factory,
     ):
-        ear = "LISTEN {channel}"
-        until(lambda: backends(bare, factory.application_recorder(), ear))
+        listener = "LISTEN {channel}"
+        until(lambda: backends(bare, factory.application_recorder(), listener))
         client.task("order").send("o-0", 0)
         assert ran.get(timeout=WAIT_S) == "o-0"
         until(lambda: not client.task("order").status("o-0").executing)
-        monkeypatch.setattr(notifications.Bell, "ring", lambda self, due_us: None)
+        monkeypatch.setattr(notifications.Notifier, "notify", lambda self, due_us: None)
         client.task("order").send("o-1", 0)
-        [pid] = backends(bare, factory.application_recorder(), ear)
+        [pid] = backends(bare, factory.application_recorder(), listener)
         bare.execute("SELECT pg_terminate_backend(%s)", (pid,))
         assert ran.get(timeout=WAIT_S) == "o-1"

@@ -68,7 +68,7 @@ class Work:
 
 def check(app: BlockingApp) -> None:
     """All that is recorded must add up."""
-    audit_all(app._app._application.store)
+    audit_all(app.app.application.store)
 
 
 # -- a server that is restarted --------------------------------------------------------------------

@@ -22,7 +22,7 @@ with running_server():
 
 
 def test_servers_leave_nothing_in_the_temporary_folder() -> None:
-    # not pytest's own folder: the path of a socket has to be short
+    # not pytest's own folder: the path of a socket must be short
     with tempfile.TemporaryDirectory(prefix="w-") as folder:
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM],

@@ -360,7 +360,7 @@ def test_what_became_of_an_append_is_not_known_while_no_server_answers(
         with pytest.raises(StoreUnavailableError, match="is not known") as caught:
             ended(started(store, [signed(UnitBuilder().begin(), "commit-1")]))
         assert caught.value.reason == "unreachable"
-        assert store.datastore._lent == 0
+        assert store.datastore.lent == 0
         store.close()
 
 

@@ -424,7 +424,7 @@ def test_a_database_that_cannot_hold_every_text(postgres_server: str) -> None:
 def test_a_schema_that_is_named_by_a_word_of_sql(postgres_server: str, word: str) -> None:
     error = refusal(with_options(postgres_server, schema=word))
     assert error.reason == "not_a_database"
-    assert f"schema={word} is a word of SQL's own: choose another name" in error.detail
+    assert f"schema={word} is a reserved word of SQL: choose another name" in error.detail
 
 
 def test_stores_with_schemas_share_a_database(postgres_url: str) -> None:

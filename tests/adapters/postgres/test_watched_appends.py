@@ -32,8 +32,8 @@ from wakelog.ports.units import Appended, Unit, VersionConflict
 from wakelog.runtime.append_driver import AppendDriver
 from wakelog.runtime.group_commit import GroupCommit
 from wakelog.runtime.store_threads import StoreExecutor, ThreadExecutor
-from wakelog.worker.claims import take
-from wakelog.worker.runs import give_up
+from wakelog.worker.claims import claim_due
+from wakelog.worker.deferred_events import give_up
 from wakelog_adapters.conformance.units import NOW, UnitBuilder, kinds
 from wakelog_adapters.postgres import append, append_call
 from wakelog_adapters.postgres import append_started as started_module
@@ -246,7 +246,7 @@ async def test_connections_that_are_ended_and_weeded_meanwhile(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'hunted' ORDER BY random() LIMIT 1"
             )
-            store.datastore.weed()
+            store.datastore.drop_broken()
 
     builder, alone = UnitBuilder(), UnitBuilder("o-2")
     hunter = threading.Thread(target=hunt)
@@ -266,7 +266,7 @@ async def test_connections_that_are_ended_and_weeded_meanwhile(
         assert await appends.append([alone.begin()]) == Appended([None], None)
     assert [event.version for event in store.events(builder.stream)] == [*range(1, 43)]
     assert store.counters["store_lost_answers"] > 0
-    assert store.datastore._lent == 0
+    assert store.datastore.lent == 0
     store.close()
 
 
@@ -418,7 +418,7 @@ async def test_an_append_that_cannot_begin_fails_its_units_and_no_others(
 async def test_who_cannot_be_told_of_an_append_does_not_stop_the_next(
     store: StartingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that cannot be started, for the bell: the append is recorded, and not told so."""
+    """A notifier whose thread cannot be started: the append is recorded all the same."""
 
     def broken(due_us: int) -> None:
         raise RuntimeError("can't start new thread")
@@ -481,13 +481,13 @@ async def test_a_lease_is_given_up_when_what_was_done_under_it_is_appended(
         return int(row[0])
 
     async with Jobs(job=task_of()).open(postgres_url) as app, asyncio.timeout(WAIT_S):
-        job, application = app.task("job"), app._application
+        job, application = app.task("job"), app.application
         await job.send("a", {}, delay="1us")
         now_us = application.clock.now_us()
         [claimed] = await asyncio.to_thread(
-            take, application, worker="w", jobs=["task:job"], limit=1, now_us=now_us
+            claim_due, application, worker="w", jobs=["task:job"], limit=1, now_us=now_us
         )
-        await application.adopt(claimed.head)
+        await application.instances.adopt(claimed.head)
         # given a unit on its way, and others who have the ordering lock
         with bare.transaction():
             bare.execute(f"SELECT {ORDERING}".encode())

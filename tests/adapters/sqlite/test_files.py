@@ -270,7 +270,7 @@ def test_the_lock_goes_round_in_the_order_of_asking() -> None:
         for number, thread in enumerate(threads):
             thread.start()
             waiting[number].wait()
-            while len(lock._waiting) <= number:
+            while lock.waiting <= number:
                 pass
     for thread in threads:
         thread.join()

@@ -486,7 +486,7 @@ def test_clear_on_the_command_line(sqlite_url: str) -> None:
     said = wakelog.refusal(2, "clear", "parcel", "zz", "--after", "1d", "--cancel")
     assert "--after and --cancel" in said
     nothing = wakelog("clear", "parcel", "p-1", "--cancel")
-    assert (nothing.exit_code, "none to take back" in nothing.stdout) == (1, True)
+    assert (nothing.exit_code, "nothing to cancel" in nothing.stdout) == (1, True)
     assert wakelog("clear", "parcel", "p-1", "--after", "1d").exit_code == 0
     assert wakelog("clear", "parcel", "p-1", "--cancel").exit_code == 0
 

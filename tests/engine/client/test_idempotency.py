@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -288,4 +289,4 @@ async def test_I1_a_duplicate_of_a_request_that_is_refused_is_tried_for_itself(
 
 
 def as_dict(answer: Any) -> dict[str, Any]:
-    return {name: getattr(answer, name) for name in answer.__slots__}
+    return dataclasses.asdict(answer)

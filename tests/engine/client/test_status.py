@@ -274,7 +274,7 @@ async def test_T11_it_is_not_asked_about_a_state_that_was_cleared_while_it_was_r
     loop = asyncio.get_running_loop()
     async with jobs.open(sqlite_url) as app, jobs.open(sqlite_url) as other:
         await other.task("job").send("a", {"set_state": 1})
-        store: Any = app._application.store
+        store: Any = app.application.store
         load = store.load
 
         def cleared_before(*args: Any) -> Any:

@@ -115,8 +115,8 @@ class Stage:
         return [each.event for each in self.recorded(id) if isinstance(each.event, kind)]
 
     def audit(self) -> None:
-        if not self.sim._loop.is_closed():
-            for stream, history in audit_all(self.sim._application.store).items():
+        if not self.sim.is_closed:
+            for stream, history in audit_all(self.sim.application.store).items():
                 fates(history, self.job.window_rule.max_events)
                 assert stream.startswith("debounce:")
 

@@ -89,7 +89,7 @@ class ContinuousMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "sim"):
-            audit_all(self.sim._application.store)
+            audit_all(self.sim.application.store)
             self.sim.close()
         self.folder.cleanup()
 
@@ -188,7 +188,7 @@ class ContinuousMachine(RuleBasedStateMachine):
     @rule(us=st.sampled_from(PASSES_US))
     def outage(self, us: int) -> None:
         """No worker lives for so long."""
-        self.sim._clock.move_to(self.now_us + us)
+        self.sim.clock.move_to(self.now_us + us)
 
     def _pass(self, now_us: int, until_us: int) -> bool:
         """Let the model live until then; answers whether there was a crash on the way."""
@@ -295,7 +295,7 @@ class ContinuousMachine(RuleBasedStateMachine):
         if self.next_write is not None or not hasattr(self, "sim"):
             return
         numbers: list[int] = []
-        for recorded in audit(self.sim._application.store, INSTANCE):
+        for recorded in audit(self.sim.application.store, INSTANCE):
             if isinstance(recorded.event, Cleared):
                 numbers = []
             if isinstance(recorded.event, RunStarted) and recorded.event.run not in numbers:

@@ -202,7 +202,7 @@ class Beside:
 
     def __getattr__(self, verb: str) -> Any:
         async def ask(*given: Any, **options: Any) -> Any:
-            client = self._job.sim._app.continuous(self._job.job)
+            client = self._job.sim.app.continuous(self._job.job)
             return await asyncio.get_running_loop().create_task(
                 getattr(client, verb)(*given, **options), context=EMPTY
             )
@@ -281,7 +281,7 @@ def test_C4_a_minutely_cron_after_a_year_runs_the_newest_and_counts_the_rest(
 ) -> None:
     job = wind(cron="* * * * *", timezone="Europe/Berlin", catch_up="all", max_catch_up=5)
     job.client.start("a", 0)
-    job.sim._clock.move_to(int((at("01 00:00") + timedelta(days=365)).timestamp()) * 1_000_000)
+    job.sim.clock.move_to(int((at("01 00:00") + timedelta(days=365)).timestamp()) * 1_000_000)
     job.sim.advance(0)
     assert job.runs[1:] == [at("01 00:00") + timedelta(days=365)] * 5
     [missed] = job.found(e.Missed)

@@ -141,7 +141,7 @@ def test_d2_the_last_event_that_a_window_takes_closes_it(stages: Staging) -> Non
 def test_d2_a_window_closes_when_it_is_due_though_no_worker_is_there(stages: Staging) -> None:
     job = stages()
     job.add("x")
-    job.sim._clock.move_to(job.sim._clock.now_us() + 7_000_000)
+    job.sim.clock.move_to(job.sim.clock.now_us() + 7_000_000)
     # when
     late = job.add("y")
     # then the late event is in the next window, timed from its own arrival
@@ -369,7 +369,7 @@ def test_d4_a_window_is_reduced_whole_before_it_is_flushed(stages: Staging) -> N
     job = stages(
         state=int, event=int, on_event=reduce, retry=Retry.simple(3), sim={"handlers": False}
     )
-    job.sim._clock.move_to(job.sim._clock.now_us())
+    job.sim.clock.move_to(job.sim.clock.now_us())
     job.add(1, 2, 4)
     job.client.flush("a")
     # then the retries of the deferred event held the flush up

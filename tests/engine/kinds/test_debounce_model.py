@@ -258,7 +258,7 @@ class DebounceMachine(RuleBasedStateMachine):
     # -- what must hold
 
     def _history(self, name: str) -> list[Recorded]:
-        return audit(self.sim._application.store, f"debounce:{name}:a")
+        return audit(self.sim.application.store, f"debounce:{name}:a")
 
     def _fates(self, name: str) -> dict[int, str]:
         return fates(self._history(name), MAX_EVENTS)
@@ -302,8 +302,8 @@ class DebounceMachine(RuleBasedStateMachine):
         if status.event_count == 0 or status.status == "paused":
             return
         awake = {alarm.instance_id for alarm in self.sim.alarms()}
-        store = self.sim._application.store
-        now_us = self.sim._clock.now_us()
+        store = self.sim.application.store
+        now_us = self.sim.clock.now_us()
         assert f"debounce:{name}:a" in awake or status.status == "flushing"
         assert store.next_due_us([f"debounce:{name}"], now_us) is not None
 

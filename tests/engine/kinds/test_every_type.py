@@ -113,7 +113,7 @@ def doer(store_url: str) -> Iterator[Making]:
 
         yield make
         for each in made:
-            audit_all(each.sim._application.store)
+            audit_all(each.sim.application.store)
 
 
 def job_of(kind: str, run: Callable[[Any], Any], **options: Any) -> Any:

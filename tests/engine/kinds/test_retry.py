@@ -447,9 +447,8 @@ def test_R7_the_run_is_started_again_at_attempt_1_under_its_number(
     job = stage(execute=run, retry=every("1h", max_attempts=attempts))
     job.send(SOON)
     job.sim.advance("1s")
-    first = job.recorded()[-1].version
     stream = "task:job:a"
-    known = job.sim._application.known(stream, first)
+    known = job.sim.application.instances.peek(stream)
     assert known is not None
     before = known.instance
     # when
@@ -457,7 +456,7 @@ def test_R7_the_run_is_started_again_at_attempt_1_under_its_number(
     # then
     assert run.seen == [(1, 1, False, "alarm"), (1, 1, False, "manual")]
     assert (result.failed, result.retry_at, job.status().status) == (False, None, "idle")
-    known = job.sim._application.known(stream, job.recorded()[-1].version)
+    known = job.sim.application.instances.peek(stream)
     assert known is not None
     after = known.instance
     assert (after.run_count, after.run_version) == (1, before.run_version)

@@ -202,7 +202,7 @@ def test_the_whole_log_of_a_real_life_folds_to_what_the_engine_holds(stage: Stag
     job.clear()
     job.send({"set_state": 2})
     # when
-    store = job.sim._application.store
+    store = job.sim.application.store
     whole = refold(STREAM, Loaded(None, store.events(STREAM)))
     # then
     assert whole == refold(STREAM, store.load(STREAM))

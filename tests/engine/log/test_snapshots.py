@@ -61,14 +61,14 @@ def test_a_snapshot_that_cannot_be_used_is_passed_over(
         # given a process that has nothing in memory, and a snapshot that it cannot read
         for _ in range(4):
             sim.task("job").send("a", {})
-        spoil(sim._application.store, change)
+        spoil(sim.application.store, change)
         sim.restart()
         # then it knows all the same how the instance stood, and stands
         known = [sim.state_at(STREAM, version=version) for version in (4, 13)]
         assert [state.state for state in known] == [1, 4]
         assert sim.task("job").send("a", {}).version == 16
         # and a claim, of a process that has not loaded it, can begin a run
-        spoil(sim._application.store, change)
+        spoil(sim.application.store, change)
         sim.restart()
         sim.advance("1h")
         status = sim.task("job").status("a")
@@ -82,7 +82,7 @@ def test_a_worker_begins_what_is_due_beside_a_damaged_snapshot(store_url: str) -
         for _ in range(4):
             for id in "abc":
                 sim.task("job").send(id, {})
-        spoil(sim._application.store, SPOILT["no UTF-8"])
+        spoil(sim.application.store, SPOILT["no UTF-8"])
         sim.restart()
         sim.advance("1h")
         assert [sim.task("job").status(id).execute_count for id in "abc"] == [1, 1, 1]

@@ -61,7 +61,7 @@ def test_K1_killed_at_any_write_the_story_goes_on_to_the_same_end(point: Point) 
 
 def _with_crash(job: Stage, crash_at: int, point: Point) -> bool:
     """Tell the story with a crash at one write; False if it has not that many."""
-    store: Any = job.sim._application.store
+    store: Any = job.sim.application.store
     writes = 0
 
     def counted(name: str) -> Callable[..., Any]:

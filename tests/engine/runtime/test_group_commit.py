@@ -10,7 +10,7 @@ import pytest
 
 from wakelog.ports.units import Appended, Unit, VersionConflict
 from wakelog.runtime.append_driver import AppendDriver
-from wakelog.runtime.group_commit import MAX_UNITS_PER_APPEND, TOLD_AT_ONCE, GroupCommit
+from wakelog.runtime.group_commit import MAX_RESOLVED_AT_ONCE, MAX_UNITS_PER_APPEND, GroupCommit
 from wakelog.runtime.store_threads import InlineExecutor
 from wakelog_adapters.conformance.units import UnitBuilder
 from wakelog_adapters.memory.store import MemoryStore
@@ -77,7 +77,9 @@ async def test_callers_are_told_some_at_a_time_and_the_loop_goes_on_in_between()
     # given an append of more than are told at once
     appends = Held()
     committer = committer_of(appends)
-    futures = [committer.submit(UnitBuilder(f"o-{n}").begin()) for n in range(TOLD_AT_ONCE + 10)]
+    futures = [
+        committer.submit(UnitBuilder(f"o-{n}").begin()) for n in range(MAX_RESOLVED_AT_ONCE + 10)
+    ]
     await turns()
     drained = asyncio.ensure_future(committer.drained())
     # when it ends
@@ -87,7 +89,7 @@ async def test_callers_are_told_some_at_a_time_and_the_loop_goes_on_in_between()
         await asyncio.sleep(0)
         told.append((sum(future.done() for future in futures), drained.done()))
     # then the loop has turns between the first callers and the others, and nobody is forgotten
-    assert (TOLD_AT_ONCE, False) in told
+    assert (MAX_RESOLVED_AT_ONCE, False) in told
     assert told[-1] == (len(futures), True)
 
 

@@ -17,13 +17,14 @@ pytestmark = pytest.mark.anyio
 
 def appends_of(app: App) -> tuple[int, int]:
     """How many appends there were, and how many units went with them."""
-    return app._application.appends
+    commits = app.application.commits
+    return commits.appends, commits.units
 
 
 def refuse_large_values(app: App, url: str) -> None:
     """From now on the database takes no value of two megabytes."""
     if url.startswith("sqlite:"):
-        store: Any = app._application.store
+        store: Any = app.application.store
         store._writer.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2_000_000)
     else:
         with hands_on(url) as do:

@@ -34,7 +34,7 @@ from wakelog.log.records import Meta, decode, encode
 from wakelog.ports.records import Loaded, StoredEvent
 from wakelog.settings import Settings
 from wakelog.testing import Simulation
-from wakelog.worker.claims import take
+from wakelog.worker.claims import claim_due
 from wakelog.worker.runs import work
 
 quick = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -165,12 +165,12 @@ def lived(asked: Sequence[tuple[str, Act, int | None, int]], every: int, url: st
             with contextlib.suppress(ExecutionError):
                 sim.task(name).send("a", act, delay=delay_s)
             sim.advance(pause_s)
-        application = sim._application
-        live = {stream: application._slots.peek(stream) for stream in streams}
+        application = sim.application
+        live = {stream: application.instances.peek(stream) for stream in streams}
         sim.restart()
-        heads = [fold_from_the_log(sim._application.store, stream) for stream in streams]
+        heads = [fold_from_the_log(sim.application.store, stream) for stream in streams]
         for stream, head in zip(streams, heads, strict=True):
-            history = audit(sim._application.store, stream)
+            history = audit(sim.application.store, stream)
             assert live[stream] in (None, head)
             assert sim.task(stream.split(":")[1]).status("a").version == len(history)
         return heads
@@ -213,7 +213,7 @@ def test_snapshots_are_taken_whatever_the_rhythm_of_the_events(store_url: str, c
 
     with Simulation(Jobs(t=task), url=store_url, settings=Settings(snapshot_every=4)) as sim:
         sim.task(task).send("a", "begin")
-        store = sim._application.store
+        store = sim.application.store
         for _ in range(12):
             sim.advance("1s")
             assert len(store.load("task:t:a").tail) <= 4 + cycle
@@ -250,7 +250,7 @@ def test_recorded_time_never_goes_back_even_if_the_clock_does(times: list[int]) 
             await app.task("plain").send("a", Act(now=("add", "past"), later=("add",)))
             works_on = jobs.registry.jobs()
             now_us = clock.now_us()
-            for each in take(application, worker="w", jobs=works_on, limit=1, now_us=now_us):
+            for each in claim_due(application, worker="w", jobs=works_on, limit=1, now_us=now_us):
                 await work(application, each)
             if number == 5:
                 await app.task("plain").clear("a")
@@ -345,7 +345,7 @@ def test_any_json_is_kept(store_url: str, values: list[JsonValue]) -> None:
             for _ in range(2):
                 assert repr(sim.task(task).get_state("a")) == repr(value)
                 sim.restart()
-        audit(sim._application.store, "task:keep:a")
+        audit(sim.application.store, "task:keep:a")
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_any_id_is_an_instance_of_its_own(
             while page := sim.list(limit=size, after=found[-1] if found else None):
                 found += [row.instance_id for row in page]
             assert sorted(found) == found == sorted(f"task:keep:{id}" for id in good)
-            assert audit_all(sim._application.store).keys() == set(found)
+            assert audit_all(sim.application.store).keys() == set(found)
             for id in good:
                 [began, *_] = sim.history(f"task:keep:{id}")
                 assert json.loads(json.dumps(began.data))["id"] == id
@@ -421,6 +421,6 @@ def test_no_increment_is_lost_among_applications_of_one_process(store_url: str, 
             assert {await clients[0].get_state(id) for id in ("a", "b")} == {40 * apps}
             versions = [(answer.instance_id, answer.version) for answer in answers]
             assert len(set(versions)) == len(versions)
-            assert audit_all(one._application.store).keys() == {"task:count:a", "task:count:b"}
+            assert audit_all(one.application.store).keys() == {"task:count:a", "task:count:b"}
 
     asyncio.run(live())

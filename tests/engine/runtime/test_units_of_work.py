@@ -125,6 +125,26 @@ def test_U3_on_event_is_redone_on_the_fresh_state_when_another_process_was_faste
     assert [e.payload for e in job.found(EventReceived)] == ["10", "1"]
 
 
+def test_U3_a_handler_that_is_redone_gets_an_event_that_it_has_not_changed(stage: Staging) -> None:
+    # given a handler that changes its event, and loses to another process the first time
+    seen: list[list[str]] = []
+    basket = Basket(lines=[Line(sku="mine", amount=1)])
+
+    def add(ctx: Ctx, event: Basket) -> None:
+        seen.append([line.sku for line in event.lines])
+        event.lines[0].sku = "changed"
+        if len(seen) == 1:
+            elsewhere(job, lambda task: task.send("a", Basket(lines=[])))
+
+    job = stage(lambda ctx, event: add(ctx, event) if event.lines else None, event=Basket)
+    # when
+    job.send(basket)
+    # then each call got the event as it was sent, and the sender's own is untouched
+    assert seen == [["mine"], ["mine"]]
+    assert basket.lines[0].sku == "mine"
+    assert [e.payload for e in job.found(EventReceived)][1] == basket.model_dump_json()
+
+
 def test_U3_an_event_that_loses_ten_times_is_accepted_as_deferred(stage: Staging) -> None:
     # given another process that is always faster
     tries: list[int] = []

@@ -137,7 +137,7 @@ def test_H6_the_same_seed_gives_the_same_log_byte_for_byte() -> None:
                 job.sim.advance("1h")
             job.sim.restart()
             job.sim.run_until_idle()
-            store = job.sim._application.store
+            store = job.sim.application.store
             return [store.events(f"task:job:{id}") for id in ("a", "b")]
 
     # when the machine's own dice fall otherwise

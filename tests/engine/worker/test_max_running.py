@@ -13,7 +13,7 @@ from tests.support import START, WAIT_S, Ctx, Staging, nothing, task_of
 from wakelog import Jobs, Task, ValidationError
 from wakelog.core.events import RunStarted
 from wakelog.testing import SimulatedCrash
-from wakelog.worker.worker import ENDED_US
+from wakelog.worker.next_look import ENDED_US
 
 LIMIT = 3
 
@@ -103,12 +103,13 @@ async def test_A6_a_worker_at_the_limit_does_not_keep_looking(shared_url: str) -
             await app.task("job").send(id, {"schedule": 0})
         await crowd.next()
         # when it is asked when to look again
-        worker: Any = app._worker
-        now_us = app._application.clock.now_us()
-        next_us = await asyncio.to_thread(worker.next_us, now_us)
+        worker = app.worker
+        assert worker is not None
+        now_us = app.application.clock.now_us()
+        next_us = await asyncio.to_thread(worker.next_look_us, now_us)
         # then that is at the next poll, though two are due; and soon, for a run may end elsewhere
         assert next_us is not None
-        assert now_us + min(app._application.store.poll_us or 0, ENDED_US) <= next_us
+        assert now_us + min(app.application.store.poll_us or 0, ENDED_US) <= next_us
         assert next_us <= now_us + ENDED_US
         await app.close(grace=0)
 

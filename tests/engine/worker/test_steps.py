@@ -187,7 +187,7 @@ def test_I4_K1_killed_at_any_write_of_a_run_no_recorded_step_is_done_again(
 
 def crash_at(job: Stage, number: int, point: Point) -> None:
     """Let the simulated process die at its write of that number, from 0."""
-    store: Any = job.sim._application.store
+    store: Any = job.sim.application.store
     left, inside = number, False
 
     def counted(name: str) -> Callable[..., Any]:
@@ -314,7 +314,7 @@ def test_I4_U2_nor_does_one_whose_lease_is_gone(stage: Staging, way: Way) -> Non
     def drops() -> str:
         [run] = [r for r in job.recorded() if isinstance(r.event, RunStarted)]
         held = [(run.stream, run.version)]
-        job.sim._application.store.release("simulation", held)
+        job.sim.application.store.release("simulation", held)
         return "done"
 
     def body(ctx: Ctx) -> Any:
@@ -328,7 +328,7 @@ def test_I4_U2_nor_does_one_whose_lease_is_gone(stage: Staging, way: Way) -> Non
     assert job.names()[3:] == ["RunStarted"]
     # and a sweep finds the run, which begins again
     version = job.recorded()[-1].version
-    job.sim._run(rearm(job.sim._application, "task:job:a", version))
+    job.sim.run(rearm(job.sim.application, "task:job:a", version))
     job.sim.run_until_idle()
     assert [e.result for e in job.found(StepCompleted)] == ['""']
 

@@ -52,7 +52,7 @@ async def ran(app: App, id: str = "a") -> list[str]:
         return True if failed or isinstance(event, Executed) else None
 
     wait_us = int(WAIT_S * 1_000_000)
-    await app._application.watching.watch(f"task:job:{id}", triggered.version, find, wait_us)
+    await app.application.stream_watch.watch(f"task:job:{id}", triggered.version, find, wait_us)
     return names_of(await app.history(f"task:job:{id}"))
 
 
@@ -227,7 +227,7 @@ async def test_I4_a_cancellation_neither_loses_nor_doubles_what_is_being_appende
             await asyncio.get_running_loop().run_in_executor(None, send_from_elsewhere)
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            appending = signalled(app._application.store, "append")
+            appending = signalled(app.application.store, "append")
             step = asyncio.ensure_future(ctx.step("one", do))
             await appending.wait()
             # when it is cancelled, perhaps more than once
@@ -317,7 +317,7 @@ async def test_I4_K2_a_shutdown_waits_for_a_step_in_a_thread_and_keeps_its_resul
         await app.task("job").send("a", {"schedule": 0})
         await begun.wait()
         # when the app closes, and the step ends only then
-        stopped = signalled(app._application.caller, "stop")
+        stopped = signalled(app.application.handler_runner, "stop")
         closing_down = asyncio.create_task(app.close())
         await stopped.wait()
         for _ in range(20):
@@ -339,7 +339,7 @@ async def test_I4_K2_a_shutdown_waits_for_a_step_in_a_thread_and_keeps_its_resul
 
 def refusing(app: App, reason: Any, times: int) -> list[Unit]:
     """Let the store be away for so many appends of steps; those that came in vain."""
-    store: Any = app._application.store
+    store: Any = app.application.store
     append: Callable[..., Appended] = store.append
     refused: list[Unit] = []
 

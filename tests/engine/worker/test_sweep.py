@@ -53,9 +53,9 @@ def vandalise(url: str, table: str) -> None:
 
 
 async def sweep(app: App) -> None:
-    """What the worker's heart does every half minute."""
-    worker: Any = app._worker
-    await asyncio.to_thread(worker.sweep)
+    """What the worker's heartbeat does every half minute."""
+    assert app.worker is not None
+    await asyncio.to_thread(app.worker.sweep)
 
 
 async def test_A4_an_alarm_that_was_lost_is_armed_again_and_recorded(shared_url: str) -> None:

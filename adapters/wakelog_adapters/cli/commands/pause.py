@@ -1,227 +1,105 @@
-"""The operator's commands: pause, resume, retry, holds."""
+"""The commands that hold work back and let it go on: pause, resume, pauses."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from wakelog_adapters.cli import options
-from wakelog_adapters.cli import selection as selecting
-from wakelog_adapters.cli.app import app, tell
-from wakelog_adapters.cli.bulk import confirmed, do_to_all, not_one
-from wakelog_adapters.cli.exit_codes import JOB_FAILED, REFUSED
+from wakelog_adapters.cli.app import command, print_result
+from wakelog_adapters.cli.context import Where, with_app
+from wakelog_adapters.cli.exit_codes import exit_unless
+from wakelog_adapters.cli.options import ReasonedRecord
+from wakelog_adapters.cli.reports import JobPausesReport, JobResumeReport
+from wakelog_adapters.cli.selection import Selection
 
-__all__ = ["holds", "pause", "resume", "retry"]
+if TYPE_CHECKING:
+    from wakelog.app import App
+    from wakelog.client.job_pause import JobPause
+    from wakelog_adapters.cli.target import Target
 
-Reason = Annotated[
-    str | None,
-    typer.Option("--reason", metavar="TEXT", help="Why, for the record in the history."),
-]
+__all__ = ["pause", "pauses", "resume"]
 
 
-@app.command()
+@command
 def pause(
-    job: selecting.JobOrNone = None,
-    id: options.Id = None,
-    jobs: options.Jobs = None,
-    url: options.Url = None,
-    reason: Reason = None,
-    status: options.Status = None,
-    error: options.Error = None,
-    prefix: options.Prefix = None,
-    due_before: options.DueBefore = None,
-    all: selecting.All = False,
-    limit: selecting.Limit = None,
-    dry_run: selecting.DryRun = False,
-    yes: selecting.Yes = False,
-    key: options.RequestKey = None,
-    actor: options.Actor = None,
-    correlation_id: options.Correlation = None,
+    *,
+    where: Where,
+    selection: Selection,
+    record: ReasonedRecord,
     json: options.Json = False,
 ) -> None:
-    """Hold an instance, a whole job, or all that match: nothing of it is started.
+    """Pause an instance, a whole job, or all that match: nothing of it is started.
 
-    Alarms wait, events are deferred, an open run may end. A job's name alone stands for the
-    whole job, with the instances to come. Exits with 1 where something was not paused by this.
+    Alarms wait, events are deferred, an open run may end. A job's name alone means the whole job,
+    with the instances to come. Exits with 1 if something was not paused by this.
     """
-    from wakelog_adapters.cli import asking_many
-    from wakelog_adapters.cli import target as asking
-    from wakelog_adapters.cli.context import Where
-    from wakelog_adapters.cli.render import bulk as show_many
+    from wakelog_adapters.cli.bulk import act
+    from wakelog_adapters.cli.confirmation import ask_or_refuse
+    from wakelog_adapters.cli.render import pause as render
 
-    where = Where(url, jobs)
-    which = selecting.choose(
-        where,
-        job,
-        id,
-        status=status,
-        error=error,
-        prefix=prefix,
-        due_before=due_before,
-        all=all,
-        limit=limit,
-        dry_run=dry_run,
-    )
-    record = {"reason": reason, "actor": actor, "correlation_id": correlation_id}
-    if isinstance(which, selecting.Matching):
-        do_to_all(where, "pause", which, yes=yes, json=json, **record)
-    elif isinstance(which, str):
-        confirmed(f"Pause the whole job {which}, with all instances to come?", yes)
-        ask = lambda: asking_many.pause_job(where, which, reason=reason, actor=actor)  # noqa: E731
-        tell(ask, show_many.held, json)
-    else:
-        result = tell(
-            lambda: asking.pause(
-                asking.target(where, which, "pause"), idempotency_key=key, **record
-            ),
-            show_many.paused,
-            json,
-        )
-        _exit_unless(result.paused)
+    def pause_one(target: Target) -> None:
+        arguments = record.arguments()
+        result = print_result(lambda: target.run("pause", **arguments), render.paused, json)
+        exit_unless(result.paused)
+
+    def pause_job(job: str) -> None:
+        question = f"Pause the whole job {job}, with all instances to come?"
+        ask_or_refuse(question, yes=selection.yes)
+        print_result(lambda: _pause_job(where, job, record), render.job_paused, json)
+
+    act("pause", where, selection, record, json, one=pause_one, job=pause_job)
 
 
-@app.command()
+@command
 def resume(
-    job: selecting.JobOrNone = None,
-    id: options.Id = None,
-    jobs: options.Jobs = None,
-    url: options.Url = None,
-    reason: Reason = None,
-    status: options.Status = None,
-    error: options.Error = None,
-    prefix: options.Prefix = None,
-    due_before: options.DueBefore = None,
-    all: selecting.All = False,
-    limit: selecting.Limit = None,
-    dry_run: selecting.DryRun = False,
-    yes: selecting.Yes = False,
-    key: options.RequestKey = None,
-    actor: options.Actor = None,
-    correlation_id: options.Correlation = None,
+    *,
+    where: Where,
+    selection: Selection,
+    record: ReasonedRecord,
     json: options.Json = False,
 ) -> None:
     """Let an instance, a whole job, or all that match go on after a pause.
 
-    What is due by now is started at once. Exits with 1 where something was not paused.
+    What is due by now is started at once. Exits with 1 if something was not paused.
     """
-    from wakelog_adapters.cli import asking_many
-    from wakelog_adapters.cli import target as asking
-    from wakelog_adapters.cli.context import Where
-    from wakelog_adapters.cli.render import bulk as show_many
+    from wakelog_adapters.cli.bulk import act
+    from wakelog_adapters.cli.render import pause as render
 
-    where = Where(url, jobs)
-    which = selecting.choose(
-        where,
-        job,
-        id,
-        status=status,
-        error=error,
-        prefix=prefix,
-        due_before=due_before,
-        all=all,
-        limit=limit,
-        dry_run=dry_run,
-    )
-    record = {"reason": reason, "actor": actor, "correlation_id": correlation_id}
-    if isinstance(which, selecting.Matching):
-        do_to_all(where, "resume", which, yes=yes, json=json, **record)
-    elif isinstance(which, str):
-        unheld = tell(lambda: asking_many.resume_job(where, which), show_many.unheld, json)
-        _exit_unless(unheld.resumed)
-    else:
-        result = tell(
-            lambda: asking.resume(
-                asking.target(where, which, "resume"), idempotency_key=key, **record
-            ),
-            show_many.resumed,
-            json,
-        )
-        _exit_unless(result.resumed)
+    def resume_one(target: Target) -> None:
+        arguments = record.arguments()
+        result = print_result(lambda: target.run("resume", **arguments), render.resumed, json)
+        exit_unless(result.resumed)
+
+    def resume_job(job: str) -> None:
+        result = print_result(lambda: _resume_job(where, job), render.job_resumed, json)
+        exit_unless(result.resumed)
+
+    act("resume", where, selection, record, json, one=resume_one, job=resume_job)
 
 
-@app.command()
-def retry(
-    job: selecting.JobOrNone = None,
-    id: options.Id = None,
-    jobs: options.Jobs = None,
-    url: options.Url = None,
-    status: options.Status = None,
-    error: options.Error = None,
-    prefix: options.Prefix = None,
-    due_before: options.DueBefore = None,
-    all: selecting.All = False,
-    limit: selecting.Limit = None,
-    dry_run: selecting.DryRun = False,
-    yes: selecting.Yes = False,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Do not wait until a worker has run it.")
-    ] = False,
-    timeout: options.Timeout = None,
-    key: options.RequestKey = None,
-    actor: options.Actor = None,
-    correlation_id: options.Correlation = None,
-    json: options.Json = False,
-) -> None:
-    """Start the failed run of an instance, or of all that match, again from attempt 1.
-
-    Of one instance it waits for the outcome. Exits with 4 where that run failed again, with 1
-    where there was nothing to start.
-    """
-    from wakelog_adapters.cli import parsing as arguments
-    from wakelog_adapters.cli import target as asking
-    from wakelog_adapters.cli.context import Where
-    from wakelog_adapters.cli.render import bulk as show_many
-
-    where = Where(url, jobs)
-    which = selecting.choose(
-        where,
-        job,
-        id,
-        status=status,
-        error=error,
-        prefix=prefix,
-        due_before=due_before,
-        all=all,
-        limit=limit,
-        dry_run=dry_run,
-    )
-    record = {"actor": actor, "correlation_id": correlation_id}
-    if isinstance(which, selecting.Matching):
-        do_to_all(where, "retry", which, yes=yes, json=json, **record)
-        return
-    if isinstance(which, str):
-        raise not_one(which)
-    longest = arguments.duration(timeout, "--timeout")
-    result = tell(
-        lambda: asking.retry(
-            asking.target(where, which, "retry"),
-            wait=not no_wait,
-            timeout=longest,
-            idempotency_key=key,
-            **record,
-        ),
-        show_many.retried,
-        json,
-    )
-    if result.failed:
-        raise typer.Exit(JOB_FAILED)
-    _exit_unless(result.retried)
-
-
-@app.command()
-def holds(url: options.Url = None, json: options.Json = False) -> None:
+@command
+def pauses(*, url: options.Url = None, json: options.Json = False) -> None:
     """List the jobs that are paused as a whole: since when, by whom and why."""
-    from wakelog_adapters.cli import asking_many
-    from wakelog_adapters.cli.context import Where
-    from wakelog_adapters.cli.render import bulk as show_many
+    from wakelog_adapters.cli.render import pause as render
 
-    tell(lambda: asking_many.job_pauses(Where(url)), show_many.holds, json)
+    async def report(app: App) -> JobPausesReport:
+        return JobPausesReport(pauses=await app.job_pauses())
+
+    where = Where(url=url)
+    print_result(lambda: with_app(where.store_url(), None, report), render.job_pauses, json)
 
 
-# -- inside ----------------------------------------------------------------------------------------
+def _pause_job(where: Where, job: str, record: ReasonedRecord) -> JobPause:
+    return with_app(
+        where.store_url(),
+        where.needed_jobs(),
+        lambda app: app.pause(job, reason=record.reason, actor=record.actor),
+    )
 
 
-def _exit_unless(is_done: bool) -> None:
-    if not is_done:
-        raise typer.Exit(REFUSED)
+def _resume_job(where: Where, job: str) -> JobResumeReport:
+    async def call(app: App) -> JobResumeReport:
+        ended = await app.resume(job)
+        return JobResumeReport(job=job, resumed=ended is not None, pause=ended)
+
+    return with_app(where.store_url(), where.needed_jobs(), call)

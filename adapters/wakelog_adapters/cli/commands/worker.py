@@ -1,169 +1,72 @@
-"""`wakelog worker`: a process that runs what is due, and how signals and logs are dealt with."""
+"""The process that runs what is due: worker."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import os
-import signal
-import sys
-import time
-from collections.abc import Sequence
-from types import FrameType, TracebackType
-from typing import Any
+from typing import Annotated
 
-from wakelog.core.time import Duration
-from wakelog.jobs import Jobs
-from wakelog_adapters.cli.app import print_document
-from wakelog_adapters.cli.context import Where, opened, without_secrets
-from wakelog_adapters.cli.exit_codes import UsageError, printable
+import typer
 
-__all__ = ["Signals", "work"]
+from wakelog_adapters.cli import options
+from wakelog_adapters.cli.app import command
+from wakelog_adapters.cli.context import Where
 
-_LOG = logging.getLogger("wakelog.cli")
-LEVELS = ("debug", "info", "warning", "error")
+__all__ = ["worker"]
 
 
-def work(
-    where: Where,
-    *,
-    concurrency: int,
-    only: Sequence[str],
-    lease: Duration | None,
-    grace: Duration | None,
-    log_level: str,
-    json: bool,
+@command
+def worker(
+    jobs: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODULE:NAME",
+            help="The jobs, as in orders:jobs (or WAKELOG_JOBS); the current folder is searched.",
+            show_default=False,
+        ),
+    ] = None,
+    url: options.Url = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, help="How many instances at a time.")
+    ] = 100,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="NAME", help="Work on this job only; may be repeated."),
+    ] = None,
+    lease: Annotated[
+        str,
+        typer.Option(
+            "--lease",
+            metavar="DURATION",
+            help="How long it may be silent before its runs are taken over.",
+        ),
+    ] = "30s",
+    grace: Annotated[
+        str,
+        typer.Option(
+            "--grace", metavar="DURATION", help="How long runs may take to end when it is stopped."
+        ),
+    ] = "30s",
+    log_level: Annotated[
+        str,
+        typer.Option(
+            "--log-level", metavar="LEVEL", help="What to log: debug, info, warning or error."
+        ),
+    ] = "info",
+    json: options.Json = False,
 ) -> None:
-    """Work until a signal says otherwise, then stop gracefully and return.
+    """Run what is due, until stopped.
 
-    Raises `UsageError`, `UnknownJobError` and `StoreUnavailableError` before it has begun.
+    An interrupt (Ctrl-C) or SIGTERM lets the open runs end within --grace, gives the others back
+    and exits with 0; a second one ends at once.
     """
-    if log_level.lower() not in LEVELS:
-        raise UsageError(f"--log-level {log_level!r} is none of {', '.join(LEVELS)}")
-    url = where.store_url()
-    jobs = where.needed_jobs()
-    names = tuple(only) or jobs.names()
-    if not names:
-        raise UsageError(f"{where.reference()} holds no jobs: there is nothing to work on")
-    log_on_stderr(log_level.upper())
-    about = {
-        "pid": os.getpid(),
-        "jobs": [jobs.registry.job_of(name) for name in names],
-        "url": without_secrets(url),
-        "concurrency": concurrency,
-        "lease": lease,
-        "grace": grace,
-    }
-    options = {"concurrency": concurrency, "only": names, "lease": lease, "grace": grace}
-    asyncio.run(_until_stopped(jobs, url, options, about, json))
+    from wakelog_adapters.cli.parsing import duration
+    from wakelog_adapters.cli.worker_process import work
 
-
-async def _until_stopped(
-    jobs: Jobs, url: str, options: dict[str, Any], about: dict[str, Any], json: bool
-) -> None:
-    stop = asyncio.Event()
-    with Signals(stop):
-        async with opened(jobs, url, create=True, worker=True, **options) as app:
-            _announce(about, json)
-            await stop.wait()
-            going_on = "" if app.is_idle else f", runs may end within {about['grace']}"
-            _LOG.info("stopping: nothing new is taken%s; a second signal ends at once", going_on)
-        _LOG.info("stopped")
-
-
-def _announce(about: dict[str, Any], json: bool) -> None:
-    """Say what is worked on: as a log line, and as the JSON document that says "ready"."""
-    _LOG.info(
-        "working on %s in %s: %d at a time, lease %s, pid %d; Ctrl-C stops",
-        ", ".join(about["jobs"]),
-        about["url"],
-        about["concurrency"],
-        about["lease"],
-        about["pid"],
+    work(
+        Where(jobs=jobs, url=url),
+        concurrency=concurrency,
+        only=only or [],
+        lease=duration(lease, "--lease"),
+        grace=duration(grace, "--grace"),
+        log_level=log_level,
+        json=json,
     )
-    if json:
-        print_document(about)
-        sys.stdout = sys.stderr  # what handlers print is no part of the document
-
-
-ECHO_S = 0.2
-"""The same signal again, so soon, is an echo: some send it to a process and to its group."""
-
-
-class Signals:
-    """SIGINT and SIGTERM: the first asks to stop, the second ends the process at once.
-
-    Python's own handlers, because a job's handler may be blocking the event loop; and the loop's,
-    because a signal that comes just before the loop falls asleep would not wake it without them.
-    """
-
-    def __init__(self, stop: asyncio.Event) -> None:
-        self._stop = stop
-        self._loop = asyncio.get_running_loop()
-        self._stopping = False
-        self._first = (0, 0.0)
-        """The signal that asked to stop, and when by the monotonic clock."""
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Signals:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            self._before[each] = signal.getsignal(each)
-            with contextlib.suppress(NotImplementedError):  # Windows' loop is always woken
-                self._loop.add_signal_handler(each, self._stop.set)
-            signal.signal(each, self._handle)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if not self._stopping:  # else a signal while the process is ending still ends it at once
-            for each, before in self._before.items():
-                signal.signal(each, before)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        asked, asked_s = self._first
-        if self._stopping and number == asked and time.monotonic() < asked_s + ECHO_S:
-            return
-        if self._stopping:
-            os.write(2, b"ended at once: open runs are taken up when their leases end\n")
-            os._exit(128 + number)
-        self._stopping = True
-        self._first = number, time.monotonic()
-        self._loop.call_soon_threadsafe(self._stop.set)
-
-
-# -- logs ------------------------------------------------------------------------------------------
-
-
-def log_on_stderr(level: str) -> None:
-    """Log on stderr from `level` upwards, unless the jobs' module has set up its own logging."""
-    root = logging.getLogger()
-    if not root.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_Lines())
-        root.addHandler(handler)
-    root.setLevel(level)
-    if level != "DEBUG":  # the scheduler tells of its own comings and goings
-        logging.getLogger("wakelog.alarms").setLevel(max(logging.WARNING, root.level))
-
-
-class _Lines(logging.Formatter):
-    """One line for a record: when (UTC), how bad, of which instance, what."""
-
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
-        self.converter = time.gmtime
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        line = printable(super().formatMessage(record))
-        instance = getattr(record, "instance", None)
-        if instance is None or str(instance) in line:
-            return line
-        return f"{line}  [{printable(str(instance))}]"

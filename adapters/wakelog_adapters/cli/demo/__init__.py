@@ -1,1 +1,1 @@
-"""`wakelog demo`: a story that is told with a real worker, a real kill and virtual time."""
+"""`wakelog demo`: a real worker, a real kill and virtual time."""

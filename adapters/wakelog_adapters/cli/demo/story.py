@@ -1,7 +1,7 @@
-"""The story of `wakelog demo`: orders, an alarm, a worker killed in mid-run, and the way back.
+"""The scenes of `wakelog demo`: orders, an alarm, a worker killed in mid-run, its recovery.
 
 Everything is real: an SQLite file in a temporary folder, workers that are processes of their own,
-`kill -9`. What is claimed at the end was checked on the way; where it does not hold, it raises.
+`kill -9`. All that the demo claims is checked as it runs; a failed check raises.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from wakelog.errors import WakelogError
 from wakelog.history.timeline import HistoryEntry
 from wakelog.testing import Simulation
 from wakelog_adapters.cli.demo.jobs import Cancelled, Order, Paid, Placed, jobs, order
-from wakelog_adapters.cli.render import inspect as show
+from wakelog_adapters.cli.render.inspect import timeline
 
-__all__ = ["DemoFailedError", "Stage", "Summary", "tell", "virtual_time"]
+__all__ = ["DemoFailedError", "Stage", "Summary", "run", "virtual_time"]
 
 LEASE = "2s"
 PATIENCE_S = 20.0
-"""How long one scene may take before the demo says that it has failed."""
-LOOK_S = 0.02
+"""How long one scene may take before the demo fails."""
+POLL_S = 0.02
 DAYS, PAID_ON = 60, 10
 
 
@@ -43,12 +43,12 @@ Orders = BlockingTaskClient[Order, Placed | Paid | Cancelled]
 
 
 class DemoFailedError(WakelogError):
-    """Something was not as it must be."""
+    """A check of the demo failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What was seen."""
+    """What the demo measured."""
 
     ok: bool
     seconds: float
@@ -69,7 +69,7 @@ class Summary:
 
 @dataclass(slots=True)
 class Stage:
-    """Where the story is told: a folder, a store in it, and the workers that run."""
+    """Where the demo runs: a folder, a store in it, and the workers that were started."""
 
     out: Console
     folder: Path
@@ -81,7 +81,7 @@ class Stage:
         return f"sqlite:///{self.folder}/orders.db"
 
     def say(self, text: str, style: str = "") -> None:
-        """Tell what happens, and when."""
+        """Print what happens, and when."""
         line = Text(f"{time.monotonic() - self.began_s:5.1f} s  ", "dim")
         self.out.print(line.append(text, style or "not dim"))
 
@@ -91,21 +91,21 @@ class Stage:
         lines = [f"{log.name}: {line}" for log in logs for line in log.read_text().splitlines()]
         raise DemoFailedError("\n  ".join([f"the demo went wrong: {what}", *lines[-10:]]))
 
-    def until(self, what: str, holds: Callable[[], bool]) -> None:
-        """Wait for something that must come to hold."""
+    def until(self, what: str, is_true: Callable[[], bool]) -> None:
+        """Wait for a condition. Raises `DemoFailedError` after PATIENCE_S."""
         deadline_s = time.monotonic() + PATIENCE_S
-        while not holds():
+        while not is_true():
             if time.monotonic() > deadline_s:
                 self.fail(f"{what} did not happen within {PATIENCE_S:g} s")
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
-    def check(self, what: str, holds: bool) -> None:
-        """Something that must hold now."""
-        if not holds:
-            self.fail(f"it does not hold that {what}")
+    def check(self, what: str, is_true: bool) -> None:
+        """Raise `DemoFailedError` if a claim is not true."""
+        if not is_true:
+            self.fail(f"it is not true that {what}")
 
     def start_worker(self) -> subprocess.Popen[str]:
-        """A worker in a process of its own, once it has said that it works."""
+        """Start a worker in a process of its own; `await_ready` waits until it is ready."""
         number = len(self.workers) + 1
         command = [sys.executable, "-m", "wakelog_adapters.cli", "worker"]
         command += [
@@ -124,19 +124,19 @@ class Stage:
         return process
 
     def await_ready(self, process: subprocess.Popen[str]) -> int:
-        """The worker's process id, as it says itself once it works."""
+        """The worker's process id, from the document that it prints once it is ready."""
         watchdog = threading.Timer(PATIENCE_S, process.kill)
         watchdog.start()
-        said = process.stdout.readline() if process.stdout else ""
+        line = process.stdout.readline() if process.stdout else ""
         watchdog.cancel()
-        if not said:
+        if not line:
             self.fail("a worker did not start")
-        pid: int = json.loads(said)["pid"]
+        pid: int = json.loads(line)["pid"]
         return pid
 
 
-def tell(out: Console, *, keep: bool = False) -> Summary:
-    """Tell the story on `out`. Raises `DemoFailedError` where anything is not as it must be."""
+def run(out: Console, *, keep: bool = False) -> Summary:
+    """Play all scenes, and print them on `out`. Raises `DemoFailedError` if a check fails."""
     with _stage(out, keep) as stage:
         stage.say(f"a store of its own: {stage.url}")
         with jobs.open(stage.url) as app:
@@ -151,10 +151,10 @@ def tell(out: Console, *, keep: bool = False) -> Summary:
             out.print(
                 Text("\nThe history of o-2, as `wakelog history order o-2` shows it:", "bold")
             )
-            out.print(show.timeline(entries))
+            out.print(timeline(entries))
         alarms, virtual_ms = virtual_time(stage)
         seconds = time.monotonic() - stage.began_s
-        stage.say("all of this was checked on the way: it works", "bold green")
+        stage.say("all of this was checked: it works", "bold green")
         return Summary(
             ok=True,
             seconds=round(seconds, 3),
@@ -174,7 +174,7 @@ def tell(out: Console, *, keep: bool = False) -> Summary:
 
 
 def _reminder(stage: Stage, app: BlockingApp, orders: Orders) -> float:
-    """An alarm fires for real; answers how late, in milliseconds."""
+    """A real alarm fires; returns how late, in milliseconds."""
     orders.send("o-1", Placed(item="tea", remind_after="1s"))
     orders.send("o-2", Placed(item="a lamp"))
     orders.send("o-3", Placed(item="a chair"))
@@ -201,7 +201,7 @@ def _takeover(
     orders: Orders,
     first: subprocess.Popen[str],
 ) -> tuple[int, float]:
-    """A worker is killed in mid-run, another goes on; answers its pid and after how long."""
+    """A worker is killed in mid-run, another takes over; returns its pid and after how long (s)."""
     orders.send("o-2", Paid())
     stage.say("o-2 is paid: packing begins at once")
     stage.until("the packing of o-2", lambda: orders.status("o-2").executing)
@@ -210,16 +210,16 @@ def _takeover(
     stage.say(f"kill -9 {first.pid}, in the middle of the run", "bold red")
     second = stage.start_worker()
     pid = stage.await_ready(second)
-    stage.say(f"a second worker runs (pid {pid}); it waits until the lease of the dead one ends")
+    stage.say(f"a second worker runs (pid {pid}); it waits until the lease of the killed one ends")
     stage.until("the second attempt", lambda: len(_runs(app)) == 2)
     seconds = (_us(_runs(app)[1]) - killed_at_us) / 1e6
-    stage.say(f"it takes the run up, {seconds:.1f} s after the kill: attempt 2")
+    stage.say(f"it takes the run over, {seconds:.1f} s after the kill: attempt 2")
     stage.until("the packed o-2", lambda: _state(orders, "o-2").status == "packed")
     stage.say("o-2 is packed")
     second.terminate()
     code = second.wait(PATIENCE_S)
     stage.check(f"a stopped worker exits with 0 (it was {code})", code == 0)
-    stage.say("the second worker was asked to stop, and has")
+    stage.say("the second worker was told to stop, and has stopped")
     return pid, round(seconds, 3)
 
 
@@ -238,7 +238,7 @@ def _check_takeover(stage: Stage, entries: list[HistoryEntry]) -> None:
 
 
 def virtual_time(stage: Stage) -> tuple[int, float]:
-    """Sixty days of two more orders in a simulation; answers the alarms fired, and real ms."""
+    """Sixty days of two more orders in a simulation; returns the alarms fired, and the real ms."""
     began_s = time.perf_counter()
     with Simulation(jobs) as sim:
         orders = sim.task(order)
@@ -261,7 +261,8 @@ def virtual_time(stage: Stage) -> tuple[int, float]:
 
 @contextlib.contextmanager
 def _stage(out: Console, keep: bool) -> Generator[Stage]:
-    """A folder for the story; at the end no worker is left, and no folder unless it is kept."""
+    """A folder for the demo; at the end all workers are killed, and the folder is removed unless
+    it is kept."""
     stage = Stage(out, Path(tempfile.mkdtemp(prefix="wakelog-demo-")))
     try:
         yield stage
@@ -293,6 +294,6 @@ def _runs(app: BlockingApp) -> list[HistoryEntry]:
 
 
 def _one(stage: Stage, entries: list[HistoryEntry], event: str) -> HistoryEntry:
-    found = [entry for entry in entries if entry.event == event]
-    stage.check(f"there is one {event} in the history, not {len(found)}", len(found) == 1)
-    return found[0]
+    matching = [entry for entry in entries if entry.event == event]
+    stage.check(f"there is one {event} in the history, not {len(matching)}", len(matching) == 1)
+    return matching[0]

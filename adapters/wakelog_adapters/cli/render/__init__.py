@@ -1,1 +1,1 @@
-"""Answers for people: one module for each type of job, and one for each subject of all jobs."""
+"""What people see: one module for each type of job, and one for each subject of all jobs."""

@@ -1,4 +1,4 @@
-"""Answers about recurring work, for people."""
+"""Results about Continuous jobs, for people."""
 
 from __future__ import annotations
 
@@ -7,74 +7,72 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 
 from wakelog_adapters.cli.render.parts import (
+    DUPLICATE,
     card,
     error_line,
+    failure,
     next_run,
+    retry_at,
     sentence,
     status_word,
-    time_of,
+    why_not,
 )
 
 if TYPE_CHECKING:
-    from wakelog.client.results import StartResult, StopResult, TerminateResult
-    from wakelog.client.status import ContinuousStatus
+    from wakelog.client.continuous import ContinuousStatus, StartResult, StopResult, TerminateResult
 
 __all__ = ["started", "status", "stopped", "terminated"]
 
 
 def started(result: StartResult) -> RenderableType:
-    """What became of a start."""
-    said = f"was started before, and is {result.status}"
+    """The result of a start."""
+    text = f"was started before, and is {result.status}"
     if result.created or result.resumed:
-        said = "started" if result.created else "goes on again"
+        text = "started" if result.created else "goes on again"
     if result.duplicate:
-        said = f"the key was used before, nothing new was recorded; answered then: {said}"
+        text = f"{DUPLICATE} {text}"
     if result.error is not None:
-        said += f"; its first run failed: {result.error.type}: {result.error.message}"
-    more = next_run(result.next_run_at)
-    if result.retry_at is not None:
-        more = f"tried again at {time_of(result.retry_at)}"
+        text += f"; its first run failed{failure(result.error)}"
+    more = retry_at(result.retry_at) or next_run(result.next_run_at)
     if result.cleared:
         more = "the first run ended its life"
-    return sentence(result.instance_id, f"{said} (version {result.version})", more)
+    return sentence(result.instance_id, f"{text} (version {result.version})", more)
 
 
 def stopped(result: StopResult) -> RenderableType:
-    """What became of a stop."""
+    """The result of a stop."""
     if result.stopped:
-        return sentence(
-            result.instance_id, f"stopped (version {result.version})", "its state stays"
-        )
-    why = {"not_found": "there is no such instance", "stopped": "it was stopped before"}
-    said = f"nothing was stopped: {why.get(result.reason or '', result.reason)}"
-    return sentence(result.instance_id, said, "")
+        text = f"stopped (version {result.version})"
+        return sentence(result.instance_id, text, "its state is kept")
+    reason = why_not(result.reason, stopped="it was stopped before")
+    return sentence(result.instance_id, f"not stopped: {reason}")
 
 
 def terminated(result: TerminateResult) -> RenderableType:
-    """What became of a life."""
+    """The result of a terminate."""
     if result.terminated:
-        said = f"terminated (version {result.version}); its history stays"
+        text = f"terminated (version {result.version}); its history is kept"
     else:
-        said = "there was nothing to terminate: nothing lives under this id"
-    return sentence(result.instance_id, said, "")
+        text = "not terminated: there is no living instance with this id"
+    return sentence(result.instance_id, text)
 
 
-def status(found: ContinuousStatus) -> RenderableType:
-    """How an instance stands."""
+def status(status: ContinuousStatus) -> RenderableType:
+    """The status of an instance."""
     rows: list[tuple[str, object]] = [
-        ("status", status_word(found.status, running=found.running)),
-        ("because of", found.stop_reason),
-        ("version", found.version or None),
-        ("next run", found.next_run_at),
-        ("retry", found.retry_at),
-        ("last run", found.last_executed_at),
-        ("created", found.created_at),
-        ("updated", found.updated_at),
+        ("status", status_word(status.status, running=status.running)),
+        ("because", status.stop_reason),
+        ("version", status.version or None),
+        ("next run", status.next_run_at),
+        ("retry", status.retry_at),
+        ("last run", status.last_executed_at),
+        ("created", status.created_at),
+        ("updated", status.updated_at),
     ]
-    if found.status != "not_found":
+    if status.status != "not_found":
         rows += [
-            ("runs", found.run_count),
-            ("failures", found.failure_count),
-            ("last error", error_line(found.last_error)),
+            ("runs", status.run_count),
+            ("failures", status.failure_count),
+            ("last error", error_line(status.last_error)),
         ]
-    return card(found.instance_id, rows)
+    return card(status.instance_id, rows)

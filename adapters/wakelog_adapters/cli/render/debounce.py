@@ -1,4 +1,4 @@
-"""Answers about debounces, for people."""
+"""Results about Debounces, for people."""
 
 from __future__ import annotations
 
@@ -7,78 +7,76 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 
 from wakelog_adapters.cli.render.parts import (
+    DUPLICATE,
     card,
     count_of,
     error_line,
+    failure,
+    retry_at,
     sentence,
     status_word,
     time_of,
+    why_not,
 )
 
 if TYPE_CHECKING:
-    from wakelog.client.results import AddResult, FlushResult
-    from wakelog.client.status import DebounceStatus
+    from wakelog.client.debounce import AddResult, DebounceStatus
+    from wakelog.client.wait_flush import FlushResult
 
 __all__ = ["added", "flushed", "status"]
 
-_NO_FLUSH = {
-    "empty": "nothing was added",
-    "cleared": "the life was ended first",
-}
-
 
 def added(result: AddResult) -> RenderableType:
-    """What became of an event that was added to a window."""
+    """The result of an add."""
     if result.duplicate:
-        said = "the key was used before, nothing new was recorded; answered then:"
+        text = DUPLICATE
     elif result.deferred:
-        said = "event accepted, to be reduced by a worker;"
+        text = "event accepted, to be reduced by a worker;"
     else:
-        said = "event added;"
+        text = "event added;"
     window = "a new window, " if result.created else ""
     flush = "" if result.will_flush_at is None else f"flush at {time_of(result.will_flush_at)}"
     return sentence(
         result.instance_id,
-        f"{said} {window}version {result.version}, {count_of(result.event_count, 'event')}",
+        f"{text} {window}version {result.version}, {count_of(result.event_count, 'event')}",
         "the window is full, it is flushed now" if result.flush_started else flush,
     )
 
 
 def flushed(result: FlushResult) -> RenderableType:
-    """What became of a flush."""
+    """The result of a flush."""
     events = count_of(result.event_count, "event")
     if result.failed:
-        error = f": {result.error.type}: {result.error.message}" if result.error else ""
-        said = f"the flush failed{error}"
+        text = f"the flush failed{failure(result.error)}"
     elif result.flushed:
-        said = f"flushed {events} ({result.reason})"
+        text = f"flushed {events} ({result.reason})"
     elif result.reason in ("empty", "paused", "parked", "cleared"):
-        said = f"not flushed: {_NO_FLUSH.get(result.reason, result.reason)}"
+        text = f"not flushed: {why_not(result.reason)}"
     else:
-        said = f"asked for a flush of {events}"
-    retry = f"tried again at {time_of(result.retry_at)}" if result.retry_at else ""
-    return sentence(result.instance_id, f"{said} (version {result.version})", retry)
+        text = f"asked for a flush of {events}"
+    more = retry_at(result.retry_at)
+    return sentence(result.instance_id, f"{text} (version {result.version})", more)
 
 
-def status(found: DebounceStatus) -> RenderableType:
-    """How an instance stands."""
+def status(status: DebounceStatus) -> RenderableType:
+    """The status of an instance."""
     rows: list[tuple[str, object]] = [
-        ("status", status_word(found.status, running=False)),
-        ("version", found.version or None),
-        ("window opened", found.started_at),
-        ("flush", found.will_flush_at),
-        ("retry", found.retry_at),
-        ("clear", found.clear_at),
-        ("created", found.created_at),
-        ("updated", found.updated_at),
+        ("status", status_word(status.status, running=False)),
+        ("version", status.version or None),
+        ("window opened", status.started_at),
+        ("flush", status.will_flush_at),
+        ("retry", status.retry_at),
+        ("clear", status.clear_at),
+        ("created", status.created_at),
+        ("updated", status.updated_at),
     ]
-    if found.status != "not_found":
+    if status.status != "not_found":
         rows += [
-            ("events", found.event_count),
-            ("windows", found.window_count),
-            ("waiting", found.deferred_count or None),
-            ("flushes", found.execute_count),
-            ("failures", found.failure_count),
-            ("last error", error_line(found.last_error)),
+            ("events", status.event_count),
+            ("windows", status.window_count),
+            ("waiting", status.deferred_count or None),
+            ("flushes", status.execute_count),
+            ("failures", status.failure_count),
+            ("last error", error_line(status.last_error)),
         ]
-    return card(found.instance_id, rows)
+    return card(status.instance_id, rows)

@@ -1,186 +1,21 @@
-"""The command line says what the engine knows, to people and to programs."""
+"""The command line shows states, histories, lists and workers, to people and to programs."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from tests.adapters.cli.command_line import CommandLine
-from tests.adapters.cli.parcel_jobs import jobs
+from tests.adapters.cli.parcel_jobs import HEAVY, INSTANCE, WEIGHED
 from wakelog.blocking import BlockingApp
 from wakelog.core.events import EVENTS
 from wakelog_adapters.cli.json_output import MOMENTS
 
-WEIGHED = '{"kind": "weighed", "grams": 500}'
-HEAVY = '{"kind": "weighed", "grams": 5000}'
-INSTANCE = "task:parcel:p-1"
-COMMANDS = (
-    *("demo", "worker", "send", "trigger", "clear", "start", "stop", "terminate"),
-    *("pause", "resume", "retry", "holds", "add", "flush"),
-    *("status", "state", "history", "ls", "count", "workers"),
-)
 
-
-@pytest.fixture
-def wakelog(sqlite_url: str) -> CommandLine:
-    return CommandLine(sqlite_url)
-
-
-@pytest.fixture
-def worker(sqlite_url: str) -> Iterator[BlockingApp]:
-    with jobs.open(sqlite_url, worker=True, grace="0s") as app:
-        yield app
-
-
-def test_help_names_commands_exit_codes_and_environment(wakelog: CommandLine) -> None:
-    said = wakelog("--help").stdout
-    for word in COMMANDS:
-        assert re.search(rf"^  {word} ", said, re.M)
-    codes = re.findall(r"^ +(\d+)  ", said, re.M)
-    assert codes == ["0", "1", "2", "3", "4", "130"]
-    assert "WAKELOG_URL" in said
-    assert "WAKELOG_JOBS" in said
-
-
-@pytest.mark.parametrize("word", COMMANDS)
-def test_each_command_explains_itself_and_knows_json(wakelog: CommandLine, word: str) -> None:
-    result = wakelog(word, "--help")
-    assert result.exit_code == 0
-    assert "--json" in result.stdout
-
-
-class TestSend:
-    def test_begins_a_life(self, wakelog: CommandLine) -> None:
-        answer = wakelog.answer("send", "parcel", "p-1", WEIGHED)
-        assert answer["instance_id"] == INSTANCE
-        assert (answer["version"], answer["created"], answer["deferred"]) == (4, True, False)
-
-    def test_prints_a_sentence_for_people(self, wakelog: CommandLine) -> None:
-        result = wakelog("send", "parcel", "p-1", WEIGHED)
-        assert result.exit_code == 0
-        assert result.stdout.startswith(
-            f"{INSTANCE}  event handled; a new life, version 4, 1 event"
-        )
-
-    def test_what_the_job_prints_is_no_part_of_the_answer(self, wakelog: CommandLine) -> None:
-        result = wakelog("send", "parcel", "p-1", WEIGHED, "--json")
-        assert "a print of the job's own" in result.stderr
-        assert json.loads(result.stdout)["version"] == 4
-
-    def test_takes_a_whole_id(self, wakelog: CommandLine) -> None:
-        assert wakelog.answer("send", INSTANCE, WEIGHED)["instance_id"] == INSTANCE
-
-    def test_takes_ids_that_hold_colons(self, wakelog: CommandLine) -> None:
-        whole = wakelog.answer("send", "task:parcel:a:b", WEIGHED)
-        short = wakelog.answer("send", "parcel", "a:b", WEIGHED)
-        assert whole["instance_id"] == short["instance_id"] == "task:parcel:a:b"
-        assert short["event_count"] == 2
-
-    def test_reads_the_payload_from_a_file(self, wakelog: CommandLine, tmp_path: Path) -> None:
-        file = tmp_path / "event.json"
-        file.write_text('{"kind": "weighed", "grams": 7, "at": "2026-01-31T09:00:00Z"}')
-        wakelog.answer("send", "parcel", "p-1", f"@{file}")
-        assert wakelog.answer("state", "parcel", "p-1")["state"]["grams"] == 7
-
-    def test_reads_the_payload_from_stdin(self, wakelog: CommandLine) -> None:
-        wakelog.answer("send", "parcel", "p-1", "-", input='{"kind": "weighed", "grams": 8}')
-        assert wakelog.answer("state", "parcel", "p-1")["state"]["grams"] == 8
-
-    def test_with_a_key_is_recorded_once(self, wakelog: CommandLine) -> None:
-        first = wakelog.answer("send", "parcel", "p-1", WEIGHED, "--key", "k")
-        again = wakelog.answer("send", "parcel", "p-1", WEIGHED, "--key", "k")
-        assert again == {**first, "duplicate": True}
-        assert "used before" in wakelog("send", "parcel", "p-1", WEIGHED, "--key", "k").stdout
-
-    def test_with_a_used_key_for_another_event_is_refused(self, wakelog: CommandLine) -> None:
-        wakelog.answer("send", "parcel", "p-1", WEIGHED, "--key", "k")
-        said = wakelog.refusal(1, "send", "parcel", "p-1", HEAVY, "--key", "k")
-        assert "already used" in said
-
-    @pytest.mark.parametrize(
-        "options", [("--delay", "5m"), ("--delay", "300"), ("--at", "2999-01-31T09:00:00Z")]
-    )
-    def test_later_is_accepted_now(self, wakelog: CommandLine, options: tuple[str, str]) -> None:
-        assert wakelog.answer("send", "parcel", "p-1", WEIGHED, *options)["deferred"]
-        assert wakelog.answer("status", "parcel", "p-1")["deferred_count"] == 1
-
-    def test_records_who_and_to_what_it_belongs(self, wakelog: CommandLine) -> None:
-        wakelog("send", "parcel", "p-1", WEIGHED, "--actor", "ann", "--correlation-id", "tour-4")
-        entry = wakelog.answer("history", "parcel", "p-1")["entries"][1]
-        assert (entry["actor"], entry["correlation_id"]) == ("ann", "tour-4")
-        assert "(by ann)" in wakelog("history", "parcel", "p-1").stdout
-
-    def test_waits_for_a_worker(self, wakelog: CommandLine, worker: BlockingApp) -> None:
-        answer = wakelog.answer("send", "parcel", "p-1", WEIGHED, "--defer", "--wait")
-        assert answer["deferred"]
-        status = wakelog.answer("status", "parcel", "p-1")
-        assert (status["deferred_count"], status["status"]) == (0, "active")
-
-    def test_says_that_nobody_works(self, wakelog: CommandLine) -> None:
-        wait = ("--defer", "--wait", "--timeout", "0.01")
-        said = wakelog.refusal(1, "send", "parcel", "p-1", WEIGHED, *wait)
-        assert "the request stays recorded" in said
-
-
-class TestTrigger:
-    def test_waits_for_the_run(self, wakelog: CommandLine, worker: BlockingApp) -> None:
-        wakelog("send", "parcel", "p-1", WEIGHED)
-        answer = wakelog.answer("trigger", "parcel", "p-1")
-        assert (answer["triggered"], answer["failed"]) == (True, False)
-        assert wakelog.answer("status", "parcel", "p-1")["execute_count"] == 1
-
-    def test_of_a_run_that_fails_ends_with_4(
-        self, wakelog: CommandLine, worker: BlockingApp
-    ) -> None:
-        wakelog("send", "parcel", "p-1", HEAVY)
-        result = wakelog("trigger", "parcel", "p-1", "--json")
-        assert result.exit_code == 4
-        error = {"type": "ValueError", "message": "too heavy"}
-        assert json.loads(result.stdout)["error"] == error
-        assert wakelog.answer("status", "parcel", "p-1")["last_error"]["message"] == "too heavy"
-        assert "ValueError: too heavy" in wakelog("status", "parcel", "p-1").stdout
-
-    def test_of_nothing_ends_with_1_and_says_why(self, wakelog: CommandLine) -> None:
-        wakelog("send", "parcel", "p-2", WEIGHED)
-        result = wakelog("trigger", "parcel", "p-1")
-        assert result.exit_code == 1
-        assert "there is no such instance" in result.stdout
-
-    def test_need_not_wait(self, wakelog: CommandLine) -> None:
-        wakelog("send", "parcel", "p-1", WEIGHED)
-        assert wakelog.answer("trigger", "parcel", "p-1", "--no-wait")["triggered"]
-        assert wakelog.answer("status", "parcel", "p-1")["status"] == "unhandled"
-
-
-class TestClear:
-    def test_ends_the_life_and_keeps_the_history(self, wakelog: CommandLine) -> None:
-        wakelog("send", "parcel", "p-1", WEIGHED)
-        assert wakelog.answer("clear", "parcel", "p-1", "--reason", "sold")["cleared"]
-        assert wakelog.answer("status", "parcel", "p-1")["status"] == "not_found"
-        last = wakelog.answer("history", "parcel", "p-1")["entries"][-1]
-        assert (last["event"], last["data"]["reason"]) == ("Cleared", "sold")
-
-    def test_later_can_be_taken_back(self, wakelog: CommandLine) -> None:
-        wakelog("send", "parcel", "p-1", WEIGHED)
-        later = wakelog.answer("clear", "parcel", "p-1", "--after", "1d")
-        assert datetime.fromisoformat(later["clear_at"]) > datetime.now(UTC)
-        assert wakelog.answer("clear", "parcel", "p-1", "--cancel")["clear_at"] is None
-        assert wakelog.answer("status", "parcel", "p-1")["clear_at"] is None
-
-    def test_of_nothing_is_answered_with_no(self, wakelog: CommandLine) -> None:
-        wakelog("send", "parcel", "p-2", WEIGHED)
-        result = wakelog("clear", "parcel", "p-1")
-        assert (result.exit_code, result.stderr) == (1, "")
-        assert "there was nothing to clear" in result.stdout
-
-
-class TestQuestionsWithoutJobs:
+class TestWithoutJobs:
     @pytest.fixture
     def alone(self, wakelog: CommandLine, sqlite_url: str) -> CommandLine:
         wakelog("send", "parcel", "p-1", WEIGHED)
@@ -356,12 +191,12 @@ class TestLs:
 
 
 class TestWorkers:
-    def test_nobody_lives(self, wakelog: CommandLine) -> None:
+    def test_none_is_running(self, wakelog: CommandLine) -> None:
         wakelog("send", "parcel", "p-1", WEIGHED)
         assert wakelog.answer("workers")["workers"] == []
-        assert "no worker lives" in wakelog("workers").stdout
+        assert "no worker is running" in wakelog("workers").stdout
 
-    def test_who_lives(self, wakelog: CommandLine, worker: BlockingApp) -> None:
+    def test_each_is_shown(self, wakelog: CommandLine, worker: BlockingApp) -> None:
         [one] = wakelog.answer("workers")["workers"]
         assert (one["alive"], one["pid"], one["work"]) == (True, os.getpid(), [])
         assert "task:parcel" in one["jobs"]

@@ -1,0 +1,174 @@
+"""The process of `wakelog worker`: it runs what is due, and handles signals and logs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType, TracebackType
+from typing import Any
+
+from wakelog.core.time import Duration
+from wakelog.jobs import Jobs
+from wakelog_adapters.cli.app import print_document
+from wakelog_adapters.cli.context import Where, opened, without_secrets
+from wakelog_adapters.cli.exit_codes import UsageError, printable
+
+__all__ = ["Signals", "work"]
+
+_LOG = logging.getLogger("wakelog.cli")
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def work(
+    where: Where,
+    *,
+    concurrency: int,
+    only: Sequence[str],
+    lease: Duration | None,
+    grace: Duration | None,
+    log_level: str,
+    json: bool,
+) -> None:
+    """Run what is due until a signal arrives, then stop gracefully and return.
+
+    Raises `UsageError`, `UnknownJobError` and `StoreUnavailableError` before the first run.
+    """
+    if log_level.lower() not in LEVELS:
+        raise UsageError(f"--log-level {log_level!r} is none of {', '.join(LEVELS)}")
+    url = where.store_url()
+    jobs = where.needed_jobs()
+    names = tuple(only) or jobs.names()
+    if not names:
+        raise UsageError(f"{where.reference()} has no jobs: there is nothing to work on")
+    log_on_stderr(log_level.upper())
+    about = {
+        "pid": os.getpid(),
+        "jobs": [jobs.registry.job_of(name) for name in names],
+        "url": without_secrets(url),
+        "concurrency": concurrency,
+        "lease": lease,
+        "grace": grace,
+    }
+    options = {"concurrency": concurrency, "only": names, "lease": lease, "grace": grace}
+    asyncio.run(_until_stopped(jobs, url, options, about, json))
+
+
+async def _until_stopped(
+    jobs: Jobs, url: str, options: dict[str, Any], about: dict[str, Any], json: bool
+) -> None:
+    stop = asyncio.Event()
+    with Signals(stop):
+        async with opened(jobs, url, create=True, worker=True, **options) as app:
+            _announce(about, json)
+            await stop.wait()
+            runs = "" if app.is_idle else f", runs may end within {about['grace']}"
+            _LOG.info("stopping: nothing new is started%s; a second signal ends at once", runs)
+        _LOG.info("stopped")
+
+
+def _announce(about: dict[str, Any], json: bool) -> None:
+    """Log what it works on; with `json` also print it, as the sign that the worker is ready."""
+    _LOG.info(
+        "working on %s in %s: %d at a time, lease %s, pid %d; Ctrl-C stops",
+        ", ".join(about["jobs"]),
+        about["url"],
+        about["concurrency"],
+        about["lease"],
+        about["pid"],
+    )
+    if json:
+        print_document(about)
+        sys.stdout = sys.stderr  # what handlers print is not part of the document
+
+
+ECHO_S = 0.2
+"""The same signal again within this time counts once: `timeout` and its like send it to a process
+and to its group."""
+
+
+class Signals:
+    """SIGINT and SIGTERM: the first requests a stop, the second ends the process at once.
+
+    Python's own handlers are used since a job's handler may block the event loop; and the loop's
+    own as well, since otherwise a signal that arrives just before the loop waits would not wake it.
+    """
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._loop = asyncio.get_running_loop()
+        self._stopping = False
+        self._first = (0, 0.0)
+        """The signal that requested the stop, and its time by the monotonic clock."""
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            self._before[each] = signal.getsignal(each)
+            with contextlib.suppress(
+                NotImplementedError
+            ):  # Windows: a signal always wakes its loop
+                self._loop.add_signal_handler(each, self._stop.set)
+            signal.signal(each, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._stopping:  # else a second signal must still end the process at once
+            for each, before in self._before.items():
+                signal.signal(each, before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        first, first_s = self._first
+        if self._stopping and number == first and time.monotonic() < first_s + ECHO_S:
+            return
+        if self._stopping:
+            os.write(
+                2, b"ended at once: other workers take over the open runs when their leases end\n"
+            )
+            os._exit(128 + number)
+        self._stopping = True
+        self._first = number, time.monotonic()
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+
+# -- logs ------------------------------------------------------------------------------------------
+
+
+def log_on_stderr(level: str) -> None:
+    """Log on stderr from `level` upwards, unless the jobs' module has set up its own logging."""
+    root = logging.getLogger()
+    if not root.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Lines())
+        root.addHandler(handler)
+    root.setLevel(level)
+    if level != "DEBUG":  # the scheduler logs each of its own steps
+        logging.getLogger("wakelog.alarms").setLevel(max(logging.WARNING, root.level))
+
+
+class _Lines(logging.Formatter):
+    """One line for each record: time (UTC), level, message, instance."""
+
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+        self.converter = time.gmtime
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        line = printable(super().formatMessage(record))
+        instance = getattr(record, "instance", None)
+        if instance is None or str(instance) in line:
+            return line
+        return f"{line}  [{printable(str(instance))}]"

@@ -1,0 +1,54 @@
+"""The options in a store's URL that SQLite and PostgreSQL read by the same rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wakelog.errors import Issue, ValidationError
+
+__all__ = ["UrlOptions"]
+
+MAX_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class UrlOptions:
+    """What a URL has behind its question mark. Every method that reads raises `ValidationError`."""
+
+    url: str
+    """The URL as errors show it: without its password."""
+    values: Mapping[str, str]
+    """The options by name, decoded."""
+
+    def seconds(self, name: str, default: float, *, at_least: float) -> float:
+        """A duration of at most an hour."""
+        try:
+            seconds = float(self.values.get(name, default))
+        except ValueError:
+            seconds = math.nan
+        if not at_least <= seconds <= MAX_SECONDS:
+            raise self.invalid(f"{name} must be seconds, from {at_least:g} to {MAX_SECONDS}")
+        return seconds
+
+    def whole_number(self, name: str, unit: str, *, at_least: int, at_most: int) -> int | None:
+        """A number of `unit`; None if it is left out."""
+        text = self.values.get(name)
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit() and at_least <= int(text) <= at_most):
+            limits = f"from {at_least} to {at_most}"
+            raise self.invalid(f"{name} must be a whole number of {unit}, {limits}")
+        return int(text)
+
+    def is_default(self, name: str, default: str, other: str) -> bool:
+        """Whether an option that has two values has the default one, or is left out."""
+        word = self.values.get(name, default)
+        if word not in (default, other):
+            raise self.invalid(f"{name} must be {default} (the default) or {other}")
+        return word == default
+
+    def invalid(self, message: str) -> ValidationError:
+        """The error that says what is wrong with the URL."""
+        return ValidationError(f"store URL {self.url!r}", [Issue(loc="", msg=message, type="url")])

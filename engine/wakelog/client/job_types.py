@@ -1,0 +1,35 @@
+"""The one table of clients: which type of job has which client and which status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from wakelog.client.base import JobClient, MakeStatus
+from wakelog.client.continuous import ContinuousClient, ContinuousStatus, continuous_status
+from wakelog.client.debounce import DebounceClient, DebounceStatus, debounce_status
+from wakelog.client.gateway import RequestGateway
+from wakelog.client.task import TaskClient, TaskStatus, task_status
+from wakelog.definitions.continuous import Continuous
+from wakelog.definitions.debounce import Debounce
+from wakelog.definitions.task import Task
+from wakelog.ids import Kind
+
+__all__ = ["CLIENTS", "ClientType", "Status"]
+
+Status = TaskStatus | ContinuousStatus | DebounceStatus
+"""The status of an instance of any type of job."""
+
+
+class ClientType(NamedTuple):
+    """What the clients of one type of job are made of."""
+
+    client: Callable[[RequestGateway, Any], JobClient[Any, Any]]
+    make_status: MakeStatus[Status]
+
+
+CLIENTS: dict[Kind, ClientType] = {
+    Task.kind: ClientType(TaskClient, task_status),
+    Continuous.kind: ClientType(ContinuousClient, continuous_status),
+    Debounce.kind: ClientType(DebounceClient, debounce_status),
+}

@@ -1,0 +1,120 @@
+"""Instances as recorded: from memory if they are known to be fresh, else from the store."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Sequence
+
+from wakelog.core.instance import Instance
+from wakelog.errors import HistoryError
+from wakelog.log.rebuild import Head, load_heads
+from wakelog.log.status_row import status_row
+from wakelog.ports.rows import StatusRow
+from wakelog.ports.store import Store
+from wakelog.ports.units import VersionConflict
+from wakelog.runtime.batch_reads import BatchReader
+from wakelog.runtime.instance_cache import CachedInstance, InstanceCache
+from wakelog.runtime.store_threads import StoreThreads
+from wakelog.runtime.stream_watch import StreamWatch
+
+__all__ = ["Instances"]
+
+
+class Instances:
+    """Loads, caches and compares. Used from the event loop's thread, if not said otherwise."""
+
+    def __init__(
+        self, store: Store, threads: StoreThreads, watch: StreamWatch, *, limit: int, inline: bool
+    ) -> None:
+        self._cache = InstanceCache(limit)
+        self._store = store
+        self._watch = watch
+        load = functools.partial(load_heads, store)
+        self._heads = BatchReader(threads.reads, load, at_once=inline)
+        self._rows = BatchReader(threads.reads, store.status, at_once=inline)
+
+    async def cached(self, stream: str) -> CachedInstance:
+        """The cache entry of a stream, loaded if need be."""
+        return self._cache.get(stream) or self._cache.put(stream, await self._heads.read(stream))
+
+    async def load(self, stream: str, *, stale_ok: bool = False) -> Head:
+        """The instance as it is recorded now, by any process; with `stale_ok` the cached one, if
+        there is one."""
+        known = self._cache.peek(stream)
+        if stale_ok and known is not None:
+            return known
+        row = await self._rows.read(stream)
+        known = self._cache.peek(stream)
+        if row is not None and known is not None and known.instance.version == row.version:
+            return known
+        return await self._heads.read(stream)
+
+    async def status(self, stream: str, *, stale_ok: bool = False) -> StatusRow | None:
+        """The status row as recorded now; with `stale_ok` that of the cached instance, if there is
+        one. None if there never was an instance."""
+        known = self._cache.peek(stream) if stale_ok else None
+        if known is None:
+            return await self._rows.read(stream)
+        return status_row(known.instance, known.hash) if known.instance.version else None
+
+    async def check_fresh(self, cached: CachedInstance) -> None:
+        """Ask the store whether the cached version is the newest: an append would notice, but
+        what is answered without one is not checked by one (decision 10). Raises
+        `VersionConflict`."""
+        await self.settled(cached.stream)
+        row = await self._rows.read(cached.stream)
+        version = 0 if row is None else row.version
+        if cached.evicted or version != cached.head.instance.version:
+            self._cache.evict(cached.stream)
+            raise VersionConflict(cached.stream)
+
+    async def settled(self, stream: str) -> None:
+        """Wait for the append of the newest unit of this instance that was decided on here."""
+        cached = self._cache.get(stream)
+        if cached is not None and cached.pending is not None:
+            await asyncio.wait([cached.pending])
+
+    async def adopt(self, head: Head) -> Instance:
+        """Take over what a claim has appended, and wait for a handler that is running already.
+
+        That handler's outcome is void, but one instance never has two handlers running here.
+        Answers the instance as it is then: it may have been cleared meanwhile.
+        """
+        stream = str(head.instance.id)
+        cached = self._cache.adopt(stream, head)
+        self._watch.notify(stream)
+        if cached.lock.locked():
+            async with cached.lock:
+                pass
+        known = self._cache.peek(stream)
+        return head.instance if known is None else known.instance
+
+    def appended(self, stream: str, after: Instance, hash: str, key: str | None) -> None:
+        """A unit decided on here is on the disk; `key` is its idempotency key."""
+        self._cache.appended(stream, after, hash)
+        cached = self._cache.get(stream) if key else None
+        if cached is not None and key is not None:
+            cached.keys.pop(key, None)
+        self._watch.notify(stream)
+
+    def evict(self, stream: str) -> None:
+        """Read the store again before the next turn of this stream."""
+        self._cache.evict(stream)
+
+    def peek(self, stream: str) -> Head | None:
+        """The newest head known to be appended, if it is in memory. Any thread may ask."""
+        return self._cache.peek(stream)
+
+    def heads_of(self, streams: Sequence[tuple[str, int]]) -> dict[str, Head | HistoryError]:
+        """The heads of these streams at these versions, or why one cannot be read. Those in memory
+        are taken from there, the others in one read: a claim that asks holds locks. Blocks; any
+        thread may ask."""
+        heads: dict[str, Head | HistoryError] = {}
+        for stream, version in streams:
+            known = self._cache.peek(stream)
+            if known is not None and known.instance.version == version:
+                heads[stream] = known
+        missing = [stream for stream, _ in streams if stream not in heads]
+        heads.update(zip(missing, load_heads(self._store, missing), strict=True))
+        return heads

@@ -1,0 +1,83 @@
+"""Decided events become a unit of work, ready to be appended."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from wakelog.clock import Clock
+from wakelog.core.events import Event
+from wakelog.core.instance import Instance
+from wakelog.log.rebuild import Head, snapshot
+from wakelog.log.records import Meta, Salts, encode
+from wakelog.ports.units import KeptReply, Lease, Unit
+
+__all__ = ["NO_ORIGIN", "Origin", "UnitRecords"]
+
+
+class Origin(Struct, frozen=True):
+    """Where a request comes from, for the record."""
+
+    actor: str | None = None
+    correlation: str | None = None
+    cause: str | None = None
+    """`stream@version` of the event that led to it."""
+
+
+NO_ORIGIN = Origin()
+
+
+class UnitRecords:
+    """Makes units, each with a commit id and a salt of its own. Any thread may ask."""
+
+    def __init__(self, clock: Clock, entropy: random.Random, snapshot_every: int) -> None:
+        self._clock = clock
+        self._snapshot_every = snapshot_every
+        self._salts = Salts(entropy)
+        self._commit_prefix = f"{entropy.getrandbits(64):016x}"
+        self._commit_numbers = itertools.count(1)
+
+    def now_us(self, instance: Instance) -> int:
+        """The time of a unit of this instance: its history never goes back."""
+        return max(self._clock.now_us(), instance.recorded_us)
+
+    def unit(
+        self,
+        stream: str,
+        before: Head,
+        events: Sequence[Event],
+        after: Instance,
+        now_us: int,
+        origin: Origin = NO_ORIGIN,
+        *,
+        kept_reply: KeptReply | None = None,
+        lease_token: int | None = None,
+        take: Lease | None = None,
+        ends_lease: bool = False,
+        is_whole: bool = True,
+    ) -> Unit:
+        """The unit of these events, which lead from `before` to `after`; with a snapshot if the
+        next one is due, and `after` is the whole instance (a parked one is not)."""
+        commit = f"{self._commit_prefix}{next(self._commit_numbers):x}"
+        salt = self._salts.next()
+        meta = Meta(now_us, commit, salt, origin.cause, origin.correlation, origin.actor)
+        base = before.instance.version
+        records, hash = encode(stream, base, before.hash, events, meta)
+        every = self._snapshot_every
+        is_due = is_whole and base // every != after.version // every
+        return Unit(
+            stream=stream,
+            base_version=base,
+            events=records,
+            after=after,
+            hash=hash,
+            commit=commit,
+            kept_reply=kept_reply,
+            snapshot=snapshot(Head(after, hash)) if is_due else None,
+            take=take,
+            lease_token=lease_token,
+            ends_lease=ends_lease,
+        )

@@ -1,0 +1,65 @@
+"""The leases of a worker: those that it works under, and what a renewal says of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from typing import NamedTuple
+
+from wakelog.clock import Clock
+from wakelog.ports.store import Store
+
+__all__ = ["HeldLeases", "LeaseKey", "Renewal"]
+
+LeaseKey = tuple[str, int]
+"""A stream, and the token of the lease on it."""
+
+
+class Renewal(NamedTuple):
+    """Leases on which the worker and the store disagree, in two renewals in a row."""
+
+    lost: Collection[LeaseKey]
+    """The worker works under them, and the store does not have them."""
+    orphaned: Collection[LeaseKey]
+    """The store has them for this worker, which does not work under them."""
+
+
+class HeldLeases:
+    """What one worker has claimed and not finished. Any thread may use it."""
+
+    def __init__(self, store: Store, owner: str, lease_us: int, clock: Clock) -> None:
+        self._store = store
+        self._owner = owner
+        self._lease_us = lease_us
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._held: set[LeaseKey] = set()
+        self._doubtful: set[LeaseKey] = set()
+        """Those on which the last renewal found the worker and the store to disagree."""
+
+    def add(self, keys: Collection[LeaseKey]) -> None:
+        """These were claimed."""
+        with self._lock:
+            self._held.update(keys)
+
+    def discard(self, key: LeaseKey) -> None:
+        """This one is finished, and given up with its outcome."""
+        with self._lock:
+            self._held.discard(key)
+
+    def renew(self) -> Renewal:
+        """Renew all leases of this worker in one statement. Blocks; called by one thread.
+
+        Only what two renewals in a row disagree on is told: in between, a claim or an outcome may
+        just have been appended. Raises `StoreUnavailableError`.
+        """
+        now_us = self._clock.now_us()
+        with self._lock:
+            before = set(self._held)
+        stored = set(self._store.renew(self._owner, now_us + self._lease_us, now_us))
+        with self._lock:
+            held = before & self._held
+            orphaned = stored - before - self._held
+        doubtful = (held - stored) | orphaned
+        confirmed, self._doubtful = doubtful & self._doubtful, doubtful
+        return Renewal(confirmed - orphaned, confirmed & orphaned)
