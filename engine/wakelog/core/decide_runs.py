@@ -68,7 +68,7 @@ def record_step(instance: Instance, request: RecordStep, now_us: int) -> Decisio
 def rearm(instance: Instance, request: Rearm, policy: Policy, now_us: int) -> Decision:
     """Record again what a sweep found missing: the alarm of pending work, or the end of an open run
     that has no lease (A4)."""
-    if instance.version != request.version:  # somebody works on it
+    if instance.version != request.version:  # it has changed since
         return decided(instance, (), now_us)
     run, retry, wake = instance.run, instance.retry, next_wake(instance)
     if run is not None:

@@ -179,11 +179,11 @@ class Debounce(Definition, Generic[S, E]):
         self._has_own_state = state is not None
         self.state = TypeSchema[S](event if state is None else state, "state")
         self.event = TypeSchema[E](event, "event")
-        self.rule = _rule(flush_after, mode, max_wait, max_events)
+        self.window_rule = _rule(flush_after, mode, max_wait, max_events)
         """How long its windows stay open, and how many events each takes."""
         on_exhausted = retry and retry.on_exhausted
         self._behaviour = DebounceBehaviour(
-            self.rule, on_exhausted or DebounceBehaviour.ON_EXHAUSTED
+            self.window_rule, on_exhausted or DebounceBehaviour.ON_EXHAUSTED
         )
 
     def behaviour(self) -> Behaviour:

@@ -136,7 +136,7 @@ class HandlerRunner:
             ctx.close()
             CURRENT.reset(token)
         if self.inline and isinstance(error, KeyboardInterrupt):
-            raise error  # it is meant for the simulation
+            raise error  # Ctrl-C ends the simulation, not the handler
         return result if error is None else error
 
     def _run(
@@ -243,7 +243,7 @@ class HandlerRunner:
         self, raised: BaseException, retry: Retry | None, call: HandlerCall
     ) -> HandlerFailed:
         if self.inline and isinstance(raised, KeyboardInterrupt):
-            raise raised  # it is meant for the simulation
+            raise raised  # Ctrl-C ends the simulation, not the handler
         error = cause_of(raised)
         return HandlerFailed(
             error,

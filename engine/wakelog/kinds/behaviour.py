@@ -116,7 +116,7 @@ class BoundPolicy:
         self.retry = retry
         chosen = None if retry is None else retry.on_exhausted
         self.on_exhausted: OnExhausted = chosen or behaviour.ON_EXHAUSTED
-        # answers without a call are those of the type of job as they are
+        # answers that never call a handler need no check
         self.place = behaviour.place
         self.triggered = behaviour.triggered
         self.retimed = behaviour.retimed

@@ -3,7 +3,7 @@
 A record is one to three lines of UTF-8, readable with any tool:
 
     {"at_us":1795449240123456,"commit":"5f0c…","prev":"9a41…","due_us":1795449540123456}
-    b3c1d2…                      the salt, where there is a payload
+    b3c1d2…                      the salt, if there is a payload
     {"status":"pending"}         the user's JSON, byte for byte
 
 The first line has what surrounds every event (time, commit, cause, correlation, actor, and the hash

@@ -191,7 +191,7 @@ class TestTimes:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            (("--delay", "soon"), "--delay 'soon' is not valid: write it as '90s'"),
+            (("--delay", "soon"), "--delay 'soon' is not valid: expected a text such as '90s'"),
             (("--delay=-5s",), "--delay '-5s' is not valid"),
             (("--delay=-5",), "must not be negative"),
             (("--delay", "inf"), "--delay 'inf' is not valid"),

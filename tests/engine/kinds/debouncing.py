@@ -117,7 +117,7 @@ class Stage:
     def audit(self) -> None:
         if not self.sim.is_closed:
             for stream, history in audit_all(self.sim.application.store).items():
-                fates(history, self.job.rule.max_events)
+                fates(history, self.job.window_rule.max_events)
                 assert stream.startswith("debounce:")
 
 
