@@ -12,12 +12,14 @@ from wakelog.client.replies import _started, _stopped, _terminated
 from wakelog.client.results import StartResult, StopResult, TerminateResult
 from wakelog.client.status import ContinuousStatus, continuous_status
 from wakelog.client.wait import ran
+from wakelog.core.instance import next_wake
 from wakelog.core.requests import Clear, Start, StopWork
 from wakelog.core.time import Duration, moment
 from wakelog.definitions.continuous import Continuous
 from wakelog.history.past import at_version
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
+from wakelog.log.status_row import status_row
 from wakelog.runtime.job_pauses import UNAFFECTED
 
 __all__ = ["ContinuousClient", "continuous_status_of"]
@@ -124,7 +126,8 @@ async def continuous_status_of(
     gateway.check()
     app = gateway.app
     head = await app.load(id, stale_ok=stale_ok)
-    row = app.store.row(head.instance, head.hash) if head.instance.version else None
+    instance = head.instance
+    row = status_row(instance, head.hash, next_wake(instance)) if instance.version else None
     [unhandled] = await gateway.unhandled([row])
     [shown] = await app.job_pauses.shown([row], stale_ok=stale_ok)
-    return continuous_status(str(id), head.instance, shown, unhandled=unhandled)
+    return continuous_status(str(id), instance, shown, unhandled=unhandled)

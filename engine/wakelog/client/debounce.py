@@ -13,10 +13,12 @@ from wakelog.client.results import AddResult, FlushResult, TriggerResult
 from wakelog.client.status import DebounceStatus, debounce_status
 from wakelog.client.wait import end_of_unit, warn_if_alone
 from wakelog.client.wait_flush import _Finder
+from wakelog.core.instance import next_wake
 from wakelog.core.requests import Receive, TriggerRun
 from wakelog.core.time import Duration, moment
 from wakelog.definitions.debounce import Debounce
 from wakelog.ids import InstanceId
+from wakelog.log.status_row import status_row
 
 __all__ = ["DebounceClient", "debounce_status_of"]
 
@@ -136,9 +138,10 @@ async def debounce_status_of(
     gateway.check()
     app = gateway.app
     head = await app.load(id, stale_ok=stale_ok)
-    row = app.store.row(head.instance, head.hash) if head.instance.version else None
+    instance = head.instance
+    row = status_row(instance, head.hash, next_wake(instance)) if instance.version else None
     [shown] = await app.job_pauses.shown([row], stale_ok=stale_ok)
-    return debounce_status(head.instance, shown)
+    return debounce_status(instance, shown)
 
 
 # -- answers ---------------------------------------------------------------------------------------

@@ -17,12 +17,14 @@ from msgspec import Struct
 from wakelog.application import Application
 from wakelog.arguments import check_key
 from wakelog.core.calls import HandlerFailed
+from wakelog.core.instance import next_wake
 from wakelog.core.requests import Request
 from wakelog.definitions.context import context_of_caller
 from wakelog.definitions.definition import Definition
 from wakelog.errors import ExecutionError, InvalidStateError
 from wakelog.ids import InstanceId, check_text
 from wakelog.log.rebuild import Head
+from wakelog.log.status_row import status_row
 from wakelog.ports.rows import StatusRow
 from wakelog.runtime.unit_of_work import NOWHERE, Asked, Body, Key, Origin
 from wakelog.turn import Turn
@@ -185,7 +187,9 @@ class RequestGateway:
         """The status row of an instance."""
         self.check()
         found = await self.app.status(id, stale_ok=stale_ok)
-        return self.app.store.row(found.instance, found.hash) if isinstance(found, Head) else found
+        if isinstance(found, Head):
+            return status_row(found.instance, found.hash, next_wake(found.instance))
+        return found
 
 
 def _body(asked: Asked) -> Body:

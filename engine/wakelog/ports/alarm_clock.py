@@ -1,4 +1,4 @@
-"""The alarm clock: the port through which a worker is woken at the right instant."""
+"""The alarm clock: the port through which a worker is woken when something is due."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ __all__ = ["AlarmClock", "Claimant"]
 
 
 class Claimant(Protocol):
-    """What an alarm clock asks of the worker that it wakes. Called on the clock's own thread."""
+    """What an alarm clock calls on the worker that it wakes. Called on the clock's own thread."""
 
     def take(self, now_us: int) -> Sequence[object]:
-        """Claim what is due at `now_us`, for the free slots only."""
+        """Claim what is due at `now_us`, at most as many as there are free slots."""
         ...
 
     def begin(self, claimed: object) -> None:
-        """Start working on what was taken."""
+        """Start working on one of what `take` returned."""
         ...
 
     def next_us(self, now_us: int) -> int | None:
-        """When to look again; None: not before a `wakeup()`."""
+        """When to call `take` again; None: not before a `wakeup()`."""
         ...
 
 
 class AlarmClock(Protocol):
-    """What wakes a worker at the right instant."""
+    """Wakes a worker when something is due."""
 
     def start(self) -> None:
-        """Begin: ask the desk (given at construction) whenever something is due."""
+        """Begin to call the claimant (given at construction) whenever something is due."""
         ...
 
     def wakeup(self) -> None:
-        """Look again now: an earlier alarm was set, or a slot became free. Any thread may call."""
+        """Call it now: an earlier alarm was set, or a slot became free. Any thread may call."""
         ...
 
     def stop(self) -> None:

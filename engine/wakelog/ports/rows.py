@@ -1,4 +1,4 @@
-"""Rows of views and tables, and which of them are meant."""
+"""The rows of views and tables that stores return, and the filter of a listing."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["Due", "HeldLease", "JobPauseRow", "Listing", "StatusCount", "StatusR
 
 
 class Due(Struct, frozen=True):
-    """An instance that somebody must work on: its alarm is due, or its lease has ended."""
+    """An instance that a worker can claim: its alarm is due, or its lease has ended."""
 
     stream: str
     due_us: int
     version: int
     """The version that the instance's views show."""
     expired: Lease | None
-    """The lease that ended, where that is why."""
+    """The lease that has ended, if that makes it due."""
 
 
 class HeldLease(Struct, frozen=True):
-    """A lease as it lies there, live or ended."""
+    """A lease as stored, live or ended."""
 
     stream: str
     lease: Lease
@@ -33,7 +33,7 @@ class HeldLease(Struct, frozen=True):
 
 
 class StatusRow(Struct, frozen=True):
-    """The status view's row of one instance."""
+    """The status view's row of one instance: enough to make every public status from."""
 
     stream: str
     kind: str
@@ -41,28 +41,42 @@ class StatusRow(Struct, frozen=True):
     id: str
     version: int
     hash: str
+    """The hash of the newest event."""
     status: str
     executing: bool
+    """Whether a run is open."""
     due_us: int | None
     retry_us: int | None
     clear_us: int | None
     wake_us: int | None
-    """When it must be woken next, for whatever reason; what `unhandled` is judged by."""
+    """When it must be woken next, for whatever reason; decides whether it is `unhandled`."""
     created_us: int | None
     updated_us: int
+    last_run_us: int | None
+    """When the newest run of this life ended, well or not."""
     event_count: int
     run_count: int
     failure_count: int
     deferred_count: int
     reason: str | None
-    """Why it is held: what was said at its pause or stop."""
+    """Why it is paused or stopped."""
+    unfinished_count: int
+    """How many accepted events are not done with: those in windows, or else the deferred ones."""
+    window_count: int
+    """How many windows there are now."""
+    window_opened_us: int | None
+    """When the first window was opened."""
+    flush_due_us: int | None
+    """When the first window is due that no run has taken."""
+    error_type: str | None
+    """The type of the last failure."""
     last_error: str | None
     """The last failure as JSON: handler, error_type, message, traceback, at_us."""
     state: str | None
 
 
 class WorkerRow(NamedTuple):
-    """A worker process that was alive until `until_us` at least."""
+    """A worker process, alive until `until_us` at least."""
 
     worker: str
     jobs: tuple[str, ...]
@@ -72,12 +86,12 @@ class WorkerRow(NamedTuple):
     pid: int
     started_us: int
     seen_us: int
-    """When it last said so."""
+    """When it wrote this row."""
     until_us: int
 
 
 class JobPauseRow(NamedTuple):
-    """A job that is held as a whole: nothing of it is claimed."""
+    """A job that is paused as a whole: none of its instances is claimed."""
 
     job: str
     """As in `task:order`."""
@@ -87,7 +101,7 @@ class JobPauseRow(NamedTuple):
 
 
 class StatusCount(NamedTuple):
-    """How many instances of one job stand alike."""
+    """How many instances of one job have the same status."""
 
     kind: str
     name: str
@@ -99,7 +113,7 @@ class StatusCount(NamedTuple):
 
 
 class Listing(Struct, frozen=True):
-    """Which instances to list: all that match every field that is set."""
+    """Which instances to list: those that match every field that is set."""
 
     kind: str | None = None
     name: str | None = None
@@ -109,7 +123,8 @@ class Listing(Struct, frozen=True):
     error_type: str | None = None
     updated_after_us: int | None = None
     waking: bool = False
-    """Instead of the living: all that must be woken, also for events that open the next life."""
+    """List all instances that must be woken instead of the living ones: an ended life too, if
+    deferred events are to open the next one."""
     limit: int = 100
     after: str | None = None
-    """The stream id that the page before ended with."""
+    """The last stream id of the page before."""

@@ -260,7 +260,7 @@ class Simulation:
                 )
 
     async def _take(self) -> bool:
-        claimed = take(
+        claimed, _ = take(
             self._application,
             worker=WORKER,
             jobs=self._work_on,

@@ -20,7 +20,7 @@ from wakelog.ids import InstanceId
 from wakelog.log.rebuild import Head, load_heads
 from wakelog.log.records import encode
 from wakelog.ports.rows import Due
-from wakelog.ports.units import Lease, Unit
+from wakelog.ports.units import Lease, NothingDue, Unit
 from wakelog.runtime.unit_of_work import NOWHERE
 
 __all__ = ["Claimed", "LeaseKey", "next_due_us", "take"]
@@ -48,9 +48,10 @@ class Claimed(NamedTuple):
 
 def take(
     app: Application, *, worker: str, jobs: Sequence[str], limit: int, now_us: int
-) -> list[Claimed]:
+) -> tuple[list[Claimed], NothingDue | None]:
     """Claim up to `limit` due instances: their leases and `RunStarted` events in one append.
 
+    Also returns when something will be due, if the store has looked and found nothing due now.
     Blocks; called on the alarm clock's thread. A crash before the append leaves them to others,
     a crash after it until their leases end.
     """
@@ -63,8 +64,10 @@ def take(
 
     limits = app.registry.limits()
     appended = app.store.claim(now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits)
+    if isinstance(appended, NothingDue):
+        return [], appended
     paired = zip(claimed, appended.errors, strict=True)
-    return [each for each, error in paired if error is None]
+    return [each for each, error in paired if error is None], None
 
 
 def next_due_us(app: Application, jobs: Sequence[str], now_us: int) -> int | None:

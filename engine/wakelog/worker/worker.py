@@ -20,6 +20,7 @@ from wakelog.core.commands import HandlerName
 from wakelog.errors import LeaseLostError
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.ports.rows import WorkerRow
+from wakelog.ports.units import NothingDue
 from wakelog.settings import WorkerSettings
 from wakelog.worker.claims import Claimed, LeaseKey, next_due_us, take
 from wakelog.worker.heartbeat import _Heart
@@ -67,6 +68,8 @@ class Worker:
         self._left = False
         """Closed: what still goes on cannot be recorded any more."""
         self._empty_take_us = -1
+        self._nothing_due: NothingDue | None = None
+        """What the last claim has seen, until it is used: there is no need to look twice."""
         self._look_again_us = 0
         self._asleep_until_us: int | None = None
         self._heard = False
@@ -137,12 +140,14 @@ class Worker:
 
         User code that blocks the loop holds up what it works on; what is due goes to others.
         """
-        self._asleep_until_us = None
+        self._asleep_until_us = self._nothing_due = None
         heard, self._heard = self._heard, False
         free = self._settings.concurrency - self._running
         if free <= 0 or self._closing or not self._pulse.is_felt():
             return ()
-        claimed = take(self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us)
+        claimed, self._nothing_due = take(
+            self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us
+        )
         self._empty_take_us = -1 if claimed else now_us
         self._look_again_us = now_us + LOST_US if heard and not claimed else 0
         with self._lock:
@@ -167,7 +172,10 @@ class Worker:
         if self._running >= self._settings.concurrency or self._closing or self._pulse.is_missed:
             return None
         store = self._app.store
-        next_us = next_due_us(self._app, self.jobs, now_us)
+        if self._nothing_due is not None:
+            next_us, self._nothing_due = self._nothing_due.next_due_us, None
+        else:
+            next_us = next_due_us(self._app, self.jobs, now_us)
         if next_us is not None and next_us <= self._empty_take_us:
             next_us = now_us + LOST_US
         looks = [] if next_us is None else [next_us]
