@@ -1,1 +1,1 @@
-"""Questions asked of the log. Knows the engine; knows no database."""
+"""Views of the log. Depends on the engine; depends on no database."""

@@ -16,7 +16,7 @@ _shared_lock = threading.Lock()
 
 
 def open_store(url: str) -> MemoryFactory:
-    """`memory://`: a fresh store. `memory://name`: the same store for each who opens that name.
+    """`memory://`: a fresh store. `memory://name`: the same store each time that name is opened.
 
     A named store stays until the process ends, so that a test can close an app and open it
     again. Raises `ValidationError` for a URL with options: there are none.

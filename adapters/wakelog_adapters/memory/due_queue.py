@@ -1,4 +1,4 @@
-"""What is due when, in order: a heap whose outdated entries are dropped when they come up."""
+"""What is due when, in order: a heap whose outdated entries are dropped when they reach its top."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 __all__ = ["DueQueue", "queue_of"]
 
 _SLACK = 64
+"""How many outdated entries a heap may have beyond as many as it has live ones."""
 
 
 class DueQueue:
-    """One moment for each stream. Not thread-safe."""
+    """One due time for each stream. Not thread-safe."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, str]] = []
@@ -24,7 +25,7 @@ class DueQueue:
         return iter(self._live)
 
     def put(self, stream: str, at_us: int) -> None:
-        """Let the stream's moment be `at_us`, whatever it was."""
+        """Set the stream's due time, whatever it was."""
         if self._live.get(stream) == at_us:
             return
         self._live[stream] = at_us
@@ -34,11 +35,11 @@ class DueQueue:
             heapq.heapify(self._heap)
 
     def drop(self, stream: str) -> None:
-        """Let the stream have no moment."""
+        """Remove the stream."""
         self._live.pop(stream, None)
 
     def first_us(self, skip: Callable[[str], bool] = lambda stream: False) -> int | None:
-        """The earliest moment of a stream that is not to be skipped."""
+        """The earliest due time of a stream that is not to be skipped."""
         while self._heap:
             at_us, stream = self._heap[0]
             if self._live.get(stream) != at_us:
@@ -53,7 +54,7 @@ class DueQueue:
     def upto(
         self, now_us: int, limit: int, skip: Callable[[str], bool]
     ) -> Sequence[tuple[int, str]]:
-        """The first `limit` moments until `now_us`, earliest first; they stay in the queue."""
+        """The first `limit` due times until `now_us`, earliest first; they stay in the queue."""
         return self._take(limit, now_us, skip)
 
     def _take(
@@ -77,7 +78,7 @@ class DueQueue:
 
 
 def queue_of(queues: dict[str, DueQueue], job: str) -> DueQueue:
-    """The queue of a job, made if need be."""
+    """The queue of a job, made if there is none."""
     queue = queues.get(job)
     if queue is None:
         queue = queues[job] = DueQueue()

@@ -1,4 +1,4 @@
-"""The side of the memory store that the eventsourcing library sees: a log in one process."""
+"""The memory store as the eventsourcing library sees it: a log in one process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def version_of(stored: Any) -> int:
 
 
 class MemoryLog(popo.POPOApplicationRecorder):
-    """Events in two orders: that of the log, and that of each stream. Guarded by one lock."""
+    """Events in two orders: of the log, and of each stream. Guarded by one lock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class MemoryLog(popo.POPOApplicationRecorder):
         self._streams: dict[str, list[StoredEvent]] = {}
 
     def _between(self, stream: str, after: int, upto: int | None) -> Sequence[StoredEvent]:
-        """The events of versions `after + 1` to `upto`, in time for those alone."""
+        """The events of versions `after + 1` to `upto`, by bisection: others cost nothing."""
         events = self._streams.get(stream, [])
         first = bisect_right(events, after, key=version_of)
         if upto is None:
@@ -45,7 +45,7 @@ class MemoryLog(popo.POPOApplicationRecorder):
         with self._database_lock:
             new = {(str(s.originator_id), s.originator_version) for s in stored_events}
             if len(new) < len(stored_events) or any(self._has(*where) for where in new):
-                raise persistence.IntegrityError("an event of this version is recorded already")
+                raise persistence.IntegrityError("an event of this version has been recorded")
             first = len(self._log) + 1
             for s in stored_events:
                 event = StoredEvent(str(s.originator_id), s.originator_version, s.topic, s.state)

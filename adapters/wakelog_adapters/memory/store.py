@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import sys
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,14 @@ from msgspec.structs import replace
 
 from wakelog.core.instance import Instance, next_wake
 from wakelog.errors import StoreUnavailableError
+from wakelog.log.status_row import status_of, status_row
+from wakelog.ports.conflicts import (
+    conflict_of,
+    follows_refused,
+    has_expired,
+    has_gap,
+    unseen_events,
+)
 from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import (
     Due,
@@ -23,19 +30,10 @@ from wakelog.ports.rows import (
     StatusRow,
     WorkerRow,
 )
-from wakelog.ports.units import (
-    Appended,
-    KeptReply,
-    KeyTaken,
-    Lease,
-    LeaseGone,
-    Unit,
-    VersionConflict,
-)
-from wakelog_adapters.memory.due_queue import DueQueue, queue_of
+from wakelog.ports.units import Appended, KeptReply, Unit
+from wakelog_adapters.memory.claims import MemoryClaims
 from wakelog_adapters.memory.event_log import MemoryLog, version_of
 from wakelog_adapters.memory.filters import matches
-from wakelog_projections.inline import alarms, status
 
 __all__ = ["MemoryStore"]
 
@@ -43,9 +41,9 @@ _POLL_US = 20_000
 
 
 class MemoryStore(MemoryLog):
-    """Everything a store promises, for as long as the process lives.
+    """All that a store promises, for as long as the process lives.
 
-    The views are kept as the instances they are made from, and made when somebody asks.
+    The views are kept as the instances that they are made from, and made when they are read.
     """
 
     def __init__(self, *, is_shared: bool = False) -> None:
@@ -54,11 +52,9 @@ class MemoryStore(MemoryLog):
         self._is_shared = is_shared
         self._heads: dict[str, tuple[Instance, str]] = {}
         self._snapshots: dict[str, list[StoredSnapshot]] = {}
-        self._alarms: dict[str, DueQueue] = {}
-        self._leases: dict[str, Lease] = {}
-        self._lease_ends: dict[str, DueQueue] = {}
-        self._answers: dict[tuple[str, str], KeptReply] = {}
-        self._holds: dict[str, JobPauseRow] = {}
+        self._claims = MemoryClaims()
+        self._kept_replies: dict[tuple[str, str], KeptReply] = {}
+        self._job_pauses: dict[str, JobPauseRow] = {}
         self._workers: dict[str, WorkerRow] = {}
 
     @property
@@ -71,16 +67,16 @@ class MemoryStore(MemoryLog):
 
     @property
     def counters(self) -> Mapping[str, int]:
-        return {}  # a call answers or fails: nothing is asked twice
+        return {}  # a call returns or fails: none is repeated
 
-    def watch_alarms(self, heard: Callable[[int], None]) -> Callable[[], None]:
-        """Nothing is told here: who waits for others' alarms looks every `poll_us`."""
+    def watch_alarms(self, on_alarm: Callable[[int], None]) -> Callable[[], None]:
+        """There are no notifications: alarms of other applications are found every `poll_us`."""
         return lambda: None
 
-    # -- writing
+    # -- appending
 
     def append(self, units: Sequence[Unit]) -> Appended:
-        """Each unit is judged in full before anything of it is applied."""
+        """Each unit is checked in full before anything of it is applied."""
         if not units:
             return Appended((), None)
         refused: set[str] = set()
@@ -88,7 +84,8 @@ class MemoryStore(MemoryLog):
         dues: dict[str, int] = {}
         with self._database_lock:
             for unit in units:
-                error = self._fault(unit, refused)
+                is_after_refused = unit.stream in refused
+                error = follows_refused(unit) if is_after_refused else self._error_of(unit)
                 errors.append(error)
                 if error is not None:
                     refused.add(unit.stream)
@@ -100,56 +97,48 @@ class MemoryStore(MemoryLog):
             self._notify_listeners()
         return Appended(errors, min(dues.values(), default=None))
 
-    def _fault(self, unit: Unit, refused: set[str]) -> Exception | None:
-        """The most final fault first: a lost lease, then a used key, then another version."""
+    def _error_of(self, unit: Unit) -> Exception | None:
         stream = unit.stream
-        if stream in refused:
-            return VersionConflict(f"a unit of {stream} before this one was refused")
-        if unit.lease_token is not None:
-            lease = self._leases.get(stream)
-            if lease is None or lease.token != unit.lease_token:
-                return LeaseGone(f"the lease {unit.lease_token} of {stream} is not held any more")
-        if unit.kept_reply is not None:
-            used = self._answers.get((stream, unit.kept_reply.key))
-            if used is not None and not _expired(used, unit.after.recorded_us):
-                return KeyTaken(f"key {unit.kept_reply.key!r} of {stream} has been used")
-        head = self._heads.get(stream)
-        stands = 0 if head is None else head[0].version
-        if stands != unit.base_version:
-            return VersionConflict(f"{stream} stands at {stands}, not at {unit.base_version}")
+        head, lease = self._heads.get(stream), self._claims.lease_of(stream)
+        version = 0 if head is None else head[0].version
+        token = None if lease is None else lease.token
+        conflict = conflict_of(unit, version, token, self._is_key_used(unit))
+        if conflict is not None:
+            return conflict
         events = self._streams.get(stream)
-        if unit.events and events and events[-1].version > stands:
-            return VersionConflict(f"{stream} has events after {stands}")
-        version = stands + len(unit.events)
-        if unit.after.version != version or (unit.events and unit.events[-1].version != version):
-            detail = f"{stream}: the versions of the unit have a gap"
-            return StoreUnavailableError("refused", detail)
+        if unit.events and events and events[-1].version > version:
+            return unseen_events(unit)
+        if has_gap(unit):
+            return StoreUnavailableError(
+                "refused", f"the versions of a unit of {stream} have a gap"
+            )
         return None
 
+    def _is_key_used(self, unit: Unit) -> bool:
+        if unit.kept_reply is None:
+            return False
+        kept = self._kept_replies.get((unit.stream, unit.kept_reply.key))
+        return kept is not None and not has_expired(kept.expires_us, unit.after.recorded_us)
+
     def _apply(self, unit: Unit) -> int | None:
-        """Answer the unit's alarm."""
+        """Write a unit; return when its alarm is due."""
         stream, after = unit.stream, unit.after
         if unit.events:
             self._log += unit.events
             self._streams.setdefault(stream, []).extend(unit.events)
-        if after.version:  # else only an answer is kept, of what never was
+        if after.version:  # else only a reply is kept: there never was an instance
             self._heads[stream] = (after, unit.hash)
         if unit.kept_reply is not None:
-            self._answers[stream, unit.kept_reply.key] = unit.kept_reply
+            self._kept_replies[stream, unit.kept_reply.key] = unit.kept_reply
         if unit.snapshot is not None:
             self._keep_snapshot(stream, unit.snapshot)
-        job = after.id.job
+        job, wake = after.id.job, next_wake(after)
         if unit.take is not None:
-            self._set_lease(job, stream, unit.take)
+            self._claims.take(job, stream, unit.take)
         elif unit.ends_lease:
-            self._drop_lease(job, stream)
-        wake = next_wake(after)
-        if wake is None:
-            if job in self._alarms:
-                self._alarms[job].drop(stream)
-            return None
-        queue_of(self._alarms, job).put(stream, wake.due_us)
-        return wake.due_us
+            self._claims.drop(stream)
+        self._claims.set_alarm(job, stream, wake)
+        return None if wake is None else wake.due_us
 
     def _keep_snapshot(self, stream: str, snapshot: StoredSnapshot) -> None:
         kept = self._snapshots.setdefault(stream, [])
@@ -159,131 +148,7 @@ class MemoryStore(MemoryLog):
         else:
             kept.insert(index, snapshot)
 
-    def _set_lease(self, job: str, stream: str, lease: Lease) -> None:
-        self._leases[stream] = lease
-        queue_of(self._lease_ends, job).put(stream, lease.until_us)
-
-    def _drop_lease(self, job: str, stream: str) -> None:
-        if self._leases.pop(stream, None) is not None:
-            self._lease_ends[job].drop(stream)
-
-    def _job(self, stream: str) -> str:
-        return self._heads[stream][0].id.job
-
-    def claim(
-        self,
-        *,
-        now_us: int,
-        jobs: Sequence[str],
-        limit: int,
-        begin: Callable[[Sequence[Due]], Sequence[Unit]],
-        limits: Mapping[str, int] = {},
-    ) -> Appended:
-        """`begin` is called under the lock, from the same thread: it may read and append."""
-        if limit <= 0:
-            return Appended((), None)
-        with self._database_lock:
-            dues = self._due(now_us, jobs, limit, limits)
-            return self.append(begin(dues)) if dues else Appended((), None)
-
-    def _due(
-        self, now_us: int, jobs: Sequence[str], limit: int, limits: Mapping[str, int]
-    ) -> Sequence[Due]:
-        leased = self._leased(now_us)
-        found: list[tuple[int, str]] = []
-        for job in jobs:
-            if job in self._holds:
-                continue
-            if job in self._alarms:
-                queue, free = self._alarms[job], self._free(job, limits)
-                if free >= limit:
-                    found += queue.upto(now_us, limit, leased)
-                else:
-                    found += queue.upto(now_us, free, _either(leased, self._begins_none))
-                    found += queue.upto(now_us, limit, _either(leased, self._begins_run))
-            if job in self._lease_ends:
-                found += self._lease_ends[job].upto(now_us, limit, self._begins_run)
-        oldest: dict[str, int] = {}
-        for due_us, stream in sorted(found):
-            oldest.setdefault(stream, due_us)
-        return [
-            Due(stream, due_us, self._heads[stream][0].version, self._leases.get(stream))
-            for stream, due_us in islice(oldest.items(), limit)
-        ]
-
-    def _free(self, job: str, limits: Mapping[str, int]) -> int:
-        """How many runs of a job may be begun."""
-        if job not in limits:
-            return sys.maxsize
-        held = (self._leases[stream] for stream in self._lease_ends.get(job, ()))
-        return max(0, limits[job] - sum(lease.run for lease in held))
-
-    def _begins_run(self, stream: str) -> bool:
-        """Whether its alarm is for a run (while one is open there is none)."""
-        wake = next_wake(self._heads[stream][0])
-        return wake is not None and wake.action not in alarms.NO_RUN
-
-    def _begins_none(self, stream: str) -> bool:
-        return not self._begins_run(stream)
-
-    def _leased(self, now_us: int) -> Callable[[str], bool]:
-        """Whether a stream is under a lease that has not ended at `now_us`."""
-        leases = self._leases
-
-        def leased(stream: str) -> bool:
-            lease = leases.get(stream)
-            return lease is not None and lease.until_us > now_us
-
-        return leased
-
-    def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
-        """Leases that have ended are prolonged too, as long as nobody has taken them."""
-        with self._database_lock:
-            held = [(s, lease) for s, lease in self._leases.items() if lease.owner == owner]
-            for stream, lease in held:
-                self._set_lease(self._job(stream), stream, replace(lease, until_us=until_us))
-            return [(stream, lease.token) for stream, lease in held]
-
-    def release(self, owner: str, held: Sequence[tuple[str, int]]) -> None:
-        with self._database_lock:
-            for stream, token in held:
-                lease = self._leases.get(stream)
-                if lease is not None and (lease.owner, lease.token) == (owner, token):
-                    self._drop_lease(self._job(stream), stream)
-
-    def forget_key(self, stream: str, key: str) -> bool:
-        with self._database_lock:
-            return self._answers.pop((stream, key), None) is not None
-
-    def purge_kept_replies(self, now_us: int, limit: int) -> int:
-        with self._database_lock:
-            expired = (where for where, answer in self._answers.items() if _expired(answer, now_us))
-            purged = list(islice(expired, limit))
-            for where in purged:
-                del self._answers[where]
-            return len(purged)
-
-    def put_worker(self, row: WorkerRow) -> None:
-        with self._database_lock:
-            self._workers[row.worker] = row
-
-    def remove_worker(self, worker: str) -> None:
-        with self._database_lock:
-            self._workers.pop(worker, None)
-
-    def pause_job(self, row: JobPauseRow) -> JobPauseRow:
-        with self._database_lock:
-            return self._holds.setdefault(row.job, row)
-
-    def resume_job(self, job: str) -> JobPauseRow | None:
-        with self._database_lock:
-            return self._holds.pop(job, None)
-
-    # -- reading
-
-    def job_pauses(self) -> Sequence[JobPauseRow]:
-        with self._database_lock:
-            return [*self._holds.values()]
+    # -- events and snapshots
 
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
         with self._database_lock:
@@ -309,29 +174,79 @@ class MemoryStore(MemoryLog):
             index = bisect_right(kept, version, key=version_of)
             return kept[index - 1] if index else None
 
+    # -- claims and leases
+
+    def next_due_us(
+        self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
+    ) -> int | None:
+        with self._database_lock:
+            return self._claims.next_due_us(now_us, self._not_paused(jobs), limits)
+
+    def claim(
+        self,
+        *,
+        now_us: int,
+        jobs: Sequence[str],
+        limit: int,
+        begin: Callable[[Sequence[Due]], Sequence[Unit]],
+        limits: Mapping[str, int] = {},
+    ) -> Appended:
+        """`begin` is called under the lock, from the same thread: it may read and append."""
+        if limit <= 0:
+            return Appended((), None)
+        with self._database_lock:
+            due = self._claims.due(now_us, self._not_paused(jobs), limit, limits)
+            dues = [
+                Due(stream, due_us, self._heads[stream][0].version, self._claims.lease_of(stream))
+                for stream, due_us in due
+            ]
+            return self.append(begin(dues)) if dues else Appended((), None)
+
+    def _not_paused(self, jobs: Sequence[str]) -> Sequence[str]:
+        return [job for job in jobs if job not in self._job_pauses] if self._job_pauses else jobs
+
+    def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
+        """Leases that have ended are prolonged too, unless they have been taken over."""
+        with self._database_lock:
+            return self._claims.renew(owner, until_us)
+
+    def release(self, owner: str, leases: Sequence[tuple[str, int]]) -> None:
+        with self._database_lock:
+            self._claims.release(owner, leases)
+
+    def leases(self, now_us: int, limit: int) -> Sequence[HeldLease]:
+        with self._database_lock:
+            return [
+                HeldLease(stream, lease, next(iter(self._between(stream, token - 1, token)), None))
+                for stream, lease in self._claims.first_leases(limit)
+                for token in [lease.token]
+            ]
+
+    def stranded(self, before_us: int, limit: int) -> Sequence[str]:
+        with self._database_lock:
+            found = (
+                stream
+                for stream, (instance, _) in self._heads.items()
+                if instance.recorded_us < before_us
+                and self._claims.lease_of(stream) is None
+                and (instance.run is not None or self._lacks_alarm(stream, instance))
+            )
+            return list(islice(found, limit))
+
+    def _lacks_alarm(self, stream: str, instance: Instance) -> bool:
+        return next_wake(instance) is not None and not self._claims.has_alarm(stream)
+
+    # -- the status view
+
     def status(self, streams: Sequence[str]) -> Sequence[StatusRow | None]:
         with self._database_lock:
             heads = [self._heads.get(stream) for stream in streams]
-        return [None if head is None else status.row(*head) for head in heads]
-
-    def kept_replies(self, keys: Sequence[tuple[str, str]]) -> Sequence[KeptReply | None]:
-        with self._database_lock:
-            return [self._answers.get(key) for key in keys]
-
-    def row(self, instance: Instance, hash: str) -> StatusRow:
-        return status.row(instance, hash)
+        return [None if head is None else _row(*head) for head in heads]
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
         with self._database_lock:
             found = heapq.nsmallest(listing.limit, self._matching(listing))
-            return [status.row(*self._heads[stream]) for stream in found]
-
-    def _matching(self, listing: Listing) -> Iterator[str]:
-        for stream, (instance, _) in self._heads.items():
-            is_after = listing.after is None or stream > listing.after
-            is_there = next_wake(instance) is not None if listing.waking else instance.exists
-            if is_after and is_there and matches(instance, listing):
-                yield stream
+            return [_row(*self._heads[stream]) for stream in found]
 
     def count(self, listing: Listing, now_us: int) -> Sequence[StatusCount]:
         groups: Counter[tuple[str, str, str, bool, bool]] = Counter()
@@ -340,61 +255,64 @@ class MemoryStore(MemoryLog):
                 instance = self._heads[stream][0]
                 id, wake, executing = instance.id, next_wake(instance), instance.run is not None
                 overdue = wake is not None and wake.due_us <= now_us and not executing
-                groups[id.kind, id.name, status.word(instance), executing, overdue] += 1
+                groups[id.kind, id.name, status_of(instance), executing, overdue] += 1
         return [StatusCount(*group, number) for group, number in groups.items()]
 
-    def leases(self, now_us: int, limit: int) -> Sequence[HeldLease]:
-        with self._database_lock:
-            return [
-                HeldLease(stream, lease, next(iter(self._between(stream, token - 1, token)), None))
-                for stream, lease in heapq.nsmallest(limit, self._leases.items())
-                for token in [lease.token]
-            ]
+    def _matching(self, listing: Listing) -> Iterator[str]:
+        for stream, (instance, _) in self._heads.items():
+            is_after = listing.after is None or stream > listing.after
+            is_shown = next_wake(instance) is not None if listing.waking else instance.exists
+            if is_after and is_shown and matches(instance, listing):
+                yield stream
 
-    def next_due_us(
-        self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
-    ) -> int | None:
-        with self._database_lock:
-            leased = self._leased(now_us)
-            firsts: list[int | None] = []
-            for job in jobs:
-                if job in self._holds:
-                    continue
-                if job in self._alarms:
-                    skip = leased if self._free(job, limits) else _either(leased, self._begins_run)
-                    firsts.append(self._alarms[job].first_us(skip))
-                if job in self._lease_ends:
-                    firsts.append(self._lease_ends[job].first_us())
-        return min((first for first in firsts if first is not None), default=None)
+    # -- kept replies
 
-    def stranded(self, before_us: int, limit: int) -> Sequence[str]:
+    def kept_replies(self, keys: Sequence[tuple[str, str]]) -> Sequence[KeptReply | None]:
         with self._database_lock:
-            found = (
-                stream
-                for stream, (instance, _) in self._heads.items()
-                if instance.recorded_us < before_us
-                and stream not in self._leases
-                and (instance.run is not None or self._lacks_alarm(stream, instance))
-            )
-            return list(islice(found, limit))
+            return [self._kept_replies.get(key) for key in keys]
 
-    def _lacks_alarm(self, stream: str, instance: Instance) -> bool:
-        if next_wake(instance) is None:
-            return False
-        queue = self._alarms.get(instance.id.job)
-        return queue is None or stream not in queue
+    def forget_key(self, stream: str, key: str) -> bool:
+        with self._database_lock:
+            return self._kept_replies.pop((stream, key), None) is not None
+
+    def purge_kept_replies(self, now_us: int, limit: int) -> int:
+        with self._database_lock:
+            kept = self._kept_replies.items()
+            expired = (key for key, reply in kept if has_expired(reply.expires_us, now_us))
+            purged = list(islice(expired, limit))
+            for key in purged:
+                del self._kept_replies[key]
+            return len(purged)
+
+    # -- workers and job pauses
+
+    def put_worker(self, row: WorkerRow) -> None:
+        with self._database_lock:
+            self._workers[row.worker] = row
+
+    def remove_worker(self, worker: str) -> None:
+        with self._database_lock:
+            self._workers.pop(worker, None)
 
     def workers(self, now_us: int) -> Sequence[WorkerRow]:
         with self._database_lock:
             return sorted(row for row in self._workers.values() if row.until_us > now_us)
 
+    def pause_job(self, row: JobPauseRow) -> JobPauseRow:
+        with self._database_lock:
+            return self._job_pauses.setdefault(row.job, row)
+
+    def resume_job(self, job: str) -> JobPauseRow | None:
+        with self._database_lock:
+            return self._job_pauses.pop(job, None)
+
+    def job_pauses(self) -> Sequence[JobPauseRow]:
+        with self._database_lock:
+            return [*self._job_pauses.values()]
+
     def close(self) -> None:
-        """Nothing to let go of: who opens the same name again finds all as it was."""
+        """There is nothing to close: opening the same name again finds everything as it was."""
 
 
-def _expired(answer: KeptReply, now_us: int) -> bool:
-    return answer.expires_us is not None and answer.expires_us <= now_us
-
-
-def _either(one: Callable[[str], bool], other: Callable[[str], bool]) -> Callable[[str], bool]:
-    return lambda stream: one(stream) or other(stream)
+def _row(instance: Instance, hash: str) -> StatusRow:
+    return status_row(instance, hash, next_wake(instance))

@@ -1,8 +1,8 @@
-"""An append that the event loop sends and hears of, on a connection of the pool.
+"""An append that the event loop sends and whose answer it receives, on a connection of the pool.
 
-Only the plain case is done here: sent in one go, answered with yes. Whatever else comes of it the
-`Appender` settles, on a thread: who was to blame for a no, and what became of an append whose
-connection broke.
+Only the plain case is done here: sent at once, and no unit refused. Everything else is settled by
+the `Appender`, on a thread: which unit of a refused group was to blame, and what became of an
+append whose connection broke.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from psycopg.pq.abc import PGresult
 
 from wakelog.ports.units import Appended, Unit
 from wakelog_adapters.postgres.append import Appender, Attempt
-from wakelog_adapters.postgres.append_call import AppendRows
+from wakelog_adapters.postgres.append_call import AppendCall
 from wakelog_adapters.postgres.connections import Connection, Datastore
-from wakelog_adapters.postgres.queries import Queries
+from wakelog_adapters.postgres.queries import Queries, numbered
 
-__all__ = ["SentAppend", "Starter"]
+__all__ = ["AppendStarter", "SentAppend"]
 
 _BINARY = 1
 
 
-class Starter:
-    """Starts appends on connections that lie ready."""
+class AppendStarter:
+    """Starts appends on idle connections of the pool."""
 
     def __init__(
         self,
@@ -37,40 +37,40 @@ class Starter:
         appender: Appender,
         on_appended: Callable[[Appended], None],
     ) -> None:
-        """`on_appended` hears of each append that has ended, on the thread that sees it end."""
+        """`on_appended` is called after each append that has ended, on the thread that sees it."""
         self.datastore = datastore
         self.appender = appender
         self.on_appended = on_appended
-        self._sql = queries.append_numbered
+        self._sql = numbered(queries.append)
 
     def start(self, units: Sequence[Unit]) -> SentAppend | None:
-        """Send an append; None where there is something to wait for, or to say about the units."""
+        """Send an append; None if that would wait, or if the units cannot be sent."""
         connection = self.datastore.take_ready()
         if connection is None:
             return None
         try:
             attempt = self.appender.attempt(units)
-            parcel = AppendRows(units)
-            attempt.expected = Appended([None] * len(units), parcel.next_due_us)
+            call = AppendCall(units)
+            attempt.expected = Appended([None] * len(units), call.next_due_us)
             sent = SentAppend(self, attempt, connection)
-            sent.send(self._sql, parcel.arguments(self.appender.call(attempt)))
-        except Exception:  # whatever it is: on the writer's thread it is raised again, and told
+            sent.send(self._sql, call.arguments(self.appender.options(attempt)))
+        except Exception:  # whatever it is: `Appender.append` meets it too, and reports it
             self.datastore.put_back(connection)
             return None
         return sent
 
 
 class SentAppend:
-    """A `StartedAppend`, straight on libpq, which waits for nothing by itself."""
+    """A `StartedAppend`, directly on libpq. It never waits by itself."""
 
-    def __init__(self, starter: Starter, attempt: Attempt, connection: Connection) -> None:
+    def __init__(self, starter: AppendStarter, attempt: Attempt, connection: Connection) -> None:
         """Raises psycopg's `OperationalError` if the connection is known to be closed."""
+        self.attempt = attempt
         self._starter = starter
-        self._attempt = attempt
         self._connection = connection
         self._wire = connection.pgconn
-        self._answer: PGresult | None = None
-        """The last one. A commit that fails says so after the function has answered."""
+        self._result: PGresult | None = None
+        """The last one. A commit that fails says so after the function has returned."""
         self._lost: psycopg.Error | None = None
         self.socket = self._wire.socket
         self.is_sending = False
@@ -79,7 +79,7 @@ class SentAppend:
     def send(self, sql: bytes, arguments: Sequence[object]) -> None:
         """Begin. Raises `ValueError` and psycopg's `DataError`: then nothing was sent.
 
-        The statement has no name: to prepare it is to wait, and a pooler could not have it.
+        The statement has no name: preparing one would wait, and poolers cannot keep it.
         """
         adapting = Transformer(self._connection)
         values = adapting.dump_sequence(arguments, [PyFormat.AUTO] * len(arguments))
@@ -91,7 +91,7 @@ class SentAppend:
             self._break(error)
 
     def look(self) -> None:
-        """Never blocks. A connection that breaks is an end too."""
+        """Never blocks. If the connection breaks, the append is over too."""
         try:
             if self.is_sending:
                 self.is_sending = self._wire.flush() > 0
@@ -106,8 +106,8 @@ class SentAppend:
         self._starter.datastore.put_back(self._connection)
         if self._lost is not None or self._error() is not None:
             return None
-        self._starter.on_appended(self._attempt.expected)
-        return self._attempt.expected
+        self._starter.on_appended(self.attempt.expected)
+        return self.attempt.expected
 
     def settle(self) -> Appended:
         """As `Appender.append` from here on, with what it raises."""
@@ -115,12 +115,12 @@ class SentAppend:
             self._wait()
             if (appended := self.result()) is not None:
                 return appended
-        appended = self._starter.appender.settle(self._attempt, self._lost, self._error())
+        appended = self._starter.appender.settle(self.attempt, self._lost, self._error())
         self._starter.on_appended(appended)
         return appended
 
     def _wait(self) -> None:
-        """Not in libpq: psycopg would keep the interpreter meanwhile."""
+        """Not in libpq: psycopg would hold the GIL meanwhile."""
         while not self.is_over:
             with selectors.DefaultSelector() as selector:
                 writing = selectors.EVENT_WRITE if self.is_sending else 0
@@ -129,21 +129,21 @@ class SentAppend:
             self.look()
 
     def _receive(self) -> None:
-        """Take the next answer, which is there."""
-        answer = self._wire.get_result()
-        if answer is not None:
-            self._answer = answer
-        elif self._wire.status == ConnStatus.BAD or self._answer is None:
+        """Take the next result, which has arrived."""
+        result = self._wire.get_result()
+        if result is not None:
+            self._result = result
+        elif self._wire.status == ConnStatus.BAD or self._result is None:
             self._break(psycopg.OperationalError(self._wire.get_error_message()))
         else:
             self.is_over = True
 
     def _error(self) -> psycopg.Error | None:
-        """What the server said is wrong."""
-        answer = self._answer
-        if answer is None or answer.status == ExecStatus.TUPLES_OK:
+        """The error that the server has returned."""
+        result = self._result
+        if result is None or result.status == ExecStatus.TUPLES_OK:
             return None
-        return error_from_result(answer)
+        return error_from_result(result)
 
     def _break(self, error: psycopg.Error) -> None:
         self._lost = error

@@ -1,4 +1,4 @@
-"""One claim: lock what is due, have the caller begin it, append that, in one transaction."""
+"""One claim: lock what is due, call `begin`, append what it returns; all in one transaction."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from wakelog_adapters.postgres.errors import translated
 from wakelog_adapters.postgres.queries import Queries
 from wakelog_adapters.postgres.url import StoreLocation
 
-__all__ = ["Begin", "Claimer", "Wanted", "release"]
+__all__ = ["Begin", "ClaimRequest", "Claimer", "release"]
 
 Begin = Callable[[Sequence[Due]], Sequence[Unit]]
 
 _NOTHING = Appended((), None)
 
 
-class Wanted(NamedTuple):
-    """What is to be claimed; see `Store.claim`."""
+class ClaimRequest(NamedTuple):
+    """What to claim; see `ClaimQueue.claim`."""
 
     now_us: int
     jobs: Sequence[str]
@@ -34,35 +34,35 @@ class Wanted(NamedTuple):
 
 
 class Claimer:
-    """Takes what is due. Any number of processes may claim at the same time."""
+    """Claims what is due. Any number of processes may claim at the same time."""
 
     def __init__(
-        self, datastore: Datastore, queries: Queries, place: StoreLocation, appender: Appender
+        self, datastore: Datastore, queries: Queries, location: StoreLocation, appender: Appender
     ) -> None:
         self._datastore = datastore
         self._queries = queries
-        self._place = place
+        self._location = location
         self._appender = appender
 
-    def claim(self, wanted: Wanted, begin: Begin) -> Appended:
-        """See `Store.claim`. Killed here: nothing was claimed."""
+    def claim(self, request: ClaimRequest, begin: Begin) -> Appended:
+        """See `ClaimQueue.claim`. Killed here: nothing was claimed."""
         attempts: list[Attempt] = []
 
         def begun(dues: Sequence[Due]) -> Attempt:
-            attempts.append(self._appender.attempt(begin(dues), wanted.now_us))
+            attempts.append(self._appender.attempt(begin(dues), request.now_us))
             return attempts[0]
 
         for again in (False, True):
-            with translated(self._place.label):
+            with translated(self._location.label):
                 with self._datastore.lend(alive=again) as connection:
                     try:
-                        return self._claim_on(connection, wanted, begun)
+                        return self._claim_on(connection, request, begun)
                     except psycopg.Error as error:
                         if not connection.closed or (again and not attempts):
                             raise
                         lost = error
                 if attempts:
-                    return self._recovered(attempts[0], lost)
+                    return self._settled(attempts[0], lost)
                 self._datastore.drop_broken()
                 self._datastore.count("store_retries")
         raise AssertionError("the second time it returns or raises")
@@ -70,17 +70,17 @@ class Claimer:
     def _claim_on(
         self,
         connection: Connection,
-        wanted: Wanted,
+        request: ClaimRequest,
         begun: Callable[[Sequence[Due]], Attempt],
     ) -> Appended:
-        now_us = wanted.now_us
+        now_us = request.now_us
         clock_us = None if self._datastore.server_clock else now_us
         with connection.transaction():
-            held = {job for (job,) in rows_of(connection, self._queries.paused_jobs, ())}
-            jobs = [job for job in wanted.jobs if job not in held]
-            limits = [wanted.limits.get(job) for job in jobs]
-            asked = (IDLE_TIMEOUT, jobs, limits, now_us, clock_us, wanted.limit)
-            found = rows_of(connection, self._queries.claim, asked)[0][0]
+            paused = {job for (job,) in rows_of(connection, self._queries.paused_jobs, ())}
+            jobs = [job for job in request.jobs if job not in paused]
+            limits = [request.limits.get(job) for job in jobs]
+            params = (IDLE_TIMEOUT, jobs, limits, now_us, clock_us, request.limit)
+            found = rows_of(connection, self._queries.claim, params)[0][0]
             if not found:
                 return _NOTHING
             attempt = begun([_due(*row) for row in found])
@@ -88,15 +88,15 @@ class Claimer:
                 self._appender.run(attempt, connection, within=True)
         return attempt.expected
 
-    def _recovered(self, attempt: Attempt, lost: psycopg.Error) -> Appended:
-        """The commit's answer was lost: hold what was claimed, or be certain to hold nothing."""
+    def _settled(self, attempt: Attempt, lost: psycopg.Error) -> Appended:
+        """The answer to the commit was lost: keep what was claimed or, if that cannot be known,
+        release it; then `lost` is raised."""
         if self._appender.was_recorded(attempt, lost):
             return attempt.expected
         taken = [(unit.stream, unit.take) for unit in attempt.units if unit.take is not None]
-        label = self._place.label
         with (
             suppress(StoreUnavailableError),
-            translated(label),
+            translated(self._location.label),
             self._datastore.lend() as connection,
         ):
             for owner in {lease.owner for _, lease in taken}:
@@ -106,10 +106,10 @@ class Claimer:
 
 
 def release(
-    connection: Connection, queries: Queries, owner: str, held: Sequence[tuple[str, int]]
+    connection: Connection, queries: Queries, owner: str, leases: Sequence[tuple[str, int]]
 ) -> None:
-    """Give up leases (streams and tokens) of `owner`."""
-    streams, tokens = [stream for stream, _ in held], [token for _, token in held]
+    """Drop leases (streams and tokens) of `owner`."""
+    streams, tokens = [stream for stream, _ in leases], [token for _, token in leases]
     connection.execute(queries.release, (streams, tokens, owner))
 
 

@@ -9,43 +9,42 @@ from typing import Any, TypeVar
 from eventsourcing import postgres as library
 from msgspec.structs import replace
 
-from wakelog.core.instance import Instance
 from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import HeldLease, JobPauseRow, Listing, StatusCount, StatusRow, WorkerRow
 from wakelog.ports.units import KeptReply, Lease
 from wakelog_adapters.postgres.connections import Connection, Datastore, rows_of
 from wakelog_adapters.postgres.errors import translated
-from wakelog_adapters.postgres.queries import PAGE, Queries, listing_where
+from wakelog_adapters.postgres.queries import DIALECT, PAGE, Queries
 from wakelog_adapters.postgres.url import StoreLocation
-from wakelog_projections.inline import status
+from wakelog_adapters.sql.listing import listing_condition
 
-__all__ = ["PostgresReading", "can_be_stored"]
+__all__ = ["PostgresReads", "can_be_stored"]
 
 R = TypeVar("R")
 
 _MAX_VERSION = (1 << 63) - 1
 
 
-class PostgresReading(library.PostgresApplicationRecorder):
-    """Answers from the newest committed state. Raises `StoreUnavailableError`."""
+class PostgresReads(library.PostgresApplicationRecorder):
+    """Reads the newest committed state. Raises `StoreUnavailableError`."""
 
     datastore: Datastore
 
-    def __init__(self, datastore: Datastore, place: StoreLocation) -> None:
+    def __init__(self, datastore: Datastore, location: StoreLocation) -> None:
         super().__init__(datastore, events_table_name="stored_events")
-        self._place = place
-        self._queries = Queries(place.schema)
+        self.location = location
+        self.queries = Queries.of(location.schema)
 
     def _rows(self, sql: bytes, params: Any = ()) -> list[tuple[Any, ...]]:
-        """The rows that `sql` answers. It may be asked twice; see `_twice`."""
+        """The rows that `sql` returns. It may be executed twice; see `_twice`."""
         return self._twice(lambda connection: rows_of(connection, sql, params))
 
     def _twice(self, ask: Callable[[Connection], R]) -> R:
-        """What `ask` answers; asked again if the connection was found broken.
+        """What `ask` returns; it is called again if the connection was found broken.
 
         So only for what may be done twice.
         """
-        with translated(self._place.label):
+        with translated(self.location.label):
             with self.datastore.lend() as connection:
                 try:
                     return ask(connection)
@@ -63,12 +62,12 @@ class PostgresReading(library.PostgresApplicationRecorder):
         return self.load_all([stream])[0]
 
     def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:
-        asked = [stream for stream in set(streams) if can_be_stored(stream)]
-        if not asked:
+        known = [stream for stream in set(streams) if can_be_stored(stream)]
+        if not known:
             return [Loaded(None, [])] * len(streams)
         snapshots: dict[str, StoredSnapshot] = {}
         tails: dict[str, list[StoredEvent]] = {stream: [] for stream in streams}
-        for stream, version, topic, state in self._rows(self._queries.load, (asked,)):
+        for stream, version, topic, state in self._rows(self.queries.load, (known,)):
             if topic is None:
                 snapshots[stream] = StoredSnapshot(version, state)
             else:
@@ -81,12 +80,12 @@ class PostgresReading(library.PostgresApplicationRecorder):
     def events(
         self, stream: str, *, after: int = 0, upto: int | None = None, limit: int | None = None
     ) -> Sequence[StoredEvent]:
-        """Page by page: events are only ever added, so the pages fit together."""
+        """Page by page: events are only ever added, so that the pages fit together."""
         found: list[StoredEvent] = []
         last = _MAX_VERSION if upto is None else upto
         while limit is None or len(found) < limit:
             size = PAGE if limit is None else min(PAGE, limit - len(found))
-            page = self._rows(self._queries.events, (stream, after, last, size))
+            page = self._rows(self.queries.events, (stream, after, last, size))
             found += [StoredEvent(stream, *row) for row in page]
             if len(page) < size:
                 break
@@ -94,48 +93,44 @@ class PostgresReading(library.PostgresApplicationRecorder):
         return found
 
     def snapshot_before(self, stream: str, version: int) -> StoredSnapshot | None:
-        rows = self._rows(self._queries.snapshot_before, (stream, version))
+        rows = self._rows(self.queries.snapshot_before, (stream, version))
         return StoredSnapshot(*rows[0]) if rows else None
 
     def status(self, streams: Sequence[str]) -> Sequence[StatusRow | None]:
-        asked = [stream for stream in streams if can_be_stored(stream)]
-        if not asked:
+        known = [stream for stream in streams if can_be_stored(stream)]
+        if not known:
             return [None] * len(streams)
-        found = {row[0]: StatusRow(*row) for row in self._rows(self._queries.status, (asked,))}
+        found = {row[0]: StatusRow(*row) for row in self._rows(self.queries.status, (known,))}
         return [found.get(stream) for stream in streams]
 
     def kept_replies(self, keys: Sequence[tuple[str, str]]) -> Sequence[KeptReply | None]:
-        asked = [key for key in keys if all(map(can_be_stored, key))]
-        if not asked:
+        known = [key for key in keys if all(map(can_be_stored, key))]
+        if not known:
             return [None] * len(keys)
-        streams, names = map(list, zip(*asked, strict=True))
-        rows = self._rows(self._queries.kept_replies, (streams, names))
-        found = {(stream, answer[0]): KeptReply(*answer) for stream, *answer in rows}
+        streams, names = map(list, zip(*known, strict=True))
+        rows = self._rows(self.queries.kept_replies, (streams, names))
+        found = {(stream, reply[0]): KeptReply(*reply) for stream, *reply in rows}
         return [found.get(key) for key in keys]
 
     def job_pauses(self) -> Sequence[JobPauseRow]:
-        return [JobPauseRow(*row) for row in self._rows(self._queries.job_pauses, ())]
-
-    def row(self, instance: Instance, hash: str) -> StatusRow:
-        return status.row(instance, hash)
+        return [JobPauseRow(*row) for row in self._rows(self.queries.job_pauses, ())]
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
         if not _can_match(listing):
             return []
-        where, params = listing_where(listing)
-        rows = self._rows(self._queries.list(where), (*params, listing.limit))
-        return [StatusRow(*row) for row in rows]
+        where, params = listing_condition(listing, DIALECT)
+        sql = self.queries.list_where.replace(b"{where}", where.encode())
+        return [StatusRow(*row) for row in self._rows(sql, (*params, listing.limit))]
 
     def count(self, listing: Listing, now_us: int) -> Sequence[StatusCount]:
         if not _can_match(listing):
             return []
-        where, params = listing_where(replace(listing, after=None))
-        return [
-            StatusCount(*row) for row in self._rows(self._queries.count(where), (now_us, *params))
-        ]
+        where, params = listing_condition(replace(listing, after=None), DIALECT)
+        sql = self.queries.count_where.replace(b"{where}", where.encode())
+        return [StatusCount(*row) for row in self._rows(sql, (now_us, *params))]
 
     def leases(self, now_us: int, limit: int) -> Sequence[HeldLease]:
-        asked = {"clock_us": self._clock_us(now_us), "now_us": now_us, "limit": limit}
+        params = {"clock_us": self._clock_us(now_us), "now_us": now_us, "limit": limit}
         return [
             HeldLease(
                 stream,
@@ -143,41 +138,41 @@ class PostgresReading(library.PostgresApplicationRecorder):
                 None if topic is None else StoredEvent(stream, token, topic, state),
             )
             for stream, owner, until_us, token, run, topic, state in self._rows(
-                self._queries.leases, asked
+                self.queries.leases, params
             )
         ]
 
     def next_due_us(
         self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
     ) -> int | None:
-        asked = {
+        params = {
             "clock_us": self._clock_us(now_us),
             "jobs": list(jobs),
             "limits": [limits.get(job) for job in jobs],
             "now_us": now_us,
         }
-        due_us: int | None = self._rows(self._queries.next_due, asked)[0][0]
+        due_us: int | None = self._rows(self.queries.next_due, params)[0][0]
         return due_us
 
     def _clock_us(self, now_us: int) -> int | None:
-        """What leases are judged by; None: the server's clock."""
+        """The time that leases are judged by; None: the server's clock."""
         return None if self.datastore.server_clock else now_us
 
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:
-        runs, agree = self._rows(self._queries.stranded_runs, (before_us, limit))[0]
+        runs, alarms_agree = self._rows(self.queries.stranded_runs, (before_us, limit))[0]
         found = [str(stream) for stream in runs]
-        if not agree and len(found) < limit:
-            rows = self._rows(self._queries.stranded_alarms, (before_us, limit - len(found)))
+        if not alarms_agree and len(found) < limit:
+            rows = self._rows(self.queries.stranded_alarms, (before_us, limit - len(found)))
             found += [stream for (stream,) in rows]
         return found
 
     def workers(self, now_us: int) -> Sequence[WorkerRow]:
-        rows = [WorkerRow(*row) for row in self._rows(self._queries.workers, (now_us,))]
+        rows = [WorkerRow(*row) for row in self._rows(self.queries.workers, (now_us,))]
         return [row._replace(jobs=tuple(json.loads(str(row.jobs)))) for row in rows]
 
 
 def can_be_stored(text: str) -> bool:
-    """Whether a text column can hold it: what it cannot is not there, and not worth an error."""
+    """Whether a text column can hold it. If not, no row has it, and a search finds nothing."""
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:

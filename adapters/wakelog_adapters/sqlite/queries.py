@@ -1,232 +1,218 @@
-"""What is read, as SQL. Each query answers one row, with rows of the result as JSON in it."""
+"""The statements of the SQLite store, built once for each prefix.
+
+A query returns one row, with the rows of its result as JSON in it: see `connections`. A statement
+over jobs takes them as JSON, `[[job, limit on its runs or null], …]`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
+from msgspec.structs import astuple
 
-from wakelog.ports.rows import JobPauseRow, Listing, StatusRow
-from wakelog_projections.inline import alarms
+from wakelog.ports.rows import JobPauseRow, StatusRow, WorkerRow
+from wakelog_adapters.sql.listing import Dialect
+from wakelog_projections.inline.alarms import NO_RUN
 
-__all__ = ["PAGE", "Queries", "listing_where"]
+__all__ = ["DIALECT", "PAGE", "Queries"]
 
 PAGE = 500
-"""How many events are read in one go: so many are parsed without halting an event loop."""
-
-_NO_RUN = str(alarms.NO_RUN)
-
+"""How many events one query reads: as many as are parsed without holding up an event loop."""
 LARGE = 65_536
 """States longer than this are not packed with others but fetched one at a time."""
 
+DIALECT = Dialect(placeholder="?", has_id_prefix="instr(s.id, ?) = 1")
 
-@dataclass(frozen=True, slots=True)
-class Queries:
-    """The queries, for tables whose names begin with `prefix`."""
+_JOB_PAUSE = ", ".join(JobPauseRow._fields)
+_WORKER = ", ".join(WorkerRow._fields)
+_STATUS = ", ".join(f"s.{column}" for column in StatusRow.__struct_fields__)
+_SHORT_STATUS = ", ".join(StatusRow.__struct_fields__[:-1])
 
-    prefix: str
+# -- parts of queries for events and status rows
 
-    def load(self) -> str:
-        """(stream) -> the newest snapshot's version and state, and the events after it."""
-        return f"""WITH newest AS MATERIALIZED (
-                SELECT version, state FROM {self.prefix}snapshots
-                WHERE stream = ?1 ORDER BY version DESC LIMIT 1)
-            SELECT (SELECT version FROM newest), (SELECT state FROM newest), ({
-            self._packed_events("ifnull((SELECT version FROM newest), 0)", "9e18", str(PAGE))
-        })"""
+_PACKED_EVENTS = f"""SELECT json_group_array(json_array(originator_version, topic,
+        CASE WHEN length(state) <= {LARGE} THEN hex(state) END))
+    FROM (SELECT originator_version, topic, state FROM {{prefix}}stored_events
+        WHERE originator_id = ?1 AND originator_version > %s AND originator_version <= %s
+        ORDER BY originator_version LIMIT %s)"""
+_PACKED_STATUS = f"""SELECT json_group_array(json_array({_SHORT_STATUS},
+        CASE WHEN length(state) <= {LARGE} THEN state WHEN state IS NOT NULL THEN 1 END))
+    FROM (SELECT {_STATUS} FROM {{prefix}}status s WHERE %s)"""
+_AFTER_SNAPSHOT = "ifnull((SELECT version FROM newest), 0)"
+_NO_LEASE = "NOT EXISTS (SELECT 1 FROM {prefix}leases l WHERE l.stream = s.stream)"
 
-    def events(self) -> str:
-        """(stream, after, upto, limit) -> [[version, topic, state in hex], …]
+# -- parts of queries for what is due
 
-        The state is null where it is large: ask for it with `event_state`.
-        """
-        return self._packed_events("?2", "?3", "?4")
+_JOBS = """(SELECT value ->> 0 AS job, value ->> 1 AS most FROM json_each(?1)
+        WHERE value ->> 0 NOT IN (SELECT job FROM {prefix}job_pauses)) j"""
+"""Those that are not paused."""
+_RUNNING = "(SELECT count(*) FROM {prefix}leases r WHERE r.job = j.job AND r.run = 1)"
+_FREE = """NOT EXISTS (SELECT 1 FROM {prefix}leases l
+        WHERE l.stream = a.stream AND l.until_us > ?2)"""
+_STARTS_RUN, _STARTS_NONE = f"a.action NOT IN {NO_RUN}", f"a.action IN {NO_RUN}"
+_FIRST_ALARM = f"""(SELECT a.due_us FROM {{prefix}}alarms a
+        WHERE a.job = j.job AND %s AND {_FREE} ORDER BY a.due_us LIMIT 1)"""
+_DUE_ALARMS = f"""(SELECT json_group_array(json_array(stream, due_us)) FROM (
+        SELECT a.stream, a.due_us FROM {{prefix}}alarms a
+        WHERE a.job = j.job AND a.due_us <= ?2 AND %s AND {_FREE}
+        ORDER BY a.due_us, a.stream LIMIT ?3))"""
+_ENDED_LEASES = f"""(SELECT json_group_array(json_array(stream, until_us)) FROM (
+        SELECT l.stream, l.until_us FROM {{prefix}}leases l
+        WHERE l.job = j.job AND l.until_us <= ?2
+        AND NOT EXISTS (SELECT 1 FROM {{prefix}}alarms a
+            WHERE a.stream = l.stream AND a.due_us <= ?2 AND {_STARTS_RUN})
+        ORDER BY l.until_us, l.stream LIMIT ?3))"""
+"""Not those of instances that wait for a run to start."""
 
-    def _packed_events(self, after: str, upto: str, limit: str) -> str:
-        state = f"CASE WHEN length(state) <= {LARGE} THEN hex(state) END"
-        return f"""SELECT json_group_array(json_array(originator_version, topic, {state}))
-            FROM (SELECT originator_version, topic, state FROM {self.prefix}stored_events
-                WHERE originator_id = ?1
-                AND originator_version > {after} AND originator_version <= {upto}
-                ORDER BY originator_version LIMIT {limit})"""
 
-    def event_state(self) -> str:
-        """(stream, version) -> the state of one event, as it is."""
-        return f"""SELECT state FROM {self.prefix}stored_events
-            WHERE originator_id = ? AND originator_version = ?"""
+class Queries(Struct, frozen=True):
+    """The statements. The defaults are templates; `Queries.of(prefix)` is what is executed."""
 
-    def status_row(self) -> str:
-        """(stream) -> one status row, as it is."""
-        columns = ", ".join(StatusRow.__struct_fields__)
-        return f"SELECT {columns} FROM {self.prefix}status WHERE stream = ?"
+    # -- events and snapshots
 
-    def status(self) -> str:
-        """(streams as JSON) -> status rows. A large state is 1: ask with `status_row`."""
-        return self._packed_status("stream IN (SELECT value FROM json_each(?))", "")
+    load: str = f"""WITH newest AS MATERIALIZED (
+            SELECT version, state FROM {{prefix}}snapshots
+            WHERE stream = ?1 ORDER BY version DESC LIMIT 1)
+        SELECT (SELECT version FROM newest), (SELECT state FROM newest),
+            ({_PACKED_EVENTS % (_AFTER_SNAPSHOT, "9e18", PAGE)})"""
+    """(stream) -> the newest snapshot's version and state, and the events after it."""
+    events: str = _PACKED_EVENTS % ("?2", "?3", "?4")
+    """(stream, after, upto, limit) -> [[version, topic, state in hex], …]. The state is null if it
+    is large: read it with `event_state`."""
+    event_state: str = """SELECT state FROM {prefix}stored_events
+        WHERE originator_id = ? AND originator_version = ?"""
+    """(stream, version) -> the state of one event."""
+    snapshot_before: str = """SELECT version, state FROM {prefix}snapshots
+        WHERE stream = ? AND version <= ? ORDER BY version DESC LIMIT 1"""
+    """(stream, version) -> version and state; no row if there is none."""
 
-    def list(self, where: str) -> str:
-        """(… , limit) -> status rows in order, as from `status`."""
-        return self._packed_status(where, "ORDER BY stream LIMIT ?")
+    # -- the status view
 
-    def count(self, where: str) -> str:
-        """(now, …) -> [[kind, name, status, executing, overdue, number], …]"""
-        return f"""SELECT json_group_array(json_array(kind, name, status, executing, overdue, n))
-            FROM (SELECT kind, name, status, executing,
-                executing = 0 AND ifnull(wake_us <= ?, 0) AS overdue, count(*) AS n
-                FROM {self.prefix}status WHERE {where} GROUP BY 1, 2, 3, 4, 5)"""
+    status: str = _PACKED_STATUS % "s.stream IN (SELECT value FROM json_each(?))"
+    """(streams as JSON) -> status rows. A large state is 1: read the row with `status_row`."""
+    status_row: str = f"SELECT {_STATUS} FROM {{prefix}}status s WHERE s.stream = ?"
+    """(stream) -> the columns of one status row."""
+    list_where: str = _PACKED_STATUS % "{where} ORDER BY s.stream LIMIT ?"
+    """(parameters of the condition `{where}`, limit) -> status rows in order, as from `status`."""
+    count_where: str = """SELECT json_group_array(
+            json_array(kind, name, status, executing, overdue, number))
+        FROM (SELECT s.kind, s.name, s.status, s.executing,
+            s.executing = 0 AND ifnull(s.wake_us <= ?, 0) AS overdue, count(*) AS number
+            FROM {prefix}status s WHERE {where} GROUP BY 1, 2, 3, 4, 5)"""
+    """(now, parameters of the condition `{where}`) -> the fields of `StatusCount`."""
 
-    def leases(self) -> str:
-        """(limit) -> [[stream, owner, until, token, run, topic, state in hex], …]"""
-        return f"""SELECT json_group_array(json_array(
-                stream, owner, until_us, token, run, topic, hex(state)))
-            FROM (SELECT l.*, e.topic, e.state FROM {self.prefix}leases l
-                LEFT JOIN {self.prefix}stored_events e
-                ON e.originator_id = l.stream AND e.originator_version = l.token
-                ORDER BY l.stream LIMIT ?)"""
+    # -- what is due
 
-    def _packed_status(self, where: str, rest: str) -> str:
-        columns = ", ".join(StatusRow.__struct_fields__)
-        short = ", ".join(StatusRow.__struct_fields__[:-1])
-        state = f"CASE WHEN length(state) <= {LARGE} THEN state WHEN state IS NOT NULL THEN 1 END"
-        return f"""SELECT json_group_array(json_array({short}, {state})) FROM (
-            SELECT {columns} FROM {self.prefix}status WHERE {where} {rest})"""
-
-    def kept_replies(self) -> str:
-        """([stream, key] pairs as JSON) -> [[stream, key, action, …], …]"""
-        return f"""SELECT json_group_array(json_array(
-                a.stream, a.key, a.action, a.fingerprint, a.body, a.expires_us))
-            FROM json_each(?) j JOIN {self.prefix}kept_replies a
-            ON a.stream = json_extract(j.value, '$[0]')
-            AND a.key = json_extract(j.value, '$[1]')"""
-
-    # A query over jobs is given them as JSON, [[job, limit on its runs or null], …].
-
-    def next_due(self) -> str:
-        """(jobs, now) -> when something can be claimed. Some index probes for each job."""
-        return f"""SELECT min(at_us) FROM (
-            SELECT {self._first("NOT IN")} AS at_us FROM {self._jobs()}
-                WHERE j.most IS NULL OR j.most > {self._running()}
+    next_due: str = f"""SELECT min(at_us) FROM (
+            SELECT {_FIRST_ALARM % _STARTS_RUN} AS at_us FROM {_JOBS}
+                WHERE j.most IS NULL OR j.most > {_RUNNING}
             UNION ALL
-            SELECT {self._first("IN")} FROM {self._jobs()}
+            SELECT {_FIRST_ALARM % _STARTS_NONE} FROM {_JOBS}
             UNION ALL
-            SELECT (SELECT min(l.until_us) FROM {self.prefix}leases l WHERE l.job = j.job)
-                FROM {self._jobs()})"""
-
-    def _jobs(self) -> str:
-        """Those that are not held."""
-        return f"""(SELECT value ->> 0 AS job, value ->> 1 AS most FROM json_each(?1)
-            WHERE value ->> 0 NOT IN (SELECT job FROM {self.prefix}job_pauses)) j"""
-
-    def _first(self, among: str) -> str:
-        return f"""(SELECT a.due_us FROM {self.prefix}alarms a
-            WHERE a.job = j.job AND a.action {among} {_NO_RUN} AND {self._free("?2")}
-            ORDER BY a.due_us LIMIT 1)"""
-
-    def due(self) -> str:
-        """(jobs, now, limit) -> [[stream, due, job, runs it may begin], …]: of each job the oldest.
-
-        The last is null where there is no limit to them, or where none would be begun.
-        """
-        return f"""SELECT json_group_array(json_array(d.stream, d.due_us, d.job, d.free)) FROM (
+            SELECT (SELECT min(l.until_us) FROM {{prefix}}leases l WHERE l.job = j.job)
+                FROM {_JOBS})"""
+    """(jobs, now) -> when something can be claimed. A few index probes for each job."""
+    due: str = f"""SELECT json_group_array(json_array(d.stream, d.due_us, d.job, d.free)) FROM (
             SELECT k.value ->> 0 AS stream, k.value ->> 1 AS due_us, j.job,
-                max(0, j.most - {self._running()}) AS free
-            FROM {self._jobs()}, json_each({self._alarms("NOT IN")}) k
+                max(0, j.most - {_RUNNING}) AS free
+            FROM {_JOBS}, json_each({_DUE_ALARMS % _STARTS_RUN}) k
             UNION ALL
             SELECT k.value ->> 0, k.value ->> 1, j.job, NULL
-            FROM {self._jobs()}, json_each({self._alarms("IN")}) k
+            FROM {_JOBS}, json_each({_DUE_ALARMS % _STARTS_NONE}) k
             UNION ALL
             SELECT k.value ->> 0, k.value ->> 1, j.job, NULL
-            FROM {self._jobs()}, json_each({self._ended()}) k) d"""
+            FROM {_JOBS}, json_each({_ENDED_LEASES}) k) d"""
+    """(jobs, now, limit) -> [[stream, due, job, runs it may start], …], the oldest of each job.
+    The last is null if the job has no limit, or if no run would be started."""
+    claimed: str = """SELECT json_group_array(json_array(
+            j.value, ifnull(s.version, 0), l.owner, l.until_us, l.token, l.run))
+        FROM json_each(?1) j LEFT JOIN {prefix}status s ON s.stream = j.value
+        LEFT JOIN {prefix}leases l ON l.stream = j.value AND l.until_us <= ?2"""
+    """(streams as JSON, now) -> [[stream, version, owner, until, token, run], …]. The owner is null
+    unless a lease has ended."""
+    stranded_runs: str = f"""SELECT (SELECT json_group_array(stream) FROM (
+            SELECT s.stream FROM {{prefix}}status s
+            WHERE s.executing = 1 AND s.updated_us < ?1 AND {_NO_LEASE} LIMIT ?2)),
+        (SELECT count(*) || '.' || ifnull(sum(wake_us % 1000000007), 0)
+            FROM {{prefix}}status WHERE wake_us IS NOT NULL)
+        = (SELECT count(*) || '.' || ifnull(sum(due_us % 1000000007), 0)
+            FROM {{prefix}}alarms)"""
+    """(before, limit) -> streams with an open run and no lease; then whether alarms agree.
 
-    def _alarms(self, among: str) -> str:
-        return f"""(SELECT json_group_array(json_array(stream, due_us)) FROM (
-            SELECT a.stream, a.due_us FROM {self.prefix}alarms a
-            WHERE a.job = j.job AND a.due_us <= ?2 AND a.action {among} {_NO_RUN}
-            AND {self._free("?2")} ORDER BY a.due_us, a.stream LIMIT ?3))"""
+    Alarms and status rows are made of the same values: if their numbers and sums agree, no alarm
+    is missing. That takes a tenth of a second for a million rows, and no index that every append
+    would have to write."""
+    stranded_alarms: str = f"""SELECT json_group_array(stream) FROM (
+        SELECT s.stream FROM {{prefix}}status s
+        WHERE s.wake_us IS NOT NULL AND s.executing = 0 AND s.updated_us < ?1
+        AND NOT EXISTS (SELECT 1 FROM {{prefix}}alarms a WHERE a.stream = s.stream)
+        AND {_NO_LEASE} LIMIT ?2)"""
+    """(before, limit) -> streams to be woken that have no alarm and no lease."""
 
-    def _ended(self) -> str:
-        """Leases that have ended; not those of instances that wait for a run to begin."""
-        return f"""(SELECT json_group_array(json_array(stream, until_us)) FROM (
-            SELECT l.stream, l.until_us FROM {self.prefix}leases l
-            WHERE l.job = j.job AND l.until_us <= ?2
-            AND NOT EXISTS (SELECT 1 FROM {self.prefix}alarms a WHERE a.stream = l.stream
-                AND a.due_us <= ?2 AND a.action NOT IN {_NO_RUN})
-            ORDER BY l.until_us, l.stream LIMIT ?3))"""
+    # -- leases
 
-    def _free(self, now: str) -> str:
-        return f"""NOT EXISTS (SELECT 1 FROM {self.prefix}leases l
-            WHERE l.stream = a.stream AND l.until_us > {now})"""
+    leases: str = """SELECT json_group_array(json_array(
+            stream, owner, until_us, token, run, topic, hex(state)))
+        FROM (SELECT l.*, e.topic, e.state FROM {prefix}leases l
+            LEFT JOIN {prefix}stored_events e
+            ON e.originator_id = l.stream AND e.originator_version = l.token
+            ORDER BY l.stream LIMIT ?)"""
+    """(limit) -> [[stream, owner, until, token, run, topic, state in hex], …]"""
+    renew: str = "UPDATE {prefix}leases SET until_us = ? WHERE owner = ?"
+    """(until, owner)"""
+    leases_of: str = """SELECT json_group_array(json_array(stream, token))
+        FROM {prefix}leases WHERE owner = ?"""
+    """(owner) -> [[stream, token], …]"""
+    release: str = """DELETE FROM {prefix}leases WHERE owner = ? AND (stream, token) IN (
+        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"""
+    """(owner, [stream, token] pairs as JSON)"""
 
-    def _running(self) -> str:
-        return f"(SELECT count(*) FROM {self.prefix}leases r WHERE r.job = j.job AND r.run = 1)"
+    # -- kept replies
 
-    def claimed(self) -> str:
-        """(streams as JSON, now) -> [[stream, version, owner, until, token, run], …]
+    kept_replies: str = """SELECT json_group_array(json_array(
+            k.stream, k.key, k.action, k.fingerprint, k.body, k.expires_us))
+        FROM json_each(?) j JOIN {prefix}kept_replies k
+        ON k.stream = json_extract(j.value, '$[0]') AND k.key = json_extract(j.value, '$[1]')"""
+    """([stream, key] pairs as JSON) -> [[stream, key, action, …], …]"""
+    forget_key: str = "DELETE FROM {prefix}kept_replies WHERE stream = ? AND key = ?"
+    """(stream, key)"""
+    purge_kept_replies: str = """DELETE FROM {prefix}kept_replies WHERE rowid IN (
+        SELECT rowid FROM {prefix}kept_replies WHERE expires_us <= ?
+        ORDER BY expires_us LIMIT ?)"""
+    """(now, limit)"""
+    facts: str = """SELECT
+        (SELECT json_group_array(json_array(stream, version)) FROM {prefix}status
+            WHERE stream IN (SELECT value FROM json_each(?1))),
+        (SELECT json_group_array(json_array(stream, token)) FROM {prefix}leases
+            WHERE stream IN (SELECT value FROM json_each(?1))),
+        (SELECT json_group_array(json_array(k.stream, k.key, k.expires_us))
+            FROM json_each(?2) j JOIN {prefix}kept_replies k
+            ON k.stream = json_extract(j.value, '$[0]')
+            AND k.key = json_extract(j.value, '$[1]'))"""
+    """(streams as JSON, [stream, key] pairs as JSON) -> the fields of `RecordedFacts`, as lists."""
 
-        The owner is null where no lease has ended.
-        """
-        return f"""SELECT json_group_array(json_array(
-                j.value, ifnull(s.version, 0), l.owner, l.until_us, l.token, l.run))
-            FROM json_each(?1) j LEFT JOIN {self.prefix}status s ON s.stream = j.value
-            LEFT JOIN {self.prefix}leases l ON l.stream = j.value AND l.until_us <= ?2"""
+    # -- workers and job pauses
 
-    def pause_job(self) -> str:
-        """(job) -> its hold, as it is."""
-        return f"SELECT {', '.join(JobPauseRow._fields)} FROM {self.prefix}job_pauses WHERE job = ?"
+    put_worker: str = f"""INSERT OR REPLACE INTO {{prefix}}workers ({_WORKER})
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+    """(the fields of `WorkerRow`, with the jobs as JSON)"""
+    forget_workers: str = "DELETE FROM {prefix}workers WHERE until_us < ?"
+    """(before)"""
+    remove_worker: str = "DELETE FROM {prefix}workers WHERE worker = ?"
+    """(worker)"""
+    workers: str = f"""SELECT json_group_array(json_array({_WORKER})) FROM (
+        SELECT * FROM {{prefix}}workers WHERE until_us > ? ORDER BY worker)"""
+    """(now) -> the fields of `WorkerRow`, with the jobs as JSON"""
+    pause_job: str = f"""INSERT OR IGNORE INTO {{prefix}}job_pauses ({_JOB_PAUSE})
+        VALUES (?, ?, ?, ?)"""
+    """(the fields of `JobPauseRow`)"""
+    resume_job: str = "DELETE FROM {prefix}job_pauses WHERE job = ?"
+    """(job)"""
+    job_pause: str = f"SELECT {_JOB_PAUSE} FROM {{prefix}}job_pauses WHERE job = ?"
+    """(job) -> its pause; no row if it is not paused."""
+    job_pauses: str = f"SELECT json_group_array(json_array({_JOB_PAUSE})) FROM {{prefix}}job_pauses"
+    """() -> [[job, reason, actor, since], …]"""
 
-    def job_pauses(self) -> str:
-        """() -> [[job, reason, actor, since], …]"""
-        columns = ", ".join(JobPauseRow._fields)
-        return f"SELECT json_group_array(json_array({columns})) FROM {self.prefix}job_pauses"
-
-    def stranded_runs(self) -> str:
-        """(before, limit) -> streams with an open run and no lease; then whether alarms agree.
-
-        Alarms and status rows are made of the same: where their numbers and sums agree, no alarm
-        is missing. That takes a tenth of a second for a million rows, and no index that every
-        append would have to write.
-        """
-        return f"""SELECT (SELECT json_group_array(stream) FROM (
-                SELECT s.stream FROM {self.prefix}status s
-                WHERE s.executing = 1 AND s.updated_us < ?1 AND {self._no_lease()} LIMIT ?2)),
-            (SELECT count(*) || '.' || ifnull(sum(wake_us % 1000000007), 0)
-                FROM {self.prefix}status WHERE wake_us IS NOT NULL)
-            = (SELECT count(*) || '.' || ifnull(sum(due_us % 1000000007), 0)
-                FROM {self.prefix}alarms)"""
-
-    def stranded_alarms(self) -> str:
-        """(before, limit) -> streams to be woken that have no alarm and no lease."""
-        return f"""SELECT json_group_array(stream) FROM (
-            SELECT s.stream FROM {self.prefix}status s
-            WHERE s.wake_us IS NOT NULL AND s.executing = 0 AND s.updated_us < ?1
-            AND NOT EXISTS (SELECT 1 FROM {self.prefix}alarms a WHERE a.stream = s.stream)
-            AND {self._no_lease()} LIMIT ?2)"""
-
-    def _no_lease(self) -> str:
-        return f"NOT EXISTS (SELECT 1 FROM {self.prefix}leases l WHERE l.stream = s.stream)"
-
-
-def listing_where(listing: Listing) -> tuple[str, list[object]]:
-    """The condition for a page of living or of waking instances, and its parameters."""
-    first = "wake_us IS NOT NULL" if listing.waking else "status <> 'not_found'"
-    conditions: list[tuple[str, tuple[object, ...]]] = [(first, ())]
-    after = listing.after or ""
-    if listing.kind is not None:
-        # One range of the primary key; ";" is the character after ":".
-        start = listing.kind if listing.name is None else f"{listing.kind}:{listing.name}"
-        after = max(after, f"{start}:")
-        conditions.append(("stream < ?", (f"{start};",)))
-    elif listing.name is not None:
-        conditions.append(("name = ?", (listing.name,)))
-    conditions.append(("stream > ?", (after,)))
-    if listing.status is not None:
-        conditions.append(("status = ?", (listing.status,)))
-    if listing.id_prefix is not None:
-        prefix = listing.id_prefix
-        conditions.append(("substr(id, 1, ?) = ?", (len(prefix), prefix)))
-    if listing.due_before_us is not None:
-        conditions.append(("wake_us < ?", (listing.due_before_us,)))
-    if listing.error_type is not None:
-        conditions.append(("json_extract(last_error, '$.error_type') = ?", (listing.error_type,)))
-    if listing.updated_after_us is not None:
-        conditions.append(("updated_us > ?", (listing.updated_after_us,)))
-    where = " AND ".join(condition for condition, _ in conditions)
-    return where, [value for _, values in conditions for value in values]
+    @classmethod
+    def of(cls, prefix: str) -> Queries:
+        """The statements for tables whose names begin with `prefix`."""
+        return cls(*(template.replace("{prefix}", prefix) for template in astuple(cls())))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,12 +14,13 @@ from eventsourcing import sqlite as library
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Due, JobPauseRow, WorkerRow
-from wakelog.ports.units import Appended, Lease, Unit
+from wakelog.ports.units import Appended, Lease, NothingDue, Unit
+from wakelog_adapters.sql.subscription import LogListeners, LogSubscription
 from wakelog_adapters.sqlite.append import AppendStatement, dumps
-from wakelog_adapters.sqlite.conflicts import append_carefully
+from wakelog_adapters.sqlite.conflicts import append_without_refused
 from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
 from wakelog_adapters.sqlite.errors import REFUSALS, translated
-from wakelog_adapters.sqlite.reads import SQLiteReading, jobs_with
+from wakelog_adapters.sqlite.reads import SQLiteReads, jobs_with
 from wakelog_adapters.sqlite.schema import SQLiteSchema
 from wakelog_adapters.sqlite.url import StoreLocation
 
@@ -31,27 +31,28 @@ _FORGET_WORKERS_US = 86_400_000_000
 _NOTHING = Appended((), None)
 
 
-class SQLiteStore(SQLiteReading):
-    """Events, views, leases and answers in one file, each append in one transaction.
+class SQLiteStore(SQLiteReads):
+    """Events, views, leases and replies in one file, each append in one transaction.
 
-    A crash at any point leaves the transactions that were answered, and no part of another.
+    A crash at any point leaves the transactions that were acknowledged, and no part of another.
     Several processes may have the file open: one writes at a time, for as long as a commit takes.
     """
 
-    def __init__(self, datastore: library.SQLiteDatastore, place: StoreLocation) -> None:
-        check_file(place.path)
-        self._writer = connect(place)
+    def __init__(self, datastore: library.SQLiteDatastore, location: StoreLocation) -> None:
+        check_file(location.path)
+        self.writer = connect(location)
+        """The connection that writes; the store uses it under a lock."""
         try:
-            with translated(place.path):
-                SQLiteSchema(place).prepare(self._writer)
-                self._append_statement = AppendStatement(self._writer, place.prefix)
+            with translated(location.path):
+                SQLiteSchema(location).prepare(self.writer)
+                self._statement = AppendStatement(self.writer, location.prefix)
         except BaseException:
-            self._writer.close()
+            self.writer.close()
             raise
-        super().__init__(datastore, place)
+        super().__init__(datastore, location)
         self._write_lock = FairLock()
         self._closed = False
-        self._listeners: set[threading.Event] = set()
+        self._listeners = LogListeners()
 
     @property
     def blocking(self) -> bool:
@@ -63,10 +64,10 @@ class SQLiteStore(SQLiteReading):
 
     @property
     def counters(self) -> Mapping[str, int]:
-        return {}  # a call answers or fails: nothing is asked twice
+        return {}  # a call returns or fails: none is repeated
 
-    def watch_alarms(self, heard: Callable[[int], None]) -> Callable[[], None]:
-        """Nothing is told here: who waits for others' alarms looks every `poll_us`."""
+    def watch_alarms(self, on_alarm: Callable[[int], None]) -> Callable[[], None]:
+        """There are no notifications: alarms of other processes are found every `poll_us`."""
         return lambda: None
 
     # -- writing
@@ -77,23 +78,23 @@ class SQLiteStore(SQLiteReading):
         with self._write_lock:
             if self._closed:
                 raise StoreUnavailableError(
-                    "unreachable", f"{self._place.path}: the store is closed"
+                    "unreachable", f"{self.location.path}: the store is closed"
                 )
-            yield self._writer
+            yield self.writer
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection, None, None]:
         """A transaction that has the write lock from its begin, and commits at its end.
 
-        Any exception undoes it. SQLite may have done that already, after a full disk for one.
+        Any exception undoes it. SQLite may have done that already, for example after a full disk.
         """
         with self._writing() as connection:
             try:
-                with translated(self._place.path):
+                with translated(self.location.path):
                     connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 if connection.in_transaction:
-                    with translated(self._place.path):
+                    with translated(self.location.path):
                         connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -102,22 +103,41 @@ class SQLiteStore(SQLiteReading):
                 raise
 
     def append(self, units: Sequence[Unit]) -> Appended:
-        """One statement if all is as expected, else the careful way.
+        """One statement if no unit is refused, else as `conflicts` does it.
 
         Killed here: the whole group was appended, or nothing of it.
         """
         if not units:
             return _NOTHING
-        with self._writing(), translated(self._place.path), suppress(*REFUSALS):
-            appended = Appended([None] * len(units), self._append_statement.write(units))
-            self._notify_listeners()
+        with self._writing(), translated(self.location.path), suppress(*REFUSALS):
+            appended = Appended([None] * len(units), self._statement.write(units))
+            self._listeners.notify()
             return appended
-        with self._transaction() as connection, translated(self._place.path):
-            appended = append_carefully(
-                connection, self._append_statement, units, self._place.prefix
-            )
-        self._notify_listeners()
+        with self._transaction() as connection, translated(self.location.path):
+            appended = self._append_without_refused(connection, units)
+        self._listeners.notify()
         return appended
+
+    def _append_within(self, connection: sqlite3.Connection, units: Sequence[Unit]) -> Appended:
+        """Append in the caller's transaction."""
+        if not units:
+            return _NOTHING
+        try:
+            return Appended([None] * len(units), self._statement.write(units))
+        except REFUSALS:
+            return self._append_without_refused(connection, units)
+
+    def _append_without_refused(
+        self, connection: sqlite3.Connection, units: Sequence[Unit]
+    ) -> Appended:
+        return append_without_refused(connection, self.queries, self._statement, units)
+
+    def _run(self, sql: str, *params: object) -> int:
+        """One writing statement, and how many rows it changed."""
+        with self._writing() as connection, translated(self.location.path):
+            return connection.execute(sql, params).rowcount
+
+    # -- claims and leases
 
     def claim(
         self,
@@ -127,8 +147,8 @@ class SQLiteStore(SQLiteReading):
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
         limits: Mapping[str, int] = {},
-    ) -> Appended:
-        """Looks first without the write lock. Killed here: nothing was claimed.
+    ) -> Appended | NothingDue:
+        """Looks first, without the write lock. Killed here: nothing was claimed.
 
         `begin` is called in the transaction, under the lock: it may read, and must not write.
         """
@@ -136,113 +156,80 @@ class SQLiteStore(SQLiteReading):
             return _NOTHING
         due_us = self.next_due_us(jobs, now_us, limits)
         if due_us is None or due_us > now_us:
-            return _NOTHING
+            return NothingDue(due_us)
         with self._transaction() as connection:
-            with translated(self._place.path):
+            with translated(self.location.path):
                 dues = self._due(connection, now_us, limit, jobs_with(limits, jobs))
             units = begin(dues) if dues else ()
-            with translated(self._place.path):
+            with translated(self.location.path):
                 appended = self._append_within(connection, units)
-        self._notify_listeners()
+        self._listeners.notify()
         return appended
-
-    def _append_within(self, connection: sqlite3.Connection, units: Sequence[Unit]) -> Appended:
-        if not units:
-            return _NOTHING
-        try:
-            return Appended([None] * len(units), self._append_statement.write(units))
-        except REFUSALS:
-            return append_carefully(connection, self._append_statement, units, self._place.prefix)
 
     def _due(
         self, connection: sqlite3.Connection, now_us: int, limit: int, jobs: str
     ) -> Sequence[Due]:
         """What may be claimed, oldest first, each instance once."""
-        packed = connection.execute(self._queries.due(), (jobs, now_us, limit))
+        packed = connection.execute(self.queries.due, (jobs, now_us, limit))
         oldest: dict[str, int] = {}
-        begun: Counter[str] = Counter()
+        started: Counter[str] = Counter()
         for stream, due_us, job, free in sorted(json.loads(packed.fetchone()[0]), key=_by_due):
-            if free is None or begun[job] < free:
-                begun[job] += free is not None
+            if free is None or started[job] < free:
+                started[job] += free is not None
                 oldest.setdefault(stream, due_us)
         streams = sorted(oldest, key=lambda stream: (oldest[stream], stream))[:limit]
-        packed = connection.execute(self._queries.claimed(), (dumps(streams), now_us))
+        packed = connection.execute(self.queries.claimed, (dumps(streams), now_us))
         dues: dict[str, Due] = {}
         for stream, version, owner, until_us, token, run in json.loads(packed.fetchone()[0]):
             expired = None if owner is None else Lease(owner, until_us, token, bool(run))
             dues[stream] = Due(stream, oldest[stream], version, expired)
         return [dues[stream] for stream in streams]
 
-    def _run(self, sql: str, *params: object) -> int:
-        """One writing statement, and how many rows it changed."""
-        with self._writing() as connection, translated(self._place.path):
-            return connection.execute(sql, params).rowcount
-
     def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
-        """Leases that have ended are prolonged too, as long as nobody has taken them."""
-        leases = f"{self._place.prefix}leases"
-        with self._writing() as connection, translated(self._place.path):
-            connection.execute(
-                f"UPDATE {leases} SET until_us = ? WHERE owner = ?", (until_us, owner)
-            )
-            held = connection.execute(
-                f"SELECT json_group_array(json_array(stream, token)) FROM {leases} WHERE owner = ?",
-                (owner,),
-            ).fetchone()[0]
-        return [(stream, token) for stream, token in json.loads(held)]
+        """Leases that have ended are prolonged too, unless they have been taken over."""
+        with self._writing() as connection, translated(self.location.path):
+            connection.execute(self.queries.renew, (until_us, owner))
+            leases = connection.execute(self.queries.leases_of, (owner,)).fetchone()[0]
+        return [(stream, token) for stream, token in json.loads(leases)]
 
-    def release(self, owner: str, held: Sequence[tuple[str, int]]) -> None:
-        if not held:
-            return
-        self._run(
-            f"DELETE FROM {self._place.prefix}leases WHERE owner = ? AND (stream, token) IN "
-            "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))",
-            *(owner, dumps(held)),
-        )
+    def release(self, owner: str, leases: Sequence[tuple[str, int]]) -> None:
+        if leases:
+            self._run(self.queries.release, owner, dumps(leases))
+
+    # -- kept replies, workers, job pauses
 
     def forget_key(self, stream: str, key: str) -> bool:
-        answers = f"{self._place.prefix}kept_replies"
-        return self._run(f"DELETE FROM {answers} WHERE stream = ? AND key = ?", stream, key) > 0
+        return self._run(self.queries.forget_key, stream, key) > 0
 
     def purge_kept_replies(self, now_us: int, limit: int) -> int:
-        answers = f"{self._place.prefix}kept_replies"
-        return self._run(
-            f"DELETE FROM {answers} WHERE rowid IN "
-            f"(SELECT rowid FROM {answers} WHERE expires_us <= ? ORDER BY expires_us LIMIT ?)",
-            *(now_us, limit),
-        )
-
-    def pause_job(self, row: JobPauseRow) -> JobPauseRow:
-        """A claim that is under way ends first: it has the write lock."""
-        table = f"{self._place.prefix}job_pauses"
-        with self._transaction() as connection, translated(self._place.path):
-            connection.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?, ?)", row)
-            return self._hold_of(connection, row.job) or row
-
-    def resume_job(self, job: str) -> JobPauseRow | None:
-        with self._transaction() as connection, translated(self._place.path):
-            ended = self._hold_of(connection, job)
-            connection.execute(f"DELETE FROM {self._place.prefix}job_pauses WHERE job = ?", (job,))
-            return ended
-
-    def _hold_of(self, connection: sqlite3.Connection, job: str) -> JobPauseRow | None:
-        found = connection.execute(self._queries.pause_job(), (job,)).fetchone()
-        return None if found is None else JobPauseRow(*found)
+        return self._run(self.queries.purge_kept_replies, now_us, limit)
 
     def put_worker(self, row: WorkerRow) -> None:
-        """Forgets those that have been dead for a day, too: a killed worker removes no row."""
-        workers = f"{self._place.prefix}workers"
-        self._run(
-            f"INSERT OR REPLACE INTO {workers} ({', '.join(WorkerRow._fields)}) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            *(dumps(value) if isinstance(value, tuple) else value for value in row),
-        )
-        self._run(f"DELETE FROM {workers} WHERE until_us < ?", row.until_us - _FORGET_WORKERS_US)
+        """Deletes those that have been dead for a day too: a killed worker removes no row."""
+        values = (dumps(value) if isinstance(value, tuple) else value for value in row)
+        self._run(self.queries.put_worker, *values)
+        self._run(self.queries.forget_workers, row.until_us - _FORGET_WORKERS_US)
 
     def remove_worker(self, worker: str) -> None:
-        self._run(f"DELETE FROM {self._place.prefix}workers WHERE worker = ?", worker)
+        self._run(self.queries.remove_worker, worker)
 
-    # -- the library's side
+    def pause_job(self, row: JobPauseRow) -> JobPauseRow:
+        """Waits for a claim that is under way: that has the write lock."""
+        with self._transaction() as connection, translated(self.location.path):
+            connection.execute(self.queries.pause_job, row)
+            return self._pause_of(connection, row.job) or row
+
+    def resume_job(self, job: str) -> JobPauseRow | None:
+        with self._transaction() as connection, translated(self.location.path):
+            ended = self._pause_of(connection, job)
+            connection.execute(self.queries.resume_job, (job,))
+            return ended
+
+    def _pause_of(self, connection: sqlite3.Connection, job: str) -> JobPauseRow | None:
+        row = connection.execute(self.queries.job_pause, (job,)).fetchone()
+        return None if row is None else JobPauseRow(*row)
+
+    # -- the library's interface
 
     def insert_events(
         self, stored_events: Sequence[persistence.StoredEvent], **kwargs: Any
@@ -253,57 +240,24 @@ class SQLiteStore(SQLiteReading):
         """
         with self._writing():
             ids = super().insert_events(stored_events, **kwargs)
-        self._notify_listeners()
+        self._listeners.notify()
         return ids
 
     def subscribe(
         self, gt: int | None = None, topics: Sequence[str] = ()
     ) -> persistence.Subscription[persistence.ApplicationRecorder]:
-        """Follows the log: this process's events at once, those of others by a poll."""
-        return SQLiteSubscription(self, gt, topics)
-
-    def listen(self, event: threading.Event) -> None:
-        """Set `event` after each append of this process."""
-        self._listeners.add(event)
-
-    def unlisten(self, event: threading.Event) -> None:
-        """Leave `event` alone from now on."""
-        self._listeners.discard(event)
-
-    def _notify_listeners(self) -> None:
-        for event in tuple(self._listeners):
-            event.set()
+        """Follows the log: this process's events at once, those of others by polling."""
+        poll_s = _POLL_US / 1_000_000
+        return LogSubscription(self, gt, topics, listeners=self._listeners, poll_s=poll_s)
 
     def close(self) -> None:
         """Waits for the write that is under way. Reads under way end by themselves."""
         with self._write_lock:
             self._closed = True
-            self._writer.close()
-        self._readers.close()
+            self.writer.close()
+        self.readers.close()
         self.datastore.close()
 
 
 def _by_due(row: Sequence[Any]) -> tuple[int, str]:
     return row[1], row[0]
-
-
-class SQLiteSubscription(persistence.ListenNotifySubscription[SQLiteStore]):
-    """Notifications in the order of the log, from a thread of its own."""
-
-    def __init__(self, recorder: SQLiteStore, gt: int | None, topics: Sequence[str]) -> None:
-        super().__init__(recorder, gt, topics)
-        self._recorder.listen(self._has_been_notified)
-
-    def stop(self) -> None:
-        super().stop()
-        self._recorder.unlisten(self._has_been_notified)
-
-    def _loop_on_pull(self) -> None:
-        """As the library's loop, but looking without a notification too."""
-        try:
-            while not self._has_been_stopped:
-                self._pull()
-                self._has_been_notified.wait(_POLL_US / 1e6)
-        except BaseException as error:
-            self._thread_error = error
-            self.stop()

@@ -1,4 +1,5 @@
-"""The status row of an instance."""
+"""The status row of an instance: made here alone, for the view that stores keep and for statuses
+out of memory."""
 
 from __future__ import annotations
 
@@ -6,44 +7,57 @@ import json
 
 from msgspec.structs import asdict
 
-from wakelog.core.instance import Instance, Wake, next_wake
+from wakelog.core.instance import Instance, Wake
 from wakelog.kinds import BEHAVIOURS
 from wakelog.ports.rows import StatusRow
 
-__all__ = ["status_row"]
+__all__ = ["status_of", "status_row"]
 
 
-def status_row(instance: Instance, hash: str, wake: Wake | None = None) -> StatusRow:
-    wake = wake or next_wake(instance)
-    error, reason = instance.last_error, instance.blocked_reason
-    id = instance.id
-    first = instance.windows[0] if instance.windows else None
-    pending = next((w for w in instance.windows if not w.taken), None)
-    return StatusRow(
-        stream=f"{id.kind}:{id.name}:{id.id}",
-        kind=id.kind,
-        name=id.name,
-        id=id.id,
-        version=instance.version,
-        hash=hash,
-        status=BEHAVIOURS[instance.id.kind].status(instance),
-        executing=instance.run is not None,
-        due_us=instance.due_us,
-        retry_us=None if instance.retry is None else instance.retry.due_us,
-        clear_us=instance.clear_at_us,
-        wake_us=None if wake is None else wake.due_us,
-        created_us=instance.started_us,
-        updated_us=instance.recorded_us,
-        last_run_us=instance.last_run_us,
-        event_count=instance.event_count,
-        run_count=instance.run_count,
-        failure_count=instance.failure_count,
-        deferred_count=len(instance.deferred),
-        unfinished_count=instance.unfinished,
-        window_count=len(instance.windows),
-        window_opened_us=first.opened_us if first else None,
-        flush_due_us=pending.due_us if pending else None,
-        reason=None if reason is None else reason.replace("\0", "\\x00"),
-        last_error=None if error is None else json.dumps(asdict(error), ensure_ascii=False),
-        state=instance.state,
+def status_of(instance: Instance) -> str:
+    """The status in one word, as its type of job has it; `not_found` between two lives."""
+    return BEHAVIOURS[instance.id.kind].status(instance)
+
+
+def status_row(
+    instance: Instance, hash: str, wake: Wake | None, stream: str | None = None
+) -> StatusRow:
+    """The status row of `instance`, whose newest event has `hash`.
+
+    `wake` is its `next_wake`, and `stream` its stream id, if the caller has that at hand.
+    """
+    id, retry, windows, error = instance.id, instance.retry, instance.windows, instance.last_error
+    reason, last_error = instance.blocked_reason, None
+    if reason is not None:
+        reason = reason.replace("\0", "\\x00")  # not every store takes a NUL
+    if error is not None:
+        last_error = json.dumps(asdict(error), ensure_ascii=False)
+    return StatusRow(  # by position: by name it takes 0.5 us more for each unit of an append
+        str(id) if stream is None else stream,
+        id.kind,
+        id.name,
+        id.id,
+        instance.version,
+        hash,
+        status_of(instance),
+        instance.run is not None,  # executing
+        instance.due_us,
+        None if retry is None else retry.due_us,
+        instance.clear_at_us,
+        None if wake is None else wake.due_us,
+        instance.started_us,  # created_us
+        instance.recorded_us,  # updated_us
+        instance.last_run_us,
+        instance.event_count,
+        instance.run_count,
+        instance.failure_count,
+        len(instance.deferred),
+        reason,
+        instance.unfinished,
+        len(windows),
+        windows[0].opened_us if windows else None,
+        next((w.due_us for w in windows if not w.taken), None) if windows else None,
+        None if error is None else error.error_type,
+        last_error,
+        instance.state,
     )

@@ -1,4 +1,4 @@
-"""Records: what lies in a log."""
+"""The records of a log: events and snapshots as they are stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Loaded", "StoredEvent", "StoredSnapshot"]
 
 
 class StoredEvent(Struct, frozen=True):
-    """An event as it lies in the log: `state` is the record that `wakelog.log` writes and reads."""
+    """An event as stored: `state` is the record that `wakelog.log` writes and reads."""
 
     stream: str
     version: int
@@ -20,14 +20,14 @@ class StoredEvent(Struct, frozen=True):
 
 
 class StoredSnapshot(Struct, frozen=True):
-    """A folded instance at one version, as bytes of `wakelog.log`."""
+    """A folded instance at one version, as bytes that `wakelog.log` writes and reads."""
 
     version: int
     state: bytes
 
 
 class Loaded(NamedTuple):
-    """What it takes to rebuild an instance: the newest snapshot, and the events after it."""
+    """What an instance is rebuilt from: the newest snapshot, and the events after it."""
 
     snapshot: StoredSnapshot | None
     tail: Sequence[StoredEvent]

@@ -58,6 +58,8 @@ class StatusRow(Struct, frozen=True):
     run_count: int
     failure_count: int
     deferred_count: int
+    reason: str | None
+    """Why it is paused or stopped."""
     unfinished_count: int
     """How many accepted events are not done with: those in windows, or else the deferred ones."""
     window_count: int
@@ -66,8 +68,8 @@ class StatusRow(Struct, frozen=True):
     """When the first window was opened."""
     flush_due_us: int | None
     """When the first window is due that no run has taken."""
-    reason: str | None
-    """Why it is paused or stopped."""
+    error_type: str | None
+    """The type of the last failure."""
     last_error: str | None
     """The last failure as JSON: handler, error_type, message, traceback, at_us."""
     state: str | None

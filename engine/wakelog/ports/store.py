@@ -1,8 +1,12 @@
-"""The small protocols that the adapters fill, and the plain values that pass through them.
+"""The port to a store: one small protocol for each role, and `Store`, which is all of them.
 
 A store is one transaction wide: `append` writes the events of many units of work together with
 every view that must agree with them, or nothing. Times are microseconds since 1970 in UTC and
-always given: a store reads no clock, except that a database's own judges leases where it has one.
+always given: a store reads no clock, except that a database with a clock of its own judges leases
+by it.
+
+All calls block; the engine decides on which thread they run. Each raises `StoreUnavailableError`
+when the store cannot answer; then nothing was written.
 """
 
 from __future__ import annotations
@@ -10,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from wakelog.core.instance import Instance
 from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import (
     Due,
@@ -21,115 +24,41 @@ from wakelog.ports.rows import (
     StatusRow,
     WorkerRow,
 )
-from wakelog.ports.units import Appended, KeptReply, Unit
+from wakelog.ports.units import Appended, KeptReply, NothingDue, Unit
 
-__all__ = ["StartedAppend", "StartsAppends", "Store"]
+__all__ = [
+    "ClaimQueue",
+    "EventLog",
+    "JobPauseTable",
+    "KeptReplies",
+    "StartedAppend",
+    "StartsAppends",
+    "Store",
+    "Views",
+    "WorkerRegistry",
+]
 
 
-class Store(Protocol):
-    """A place where logs lie. All calls block; the engine decides on which thread they run.
-
-    Each raises `StoreUnavailableError` when the store cannot answer; then nothing was written.
-    """
-
-    @property
-    def blocking(self) -> bool:
-        """Whether calls wait for a disk or a network, and so must stay off an event loop."""
-        ...
-
-    @property
-    def poll_us(self) -> int | None:
-        """How often to look, at this time, for the alarms that others set; None: there are none."""
-        ...
-
-    def watch_alarms(self, heard: Callable[[int], None]) -> Callable[[], None]:
-        """Have `heard` called, on any thread, with the moment of an alarm that others have set.
-
-        A hint, which may come late or never: so look every `poll_us` too. A moment of 0: look
-        now, something may have been missed. Answers what to call for an end of it.
-        """
-        ...
-
-    @property
-    def counters(self) -> Mapping[str, int]:
-        """What had to be waited for or done again so far, counted by name; see `App.metrics`."""
-        ...
-
-    # -- writing
+class EventLog(Protocol):
+    """The log: units of work are appended to it, and instances are rebuilt from it."""
 
     def append(self, units: Sequence[Unit]) -> Appended:
         """Write all units in one transaction, in their order, with one commit.
 
-        A unit that meets another version than its base is refused alone with `VersionConflict`
-        in `errors`, one that meets a used key with `KeyTaken`, one whose lease is gone with
-        `LeaseGone`, one that the database itself will not take with `StoreUnavailableError`
-        ("refused"); later units of a refused unit's stream are refused with it. A unit without
+        A unit is refused alone, with its error in `errors`: `VersionConflict` if its stream is
+        at another version than its base, `KeyTaken` if its key is in use, `LeaseGone` if its
+        lease is gone, `StoreUnavailableError` ("refused") if the database does not take one of its
+        values. After a refused unit the later units of its stream are refused too. A unit without
         events only sets the view rows and the lease.
         """
         ...
-
-    def claim(
-        self,
-        *,
-        now_us: int,
-        jobs: Sequence[str],
-        limit: int,
-        begin: Callable[[Sequence[Due]], Sequence[Unit]],
-        limits: Mapping[str, int] = {},
-    ) -> Appended:
-        """Take up to `limit` due instances of `jobs`, oldest first, and append what `begin` says.
-
-        Not those under a live lease, and none of a job that is held. All in one transaction: two
-        workers never take the same.
-        `limits` says of some jobs how many runs there may be at a time, over all workers: as many
-        as it has leases with a run, those included that have ended and that nobody has taken yet.
-        To take such a one over is no further run; to clear or to handle what waits is none at all.
-        """
-        ...
-
-    def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
-        """Prolong all live leases of `owner`; answer the streams and tokens it still holds."""
-        ...
-
-    def release(self, owner: str, held: Sequence[tuple[str, int]]) -> None:
-        """Give up these leases (streams and tokens) of `owner` at once, without any event."""
-        ...
-
-    def forget_key(self, stream: str, key: str) -> bool:
-        """Free an idempotency key; answer whether it was there."""
-        ...
-
-    def purge_kept_replies(self, now_us: int, limit: int) -> int:
-        """Delete up to `limit` expired idempotency answers; answer how many."""
-        ...
-
-    def put_worker(self, row: WorkerRow) -> None:
-        """Say that this worker lives."""
-        ...
-
-    def remove_worker(self, worker: str) -> None:
-        """Say that this worker has ended."""
-        ...
-
-    def pause_job(self, row: JobPauseRow) -> JobPauseRow:
-        """Hold a job, unless it is held; answer the hold there is now.
-
-        A claim that begins after this has returned takes nothing of it.
-        """
-        ...
-
-    def resume_job(self, job: str) -> JobPauseRow | None:
-        """End the hold of a job; answer it, None where there was none."""
-        ...
-
-    # -- reading
 
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
         """The newest snapshot and the events after it; or the events after `after_version`."""
         ...
 
     def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:
-        """`load` for each of these streams, in as few reads as it takes."""
+        """`load` for each of these streams, in as few reads as possible."""
         ...
 
     def events(
@@ -142,16 +71,78 @@ class Store(Protocol):
         """The newest snapshot at or before `version`."""
         ...
 
+
+class ClaimQueue(Protocol):
+    """Alarms and leases: what is due, and which worker works on it."""
+
+    @property
+    def poll_us(self) -> int | None:
+        """How often to look for alarms that other processes have set, as of now; None: there are
+        no other processes."""
+        ...
+
+    def watch_alarms(self, on_alarm: Callable[[int], None]) -> Callable[[], None]:
+        """Call `on_alarm`, on any thread, with the due time of each alarm set by other processes.
+
+        A hint, which may come late or never: look every `poll_us` too. A due time of 0 means:
+        look now, an alarm may have been missed. Returns the function that ends it.
+        """
+        ...
+
+    def next_due_us(
+        self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
+    ) -> int | None:
+        """When something of `jobs` can be claimed next.
+
+        That is no run of a job that is at its limit (see `claim`), and nothing of a paused job.
+        """
+        ...
+
+    def claim(
+        self,
+        *,
+        now_us: int,
+        jobs: Sequence[str],
+        limit: int,
+        begin: Callable[[Sequence[Due]], Sequence[Unit]],
+        limits: Mapping[str, int] = {},
+    ) -> Appended | NothingDue:
+        """Take up to `limit` due instances of `jobs`, oldest first: append what `begin` returns.
+
+        Not those under a live lease, and none of a paused job. All in one transaction: two workers
+        never take the same instance. `begin` is called only if something is due. A store that looks
+        before it takes locks returns what it saw (`NothingDue`), so that the caller need not look
+        again.
+
+        `limits` gives the maximum number of runs at a time for some jobs, over all workers. A run
+        counts as long as its lease is stored, also after the lease has ended, until another worker
+        has taken it over. Taking over is not another run; to clear an instance or to handle a
+        deferred event is not a run.
+        """
+        ...
+
+    def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
+        """Prolong all leases of `owner`; return the streams and tokens that it still holds."""
+        ...
+
+    def release(self, owner: str, leases: Sequence[tuple[str, int]]) -> None:
+        """Drop these leases (streams and tokens) of `owner` at once, without any event."""
+        ...
+
+    def leases(self, now_us: int, limit: int) -> Sequence[HeldLease]:
+        """Up to `limit` leases by stream, live or ended; their ends by the clock of `now_us`."""
+        ...
+
+    def stranded(self, before_us: int, limit: int) -> Sequence[str]:
+        """Streams last written before `before_us` that have work but no alarm and no lease."""
+        ...
+
+
+class Views(Protocol):
+    """The status view: one row for each instance, as of its newest event."""
+
     def status(self, streams: Sequence[str]) -> Sequence[StatusRow | None]:
-        """The status rows of these streams, None where there never was an instance."""
-        ...
-
-    def kept_replies(self, keys: Sequence[tuple[str, str]]) -> Sequence[KeptReply | None]:
-        """What was answered to these (stream, key) pairs."""
-        ...
-
-    def row(self, instance: Instance, hash: str) -> StatusRow:
-        """The status row that the view shows for this instance, which need not be recorded."""
+        """The status rows of these streams; None for one that never was an instance."""
         ...
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
@@ -159,54 +150,96 @@ class Store(Protocol):
         ...
 
     def count(self, listing: Listing, now_us: int) -> Sequence[StatusCount]:
-        """How many living instances match, in groups, whatever `limit` and `after` say."""
+        """How many living instances match, in groups, regardless of `limit` and `after`."""
         ...
 
-    def leases(self, now_us: int, limit: int) -> Sequence[HeldLease]:
-        """Up to `limit` leases by stream, live or not; their ends by the clock of `now_us`."""
+
+class KeptReplies(Protocol):
+    """The replies to requests with an idempotency key. They are written by `append`."""
+
+    def kept_replies(self, keys: Sequence[tuple[str, str]]) -> Sequence[KeptReply | None]:
+        """The replies under these (stream, key) pairs."""
         ...
 
-    def next_due_us(
-        self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
-    ) -> int | None:
-        """When something of `jobs` can be claimed next: no run of a job that is at its limit, and
-        nothing of a job that is held."""
+    def forget_key(self, stream: str, key: str) -> bool:
+        """Free an idempotency key; return whether it was in use."""
         ...
 
-    def stranded(self, before_us: int, limit: int) -> Sequence[str]:
-        """Streams last written before `before_us` that have work but no alarm and no lease."""
+    def purge_kept_replies(self, now_us: int, limit: int) -> int:
+        """Delete up to `limit` expired replies; return how many were deleted."""
         ...
 
-    def job_pauses(self) -> Sequence[JobPauseRow]:
-        """The jobs that are held."""
+
+class WorkerRegistry(Protocol):
+    """The workers that are alive, and the jobs that they can run."""
+
+    def put_worker(self, row: WorkerRow) -> None:
+        """Record that this worker is alive, in place of what it has recorded before."""
+        ...
+
+    def remove_worker(self, worker: str) -> None:
+        """Record that this worker has ended."""
         ...
 
     def workers(self, now_us: int) -> Sequence[WorkerRow]:
-        """The workers that are alive."""
+        """The workers that are alive at `now_us`, by name."""
+        ...
+
+
+class JobPauseTable(Protocol):
+    """The jobs that are paused as a whole."""
+
+    def pause_job(self, row: JobPauseRow) -> JobPauseRow:
+        """Pause a job, unless it is paused; return the pause that is in effect.
+
+        A claim that begins after this has returned takes no instance of the job.
+        """
+        ...
+
+    def resume_job(self, job: str) -> JobPauseRow | None:
+        """End the pause of a job; return it, or None if the job was not paused."""
+        ...
+
+    def job_pauses(self) -> Sequence[JobPauseRow]:
+        """The jobs that are paused."""
+        ...
+
+
+class Store(EventLog, ClaimQueue, Views, KeptReplies, WorkerRegistry, JobPauseTable, Protocol):
+    """Everything the engine keeps, in one place."""
+
+    @property
+    def blocking(self) -> bool:
+        """Whether calls wait for a disk or a network, and so must stay off an event loop."""
+        ...
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """How often calls had to wait or were repeated so far, by name; see `App.metrics`."""
         ...
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         ...
 
 
 class StartedAppend(Protocol):
-    """An append that is on its way. Used by one thread at a time."""
+    """An append that has been sent and is not over. Used by one thread at a time."""
 
     @property
     def socket(self) -> int:
-        """Becomes readable when there is something to `look` at. Closed where the end is that the
-        connection broke."""
+        """Becomes readable when `look` has something to do. It is closed if the connection has
+        broken."""
         ...
 
     @property
     def is_sending(self) -> bool:
-        """Whether a part of it still has to be sent, as soon as there is room in the socket."""
+        """Whether a part of it still has to be sent, as soon as the socket is writable."""
         ...
 
     @property
     def is_over(self) -> bool:
-        """Whether there is an end of it; there may be from the beginning."""
+        """Whether it has ended; it may be over from the beginning."""
         ...
 
     def look(self) -> None:
@@ -214,19 +247,19 @@ class StartedAppend(Protocol):
         ...
 
     def result(self) -> Appended | None:
-        """After its end, once: what became of it, if all units were appended. None: `settle` it."""
+        """Once, after its end: the result if all units were appended. None: call `settle`."""
         ...
 
     def settle(self) -> Appended:
-        """Blocks: what `Store.append` would answer, or raise, from here on."""
+        """Blocks: finish it, with what `Store.append` would return or raise."""
         ...
 
 
 @runtime_checkable
 class StartsAppends(Protocol):
-    """A store that need not block to append."""
+    """A store that can append without blocking."""
 
     def start_append(self, units: Sequence[Unit]) -> StartedAppend | None:
-        """Send what `Store.append` would. None where that would be to wait, or to raise: nothing
-        was sent."""
+        """Send what `Store.append` would write. None if that would wait or raise: nothing was
+        sent."""
         ...

@@ -1,4 +1,4 @@
-"""Units of work, ready to be appended, and what becomes of them."""
+"""Units of work, ready to be appended, and the results of appending and claiming them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = [
     "KeyTaken",
     "Lease",
     "LeaseGone",
+    "NothingDue",
     "Refused",
     "Unit",
     "VersionConflict",
@@ -23,15 +24,16 @@ __all__ = [
 
 
 class KeptReply(Struct, frozen=True):
-    """What a request with a key was answered, kept until `expires_us`."""
+    """The reply to a request with an idempotency key, kept until `expires_us`."""
 
     key: str
     action: str
     fingerprint: str
-    """A digest of what was asked, to tell a repetition from a clash."""
+    """A digest of the request: tells a repetition from another request under the same key."""
     body: str
-    """The answer as JSON."""
+    """The reply as JSON."""
     expires_us: int | None
+    """None: it is kept for ever."""
 
 
 class Lease(Struct, frozen=True):
@@ -40,15 +42,15 @@ class Lease(Struct, frozen=True):
     owner: str
     until_us: int
     token: int
-    """The version at which it was taken: an older holder's token never matches again."""
+    """The version at which it was taken: the token of an older holder never matches again."""
     run: bool
-    """Whether a run is open under it (else waiting events are being handled)."""
+    """Whether a run is open under it (else deferred events are being handled)."""
 
 
 class Unit(Struct, frozen=True):
     """One unit of work, ready to be appended: all of it becomes visible, or nothing.
 
-    A store writes the events with versions `base_version + 1 …` only if the stream stands at
+    A store writes the events with versions `base_version + 1 …` only if the stream is at
     `base_version`, sets the instance's view rows from `after`, and takes or drops the lease.
     """
 
@@ -63,32 +65,40 @@ class Unit(Struct, frozen=True):
     kept_reply: KeptReply | None = None
     snapshot: StoredSnapshot | None = None
     take: Lease | None = None
-    """A lease to take with it, in the place of whatever lease there is."""
+    """A lease to take with it, in place of the stream's lease, if it has one."""
     lease_token: int | None = None
-    """The token of the lease that this unit works under: refused unless it is still there."""
+    """The token of the lease that this unit works under: refused if that lease is gone."""
     ends_lease: bool = False
-    """Drop the lease (the one held; or, with `lease_token` None, whatever lease there is)."""
+    """Drop the lease with that token or, with `lease_token` None, whatever lease there is."""
 
 
 class Appended(NamedTuple):
-    """What became of a group of units: for each, None or the error that refused it alone."""
+    """The result of appending a group of units."""
 
     errors: Sequence[Exception | None]
+    """For each unit, None or the error that refused it alone."""
     next_due_us: int | None
     """The earliest alarm among those written, for waking the alarm clock."""
 
 
+class NothingDue(NamedTuple):
+    """The result of a claim for which the store has looked first, and found nothing due."""
+
+    next_due_us: int | None
+    """When something can be claimed, as `ClaimQueue.next_due_us` returns it."""
+
+
 class Refused(Exception):
-    """A unit was not appended, alone: the world has moved on since it was decided."""
+    """One unit of a group was not appended: the stream has changed since it was decided."""
 
 
 class VersionConflict(Refused):
-    """The stream does not stand at the unit's base version any more."""
+    """The stream is not at the unit's base version."""
 
 
 class KeyTaken(Refused):
-    """The unit's idempotency key has been recorded by another unit."""
+    """Another unit has recorded a reply under the unit's idempotency key."""
 
 
 class LeaseGone(Refused):
-    """The lease that the unit works under is not held any more."""
+    """The lease that the unit works under has been dropped or taken over."""

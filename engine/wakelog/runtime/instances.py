@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from wakelog.core.instance import Instance
 from wakelog.errors import HistoryError
 from wakelog.log.rebuild import Head, load_heads
+from wakelog.core.instance import next_wake
 from wakelog.log.status_row import status_row
 from wakelog.ports.rows import StatusRow
 from wakelog.ports.store import Store
@@ -56,7 +57,8 @@ class Instances:
         known = self._cache.peek(stream) if stale_ok else None
         if known is None:
             return await self._rows.read(stream)
-        return status_row(known.instance, known.hash) if known.instance.version else None
+        instance = known.instance
+        return status_row(instance, known.hash, next_wake(instance)) if instance.version else None
 
     async def check_fresh(self, cached: CachedInstance) -> None:
         """Ask the store whether the cached version is the newest: an append would notice, but

@@ -223,7 +223,7 @@ class Simulation(BlockingCalls):
                 )
 
     async def _take(self) -> bool:
-        claimed = claim_due(
+        claimed, _ = claim_due(
             self.application,
             worker=WORKER,
             jobs=self._work_on,

@@ -19,7 +19,7 @@ from wakelog.errors import HistoryError
 from wakelog.ids import InstanceId
 from wakelog.log.rebuild import Head
 from wakelog.ports.rows import Due
-from wakelog.ports.units import Lease, Unit
+from wakelog.ports.units import Lease, NothingDue, Unit
 from wakelog.worker.leases import LeaseKey
 
 __all__ = ["Claimed", "claim_due", "has_ready_event", "next_due_us"]
@@ -47,9 +47,10 @@ class Claimed(NamedTuple):
 
 def claim_due(
     app: Application, *, worker: str, jobs: Sequence[str], limit: int, now_us: int
-) -> list[Claimed]:
+) -> tuple[list[Claimed], NothingDue | None]:
     """Claim up to `limit` due instances: their leases and `RunStarted` events in one append.
 
+    Also returns when something will be due, if the store has looked and found nothing due now.
     Blocks; called on the alarm clock's thread. A crash before the append leaves them to other
     workers, a crash after it until their leases end.
     """
@@ -62,8 +63,10 @@ def claim_due(
 
     limits = app.registry.limits()
     appended = app.store.claim(now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits)
+    if isinstance(appended, NothingDue):
+        return [], appended
     paired = zip(claimed, appended.errors, strict=True)
-    return [each for each, error in paired if error is None]
+    return [each for each, error in paired if error is None], None
 
 
 def next_due_us(app: Application, jobs: Sequence[str], now_us: int) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wakelog.application import Application
+from wakelog.ports.units import NothingDue
 from wakelog.worker.claims import next_due_us
 
 __all__ = ["ENDED_US", "LOST_US", "NextLook"]
@@ -23,6 +24,8 @@ class NextLook:
         self._jobs = jobs
         self._has_limits = bool(app.registry.limits())
         self._empty_claim_us = -1
+        self._nothing_due: NothingDue | None = None
+        """What the present look has seen already, so that the store is asked once."""
         self._retry_us = 0
         self.at_us: int | None = None
         """When the alarm clock looks next; None while it looks, and if only a wake-up brings it."""
@@ -32,11 +35,12 @@ class NextLook:
 
     def begin(self) -> None:
         """A look begins."""
-        self.at_us = None
+        self.at_us = self._nothing_due = None
         self._notified, self._notified_next = self._notified_next, False
 
-    def claimed(self, now_us: int, count: int) -> None:
-        """The look at `now_us` has claimed so many instances."""
+    def claimed(self, now_us: int, count: int, nothing_due: NothingDue | None) -> None:
+        """The look at `now_us` has claimed so many instances, or found `nothing_due`."""
+        self._nothing_due = nothing_due
         self._empty_claim_us = -1 if count else now_us
         self._retry_us = now_us + LOST_US if self._notified and not count else 0
 
@@ -48,7 +52,10 @@ class NextLook:
         so are leases that end early.
         """
         app, store = self._app, self._app.store
-        due_us = next_due_us(app, self._jobs, now_us)
+        if self._nothing_due is not None:
+            due_us = self._nothing_due.next_due_us
+        else:
+            due_us = next_due_us(app, self._jobs, now_us)
         if due_us is not None and due_us <= self._empty_claim_us:
             due_us = now_us + LOST_US
         looks = [] if due_us is None else [due_us]

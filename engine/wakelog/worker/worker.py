@@ -139,8 +139,10 @@ class Worker:
         free = self._settings.concurrency - self._running
         if free <= 0 or self._closing or not self._watchdog.is_responsive():
             return ()
-        claimed = claim_due(self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us)
-        self.next_look.claimed(now_us, len(claimed))
+        claimed, nothing_due = claim_due(
+            self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us
+        )
+        self.next_look.claimed(now_us, len(claimed), nothing_due)
         with self._lock:
             self._running += len(claimed)
         self._leases.add([each.key for each in claimed if each.has_work])

@@ -1,6 +1,6 @@
-"""The alarm view: what each instance must be woken for next. Written in the append's transaction.
+"""The alarm view: what each instance must be woken for next.
 
-One row an instance, and none where nothing is due: `core.instance.next_wake` is the rule.
+One row for each instance, and none if nothing is due: `core.instance.next_wake` is the rule.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from msgspec import Struct
 
 from wakelog.core.events import WakeAction
-from wakelog.core.instance import Instance, next_wake
+from wakelog.core.instance import Wake
 
-__all__ = ["NO_RUN", "AlarmRow", "row"]
+__all__ = ["NO_RUN", "AlarmRow", "alarm_row"]
 
 NO_RUN: tuple[WakeAction, ...] = ("clear", "deferred")
-"""The actions that begin no run: a limit on runs does not hold them up."""
+"""The actions that begin no run: a limit on runs does not apply to them."""
 
 
 class AlarmRow(Struct, frozen=True):
@@ -26,11 +26,6 @@ class AlarmRow(Struct, frozen=True):
     action: str
 
 
-def row(instance: Instance) -> AlarmRow | None:
-    """The alarm row of `instance`; None where it waits for nothing but events from outside."""
-    wake = next_wake(instance)
-    if wake is None:
-        return None
-    id = instance.id
-    job = f"{id.kind}:{id.name}"
-    return AlarmRow(f"{job}:{id.id}", job, wake.due_us, wake.action)
+def alarm_row(stream: str, job: str, wake: Wake | None) -> AlarmRow | None:
+    """The alarm row of an instance with this `next_wake`; None if it waits for requests only."""
+    return None if wake is None else AlarmRow(stream, job, wake.due_us, wake.action)

@@ -1,9 +1,33 @@
 -- compatible since: 1
--- {schema} is the schema of the store's URL, wakelog unless given. Times are microseconds since
--- 1970 in UTC.
+-- The schema of the PostgreSQL store. {schema} is the one of the store's URL, wakelog unless given.
+-- Times are microseconds since 1970 in UTC.
+--
+-- The log
+--   stored_events   the events, as the eventsourcing library stores them
+--   snapshots       folded instances: short cuts, never the truth
+-- Views, written in the append's own transaction and rebuilt from the log
+--   status          one row for each instance, also after a clear
+--   alarms          what each instance must be woken for next; no row if nothing is due
+-- Tables that no rebuild may touch
+--   leases          which worker works on which instance; they end by the clock of this server
+--   kept_replies    replies to requests with an idempotency key
+--   positions       how far the followers of the log are
+--   job_pauses      jobs that are paused as a whole
+--   workers         workers, and the jobs they can run
+--   cut             appends that were given up, and that the server must refuse
+--   migrations      which of these files were applied; made before the first of them is
+-- Functions. The number in a name is its version: one that changes takes the next, so that two
+-- versions of the package can work side by side.
+--   append_1        writes units of work: all of them, or nothing
+--   insert_1        writes bare events of other aggregates
+--   facts_1         what the units of a refused append are judged by
+--   settle_1        whether an append whose answer was lost was committed; if not, it never will be
+--   claim_1         locks due instances for a claim
+--   renew_1         prolongs leases
+--   server_us       the time by this server's clock
 
--- The log, as the eventsourcing library makes it. Positions (notification_id) are given under the
--- ordering lock, so their order is the order of the commits.
+-- The log. Positions (notification_id) are given under the ordering lock, so their order is the
+-- order of the commits.
 CREATE TABLE {schema}.stored_events (
     originator_id text COLLATE "C" NOT NULL,
     originator_version bigint NOT NULL,
@@ -27,8 +51,8 @@ CREATE TABLE {schema}.snapshots (
     PRIMARY KEY (stream, version)
 );
 
--- Views: written with the events, and rebuilt from them. A status row stays after a clear. No
--- index holds a column that each append changes, so that a changed row stays on its page.
+-- The columns are the fields of `StatusRow`, in its order. No index holds a column that each append
+-- changes, so that a changed row stays on its page.
 CREATE TABLE {schema}.status (
     stream text COLLATE "C" NOT NULL PRIMARY KEY,
     kind text NOT NULL,
@@ -44,14 +68,19 @@ CREATE TABLE {schema}.status (
     wake_us bigint,
     created_us bigint,
     updated_us bigint NOT NULL,
+    last_run_us bigint,
     event_count bigint NOT NULL,
     run_count bigint NOT NULL,
     failure_count bigint NOT NULL,
     deferred_count bigint NOT NULL,
     reason text,
+    unfinished_count bigint NOT NULL,
+    window_count bigint NOT NULL,
+    window_opened_us bigint,
+    flush_due_us bigint,
+    error_type text,
     last_error text,
-    state text,
-    error_type text
+    state text
 ) WITH (fillfactor = 70);
 
 CREATE INDEX status_executing ON {schema}.status (stream) WHERE executing;
@@ -63,14 +92,13 @@ CREATE TABLE {schema}.alarms (
     action text NOT NULL
 );
 
--- A limit on the runs of a job holds up those alarms that begin one, and no others.
+-- A limit on the runs of a job applies to the alarms that start a run, and to no others.
 CREATE INDEX alarms_of_runs ON {schema}.alarms (job, due_us, stream)
     WHERE action NOT IN ('clear', 'deferred');
 
 CREATE INDEX alarms_of_others ON {schema}.alarms (job, due_us, stream)
     WHERE action IN ('clear', 'deferred');
 
--- Not views: no rebuild may touch what follows. A lease ends by the clock of this server.
 CREATE TABLE {schema}.leases (
     stream text COLLATE "C" NOT NULL PRIMARY KEY,
     job text COLLATE "C" NOT NULL,
@@ -119,7 +147,7 @@ CREATE TABLE {schema}.workers (
     until_us bigint NOT NULL
 );
 
--- Appends whose answer was lost, and of which it was found that they had not been committed: what
+-- Appends whose answer was lost and that had not been committed when `settle_1` looked: a call that
 -- is still on its way under such an id is refused.
 CREATE TABLE {schema}.cut (
     append text COLLATE "C" NOT NULL PRIMARY KEY,
@@ -129,35 +157,33 @@ CREATE TABLE {schema}.cut (
 CREATE FUNCTION {schema}.server_us() RETURNS bigint LANGUAGE sql VOLATILE AS
 $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
 
--- The one way in for units of work; all of it or nothing. Each function that a process calls has a
--- number in its name: one that changes takes the next, so that two versions of the package can
--- work side by side.
+-- Write units of work: all of them, or nothing. Every unit goes through here.
 --
--- The order of locks, the same for all who write, so that nobody waits in a circle: the append's
--- own id; status rows that are new, by stream; status rows that are there, by stream; lease rows,
--- by stream; answers, by stream and key; at last the ordering lock, held until the commit. (New
--- rows first: they may have to wait for who changes a row that is there after all, but who changes
--- rows that are there waits for nobody who only begins some.) What else belongs to a stream is
--- changed under the lock on its status row. A transaction calls this once.
+-- The order of locks is the same for all writers, so that there is no deadlock: the append's own
+-- id; new status rows, by stream; existing status rows, by stream; lease rows, by stream; replies,
+-- by stream and key; at last the ordering lock, held until the commit. (New rows come first:
+-- inserting one may have to wait for a writer that changes a row which exists after all, but a
+-- writer that changes existing rows never waits for one that only inserts.) Everything else that
+-- belongs to a stream is changed under the lock on its status row. A transaction calls this once.
 --
--- Where tables are small or not yet analysed the planner would rather walk them, and keep to such
--- a plan while they grow; so walking is off.
+-- If tables are small or not yet analysed the planner would rather scan them, and keep to such a
+-- plan while they grow; so scans are off.
 CREATE FUNCTION {schema}.append_1(
     append_id text,         -- of this call alone
     lock_timeout text,
     clock_us bigint,        -- added to the ends of leases; null: the time by this server's clock
-    changed json,           -- status rows that are there, with the version they must have
-    created json,           -- status rows that must not be there
-    absent text[],          -- streams that must have none, and get none: only an answer is kept
-    events json,            -- the events, and where in `bulk` their states lie
+    changed json,           -- status rows that must exist, with the version they must have
+    created json,           -- status rows that must not exist yet
+    absent text[],          -- streams that must have no status row and get none: only replies
+    events json,            -- the events, and where in `blob` their states are
     alarms json,
     unset text[],           -- streams without an alarm
-    holds json,             -- leases that must be there
+    required json,          -- leases that must exist
     taken json,             -- leases to take
-    dropped text[],         -- streams whose lease goes
-    answers json,
+    dropped text[],         -- streams whose lease is dropped
+    replies json,
     snapshots json,
-    bulk bytea              -- states of events and snapshots, one after the other
+    blob bytea              -- states of events and snapshots, one after the other
 ) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -177,20 +203,21 @@ BEGIN
             SELECT c.* FROM json_to_recordset(created) AS c (
                 stream text, kind text, name text, id text, version bigint, hash text,
                 status text, executing boolean, due_us bigint, retry_us bigint, clear_us bigint,
-                wake_us bigint, created_us bigint, updated_us bigint, event_count bigint,
-                run_count bigint, failure_count bigint, deferred_count bigint, reason text, last_error text,
-                state text, error_type text)
+                wake_us bigint, created_us bigint, updated_us bigint, last_run_us bigint,
+                event_count bigint, run_count bigint, failure_count bigint, deferred_count bigint,
+                reason text, unfinished_count bigint, window_count bigint, window_opened_us bigint,
+                flush_due_us bigint, error_type text, last_error text, state text)
             ORDER BY c.stream COLLATE "C"
             ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS found_count = ROW_COUNT;
         IF found_count <> json_array_length(created) THEN
-            RAISE EXCEPTION 'a stream is there already' USING ERRCODE = 'WK001';
+            RAISE EXCEPTION 'a stream exists already' USING ERRCODE = 'WK001';
         END IF;
     END IF;
     IF absent IS NOT NULL THEN
         PERFORM FROM {schema}.status s WHERE s.stream = ANY (absent);
         IF FOUND THEN
-            RAISE EXCEPTION 'a stream is there already' USING ERRCODE = 'WK001';
+            RAISE EXCEPTION 'a stream exists already' USING ERRCODE = 'WK001';
         END IF;
     END IF;
     IF changed IS NOT NULL THEN
@@ -203,28 +230,32 @@ BEGIN
         UPDATE {schema}.status s SET
             version = c.version, hash = c.hash, status = c.status, executing = c.executing,
             due_us = c.due_us, retry_us = c.retry_us, clear_us = c.clear_us, wake_us = c.wake_us,
-            created_us = c.created_us, updated_us = c.updated_us, event_count = c.event_count,
-            run_count = c.run_count, failure_count = c.failure_count,
-            deferred_count = c.deferred_count, reason = c.reason, last_error = c.last_error,
-            state = c.state, error_type = c.error_type
+            created_us = c.created_us, updated_us = c.updated_us, last_run_us = c.last_run_us,
+            event_count = c.event_count, run_count = c.run_count, failure_count = c.failure_count,
+            deferred_count = c.deferred_count, reason = c.reason,
+            unfinished_count = c.unfinished_count, window_count = c.window_count,
+            window_opened_us = c.window_opened_us, flush_due_us = c.flush_due_us,
+            error_type = c.error_type, last_error = c.last_error, state = c.state
         FROM json_to_recordset(changed) AS c (
             stream text, base bigint, version bigint, hash text, status text, executing boolean,
             due_us bigint, retry_us bigint, clear_us bigint, wake_us bigint, created_us bigint,
-            updated_us bigint, event_count bigint, run_count bigint, failure_count bigint,
-            deferred_count bigint, reason text, last_error text, state text, error_type text)
+            updated_us bigint, last_run_us bigint, event_count bigint, run_count bigint,
+            failure_count bigint, deferred_count bigint, reason text, unfinished_count bigint,
+            window_count bigint, window_opened_us bigint, flush_due_us bigint, error_type text,
+            last_error text, state text)
         WHERE s.stream = c.stream AND s.version = c.base;
         GET DIAGNOSTICS found_count = ROW_COUNT;
         IF found_count <> expected THEN
-            RAISE EXCEPTION 'a stream stands at another version' USING ERRCODE = 'WK001';
+            RAISE EXCEPTION 'a stream is at another version' USING ERRCODE = 'WK001';
         END IF;
     END IF;
 
-    IF holds IS NOT NULL THEN
-        PERFORM FROM json_to_recordset(holds) AS h (stream text, token bigint)
-            LEFT JOIN {schema}.leases l ON l.stream = h.stream
-            WHERE l.token IS DISTINCT FROM h.token;
+    IF required IS NOT NULL THEN
+        PERFORM FROM json_to_recordset(required) AS n (stream text, token bigint)
+            LEFT JOIN {schema}.leases l ON l.stream = n.stream
+            WHERE l.token IS DISTINCT FROM n.token;
         IF FOUND THEN
-            RAISE EXCEPTION 'a lease is not held' USING ERRCODE = 'WK002';
+            RAISE EXCEPTION 'a lease is gone' USING ERRCODE = 'WK002';
         END IF;
     END IF;
     IF taken IS NOT NULL OR dropped IS NOT NULL THEN
@@ -241,19 +272,19 @@ BEGIN
                 until_us = excluded.until_us, token = excluded.token, run = excluded.run;
     END IF;
 
-    IF answers IS NOT NULL THEN
-        DELETE FROM {schema}.kept_replies a
-            USING json_to_recordset(answers) AS n (stream text, key text, now_us bigint)
-            WHERE a.stream = n.stream AND a.key = n.key AND a.expires_us <= n.now_us;
+    IF replies IS NOT NULL THEN
+        DELETE FROM {schema}.kept_replies r
+            USING json_to_recordset(replies) AS n (stream text, key text, now_us bigint)
+            WHERE r.stream = n.stream AND r.key = n.key AND r.expires_us <= n.now_us;
         INSERT INTO {schema}.kept_replies (stream, key, action, fingerprint, body, expires_us)
             SELECT n.stream, n.key, n.action, n.fingerprint, n.body, n.expires_us
-            FROM json_to_recordset(answers) AS n (
+            FROM json_to_recordset(replies) AS n (
                 stream text, key text, action text, fingerprint text, body text,
                 expires_us bigint)
             ORDER BY n.stream COLLATE "C", n.key COLLATE "C"
             ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS found_count = ROW_COUNT;
-        IF found_count <> json_array_length(answers) THEN
+        IF found_count <> json_array_length(replies) THEN
             RAISE EXCEPTION 'a key has been used' USING ERRCODE = 'WK003';
         END IF;
     END IF;
@@ -271,7 +302,7 @@ BEGIN
     END IF;
     IF snapshots IS NOT NULL THEN
         INSERT INTO {schema}.snapshots (stream, version, state)
-            SELECT n.stream, n.version, substring(bulk FROM n.at FOR n.length)
+            SELECT n.stream, n.version, substring(blob FROM n.at FOR n.length)
             FROM json_to_recordset(snapshots) AS n (
                 stream text, version bigint, at int, length int)
             ON CONFLICT (stream, version) DO UPDATE SET state = excluded.state;
@@ -280,13 +311,13 @@ BEGIN
     IF events IS NOT NULL THEN
         PERFORM pg_advisory_xact_lock('{schema}.stored_events'::regclass::oid::int, 0);
         INSERT INTO {schema}.stored_events (originator_id, originator_version, topic, state)
-            SELECT n.stream, n.version, n.topic, substring(bulk FROM n.at FOR n.length)
+            SELECT n.stream, n.version, n.topic, substring(blob FROM n.at FOR n.length)
             FROM json_to_recordset(events) AS n (
                 stream text, version bigint, topic text, at int, length int);
     END IF;
 END $$;
 
--- Events of other aggregates, which share the log. The ordering lock as above.
+-- Write events of other aggregates, which share the log, under the same ordering lock.
 CREATE FUNCTION {schema}.insert_1(
     streams text[], versions bigint[], topics text[], states bytea[]
 ) RETURNS SETOF bigint LANGUAGE plpgsql
@@ -299,8 +330,8 @@ BEGIN
         RETURNING notification_id;
 END $$;
 
--- What units are judged by, when a group was refused: the versions of the streams, their leases'
--- tokens, and the recorded answers to the keys. Locks nothing: the append will see.
+-- What the units of a refused append are judged by: the versions of the streams, the tokens of
+-- their leases, and when the replies under the keys expire. Locks nothing: the next append checks.
 CREATE FUNCTION {schema}.facts_1(
     streams text[], key_streams text[], keys text[]
 ) RETURNS json LANGUAGE sql STABLE
@@ -311,15 +342,14 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
             WHERE s.stream = ANY (streams)),
         ARRAY(SELECT json_build_array(l.stream, l.token) FROM {schema}.leases l
             WHERE l.stream = ANY (streams)),
-        ARRAY(SELECT json_build_array(a.stream, a.key, a.expires_us)
+        ARRAY(SELECT json_build_array(r.stream, r.key, r.expires_us)
             FROM unnest(key_streams, keys) AS n (stream, key)
-            JOIN {schema}.kept_replies a ON a.stream = n.stream AND a.key = n.key))
+            JOIN {schema}.kept_replies r ON r.stream = n.stream AND r.key = n.key))
 $$;
 
--- After an answer was lost: whether the append was committed, which shows in whether the event of
--- this stream and version is of this commit, whose id is at the head of the record. Waits for an
--- append that is still going on; one that has not begun is refused from here on. So what is
--- answered stays true.
+-- After an answer was lost: whether the append was committed. It was if the event with this stream
+-- and version has this commit id, which is at the beginning of the record. Waits for an append that
+-- is still going on; one that has not begun is refused from here on. So the result stays true.
 CREATE FUNCTION {schema}.settle_1(
     append_id text, lock_timeout text, stream text, version bigint, commit text
 ) RETURNS boolean LANGUAGE plpgsql
@@ -339,20 +369,20 @@ BEGIN
     RETURN false;
 END $$;
 
--- Lock up to `most` due instances, the oldest first, and say of each: stream, due, version, and
--- the lease that has ended, where that is why. Takes locks that are free only, and waits for none:
+-- Lock up to `most` due instances, the oldest first, and return of each: stream, due time, version,
+-- and the lease that has ended, if that makes it due. Takes free locks only, and waits for none:
 -- first on the status row, which keeps all others from the stream, then on the ended lease, which
--- keeps its owner from prolonging it. What was found before the lock is looked at again after it.
--- Looks a little further than `most`, since others may be at the first.
+-- keeps its owner from prolonging it. What was found before the lock is checked again after it.
+-- Looks a little further than `most`, since others may have locked the first ones.
 --
--- Where a job's runs have a limit, a run is begun only under a lock of the job's own, so that the
--- leases of its runs can be counted; while another claim has that lock, none is. A lease that has
--- ended counts too: who takes it over has its place, and its owner may still prolong it.
+-- If a job has a limit on its runs, a run is started only under a lock of the job's own, so that
+-- the leases of its runs can be counted; while another claim has that lock, none is started. A lease
+-- that has ended counts too: taking it over is not another run, and its owner may still prolong it.
 CREATE FUNCTION {schema}.claim_1(
     idle_timeout text, jobs text[],
     limits int[],           -- of the runs of each job; null where it has none
     now_us bigint,
-    clock_us bigint,        -- what leases are judged by; null: this server's clock
+    clock_us bigint,        -- the time that leases are judged by; null: this server's clock
     most int
 ) RETURNS json LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off
@@ -361,7 +391,7 @@ DECLARE
     lease_us bigint := coalesce(clock_us, {schema}.server_us());
     ahead_us bigint := lease_us - now_us;
     further int := 3 * most + 50;
-    free int[];             -- how many runs of each job may be begun
+    free int[];             -- how many runs of each job may be started
     locked text[];
     ended text[];
 BEGIN
@@ -434,13 +464,13 @@ BEGIN
         WHERE NOT d.begins OR d.place <= j.free);
 END $$;
 
--- Prolong the leases of an owner, and say which it holds. Waits for nothing: a lease that another
--- is about to take over or to drop is left to it, and counts while it has not ended.
+-- Prolong the leases of an owner, and return those that it holds. Waits for nothing: a lease that
+-- another transaction is about to take over or to drop stays as it is, and counts until it ends.
 CREATE FUNCTION {schema}.renew_1(
     owner text,
     until_us bigint,        -- by the clock of `now_us`
     now_us bigint,
-    clock_us bigint         -- what leases are judged by; null: this server's clock
+    clock_us bigint         -- the time that leases are judged by; null: this server's clock
 ) RETURNS TABLE (stream text, token bigint) LANGUAGE sql
 SET search_path = pg_catalog, pg_temp AS $$
     WITH clock AS MATERIALIZED (

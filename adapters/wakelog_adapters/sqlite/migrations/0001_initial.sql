@@ -1,8 +1,23 @@
 -- compatible since: 1
--- {prefix} is the prefix of the store's URL, wakelog_ unless given. Times are microseconds since
--- 1970 in UTC. One statement ends where a line ends with a semicolon.
+-- The schema of the SQLite store. {prefix} is the prefix of the store's URL, wakelog_ unless given.
+-- Times are microseconds since 1970 in UTC. One statement ends where a line ends with a semicolon.
+--
+-- The log
+--   stored_events   the events, as the eventsourcing library stores them
+--   snapshots       folded instances: short cuts, never the truth
+-- Views, written in the append's own transaction and rebuilt from the log
+--   status          one row for each instance, also after a clear
+--   alarms          what each instance must be woken for next; no row if nothing is due
+-- Tables that no rebuild may touch
+--   leases          which worker works on which instance
+--   kept_replies    replies to requests with an idempotency key
+--   positions       how far the followers of the log are
+--   job_pauses      jobs that are paused as a whole
+--   workers         workers, and the jobs they can run
+--   migrations      which of these files were applied; made before the first of them is
+-- Functions: none. An append is a view with a trigger on it, of each connection: sqlite/append.py.
 
--- The log, as the eventsourcing library makes it: its rowid is the notification id.
+-- The log. Its rowid is the notification id.
 CREATE TABLE {prefix}stored_events (
     originator_id TEXT,
     originator_version INTEGER,
@@ -18,7 +33,7 @@ CREATE TABLE {prefix}snapshots (
     PRIMARY KEY (stream, version)
 );
 
--- Views: written with the events, and rebuilt from them. A status row stays after a clear.
+-- The columns are the fields of `StatusRow`, in its order.
 CREATE TABLE {prefix}status (
     stream TEXT NOT NULL PRIMARY KEY,
     kind TEXT NOT NULL,
@@ -34,11 +49,17 @@ CREATE TABLE {prefix}status (
     wake_us INTEGER,
     created_us INTEGER,
     updated_us INTEGER NOT NULL,
+    last_run_us INTEGER,
     event_count INTEGER NOT NULL,
     run_count INTEGER NOT NULL,
     failure_count INTEGER NOT NULL,
     deferred_count INTEGER NOT NULL,
     reason TEXT,
+    unfinished_count INTEGER NOT NULL,
+    window_count INTEGER NOT NULL,
+    window_opened_us INTEGER,
+    flush_due_us INTEGER,
+    error_type TEXT,
     last_error TEXT,
     state TEXT
 );
@@ -52,14 +73,13 @@ CREATE TABLE {prefix}alarms (
     action TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- A limit on the runs of a job holds up those alarms that begin one, and no others.
+-- A limit on the runs of a job applies to the alarms that start a run, and to no others.
 CREATE INDEX {prefix}alarms_of_runs ON {prefix}alarms (job, due_us)
     WHERE action NOT IN ('clear', 'deferred');
 
 CREATE INDEX {prefix}alarms_of_others ON {prefix}alarms (job, due_us)
     WHERE action IN ('clear', 'deferred');
 
--- Not views: no rebuild may touch what follows.
 CREATE TABLE {prefix}leases (
     stream TEXT NOT NULL PRIMARY KEY,
     job TEXT NOT NULL,

@@ -1,0 +1,121 @@
+"""Which units of a group cannot be appended, and why: the one rule of all stores.
+
+Pure. A store hands in what it has recorded and applies what passes; it decides nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from wakelog.ports.units import (
+    KeptReply,
+    KeyTaken,
+    LeaseGone,
+    Refused,
+    Unit,
+    VersionConflict,
+)
+
+__all__ = [
+    "RecordedFacts",
+    "conflict_of",
+    "find_conflicts",
+    "follows_refused",
+    "has_expired",
+    "has_gap",
+    "unseen_events",
+]
+
+
+class RecordedFacts(NamedTuple):
+    """What a store has recorded about the streams and the keys of a group of units."""
+
+    versions: Mapping[str, int]
+    """The versions of the streams; one that is missing is at 0."""
+    lease_tokens: Mapping[str, int]
+    """The tokens of their leases, of ended ones too."""
+    reply_expiries: Mapping[tuple[str, str], int | None]
+    """By stream and key, when the kept replies expire (None: never)."""
+
+
+def find_conflicts(
+    units: Sequence[Unit], facts: RecordedFacts, faults: Mapping[int, Exception] = {}
+) -> list[Exception | None]:
+    """For each unit, in order: None, or the error that refuses it.
+
+    A unit that passes changes the facts for those after it. After a refused unit all later units
+    of its stream are refused. `faults` are known errors of units, by index; a conflict of the same
+    unit takes precedence.
+    """
+    versions, tokens = dict(facts.versions), dict(facts.lease_tokens)
+    expiries = dict(facts.reply_expiries)
+    refused: set[str] = set()
+    errors: list[Exception | None] = []
+    for index, unit in enumerate(units):
+        stream, reply = unit.stream, unit.kept_reply
+        error: Exception | None
+        if stream in refused:
+            error = follows_refused(unit)
+        else:
+            used = reply is not None and _is_used(unit, reply, expiries)
+            error = conflict_of(unit, versions.get(stream, 0), tokens.get(stream), used)
+            error = error or faults.get(index)
+        errors.append(error)
+        if error is not None:
+            refused.add(stream)
+            continue
+        versions[stream] = unit.after.version
+        if unit.take is not None:
+            tokens[stream] = unit.take.token
+        elif unit.ends_lease:
+            tokens.pop(stream, None)
+        if reply is not None:
+            expiries[stream, reply.key] = reply.expires_us
+    return errors
+
+
+def conflict_of(
+    unit: Unit, version: int, lease_token: int | None, is_key_used: bool
+) -> Refused | None:
+    """Why `unit` cannot be appended to a stream at `version` under the lease with `lease_token`.
+
+    The most final conflict comes first: a lost lease, then a used key, then another version.
+    """
+    stream = unit.stream
+    if unit.lease_token is not None and unit.lease_token != lease_token:
+        return LeaseGone(f"the lease {unit.lease_token} of {stream} is gone")
+    if unit.kept_reply is not None and is_key_used:
+        return KeyTaken(f"key {unit.kept_reply.key!r} of {stream} has been used")
+    if version != unit.base_version:
+        return VersionConflict(f"{stream} is at version {version}, not at {unit.base_version}")
+    return None
+
+
+def _is_used(unit: Unit, reply: KeptReply, expiries: Mapping[tuple[str, str], int | None]) -> bool:
+    key = (unit.stream, reply.key)
+    return key in expiries and not has_expired(expiries[key], unit.after.recorded_us)
+
+
+def has_expired(expires_us: int | None, now_us: int) -> bool:
+    """Whether a kept reply that expires at `expires_us` (None: never) may be replaced."""
+    return expires_us is not None and expires_us <= now_us
+
+
+def has_gap(unit: Unit) -> bool:
+    """Whether its events and its instance do not have the versions after `base_version`."""
+    version, events = unit.base_version + len(unit.events), unit.events
+    return unit.after.version != version or (bool(events) and events[-1].version != version)
+
+
+def follows_refused(unit: Unit) -> VersionConflict:
+    """The conflict of a unit that comes after a refused one of its stream."""
+    return VersionConflict(f"an earlier unit of {unit.stream} in the group was refused")
+
+
+def unseen_events(unit: Unit) -> VersionConflict:
+    """The conflict of a unit whose stream has events that its status row does not show.
+
+    The log decides: events were written to it without the views.
+    """
+    return VersionConflict(f"{unit.stream} has events after version {unit.base_version}")

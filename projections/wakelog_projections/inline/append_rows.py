@@ -1,0 +1,147 @@
+"""The rows of one append: what a group of units changes in the log, the views and the tables.
+
+The same for every database, which adds only how its rows travel. Of views and leases only the
+state after the last unit of each stream is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from wakelog.core.instance import next_wake
+from wakelog.log.status_row import status_row
+from wakelog.ports.conflicts import has_gap
+from wakelog.ports.records import StoredEvent, StoredSnapshot
+from wakelog.ports.rows import StatusRow
+from wakelog.ports.units import KeptReply, Lease, Unit
+from wakelog_projections.inline.alarms import AlarmRow, alarm_row
+
+__all__ = ["AppendRows", "ReplyRow", "TakenLease"]
+
+
+class TakenLease(NamedTuple):
+    """A lease to take."""
+
+    stream: str
+    job: str
+    lease: Lease
+    taken_us: int
+    """When: the recorded time of the unit that takes it."""
+
+
+class ReplyRow(NamedTuple):
+    """A reply to keep."""
+
+    stream: str
+    reply: KeptReply
+    now_us: int
+    """When: it may replace one that has expired by then, and no other."""
+
+
+class _LeaseMove(NamedTuple):
+    """What the units of one stream together do to its lease."""
+
+    required: int | None
+    """The token that must be there before them."""
+    decided: bool
+    """Whether they take or drop it; else it stays as it is."""
+    taken: TakenLease | None
+
+
+_UNTOUCHED = _LeaseMove(None, False, None)
+
+
+class AppendRows:
+    """The rows of the units of one append. Raises `ValueError` if the units do not fit together."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self.events: list[StoredEvent] = []
+        self.bases: dict[str, int] = {}
+        """The version that each stream must be at; 0: it must have no status row."""
+        self.status_rows: list[StatusRow] = []
+        self.absent: list[str] = []
+        """Streams without a status row: only a reply is kept, there never was an instance."""
+        self.alarm_rows: list[AlarmRow] = []
+        self.unset_alarms: list[str] = []
+        """Streams that have no alarm."""
+        self.required_leases: list[tuple[str, int]] = []
+        """The streams whose lease must be there, and its token."""
+        self.taken_leases: list[TakenLease] = []
+        self.dropped_leases: list[str] = []
+        self.kept_replies: list[ReplyRow] = []
+        self.snapshots: list[tuple[str, StoredSnapshot]] = []
+        self.next_due_us: int | None = None
+        """The earliest alarm among the units."""
+        self._last: dict[str, Unit] = {}
+        self._moves: dict[str, _LeaseMove] = {}
+        self._keys: set[tuple[str, str]] = set()
+        for unit in units:
+            self._add(unit)
+        for stream, unit in self._last.items():
+            self._set_views(stream, unit)
+        for stream, move in self._moves.items():
+            self._set_lease(stream, move)
+
+    def _add(self, unit: Unit) -> None:
+        stream, base = unit.stream, unit.base_version
+        if has_gap(unit):
+            raise ValueError(f"the versions of a unit of {stream} have a gap")
+        before = self._last.get(stream)
+        if before is None:
+            self.bases[stream] = base
+        elif before.after.version != base:
+            raise ValueError(f"two units of {stream} do not follow each other")
+        self._last[stream] = unit
+        self.events += unit.events
+        if unit.lease_token is not None or unit.take is not None or unit.ends_lease:
+            self._move_lease(unit)
+        if unit.kept_reply is not None:
+            self._keep(unit, unit.kept_reply)
+        if unit.snapshot is not None:
+            self.snapshots.append((stream, unit.snapshot))
+
+    def _move_lease(self, unit: Unit) -> None:
+        stream, token = unit.stream, unit.lease_token
+        required, decided, taken = self._moves.get(stream, _UNTOUCHED)
+        if token is not None:
+            if not decided and required in (None, token):
+                required = token
+            elif taken is None or taken.lease.token != token:
+                raise ValueError(f"two units of {stream} cannot hold the same lease")
+        if unit.take is not None:
+            after = unit.after
+            decided, taken = True, TakenLease(stream, after.id.job, unit.take, after.recorded_us)
+        elif unit.ends_lease:
+            decided, taken = True, None
+        self._moves[stream] = _LeaseMove(required, decided, taken)
+
+    def _keep(self, unit: Unit, reply: KeptReply) -> None:
+        key = unit.stream, reply.key
+        if key in self._keys:
+            raise ValueError(f"two units of {unit.stream} have the same key")
+        self._keys.add(key)
+        self.kept_replies.append(ReplyRow(unit.stream, reply, unit.after.recorded_us))
+
+    def _set_views(self, stream: str, unit: Unit) -> None:
+        after = unit.after
+        wake = next_wake(after)
+        if after.version:
+            self.status_rows.append(status_row(after, unit.hash, wake, stream))
+        else:
+            self.absent.append(stream)
+        alarm = alarm_row(stream, after.id.job, wake)
+        if alarm is None:
+            self.unset_alarms.append(stream)
+            return
+        self.alarm_rows.append(alarm)
+        if self.next_due_us is None or alarm.due_us < self.next_due_us:
+            self.next_due_us = alarm.due_us
+
+    def _set_lease(self, stream: str, move: _LeaseMove) -> None:
+        if move.required is not None:
+            self.required_leases.append((stream, move.required))
+        if move.taken is not None:
+            self.taken_leases.append(move.taken)
+        elif move.decided:
+            self.dropped_leases.append(stream)
