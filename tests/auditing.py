@@ -14,14 +14,16 @@ from itertools import groupby
 from typing import Any
 
 from wakelog.core.events import Cleared, Executed, ExecutionFailed, ExecutionLost, RunStarted
+from wakelog.core.instance import Instance, next_wake
 from wakelog.log.rebuild import Head, refold
 from wakelog.log.records import Recorded, decode
+from wakelog.log.status_row import status_row
 from wakelog.ports.records import Loaded
 from wakelog.ports.rows import Listing
 from wakelog.ports.store import Store
 from wakelog_adapters.postgres import PostgresStore
 from wakelog_adapters.sqlite import SQLiteStore
-from wakelog_projections.inline import alarms, status
+from wakelog_projections.inline.alarms import AlarmRow, alarm_row
 
 __all__ = ["audit", "audit_all", "fold_from_the_log", "runs_of"]
 
@@ -131,19 +133,21 @@ def _check_views(store: Store, head: Head) -> None:
     if instance.version == 0:
         assert row is None, "there is a status row, but no event"
         return
-    assert row == status.row(instance, head.hash), "the status row differs from the refold's"
-    alarm = alarms.row(instance)
-    assert (None if row is None else row.wake_us) == (None if alarm is None else alarm.due_us)
+    assert row == status_row(instance, head.hash, next_wake(instance)), (
+        "the status row differs from the refold's"
+    )
+    wake = next_wake(instance)
+    assert (None if row is None else row.wake_us) == (None if wake is None else wake.due_us)
 
 
 def _reader(store: Store) -> Rows | None:
     """A way around the store, to the tables themselves; None where there are none."""
     if isinstance(store, PostgresStore):
-        at = f"{store._place.schema}."
+        at = f"{store.location.schema}."
         return lambda sql: store._rows(sql.format(at=at).encode())
     if not isinstance(store, SQLiteStore):
         return None
-    place = store._place
+    place = store.location
 
     def rows(sql: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(place.path)) as connection:
@@ -152,14 +156,16 @@ def _reader(store: Store) -> Rows | None:
     return rows
 
 
+def _alarm(instance: Instance) -> AlarmRow | None:
+    return alarm_row(str(instance.id), instance.id.job, next_wake(instance))
+
+
 def _check_tables(store: Store, rows: Rows) -> None:
     """Alarms, leases and snapshots of all streams, cleared ones too, are those of their events."""
     streams = [s for (s,) in rows("SELECT DISTINCT originator_id FROM {at}stored_events")]
     heads = {stream: fold_from_the_log(store, stream).instance for stream in streams}
-    expected = {alarm for head in heads.values() if (alarm := alarms.row(head)) is not None}
-    found = {
-        alarms.AlarmRow(*row) for row in rows("SELECT stream, job, due_us, action FROM {at}alarms")
-    }
+    expected = {alarm for head in heads.values() if (alarm := _alarm(head)) is not None}
+    found = {AlarmRow(*row) for row in rows("SELECT stream, job, due_us, action FROM {at}alarms")}
     assert found == expected, "the alarms are not those of the log"
     assert {s for (s,) in rows("SELECT stream FROM {at}status")} == set(streams)
     held = set(rows("SELECT stream, token FROM {at}leases WHERE run"))

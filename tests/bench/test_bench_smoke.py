@@ -16,10 +16,10 @@ from tests.bench.storage import STORES, Mark, MemoryStorage, PostgresStorage, SQ
 from tests.support_postgres import bare_connection, with_options
 from wakelog.core.instance import Instance
 from wakelog.ids import InstanceId
+from wakelog.log.status_row import status_row
 from wakelog_adapters.postgres import url as postgres_url
 from wakelog_adapters.sqlite.connections import connect
 from wakelog_adapters.sqlite.url import parse
-from wakelog_projections.inline import status
 
 Planned = Callable[..., Plan]
 
@@ -187,7 +187,7 @@ def test_the_floor_commits_in_batches_and_keeps_claims_together() -> None:
 
 def unit(*, at_us: int, claims: bool = False) -> written.Written:
     """The rows of a unit, one that takes a lease or another one."""
-    shown = status.row(Instance(InstanceId("task", "job", "a"), recorded_us=at_us), "")
+    shown = status_row(Instance(InstanceId("task", "job", "a"), recorded_us=at_us), "", None)
     lease = ("task:job:a",) if claims else None
     return written.Written(shown.stream, (), shown, None, lease, False, None)
 

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from msgspec.structs import astuple
 
 from wakelog.core.evolve import evolve
-from wakelog.core.instance import Instance
+from wakelog.core.instance import Instance, next_wake
 from wakelog.ids import InstanceId
 from wakelog.log.records import decode
+from wakelog.log.status_row import status_row
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.rows import StatusRow
-from wakelog_projections.inline import alarms, status
+from wakelog_projections.inline.alarms import AlarmRow, alarm_row
 
 __all__ = ["CHANGING", "Batch", "Snapshot", "Written", "batched", "batches", "units"]
 
@@ -38,7 +39,7 @@ class Written(NamedTuple):
     stream: str
     events: Sequence[StoredEvent]
     status: StatusRow
-    alarm: alarms.AlarmRow | None
+    alarm: AlarmRow | None
     lease: tuple[Any, ...] | None
     """Taken with it."""
     drops_lease: bool
@@ -57,7 +58,7 @@ class Batch:
         self.events: _Rows = []
         self.snapshots: _Rows = []
         status: dict[str, StatusRow] = {}
-        alarm: dict[str, alarms.AlarmRow | None] = {}
+        alarm: dict[str, AlarmRow | None] = {}
         lease: dict[str, tuple[Any, ...] | None] = {}
         for unit in units:
             self.events += map(astuple, unit.events)
@@ -118,7 +119,7 @@ def _written(
     hash: str,
     snapshots: Mapping[tuple[str, int], Snapshot],
 ) -> Written:
-    stream, run = str(after.id), after.run
+    stream, run, wake = str(after.id), after.run, next_wake(after)
     lease = None
     if run is not None and run != before.run:
         until_us = run.started_us + LEASE_US
@@ -126,8 +127,8 @@ def _written(
     return Written(
         stream,
         events,
-        status.row(after, hash),
-        alarms.row(after),
+        status_row(after, hash, wake, stream),
+        alarm_row(stream, after.id.job, wake),
         lease,
         drops_lease=before.run is not None and run is None,
         snapshot=snapshots.get((stream, after.version)),

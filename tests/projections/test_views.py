@@ -8,9 +8,10 @@ import pytest
 
 from wakelog.core import events as e
 from wakelog.core.evolve import fold
-from wakelog.core.instance import Instance
+from wakelog.core.instance import Instance, next_wake
 from wakelog.ids import InstanceId
-from wakelog_projections.inline import alarms, status
+from wakelog.log.status_row import status_row
+from wakelog_projections.inline.alarms import AlarmRow, alarm_row
 
 ID = InstanceId("task", "order", "o:17")
 NOW = 1_800_000_000_000_000
@@ -20,6 +21,10 @@ RUN = e.RunStarted(run=1, due_us=NOW, worker="w")
 
 def after(*events: e.Event) -> Instance:
     return fold(Instance(ID), (*BEGUN, *events), NOW)
+
+
+def alarm(instance: Instance) -> AlarmRow | None:
+    return alarm_row(str(instance.id), instance.id.job, next_wake(instance))
 
 
 @pytest.mark.parametrize(
@@ -47,8 +52,7 @@ def after(*events: e.Event) -> Instance:
 def test_A2_an_instance_is_woken_for_the_next_thing_it_waits_for(
     events: tuple[e.Event, ...], due_us: int, action: str
 ) -> None:
-    row = alarms.row(after(*events))
-    assert row == alarms.AlarmRow("task:order:o:17", "task:order", due_us, action)
+    assert alarm(after(*events)) == AlarmRow("task:order:o:17", "task:order", due_us, action)
 
 
 @pytest.mark.parametrize(
@@ -63,12 +67,13 @@ def test_A2_an_instance_is_woken_for_the_next_thing_it_waits_for(
     ],
 )
 def test_A2_what_waits_for_nothing_has_no_alarm(events: tuple[e.Event, ...]) -> None:
-    assert alarms.row(after(*events)) is None
+    assert alarm(after(*events)) is None
 
 
 def test_T10_a_status_row_tells_how_the_instance_stands() -> None:
     failed = e.ExecutionFailed(handler="execute", error_type="LookupError", message="ö", run=1)
-    row = status.row(after(e.StateSet(state='"x"'), e.Scheduled(due_us=NOW + 5), RUN, failed), "h")
+    instance = after(e.StateSet(state='"x"'), e.Scheduled(due_us=NOW + 5), RUN, failed)
+    row = status_row(instance, "h", next_wake(instance))
     assert (row.stream, row.kind, row.name, row.id) == ("task:order:o:17", "task", "order", "o:17")
     assert (row.version, row.hash, row.status, row.executing) == (6, "h", "failed", False)
     assert (row.event_count, row.run_count, row.failure_count) == (1, 1, 1)
@@ -78,6 +83,7 @@ def test_T10_a_status_row_tells_how_the_instance_stands() -> None:
 
 
 def test_T8_a_cleared_instance_keeps_its_row_without_what_was_its_life() -> None:
-    row = status.row(after(e.StateSet(state="1"), e.Scheduled(due_us=NOW), e.Cleared()), "h")
+    instance = after(e.StateSet(state="1"), e.Scheduled(due_us=NOW), e.Cleared())
+    row = status_row(instance, "h", next_wake(instance))
     assert (row.status, row.state, row.due_us, row.created_us) == ("not_found", None, None, None)
     assert (row.version, row.event_count) == (5, 0)

@@ -28,6 +28,7 @@ from wakelog_adapters.conformance.units import (
     in_parallel,
     kept_reply,
     kinds,
+    row_of,
 )
 
 __all__ = ["AppendExam"]
@@ -43,7 +44,7 @@ class AppendExam(ExamBase):
         )
         assert store.append([first]) == Appended([None], NOW + 5)
         assert store.events(builder.stream) == first.events
-        assert store.status([builder.stream]) == [store.row(builder.instance, "hash-3")]
+        assert store.status([builder.stream]) == [row_of(builder.instance, "hash-3")]
         assert store.kept_replies([(builder.stream, "k")]) == [kept_reply("k")]
         assert store.snapshot_before(builder.stream, 9) == StoredSnapshot(3, b"\xfe3")
         assert store.next_due_us([ORDERS], NOW) == NOW + 5
@@ -59,8 +60,8 @@ class AppendExam(ExamBase):
             None,
             None,
         ]
-        assert store.status([builder.stream]) == [store.row(builder.instance, "hash-5")]
-        assert store.list(Listing()) == [store.row(builder.instance, "hash-5")]
+        assert store.status([builder.stream]) == [row_of(builder.instance, "hash-5")]
+        assert store.list(Listing()) == [row_of(builder.instance, "hash-5")]
         assert store.kept_replies([(builder.stream, "k ☃ \\u0000")]) == [unit.kept_reply]
         event = StoredEvent(builder.stream, 6, "t", b"\x00" * 300_000)
         large = replace(builder.receive(), events=[event])
@@ -106,7 +107,7 @@ class AppendExam(ExamBase):
         assert store.load(builder.stream).snapshot is None
         assert store.renew("w1", NOW + 9, NOW) == []
         assert store.next_due_us([ORDERS], NOW) is None
-        assert store.status([builder.stream]) == [store.row(builder.instance, "hash-3")]
+        assert store.status([builder.stream]) == [row_of(builder.instance, "hash-3")]
 
     def test_units_of_one_stream_build_on_each_other(self, tmp_path: Path) -> None:
         store, builder, other = self.open(tmp_path), UnitBuilder(), UnitBuilder("o-2")
@@ -118,7 +119,7 @@ class AppendExam(ExamBase):
         ]
         assert store.append(group) == Appended([None] * 4, None)
         assert [event.version for event in store.events(builder.stream)] == [1, 2, 3, 4, 5]
-        assert store.status([builder.stream]) == [store.row(builder.instance, "hash-5")]
+        assert store.status([builder.stream]) == [row_of(builder.instance, "hash-5")]
 
     def test_they_fall_with_the_one_that_was_refused(self, tmp_path: Path) -> None:
         store, builder, other = self.open(tmp_path), UnitBuilder(), UnitBuilder("o-2")

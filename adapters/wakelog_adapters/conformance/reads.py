@@ -12,7 +12,7 @@ from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import HeldLease, Listing, StatusCount, WorkerRow
 from wakelog.ports.units import Lease
 from wakelog_adapters.conformance.base import ExamBase
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder
+from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, row_of
 
 __all__ = ["ReadsExam"]
 
@@ -24,7 +24,7 @@ class ReadsExam(ExamBase):
         one, two, builder = self.open(tmp_path), self.open(tmp_path), UnitBuilder()
         assert two.status([builder.stream]) == [None]
         one.append([builder.begin(NOW)])
-        assert two.status([builder.stream]) == [two.row(builder.instance, "hash-3")]
+        assert two.status([builder.stream]) == [row_of(builder.instance, "hash-3")]
         two.append([builder.receive()])
         assert [event.version for event in one.load(builder.stream).tail] == [1, 2, 3, 4]
 
@@ -95,7 +95,7 @@ class ReadsExam(ExamBase):
     def test_a_cleared_instance_keeps_its_row_but_is_not_listed(self, tmp_path: Path) -> None:
         store, builder = self.open(tmp_path), UnitBuilder()
         store.append([builder.begin(NOW), builder.unit(Cleared())])
-        assert store.status([builder.stream]) == [store.row(builder.instance, "hash-4")]
+        assert store.status([builder.stream]) == [row_of(builder.instance, "hash-4")]
         assert store.list(Listing()) == []
         assert store.next_due_us([ORDERS], NOW) is None
         store.append([builder.begin(NOW)])

@@ -9,12 +9,14 @@ from typing import Any
 
 from wakelog.core.events import Event, EventReceived, RunStarted, Scheduled, Started, StateSet
 from wakelog.core.evolve import fold
-from wakelog.core.instance import Instance
+from wakelog.core.instance import Instance, next_wake
 from wakelog.ids import InstanceId
+from wakelog.log.status_row import status_row
 from wakelog.ports.records import StoredEvent
+from wakelog.ports.rows import StatusRow
 from wakelog.ports.units import Appended, KeptReply, Lease, Unit
 
-__all__ = ["NOW", "ORDERS", "UnitBuilder", "in_parallel", "kept_reply", "kinds"]
+__all__ = ["NOW", "ORDERS", "UnitBuilder", "in_parallel", "kept_reply", "kinds", "row_of"]
 
 NOW = 1_700_000_000_000_000
 ORDERS = "task:order"
@@ -73,6 +75,11 @@ def _state_of(stream: str, version: int) -> bytes:
 def kept_reply(key: str, expires_us: int | None = None, body: str = "{}") -> KeptReply:
     """What a request with this key was answered."""
     return KeptReply(key, "send", "f1", body, expires_us)
+
+
+def row_of(instance: Instance, hash: str) -> StatusRow:
+    """The status row that a store must have of this instance."""
+    return status_row(instance, hash, next_wake(instance))
 
 
 def kinds(appended: Appended) -> list[type[Exception] | None]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import asdict, astuple
+from msgspec.structs import asdict
 
 from wakelog.ports.rows import StatusRow
 from wakelog.ports.units import Unit
@@ -53,13 +53,6 @@ class _Placed(Struct, frozen=True):
     length: int
 
 
-class _Changed(StatusRow, frozen=True):
-    """A status row that must exist."""
-
-    base: int
-    """The version that it must have."""
-
-
 class AppendCall:
     """The units of one append as a call."""
 
@@ -88,11 +81,11 @@ class AppendCall:
     def arguments(self, options: AppendOptions) -> tuple[Any, ...]:
         """What `append_1` takes, in its order."""
         rows, bases = self._rows, self._rows.bases
-        changed: list[_Changed] = []
+        changed: list[_Row] = []
         created: list[StatusRow] = []
         for row in rows.status_rows:
             if base := bases[row.stream]:
-                changed.append(_Changed(*astuple(row), base))
+                changed.append({**asdict(row), "base": base})
             else:
                 created.append(row)
         replies: list[_Row] = [
@@ -120,7 +113,7 @@ class AppendCall:
 
 def _taken(taken: TakenLease, options: AppendOptions) -> _Row:
     """A lease to take. If the server's clock judges leases, its end is sent as a duration."""
-    row = {"stream": taken.stream, "job": taken.job, **asdict(taken.lease)}
+    row: _Row = {"stream": taken.stream, "job": taken.job, **asdict(taken.lease)}
     if options.server_clock:
         begin_us = taken.taken_us if options.now_us is None else options.now_us
         row["until_us"] = taken.lease.until_us - begin_us

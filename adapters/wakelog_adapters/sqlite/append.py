@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 from msgspec.structs import astuple
@@ -68,16 +68,13 @@ def packed(rows: AppendRows) -> tuple[str | bytes | None, ...]:
         )
         for stream, reply, now_us in rows.kept_replies
     ]
+    statuses = [astuple(row) for row in rows.status_rows]
     lists: tuple[Sequence[object], ...] = (
         list(rows.bases.items()),
         rows.required_leases,
         events,
-        [_status(row, blob) for row in rows.status_rows],
-        [
-            (row.stream, *astuple(row)[_FIRST_RARE:_FIRST_LONG])
-            for row in rows.status_rows
-            if row.unfinished_count or row.window_count or row.error_type is not None
-        ],
+        [_status(row, blob) for row in statuses],
+        [(row[0], *rare) for row in statuses if any(rare := row[_FIRST_RARE:_FIRST_LONG])],
         [astuple(row) for row in rows.alarm_rows],
         rows.unset_alarms,
         [
@@ -91,10 +88,10 @@ def packed(rows: AppendRows) -> tuple[str | bytes | None, ...]:
     return (*map(_json, lists), blob.joined())
 
 
-def _status(row: StatusRow, blob: Blob) -> _Row:
-    error, state = row.last_error, row.state
+def _status(row: tuple[Any, ...], blob: Blob) -> _Row:
+    error, state = row[_FIRST_LONG:]
     return (
-        *astuple(row)[:_FIRST_RARE],
+        *row[:_FIRST_RARE],
         *(_NOWHERE if error is None else blob.put(error.encode())),
         *(_NOWHERE if state is None else blob.put(state.encode())),
     )

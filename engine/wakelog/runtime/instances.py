@@ -6,10 +6,9 @@ import asyncio
 import functools
 from collections.abc import Sequence
 
-from wakelog.core.instance import Instance
+from wakelog.core.instance import Instance, next_wake
 from wakelog.errors import HistoryError
 from wakelog.log.rebuild import Head, load_heads
-from wakelog.core.instance import next_wake
 from wakelog.log.status_row import status_row
 from wakelog.ports.rows import StatusRow
 from wakelog.ports.store import Store

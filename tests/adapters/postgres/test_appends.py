@@ -15,9 +15,10 @@ from wakelog.errors import StoreUnavailableError
 from wakelog.ports.records import StoredSnapshot
 from wakelog.ports.rows import Due, Listing
 from wakelog.ports.units import KeptReply, Lease, Unit, VersionConflict
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds
+from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds, row_of
 from wakelog_adapters.postgres import PostgresStore, append_call, conflicts, open_store
-from wakelog_adapters.postgres.queries import listing_where
+from wakelog_adapters.postgres.queries import DIALECT
+from wakelog_adapters.sql.listing import listing_condition
 
 TABLES = ("stored_events", "snapshots", "status", "alarms", "leases", "kept_replies")
 
@@ -95,7 +96,7 @@ def test_others_that_keep_changing_the_facts_end_in_a_conflict(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The facts say that the stream is not there, the append that it is: each time."""
-    monkeypatch.setattr(conflicts._Facts, "judge", lambda *_: [None, None])
+    monkeypatch.setattr(conflicts, "find_conflicts", lambda *_: [None, None])
     builder, other = UnitBuilder("o-1"), UnitBuilder("o-2")
     store.append([builder.fork().begin()])
     errors = store.append([builder.begin(), other.begin()])
@@ -176,7 +177,7 @@ def test_view_rows_are_written_as_plain_columns(
     store.append(
         [builder.begin(NOW), builder.unit(failed), builder.unit(Scheduled(due_us=NOW + 9))]
     )
-    row = store.row(builder.instance, "hash-5")
+    row = row_of(builder.instance, "hash-5")
     assert bare.execute("SELECT * FROM status").fetchall() == [(*astuple(row), "Oops")]
     assert bare.execute("SELECT * FROM alarms").fetchall() == [
         (builder.stream, ORDERS, NOW + 9, "execute")
@@ -218,8 +219,8 @@ def test_what_is_asked_often_walks_no_table(store: PostgresStore, bare: psycopg.
         ]
     )
     store.append([builder.run("w1", NOW + 9) for builder in builders[:50]])
-    ask, streams = store._queries, [builder.stream for builder in builders]
-    where, ends = listing_where(Listing(kind="task", name="order", after=streams[7]))
+    ask, streams = store.queries, [builder.stream for builder in builders]
+    where, ends = listing_condition(Listing(kind="task", name="order", after=streams[7]), DIALECT)
     asked: list[tuple[bytes, Any]] = [
         (ask.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [None], "now_us": NOW}),
         (ask.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [60], "now_us": NOW}),
@@ -233,7 +234,7 @@ def test_what_is_asked_often_walks_no_table(store: PostgresStore, bare: psycopg.
         (ask.kept_replies, (streams, ["k"] * 400)),
         (ask.renew, ("w1", NOW + 9, NOW, None)),
         (ask.release, (streams, [4] * 400, "w1")),
-        (ask.list(where), (*ends, 9)),
+        (ask.list_where.replace(b"{where}", where.encode()), (*ends, 9)),
         (ask.settle, ("none", "1s", streams[3], 1, "c")),
     ]
     walks = "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE schemaname = %s"
@@ -249,7 +250,7 @@ def test_what_is_asked_often_walks_no_table(store: PostgresStore, bare: psycopg.
 def test_appends_walk_no_table(store: PostgresStore, bare: psycopg.Connection) -> None:
     builders = [UnitBuilder(f"o-{i}") for i in range(400)]
     store.append([builder.begin(NOW, kept_reply=kept_reply("k")) for builder in builders])
-    attempt = store._appender.attempt(
+    attempt = store.appender.attempt(
         [
             builder.unit(Scheduled(due_us=NOW + 9), kept_reply=kept_reply("l"))
             for builder in builders[:100]
@@ -258,7 +259,7 @@ def test_appends_walk_no_table(store: PostgresStore, bare: psycopg.Connection) -
         + [UnitBuilder(f"p-{i}").begin() for i in range(100)]
     )
     with store.datastore.lend() as connection, connection.transaction():
-        assert store._appender.run(attempt, connection, within=True).errors == [None] * 300
+        assert store.appender.run(attempt, connection, within=True).errors == [None] * 300
         rows = connection.execute(
             "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE schemaname = %s",
             (store.datastore.schema,),
@@ -272,8 +273,8 @@ def test_a_changed_status_row_stays_on_its_page(
     builder = UnitBuilder()
     store.append([builder.begin()])
     with store.datastore.lend() as connection, connection.transaction():
-        attempt = store._appender.attempt([builder.receive()])
-        store._appender.run(attempt, connection, within=True)
+        attempt = store.appender.attempt([builder.receive()])
+        store.appender.run(attempt, connection, within=True)
         row = connection.execute(
             "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables"
             " WHERE schemaname = %s AND relname = 'status'",

@@ -221,8 +221,8 @@ def insert_in(connection: Connection, store: PostgresStore, name: str) -> None:
 
 
 def append_in(connection: Connection, store: PostgresStore, name: str) -> None:
-    attempt = store._appender.attempt([UnitBuilder(name).begin()])
-    store._appender.run(attempt, connection, within=True)
+    attempt = store.appender.attempt([UnitBuilder(name).begin()])
+    store.appender.run(attempt, connection, within=True)
 
 
 WRITERS: tuple[Writer, ...] = (append, insert, insert_as_the_library)

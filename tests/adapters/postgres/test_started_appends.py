@@ -81,7 +81,7 @@ def cuttable(postgres_url: str) -> Iterator[tuple[Wire, StartingStore]]:
 def test_a_plain_append_is_started_and_heard_of(store: StartingStore) -> None:
     builder = UnitBuilder()
     heard = threading.Event()
-    store.listen(heard)
+    store.listeners.add(heard)
     sent = started(store, [builder.begin(NOW)])
     assert ended(sent) == Appended([None], NOW)
     assert heard.is_set()
@@ -120,8 +120,8 @@ def test_what_no_parcel_takes_is_told_by_the_plain_append(
     def broken(units: Sequence[Unit]) -> Any:
         raise LookupError("no such thing")
 
-    monkeypatch.setattr(started_module, "AppendRows", broken)
-    monkeypatch.setattr(append, "AppendRows", broken)
+    monkeypatch.setattr(started_module, "AppendCall", broken)
+    monkeypatch.setattr(append, "AppendCall", broken)
     for _ in range(OFTEN):
         assert store.start_append([UnitBuilder().begin()]) is None
     with pytest.raises(LookupError):
@@ -253,7 +253,7 @@ def test_a_lock_is_waited_for_once(postgres_url: str, bare: psycopg.Connection) 
             with pytest.raises(StoreUnavailableError) as caught:
                 ended(sent)
             assert caught.value.reason == "locked"
-            assert sent._attempt.id.endswith(f"{n:x}")  # and no other was made
+            assert sent.attempt.id.endswith(f"{n:x}")  # and no other was made
             all_are_back(store)
     assert ended(started(store, [UnitBuilder().begin()])).errors == [None]
     assert set(store.counters.values()) == {0}

@@ -152,12 +152,12 @@ def test_an_append_that_was_given_up_is_refused_if_it_arrives_later(
 ) -> None:
     _, store = cuttable
     builder = UnitBuilder()
-    attempt = store._appender.attempt([signed(builder.begin(NOW), "commit-1")])
+    attempt = store.appender.attempt([signed(builder.begin(NOW), "commit-1")])
     attempt.expected = Appended([None], NOW)
-    assert store._appender.was_recorded(attempt, psycopg.OperationalError("cut")) is False
+    assert store.appender.was_recorded(attempt, psycopg.OperationalError("cut")) is False
     with store.datastore.lend() as connection:
         with pytest.raises(psycopg.DatabaseError) as caught:
-            store._appender.run(attempt, connection)
+            store.appender.run(attempt, connection)
         assert caught.value.sqlstate == "WK004"
     assert store.status([builder.stream]) == [None]
 
@@ -203,7 +203,9 @@ def claim(store: Store, builder: UnitBuilder, *, events: bool, owner: str = "w1"
             return [builder.unit(take=lease)]
         return [signed(builder.run(owner, NOW + 60_000_000), "commit-9")]
 
-    return store.claim(now_us=NOW, jobs=[ORDERS], limit=9, begin=begin)
+    appended = store.claim(now_us=NOW, jobs=[ORDERS], limit=9, begin=begin)
+    assert isinstance(appended, Appended)
+    return appended
 
 
 @pytest.mark.parametrize("where", ["before", "after"])

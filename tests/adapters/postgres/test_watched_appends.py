@@ -374,10 +374,10 @@ async def test_a_parcel_that_cannot_be_made_fails_its_units_and_no_others(
     def broken(units: Sequence[Unit]) -> Any:
         if any(unit.stream.endswith("bad") for unit in units):
             raise LookupError("no such thing")
-        return append_call.AppendRows(units)
+        return append_call.AppendCall(units)
 
     for module in (started_module, append):
-        monkeypatch.setattr(module, "AppendRows", broken)
+        monkeypatch.setattr(module, "AppendCall", broken)
     refused: list[Unit] = []
     async with appends_to(store) as appends:
         committer = committer_of(appends, store, refused)
@@ -484,7 +484,7 @@ async def test_a_lease_is_given_up_when_what_was_done_under_it_is_appended(
         job, application = app.task("job"), app.application
         await job.send("a", {}, delay="1us")
         now_us = application.clock.now_us()
-        [claimed] = await asyncio.to_thread(
+        [claimed], _ = await asyncio.to_thread(
             claim_due, application, worker="w", jobs=["task:job"], limit=1, now_us=now_us
         )
         await application.instances.adopt(claimed.head)

@@ -17,9 +17,10 @@ from wakelog.core.events import Scheduled, StateSet
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Listing
 from wakelog.ports.units import KeptReply, Lease, VersionConflict
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds
+from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds, row_of
+from wakelog_adapters.sql.listing import listing_condition
 from wakelog_adapters.sqlite import SQLiteStore, open_store
-from wakelog_adapters.sqlite.queries import Queries, listing_where
+from wakelog_adapters.sqlite.queries import DIALECT, Queries
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_key_that_sqlite_would_cut_or_lose_is_refused_alone(store: SQLiteStore
 
 def test_a_value_too_big_is_refused_alone(store: SQLiteStore) -> None:
     limit = 1_000_000
-    store._writer.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
+    store.writer.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
     good, bad, most = UnitBuilder("o-1"), UnitBuilder("o-2"), UnitBuilder("o-3")
     big = bad.unit(StateSet(state=f'"{"x" * limit}"'))
     half = [
@@ -92,7 +93,7 @@ def test_events_that_the_views_do_not_know_are_a_conflict(
 def traced(store: SQLiteStore) -> list[str]:
     """The first words of the statements from now on; the door's comes once for each table."""
     words: list[str] = []
-    store._writer.set_trace_callback(lambda sql: words.append(sql.split()[0]))
+    store.writer.set_trace_callback(lambda sql: words.append(sql.split()[0]))
     return words
 
 
@@ -138,7 +139,7 @@ def test_view_rows_are_written_as_plain_columns(
     store.append(
         [builder.begin(NOW), builder.run("w1", NOW + 5), builder.unit(Scheduled(due_us=NOW + 9))]
     )
-    row = store.row(builder.instance, "hash-5")
+    row = row_of(builder.instance, "hash-5")
     assert bare.execute("SELECT * FROM wakelog_status").fetchall() == [astuple(row)]
     lease = (builder.stream, ORDERS, "w1", NOW + 5, 4, 1)
     assert bare.execute("SELECT * FROM wakelog_leases").fetchall() == [lease]
@@ -153,15 +154,15 @@ def plan(bare: sqlite3.Connection, sql: str, *params: object) -> str:
 
 
 def test_what_is_asked_often_walks_no_table(bare: sqlite3.Connection) -> None:
-    queries = Queries("wakelog_")
+    queries = Queries.of("wakelog_")
     often = {
-        "next_due": (queries.next_due(), ("[]", 1)),
-        "due": (queries.due(), ("[]", 1, 1)),
-        "claimed": (queries.claimed(), ("[]", 1)),
-        "load": (queries.load(), ("s",)),
-        "events": (queries.events(), ("s", 0, 9, 9)),
-        "status": (queries.status(), ("[]",)),
-        "kept_replies": (queries.kept_replies(), ("[]",)),
+        "next_due": (queries.next_due, ("[]", 1)),
+        "due": (queries.due, ("[]", 1, 1)),
+        "claimed": (queries.claimed, ("[]", 1)),
+        "load": (queries.load, ("s",)),
+        "events": (queries.events, ("s", 0, 9, 9)),
+        "status": (queries.status, ("[]",)),
+        "kept_replies": (queries.kept_replies, ("[]",)),
     }
     own = ("status", "alarms", "leases", "kept_replies", "snapshots", "stored_events")
     tables = (*(f"wakelog_{name}" for name in own), "a", "l", "r", "s")
@@ -172,17 +173,19 @@ def test_what_is_asked_often_walks_no_table(bare: sqlite3.Connection) -> None:
         sorted_by_hand = [step for step in steps if "TEMP B-TREE" in step]
         assert not sorted_by_hand, f"{name}: {sorted_by_hand}"
     for index in ("alarms_of_runs", "alarms_of_others"):
-        assert f"{index} (job=?" in plan(bare, queries.next_due(), "[]", 1)
-        assert f"{index} (job=? AND due_us<?)" in plan(bare, queries.due(), "[]", 1, 1)
-    assert "leases_until (job=?" in plan(bare, queries.next_due(), "[]", 1)
+        assert f"{index} (job=?" in plan(bare, queries.next_due, "[]", 1)
+        assert f"{index} (job=? AND due_us<?)" in plan(bare, queries.due, "[]", 1, 1)
+    assert "leases_until (job=?" in plan(bare, queries.next_due, "[]", 1)
 
 
 def test_sweeps_pages_and_purges_use_their_indexes(bare: sqlite3.Connection) -> None:
     assert "status_executing (updated_us<?)" in plan(
-        bare, Queries("wakelog_").stranded_runs(), 1, 1
+        bare, Queries.of("wakelog_").stranded_runs, 1, 1
     )
-    where, params = listing_where(Listing(kind="task", name="order", after="task:order:o-1"))
-    page = plan(bare, Queries("wakelog_").list(where), *params, 10)
+    where, params = listing_condition(
+        Listing(kind="task", name="order", after="task:order:o-1"), DIALECT
+    )
+    page = plan(bare, Queries.of("wakelog_").list_where.replace("{where}", where), *params, 10)
     assert "sqlite_autoindex_wakelog_status_1 (stream>? AND stream<?)" in page
     assert "TEMP B-TREE" not in page
     purge = (

@@ -25,7 +25,7 @@ def refuse_large_values(app: App, url: str) -> None:
     """From now on the database takes no value of two megabytes."""
     if url.startswith("sqlite:"):
         store: Any = app.application.store
-        store._writer.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2_000_000)
+        store.writer.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2_000_000)
     else:
         with hands_on(url) as do:
             do("ALTER TABLE {at}status ADD CHECK (length(state) < 2000000)")
