@@ -1,7 +1,7 @@
 """A report each night at 02:30 in Berlin. Run it: python examples/daily_report.py
 
-In the night in which the clocks go forward there is no 02:30: the report comes right after the gap.
-In the night in which they go back there are two: it comes once. A year in virtual time shows it.
+In the night in which the clocks go forward there is no 02:30: the report runs right after the gap.
+In the night in which they go back there are two: it runs once. A year in virtual time shows it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An order that reminds its customer until it is paid. Run it: python examples/orders.py
 
 With a URL (python examples/orders.py sqlite:///orders.db) the order is kept in that store, and
-`wakelog` can look at it afterwards.
+`wakelog` can show it afterwards.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def remind(ctx: TaskContext[Order]) -> None:
 
 
 async def send_reminder(order_id: str) -> None:
-    """Stands for a mail. It is a step: once that is recorded, no later attempt sends it again."""
+    """A stand-in for a mail. It is a step: once it is recorded, no later attempt sends it again."""
     print(f"  (mail: please pay {order_id})")
 
 
@@ -57,7 +57,7 @@ jobs = Jobs(order=order)
 
 
 def in_a_store(url: str) -> None:
-    """Send one event to one order, and ask how it stands."""
+    """Send one event to one order, and read its status."""
     with jobs.open(url) as app:
         sent = app.task(order).send("o-17", Placed())
         print("created" if sent.created else "known already", sent.instance_id)

@@ -1,8 +1,8 @@
-"""A token that is renewed shortly before it ends. Run it: python examples/token_refresher.py
+"""A token that is renewed shortly before it expires. Run it: python examples/token_refresher.py
 
-Each run asks for a new token and says itself when the next one is due: a minute before the token
-ends. `every` is for a service that does not say how long its tokens last. What fails is tried
-again, with growing delays.
+Each run fetches a new token and sets the time of the next run: a minute before the token expires.
+`every` is for a service that does not state how long its tokens are valid. A failed run is retried,
+with growing delays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Token(BaseModel):
 
 
 class Bank:
-    """Stands for a service that hands out tokens: two of its answers are errors."""
+    """A stand-in for a service that issues tokens: two of its replies are errors."""
 
     def __init__(self) -> None:
         self.asked = 0

@@ -1,8 +1,8 @@
 """Webhooks that come in bursts, delivered in batches. Run it: python examples/webhook_batcher.py
 
-Each customer has a window: it is open for five seconds from its first event, or until it holds
-four. The receiver is down for a while: its batch is tried again, the same events in the same
-order, while new ones are accepted and wait for their turn.
+Each customer has a window: it is open for five seconds from its first event, or until it has
+four events. The receiver is down for a while: its batch is retried, the same events in the same
+order, while new events are accepted and deferred.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ async def deliver(ctx: DebounceContext[Prices, Changed]) -> None:
 
 
 class Receiver:
-    """Stands for a server of the customer's."""
+    """A stand-in for a server of the customer."""
 
     is_down = False
 

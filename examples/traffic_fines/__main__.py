@@ -23,7 +23,7 @@ MADE_UP = Path(__file__).parent / "made_up.csv"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: the engine raised the penalties of the log on their days, and no other; 1: it did not;
-    2: it could not be tried."""
+    2: the comparison could not be made."""
     asked = _parser().parse_args(arguments)
     try:
         records = read_log(asked.log)
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _store(url: str | None) -> Iterator[str]:
-    """The URL that was given, or one of a file that is gone afterwards."""
+    """The URL that was given, or the URL of a file that is deleted afterwards."""
     if url is not None:
         yield url
         return

@@ -20,12 +20,12 @@ PENALTY_AFTER = timedelta(days=60)
 
 
 class Fine(BaseModel):
-    """How a fine stands. Money is in euros."""
+    """The state of a fine. Money is in euros."""
 
     stage: Literal["open", "notified", "settled", "penalised"] = "open"
     penalty_on: date | None = None
     amount: Decimal | None = None
-    """None where the log does not say: then no payment can be known to be the full one."""
+    """None if the log does not say: then no payment can be known to be the full one."""
     expense: Decimal = Decimal(0)
     paid: Decimal = Decimal(0)
 
@@ -56,7 +56,7 @@ class Paid(BaseModel):
 
 
 class Noted(BaseModel):
-    """What belongs to the history of a fine, but moves no penalty."""
+    """An event that belongs to the history of a fine, but does not affect the penalty."""
 
     kind: Literal[
         "Insert Date Appeal to Prefecture",
@@ -87,7 +87,7 @@ def recorded(ctx: TaskContext[Fine], event: FineEvent) -> None:
             state.stage = "notified"
             ctx.schedule(penalty_due(event.on))
         case _:
-            """An appeal holds up what comes later, not the penalty: so it is in the real logs."""
+            """An appeal delays later steps, not the penalty, as in the real logs."""
     if state.is_paid_in_full and state.stage in ("open", "notified"):
         state.stage = "settled"
         ctx.cancel_schedule()
@@ -104,7 +104,7 @@ def add_penalty(ctx: TaskContext[Fine]) -> None:
 def penalty_due(notified_on: date) -> datetime:
     """The first instant of the sixtieth day after the notification, on the clocks of Rome.
 
-    Sixty days of the calendar are not 60 times 24 hours where the clocks change in between.
+    Sixty days of the calendar are not 60 times 24 hours if the clocks change in between.
     """
     return datetime.combine(notified_on + PENALTY_AFTER, time(), ROME)
 

@@ -22,7 +22,7 @@ CASE, ACTIVITY, TIME = "case:concept:name", "concept:name", "time:timestamp"
 
 
 class LogError(Exception):
-    """The file cannot be read as an event log of this process; says where and why."""
+    """The file cannot be read as an event log of this process; the message says where and why."""
 
 
 class Record(NamedTuple):
@@ -32,7 +32,7 @@ class Record(NamedTuple):
     activity: str
     at: datetime
     event: FineEvent | None
-    """What the job is told; None for the penalty itself, which the job is to raise."""
+    """The event for the job; None for the penalty itself, which the job has to raise."""
 
     @property
     def day(self) -> date:

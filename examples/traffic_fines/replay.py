@@ -1,4 +1,4 @@
-"""Feeding a log through the engine in virtual time, and comparing what comes out."""
+"""Sending a log through the engine in virtual time, and comparing the outcome."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Comparison", "compare", "feed"]
 def feed(sim: Simulation, records: Sequence[Record]) -> None:
     """Send what was recorded, each at its time; the penalties are left to the alarms.
 
-    The log knows days, not hours: all that happens on a day bears its midnight. A penalty that is
-    due on a day is raised before anything recorded on that day is sent: the deadline is the end
-    of the day before, and who pays on the sixtieth day is too late (the real logs agree).
-    `sim.advance_to` fires what is due at its instant too, so this order comes by itself.
-    Afterwards the alarms that lie behind the end of the log are let fire as well.
+    The log has days, not hours: everything that happens on a day has the time of its midnight. A
+    penalty that is due on a day is raised before anything recorded on that day is sent: the
+    deadline is the end of the day before, and a payment on the sixtieth day is too late (as in the
+    real logs). `sim.advance_to` also fires what is due at its instant, so this order needs no extra
+    code. Afterwards the alarms that are due after the end of the log fire as well.
     """
     if sim.list(name="fine", limit=1):
         raise LogError("the store holds fines already: give a new one with --store")
@@ -57,7 +57,7 @@ class Comparison:
 
 
 def compare(sim: Simulation, records: Sequence[Record]) -> list[Comparison]:
-    """What the engine did against what the log says, for each case in order of its first event."""
+    """Engine and log compared, for each case in order of its first event."""
     cases: dict[str, list[Record]] = {}
     for record in records:
         cases.setdefault(record.case, []).append(record)
