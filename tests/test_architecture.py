@@ -182,7 +182,7 @@ def test_a_kind_has_a_file_of_its_name_in_each_layer(kind: Kind, folder: str) ->
     assert (ROOT / folder / file_of(kind)).is_file(), f"{folder} has no {file_of(kind)}"
 
 
-WINDOW_ATTRIBUTES = {"batching", "window", "window_count", "window_rule", "windows"}
+WINDOW_ATTRIBUTES = {"batching", "window", "window_rule", "windows"}
 WINDOW_CLASSES = {"MAX_WINDOW_EVENTS", "Window", "WindowMode", "WindowRule"}
 MAY_NAME_WINDOWS = {
     "engine/wakelog/core/windows.py": "the rule",
