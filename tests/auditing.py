@@ -1,7 +1,7 @@
-"""What must hold of any store at any time, whatever was done to it and whoever was killed.
+"""What must hold of any store at any time, whatever was done to it, whichever process was killed.
 
-`audit(store, stream)` reads one stream as it lies there and raises `AssertionError` where versions,
-times, hashes, commits, runs or views do not add up. It answers the events, for further questions.
+`audit(store, stream)` reads one stream as stored and raises `AssertionError` if versions, times,
+hashes, commits, runs or views do not fit together. It returns the events, for further checks.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -22,17 +23,18 @@ from wakelog.ports.records import Loaded
 from wakelog.ports.rows import Listing
 from wakelog.ports.store import Store
 from wakelog_adapters.postgres import PostgresStore
+from wakelog_adapters.postgres.connections import rows_of
 from wakelog_adapters.sqlite import SQLiteStore
 from wakelog_projections.inline.alarms import AlarmRow, alarm_row
 
 __all__ = ["audit", "audit_all", "fold_from_the_log", "runs_of"]
 
 Rows = Callable[[str], list[tuple[Any, ...]]]
-"""What a query finds, in whose text `{at}` stands before the name of a table."""
+"""The rows of a query, in whose text `{at}` precedes the name of a table."""
 
 
 def audit(store: Store, stream: str) -> list[Recorded]:
-    """Check all that is recorded of one stream; nobody may be appending to it meanwhile."""
+    """Check all that is recorded of one stream, to which nothing may be appended meanwhile."""
     history = [decode(stored) for stored in store.events(stream)]
     _check_chain(history)
     _check_commits(history)
@@ -61,9 +63,9 @@ def fold_from_the_log(store: Store, stream: str) -> Head:
 
 
 def runs_of(history: Sequence[Recorded]) -> dict[tuple[int, int, int], list[Recorded]]:
-    """For each attempt (its life, run, and which try of that it was) what was recorded as its end.
+    """For each attempt (its life, its run, and which try of that run it was) its recorded ends.
 
-    Attempts are numbered from 1, and from 1 again where somebody asked for the run anew.
+    Attempts are numbered from 1, and from 1 again if the run was requested anew.
     """
     ends: dict[tuple[int, int, int], list[Recorded]] = {}
     open_run: tuple[int, int, int] | None = None
@@ -127,33 +129,32 @@ def _check_runs(history: Sequence[Recorded]) -> None:
 
 
 def _check_views(store: Store, head: Head) -> None:
-    """The status row, and the alarm as `next_due_us` answers it, are those of the refold."""
-    instance = head.instance
+    """The status row is that of the refold."""
+    instance, wake = head.instance, next_wake(head.instance)
     [row] = store.status([str(instance.id)])
     if instance.version == 0:
         assert row is None, "there is a status row, but no event"
         return
-    assert row == status_row(instance, head.hash, next_wake(instance)), (
-        "the status row differs from the refold's"
-    )
-    wake = next_wake(instance)
-    assert (None if row is None else row.wake_us) == (None if wake is None else wake.due_us)
+    assert row == status_row(instance, head.hash, wake), "the status row differs from the refold's"
 
 
 def _reader(store: Store) -> Rows | None:
-    """A way around the store, to the tables themselves; None where there are none."""
+    """Queries of the tables themselves; None if there are none."""
     if isinstance(store, PostgresStore):
-        at = f"{store.location.schema}."
-        return lambda sql: store._rows(sql.format(at=at).encode())
-    if not isinstance(store, SQLiteStore):
-        return None
-    place = store.location
+        return partial(_postgres_rows, store)
+    if isinstance(store, SQLiteStore):
+        return partial(_sqlite_rows, store)
+    return None
 
-    def rows(sql: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(place.path)) as connection:
-            return connection.execute(sql.format(at=place.prefix)).fetchall()
 
-    return rows
+def _postgres_rows(store: PostgresStore, sql: str) -> list[tuple[Any, ...]]:
+    with store.datastore.lend() as connection:
+        return rows_of(connection, sql.format(at=f"{store.location.schema}.").encode())
+
+
+def _sqlite_rows(store: SQLiteStore, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(store.location.path)) as connection:
+        return connection.execute(sql.format(at=store.location.prefix)).fetchall()
 
 
 def _alarm(instance: Instance) -> AlarmRow | None:
@@ -161,16 +162,16 @@ def _alarm(instance: Instance) -> AlarmRow | None:
 
 
 def _check_tables(store: Store, rows: Rows) -> None:
-    """Alarms, leases and snapshots of all streams, cleared ones too, are those of their events."""
+    """Alarms, leases and snapshots of all streams, also cleared ones, are those of the events."""
     streams = [s for (s,) in rows("SELECT DISTINCT originator_id FROM {at}stored_events")]
     heads = {stream: fold_from_the_log(store, stream).instance for stream in streams}
     expected = {alarm for head in heads.values() if (alarm := _alarm(head)) is not None}
     found = {AlarmRow(*row) for row in rows("SELECT stream, job, due_us, action FROM {at}alarms")}
     assert found == expected, "the alarms are not those of the log"
     assert {s for (s,) in rows("SELECT stream FROM {at}status")} == set(streams)
-    held = set(rows("SELECT stream, token FROM {at}leases WHERE run"))
+    leases = set(rows("SELECT stream, token FROM {at}leases WHERE run"))
     open_runs = {(stream, head.run.token) for stream, head in heads.items() if head.run}
-    assert held == open_runs, "the leases of runs are not those of the open runs"
+    assert leases == open_runs, "the leases of runs are not those of the open runs"
     for stream, version in rows("SELECT stream, version FROM {at}snapshots"):
         whole = refold(stream, Loaded(None, store.events(stream, upto=version)))
         assert refold(stream, Loaded(store.snapshot_before(stream, version), ())) == whole

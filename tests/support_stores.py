@@ -1,4 +1,4 @@
-"""Another's hands on the tables of a store, whatever database they lie in."""
+"""Access to the tables of a store behind its back, for SQLite and PostgreSQL alike."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import closing, contextmanager
 from tests.support_postgres import bare_connection
 from wakelog_adapters.postgres.url import parse
 
-__all__ = ["Hands", "hands_on", "writes_held"]
+__all__ = ["Execute", "direct_access", "writes_blocked"]
 
-Hands = Callable[[str], int]
-"""Executes a statement, in whose text `{at}` stands before the name of a table; how many rows it
+Execute = Callable[[str], int]
+"""Executes a statement, in whose text `{at}` precedes the name of a table; returns how many rows it
 changed."""
 
 
 @contextmanager
-def hands_on(url: str) -> Generator[Hands]:
-    """A connection of somebody else, each statement a transaction."""
+def direct_access(url: str) -> Generator[Execute]:
+    """A connection of its own to the database, each statement a transaction."""
     if url.startswith("sqlite:"):
         path = url.removeprefix("sqlite:///")
         with closing(sqlite3.connect(path, isolation_level=None)) as file:
@@ -30,9 +30,9 @@ def hands_on(url: str) -> Generator[Hands]:
 
 
 @contextmanager
-def writes_held(url: str) -> Generator[None]:
-    """Until the end of the block whoever has something to commit waits."""
-    with hands_on(url) as do:
+def writes_blocked(url: str) -> Generator[None]:
+    """Every commit waits until the end of the block."""
+    with direct_access(url) as do:
         if url.startswith("sqlite:"):
             do("BEGIN IMMEDIATE")
         else:

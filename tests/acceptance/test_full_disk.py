@@ -79,7 +79,7 @@ class SmallFile:
         self._limit(app, 1_000_000)
 
     def _limit(self, app: BlockingApp, pages: int) -> None:
-        with store_of(app)._writing() as connection:
+        with store_of(app).writing() as connection:
             connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
@@ -267,7 +267,7 @@ def test_an_alarm_that_falls_due_on_a_full_disk_fires_once_there_is_space(
         work.jobs.open(small_disk.url, worker=True) as worker,
         work.jobs.open(small_disk.url) as client,
     ):
-        with store_of(worker)._writing():
+        with store_of(worker).writing():
             client.task(work.task).send("a", "in 0s")
             accepted = fill_to_the_brim(client, small_disk, work)
         # when it is refused the run, then that run has not begun

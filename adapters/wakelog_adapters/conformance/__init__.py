@@ -5,19 +5,48 @@
             return open_store(f"mystore://{folder}").application_recorder()
 
 Opening the same folder twice must give two openings of one store. Nothing here sleeps or mocks.
+Each role of a store (see `wakelog.ports.store`) has an exam of its own.
 """
 
 from __future__ import annotations
 
 from wakelog_adapters.conformance.append import AppendExam
 from wakelog_adapters.conformance.claims import ClaimsExam
-from wakelog_adapters.conformance.job_pauses import JobPausesExam
-from wakelog_adapters.conformance.reads import ReadsExam
+from wakelog_adapters.conformance.job_pauses import JobPauseTableExam
+from wakelog_adapters.conformance.kept_replies import KeptRepliesExam
+from wakelog_adapters.conformance.leases import LeasesExam
+from wakelog_adapters.conformance.reads import EventReadsExam
 from wakelog_adapters.conformance.run_limits import RunLimitsExam
 from wakelog_adapters.conformance.units import UnitBuilder
+from wakelog_adapters.conformance.views import ViewsExam
+from wakelog_adapters.conformance.workers import WorkerRegistryExam
 
-__all__ = ["StoreExam", "UnitBuilder"]
+__all__ = [
+    "ClaimQueueExam",
+    "EventLogExam",
+    "JobPauseTableExam",
+    "KeptRepliesExam",
+    "StoreExam",
+    "UnitBuilder",
+    "ViewsExam",
+    "WorkerRegistryExam",
+]
 
 
-class StoreExam(AppendExam, ClaimsExam, JobPausesExam, RunLimitsExam, ReadsExam):
-    """What is promised in `wakelog.ports`, as tests."""
+class EventLogExam(AppendExam, EventReadsExam):
+    """What `EventLog` promises."""
+
+
+class ClaimQueueExam(LeasesExam, ClaimsExam, RunLimitsExam):
+    """What `ClaimQueue` promises."""
+
+
+class StoreExam(
+    EventLogExam,
+    ClaimQueueExam,
+    ViewsExam,
+    KeptRepliesExam,
+    WorkerRegistryExam,
+    JobPauseTableExam,
+):
+    """What `Store` promises, as tests."""

@@ -19,7 +19,7 @@ class ExamBase:
     _opened: list[Store]
 
     def make_store(self, folder: Path) -> Store:
-        """Open the one store that belongs to `folder`: twice the same folder, twice one store."""
+        """Open the store that belongs to `folder`: the same one each time, if the folder is."""
         raise NotImplementedError
 
     def setup_method(self) -> None:
@@ -45,7 +45,7 @@ class ExamBase:
         jobs: Sequence[str] = (ORDERS,),
         limits: Mapping[str, int] = {},
     ) -> Sequence[Due]:
-        """Claim orders, start a run of those that have a pen here, answer what was offered."""
+        """Claim orders, start a run of those that have a builder here, return what was offered."""
         offered: list[Due] = []
         by_stream = {builder.stream: builder for builder in builders}
 

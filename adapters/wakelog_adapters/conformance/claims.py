@@ -1,4 +1,4 @@
-"""The exam's second part: leases, and claiming what is due."""
+"""The exam of a store's claim queue, second part: claiming what is due."""
 
 from __future__ import annotations
 
@@ -8,124 +8,18 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from wakelog.core.events import Cleared, Executed, Scheduled
+from wakelog.core.events import Scheduled
 from wakelog.ports.rows import Due
 from wakelog.ports.store import Store
-from wakelog.ports.units import Appended, Lease, LeaseGone, NothingDue, Unit, VersionConflict
+from wakelog.ports.units import Appended, Lease, NothingDue, Unit, VersionConflict
 from wakelog_adapters.conformance.base import ExamBase
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, in_parallel, kinds, row_of
+from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, in_parallel, kinds
 
 __all__ = ["ClaimsExam"]
 
-DONE = Executed(run=1, started_us=NOW, duration_us=1, result=None)
-
 
 class ClaimsExam(ExamBase):
-    """No instance is worked on twice at a time, and none that is due is forgotten."""
-
-    # -- alarms of other processes
-
-    def test_they_are_looked_for_also_by_who_could_hear_of_them(self, tmp_path: Path) -> None:
-        one, two = self.open(tmp_path), self.open(tmp_path)
-        heard: list[int] = []
-        stop = two.watch_alarms(heard.append)
-        one.append([UnitBuilder().begin(NOW + 1)])
-        assert two.poll_us
-        stop()
-        stop()
-        assert set(heard) <= {0, NOW + 1}
-
-    # -- leases
-
-    def test_a_unit_under_a_lease_needs_it_to_be_there(self, tmp_path: Path) -> None:
-        store, builder, other = self.open(tmp_path), UnitBuilder(), UnitBuilder("o-2")
-        store.append([builder.begin(), builder.run("w1", NOW + 9), other.begin()])
-        wrong = builder.fork().unit(DONE, lease_token=2, ends_lease=True)
-        group = [
-            wrong,
-            other.fork().receive(lease_token=3),
-            builder.unit(DONE, lease_token=3, ends_lease=True),
-        ]
-        assert kinds(store.append(group[:2])) == [LeaseGone, LeaseGone]
-        assert kinds(store.append([other.receive(), group[2]])) == [None, None]
-        assert kinds(store.append([builder.receive(lease_token=3)])) == [LeaseGone]
-
-    def test_a_lease_is_held_until_it_is_dropped(self, tmp_path: Path) -> None:
-        store, builder = self.open(tmp_path), UnitBuilder()
-        store.append([builder.begin(), builder.run("w1", NOW + 9)])
-        step = builder.receive(lease_token=3)
-        assert (
-            store.append([step, builder.receive(), builder.receive(lease_token=3)]).errors
-            == [None] * 3
-        )
-        assert store.renew("w1", NOW + 9, NOW) == [(builder.stream, 3)]
-        store.append([builder.receive(ends_lease=True)])
-        assert store.renew("w1", NOW + 9, NOW) == []
-
-    def test_a_lease_can_be_taken_and_ended_inside_one_group(self, tmp_path: Path) -> None:
-        store, builder = self.open(tmp_path), UnitBuilder()
-        group = [
-            builder.begin(),
-            builder.run("w1", NOW + 9),
-            builder.unit(DONE, lease_token=3, ends_lease=True),
-        ]
-        assert store.append(group).errors == [None] * 3
-        assert store.renew("w1", NOW + 9, NOW) == []
-        again = [
-            builder.run("w1", NOW + 9),
-            builder.run("w2", NOW + 9),
-            builder.receive(lease_token=5),
-        ]
-        assert kinds(store.append(again)) == [None, None, LeaseGone]
-        assert store.renew("w1", NOW + 9, NOW) == []
-        assert store.renew("w2", NOW + 9, NOW) == [(builder.stream, 6)]
-
-    def test_an_older_holder_is_fenced_off(self, tmp_path: Path) -> None:
-        store, builder = self.open(tmp_path), UnitBuilder()
-        store.append([builder.begin(), builder.run("w1", NOW + 9)])
-        late = builder.fork()
-        store.append([builder.run("w2", NOW + 99)])
-        outcome = late.unit(DONE, lease_token=3, ends_lease=True)
-        assert kinds(store.append([outcome])) == [LeaseGone]
-        assert store.renew("w2", NOW + 99, NOW) == [(builder.stream, 4)]
-
-    def test_a_late_outcome_cannot_follow_a_clear(self, tmp_path: Path) -> None:
-        store, builder = self.open(tmp_path), UnitBuilder()
-        store.append([builder.begin(NOW), builder.run("w1", NOW + 9)])
-        late = builder.fork()
-        store.append([builder.unit(Cleared(), ends_lease=True)])
-        assert kinds(store.append([late.unit(DONE, lease_token=4)])) == [LeaseGone]
-        rows = store.status([builder.stream])
-        assert [row.status for row in rows if row is not None] == ["not_found"]
-
-    def test_leases_are_renewed_by_their_owner(self, tmp_path: Path) -> None:
-        store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(3)]
-        store.append([builder.begin() for builder in builders])
-        store.append([builders[0].run("w1", NOW + 9), builders[1].run("w1", NOW + 9)])
-        store.append([builders[2].run("w2", NOW + 9)])
-        held = store.renew("w1", NOW + 50, NOW + 1)
-        assert sorted(held) == [(builders[0].stream, 3), (builders[1].stream, 3)]
-        assert store.next_due_us([ORDERS], NOW + 1) == NOW + 9
-        assert [due.stream for due in self.claim(store, now_us=NOW + 49)] == [builders[2].stream]
-
-    def test_a_lease_that_ended_is_renewed_unless_someone_took_it(self, tmp_path: Path) -> None:
-        store, builders = self.open(tmp_path), [UnitBuilder("o-1"), UnitBuilder("o-2")]
-        store.append([builder.begin() for builder in builders])
-        store.append([builder.run("w1", NOW + 5) for builder in builders])
-        self.claim(store, builders[0], now_us=NOW + 6, owner="w2")
-        assert store.renew("w1", NOW + 50, NOW + 7) == [(builders[1].stream, 3)]
-        assert self.claim(store, now_us=NOW + 8) == []
-
-    def test_leases_are_released_by_owner_and_token(self, tmp_path: Path) -> None:
-        store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(3)]
-        store.append([builder.begin() for builder in builders])
-        store.append([builder.run("w1", NOW + 9) for builder in builders])
-        store.release("w2", [(builders[0].stream, 3)])
-        store.release("w1", [(builders[1].stream, 2), (builders[2].stream, 3)])
-        held = store.renew("w1", NOW + 9, NOW)
-        assert sorted(held) == [(builders[0].stream, 3), (builders[1].stream, 3)]
-
-    # -- claiming
+    """No instance is claimed twice at a time, and none that is due is forgotten."""
 
     def test_the_oldest_are_claimed_up_to_the_limit(self, tmp_path: Path) -> None:
         store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(5)]
@@ -158,22 +52,24 @@ class ClaimsExam(ExamBase):
         assert store.next_due_us(["task:none"], NOW) is None
         assert store.next_due_us([], NOW) is None
 
-    def test_where_nothing_is_due_nobody_is_asked(self, tmp_path: Path) -> None:
+    def test_without_something_due_nothing_is_begun(self, tmp_path: Path) -> None:
         store, builder = self.open(tmp_path), UnitBuilder()
 
         def begin(dues: Sequence[Due]) -> Sequence[Unit]:
             raise AssertionError(f"{dues} should not have been offered")
 
         store.append([builder.begin(NOW + 1)])
-        for limit in (10, 0):
-            claimed = store.claim(now_us=NOW + 1 - limit, jobs=[ORDERS], limit=limit, begin=begin)
+        for now_us, limit in ((NOW, 10), (NOW + 1, 0)):
+            claimed = store.claim(now_us=now_us, jobs=[ORDERS], limit=limit, begin=begin)
             assert claimed in (Appended((), None), NothingDue(NOW + 1))
+        nothing = store.claim(now_us=NOW, jobs=["task:none"], limit=10, begin=begin)
+        assert nothing in (Appended((), None), NothingDue(None))
 
-    def test_an_instance_under_a_live_lease_is_left_alone(self, tmp_path: Path) -> None:
+    def test_an_instance_under_a_live_lease_is_not_claimed(self, tmp_path: Path) -> None:
         store, builders = self.open(tmp_path), [UnitBuilder("o-1"), UnitBuilder("o-2")]
         store.append([builders[0].begin(NOW - 5), builders[1].begin(NOW - 4)])
-        hold = builders[0].unit(take=Lease("w1", NOW + 5, 3, False))
-        store.append([hold])
+        taking = builders[0].unit(take=Lease("w1", NOW + 5, 3, False))
+        store.append([taking])
         assert [due.stream for due in self.claim(store, limit=1)] == [builders[1].stream]
         assert store.next_due_us([ORDERS], NOW) == NOW - 4
 
@@ -194,7 +90,7 @@ class ClaimsExam(ExamBase):
             Due(builders[2].stream, NOW + 6, 3, None),
         ]
 
-    def test_a_claim_is_undone_if_beginning_fails(self, tmp_path: Path) -> None:
+    def test_a_claim_is_undone_if_begin_raises(self, tmp_path: Path) -> None:
         store, builder = self.open(tmp_path), UnitBuilder()
         store.append([builder.begin(NOW)])
 
@@ -209,20 +105,20 @@ class ClaimsExam(ExamBase):
         assert [error.args for error in raised] == [(builder.stream,)]
         assert [due.stream for due in self.claim(store, builder)] == [builder.stream]
 
-    def test_beginning_may_read_what_is_committed(self, tmp_path: Path) -> None:
+    def test_begin_may_read_what_is_committed(self, tmp_path: Path) -> None:
         store, builder = self.open(tmp_path), UnitBuilder()
         first = builder.begin(NOW)
         store.append([first])
 
         def begin(dues: Sequence[Due]) -> Sequence[Unit]:
             assert store.load(dues[0].stream).tail == first.events
-            assert store.status([builder.stream]) == [row_of(first.after, first.hash)]
+            assert store.status([builder.stream]) == [builder.row]
             return [builder.run("w1", NOW + 9)]
 
         appended = store.claim(now_us=NOW, jobs=[ORDERS], limit=1, begin=begin)
         assert appended == Appended([None], None)
 
-    def test_a_wrong_beginning_is_refused_alone(self, tmp_path: Path) -> None:
+    def test_a_unit_of_a_claim_is_refused_alone(self, tmp_path: Path) -> None:
         store, builders = self.open(tmp_path), [UnitBuilder("o-1"), UnitBuilder("o-2")]
         store.append([builders[0].begin(NOW), builders[1].begin(NOW + 9)])
         store.append([builders[1].unit(Scheduled(due_us=NOW))])
@@ -252,8 +148,33 @@ class ClaimsExam(ExamBase):
         threads = [threading.Thread(target=work, args=(stores[i % 2], f"w{i}")) for i in range(4)]
         in_parallel(threads)
         assert sorted(taken) == sorted(builder.stream for builder in builders)
-        held = [len(stores[0].renew(f"w{i}", NOW + 9, NOW)) for i in range(4)]
-        assert sum(held) == 60
+        renewed = [len(stores[0].renew(f"w{i}", NOW + 9, NOW)) for i in range(4)]
+        assert sum(renewed) == 60
+
+    def test_the_next_due_is_an_alarm_or_the_end_of_a_lease(self, tmp_path: Path) -> None:
+        store, builders = (
+            self.open(tmp_path),
+            [UnitBuilder("o-1"), UnitBuilder("o-2"), UnitBuilder("o-3")],
+        )
+        store.append([builders[0].begin(NOW + 9), builders[1].begin(NOW + 3), builders[2].begin()])
+        assert store.next_due_us([ORDERS], NOW) == NOW + 3
+        store.append([builders[1].unit(take=Lease("w1", NOW + 20, 3, False))])
+        assert store.next_due_us([ORDERS], NOW) == NOW + 9
+        store.append([builders[2].run("w1", NOW + 6)])
+        assert store.next_due_us([ORDERS], NOW) == NOW + 6
+        assert store.next_due_us([ORDERS], NOW + 25) == NOW + 3
+        store.append([builders[1].unit(Scheduled(due_us=NOW + 30))])
+        assert store.next_due_us([ORDERS], NOW + 25) == NOW + 6
+
+    def test_alarms_are_polled_for_even_with_notifications(self, tmp_path: Path) -> None:
+        one, two = self.open(tmp_path), self.open(tmp_path)
+        notified: list[int] = []
+        stop = two.watch_alarms(notified.append)
+        one.append([UnitBuilder().begin(NOW + 1)])
+        assert two.poll_us
+        stop()
+        stop()
+        assert set(notified) <= {0, NOW + 1}
 
 
 def _builders(count: int) -> Sequence[UnitBuilder]:

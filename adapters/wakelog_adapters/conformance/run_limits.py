@@ -1,4 +1,4 @@
-"""The exam's third part: how many runs of a job there may be at a time."""
+"""The exam of a store's claim queue, third part: the number of runs of a job at a time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def streams(dues: Sequence[Due]) -> list[str]:
 
 
 class RunLimitsExam(ExamBase):
-    """A limit on the runs of a job holds up those runs, and nothing else."""
+    """A limit on the runs of a job delays its runs, and nothing else."""
 
-    def test_as_many_runs_begin_as_the_limit_says(self, tmp_path: Path) -> None:
+    def test_as_many_runs_start_as_the_limit_allows(self, tmp_path: Path) -> None:
         store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(5)]
         store.append([builder.begin(NOW - 9 + i) for i, builder in enumerate(builders)])
         two = {ORDERS: 2}
@@ -47,7 +47,7 @@ class RunLimitsExam(ExamBase):
             builders[4].stream,
         ]
 
-    def test_others_are_not_held_up(self, tmp_path: Path) -> None:
+    def test_other_jobs_are_not_delayed(self, tmp_path: Path) -> None:
         store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(30)]
         mails = [UnitBuilder(f"m-{i}", name="mail") for i in range(3)]
         store.append([builder.begin(NOW - 100 + i) for i, builder in enumerate(builders)])
@@ -62,7 +62,7 @@ class RunLimitsExam(ExamBase):
             "task:mail:m-9"
         ]
 
-    def test_what_begins_no_run_is_not_held_up(self, tmp_path: Path) -> None:
+    def test_what_starts_no_run_is_not_delayed(self, tmp_path: Path) -> None:
         store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(4)]
         store.append([builders[0].begin(NOW - 9), builders[1].begin(NOW - 8), builders[2].begin()])
         store.append([builders[3].begin()])
@@ -75,7 +75,7 @@ class RunLimitsExam(ExamBase):
         assert streams(self.claim(store, limits=one)) == [builders[2].stream, builders[3].stream]
         assert len(self.claim(store)) == 3
 
-    def test_a_run_that_is_taken_over_keeps_its_place(self, tmp_path: Path) -> None:
+    def test_taking_over_a_run_is_not_another_run(self, tmp_path: Path) -> None:
         store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(4)]
         store.append(
             [builders[0].begin(NOW - 9), builders[1].begin(NOW - 8), builders[2].begin(NOW - 7)]
@@ -83,7 +83,7 @@ class RunLimitsExam(ExamBase):
         one, late = {ORDERS: 1}, NOW + 2000
         self.claim(store, builders[0], limits=one)
         assert streams(self.claim(store, now_us=late, limits=one)) == [builders[0].stream]
-        # nor does what a dead worker had only begun to handle begin a run
+        # an ended lease is no way around the limit, if the instance's alarm is for a run
         handling = builders[1].unit(take=Lease("w1", NOW + 5, 3, False))
         store.append([handling])
         assert streams(self.claim(store, now_us=late, limits=one)) == [builders[0].stream]
@@ -93,7 +93,7 @@ class RunLimitsExam(ExamBase):
         assert streams(found) == [builders[1].stream, builders[0].stream]
         assert self.claim(store, now_us=late, limits={ORDERS: 2}) == []
 
-    def test_claims_at_the_same_time_keep_to_it_together(self, tmp_path: Path) -> None:
+    def test_concurrent_claims_together_keep_to_the_limit(self, tmp_path: Path) -> None:
         builders = [UnitBuilder(f"o-{i}") for i in range(20)]
         first = self.open(tmp_path)
         first.append([builder.begin(NOW - 1) for builder in builders])

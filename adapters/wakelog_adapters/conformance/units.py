@@ -10,38 +10,46 @@ from typing import Any
 from wakelog.core.events import Event, EventReceived, RunStarted, Scheduled, Started, StateSet
 from wakelog.core.evolve import fold
 from wakelog.core.instance import Instance, next_wake
-from wakelog.ids import InstanceId
+from wakelog.ids import InstanceId, Kind
 from wakelog.log.status_row import status_row
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.rows import StatusRow
 from wakelog.ports.units import Appended, KeptReply, Lease, Unit
 
-__all__ = ["NOW", "ORDERS", "UnitBuilder", "in_parallel", "kept_reply", "kinds", "row_of"]
+__all__ = ["NOW", "ORDERS", "UnitBuilder", "in_parallel", "kept_reply", "kinds"]
 
 NOW = 1_700_000_000_000_000
 ORDERS = "task:order"
 
 
 class UnitBuilder:
-    """Writes the units of one instance as an engine would, each onto the one before it."""
+    """Makes the units of one instance as an engine would, each on top of the one before it."""
 
-    def __init__(self, id: str = "o-1", name: str = "order") -> None:
-        self.instance = Instance(InstanceId("task", name, id))
+    def __init__(self, id: str = "o-1", name: str = "order", kind: Kind = "task") -> None:
+        self.instance = Instance(InstanceId(kind, name, id))
         self.stream = str(self.instance.id)
 
+    @property
+    def row(self) -> StatusRow:
+        """The status row after the last unit."""
+        return status_row(self.instance, self._hash, next_wake(self.instance))
+
+    @property
+    def _hash(self) -> str:
+        return f"hash-{self.instance.version}"
+
     def unit(self, *events: Event, at_us: int = NOW, **extras: Any) -> Unit:
-        """A unit with these events; `extras` are fields of `Unit`. States are no valid text."""
+        """A unit with these events, recorded as bytes that are no text; `extras` are its fields."""
         base = self.instance.version
         self.instance = fold(self.instance, events, at_us)
         stored = [
             StoredEvent(self.stream, version, event.TOPIC, _state_of(self.stream, version))
             for version, event in enumerate(events, base + 1)
         ]
-        hash = f"hash-{self.instance.version}"
-        return Unit(self.stream, base, stored, self.instance, hash, "commit", **extras)
+        return Unit(self.stream, base, stored, self.instance, self._hash, "commit", **extras)
 
     def begin(self, due_us: int | None = None, *, at_us: int = NOW, **extras: Any) -> Unit:
-        """A first unit: started, with a state, and scheduled where `due_us` is given."""
+        """A first unit: started, with a state, and scheduled if `due_us` is given."""
         id = self.instance.id
         events: list[Event] = [
             Started(kind=id.kind, name=id.name, id=id.id, input=None),
@@ -63,7 +71,7 @@ class UnitBuilder:
         return self.unit(EventReceived(payload="{}"), **extras)
 
     def fork(self) -> UnitBuilder:
-        """Another writer, who stands where this one stands now."""
+        """Another writer, at the same version as this one is now."""
         return copy.copy(self)
 
 
@@ -73,17 +81,12 @@ def _state_of(stream: str, version: int) -> bytes:
 
 
 def kept_reply(key: str, expires_us: int | None = None, body: str = "{}") -> KeptReply:
-    """What a request with this key was answered."""
+    """The reply to a request with this key."""
     return KeptReply(key, "send", "f1", body, expires_us)
 
 
-def row_of(instance: Instance, hash: str) -> StatusRow:
-    """The status row that a store must have of this instance."""
-    return status_row(instance, hash, next_wake(instance))
-
-
 def kinds(appended: Appended) -> list[type[Exception] | None]:
-    """What became of each unit: None, or the class of its error."""
+    """For each unit, None or the class of the error that refused it."""
     return [None if error is None else type(error) for error in appended.errors]
 
 

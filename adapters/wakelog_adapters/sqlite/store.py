@@ -40,14 +40,13 @@ class SQLiteStore(SQLiteReads):
 
     def __init__(self, datastore: library.SQLiteDatastore, location: StoreLocation) -> None:
         check_file(location.path)
-        self.writer = connect(location)
-        """The connection that writes; the store uses it under a lock."""
+        self._writer = connect(location)
         try:
             with translated(location.path):
-                SQLiteSchema(location).prepare(self.writer)
-                self._statement = AppendStatement(self.writer, location.prefix)
+                SQLiteSchema(location).prepare(self._writer)
+                self._statement = AppendStatement(self._writer, location.prefix)
         except BaseException:
-            self.writer.close()
+            self._writer.close()
             raise
         super().__init__(datastore, location)
         self._write_lock = FairLock()
@@ -73,14 +72,14 @@ class SQLiteStore(SQLiteReads):
     # -- writing
 
     @contextmanager
-    def _writing(self) -> Generator[sqlite3.Connection, None, None]:
-        """The connection that writes, for this thread alone."""
+    def writing(self) -> Generator[sqlite3.Connection, None, None]:
+        """The connection that writes, for this thread alone until the block ends."""
         with self._write_lock:
             if self._closed:
                 raise StoreUnavailableError(
                     "unreachable", f"{self.location.path}: the store is closed"
                 )
-            yield self.writer
+            yield self._writer
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection, None, None]:
@@ -88,7 +87,7 @@ class SQLiteStore(SQLiteReads):
 
         Any exception undoes it. SQLite may have done that already, for example after a full disk.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             try:
                 with translated(self.location.path):
                     connection.execute("BEGIN IMMEDIATE")
@@ -109,7 +108,7 @@ class SQLiteStore(SQLiteReads):
         """
         if not units:
             return _NOTHING
-        with self._writing(), translated(self.location.path), suppress(*REFUSALS):
+        with self.writing(), translated(self.location.path), suppress(*REFUSALS):
             appended = Appended([None] * len(units), self._statement.write(units))
             self._listeners.notify()
             return appended
@@ -134,7 +133,7 @@ class SQLiteStore(SQLiteReads):
 
     def _run(self, sql: str, *params: object) -> int:
         """One writing statement, and how many rows it changed."""
-        with self._writing() as connection, translated(self.location.path):
+        with self.writing() as connection, translated(self.location.path):
             return connection.execute(sql, params).rowcount
 
     # -- claims and leases
@@ -187,7 +186,7 @@ class SQLiteStore(SQLiteReads):
 
     def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
         """Leases that have ended are prolonged too, unless they have been taken over."""
-        with self._writing() as connection, translated(self.location.path):
+        with self.writing() as connection, translated(self.location.path):
             connection.execute(self.queries.renew, (until_us, owner))
             leases = connection.execute(self.queries.leases_of, (owner,)).fetchone()[0]
         return [(stream, token) for stream, token in json.loads(leases)]
@@ -238,7 +237,7 @@ class SQLiteStore(SQLiteReads):
 
         Raises the library's errors.
         """
-        with self._writing():
+        with self.writing():
             ids = super().insert_events(stored_events, **kwargs)
         self._listeners.notify()
         return ids
@@ -254,7 +253,7 @@ class SQLiteStore(SQLiteReads):
         """Waits for the write that is under way. Reads under way end by themselves."""
         with self._write_lock:
             self._closed = True
-            self.writer.close()
+            self._writer.close()
         self.readers.close()
         self.datastore.close()
 

@@ -6,7 +6,8 @@ Pure. A store hands in what it has recorded and applies what passes; it decides 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from wakelog.ports.units import (
     KeptReply,
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 
-class RecordedFacts(NamedTuple):
+class RecordedFacts(Struct, frozen=True):
     """What a store has recorded about the streams and the keys of a group of units."""
 
     versions: Mapping[str, int]

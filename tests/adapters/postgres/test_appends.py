@@ -15,7 +15,7 @@ from wakelog.errors import StoreUnavailableError
 from wakelog.ports.records import StoredSnapshot
 from wakelog.ports.rows import Due, Listing
 from wakelog.ports.units import KeptReply, Lease, Unit, VersionConflict
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds, row_of
+from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds
 from wakelog_adapters.postgres import PostgresStore, append_call, conflicts, open_store
 from wakelog_adapters.postgres.queries import DIALECT
 from wakelog_adapters.sql.listing import listing_condition
@@ -79,7 +79,7 @@ def test_to_ask_for_what_cannot_be_stored_finds_nothing(store: PostgresStore) ->
 def test_a_value_too_big_is_refused_alone(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(append_call, "MAX_BULK", 10_000)
+    monkeypatch.setattr(append_call, "MAX_BLOB", 10_000)
     good, bad, most = UnitBuilder("o-1"), UnitBuilder("o-2"), UnitBuilder("o-3")
     shots = [StoredSnapshot(2, bytes(size)) for size in (6_000, 10_000, 6_000)]
     builders = zip((good, bad, most), shots, strict=True)
@@ -177,8 +177,7 @@ def test_view_rows_are_written_as_plain_columns(
     store.append(
         [builder.begin(NOW), builder.unit(failed), builder.unit(Scheduled(due_us=NOW + 9))]
     )
-    row = row_of(builder.instance, "hash-5")
-    assert bare.execute("SELECT * FROM status").fetchall() == [(*astuple(row), "Oops")]
+    assert bare.execute("SELECT * FROM status").fetchall() == [astuple(builder.row)]
     assert bare.execute("SELECT * FROM alarms").fetchall() == [
         (builder.stream, ORDERS, NOW + 9, "execute")
     ]

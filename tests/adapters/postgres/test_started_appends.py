@@ -198,7 +198,7 @@ def test_a_value_that_cannot_even_be_sent(store: StartingStore) -> None:
 def test_more_than_one_call_carries_goes_the_plain_way(
     store: StartingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(append_call, "MAX_BULK", 10_000)
+    monkeypatch.setattr(append_call, "MAX_BLOB", 10_000)
     builders = UnitBuilder("o-1"), UnitBuilder("o-2")
     shots = [StoredSnapshot(2, bytes(6_000)) for _ in builders]
     group = [

@@ -425,7 +425,7 @@ async def test_who_cannot_be_told_of_an_append_does_not_stop_the_next(
 
     async with appends_to(store) as appends:
         committer = committer_of(appends, store, [])
-        monkeypatch.setattr(store, "_tell_others", broken)
+        monkeypatch.setattr(store, "_notify_processes", broken)
         first = committer.submit(UnitBuilder().begin(NOW))
         second = committer.submit(UnitBuilder("o-2").begin())
         await turns(1)

@@ -17,7 +17,7 @@ from wakelog.core.events import Scheduled, StateSet
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Listing
 from wakelog.ports.units import KeptReply, Lease, VersionConflict
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds, row_of
+from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds
 from wakelog_adapters.sql.listing import listing_condition
 from wakelog_adapters.sqlite import SQLiteStore, open_store
 from wakelog_adapters.sqlite.queries import DIALECT, Queries
@@ -69,7 +69,8 @@ def test_a_key_that_sqlite_would_cut_or_lose_is_refused_alone(store: SQLiteStore
 
 def test_a_value_too_big_is_refused_alone(store: SQLiteStore) -> None:
     limit = 1_000_000
-    store.writer.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
+    with store.writing() as connection:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
     good, bad, most = UnitBuilder("o-1"), UnitBuilder("o-2"), UnitBuilder("o-3")
     big = bad.unit(StateSet(state=f'"{"x" * limit}"'))
     half = [
@@ -93,7 +94,8 @@ def test_events_that_the_views_do_not_know_are_a_conflict(
 def traced(store: SQLiteStore) -> list[str]:
     """The first words of the statements from now on; the door's comes once for each table."""
     words: list[str] = []
-    store.writer.set_trace_callback(lambda sql: words.append(sql.split()[0]))
+    with store.writing() as connection:
+        connection.set_trace_callback(lambda sql: words.append(sql.split()[0]))
     return words
 
 
@@ -139,8 +141,7 @@ def test_view_rows_are_written_as_plain_columns(
     store.append(
         [builder.begin(NOW), builder.run("w1", NOW + 5), builder.unit(Scheduled(due_us=NOW + 9))]
     )
-    row = row_of(builder.instance, "hash-5")
-    assert bare.execute("SELECT * FROM wakelog_status").fetchall() == [astuple(row)]
+    assert bare.execute("SELECT * FROM wakelog_status").fetchall() == [astuple(builder.row)]
     lease = (builder.stream, ORDERS, "w1", NOW + 5, 4, 1)
     assert bare.execute("SELECT * FROM wakelog_leases").fetchall() == [lease]
 

@@ -68,9 +68,9 @@ def test_what_is_no_url_of_ours_is_said_so(url: str, hint: str) -> None:
 def test_commits_are_on_the_disk_before_they_are_answered(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/jobs.db").application_recorder()
     full = 2
-    assert store.writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert store.writer.execute("PRAGMA synchronous").fetchone() == (full,)
-    with store.readers.lend() as reader:
+    with store.writing() as writer, store.readers.lend() as reader:
+        assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert writer.execute("PRAGMA synchronous").fetchone() == (full,)
         assert reader.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     store.close()
 
@@ -89,13 +89,14 @@ def test_stores_with_prefixes_share_a_file(tmp_path: Path) -> None:
 def test_opening_what_is_up_to_date_takes_no_lock(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/jobs.db?timeout=0"
     first = open_store(url).application_recorder()
-    first.writer.execute("BEGIN IMMEDIATE")
-    second = open_store(url).application_recorder()
-    assert second.list(Listing()) == []
-    with pytest.raises(StoreUnavailableError) as caught:
-        second.append([UnitBuilder().begin()])
-    assert caught.value.reason == "locked"
-    first.writer.execute("ROLLBACK")
+    with first.writing() as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        second = open_store(url).application_recorder()
+        assert second.list(Listing()) == []
+        with pytest.raises(StoreUnavailableError) as caught:
+            second.append([UnitBuilder().begin()])
+        assert caught.value.reason == "locked"
+        writer.execute("ROLLBACK")
     assert second.append([UnitBuilder().begin()]).errors == [None]
     first.close()
     second.close()

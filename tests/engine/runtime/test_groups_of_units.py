@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import WAIT_S, Ctx, counter_task, task_of
-from tests.support_stores import hands_on, writes_held
+from tests.support_stores import direct_access, writes_blocked
 from wakelog import App, Jobs, SendResult, StoreUnavailableError
 
 pytestmark = pytest.mark.anyio
@@ -25,9 +25,10 @@ def refuse_large_values(app: App, url: str) -> None:
     """From now on the database takes no value of two megabytes."""
     if url.startswith("sqlite:"):
         store: Any = app.application.store
-        store.writer.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2_000_000)
+        with store.writing() as connection:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2_000_000)
     else:
-        with hands_on(url) as do:
+        with direct_access(url) as do:
             do("ALTER TABLE {at}status ADD CHECK (length(state) < 2000000)")
 
 
@@ -48,7 +49,7 @@ class Counter:
     async def send_together(self, app: App, url: str, ids: list[str]) -> list[SendResult]:
         """Send 1 to each. Until all are decided somebody else holds the store: appends wait."""
         self.to_decide = len(ids)
-        with writes_held(url):
+        with writes_blocked(url):
             sends = [asyncio.ensure_future(app.task("job").send(id, 1)) for id in ids]
             async with asyncio.timeout(WAIT_S):
                 await self.decided.wait()
@@ -161,7 +162,7 @@ async def test_K5_nothing_is_answered_before_the_commit(shared_url: str) -> None
         ctx.set_state(event)
 
     async with Jobs(job=task_of(on_event)).open(shared_url) as app:
-        with writes_held(shared_url):
+        with writes_blocked(shared_url):
             # when
             sends = [asyncio.create_task(app.task("job").send(id, 1)) for id in "abc"]
             await handled.wait()

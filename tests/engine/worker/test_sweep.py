@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import WAIT_S, Ctx, Stage, staged, task_of
-from tests.support_stores import hands_on
+from tests.support_stores import direct_access
 from wakelog import App, Jobs
 from wakelog.testing import SimulatedCrash
 
@@ -48,7 +48,7 @@ async def in_a_simulation(ran: Ran, url: str, *asks: Any) -> None:
 
 def vandalise(url: str, table: str) -> None:
     """Delete all rows of one of the store's tables."""
-    with hands_on(url) as do:
+    with direct_access(url) as do:
         assert do(f"DELETE FROM {{at}}{table}") == 1
 
 

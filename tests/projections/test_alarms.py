@@ -1,8 +1,6 @@
-"""Given this log, the views answer: the status row and the alarm row of one instance."""
+"""Given this log, the alarm view has this row of one instance."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
@@ -10,7 +8,6 @@ from wakelog.core import events as e
 from wakelog.core.evolve import fold
 from wakelog.core.instance import Instance, next_wake
 from wakelog.ids import InstanceId
-from wakelog.log.status_row import status_row
 from wakelog_projections.inline.alarms import AlarmRow, alarm_row
 
 ID = InstanceId("task", "order", "o:17")
@@ -68,22 +65,3 @@ def test_A2_an_instance_is_woken_for_the_next_thing_it_waits_for(
 )
 def test_A2_what_waits_for_nothing_has_no_alarm(events: tuple[e.Event, ...]) -> None:
     assert alarm(after(*events)) is None
-
-
-def test_T10_a_status_row_tells_how_the_instance_stands() -> None:
-    failed = e.ExecutionFailed(handler="execute", error_type="LookupError", message="ö", run=1)
-    instance = after(e.StateSet(state='"x"'), e.Scheduled(due_us=NOW + 5), RUN, failed)
-    row = status_row(instance, "h", next_wake(instance))
-    assert (row.stream, row.kind, row.name, row.id) == ("task:order:o:17", "task", "order", "o:17")
-    assert (row.version, row.hash, row.status, row.executing) == (6, "h", "failed", False)
-    assert (row.event_count, row.run_count, row.failure_count) == (1, 1, 1)
-    assert (row.created_us, row.updated_us, row.state) == (NOW, NOW, '"x"')
-    error = json.loads(row.last_error or "")
-    assert (error["error_type"], error["message"], error["at_us"]) == ("LookupError", "ö", NOW)
-
-
-def test_T8_a_cleared_instance_keeps_its_row_without_what_was_its_life() -> None:
-    instance = after(e.StateSet(state="1"), e.Scheduled(due_us=NOW), e.Cleared())
-    row = status_row(instance, "h", next_wake(instance))
-    assert (row.status, row.state, row.due_us, row.created_us) == ("not_found", None, None, None)
-    assert (row.version, row.event_count) == (5, 0)
