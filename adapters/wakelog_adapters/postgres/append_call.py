@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, astuple
 
 from wakelog.ports.rows import StatusRow
 from wakelog.ports.units import Unit
@@ -53,6 +53,13 @@ class _Placed(Struct, frozen=True):
     length: int
 
 
+class _Changed(StatusRow, frozen=True):
+    """A status row that must exist."""
+
+    base: int
+    """The version that it must have."""
+
+
 class AppendCall:
     """The units of one append as a call."""
 
@@ -81,11 +88,12 @@ class AppendCall:
     def arguments(self, options: AppendOptions) -> tuple[Any, ...]:
         """What `append_1` takes, in its order."""
         rows, bases = self._rows, self._rows.bases
-        changed: list[_Row] = []
+        changed: list[_Changed] = []
         created: list[StatusRow] = []
         for row in rows.status_rows:
             if base := bases[row.stream]:
-                changed.append({**asdict(row), "base": base})
+                values: list[Any] = [*astuple(row), base]
+                changed.append(_Changed(*values))
             else:
                 created.append(row)
         replies: list[_Row] = [
