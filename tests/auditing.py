@@ -115,7 +115,7 @@ def _check_chain(history: Sequence[Recorded]) -> None:
 
 def _check_commits(history: Sequence[Recorded]) -> None:
     units = [commit for commit, _ in groupby(history, key=lambda r: r.commit)]
-    assert len(units) == len(set(units)), "a commit id stands for two units of work"
+    assert len(units) == len(set(units)), "two units of work have the same commit id"
 
 
 def _check_runs(history: Sequence[Recorded]) -> None:

@@ -46,8 +46,8 @@ class MemoryClaims:
 
     def lease_of(self, stream: str) -> Lease | None:
         """The lease on a stream, live or ended."""
-        held = self._leases.get(stream)
-        return None if held is None else held[1]
+        found = self._leases.get(stream)
+        return None if found is None else found[1]
 
     def take(self, job: str, stream: str, lease: Lease) -> None:
         """Set the lease on a stream, whatever it was."""
@@ -56,16 +56,16 @@ class MemoryClaims:
 
     def drop(self, stream: str) -> None:
         """Drop the lease on a stream, if there is one."""
-        held = self._leases.pop(stream, None)
-        if held is not None:
-            self._lease_ends[held[0]].drop(stream)
+        dropped = self._leases.pop(stream, None)
+        if dropped is not None:
+            self._lease_ends[dropped[0]].drop(stream)
 
     def renew(self, owner: str, until_us: int) -> Sequence[tuple[str, int]]:
         """Prolong all leases of `owner`; return their streams and tokens."""
-        held = [(s, job, lease) for s, (job, lease) in self._leases.items() if lease.owner == owner]
-        for stream, job, lease in held:
+        mine = [(s, job, lease) for s, (job, lease) in self._leases.items() if lease.owner == owner]
+        for stream, job, lease in mine:
             self.take(job, stream, replace(lease, until_us=until_us))
-        return [(stream, lease.token) for stream, _, lease in held]
+        return [(stream, lease.token) for stream, _, lease in mine]
 
     def release(self, owner: str, leases: Sequence[tuple[str, int]]) -> None:
         """Drop those of these leases (streams and tokens) that `owner` still has."""
@@ -136,8 +136,8 @@ class MemoryClaims:
         leases = self._leases
 
         def leased(stream: str) -> bool:
-            held = leases.get(stream)
-            return held is not None and held[1].until_us > now_us
+            found = leases.get(stream)
+            return found is not None and found[1].until_us > now_us
 
         return leased
 

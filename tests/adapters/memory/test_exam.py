@@ -17,7 +17,7 @@ class TestMemory(StoreExam):
         return open_store(f"memory://{folder}").application_recorder()
 
 
-def test_a_store_without_a_name_is_nobody_elses() -> None:
+def test_a_store_without_a_name_is_not_shared() -> None:
     one, two = (open_store("memory://").application_recorder() for _ in range(2))
     builder = UnitBuilder()
     one.append([builder.begin()])

@@ -29,5 +29,6 @@ async def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # who began the tests may ignore it
+    # The process that began the tests may ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     asyncio.run(main(sys.argv[1]))

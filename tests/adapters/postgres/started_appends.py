@@ -1,4 +1,4 @@
-"""Appends that are started and heard of, as an event loop does it, but without one."""
+"""Appends that are started and received as by an event loop, but without one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MANY_BYTES = 24 << 20
 
 
 class StartingStore(PostgresStore):
-    """Each append that can be started is."""
+    """Starts each append that can be started."""
 
     begun = 0
     missed = 0
@@ -52,7 +52,7 @@ class StartingStore(PostgresStore):
 
 
 def opened(url: str, *, pool: int | None = None) -> StartingStore:
-    """A store with a connection that lies ready; `pool` may be less than a URL may say."""
+    """A store with an idle connection; `pool` may be smaller than a URL allows."""
     place = parse(url)
     place = place if pool is None else dataclasses.replace(place, pool=pool)
     store = StartingStore(Datastore(place), place)
@@ -61,17 +61,17 @@ def opened(url: str, *, pool: int | None = None) -> StartingStore:
 
 
 def started(store: PostgresStore, units: Sequence[Unit]) -> SentAppend:
-    """An append that goes the new way."""
+    """An append that was started."""
     sent = store.start_append(units)
     assert sent is not None
     return sent
 
 
 def ended(sent: SentAppend) -> Appended:
-    """Wait for its end at its socket, and hear what became of it."""
+    """Wait for its end at its socket, and return its result."""
     while not sent.is_over:
         writing = [sent.socket] if sent.is_sending else []
-        assert any(select.select([sent.socket], writing, [], WAIT_S)), "nothing was heard"
+        assert any(select.select([sent.socket], writing, [], WAIT_S)), "nothing was received"
         sent.look()
     appended = sent.result()
     return sent.settle() if appended is None else appended
@@ -79,7 +79,7 @@ def ended(sent: SentAppend) -> Appended:
 
 def all_are_back(store: PostgresStore) -> None:
     """Each connection of a pool of one has come back, and the next append can be started."""
-    with store.datastore.lend():  # waits where it is being replaced
+    with store.datastore.lend():  # waits while it is being replaced
         pass
     found = store.datastore.pool.get_stats()
     assert (found["pool_size"], found["pool_available"]) == (1, 1)
@@ -95,22 +95,22 @@ def large(builder: UnitBuilder, size: int = MANY_BYTES) -> Unit:
 
 
 def backend(store: PostgresStore) -> int:
-    """The process of the server that works for the one connection of a pool."""
+    """The server's process of the one connection of a pool."""
     with store.datastore.lend() as connection:
         return connection.info.backend_pid
 
 
 @contextmanager
 def stopped(pid: int) -> Iterator[Callable[[], None]]:
-    """A process that does nothing until it is let go on."""
+    """A process that is stopped until the yielded function is called, or the block ends."""
     process = psutil.Process(pid)
 
-    def go_on() -> None:
+    def resume() -> None:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGCONT)
 
     process.send_signal(signal.SIGSTOP)
     try:
-        yield go_on
+        yield resume
     finally:
-        go_on()
+        resume()

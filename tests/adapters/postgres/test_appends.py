@@ -1,4 +1,4 @@
-"""Appends to PostgreSQL: what it refuses, what they cost, and how the rows are kept."""
+"""Appends to PostgreSQL: which values it refuses, what appends cost, and how rows are stored."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def store(postgres_url: str) -> Iterator[PostgresStore]:
 
 @pytest.fixture
 def bare(store: PostgresStore, postgres_url: str) -> Iterator[psycopg.Connection]:
-    """Another's view of the schema, and another's hands on it."""
+    """A connection to the schema beside the store."""
     with bare_connection(postgres_url) as connection:
         connection.execute(f"SET search_path = {store.datastore.schema}".encode())
         yield connection
 
 
-# -- what PostgreSQL will not take is refused alone
+# -- a unit that PostgreSQL does not take is refused alone
 
 
 def refused(error: Exception | None) -> bool:
@@ -67,7 +67,7 @@ def test_a_key_that_cannot_be_stored_is_refused_alone(store: PostgresStore, key:
     assert store.next_due_us([ORDERS], NOW) == NOW + 1
 
 
-def test_to_ask_for_what_cannot_be_stored_finds_nothing(store: PostgresStore) -> None:
+def test_a_search_for_what_cannot_be_stored_finds_nothing(store: PostgresStore) -> None:
     builder = UnitBuilder()
     store.append([builder.begin(kept_reply=kept_reply("k"))])
     keys = [(builder.stream, "a\0b"), (builder.stream, "k"), ("\ud800", "k")]
@@ -92,10 +92,10 @@ def test_a_value_too_big_is_refused_alone(
     assert [row.version for row in store.list(Listing())] == [4, 3]
 
 
-def test_others_that_keep_changing_the_facts_end_in_a_conflict(
+def test_facts_that_keep_changing_end_in_a_conflict(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The facts say that the stream is not there, the append that it is: each time."""
+    """Each time, the facts do not show the stream, and the append finds it."""
     monkeypatch.setattr(conflicts, "find_conflicts", lambda *_: [None, None])
     builder, other = UnitBuilder("o-1"), UnitBuilder("o-2")
     store.append([builder.fork().begin()])
@@ -119,7 +119,7 @@ def test_a_unit_with_a_gap_is_refused_alone(store: PostgresStore) -> None:
     assert isinstance(errors[1], VersionConflict)
 
 
-def test_events_that_the_views_do_not_know_are_a_conflict(
+def test_events_that_the_views_do_not_show_are_a_conflict(
     store: PostgresStore, bare: psycopg.Connection
 ) -> None:
     builder, other = UnitBuilder(), UnitBuilder("o-2")
@@ -132,7 +132,7 @@ def test_events_that_the_views_do_not_know_are_a_conflict(
 
 
 def transactions(bare: psycopg.Connection) -> int:
-    """A number that each writing transaction and each savepoint raises by one; so does this."""
+    """A number that each writing transaction and each savepoint increments; this query too."""
     row = bare.execute("SELECT pg_current_xact_id()::text").fetchone()
     assert row is not None
     return int(row[0])
@@ -155,7 +155,8 @@ def test_a_refused_group_costs_a_few_whatever_its_size(
     group = [(late if i == 50 else builder).receive() for i, builder in enumerate(builders)]
     errors = store.append(group).errors
     assert [i for i, error in enumerate(errors) if error is not None] == [50]
-    assert transactions(bare) - before == 3  # the refused one, the careful one, and this
+    # the refused one, the one without the refused unit, and this query
+    assert transactions(bare) - before == 3
 
 
 def test_a_refused_group_leaves_no_gap_in_the_log(store: PostgresStore) -> None:
@@ -184,9 +185,7 @@ def test_view_rows_are_written_as_plain_columns(
     assert [found.id for found in store.list(Listing(error_type="Oops"))] == ["o-1"]
 
 
-def test_an_alarm_row_that_vanished_is_found(
-    store: PostgresStore, bare: psycopg.Connection
-) -> None:
+def test_a_missing_alarm_row_is_found(store: PostgresStore, bare: psycopg.Connection) -> None:
     builders = [UnitBuilder(f"o-{i}") for i in range(3)]
     store.append([builder.begin(NOW + 5) for builder in builders])
     store.append([builders[2].unit(take=Lease("w1", NOW + 9_000_000, 3, False))])
@@ -199,17 +198,17 @@ def test_an_alarm_row_that_vanished_is_found(
     assert store.next_due_us([ORDERS], NOW) == NOW + 5
 
 
-def test_answers_are_kept_as_given(store: PostgresStore) -> None:
+def test_replies_are_kept_as_given(store: PostgresStore) -> None:
     builder = UnitBuilder()
     given = KeptReply("k", "send", "f☃", '{"a":"☃"}', NOW + 5)
     store.append([builder.begin(kept_reply=given)])
     assert store.kept_replies([(builder.stream, "k")]) == [given]
 
 
-# -- plans: tables that the server has never analysed, as they are when a store is new
+# -- plans, with tables that the server has never analysed: as they are when a store is new
 
 
-def test_what_is_asked_often_walks_no_table(store: PostgresStore, bare: psycopg.Connection) -> None:
+def test_frequent_queries_scan_no_table(store: PostgresStore, bare: psycopg.Connection) -> None:
     builders = [UnitBuilder(f"o-{i}") for i in range(400)]
     store.append(
         [
@@ -218,35 +217,35 @@ def test_what_is_asked_often_walks_no_table(store: PostgresStore, bare: psycopg.
         ]
     )
     store.append([builder.run("w1", NOW + 9) for builder in builders[:50]])
-    ask, streams = store.queries, [builder.stream for builder in builders]
+    queries, streams = store.queries, [builder.stream for builder in builders]
     where, ends = listing_condition(Listing(kind="task", name="order", after=streams[7]), DIALECT)
-    asked: list[tuple[bytes, Any]] = [
-        (ask.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [None], "now_us": NOW}),
-        (ask.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [60], "now_us": NOW}),
-        (ask.claim, ("1s", [ORDERS], [None], NOW, None, 5)),
-        (ask.claim, ("1s", [ORDERS], [60], NOW, None, 5)),
-        (ask.facts, (streams, streams, ["k"] * 400)),
-        (ask.load, ([streams[3]],)),
-        (ask.load, (streams,)),
-        (ask.events, (streams[3], 0, 9, 9)),
-        (ask.status, (streams,)),
-        (ask.kept_replies, (streams, ["k"] * 400)),
-        (ask.renew, ("w1", NOW + 9, NOW, None)),
-        (ask.release, (streams, [4] * 400, "w1")),
-        (ask.list_where.replace(b"{where}", where.encode()), (*ends, 9)),
-        (ask.settle, ("none", "1s", streams[3], 1, "c")),
+    executed: list[tuple[bytes, Any]] = [
+        (queries.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [None], "now_us": NOW}),
+        (queries.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [60], "now_us": NOW}),
+        (queries.claim, ("1s", [ORDERS], [None], NOW, None, 5)),
+        (queries.claim, ("1s", [ORDERS], [60], NOW, None, 5)),
+        (queries.facts, (streams, streams, ["k"] * 400)),
+        (queries.load, ([streams[3]],)),
+        (queries.load, (streams,)),
+        (queries.events, (streams[3], 0, 9, 9)),
+        (queries.status, (streams,)),
+        (queries.kept_replies, (streams, ["k"] * 400)),
+        (queries.renew, ("w1", NOW + 9, NOW, None)),
+        (queries.release, (streams, [4] * 400, "w1")),
+        (queries.list_where.replace(b"{where}", where.encode()), (*ends, 9)),
+        (queries.settle, ("none", "1s", streams[3], 1, "c")),
     ]
-    walks = "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE schemaname = %s"
-    for sql, params in asked:
+    scans = "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE schemaname = %s"
+    for sql, params in executed:
         with bare.transaction():
             bare.execute(sql, params)
             found: dict[str, int] = dict(
-                bare.execute(walks.encode(), (store.datastore.schema,)).fetchall()
+                bare.execute(scans.encode(), (store.datastore.schema,)).fetchall()
             )
         assert {name: found[name] for name in TABLES if found[name]} == {}, sql.decode()
 
 
-def test_appends_walk_no_table(store: PostgresStore, bare: psycopg.Connection) -> None:
+def test_appends_scan_no_table(store: PostgresStore, bare: psycopg.Connection) -> None:
     builders = [UnitBuilder(f"o-{i}") for i in range(400)]
     store.append([builder.begin(NOW, kept_reply=kept_reply("k")) for builder in builders])
     attempt = store.appender.attempt(

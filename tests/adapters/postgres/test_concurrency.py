@@ -42,14 +42,14 @@ def stores(postgres_url: str) -> Iterator[tuple[PostgresStore, PostgresStore]]:
 def bare(
     stores: tuple[PostgresStore, PostgresStore], postgres_url: str
 ) -> Iterator[psycopg.Connection]:
-    """Another's hands on the schema."""
+    """A connection to the schema beside the stores."""
     with bare_connection(postgres_url) as connection:
         connection.execute(f"SET search_path = {stores[0].datastore.schema}".encode())
         yield connection
 
 
 def all_of(*calls: Callable[[], None]) -> None:
-    """Run the calls on threads of their own, and raise what one of them raised."""
+    """Run each call on a thread of its own, and raise what one of them has raised."""
     errors: list[BaseException] = []
 
     def guarded(call: Callable[[], None]) -> None:
@@ -75,7 +75,7 @@ def versions_in_log(store: PostgresStore) -> dict[str, list[int]]:
 
 
 def any_unit(chance: random.Random, builder: UnitBuilder, number: int, turn: int) -> Unit:
-    """One of all kinds that lock something."""
+    """A unit of one of the kinds that lock something."""
     lease = Lease(f"w{number}", NOW + MINUTE_US, builder.instance.version + 1, True)
     match chance.randrange(4):
         case 0:
@@ -88,10 +88,10 @@ def any_unit(chance: random.Random, builder: UnitBuilder, number: int, turn: int
             return builder.receive(ends_lease=True)
 
 
-def test_random_groups_of_many_writers_never_wait_in_a_circle(
+def test_random_groups_of_many_writers_never_deadlock(
     stores: tuple[PostgresStore, PostgresStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A deadlock would be repeated, and so not seen; here it raises."""
+    """After a deadlock an append is repeated, so that it would not show; here it raises."""
     monkeypatch.setattr(appends, "TRIES", 1)
     written = [0, 0, 0, 0]
 
@@ -173,7 +173,7 @@ def test_a_process_killed_while_it_appends_leaves_whole_units(
         acknowledged += int([line, *process.stdout.readlines()][-1])
         process.stdout.close()
         process.wait()
-    # A last append of each life may be on its way still; it locks what it writes.
+    # A last append of each process may still be on its way; it locks what it writes.
     builders = [UnitBuilder(f"life{life}-{acknowledged}") for life in range(2)]
     stores[0].append([builder.begin() for builder in builders])
     rows = stores[0].list(Listing(id_prefix="life", limit=10_000))
@@ -182,7 +182,7 @@ def test_a_process_killed_while_it_appends_leaves_whole_units(
         assert [event.version for event in stores[0].events(row.stream)] == [1, 2]
 
 
-# -- commits that come late, and who follows the log
+# -- late commits, and readers that follow the log
 
 
 SLOW = """
@@ -194,7 +194,7 @@ FOR EACH ROW EXECUTE FUNCTION late();
 
 
 Writer = Callable[[PostgresStore, str], None]
-"""Adds two events to the log, of a stream of this name."""
+"""Adds two events to the log, to a stream of this name."""
 
 
 def append(store: PostgresStore, name: str) -> None:
@@ -203,12 +203,12 @@ def append(store: PostgresStore, name: str) -> None:
 
 
 def insert(store: PostgresStore, name: str) -> None:
-    """As an aggregate of the library does, over our recorder."""
+    """As an aggregate of the library does, with our recorder."""
     store.insert_events([StoredEvent(name, version, "t", b"s") for version in (1, 2)])
 
 
 def insert_as_the_library(store: PostgresStore, name: str) -> None:
-    """As the library's own recorder does, on the same table: it locks the whole of it."""
+    """As the library's own recorder does, on the same table: it locks the whole table."""
     with store.datastore.lend() as connection, connection.transaction():
         insert_in(connection, store, name)
 
@@ -236,7 +236,7 @@ def positions(store: PostgresStore, after: int = 0, limit: int = 9999) -> list[i
 def test_readers_by_position_miss_nothing_that_commits_late(
     stores: tuple[PostgresStore, PostgresStore], bare: psycopg.Connection
 ) -> None:
-    """Each commit takes its time after its events were given their positions."""
+    """Each commit comes some time after its events were given their positions."""
     bare.execute(SLOW)
     ended = threading.Event()
     followed: dict[int, list[int]] = {1: [], 3: [], 9999: []}
@@ -269,7 +269,7 @@ def test_readers_by_position_miss_nothing_that_commits_late(
     log = positions(stores[0])
     assert len(log) == 9 * 12 * 2
     assert all(seen == log for seen in followed.values())
-    # what became visible at any time was the beginning of the whole, in its order
+    # at any time, what was visible was the beginning of the whole log, in its order
     assert all(seen == log[: len(seen)] for seen in looks)
     assert len({len(seen) for seen in looks}) > 5
 
@@ -279,18 +279,18 @@ def test_no_position_is_seen_before_one_that_is_still_to_commit(
     stores: tuple[PostgresStore, PostgresStore],
     begin: Callable[[Connection, PostgresStore, str], None],
 ) -> None:
-    # given a writer that was given its positions, and is held before its commit
+    # given a writer that has its positions, and waits before its commit
     one, two = stores
     later: list[threading.Thread] = []
     with one.datastore.lend() as connection, connection.transaction():
         begin(connection, one, "held")
-        # when others of all kinds come after it
+        # when other writers of all kinds come after it
         for writer in WRITERS:
             thread = threading.Thread(target=writer, args=(two, writer.__name__))
             thread.start()
             later.append(thread)
             wait_for_waiting(connection, one, len(later))
-        # then none of them is seen
+        # then none of their events is seen
         assert positions(one) == positions(two) == []
     for thread in later:
         thread.join(WAIT_S)
@@ -301,7 +301,7 @@ def test_no_position_is_seen_before_one_that_is_still_to_commit(
 
 
 def wait_for_waiting(connection: Connection, store: PostgresStore, count: int) -> None:
-    """Until so many wait for a lock on the log, of whatever kind."""
+    """Wait until so many processes wait for a lock on the log, of any kind."""
     table = f"{store.datastore.schema}.stored_events"
     waits = b"SELECT FROM pg_locks WHERE NOT granted AND %s::regclass IN (classid, relation)"
     deadline_s = time.monotonic() + WAIT_S
@@ -325,7 +325,7 @@ def test_events_of_other_aggregates_share_the_order(
 
 
 def begun(store: PostgresStore, owner: str, limit: int, **given: Any) -> list[Due]:
-    """Claim with leases of a minute, and say what was offered."""
+    """Claim with leases of a minute, and return what was offered."""
     offered: list[Due] = []
     now_us = given.get("now_us", NOW)
 
@@ -346,7 +346,7 @@ def begun(store: PostgresStore, owner: str, limit: int, **given: Any) -> list[Du
     return offered
 
 
-def test_who_claims_while_another_does_gets_the_next_ones_at_once(
+def test_a_claim_during_another_gets_the_next_ones_at_once(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
     one, two = stores
@@ -359,7 +359,7 @@ def test_who_claims_while_another_does_gets_the_next_ones_at_once(
     assert begun(one, "w1", 9) == []
 
 
-def test_U2_a_worker_that_stalls_in_the_middle_of_a_claim_holds_nobody_up_for_long(
+def test_U2_a_worker_that_stalls_in_a_claim_does_not_block_others_for_long(
     stores: tuple[PostgresStore, PostgresStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "IDLE_TIMEOUT", "200ms")
@@ -369,9 +369,9 @@ def test_U2_a_worker_that_stalls_in_the_middle_of_a_claim_holds_nobody_up_for_lo
     others: list[Due] = []
 
     def meanwhile() -> None:
-        """For the one that claims: a long sleep."""
+        """The claiming worker sleeps for long."""
         assert begun(two, "w2", 1) == []  # the instance is locked
-        two.append([builder.receive()])  # until the server ends that
+        two.append([builder.receive()])  # waits until the server ends the claim
         others.extend(begun(two, "w2", 1))
 
     with pytest.raises(StoreUnavailableError) as caught:
@@ -381,7 +381,7 @@ def test_U2_a_worker_that_stalls_in_the_middle_of_a_claim_holds_nobody_up_for_lo
     assert [held.lease.owner for held in two.leases(NOW, 9)] == ["w2"]
 
 
-def test_workers_together_take_each_once_and_all(
+def test_workers_together_claim_all_and_each_once(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
     stores[0].append([UnitBuilder(f"o-{i}").begin(NOW - 1) for i in range(120)])
@@ -399,7 +399,7 @@ def test_workers_together_take_each_once_and_all(
 def test_a_heartbeat_waits_for_no_claim_and_takes_nothing_from_it(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """Of two leases that have ended one is being taken over: the other is prolonged meanwhile."""
+    """One of two ended leases is being taken over; meanwhile the other is prolonged."""
     one, two = stores
     one.append([UnitBuilder("o-1").begin(NOW - 1), UnitBuilder("o-2").begin(NOW - 2)])
     begun(one, "w1", 9, lease_us=1)
@@ -417,7 +417,7 @@ def test_a_heartbeat_waits_for_no_claim_and_takes_nothing_from_it(
 # -- the server's clock judges leases
 
 
-def test_a_lease_lasts_as_long_as_was_asked_whatever_the_workers_clocks_say(
+def test_a_lease_lasts_as_long_as_given_whatever_the_clocks_of_workers_show(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
     one, two = stores
@@ -437,7 +437,7 @@ def test_a_lease_lasts_as_long_as_was_asked_whatever_the_workers_clocks_say(
     assert one.renew("w1", slow + MINUTE_US, slow) == []
 
 
-def test_alarms_are_judged_by_the_time_that_is_given(
+def test_alarms_are_due_by_the_given_time(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
     store = stores[0]
@@ -450,7 +450,7 @@ def test_alarms_are_judged_by_the_time_that_is_given(
 # -- opening
 
 
-def test_many_may_make_the_schema_at_the_same_time(postgres_url: str) -> None:
+def test_many_may_create_the_schema_at_the_same_time(postgres_url: str) -> None:
     start = threading.Barrier(8)
 
     def make(number: int) -> None:
@@ -469,7 +469,7 @@ def test_many_may_make_the_schema_at_the_same_time(postgres_url: str) -> None:
     store.close()
 
 
-def test_opening_what_is_up_to_date_waits_for_no_lock(
+def test_opening_an_up_to_date_schema_waits_for_no_lock(
     stores: tuple[PostgresStore, PostgresStore], bare: psycopg.Connection, postgres_url: str
 ) -> None:
     with bare.transaction():
@@ -479,7 +479,9 @@ def test_opening_what_is_up_to_date_waits_for_no_lock(
         store.close()
 
 
-def test_nothing_is_claimed_for_nobody(stores: tuple[PostgresStore, PostgresStore]) -> None:
+def test_without_jobs_or_a_limit_nothing_is_claimed(
+    stores: tuple[PostgresStore, PostgresStore],
+) -> None:
     store = stores[0]
     store.append([UnitBuilder().begin(NOW)])
     for jobs, limit in (([], 9), ([ORDERS], 0)):

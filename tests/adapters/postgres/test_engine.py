@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 def lived(url: str) -> list[Any]:
-    """Three days of an order, with a worker that dies during a run; what can be seen of it."""
+    """Three days of an order, with a worker that dies during a run; all that is visible of it."""
     with Simulation(Jobs(order=order_task()), url=url) as sim:
         order = sim.task("order")
         order.send("o-1", Placed(), event_id="e-1")
@@ -37,7 +37,7 @@ def lived(url: str) -> list[Any]:
 
 
 def test_the_simulation_comes_out_as_in_memory(postgres_url: str) -> None:
-    """Leases end by its virtual time, which the server's clock knows nothing of."""
+    """Leases end by its virtual time, which the server's clock does not show."""
     here, there = lived(postgres_url), lived("memory://")
     assert here == there
     lost = [e for log in here[-1] for e in log if isinstance(e.event, ExecutionLost)]
@@ -80,7 +80,7 @@ async def test_increments_of_two_apps_are_all_counted(postgres_url: str) -> None
         counters = [app.task("counter") for app in (one, two) for _ in range(50)]
         async with asyncio.timeout(WAIT_S):
             await asyncio.gather(*[counter.send("c", 1, wait=True) for counter in counters])
-            for app in (two, one, two):  # the last is where two thinks that it stands no more
+            for app in (two, one, two):  # at the last one, the cache of `two` is outdated
                 await app.task("counter").send("c", 1, wait=True)
         assert await two.task("counter").get_state("c") == 103
         counted = [app.metrics() for app in (one, two)]

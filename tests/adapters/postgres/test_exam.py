@@ -14,7 +14,7 @@ from wakelog_adapters.postgres import open_store
 
 
 class TestPostgres(StoreExam):
-    """The exam gives the time, and leases of microseconds, which no server's clock could judge."""
+    """The exam gives the time and takes leases of microseconds; they end by the given time."""
 
     @pytest.fixture(autouse=True)
     def url(self, postgres_url: str) -> None:
@@ -24,8 +24,8 @@ class TestPostgres(StoreExam):
         return open_store(self._url).application_recorder()
 
 
-class TestPostgresWhereAppendsAreStarted(TestPostgres):
-    """The same exam where no thread waits for an append."""
+class TestPostgresWithStartedAppends(TestPostgres):
+    """The same exam, with appends that no thread waits for."""
 
     def make_store(self, folder: Path) -> Store:
         return opened(self._url)
@@ -33,5 +33,5 @@ class TestPostgresWhereAppendsAreStarted(TestPostgres):
     def teardown_method(self) -> None:
         super().teardown_method()
         stores = [store for store in self._opened if isinstance(store, StartingStore)]
-        missed = sum(store.missed for store in stores)  # while others had all that lay ready
+        missed = sum(store.missed for store in stores)  # while all connections were lent
         assert sum(store.begun for store in stores) > 0 or not missed

@@ -38,18 +38,18 @@ def server() -> Iterator[Server]:
 
 
 class Work:
-    """A job whose runs wait until they are let go on."""
+    """A job whose runs wait until the test lets them go on."""
 
     def __init__(self) -> None:
         self.begun = threading.Semaphore(0)
         self.go_on = threading.Event()
         self.ended = threading.Semaphore(0)
         self.task: Task[int, int] = Task(state=int, event=int)
-        self.task.on_event(self.told)
+        self.task.on_event(self.received)
         self.task.execute(self.do)
         self.jobs = Jobs(job=self.task)
 
-    def told(self, ctx: TaskContext[int], event: int) -> None:
+    def received(self, ctx: TaskContext[int], event: int) -> None:
         ctx.set_state((ctx.state or 0) + event)
         if event != QUIET:
             ctx.schedule(0)
@@ -67,7 +67,7 @@ class Work:
 
 
 def check(app: BlockingApp) -> None:
-    """All that is recorded must add up."""
+    """All that is recorded is consistent."""
     audit_all(app.app.application.store)
 
 
@@ -105,7 +105,7 @@ def test_K3_requests_fail_while_the_server_is_away_and_work_when_it_is_back(
         check(app)
 
 
-def test_K3_requests_wait_for_the_server_where_that_is_asked_for(server: Server) -> None:
+def test_K3_requests_wait_for_the_server_if_the_url_says_so(server: Server) -> None:
     # given an app that may wait, and a server that is away
     work = Work()
     url = with_options(server.url, schema="patient", **PATIENCE)
@@ -125,7 +125,7 @@ def test_K3_requests_wait_for_the_server_where_that_is_asked_for(server: Server)
             ask.start()
         while app.metrics()["store_waits"] < 3:
             assert all(ask.is_alive() for ask in asks)
-        # then they are answered when it is back
+        # then they succeed when it is back
         server.start()
         for ask in asks:
             ask.join(WAIT_S)
@@ -135,7 +135,7 @@ def test_K3_requests_wait_for_the_server_where_that_is_asked_for(server: Server)
         check(app)
 
 
-class Heard(logging.Handler):
+class LogWatcher(logging.Handler):
     """Notices that something was logged."""
 
     def __init__(self) -> None:
@@ -148,9 +148,9 @@ class Heard(logging.Handler):
 
 def test_K3_opening_waits_too(server: Server) -> None:
     server.stop()
-    opened, heard = threading.Event(), Heard()
+    opened, watcher = threading.Event(), LogWatcher()
     log = logging.getLogger("wakelog.postgres")
-    log.addHandler(heard)
+    log.addHandler(watcher)
 
     def open_and_close() -> None:
         open_store(with_options(server.url, schema="early", **PATIENCE)).close()
@@ -158,16 +158,16 @@ def test_K3_opening_waits_too(server: Server) -> None:
 
     opening = threading.Thread(target=open_and_close)
     opening.start()
-    assert heard.something.wait(WAIT_S)  # it has looked, says so, and will look again
+    assert watcher.something.wait(WAIT_S)  # it has tried once, and will try again
     assert not opened.is_set()
     server.start()
     opening.join(WAIT_S)
     assert opened.is_set()
-    log.removeHandler(heard)
+    log.removeHandler(watcher)
 
 
 @pytest.mark.parametrize("what", ["status", "append", "claim"])
-def test_K3_requests_wait_too_where_a_pooler_answers_for_a_server_that_is_away(
+def test_K3_requests_wait_too_if_a_pooler_answers_for_a_server_that_is_away(
     postgres_url: str, what: str
 ) -> None:
     options = {"pooler": "transaction", "pool": 3, **PATIENCE}
@@ -184,20 +184,20 @@ def test_K3_requests_wait_too_where_a_pooler_answers_for_a_server_that_is_away(
         }
         answers: list[object] = []
         asking = threading.Thread(target=lambda: answers.append(asks[what]()))
-        # when it lets us in, and then cuts us off
+        # when it accepts connections, and then closes them
         wire.is_refusing = True
         asking.start()
         counted = "store_lost_answers" if what == "append" else "store_waits"
         while store.counters[counted] == 0:
             assert asking.is_alive()
-        # then what was asked is answered once the server is back
+        # then the call succeeds once the server is back
         wire.is_refusing = False
         asking.join(WAIT_S)
         assert len(answers) == 1
         store.close()
 
 
-def test_K3_nobody_waits_for_longer_than_was_asked_for(postgres_url: str) -> None:
+def test_K3_no_call_waits_longer_than_the_url_says(postgres_url: str) -> None:
     with wired(with_options(postgres_url, timeout=0.1, wait=0.5)) as (wire, url):
         store = open_store(url).application_recorder()
         wire.close()
@@ -208,7 +208,7 @@ def test_K3_nobody_waits_for_longer_than_was_asked_for(postgres_url: str) -> Non
         store.close()
 
 
-def test_K3_who_waits_is_let_go_when_the_store_is_closed(postgres_url: str) -> None:
+def test_K3_a_waiting_call_ends_when_the_store_is_closed(postgres_url: str) -> None:
     with wired(with_options(postgres_url, timeout=0.1, wait=3600)) as (wire, url):
         store = open_store(url).application_recorder()
         wire.close()
@@ -238,7 +238,7 @@ CREATE TRIGGER no_room BEFORE INSERT ON stored_events EXECUTE FUNCTION no_room()
 
 
 class Room:
-    """The disk under the log: a small one of its own, or what a server says that has none left."""
+    """The disk under the log: a small one of its own, or the error of a server without space."""
 
     def __init__(self, connection: psycopg.Connection, disk: Path | None) -> None:
         self._connection = connection
@@ -264,7 +264,7 @@ class Room:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path | None]:
-    """A file system of 4 MiB, where one may be mounted."""
+    """A file system of 4 MiB, if one may be mounted."""
     mount, umount = shutil.which("mount"), shutil.which("umount")
     words = ["-t", "tmpfs", "-o", "size=4096k", "tmpfs", str(folder)]
     if not mount or not umount or subprocess.run([mount, *words], capture_output=True).returncode:
@@ -278,7 +278,7 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
 
 @contextmanager
 def rooms(server: Server, schema: str, folder: Path, *, mounted: bool) -> Iterator[Room]:
-    """The room of a store's log; its tables are there already."""
+    """The disk of a store's log; its tables exist already."""
     with bare_connection(server.url) as connection:
         connection.execute(f"SET search_path = {schema}".encode())
         if not mounted:
@@ -314,9 +314,9 @@ def test_K3_a_full_disk_refuses_what_is_new_and_keeps_what_was(
             task.send("a", 1)
             assert work.begun.acquire(timeout=WAIT_S)
             room.fill()
-            # when more is asked than there is room for
+            # when more is sent than there is room for
             before = until_refused(app, work)
-            # then what was acknowledged is there, and of what was refused nothing
+            # then what was acknowledged is recorded, and nothing of what was refused
             assert task.status("b").event_count == before
             work.go_on.set()
             # when there is room again
@@ -331,7 +331,7 @@ def test_K3_a_full_disk_refuses_what_is_new_and_keeps_what_was(
 
 
 def until_refused(app: BlockingApp, work: Work) -> int:
-    """Send to `b` until there is no room; how many were acknowledged."""
+    """Send to `b` until there is no room; return how many were acknowledged."""
     for acknowledged in range(100_000):
         try:
             app.task(work.task).send("b", QUIET, event_id=f"e-{acknowledged}")

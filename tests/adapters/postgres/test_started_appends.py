@@ -67,7 +67,7 @@ def store(postgres_url: str) -> Iterator[StartingStore]:
 
 @pytest.fixture
 def cuttable(postgres_url: str) -> Iterator[tuple[Wire, StartingStore]]:
-    """A store of one connection, and the wire to its server."""
+    """A store of one connection, and the proxy to its server."""
     with wired(postgres_url) as (wire, url):
         store = opened(url, pool=1)
         yield wire, store
@@ -75,23 +75,23 @@ def cuttable(postgres_url: str) -> Iterator[tuple[Wire, StartingStore]]:
         store.close()
 
 
-# -- the plain case, and what is not begun
+# -- the plain case, and appends that are not started
 
 
-def test_a_plain_append_is_started_and_heard_of(store: StartingStore) -> None:
+def test_a_plain_append_is_started_and_its_answer_received(store: StartingStore) -> None:
     builder = UnitBuilder()
-    heard = threading.Event()
-    store.listeners.add(heard)
+    appended = threading.Event()
+    store.listeners.add(appended)
     sent = started(store, [builder.begin(NOW)])
     assert ended(sent) == Appended([None], NOW)
-    assert heard.is_set()
+    assert appended.is_set()
     for _ in range(OFTEN):
         assert ended(started(store, [builder.receive()])) == Appended([None], NOW)
     assert len(store.events(builder.stream)) == 3 + OFTEN
     assert set(store.counters.values()) == {0}
 
 
-def test_nothing_is_begun_while_all_connections_are_lent(store: StartingStore) -> None:
+def test_nothing_is_started_while_all_connections_are_lent(store: StartingStore) -> None:
     builder = UnitBuilder()
     unit = builder.begin()
     with store.datastore.lend():
@@ -104,17 +104,17 @@ def test_nothing_is_begun_while_all_connections_are_lent(store: StartingStore) -
     assert len(store.events(builder.stream)) == 2
 
 
-def test_nothing_is_begun_where_there_is_nothing(store: StartingStore) -> None:
+def test_nothing_is_started_without_units(store: StartingStore) -> None:
     assert store.start_append([]) is None
 
 
-def test_nothing_is_begun_by_a_store_that_is_closed(postgres_url: str) -> None:
+def test_nothing_is_started_by_a_closed_store(postgres_url: str) -> None:
     store = opened(postgres_url)
     store.close()
     assert store.start_append([UnitBuilder().begin()]) is None
 
 
-def test_what_no_parcel_takes_is_told_by_the_plain_append(
+def test_an_error_in_making_the_call_is_raised_by_the_blocking_append(
     store: StartingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(units: Sequence[Unit]) -> Any:
@@ -129,10 +129,10 @@ def test_what_no_parcel_takes_is_told_by_the_plain_append(
     monkeypatch.undo()
 
 
-# -- what the server refuses is refused alone
+# -- a unit that the server refuses is refused alone
 
 
-def test_each_kind_of_no_is_found_and_the_rest_commits(store: StartingStore) -> None:
+def test_each_kind_of_refusal_is_found_and_the_rest_is_committed(store: StartingStore) -> None:
     for n in range(OFTEN // 4):
         late, keyed, leased, good = (
             UnitBuilder(f"{name}-{n}") for name in ("late", "key", "run", "good")
@@ -155,7 +155,7 @@ def test_each_kind_of_no_is_found_and_the_rest_commits(store: StartingStore) -> 
     assert store.counters["store_lost_answers"] == 0
 
 
-def test_a_refused_group_costs_no_more_than_by_the_plain_way(
+def test_a_refused_group_costs_no_more_than_a_blocking_append(
     store: StartingStore, bare: psycopg.Connection
 ) -> None:
     builders = [UnitBuilder(f"o-{i}") for i in range(50)]
@@ -166,10 +166,11 @@ def test_a_refused_group_costs_no_more_than_by_the_plain_way(
     group = [(stale if i == 25 else builder).receive() for i, builder in enumerate(builders)]
     errors = ended(started(store, group)).errors
     assert [i for i, error in enumerate(errors) if error is not None] == [25]
-    assert transactions(bare) - before == 3  # the refused one, the careful one, and this
+    # the refused one, the one without the refused unit, and this query
+    assert transactions(bare) - before == 3
 
 
-def test_a_lease_that_is_held_lets_its_outcome_pass(store: StartingStore) -> None:
+def test_an_outcome_under_a_live_lease_is_recorded(store: StartingStore) -> None:
     builder = UnitBuilder()
     lease = Lease("w1", NOW + 60_000_000, 3, True)
     assert ended(started(store, [builder.begin(), builder.unit(take=lease)])).errors == [None, None]
@@ -195,7 +196,7 @@ def test_a_value_that_cannot_even_be_sent(store: StartingStore) -> None:
     assert [error is None for error in errors] == [True, True, False]
 
 
-def test_more_than_one_call_carries_goes_the_plain_way(
+def test_more_than_one_call_can_carry_is_appended_by_blocking(
     store: StartingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(append_call, "MAX_BLOB", 10_000)
@@ -209,7 +210,7 @@ def test_more_than_one_call_carries_goes_the_plain_way(
 
 
 def fail_at_commit(bare: psycopg.Connection, code: str) -> None:
-    """From now on the commit of what `bad` does fails, after the function has answered."""
+    """From now on the commit of an append to `bad` fails, after the function has returned."""
     bare.execute(
         f"""CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE 'not today' USING ERRCODE = '{code}'; END $$""".encode()
@@ -219,7 +220,7 @@ def fail_at_commit(bare: psycopg.Connection, code: str) -> None:
         EXECUTE FUNCTION never()""")
 
 
-def test_a_commit_that_fails_after_the_answer_is_no_yes(
+def test_a_commit_that_fails_after_the_function_has_returned_is_a_failure(
     store: StartingStore, bare: psycopg.Connection
 ) -> None:
     fail_at_commit(bare, "P0001")
@@ -231,13 +232,13 @@ def test_a_commit_that_fails_after_the_answer_is_no_yes(
         all_are_back(store)
 
 
-def test_a_commit_that_is_refused_after_the_answer_is_no_yes_either(
+def test_a_commit_that_is_refused_after_the_function_has_returned_is_a_refusal(
     store: StartingStore, bare: psycopg.Connection
 ) -> None:
     fail_at_commit(bare, "23514")
     good, bad = UnitBuilder("o-1"), UnitBuilder("bad")
     errors = kinds(ended(started(store, [good.begin(), bad.begin()])))
-    assert errors == [VersionConflict, VersionConflict]  # nobody can be found to blame
+    assert errors == [VersionConflict, VersionConflict]  # it cannot be found which unit was refused
     assert store.status([good.stream, bad.stream]) == [None, None]
 
 
@@ -289,10 +290,10 @@ def test_a_deadlock_is_tried_again(store: StartingStore, bare: psycopg.Connectio
     assert len(store.events(builder.stream)) == 3
 
 
-# -- what else comes on the connection
+# -- other messages on the connection
 
 
-def test_notices_and_notifications_are_no_answers(
+def test_notices_and_notifications_are_not_taken_for_results(
     store: StartingStore, bare: psycopg.Connection
 ) -> None:
     bare.execute("""CREATE FUNCTION chatter() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -350,7 +351,7 @@ def test_an_append_that_goes_on_without_its_connection_is_waited_for(
     assert (cuts(bare), store.max_notification_id()) == (0, 3)
 
 
-def test_what_became_of_an_append_is_not_known_while_no_server_answers(
+def test_the_outcome_of_an_append_is_not_known_while_no_server_answers(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(append, "SETTLE_S", 0.0)
@@ -364,7 +365,7 @@ def test_what_became_of_an_append_is_not_known_while_no_server_answers(
         store.close()
 
 
-def test_a_connection_that_broke_while_it_lay_in_the_pool(
+def test_a_connection_that_broke_while_it_was_idle(
     store: StartingStore, bare: psycopg.Connection
 ) -> None:
     builder = UnitBuilder()
@@ -444,10 +445,10 @@ def test_a_connection_that_breaks_while_it_is_sent_on(
         all_are_back(store)
 
 
-def test_to_settle_what_is_under_way_waits_for_it_and_lets_others_work(
+def test_settling_an_append_under_way_waits_for_it_and_lets_others_work(
     store: StartingStore, bare: psycopg.Connection
 ) -> None:
-    """Where no loop can watch the socket. The interpreter is not kept meanwhile."""
+    """As if no loop can watch the socket. The GIL is released meanwhile."""
     for size in (0, 24 << 20):
         builder = UnitBuilder(f"o-{size}")
         unit = large(builder, size)
@@ -467,7 +468,7 @@ def test_to_settle_what_is_under_way_waits_for_it_and_lets_others_work(
 
 
 @pytest.mark.parametrize("answering", [as_a_pooler_would, as_if_all_shared_a_session])
-def test_through_a_pooler_of_transactions(
+def test_through_a_transaction_pooler(
     postgres_url: str, answering: Callable[[bytes], bytes]
 ) -> None:
     with wired(postgres_url) as (wire, url):

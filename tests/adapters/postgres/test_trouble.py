@@ -1,4 +1,4 @@
-"""PostgreSQL in trouble: answers that are lost, servers that are not there, locks that are kept.
+"""PostgreSQL failing: lost answers, servers that are away, locks that are not released.
 
 "Lost" tests cut the connection at the append itself, over a wire of their own (`cutting`).
 """
@@ -33,7 +33,7 @@ ORDERING = "pg_advisory_xact_lock('stored_events'::regclass::oid::int, 0)"
 
 
 def signed(unit: Unit, commit: str) -> Unit:
-    """The unit as an engine would have it: the commit id stands in each record."""
+    """The unit as an engine would have it: the commit id is in each record."""
     events = [
         StoredEvent(e.stream, e.version, e.topic, b'{"at_us":1,"commit":"%b"}' % commit.encode())
         for e in unit.events
@@ -43,7 +43,7 @@ def signed(unit: Unit, commit: str) -> Unit:
 
 @pytest.fixture
 def cuttable(postgres_url: str) -> Iterator[tuple[Wire, PostgresStore]]:
-    """A store, and the wire to its server."""
+    """A store, and the proxy to its server."""
     with wired(postgres_url) as (wire, url):
         store = open_store(url).application_recorder()
         yield wire, store
@@ -52,7 +52,7 @@ def cuttable(postgres_url: str) -> Iterator[tuple[Wire, PostgresStore]]:
 
 @pytest.fixture
 def bare(postgres_url: str) -> Iterator[psycopg.Connection]:
-    """Another's hands on the schema, which is there."""
+    """A connection to the schema, which exists, beside the store."""
     store = open_store(postgres_url).application_recorder()
     with bare_connection(postgres_url) as connection:
         connection.execute(f"SET search_path = {store.datastore.schema}".encode())
@@ -61,8 +61,8 @@ def bare(postgres_url: str) -> Iterator[psycopg.Connection]:
 
 
 def cuts(bare: psycopg.Connection) -> int:
-    """How many appends were given up."""
-    row = bare.execute("SELECT count(*) FROM cut").fetchone()
+    """How many appends were abandoned."""
+    row = bare.execute("SELECT count(*) FROM abandoned_appends").fetchone()
     assert row is not None
     return int(row[0])
 
@@ -73,7 +73,7 @@ def waiting_for_locks(bare: psycopg.Connection, count: int) -> None:
     while time.monotonic() < deadline_s:
         row = bare.execute(
             "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            " AND classid IN ('stored_events'::regclass, 'cut'::regclass)"
+            " AND classid IN ('stored_events'::regclass, 'abandoned_appends'::regclass)"
         ).fetchone()
         if row is not None and row[0] >= count:
             return
@@ -81,7 +81,7 @@ def waiting_for_locks(bare: psycopg.Connection, count: int) -> None:
 
 
 class Running(threading.Thread):
-    """A call on another thread, and what it came to."""
+    """A call on another thread, and its outcome."""
 
     def __init__(self, call: Any) -> None:
         super().__init__()
@@ -102,15 +102,15 @@ class Running(threading.Thread):
 
 
 def cut_while_it_waits(wire: Wire, bare: psycopg.Connection, append: Callable[[], Any]) -> Any:
-    """What an append of `commit-1` answers that has lost its connection while it waited for the
-    ordering lock; nothing before that lock is given up."""
+    """What an append of `commit-1` returns whose connection was cut while it waited for the
+    ordering lock; it keeps the locks that it took before that one."""
     with bare.transaction():
         bare.execute(f"SELECT {ORDERING}".encode())
         wire.cut_at("commit-1", "during")
         running = Running(append)
         waiting_for_locks(bare, 1)
         wire.go.set()
-        waiting_for_locks(bare, 2)  # the append, at its end; and who wants to know of it
+        waiting_for_locks(bare, 2)  # the append, at its end; and the call that looks it up
         assert running.is_alive()
     return running.joined()
 
@@ -147,7 +147,7 @@ def test_an_append_that_goes_on_without_its_connection_is_waited_for(
     assert (cuts(bare), store.max_notification_id()) == (0, 3)
 
 
-def test_an_append_that_was_given_up_is_refused_if_it_arrives_later(
+def test_an_append_that_was_abandoned_is_refused_if_it_arrives_later(
     cuttable: tuple[Wire, PostgresStore],
 ) -> None:
     _, store = cuttable
@@ -163,7 +163,7 @@ def test_an_append_that_was_given_up_is_refused_if_it_arrives_later(
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_a_careful_append_whose_answer_was_lost(
+def test_an_append_without_its_refused_units_whose_answer_was_lost(
     cuttable: tuple[Wire, PostgresStore], where: Literal["before", "after"]
 ) -> None:
     wire, store = cuttable
@@ -178,7 +178,7 @@ def test_a_careful_append_whose_answer_was_lost(
     assert [len(store.events(each.stream)) for each in (builder, other)] == [3, 2 + 1]
 
 
-def test_what_became_of_an_append_is_not_known_while_no_server_answers(
+def test_the_outcome_of_an_append_is_not_known_while_no_server_answers(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(append, "SETTLE_S", 0.0)
@@ -209,7 +209,7 @@ def claim(store: Store, builder: UnitBuilder, *, events: bool, owner: str = "w1"
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_a_claim_whose_answer_was_lost_is_held_or_left_to_others(
+def test_a_claim_whose_answer_was_lost_is_kept_or_left_to_others(
     cuttable: tuple[Wire, PostgresStore], where: Literal["before", "after"]
 ) -> None:
     wire, store = cuttable
@@ -229,7 +229,7 @@ def test_a_claim_whose_answer_was_lost_is_held_or_left_to_others(
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_a_lost_claim_that_shows_in_no_event_is_given_back(
+def test_a_lost_claim_without_events_is_released(
     cuttable: tuple[Wire, PostgresStore], where: Literal["before", "after"]
 ) -> None:
     wire, store = cuttable
@@ -242,7 +242,7 @@ def test_a_lost_claim_that_shows_in_no_event_is_given_back(
     assert claim(store, builder, events=True).errors == [None]
 
 
-# -- connections that broke while nobody used them
+# -- connections that broke while they were idle
 
 
 def test_after_a_restart_of_the_server_the_next_call_of_each_kind_works(
@@ -253,7 +253,7 @@ def test_after_a_restart_of_the_server_the_next_call_of_each_kind_works(
     store.append([builder.begin(NOW)])
 
     def cut_off() -> None:
-        with ExitStack() as stack:  # so that several lie in the pool, broken
+        with ExitStack() as stack:  # so that there are several in the pool, broken
             for _ in range(3):
                 stack.enter_context(store.datastore.lend())
         cut = (
@@ -277,7 +277,7 @@ def test_after_a_restart_of_the_server_the_next_call_of_each_kind_works(
     store.close()
 
 
-# -- servers that are not there, and pools that are empty
+# -- servers that are away, and exhausted pools
 
 
 def refusal(url: str) -> StoreUnavailableError:
@@ -286,19 +286,19 @@ def refusal(url: str) -> StoreUnavailableError:
     return caught.value
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_a_server_that_does_not_exist() -> None:
     error = refusal("postgresql://me:hidden@127.0.0.1:1/db")
     assert error.reason == "unreachable"
     assert "127.0.0.1:1" in error.detail
     assert "hidden" not in str(error)
 
 
-def test_a_database_that_is_not_there(postgres_server: str) -> None:
+def test_a_database_that_does_not_exist(postgres_server: str) -> None:
     error = refusal(postgres_server.replace("/postgres?", "/none?"))
     assert (error.reason, '"none" does not exist' in error.detail) == ("unreachable", True)
 
 
-def test_a_server_that_goes_away_is_said_to_be_unreachable(postgres_url: str) -> None:
+def test_a_server_that_goes_away_is_unreachable(postgres_url: str) -> None:
     with wired(with_options(postgres_url, timeout=0.5)) as (wire, url):
         store = open_store(url).application_recorder()
         wire.close()
@@ -308,7 +308,7 @@ def test_a_server_that_goes_away_is_said_to_be_unreachable(postgres_url: str) ->
         store.close()
 
 
-def test_a_pool_that_is_exhausted_says_so(postgres_url: str) -> None:
+def test_an_exhausted_pool_is_named_in_the_error(postgres_url: str) -> None:
     url = with_options(postgres_url, pool=3, timeout=0.1)
     store = open_store(url).application_recorder()
     with ExitStack() as stack:
@@ -321,7 +321,7 @@ def test_a_pool_that_is_exhausted_says_so(postgres_url: str) -> None:
     store.close()
 
 
-def test_a_closed_store_says_so(postgres_url: str) -> None:
+def test_calls_of_a_closed_store_are_refused(postgres_url: str) -> None:
     store = open_store(postgres_url).application_recorder()
     store.close()
     store.close()
@@ -330,10 +330,12 @@ def test_a_closed_store_says_so(postgres_url: str) -> None:
             call()
 
 
-# -- locks, and what may not be written
+# -- locks, and databases that may not be written
 
 
-def test_a_row_that_another_keeps_locked(postgres_url: str, bare: psycopg.Connection) -> None:
+def test_a_row_that_another_transaction_keeps_locked(
+    postgres_url: str, bare: psycopg.Connection
+) -> None:
     store = open_store(with_options(postgres_url, timeout=0.1)).application_recorder()
     builder, other = UnitBuilder(), UnitBuilder("o-2")
     store.append([builder.begin(NOW)])
@@ -360,7 +362,7 @@ def test_a_statement_that_takes_too_long(postgres_url: str, bare: psycopg.Connec
     store.close()
 
 
-def test_a_database_that_may_only_be_read(postgres_url: str, bare: psycopg.Connection) -> None:
+def test_a_database_that_is_read_only(postgres_url: str, bare: psycopg.Connection) -> None:
     url = with_options(postgres_url, options="-cdefault_transaction_read_only%3Don")
     store = open_store(url).application_recorder()
     assert store.list(Listing()) == []
@@ -370,7 +372,7 @@ def test_a_database_that_may_only_be_read(postgres_url: str, bare: psycopg.Conne
     store.close()
 
 
-def test_what_the_server_says_is_told_without_the_query(
+def test_the_message_of_the_server_is_shown_without_the_query(
     postgres_url: str, bare: psycopg.Connection
 ) -> None:
     store = open_store(postgres_url).application_recorder()
@@ -383,7 +385,7 @@ def test_what_the_server_says_is_told_without_the_query(
     assert caught.value.detail.endswith(" does not exist")
 
 
-def test_reasons_of_what_no_test_can_bring_about() -> None:
+def test_reasons_of_errors_that_no_test_can_provoke() -> None:
     reasons = {
         psycopg.errors.DiskFull: "full",
         psycopg.errors.DataCorrupted: "damaged",
@@ -402,7 +404,7 @@ def test_reasons_of_what_no_test_can_bring_about() -> None:
     assert not is_refusal(psycopg.errors.DiskFull())
 
 
-# -- what cannot be opened
+# -- databases that cannot be opened
 
 
 def test_a_schema_from_a_newer_wakelog(postgres_url: str, bare: psycopg.Connection) -> None:
@@ -423,7 +425,7 @@ def test_a_database_that_cannot_hold_every_text(postgres_server: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["user", "select", "all"])
-def test_a_schema_that_is_named_by_a_word_of_sql(postgres_server: str, word: str) -> None:
+def test_a_schema_that_is_named_by_a_keyword(postgres_server: str, word: str) -> None:
     error = refusal(with_options(postgres_server, schema=word))
     assert error.reason == "not_a_database"
     assert f"schema={word} is a reserved word of SQL: choose another name" in error.detail
@@ -475,7 +477,7 @@ def test_urls_name_databases_and_options() -> None:
         ("postgresql://h/db?password=hidden&schema=A", "schema"),
     ],
 )
-def test_what_is_no_url_of_ours_is_said_so(url: str, hint: str) -> None:
+def test_an_invalid_url_is_refused_with_a_hint(url: str, hint: str) -> None:
     with pytest.raises(ValidationError) as caught:
         parse(url)
     assert hint in str(caught.value)

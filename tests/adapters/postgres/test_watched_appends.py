@@ -1,4 +1,4 @@
-"""Appends to PostgreSQL that an event loop hears of: in trouble, and on loops of several kinds."""
+"""Appends to PostgreSQL that an event loop watches: failing ones, and on loops of several kinds."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class NoLane:
     """For what needs no thread."""
 
     def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
-        raise AssertionError("a thread was asked for")
+        raise AssertionError("a thread was used")
 
     def close(self) -> None: ...
 
@@ -74,7 +74,7 @@ async def appends_to(
 
 
 async def turns(count: int = MANY_TURNS) -> None:
-    """Let all others have so many turns."""
+    """Let the loop go round so many times."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -93,7 +93,7 @@ async def test_no_thread_waits_for_an_append(store: StartingStore) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_is_no_yes_is_settled_on_the_lane(store: StartingStore) -> None:
+async def test_a_refused_append_is_settled_on_the_lane(store: StartingStore) -> None:
     builder, good = UnitBuilder(), UnitBuilder("o-2")
     late = builder.fork()
     async with appends_to(store) as appends:
@@ -115,7 +115,7 @@ async def test_while_all_connections_are_lent_an_append_waits_on_the_lane(
 
 
 @pytest.mark.anyio
-async def test_what_has_ended_is_not_kept(
+async def test_an_append_that_has_ended_is_not_kept(
     store: StartingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[weakref.ref[object]] = []
@@ -130,7 +130,7 @@ async def test_what_has_ended_is_not_kept(
     monkeypatch.setattr(store, "start_append", remembered)
     builder = UnitBuilder()
     late = builder.fork()
-    gc.disable()  # it would find what only holds on to itself
+    gc.disable()  # it would collect reference cycles
     try:
         async with appends_to(store) as appends:
             for unit in (builder.begin(), builder.receive(), late.begin()):
@@ -214,8 +214,8 @@ async def test_an_append_whose_answer_was_lost_is_recorded_once(
 
 
 @pytest.mark.anyio
-async def test_a_connection_that_was_ended_without_a_word() -> None:
-    """The first byte that is sent finds nobody."""
+async def test_a_connection_that_was_ended_without_notice() -> None:
+    """The first byte that is sent reaches no process."""
     with running_server() as server:
         store = opened(server.url, pool=1)
         builder = UnitBuilder()
@@ -232,7 +232,7 @@ async def test_a_connection_that_was_ended_without_a_word() -> None:
 
 
 @pytest.mark.anyio
-async def test_connections_that_are_ended_and_weeded_meanwhile(
+async def test_connections_that_are_ended_and_dropped_meanwhile(
     postgres_url: str, bare: psycopg.Connection
 ) -> None:
     store = opened(with_options(postgres_url, application_name="hunted"), pool=4)
@@ -240,7 +240,7 @@ async def test_connections_that_are_ended_and_weeded_meanwhile(
     over = threading.Event()
 
     def hunt() -> None:
-        """For each append end one of them, and have the pool look at those that it has."""
+        """For each append end one of them, and let the pool check those that it has."""
         while prey.acquire() and not over.is_set():
             bare.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -274,7 +274,7 @@ async def test_connections_that_are_ended_and_weeded_meanwhile(
 
 
 def unwatching(error: Exception) -> Any:
-    """A loop that watches no sockets but its own, and says so with `error`."""
+    """A loop that watches no sockets but its own, and raises `error` for others."""
 
     def refuse(*_: object) -> NoReturn:
         raise error
@@ -302,7 +302,7 @@ def test_a_loop_that_watches_no_sockets_appends_on_the_lane(
             unit = large(builder)
             assert await appends.append([unit]) == Appended([None], NOW)
             assert store.events(builder.stream) == unit.events
-            with bare.transaction():  # and goes on meanwhile
+            with bare.transaction():  # the loop goes on meanwhile
                 bare.execute(f"SELECT {ORDERING}".encode())
                 appending = appends.append([UnitBuilder("waits").begin()])
                 await turns()
@@ -317,7 +317,7 @@ def test_a_loop_that_watches_no_sockets_appends_on_the_lane(
 def test_the_first_append_of_a_loop_that_watches_no_sockets_may_be_large_or_wait(
     store: StartingStore, bare: psycopg.Connection, error: Exception
 ) -> None:
-    """It has been sent before that is known."""
+    """It is sent before it is known that the loop watches none."""
 
     async def main() -> None:
         async with appends_to(store) as appends:
@@ -333,10 +333,10 @@ def test_the_first_append_of_a_loop_that_watches_no_sockets_may_be_large_or_wait
 
 
 @pytest.mark.parametrize("error", [FULL, MISTAKEN])
-def test_an_append_that_the_loop_could_send_but_cannot_hear_of_is_settled_on_the_lane(
+def test_an_append_that_the_loop_could_send_but_cannot_watch_is_settled_on_the_lane(
     store: StartingStore, error: Exception
 ) -> None:
-    """Others have taken what room there was for sockets to watch while it was sent."""
+    """While it was sent, other sockets took the last places that the loop could watch."""
 
     async def main() -> None:
         builder = UnitBuilder()
@@ -358,7 +358,7 @@ def test_an_append_that_the_loop_could_send_but_cannot_hear_of_is_settled_on_the
         runner.run(main())
 
 
-# -- errors that nobody expects: whoever waits hears of them, and the next append works
+# -- unexpected errors: the waiting callers get them, and the next append works
 
 
 def committer_of(appends: AppendDriver, store: StartingStore, refused: list[Unit]) -> GroupCommit:
@@ -368,7 +368,7 @@ def committer_of(appends: AppendDriver, store: StartingStore, refused: list[Unit
 
 
 @pytest.mark.anyio
-async def test_a_parcel_that_cannot_be_made_fails_its_units_and_no_others(
+async def test_a_call_that_cannot_be_made_fails_its_units_and_no_others(
     store: StartingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(units: Sequence[Unit]) -> Any:
@@ -394,7 +394,7 @@ async def test_a_parcel_that_cannot_be_made_fails_its_units_and_no_others(
 
 
 @pytest.mark.anyio
-async def test_an_append_that_cannot_begin_fails_its_units_and_no_others(
+async def test_an_append_that_cannot_be_started_fails_its_units_and_no_others(
     store: StartingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with appends_to(store) as appends:
@@ -415,10 +415,10 @@ async def test_an_append_that_cannot_begin_fails_its_units_and_no_others(
 
 
 @pytest.mark.anyio
-async def test_who_cannot_be_told_of_an_append_does_not_stop_the_next(
+async def test_processes_that_cannot_be_notified_do_not_stop_the_next_append(
     store: StartingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A notifier whose thread cannot be started: the append is recorded all the same."""
+    """The notifier's thread cannot be started: the append is recorded all the same."""
 
     def broken(due_us: int) -> None:
         raise RuntimeError("can't start new thread")
@@ -436,7 +436,7 @@ async def test_who_cannot_be_told_of_an_append_does_not_stop_the_next(
 
 
 @pytest.mark.anyio
-async def test_a_lane_that_was_closed_meanwhile_is_told(
+async def test_a_lane_that_was_closed_meanwhile_fails_the_append(
     store: StartingStore, bare: psycopg.Connection
 ) -> None:
     builder = UnitBuilder()
@@ -451,7 +451,7 @@ async def test_a_lane_that_was_closed_meanwhile_is_told(
 
 
 @pytest.mark.anyio
-async def test_a_store_that_is_closed_meanwhile_ends_what_is_under_way_first(
+async def test_closing_a_store_ends_appends_under_way_first(
     postgres_url: str, bare: psycopg.Connection
 ) -> None:
     store = opened(postgres_url, pool=1)
@@ -470,10 +470,10 @@ async def test_a_store_that_is_closed_meanwhile_ends_what_is_under_way_first(
 
 
 @pytest.mark.anyio
-async def test_a_lease_is_given_up_when_what_was_done_under_it_is_appended(
+async def test_a_lease_is_dropped_once_the_work_under_it_is_appended(
     postgres_url: str, bare: psycopg.Connection
 ) -> None:
-    """Given up before, another worker would handle the same event again."""
+    """If it were dropped before, another worker would handle the same event again."""
 
     def leases() -> int:
         row = bare.execute("SELECT count(*) FROM leases").fetchone()
@@ -488,12 +488,12 @@ async def test_a_lease_is_given_up_when_what_was_done_under_it_is_appended(
             claim_due, application, worker="w", jobs=["task:job"], limit=1, now_us=now_us
         )
         await application.instances.adopt(claimed.head)
-        # given a unit on its way, and others who have the ordering lock
+        # given a unit on its way, and another transaction that has the ordering lock
         with bare.transaction():
             bare.execute(f"SELECT {ORDERING}".encode())
             sending = asyncio.ensure_future(job.send("a", {}))
             await turns()
-            # when the lease is given up
+            # when the lease is dropped
             giving = asyncio.ensure_future(give_up(application, claimed))
             await turns()
             assert (sending.done(), giving.done(), leases()) == (False, False, 1)

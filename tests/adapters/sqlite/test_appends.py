@@ -1,4 +1,4 @@
-"""Appends to SQLite: what it refuses, what it costs to be refused, and how its files are kept."""
+"""Appends to SQLite: which values it refuses, what a refusal costs, and how the rows are stored."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from msgspec.structs import astuple
 
 from wakelog.core.events import Scheduled, StateSet
 from wakelog.errors import StoreUnavailableError
-from wakelog.ports.rows import Listing
-from wakelog.ports.units import KeptReply, Lease, VersionConflict
+from wakelog.ports.rows import Due, Listing
+from wakelog.ports.units import KeptReply, Lease, NothingDue, Unit, VersionConflict
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds
 from wakelog_adapters.sql.listing import listing_condition
 from wakelog_adapters.sqlite import SQLiteStore, open_store
@@ -32,13 +32,13 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
 
 @pytest.fixture
 def bare(store: SQLiteStore, tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """Another's view of the file, and another's hands on it."""
+    """A connection to the file beside the store."""
     connection = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
     yield connection
     connection.close()
 
 
-# -- what SQLite will not take is refused alone
+# -- a unit that SQLite does not take is refused alone
 
 
 def refused(error: Exception | None) -> bool:
@@ -58,7 +58,9 @@ def test_a_lone_surrogate_is_refused_alone(store: SQLiteStore) -> None:
 
 
 @pytest.mark.parametrize("key", ["a\0b", "\ud800"])
-def test_a_key_that_sqlite_would_cut_or_lose_is_refused_alone(store: SQLiteStore, key: str) -> None:
+def test_a_key_that_sqlite_would_truncate_or_lose_is_refused_alone(
+    store: SQLiteStore, key: str
+) -> None:
     good, bad = UnitBuilder("o-1"), UnitBuilder("o-2")
     errors = store.append([good.begin(NOW + 1), bad.begin(NOW, kept_reply=kept_reply(key))]).errors
     assert errors[0] is None
@@ -82,7 +84,7 @@ def test_a_value_too_big_is_refused_alone(store: SQLiteStore) -> None:
     assert refused(errors[1])
 
 
-def test_events_that_the_views_do_not_know_are_a_conflict(
+def test_events_that_the_views_do_not_show_are_a_conflict(
     store: SQLiteStore, bare: sqlite3.Connection
 ) -> None:
     builder, other = UnitBuilder(), UnitBuilder("o-2")
@@ -92,7 +94,7 @@ def test_events_that_the_views_do_not_know_are_a_conflict(
 
 
 def traced(store: SQLiteStore) -> list[str]:
-    """The first words of the statements from now on; the door's comes once for each table."""
+    """The first words of the statements from now on; an append's comes once for each table."""
     words: list[str] = []
     with store.writing() as connection:
         connection.set_trace_callback(lambda sql: words.append(sql.split()[0]))
@@ -118,10 +120,10 @@ def test_a_good_group_is_one_statement(store: SQLiteStore) -> None:
     assert [word for word, _ in groupby(statements)] == ["INSERT"]
 
 
-# -- the views' rows
+# -- the rows of the views
 
 
-def test_an_alarm_row_that_vanished_is_found(store: SQLiteStore, bare: sqlite3.Connection) -> None:
+def test_a_missing_alarm_row_is_found(store: SQLiteStore, bare: sqlite3.Connection) -> None:
     builders = [UnitBuilder(f"o-{i}") for i in range(3)]
     store.append([builder.begin(NOW + 5) for builder in builders])
     store.append([builders[2].unit(take=Lease("w1", NOW + 9, 3, False))])
@@ -154,7 +156,7 @@ def plan(bare: sqlite3.Connection, sql: str, *params: object) -> str:
     return "\n".join(row[3] for row in rows)
 
 
-def test_what_is_asked_often_walks_no_table(bare: sqlite3.Connection) -> None:
+def test_frequent_queries_scan_no_table(bare: sqlite3.Connection) -> None:
     queries = Queries.of("wakelog_")
     often = {
         "next_due": (queries.next_due, ("[]", 1)),
@@ -169,8 +171,8 @@ def test_what_is_asked_often_walks_no_table(bare: sqlite3.Connection) -> None:
     tables = (*(f"wakelog_{name}" for name in own), "a", "l", "r", "s")
     for name, (sql, params) in often.items():
         steps = plan(bare, sql, *params).splitlines()
-        walked = [step for step in steps for table in tables if step == f"SCAN {table}"]
-        assert not walked, f"{name}: {walked}"
+        scanned = [step for step in steps for table in tables if step == f"SCAN {table}"]
+        assert not scanned, f"{name}: {scanned}"
         sorted_by_hand = [step for step in steps if "TEMP B-TREE" in step]
         assert not sorted_by_hand, f"{name}: {sorted_by_hand}"
     for index in ("alarms_of_runs", "alarms_of_others"):
@@ -195,6 +197,25 @@ def test_sweeps_pages_and_purges_use_their_indexes(bare: sqlite3.Connection) -> 
     assert "kept_replies_expire (expires_us<?)" in plan(bare, purge, 1, 1)
     renew = "UPDATE wakelog_leases SET until_us = ? WHERE owner = ?"
     assert "leases_owner (owner=?)" in plan(bare, renew, 1, "w")
+
+
+# -- claims
+
+
+def test_a_claim_with_nothing_due_takes_no_lock_and_says_when_to_look_again(
+    store: SQLiteStore, bare: sqlite3.Connection
+) -> None:
+    store.append([UnitBuilder().begin(NOW + 5)])
+
+    def begin(dues: Sequence[Due]) -> Sequence[Unit]:
+        raise AssertionError(f"{dues} should not have been offered")
+
+    bare.execute("BEGIN IMMEDIATE")
+    claimed = store.claim(now_us=NOW, jobs=[ORDERS], limit=9, begin=begin)
+    bare.execute("ROLLBACK")
+    assert claimed == NothingDue(NOW + 5)
+    none = store.claim(now_us=NOW, jobs=["task:none"], limit=9, begin=begin)
+    assert none == NothingDue(None)
 
 
 # -- threads and processes
@@ -300,7 +321,7 @@ def test_a_process_killed_while_it_appends_leaves_whole_units(tmp_path: Path) ->
         store.close()
 
 
-def test_answers_are_kept_as_given(store: SQLiteStore) -> None:
+def test_replies_are_kept_as_given(store: SQLiteStore) -> None:
     builder = UnitBuilder()
     given = KeptReply("k", "send", "f☃", '{"a":"☃"}', NOW + 5)
     store.append([builder.begin(kept_reply=given)])

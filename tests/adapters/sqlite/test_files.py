@@ -1,4 +1,4 @@
-"""The file of an SQLite store: how it is opened, what is no such file, and a disk that is full."""
+"""The file of an SQLite store: how it is opened, which files are refused, and a full disk."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ def test_urls_name_files_and_options(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("sqlite:///a.db?mode=ro", "unknown option 'mode'"),
     ],
 )
-def test_what_is_no_url_of_ours_is_said_so(url: str, hint: str) -> None:
+def test_an_invalid_url_is_refused_with_a_hint(url: str, hint: str) -> None:
     with pytest.raises(ValidationError) as caught:
         open_store(url)
     assert hint in str(caught.value)
 
 
-# -- what can be opened
+# -- files that can be opened
 
 
-def test_commits_are_on_the_disk_before_they_are_answered(tmp_path: Path) -> None:
+def test_commits_are_on_disk_before_they_are_acknowledged(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/jobs.db").application_recorder()
     full = 2
     with store.writing() as writer, store.readers.lend() as reader:
@@ -86,7 +86,7 @@ def test_stores_with_prefixes_share_a_file(tmp_path: Path) -> None:
         store.close()
 
 
-def test_opening_what_is_up_to_date_takes_no_lock(tmp_path: Path) -> None:
+def test_opening_an_up_to_date_file_takes_no_lock(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/jobs.db?timeout=0"
     first = open_store(url).application_recorder()
     with first.writing() as writer:
@@ -102,7 +102,7 @@ def test_opening_what_is_up_to_date_takes_no_lock(tmp_path: Path) -> None:
     second.close()
 
 
-def test_many_may_make_the_file_at_the_same_time(tmp_path: Path) -> None:
+def test_many_may_create_the_file_at_the_same_time(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/jobs.db"
     start = threading.Barrier(8)
     errors: list[BaseException] = []
@@ -138,10 +138,10 @@ def test_an_application_may_keep_its_own_tables_there(tmp_path: Path) -> None:
     own.close()
 
 
-# -- what cannot
+# -- files that cannot be opened
 
 
-def test_a_closed_store_says_so(tmp_path: Path) -> None:
+def test_calls_of_a_closed_store_are_refused(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/jobs.db").application_recorder()
     store.close()
     store.close()
@@ -170,8 +170,8 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 
 
 @contextmanager
-def as_somebody_else() -> Iterator[None]:
-    """Root may write everything: let this thread, if it is root's, touch files as nobody."""
+def without_root() -> Iterator[None]:
+    """Root may write everything: a thread of root's accesses files as the user `nobody`."""
     libc = ctypes.CDLL(None)
     root = os.geteuid() == 0
     if root:
@@ -184,13 +184,13 @@ def as_somebody_else() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_a_file_or_folder_that_may_not_be_written(what: str) -> None:
+def test_a_file_or_folder_that_is_not_writable(what: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "jobs.db"
         open_store(f"sqlite:///{path}").close()
         path.chmod(0o444 if what == "file" else 0o666)
         Path(name).chmod(0o777 if what == "file" else 0o555)
-        with as_somebody_else():
+        with without_root():
             error = refusal(f"sqlite:///{path}")
         Path(name).chmod(0o700)
     assert (error.reason, str(path) in error.detail) == ("read_only", True)
@@ -246,7 +246,7 @@ def test_a_full_disk_refuses_the_group_and_keeps_the_rest(tmp_path: Path) -> Non
         UnitBuilder(f"p-{i}").begin(kept_reply=kept_reply("k", NOW, "x" * 9_000)) for i in range(90)
     ]
     with pytest.raises(StoreUnavailableError) as caught:
-        store.append([loser, *more])  # so that it goes the careful way
+        store.append([loser, *more])  # one is in conflict: the rest is written again without it
     assert caught.value.reason == "full"
     assert len(store.list(Listing(limit=9999))) == 10 * count
     assert store.purge_kept_replies(NOW, 10_000) == 10 * count
@@ -257,7 +257,7 @@ def test_a_full_disk_refuses_the_group_and_keeps_the_rest(tmp_path: Path) -> Non
 # -- the lock
 
 
-def test_the_lock_goes_round_in_the_order_of_asking() -> None:
+def test_the_lock_is_given_in_the_order_of_waiting() -> None:
     lock, order = FairLock(), list[int]()
     waiting = [threading.Event() for _ in range(3)]
 
@@ -303,7 +303,7 @@ def test_the_lock_survives_an_interrupted_wait() -> None:
         pass
 
 
-def test_a_connection_waits_for_another_to_make_the_file_wal(tmp_path: Path) -> None:
+def test_a_connection_waits_while_another_sets_wal_mode(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("CREATE TABLE t (x)")

@@ -3,28 +3,28 @@
 -- Times are microseconds since 1970 in UTC.
 --
 -- The log
---   stored_events   the events, as the eventsourcing library stores them
---   snapshots       folded instances: short cuts, never the truth
+--   stored_events      the events, as the eventsourcing library stores them
+--   snapshots          folded instances: short cuts, never the truth
 -- Views, written in the append's own transaction and rebuilt from the log
---   status          one row for each instance, also after a clear
---   alarms          what each instance must be woken for next; no row if nothing is due
+--   status             one row for each instance, also after a clear
+--   alarms             what each instance must be woken for next; no row if nothing is due
 -- Tables that no rebuild may touch
---   leases          which worker works on which instance; they end by the clock of this server
---   kept_replies    replies to requests with an idempotency key
---   positions       how far the followers of the log are
---   job_pauses      jobs that are paused as a whole
---   workers         workers, and the jobs they can run
---   cut             appends that were given up, and that the server must refuse
---   migrations      which of these files were applied; made before the first of them is
+--   leases             which worker works on which instance; they end by the clock of this server
+--   kept_replies       replies to requests with an idempotency key
+--   positions          how far the followers of the log are
+--   job_pauses         jobs that are paused as a whole
+--   workers            workers, and the jobs they can run
+--   abandoned_appends  calls of append_1 that must be refused if they still arrive
+--   migrations         which of these files were applied; made before the first of them is
 -- Functions. The number in a name is its version: one that changes takes the next, so that two
 -- versions of the package can work side by side.
---   append_1        writes units of work: all of them, or nothing
---   insert_1        writes bare events of other aggregates
---   facts_1         what the units of a refused append are judged by
---   settle_1        whether an append whose answer was lost was committed; if not, it never will be
---   claim_1         locks due instances for a claim
---   renew_1         prolongs leases
---   server_us       the time by this server's clock
+--   append_1           writes units of work: all of them, or nothing
+--   insert_1           writes bare events of other aggregates
+--   facts_1            what the units of a refused append are judged by
+--   settle_1           whether an append whose answer was lost was committed; if not, it never will be
+--   claim_1            locks due instances for a claim
+--   renew_1            prolongs leases
+--   server_us          the time by this server's clock
 
 -- The log. Positions (notification_id) are given under the ordering lock, so their order is the
 -- order of the commits.
@@ -149,8 +149,8 @@ CREATE TABLE {schema}.workers (
 
 -- Appends whose answer was lost and that had not been committed when `settle_1` looked: a call that
 -- is still on its way under such an id is refused.
-CREATE TABLE {schema}.cut (
-    append text COLLATE "C" NOT NULL PRIMARY KEY,
+CREATE TABLE {schema}.abandoned_appends (
+    id text COLLATE "C" NOT NULL PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT now()
 );
 
@@ -192,10 +192,10 @@ DECLARE
     found_count int;
 BEGIN
     PERFORM set_config('lock_timeout', append_1.lock_timeout, true);
-    PERFORM pg_advisory_xact_lock('{schema}.cut'::regclass::oid::int, hashtext(append_id));
-    PERFORM FROM {schema}.cut c WHERE c.append = append_id;
+    PERFORM pg_advisory_xact_lock('{schema}.abandoned_appends'::regclass::oid::int, hashtext(append_id));
+    PERFORM FROM {schema}.abandoned_appends a WHERE a.id = append_id;
     IF FOUND THEN
-        RAISE EXCEPTION 'this append was given up' USING ERRCODE = 'WK004';
+        RAISE EXCEPTION 'this append was abandoned' USING ERRCODE = 'WK004';
     END IF;
 
     IF created IS NOT NULL THEN
@@ -356,7 +356,7 @@ CREATE FUNCTION {schema}.settle_1(
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM set_config('lock_timeout', settle_1.lock_timeout, true);
-    PERFORM pg_advisory_xact_lock('{schema}.cut'::regclass::oid::int, hashtext(append_id));
+    PERFORM pg_advisory_xact_lock('{schema}.abandoned_appends'::regclass::oid::int, hashtext(append_id));
     PERFORM FROM {schema}.stored_events e
         WHERE e.originator_id = stream AND e.originator_version = version
         AND position(convert_to('"commit":"' || commit || '"', 'UTF8')
@@ -364,8 +364,8 @@ BEGIN
     IF FOUND THEN
         RETURN true;
     END IF;
-    DELETE FROM {schema}.cut WHERE at < now() - interval '1 day';
-    INSERT INTO {schema}.cut (append) VALUES (append_id) ON CONFLICT DO NOTHING;
+    DELETE FROM {schema}.abandoned_appends WHERE at < now() - interval '1 day';
+    INSERT INTO {schema}.abandoned_appends (id) VALUES (append_id) ON CONFLICT DO NOTHING;
     RETURN false;
 END $$;
 
@@ -380,7 +380,7 @@ END $$;
 -- that has ended counts too: taking it over is not another run, and its owner may still prolong it.
 CREATE FUNCTION {schema}.claim_1(
     idle_timeout text, jobs text[],
-    limits int[],           -- of the runs of each job; null where it has none
+    limits int[],           -- of the runs of each job; null if it has none
     now_us bigint,
     clock_us bigint,        -- the time that leases are judged by; null: this server's clock
     most int
