@@ -24,7 +24,7 @@ from msgspec.structs import astuple
 from wakelog.ports.rows import StatusRow
 from wakelog.ports.units import Unit
 from wakelog_adapters.sql.blob import Blob
-from wakelog_projections.inline.append_rows import AppendRows
+from wakelog_projections.inline.append_rows import AppendRows, ReplyRow, TakenLease
 
 __all__ = ["AppendStatement", "dumps", "packed"]
 
@@ -59,33 +59,36 @@ class AppendStatement:
 def packed(rows: AppendRows) -> tuple[str | bytes | None, ...]:
     """The parameters of the statement: a JSON list for each column of the view, and the blob."""
     blob = Blob()
-    events = [(e.stream, e.version, e.topic, *blob.put(e.state)) for e in rows.events]
-    replies = [
-        (
-            *(stream, reply.key, reply.action, reply.fingerprint),
-            *blob.put(reply.body.encode()),
-            *(reply.expires_us, now_us),
-        )
-        for stream, reply, now_us in rows.kept_replies
-    ]
     statuses = [astuple(row) for row in rows.status_rows]
     lists: tuple[Sequence[object], ...] = (
         list(rows.bases.items()),
         rows.required_leases,
-        events,
+        [(e.stream, e.version, e.topic, *blob.put(e.state)) for e in rows.events],
         [_status(row, blob) for row in statuses],
         [(row[0], *rare) for row in statuses if any(rare := row[_FIRST_RARE:_FIRST_LONG])],
         [astuple(row) for row in rows.alarm_rows],
         rows.unset_alarms,
-        [
-            (stream, job, lease.owner, lease.until_us, lease.token, lease.run)
-            for stream, job, lease, _ in rows.taken_leases
-        ],
+        rows.taken_leases and [_taken(each) for each in rows.taken_leases],
         rows.dropped_leases,
-        replies,
-        [(stream, each.version, *blob.put(each.state)) for stream, each in rows.snapshots],
+        rows.kept_replies and [_reply(each, blob) for each in rows.kept_replies],
+        rows.snapshots
+        and [(stream, each.version, *blob.put(each.state)) for stream, each in rows.snapshots],
     )
     return (*map(_json, lists), blob.joined())
+
+
+def _taken(row: TakenLease) -> _Row:
+    lease = row.lease
+    return row.stream, row.job, lease.owner, lease.until_us, lease.token, lease.run
+
+
+def _reply(row: ReplyRow, blob: Blob) -> _Row:
+    reply = row.reply
+    return (
+        *(row.stream, reply.key, reply.action, reply.fingerprint),
+        *blob.put(reply.body.encode()),
+        *(reply.expires_us, row.now_us),
+    )
 
 
 def _status(row: tuple[Any, ...], blob: Blob) -> _Row:
