@@ -15,7 +15,7 @@ from wakelog.client.continuous import ContinuousClient
 from wakelog.client.debounce import DebounceClient
 from wakelog.client.gateway import RequestGateway, origin_of, refuse_in_handler
 from wakelog.client.job_pause import JobPause, list_job_pauses, pause_job, resume_job
-from wakelog.client.job_types import CLIENTS, Status
+from wakelog.client.job_types import CLIENTS, Status, make_status
 from wakelog.client.listing import Filters, InstanceRow, JobCount, count_jobs, list_instances
 from wakelog.client.task import TaskClient
 from wakelog.client.workers import WorkerStatus, list_workers
@@ -115,8 +115,7 @@ class App:
         id = InstanceId.parse(instance_id)
         row = await self._gateway.shown_row(id)
         [unhandled] = await self._gateway.unhandled([row])
-        types = CLIENTS.get(id.kind, CLIENTS[Task.kind])
-        return types.make_status(str(id), row, unhandled=unhandled)
+        return make_status(str(id), id.kind, row, unhandled=unhandled)
 
     async def history(self, instance_id: str) -> list[HistoryEntry]:
         """Every event of every life of an instance, in order, in plain words and as data.

@@ -404,7 +404,7 @@ def test_an_unknown_scheme_says_which_there_are(url: str) -> None:
 
 @pytest.mark.parametrize("url", [None, 5, Path("jobs.db"), b"memory://"])
 def test_what_is_no_url_is_refused(url: Any) -> None:
-    with pytest.raises(ValidationError, match="give a text"), jobs.open(url):
+    with pytest.raises(ValidationError, match="expected a URL"), jobs.open(url):
         raise AssertionError("it was opened")
 
 

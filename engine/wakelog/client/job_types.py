@@ -14,8 +14,9 @@ from wakelog.definitions.continuous import Continuous
 from wakelog.definitions.debounce import Debounce
 from wakelog.definitions.task import Task
 from wakelog.ids import Kind
+from wakelog.ports.rows import StatusRow
 
-__all__ = ["CLIENTS", "ClientType", "Status"]
+__all__ = ["CLIENTS", "ClientType", "Status", "make_status"]
 
 Status = TaskStatus | ContinuousStatus | DebounceStatus
 """The status of an instance of any type of job."""
@@ -33,3 +34,10 @@ CLIENTS: dict[Kind, ClientType] = {
     Continuous.kind: ClientType(ContinuousClient, continuous_status),
     Debounce.kind: ClientType(DebounceClient, debounce_status),
 }
+
+
+def make_status(stream: str, kind: Kind, row: StatusRow | None, *, unhandled: bool) -> Status:
+    """The status of an instance, from its status row. A type of job without clients has no
+    instances: one that is not found reads the same for every type."""
+    types = CLIENTS.get(kind, CLIENTS[Task.kind])
+    return types.make_status(stream, row, unhandled=unhandled)

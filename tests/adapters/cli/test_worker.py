@@ -155,7 +155,7 @@ def test_a_thread_that_never_ends_does_not_hold_it_up(sender: CommandLine, tmp_p
         worker.popen.terminate()
         code, _, stderr = worker.end()
     assert code == 0
-    assert "a handler of task:gate:g-1 does not end: it is left behind" in stderr
+    assert "a handler of task:gate:g-1 does not end: it is abandoned" in stderr
     assert "Traceback" not in stderr
     assert events(sender, "task:gate:g-1")[-1] == "RunStarted"
 

@@ -178,7 +178,7 @@ def test_I4_a_name_comes_once_in_an_attempt(stage: Staging, way: Way) -> None:
 
     def body(ctx: Ctx) -> Any:
         yield lambda step: step("one", world.do, "first")
-        with pytest.raises(InvalidStateError, match="came before in this attempt"):
+        with pytest.raises(InvalidStateError, match="was used before in this attempt"):
             yield lambda step: step("one", world.do, "second")
         if ctx.attempt == 1:
             raise ValueError("again")

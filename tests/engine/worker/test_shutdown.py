@@ -292,7 +292,7 @@ async def test_K2_a_run_that_eats_its_cancellation_is_left_behind_without_an_err
     # then nobody is told of an error, or that it is tried again here
     said = [(r.levelname, r.getMessage()) for r in caplog.records if r.name == "wakelog.worker"]
     assert [level for level, _ in said] == ["WARNING", "INFO"]
-    assert "is left behind" in said[0][1]
+    assert "is abandoned" in said[0][1]
     assert "ended too late" in said[1][1]
 
 
