@@ -6,9 +6,9 @@ from collections.abc import Coroutine
 from typing import Any, Generic, Protocol, TypedDict, TypeVar, cast
 
 from wakelog.arguments import check_key, reason_of, timeout_us
-from wakelog.client import replies
+from wakelog.client import request_kinds
 from wakelog.client.gateway import RequestGateway, origin_of
-from wakelog.client.replies import RequestKind
+from wakelog.client.request_kinds import RequestKind
 from wakelog.client.results import (
     ClearResult,
     PauseResult,
@@ -94,7 +94,7 @@ class JobClient(Generic[S, Status]):
         if blocked := await self._blocked_by_job_pause(instance):
             return TriggerResult(triggered=False, **blocked)
         request, options, key = TriggerRun(consume_alarm), (consume_alarm,), idempotency_key
-        kind = replies.TRIGGER
+        kind = request_kinds.TRIGGER
         result = await self._request(instance, request, kind, options, key, actor, correlation_id)
         if not result.triggered or not wait:
             return result
@@ -120,7 +120,7 @@ class JobClient(Generic[S, Status]):
         instance, longest_us = self._id(id), timeout_us(timeout)
         if blocked := await self._blocked_by_job_pause(instance):
             return RetryResult(retried=False, **blocked)
-        kind, key = replies.RETRY, idempotency_key
+        kind, key = request_kinds.RETRY, idempotency_key
         result = await self._request(instance, RetryRun(), kind, (), key, actor, correlation_id)
         if not result.retried or result.reason == "parked" or not wait:
             return result
@@ -140,7 +140,7 @@ class JobClient(Generic[S, Status]):
         An open run may end, but nothing is started.
         """
         request, key = PauseWork(reason_of(reason)), idempotency_key
-        kind, options = replies.PAUSE, (reason,)
+        kind, options = request_kinds.PAUSE, (reason,)
         return await self._request(id, request, kind, options, key, actor, correlation_id)
 
     async def resume(
@@ -154,7 +154,7 @@ class JobClient(Generic[S, Status]):
     ) -> ResumeResult:
         """Let a paused instance go on: what is due by now is due at once."""
         request, key = ResumeWork(reason_of(reason)), idempotency_key
-        kind, options = replies.RESUME, (reason,)
+        kind, options = request_kinds.RESUME, (reason,)
         return await self._request(id, request, kind, options, key, actor, correlation_id)
 
     async def status(self, id: str, *, stale_ok: bool = False) -> Status:
@@ -254,7 +254,7 @@ class EventClient(JobClient[S, Status]):
             after_us = duration_us(after, "after")
             at_us = later_us(after, self._gateway.app.clock.now_us(), "after")
         request, key = Clear(reason_of(reason), at_us), idempotency_key
-        kind, options = replies.CLEAR, (after_us, reason)
+        kind, options = request_kinds.CLEAR, (after_us, reason)
         return await self._request(id, request, kind, options, key, actor, correlation_id)
 
     async def cancel_clear(
@@ -266,5 +266,5 @@ class EventClient(JobClient[S, Status]):
         correlation_id: str | None = None,
     ) -> ClearResult:
         """Cancel a delayed clear; nothing happens if none is pending."""
-        kind, key = replies.CANCEL_CLEAR, idempotency_key
+        kind, key = request_kinds.CANCEL_CLEAR, idempotency_key
         return await self._request(id, CancelClear(), kind, (), key, actor, correlation_id)

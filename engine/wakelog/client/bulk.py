@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from wakelog.arguments import at_least, reason_of
 from wakelog.client.gateway import RequestGateway
 from wakelog.client.listing import Filters, InstanceRow, list_instances
-from wakelog.client.replies import RequestKind, why_blocked
+from wakelog.client.request_kinds import RequestKind, why_blocked
 from wakelog.client.results import Result
 from wakelog.core.requests import Clear, PauseWork, Request, ResumeWork, RetryRun
 from wakelog.errors import Issue, StoreUnavailableError, ValidationError, WakelogError

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from wakelog.arguments import reason_of, timeout_us
 from wakelog.client.base import JobClient
 from wakelog.client.gateway import RequestGateway
-from wakelog.client.replies import RequestKind, first_event
+from wakelog.client.request_kinds import RequestKind, first_event
 from wakelog.client.results import Result, RunResult
 from wakelog.client.status import InstanceStatus, common_fields, status_word
 from wakelog.client.wait import wait_for_run

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from wakelog.arguments import timeout_us
 from wakelog.client.base import EventClient
 from wakelog.client.gateway import RequestGateway
-from wakelog.client.replies import RequestKind, first_event
+from wakelog.client.request_kinds import RequestKind, first_event
 from wakelog.client.results import Result, TriggerResult
 from wakelog.client.status import InstanceStatus, common_fields
 from wakelog.client.wait import end_of_unit, warn_without_worker

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from wakelog.application import Application
-from wakelog.client.replies import RequestKind
+from wakelog.client.request_kinds import RequestKind
 from wakelog.client.results import Result
 from wakelog.core.calls import HandlerFailed
 from wakelog.core.requests import Request

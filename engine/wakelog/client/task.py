@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from wakelog.arguments import timeout_us
 from wakelog.client.base import EventClient
 from wakelog.client.gateway import RequestGateway
-from wakelog.client.replies import RequestKind
+from wakelog.client.request_kinds import RequestKind
 from wakelog.client.results import Result
 from wakelog.client.status import InstanceStatus, common_fields, status_word
 from wakelog.client.wait import wait_until_handled

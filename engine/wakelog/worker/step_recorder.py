@@ -52,7 +52,7 @@ _LOG = logging.getLogger("wakelog.steps")
 
 
 class StepRecorder:
-    """The steps of one attempt. Made on the event loop; fills the port `stepping.StepRunner`."""
+    """The steps of one attempt: the `StepRunner` of its context. Made on the event loop."""
 
     def __init__(
         self, app: Application, definition: Definition, call: HandlerCall, origin: Origin
