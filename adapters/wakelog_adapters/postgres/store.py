@@ -10,10 +10,9 @@ from typing import Any, Literal
 
 from eventsourcing import persistence
 
-from wakelog.ports.rows import Due, JobPauseRow, WorkerRow
+from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, Unit
 from wakelog_adapters.postgres.append import Appender
-from wakelog_adapters.postgres.append_call import dumps
 from wakelog_adapters.postgres.append_started import AppendStarter, SentAppend
 from wakelog_adapters.postgres.claims import Claimer, ClaimRequest, release
 from wakelog_adapters.postgres.connections import Connection, Datastore, connect, is_pooled, rows_of
@@ -27,13 +26,13 @@ from wakelog_adapters.postgres.notifications import (
 from wakelog_adapters.postgres.reads import PostgresReads
 from wakelog_adapters.postgres.schema import PostgresSchema
 from wakelog_adapters.postgres.url import StoreLocation
+from wakelog_adapters.sql.small_writes import SmallWrites
 from wakelog_adapters.sql.subscription import LogListeners, LogSubscription
 
 __all__ = ["PostgresStore"]
 
 _LOG = logging.getLogger("wakelog.postgres")
 _FOLLOW_S = 1.0
-_FORGET_WORKERS_US = 86_400_000_000
 _NOTHING = Appended((), None)
 _POOLER_FOUND = (
     "%s: there is a pooler between, so alarms of other processes are looked for 5 times a second;"
@@ -41,7 +40,7 @@ _POOLER_FOUND = (
 )
 
 
-class PostgresStore(PostgresReads):
+class PostgresStore(SmallWrites, PostgresReads):
     """Events, views, leases and replies in one schema, each append in one transaction.
 
     A crash at any point leaves the transactions that were acknowledged, and no part of another. The
@@ -143,27 +142,11 @@ class PostgresStore(PostgresReads):
         self._twice(lambda connection: release(connection, self.queries, owner, leases))
         self._notify_processes()
 
-    # -- kept replies, workers, job pauses
+    # -- small writes
 
     def _run(self, sql: bytes, *params: object) -> int:
         """One writing statement, and how many rows it changed."""
         return self._twice(lambda connection: connection.execute(sql, params).rowcount)
-
-    def forget_key(self, stream: str, key: str) -> bool:
-        """False also if the connection broke and the first try had deleted it."""
-        return self._run(self.queries.forget_key, stream, key) > 0
-
-    def purge_kept_replies(self, now_us: int, limit: int) -> int:
-        return self._run(self.queries.purge_kept_replies, now_us, limit)
-
-    def put_worker(self, row: WorkerRow) -> None:
-        """Deletes those that have been dead for a day too: a killed worker removes no row."""
-        values = (dumps(value) if isinstance(value, tuple) else value for value in row)
-        self._run(self.queries.put_worker, *values)
-        self._run(self.queries.forget_workers, row.until_us - _FORGET_WORKERS_US)
-
-    def remove_worker(self, worker: str) -> None:
-        self._run(self.queries.remove_worker, worker)
 
     def pause_job(self, row: JobPauseRow) -> JobPauseRow:
         """Waits for claims that are under way: see `Queries.lock_job_pauses`."""

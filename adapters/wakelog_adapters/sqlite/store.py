@@ -13,8 +13,9 @@ from eventsourcing import persistence
 from eventsourcing import sqlite as library
 
 from wakelog.errors import StoreUnavailableError
-from wakelog.ports.rows import Due, JobPauseRow, WorkerRow
+from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, Lease, NothingDue, Unit
+from wakelog_adapters.sql.small_writes import SmallWrites
 from wakelog_adapters.sql.subscription import LogListeners, LogSubscription
 from wakelog_adapters.sqlite.append import AppendStatement, dumps
 from wakelog_adapters.sqlite.conflicts import append_without_refused
@@ -27,11 +28,10 @@ from wakelog_adapters.sqlite.url import StoreLocation
 __all__ = ["SQLiteStore"]
 
 _POLL_US = 100_000
-_FORGET_WORKERS_US = 86_400_000_000
 _NOTHING = Appended((), None)
 
 
-class SQLiteStore(SQLiteReads):
+class SQLiteStore(SmallWrites, SQLiteReads):
     """Events, views, leases and replies in one file, each append in one transaction.
 
     A crash at any point leaves the transactions that were acknowledged, and no part of another.
@@ -195,22 +195,7 @@ class SQLiteStore(SQLiteReads):
         if leases:
             self._run(self.queries.release, owner, dumps(leases))
 
-    # -- kept replies, workers, job pauses
-
-    def forget_key(self, stream: str, key: str) -> bool:
-        return self._run(self.queries.forget_key, stream, key) > 0
-
-    def purge_kept_replies(self, now_us: int, limit: int) -> int:
-        return self._run(self.queries.purge_kept_replies, now_us, limit)
-
-    def put_worker(self, row: WorkerRow) -> None:
-        """Deletes those that have been dead for a day too: a killed worker removes no row."""
-        values = (dumps(value) if isinstance(value, tuple) else value for value in row)
-        self._run(self.queries.put_worker, *values)
-        self._run(self.queries.forget_workers, row.until_us - _FORGET_WORKERS_US)
-
-    def remove_worker(self, worker: str) -> None:
-        self._run(self.queries.remove_worker, worker)
+    # -- small writes
 
     def pause_job(self, row: JobPauseRow) -> JobPauseRow:
         """Waits for a claim that is under way: that has the write lock."""
