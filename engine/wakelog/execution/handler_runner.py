@@ -247,7 +247,7 @@ class HandlerRunner:
         error = cause_of(raised)
         return HandlerFailed(
             error,
-            type(error).__qualname__,
+            _clean(type(error).__qualname__),
             _clean(_message(error))[:MAX_MESSAGE],
             _clean(_traceback(error))[-MAX_TRACEBACK:],
             self._clock.now_us(),

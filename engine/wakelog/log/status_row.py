@@ -27,10 +27,11 @@ def status_row(
     `wake` is its `next_wake`, and `stream` its stream id, if the caller has that at hand.
     """
     id, retry, windows, error = instance.id, instance.retry, instance.windows, instance.last_error
-    reason, last_error = instance.blocked_reason, None
+    reason, error_type, last_error = instance.blocked_reason, None, None
     if reason is not None:
         reason = reason.replace("\0", "\\x00")  # not every store takes a NUL
     if error is not None:
+        error_type = error.error_type.replace("\0", "\\x00")
         last_error = json.dumps(asdict(error), ensure_ascii=False)
     return StatusRow(  # by position: by name it takes 0.5 us more for each unit of an append
         str(id) if stream is None else stream,
@@ -57,7 +58,7 @@ def status_row(
         len(windows),
         windows[0].opened_us if windows else None,
         next((w.due_us for w in windows if not w.taken), None) if windows else None,
-        None if error is None else error.error_type,
+        error_type,
         last_error,
         instance.state,
     )

@@ -229,12 +229,12 @@ class Worker:
     def beat(self) -> None:
         """Renew the leases; stop the work whose lease is lost, give up leases without work."""
         renewal = self._leases.renew()
+        self._app.store.put_worker(self._row())
         for key in renewal.orphaned:  # work that failed unexpectedly has left its lease behind
             self._app.store.release(self.name, [key])
             self.sweep.rearm([key[0]])
         for key in renewal.lost:
             self._loop.call_soon_threadsafe(self._lease_lost, key)
-        self._app.store.put_worker(self._row())
 
     def _lease_lost(self, key: LeaseKey) -> None:
         working = self._tasks.get(key)

@@ -47,6 +47,7 @@ class Odd(Exception):
         (SystemExit(3), "SystemExit", "3"),
         (GeneratorExit(), "GeneratorExit", ""),
         (Cross("\x00\ud800"), "Cross", "\\x00\\ud800"),
+        (type("Bad", (Exception,), {"__qualname__": "B\0d"})("x"), "B\\x00d", "x"),
         (WakelogError("ours"), "WakelogError", "ours"),
         (RetryExhaustedError("task:job:a", "lost", 2), "RetryExhaustedError", "task:job:a gave"),
     ],

@@ -91,6 +91,12 @@ def test_a_reason_is_written_as_every_store_takes_it() -> None:
     assert (row.status, row.reason) == ("paused", "a\\x00b")
 
 
+def test_the_type_of_an_error_is_stored_without_a_nul() -> None:
+    failed = e.ExecutionFailed(handler="execute", error_type="B\0d", message="", run=1)
+    row = row_after(e.Scheduled(due_us=NOW), RUN, failed)
+    assert row.error_type == "B\\x00d"
+
+
 def test_the_stream_id_may_be_handed_in() -> None:
     instance = fold(
         Instance(InstanceId("task", "order", "a")),
