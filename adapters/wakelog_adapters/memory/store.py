@@ -99,10 +99,12 @@ class MemoryStore(MemoryLog):
 
     def _error_of(self, unit: Unit) -> Exception | None:
         stream = unit.stream
-        head, lease = self._heads.get(stream), self._claims.lease_of(stream)
+        head = self._heads.get(stream)
         version = 0 if head is None else head[0].version
+        lease = None if unit.lease_token is None else self._claims.lease_of(stream)
         token = None if lease is None else lease.token
-        conflict = conflict_of(unit, version, token, self._is_key_used(unit))
+        is_key_used = unit.kept_reply is not None and self._is_key_used(unit, unit.kept_reply)
+        conflict = conflict_of(unit, version, token, is_key_used)
         if conflict is not None:
             return conflict
         events = self._streams.get(stream)
@@ -114,10 +116,8 @@ class MemoryStore(MemoryLog):
             )
         return None
 
-    def _is_key_used(self, unit: Unit) -> bool:
-        if unit.kept_reply is None:
-            return False
-        kept = self._kept_replies.get((unit.stream, unit.kept_reply.key))
+    def _is_key_used(self, unit: Unit, reply: KeptReply) -> bool:
+        kept = self._kept_replies.get((unit.stream, reply.key))
         return kept is not None and not has_expired(kept.expires_us, unit.after.recorded_us)
 
     def _apply(self, unit: Unit) -> int | None:

@@ -116,6 +116,7 @@ class Instances:
             known = self._cache.peek(stream)
             if known is not None and known.instance.version == version:
                 heads[stream] = known
-        missing = [stream for stream, _ in streams if stream not in heads]
-        heads.update(zip(missing, load_heads(self._store, missing), strict=True))
+        if len(heads) < len(streams):
+            missing = [stream for stream, _ in streams if stream not in heads]
+            heads.update(zip(missing, load_heads(self._store, missing), strict=True))
         return heads
