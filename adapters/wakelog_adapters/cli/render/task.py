@@ -55,7 +55,7 @@ def status(status: TaskStatus) -> RenderableType:
             ("events", status.event_count),
             ("runs", status.execute_count),
             ("failures", status.failure_count),
-            ("waiting", status.deferred_count or None),
+            ("deferred", status.deferred_count or None),
             ("last error", error_line(status.last_error)),
         ]
     return card(status.instance_id, rows)
