@@ -30,7 +30,7 @@ from wakelog.ports.rows import (
     StatusRow,
     WorkerRow,
 )
-from wakelog.ports.units import Appended, KeptReply, Unit
+from wakelog.ports.units import ANY_ENDED, Appended, KeptReply, Takeover, Unit
 from wakelog_adapters.memory.claims import MemoryClaims
 from wakelog_adapters.memory.event_log import MemoryLog, version_of
 from wakelog_adapters.memory.filters import matches
@@ -190,12 +190,13 @@ class MemoryStore(MemoryLog):
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
         limits: Mapping[str, int] = {},
+        takeover: Takeover = ANY_ENDED,
     ) -> Appended:
         """`begin` is called under the lock, from the same thread: it may read and append."""
         if limit <= 0:
             return Appended((), None)
         with self._database_lock:
-            due = self._claims.due(now_us, self._not_paused(jobs), limit, limits)
+            due = self._claims.due(now_us, self._not_paused(jobs), limit, limits, takeover)
             dues = [
                 Due(stream, due_us, self._heads[stream][0].version, self._claims.lease_of(stream))
                 for stream, due_us in due

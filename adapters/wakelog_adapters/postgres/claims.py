@@ -10,7 +10,7 @@ import psycopg
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Due
-from wakelog.ports.units import Appended, Lease, Unit
+from wakelog.ports.units import Appended, Lease, Takeover, Unit
 from wakelog_adapters.postgres.append import Appender, Attempt
 from wakelog_adapters.postgres.connections import IDLE_TIMEOUT, Connection, Datastore, rows_of
 from wakelog_adapters.postgres.errors import translated
@@ -31,6 +31,7 @@ class ClaimRequest(NamedTuple):
     jobs: Sequence[str]
     limit: int
     limits: Mapping[str, int]
+    takeover: Takeover
 
 
 class Claimer:
@@ -79,7 +80,15 @@ class Claimer:
             paused = {job for (job,) in rows_of(connection, self._queries.paused_jobs, ())}
             jobs = [job for job in request.jobs if job not in paused]
             limits = [request.limits.get(job) for job in jobs]
-            params = (IDLE_TIMEOUT, jobs, limits, now_us, clock_us, request.limit)
+            params = (
+                IDLE_TIMEOUT,
+                jobs,
+                limits,
+                now_us,
+                clock_us,
+                request.limit,
+                *request.takeover,
+            )
             found = rows_of(connection, self._queries.claim, params)[0][0]
             if not found:
                 return _NOTHING

@@ -52,7 +52,7 @@ class Queries(Struct, frozen=True):
     facts: bytes = b"SELECT {schema}.facts_1(%s, %s, %s)"
     settle: bytes = b"SELECT {schema}.settle_1(%s, %s, %s, %s::bigint, %s)"
     claim: bytes = b"""SELECT {schema}.claim_1(
-        %s, %s, %s::int[], %s::bigint, %s::bigint, %s::int)"""
+        %s, %s, %s::int[], %s::bigint, %s::bigint, %s::int, %s, %s, %s::bigint)"""
     renew: bytes = b"""SELECT stream, token
         FROM {schema}.renew_1(%s, %s::bigint, %s::bigint, %s::bigint)"""
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from eventsourcing import persistence
 
 from wakelog.ports.rows import Due, JobPauseRow
-from wakelog.ports.units import Appended, Unit
+from wakelog.ports.units import ANY_ENDED, Appended, Takeover, Unit
 from wakelog_adapters.postgres.append import Appender
 from wakelog_adapters.postgres.append_started import AppendStarter, SentAppend
 from wakelog_adapters.postgres.claims import Claimer, ClaimRequest, release
@@ -125,10 +125,11 @@ class PostgresStore(SmallWrites, PostgresReads):
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
         limits: Mapping[str, int] = {},
+        takeover: Takeover = ANY_ENDED,
     ) -> Appended:
         if limit <= 0 or not jobs:
             return _NOTHING
-        appended = self._claimer.claim(ClaimRequest(now_us, jobs, limit, limits), begin)
+        appended = self._claimer.claim(ClaimRequest(now_us, jobs, limit, limits, takeover), begin)
         if appended.errors:
             self.listeners.notify()
         return appended

@@ -51,13 +51,15 @@ _FREE = """NOT EXISTS (SELECT 1 FROM {prefix}leases l
 _STARTS_RUN, _STARTS_NONE = f"a.action NOT IN {NO_RUN}", f"a.action IN {NO_RUN}"
 _FIRST_ALARM = f"""(SELECT a.due_us FROM {{prefix}}alarms a
         WHERE a.job = j.job AND %s AND {_FREE} ORDER BY a.due_us LIMIT 1)"""
+_CLAIMABLE = """NOT EXISTS (SELECT 1 FROM {prefix}leases l WHERE l.stream = a.stream
+        AND (l.until_us > ?2 OR NOT ?4 OR l.owner = ?5))"""
 _DUE_ALARMS = f"""(SELECT json_group_array(json_array(stream, due_us)) FROM (
         SELECT a.stream, a.due_us FROM {{prefix}}alarms a
-        WHERE a.job = j.job AND a.due_us <= ?2 AND %s AND {_FREE}
+        WHERE a.job = j.job AND a.due_us <= ?2 AND %s AND {_CLAIMABLE}
         ORDER BY a.due_us, a.stream LIMIT ?3))"""
 _ENDED_LEASES = f"""(SELECT json_group_array(json_array(stream, until_us)) FROM (
         SELECT l.stream, l.until_us FROM {{prefix}}leases l
-        WHERE l.job = j.job AND l.until_us <= ?2
+        WHERE l.job = j.job AND l.until_us <= ?2 AND ?4 AND l.owner <> ?5
         AND NOT EXISTS (SELECT 1 FROM {{prefix}}alarms a
             WHERE a.stream = l.stream AND a.due_us <= ?2 AND {_STARTS_RUN})
         ORDER BY l.until_us, l.stream LIMIT ?3))"""
@@ -121,8 +123,9 @@ class Queries(Struct, frozen=True):
             UNION ALL
             SELECT k.value ->> 0, k.value ->> 1, j.job, NULL
             FROM {_JOBS}, json_each({_ENDED_LEASES}) k) d"""
-    """(jobs, now, limit) -> [[stream, due, job, runs it may start], …], the oldest of each job.
-    The last is null if the job has no limit, or if no run would be started."""
+    """(jobs, now, limit, allowed, owner: see `Takeover`) -> [[stream, due, job, runs it may start],
+    …], the oldest of each job. The last is null if the job has no limit, or if no run would be
+    started."""
     claimed: str = """SELECT json_group_array(json_array(
             j.value, ifnull(s.version, 0), l.owner, l.until_us, l.token, l.run))
         FROM json_each(?1) j LEFT JOIN {prefix}status s ON s.stream = j.value

@@ -14,7 +14,7 @@ from eventsourcing import sqlite as library
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Due, JobPauseRow
-from wakelog.ports.units import Appended, Lease, NothingDue, Unit
+from wakelog.ports.units import ANY_ENDED, Appended, Lease, NothingDue, Takeover, Unit
 from wakelog_adapters.sql.small_writes import SmallWrites
 from wakelog_adapters.sql.subscription import LogListeners, LogSubscription
 from wakelog_adapters.sqlite.append import AppendStatement, dumps
@@ -146,6 +146,7 @@ class SQLiteStore(SmallWrites, SQLiteReads):
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
         limits: Mapping[str, int] = {},
+        takeover: Takeover = ANY_ENDED,
     ) -> Appended | NothingDue:
         """Looks first, without the write lock. Killed here: nothing was claimed.
 
@@ -158,7 +159,7 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             return NothingDue(due_us)
         with self._transaction() as connection:
             with translated(self.location.path):
-                dues = self._due(connection, now_us, limit, jobs_with(limits, jobs))
+                dues = self._due(connection, now_us, limit, jobs_with(limits, jobs), takeover)
             units = begin(dues) if dues else ()
             with translated(self.location.path):
                 appended = self._append_within(connection, units)
@@ -166,10 +167,16 @@ class SQLiteStore(SmallWrites, SQLiteReads):
         return appended
 
     def _due(
-        self, connection: sqlite3.Connection, now_us: int, limit: int, jobs: str
+        self,
+        connection: sqlite3.Connection,
+        now_us: int,
+        limit: int,
+        jobs: str,
+        takeover: Takeover,
     ) -> Sequence[Due]:
         """What may be claimed, oldest first, each instance once."""
-        packed = connection.execute(self.queries.due, (jobs, now_us, limit))
+        params = (jobs, now_us, limit, takeover.allowed, takeover.owner)
+        packed = connection.execute(self.queries.due, params)
         oldest: dict[str, int] = {}
         started: Counter[str] = Counter()
         for stream, due_us, job, free in sorted(json.loads(packed.fetchone()[0]), key=_by_due):

@@ -24,7 +24,7 @@ from wakelog.ports.rows import (
     StatusRow,
     WorkerRow,
 )
-from wakelog.ports.units import Appended, KeptReply, NothingDue, Unit
+from wakelog.ports.units import ANY_ENDED, Appended, KeptReply, NothingDue, Takeover, Unit
 
 __all__ = [
     "ClaimQueue",
@@ -106,6 +106,7 @@ class ClaimQueue(Protocol):
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
         limits: Mapping[str, int] = {},
+        takeover: Takeover = ANY_ENDED,
     ) -> Appended | NothingDue:
         """Take up to `limit` due instances of `jobs`, oldest first: append what `begin` returns.
 
@@ -113,6 +114,9 @@ class ClaimQueue(Protocol):
         never take the same instance. `begin` is called only if something is due. A store that looks
         before it takes locks returns what it saw (`NothingDue`), so that the caller need not look
         again.
+
+        `takeover` says which ended leases may be taken over (U2). A lease that may not counts as
+        live, except for `next_due_us`.
 
         `limits` gives the maximum number of runs at a time for some jobs, over all workers. A run
         counts as long as its lease is stored, also after the lease has ended, until another worker

@@ -11,6 +11,7 @@ from wakelog.core.instance import Instance
 from wakelog.ports.records import StoredEvent, StoredSnapshot
 
 __all__ = [
+    "ANY_ENDED",
     "Appended",
     "KeptReply",
     "KeyTaken",
@@ -18,6 +19,7 @@ __all__ = [
     "LeaseGone",
     "NothingDue",
     "Refused",
+    "Takeover",
     "Unit",
     "VersionConflict",
 ]
@@ -86,6 +88,22 @@ class NothingDue(NamedTuple):
 
     next_due_us: int | None
     """When something can be claimed, as `ClaimQueue.next_due_us` returns it."""
+
+
+class Takeover(NamedTuple):
+    """Which leases that have ended a claim may take over."""
+
+    allowed: bool = True
+    """None otherwise: their owners may be alive, and about to renew them."""
+    owner: str = ""
+    """The worker that claims: never its own, whatever the clock says. A renewal prolongs them."""
+    server_up_us: int = 0
+    """None before a server whose clock judges leases has been up for so long: while it was down
+    nobody could renew."""
+
+
+ANY_ENDED = Takeover()
+"""Every ended lease."""
 
 
 class Refused(Exception):

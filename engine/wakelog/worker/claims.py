@@ -19,7 +19,7 @@ from wakelog.errors import HistoryError
 from wakelog.ids import InstanceId
 from wakelog.log.rebuild import Head
 from wakelog.ports.rows import Due
-from wakelog.ports.units import Lease, NothingDue, Unit
+from wakelog.ports.units import ANY_ENDED, Lease, NothingDue, Takeover, Unit
 from wakelog.worker.leases import LeaseKey
 
 __all__ = ["Claimed", "claim_due", "has_ready_event", "next_due_us"]
@@ -46,7 +46,13 @@ class Claimed(NamedTuple):
 
 
 def claim_due(
-    app: Application, *, worker: str, jobs: Sequence[str], limit: int, now_us: int
+    app: Application,
+    *,
+    worker: str,
+    jobs: Sequence[str],
+    limit: int,
+    now_us: int,
+    takeover: Takeover = ANY_ENDED,
 ) -> tuple[list[Claimed], NothingDue | None]:
     """Claim up to `limit` due instances: their leases and `RunStarted` events in one append.
 
@@ -62,7 +68,9 @@ def claim_due(
         return [each.unit for each in claimed]
 
     limits = app.registry.limits()
-    appended = app.store.claim(now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits)
+    appended = app.store.claim(
+        now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits, takeover=takeover
+    )
     if isinstance(appended, NothingDue):
         return [], appended
     paired = zip(claimed, appended.errors, strict=True)

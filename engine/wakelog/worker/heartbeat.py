@@ -12,11 +12,14 @@ __all__ = ["Heartbeat"]
 
 _LOG = logging.getLogger("wakelog.worker")
 
+RETRY_S = 1.0
+"""How soon a beat that failed is tried again."""
+
 
 class Heartbeat(threading.Thread):
     """Renews every `every_s` seconds and sweeps every `sweep_s` seconds, until it is stopped.
 
-    An error ends neither: it is logged, and the next beat tries again.
+    An error ends neither: it is logged, and soon tried again.
     """
 
     def __init__(
@@ -32,22 +35,41 @@ class Heartbeat(threading.Thread):
         self._sweep = sweep
         self._every_s = every_s
         self._beats_per_sweep = max(1, round(sweep_s / every_s))
-        self._stopped = threading.Event()
+        self._stopped = False
+        self._wake = threading.Event()
 
     def run(self) -> None:
-        beats = 0
-        while not self._stopped.wait(self._every_s):
+        pause_s, beats = self._every_s, 0
+        while True:
+            self._wake.wait(pause_s)
+            self._wake.clear()
+            if self._stopped:
+                return
+            pause_s = min(RETRY_S, self._every_s)
+            if not self._tried(self._renew):
+                continue
+            pause_s = self._every_s
             beats += 1
-            try:
-                self._renew()
-                if beats % self._beats_per_sweep == 0:
-                    self._sweep()
-            except StoreUnavailableError as error:
-                _LOG.error("a heartbeat was missed: %s", error)
-            except Exception:
-                _LOG.exception("a heartbeat failed")
+            if beats % self._beats_per_sweep == 0:
+                self._tried(self._sweep)
+
+    def _tried(self, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except StoreUnavailableError as error:
+            _LOG.error("a heartbeat was missed: %s", error)
+        except Exception:
+            _LOG.exception("a heartbeat failed")
+        else:
+            return True
+        return False
+
+    def beat_now(self) -> None:
+        """Do not wait for the next beat. Any thread may call."""
+        self._wake.set()
 
     def stop(self) -> None:
         """End the thread, after the beat that is running. Blocks."""
-        self._stopped.set()
+        self._stopped = True
+        self._wake.set()
         self.join()

@@ -21,6 +21,7 @@ from wakelog.ids import job_of
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.ports.rows import WorkerRow
 from wakelog.settings import WorkerSettings
+from wakelog.worker.claim_guard import ClaimGuard
 from wakelog.worker.claims import Claimed, claim_due
 from wakelog.worker.heartbeat import Heartbeat
 from wakelog.worker.leases import HeldLeases, LeaseKey
@@ -60,6 +61,8 @@ class Worker:
         self._lock = threading.Lock()
         self._running = 0
         self._closing = False
+        self._awaits_beat = False
+        """Nothing was claimed, because the leases must be renewed first."""
         self._abandoned = False
         """Closed: what still runs cannot be recorded any longer."""
         self._retiming: asyncio.Task[int] | None = None
@@ -68,11 +71,19 @@ class Worker:
         self._leases = HeldLeases(app.store, self.name, app.settings.lease_us, app.clock)
         self.sweep = Sweep(app, self.jobs, self._loop)
         """What the heartbeat calls every `sweep_us`; not part of the stable interface."""
+        beat_us = app.settings.lease_us // 3
         self._heartbeat = Heartbeat(
             self.beat,
             self.sweep,
-            every_s=app.settings.lease_us / 3_000_000,
+            every_s=beat_us / 1_000_000,
             sweep_s=settings.sweep_us / 1_000_000,
+        )
+        self._guard = ClaimGuard(
+            app.clock,
+            self.name,
+            lease_us=app.settings.lease_us,
+            beat_us=beat_us,
+            renew=self._heartbeat.beat_now,
         )
         app.on_wake = self._on_alarm_set
         app.on_cleared = self.cancel
@@ -130,7 +141,8 @@ class Worker:
     # -- on the alarm clock's thread
 
     def claim(self, now_us: int) -> Sequence[object]:
-        """Claim what is due, for the free slots only, and only while the event loop turns.
+        """Claim what is due, for the free slots only, while the event loop turns and the leases
+        that are held are certain.
 
         User code that blocks the loop holds up what this worker has claimed; what is due goes to
         other workers.
@@ -139,8 +151,18 @@ class Worker:
         free = self._settings.concurrency - self._running
         if free <= 0 or self._closing or not self._watchdog.is_responsive():
             return ()
+        takeover = self._guard.takeover()
+        if takeover is None:
+            self._awaits_beat = True
+            return ()
+        self._awaits_beat = False
         claimed, nothing_due = claim_due(
-            self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us
+            self._app,
+            worker=self.name,
+            jobs=self.jobs,
+            limit=free,
+            now_us=now_us,
+            takeover=takeover,
         )
         self.next_look.claimed(now_us, len(claimed), nothing_due)
         with self._lock:
@@ -156,8 +178,8 @@ class Worker:
 
     def next_look_us(self, now_us: int) -> int | None:
         """When to look again: never while no slot is free or the loop is blocked."""
-        if self._is_full or self._closing or self._watchdog.found_blocked:
-            return None
+        if self._is_full or self._closing or self._watchdog.found_blocked or self._awaits_beat:
+            return None  # a free slot, the event loop or the heartbeat wakes the alarm clock
         return self.next_look.next_us(now_us)
 
     @property
@@ -181,6 +203,7 @@ class Worker:
     async def _work(self, claimed: Claimed) -> None:
         stream = claimed.unit.stream
         try:
+            await self._end_older(claimed)
             await work(self._app, claimed)
         except LeaseLostError as error:
             _LOG.warning("%s: its outcome is dropped", error, extra={"instance": stream})
@@ -195,6 +218,25 @@ class Worker:
                 stream,
                 extra={"instance": stream},
             )
+
+    async def _end_older(self, claimed: Claimed) -> None:
+        """Stop and await the task of an earlier lease on the same instance, whose run was taken
+        over: two handlers of one instance never run side by side in a process (U2)."""
+        older = [
+            working
+            for (stream, token), working in self._tasks.items()
+            if stream == claimed.unit.stream and token < claimed.key[1]
+        ]
+        for working in older:
+            self._stop_if_possible(*working)
+        if older:
+            await asyncio.wait([task for _, task in older])
+
+    def _stop_if_possible(self, claimed: Claimed, task: asyncio.Task[None]) -> None:
+        """A handler in a thread cannot be stopped: its task waits for its end, and drops its
+        outcome."""
+        if self._can_stop(claimed):
+            self._app.handler_runner.stop(task)
 
     def _done(self, key: LeaseKey) -> None:
         """A task has ended, or was stopped before it began: its slot is free."""
@@ -228,7 +270,14 @@ class Worker:
 
     def beat(self) -> None:
         """Renew the leases; stop the work whose lease is lost, give up leases without work."""
-        renewal = self._leases.renew()
+        began = self._guard.beat_begins()
+        try:
+            renewal = self._leases.renew()
+        except BaseException:
+            self._guard.beat_failed()
+            raise
+        if self._guard.beat_succeeded(began):
+            self._clock.wakeup()
         self._app.store.put_worker(self._row())
         for key in renewal.orphaned:  # work that failed unexpectedly has left its lease behind
             self._app.store.release(self.name, [key])
@@ -241,7 +290,7 @@ class Worker:
         if working is not None:
             stream = key[0]
             _LOG.warning("the lease on %s is lost: stopping", stream, extra={"instance": stream})
-            self._app.handler_runner.stop(working[1])
+            self._stop_if_possible(*working)
 
     def _row(self) -> WorkerRow:
         now_us = self._app.clock.now_us()

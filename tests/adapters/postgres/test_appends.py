@@ -222,8 +222,8 @@ def test_frequent_queries_scan_no_table(store: PostgresStore, bare: psycopg.Conn
     executed: list[tuple[bytes, Any]] = [
         (queries.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [None], "now_us": NOW}),
         (queries.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [60], "now_us": NOW}),
-        (queries.claim, ("1s", [ORDERS], [None], NOW, None, 5)),
-        (queries.claim, ("1s", [ORDERS], [60], NOW, None, 5)),
+        (queries.claim, ("1s", [ORDERS], [None], NOW, None, 5, True, "w2", 0)),
+        (queries.claim, ("1s", [ORDERS], [60], NOW, None, 5, True, "w2", 0)),
         (queries.facts, (streams, streams, ["k"] * 400)),
         (queries.load, ([streams[3]],)),
         (queries.load, (streams,)),

@@ -160,7 +160,7 @@ def test_frequent_queries_scan_no_table(bare: sqlite3.Connection) -> None:
     queries = Queries.of("wakelog_")
     often = {
         "next_due": (queries.next_due, ("[]", 1)),
-        "due": (queries.due, ("[]", 1, 1)),
+        "due": (queries.due, ("[]", 1, 1, True, "")),
         "claimed": (queries.claimed, ("[]", 1)),
         "load": (queries.load, ("s",)),
         "events": (queries.events, ("s", 0, 9, 9)),
@@ -177,7 +177,7 @@ def test_frequent_queries_scan_no_table(bare: sqlite3.Connection) -> None:
         assert not sorted_by_hand, f"{name}: {sorted_by_hand}"
     for index in ("alarms_of_runs", "alarms_of_others"):
         assert f"{index} (job=?" in plan(bare, queries.next_due, "[]", 1)
-        assert f"{index} (job=? AND due_us<?)" in plan(bare, queries.due, "[]", 1, 1)
+        assert f"{index} (job=? AND due_us<?)" in plan(bare, queries.due, "[]", 1, 1, True, "")
     assert "leases_until (job=?" in plan(bare, queries.next_due, "[]", 1)
 
 

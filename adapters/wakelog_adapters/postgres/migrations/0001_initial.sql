@@ -383,13 +383,18 @@ CREATE FUNCTION {schema}.claim_1(
     limits int[],           -- of the runs of each job; null if it has none
     now_us bigint,
     clock_us bigint,        -- the time that leases are judged by; null: this server's clock
-    most int
+    most int,
+    allowed boolean,        -- whether leases that have ended may be taken over
+    claimant text,          -- but none of this owner,
+    server_up_us bigint     -- and none before this server has been up for so long
 ) RETURNS json LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     lease_us bigint := coalesce(clock_us, {schema}.server_us());
     ahead_us bigint := lease_us - now_us;
+    takes_over boolean := allowed AND (clock_us IS NOT NULL OR server_up_us <=
+        1000000 * extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()));
     further int := 3 * most + 50;
     free int[];             -- how many runs of each job may be started
     locked text[];
@@ -417,18 +422,21 @@ BEGIN
                     WHERE a.job = j.job AND a.due_us <= now_us
                     AND a.action NOT IN ('clear', 'deferred') AND NOT EXISTS (
                         SELECT FROM {schema}.leases l
-                        WHERE l.stream = a.stream AND l.until_us > lease_us)
+                        WHERE l.stream = a.stream AND (l.until_us > lease_us
+                            OR NOT takes_over OR l.owner = claimant))
                     ORDER BY a.due_us, a.stream LIMIT greatest(0, j.free))
                 UNION ALL
                 (SELECT a.stream, a.due_us FROM {schema}.alarms a
                     WHERE a.job = j.job AND a.due_us <= now_us
                     AND a.action IN ('clear', 'deferred') AND NOT EXISTS (
                         SELECT FROM {schema}.leases l
-                        WHERE l.stream = a.stream AND l.until_us > lease_us)
+                        WHERE l.stream = a.stream AND (l.until_us > lease_us
+                            OR NOT takes_over OR l.owner = claimant))
                     ORDER BY a.due_us, a.stream LIMIT further)
                 UNION ALL
                 (SELECT l.stream, l.until_us - ahead_us FROM {schema}.leases l
-                    WHERE l.job = j.job AND l.until_us <= lease_us AND NOT EXISTS (
+                    WHERE l.job = j.job AND l.until_us <= lease_us
+                    AND takes_over AND l.owner <> claimant AND NOT EXISTS (
                         SELECT FROM {schema}.alarms a
                         WHERE a.stream = l.stream AND a.due_us <= now_us
                         AND a.action NOT IN ('clear', 'deferred'))
@@ -442,6 +450,7 @@ BEGIN
     ended := ARRAY(
         SELECT l.stream FROM {schema}.leases l
         WHERE l.stream = ANY (locked) AND l.until_us <= lease_us
+        AND takes_over AND l.owner <> claimant
         FOR UPDATE SKIP LOCKED);
     RETURN (
         SELECT json_agg(json_build_array(d.stream, d.due_us, d.version, d.owner,
