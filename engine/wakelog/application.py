@@ -23,6 +23,7 @@ from wakelog.ports.records import StoredEvent
 from wakelog.ports.store import Store
 from wakelog.ports.units import Unit
 from wakelog.runtime.append_driver import AppendDriver
+from wakelog.runtime.batch_reads import BatchReader
 from wakelog.runtime.group_commit import GroupCommit
 from wakelog.runtime.instances import Instances
 from wakelog.runtime.job_pauses import JobPauses
@@ -87,6 +88,9 @@ class Application(library.Application[str]):
         )
         self.request = self.units.run
         """Put a request to an instance: one unit of work; see `UnitsOfWork.run`."""
+
+        self.lease_tokens = BatchReader(self.threads.reads, self.store.lease_tokens, at_once=inline)
+        """The token of the lease on a stream, as recorded now."""
 
     def _group_commit(self) -> GroupCommit:
         writes = self.threads.writes

@@ -127,6 +127,14 @@ class LeasesExam(ExamBase):
         assert [due.stream for due in found] == [builders[0].stream]
         assert self.claim(store, now_us=NOW + 9, takeover=Takeover(allowed=False)) == []
 
+    def test_the_tokens_of_leases_are_read_by_stream(self, tmp_path: Path) -> None:
+        store, builders = self._runs(tmp_path, "w1", "w2")
+        streams = [builders[1].stream, "task:order:none", builders[0].stream]
+        assert store.lease_tokens(streams) == [3, None, 3]
+        store.append([builders[0].unit(Cleared(), ends_lease=True)])
+        assert store.lease_tokens(streams) == [3, None, None]
+        assert store.lease_tokens([]) == []
+
     def _runs(self, folder: Path, *owners: str) -> tuple[Store, Sequence[UnitBuilder]]:
         """An open run for each owner, with a lease that ends at NOW + 5."""
         store, builders = self.open(folder), [UnitBuilder(owner) for owner in owners]

@@ -211,6 +211,11 @@ class MemoryStore(MemoryLog):
         with self._database_lock:
             return self._claims.renew(owner, until_us)
 
+    def lease_tokens(self, streams: Sequence[str]) -> Sequence[int | None]:
+        with self._database_lock:
+            leases = [self._claims.lease_of(stream) for stream in streams]
+        return [None if lease is None else lease.token for lease in leases]
+
     def release(self, owner: str, leases: Sequence[tuple[str, int]]) -> None:
         with self._database_lock:
             self._claims.release(owner, leases)

@@ -141,6 +141,11 @@ class Queries(Struct, frozen=True):
         DELETE FROM {schema}.leases l USING mine WHERE l.stream = mine.stream"""
     """(streams, tokens, owner)"""
 
+    lease_tokens: bytes = b"""SELECT l.stream, l.token
+        FROM unnest(%s::text[]) AS k (stream), LATERAL (
+            SELECT stream, token FROM {schema}.leases WHERE stream = k.stream OFFSET 0) l"""
+    """(streams) -> stream, token"""
+
     # -- kept replies
 
     kept_replies: bytes = b"""SELECT r.stream, r.key, r.action, r.fingerprint, r.body, r.expires_us

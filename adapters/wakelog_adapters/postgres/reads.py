@@ -142,6 +142,11 @@ class PostgresReads(library.PostgresApplicationRecorder):
             )
         ]
 
+    def lease_tokens(self, streams: Sequence[str]) -> Sequence[int | None]:
+        known = [stream for stream in streams if can_be_stored(stream)]
+        tokens: dict[str, int] = dict(self._rows(self.queries.lease_tokens, (known,)))
+        return [tokens.get(stream) for stream in streams]
+
     def next_due_us(
         self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
     ) -> int | None:

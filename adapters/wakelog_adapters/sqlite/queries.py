@@ -165,6 +165,9 @@ class Queries(Struct, frozen=True):
     leases_of: str = """SELECT json_group_array(json_array(stream, token))
         FROM {prefix}leases WHERE owner = ?"""
     """(owner) -> [[stream, token], …]"""
+    lease_tokens: str = """SELECT json_group_array(json_array(stream, token))
+        FROM {prefix}leases WHERE stream IN (SELECT value FROM json_each(?))"""
+    """(streams as JSON) -> [[stream, token], …]"""
     release: str = """DELETE FROM {prefix}leases WHERE owner = ? AND (stream, token) IN (
         SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"""
     """(owner, [stream, token] pairs as JSON)"""

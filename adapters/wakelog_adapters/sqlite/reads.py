@@ -130,6 +130,11 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
             row[_EXECUTING] = bool(row[_EXECUTING])
         return [StatusRow(*row) for row in rows]
 
+    def lease_tokens(self, streams: Sequence[str]) -> Sequence[int | None]:
+        packed = self._row(self.queries.lease_tokens, dumps(list(streams)))[0]
+        tokens: dict[str, int] = dict(json.loads(packed))
+        return [tokens.get(stream) for stream in streams]
+
     def next_due_us(
         self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
     ) -> int | None:

@@ -129,6 +129,10 @@ class ClaimQueue(Protocol):
         """Prolong all leases of `owner`; return the streams and tokens that it still holds."""
         ...
 
+    def lease_tokens(self, streams: Sequence[str]) -> Sequence[int | None]:
+        """The tokens of the leases on these streams, of ended ones too; None if there is none."""
+        ...
+
     def release(self, owner: str, leases: Sequence[tuple[str, int]]) -> None:
         """Drop these leases (streams and tokens) of `owner` at once, without any event."""
         ...

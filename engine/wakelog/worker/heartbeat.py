@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 
@@ -12,12 +13,16 @@ __all__ = ["Heartbeat"]
 
 _LOG = logging.getLogger("wakelog.worker")
 
+LOOK_S = 0.5
+"""How often to look whether leases are still there: a clear by another process is seen by the
+second look after it, so within 2 s (U14)."""
 RETRY_S = 1.0
 """How soon a beat that failed is tried again."""
 
 
 class Heartbeat(threading.Thread):
-    """Renews every `every_s` seconds and sweeps every `sweep_s` seconds, until it is stopped.
+    """Renews every `every_s` seconds, sweeps every `sweep_s` seconds and looks at the leases in
+    between, until it is stopped.
 
     An error ends neither: it is logged, and soon tried again.
     """
@@ -25,6 +30,7 @@ class Heartbeat(threading.Thread):
     def __init__(
         self,
         renew: Callable[[], None],
+        look: Callable[[], None],
         sweep: Callable[[], None],
         *,
         every_s: float,
@@ -32,6 +38,7 @@ class Heartbeat(threading.Thread):
     ) -> None:
         super().__init__(name="wakelog-heartbeat", daemon=True)
         self._renew = renew
+        self._look = look
         self._sweep = sweep
         self._every_s = every_s
         self._beats_per_sweep = max(1, round(sweep_s / every_s))
@@ -41,8 +48,7 @@ class Heartbeat(threading.Thread):
     def run(self) -> None:
         pause_s, beats = self._every_s, 0
         while True:
-            self._wake.wait(pause_s)
-            self._wake.clear()
+            self._wait(pause_s)
             if self._stopped:
                 return
             pause_s = min(RETRY_S, self._every_s)
@@ -52,6 +58,16 @@ class Heartbeat(threading.Thread):
             beats += 1
             if beats % self._beats_per_sweep == 0:
                 self._tried(self._sweep)
+
+    def _wait(self, pause_s: float) -> None:
+        """Until the next beat; meanwhile look at the leases now and then."""
+        looks = math.ceil(pause_s / LOOK_S)
+        for number in range(1, looks + 1):
+            if self._wake.wait(pause_s / looks):
+                break
+            if number < looks:
+                self._tried(self._look)
+        self._wake.clear()
 
     def _tried(self, step: Callable[[], None]) -> bool:
         try:

@@ -13,10 +13,11 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from wakelog.application import Application
 from wakelog.core.commands import HandlerName
-from wakelog.errors import LeaseLostError
+from wakelog.errors import LeaseLostError, StoreUnavailableError
 from wakelog.ids import job_of
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.ports.rows import WorkerRow
@@ -74,6 +75,7 @@ class Worker:
         beat_us = app.settings.lease_us // 3
         self._heartbeat = Heartbeat(
             self.beat,
+            self.look,
             self.sweep,
             every_s=beat_us / 1_000_000,
             sweep_s=settings.sweep_us / 1_000_000,
@@ -284,6 +286,12 @@ class Worker:
             self.sweep.rearm([key[0]])
         for key in renewal.lost:
             self._loop.call_soon_threadsafe(self._lease_lost, key)
+
+    def look(self) -> None:
+        """Stop the work of which another process has ended or taken over the lease (U14)."""
+        with suppress(StoreUnavailableError):  # the next beat reports it
+            for key in self._leases.look():
+                self._loop.call_soon_threadsafe(self._lease_lost, key)
 
     def _lease_lost(self, key: LeaseKey) -> None:
         working = self._tasks.get(key)
