@@ -3,6 +3,9 @@
 A session holds nothing but prepared statements (which a pooler does not allow): a transaction that
 needs a setting makes it for itself. A connection that breaks is replaced in the background; the
 call that found it broken decides what that means.
+
+Nobody who is in a transaction waits for another connection. A pooler has fewer of them than there
+are workers: if each had one and waited for a second, all would wait for ever.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import psycopg_pool
 import stamina
 from eventsourcing import postgres as library
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row, tuple_row
 
 from wakelog.errors import StoreUnavailableError
@@ -45,6 +49,7 @@ pool 0 means no attempt."""
 _CLOSE_S = 5.0
 _PAUSE_S = 0.1
 _MAX_PAUSE_S = 2.0
+_IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 _DEFAULTS = {
     "application_name": "wakelog",
     "keepalives_idle": 10,
@@ -85,6 +90,13 @@ def is_pooled(connection: Connection) -> bool:
     return bool(pid != connection.info.backend_pid)
 
 
+class _LentHere(threading.local):
+    """The connections that a thread has."""
+
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []
+
+
 class Datastore(library.PostgresDatastore):
     """The library's datastore on our pool. To be opened before it is used."""
 
@@ -98,6 +110,7 @@ class Datastore(library.PostgresDatastore):
         self._closed = False
         self._lock = threading.Lock()
         self._lent = 0
+        self._lent_here = _LentHere()
         self._outside_pool: set[Connection] = set()
         self._configure: Callable[[Connection], None] | None = None
         self._counters: Counter[CounterName] = Counter(dict.fromkeys(get_args(CounterName), 0))
@@ -125,13 +138,33 @@ class Datastore(library.PostgresDatastore):
         """A connection for this thread alone. Errors on it are raised as they are.
 
         `alive`: one that was just checked, for a call whose connection broke: others may have too.
-        Raises `StoreUnavailableError` if none is available: then nothing was sent.
+        Raises `StoreUnavailableError` if none is available: then nothing was sent; and
+        `AssertionError` if this thread is in a transaction: see `own_transaction`.
         """
+        self._check_no_transaction()
         connection = self.retry_unreachable(self._take_alive if alive else self._take)
+        mine = self._lent_here.connections
+        mine.append(connection)
         try:
             yield connection
         finally:
+            mine.remove(connection)
             self.put_back(connection)
+
+    @property
+    def own_transaction(self) -> Connection | None:
+        """The connection on which this thread is in a transaction, to read on meanwhile."""
+        for connection in self._lent_here.connections:
+            if connection.pgconn.transaction_status in _IN_TRANSACTION:
+                return connection
+        return None
+
+    def _check_no_transaction(self) -> None:
+        if self.own_transaction is not None:
+            raise AssertionError(
+                "this thread is in a transaction, and must not wait for another connection:"
+                " use the one that it has"
+            )
 
     def retry_unreachable(self, connect: Callable[[], R]) -> R:
         """Call `connect`, again for `wait` seconds (of the URL) while the server is unreachable.
@@ -256,6 +289,7 @@ class Datastore(library.PostgresDatastore):
     @contextmanager
     def get_connection(self) -> Generator[Connection, None, None]:
         """For the library's own calls, which it tries again a few times."""
+        self._check_no_transaction()
         connection: Connection | None = None
         try:
             with super().get_connection() as connection:

@@ -111,9 +111,10 @@ class ClaimQueue(Protocol):
         """Take up to `limit` due instances of `jobs`, oldest first: append what `begin` returns.
 
         Not those under a live lease, and none of a paused job. All in one transaction: two workers
-        never take the same instance. `begin` is called only if something is due. A store that looks
-        before it takes locks returns what it saw (`NothingDue`), so that the caller need not look
-        again.
+        never take the same instance. `begin` is called only if something is due, and a second time
+        if the connection broke before it had returned; it may read the store, which must not wait
+        for another connection then. A store that looks before it takes locks returns what it saw
+        (`NothingDue`), so that the caller need not look again.
 
         `takeover` says which ended leases may be taken over (U2). A lease that may not counts as
         live, except for `next_due_us`.

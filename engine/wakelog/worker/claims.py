@@ -64,7 +64,7 @@ def claim_due(
 
     def begin(dues: Sequence[Due]) -> list[Unit]:
         heads = app.instances.heads_of([(due.stream, due.version) for due in dues])
-        claimed.extend(_claim(app, due, heads[due.stream], worker, now_us) for due in dues)
+        claimed[:] = [_claim(app, due, heads[due.stream], worker, now_us) for due in dues]
         return [each.unit for each in claimed]
 
     limits = app.registry.limits()

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -23,7 +24,7 @@ from wakelog.ports.units import Appended, Lease, Unit
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, in_parallel, kept_reply
 from wakelog_adapters.postgres import PostgresStore, claims, open_store
 from wakelog_adapters.postgres import append as appends
-from wakelog_adapters.postgres.connections import Connection
+from wakelog_adapters.postgres.connections import Connection, connect
 from wakelog_adapters.postgres.schema import migrations
 
 MINUTE_US = 60_000_000
@@ -282,7 +283,7 @@ def test_no_position_is_seen_before_one_that_is_still_to_commit(
     # given a writer that has its positions, and waits before its commit
     one, two = stores
     later: list[threading.Thread] = []
-    with one.datastore.lend() as connection, connection.transaction():
+    with closing(connect(one.location)) as connection, connection.transaction():
         begin(connection, one, "held")
         # when other writers of all kinds come after it
         for writer in WRITERS:
