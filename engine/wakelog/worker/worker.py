@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from wakelog.application import Application
 from wakelog.core.commands import HandlerName
-from wakelog.errors import LeaseLostError
+from wakelog.errors import LeaseLostError, StoreUnavailableError
 from wakelog.ids import job_of
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.ports.rows import WorkerRow
@@ -109,7 +109,10 @@ class Worker:
             await asyncio.wait(stopped, timeout=LAST_S)
         self._abandon()
         await asyncio.to_thread(self._heartbeat.stop)
-        await self._app.threads.write(self._app.store.remove_worker, self.name)
+        try:
+            await self._app.threads.write(self._app.store.remove_worker, self.name)
+        except StoreUnavailableError as error:  # its row ends by itself; the app is closed anyway
+            _LOG.warning("worker %s could not record that it has ended: %s", self.name, error)
 
     def _abandon(self) -> None:
         """Log what does not end: handlers in threads, which cannot be stopped."""
