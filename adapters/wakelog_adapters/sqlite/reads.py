@@ -16,6 +16,7 @@ from wakelog_adapters.sql.listing import listing_condition
 from wakelog_adapters.sqlite.append import dumps
 from wakelog_adapters.sqlite.connections import Readers
 from wakelog_adapters.sqlite.errors import translated
+from wakelog_adapters.sqlite.open_file import OpenFile
 from wakelog_adapters.sqlite.queries import DIALECT, PAGE, Queries
 from wakelog_adapters.sqlite.url import StoreLocation
 
@@ -28,10 +29,14 @@ _EXECUTING = StatusRow.__struct_fields__.index("executing")
 class SQLiteReads(library.SQLiteApplicationRecorder):
     """Reads the newest committed state. Raises `StoreUnavailableError`."""
 
-    def __init__(self, datastore: library.SQLiteDatastore, location: StoreLocation) -> None:
+    def __init__(
+        self, datastore: library.SQLiteDatastore, location: StoreLocation, file: OpenFile
+    ) -> None:
         super().__init__(datastore, f"{location.prefix}stored_events")
         self.location = location
-        self.readers = Readers(location)
+        self.file = file
+        """The file as it was opened."""
+        self.readers = Readers(location, file)
         """The connections for reading."""
         self.queries = Queries.of(location.prefix)
 

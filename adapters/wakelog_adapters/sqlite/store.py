@@ -21,6 +21,7 @@ from wakelog_adapters.sqlite.append import AppendStatement, dumps
 from wakelog_adapters.sqlite.conflicts import append_without_refused
 from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
 from wakelog_adapters.sqlite.errors import REFUSALS, translated
+from wakelog_adapters.sqlite.open_file import OpenFile
 from wakelog_adapters.sqlite.reads import SQLiteReads, jobs_with
 from wakelog_adapters.sqlite.schema import SQLiteSchema
 from wakelog_adapters.sqlite.url import StoreLocation
@@ -29,6 +30,7 @@ __all__ = ["SQLiteStore"]
 
 _POLL_US = 100_000
 _NOTHING = Appended((), None)
+_UNKNOWN = "; it is not known whether the last write was recorded"
 
 
 class SQLiteStore(SmallWrites, SQLiteReads):
@@ -45,10 +47,11 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             with translated(location.path):
                 SQLiteSchema(location).prepare(self._writer)
                 self._statement = AppendStatement(self._writer, location.prefix)
+                file = OpenFile(location.path)
         except BaseException:
             self._writer.close()
             raise
-        super().__init__(datastore, location)
+        super().__init__(datastore, location, file)
         self._write_lock = FairLock()
         self._closed = False
         self._listeners = LogListeners()
@@ -73,13 +76,20 @@ class SQLiteStore(SmallWrites, SQLiteReads):
 
     @contextmanager
     def writing(self) -> Generator[sqlite3.Connection, None, None]:
-        """The connection that writes, for this thread alone until the block ends."""
+        """The connection that writes, for this thread alone until the block ends.
+
+        Raises `StoreUnavailableError` ("moved") before and after the block if the path does not
+        name the file: what was committed to a file that no other process finds is never
+        acknowledged.
+        """
         with self._write_lock:
             if self._closed:
                 raise StoreUnavailableError(
                     "unreachable", f"{self.location.path}: the store is closed"
                 )
+            self.file.check()
             yield self._writer
+            self.file.check(_UNKNOWN)
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection, None, None]:
@@ -233,6 +243,24 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             ids = super().insert_events(stored_events, **kwargs)
         self._listeners.notify()
         return ids
+
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[persistence.Notification]:
+        self.file.check()
+        return super().select_notifications(
+            start, limit, stop, topics, inclusive_of_start=inclusive_of_start
+        )
+
+    def max_notification_id(self) -> int:
+        self.file.check()
+        return super().max_notification_id()
 
     def subscribe(
         self, gt: int | None = None, topics: Sequence[str] = ()

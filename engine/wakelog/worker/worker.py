@@ -122,7 +122,10 @@ class Worker:
             await asyncio.wait(stopped, timeout=LAST_S)
         self._abandon()
         await asyncio.to_thread(self._heartbeat.stop)
-        await self._app.threads.write(self._app.store.remove_worker, self.name)
+        try:
+            await self._app.threads.write(self._app.store.remove_worker, self.name)
+        except StoreUnavailableError as error:  # its row ends by itself; the app is closed anyway
+            _LOG.warning("worker %s could not record that it has ended: %s", self.name, error)
 
     def _abandon(self) -> None:
         """Log what does not end: handlers in threads, which cannot be stopped."""
