@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
 
 from wakelog.errors import StoreUnavailableError
+from wakelog.threads import log_failure
 
 __all__ = ["Heartbeat"]
 
@@ -43,9 +45,10 @@ class Heartbeat(threading.Thread):
                 if beats % self._beats_per_sweep == 0:
                     self._sweep()
             except StoreUnavailableError as error:
-                _LOG.error("a heartbeat was missed: %s", error)
-            except Exception:
-                _LOG.exception("a heartbeat failed")
+                with contextlib.suppress(Exception):  # a filter of the user's may fail
+                    _LOG.error("a heartbeat was missed: %s", error)
+            except BaseException as error:  # nothing may end it: the leases would end with it
+                log_failure(_LOG, "a heartbeat failed", error=error)
 
     def stop(self) -> None:
         """End the thread, after the beat that is running. Blocks."""
