@@ -51,7 +51,10 @@ class Application(library.Application[str]):
         inline: bool = False,
         seed: int | None = None,
     ) -> None:
-        """Work on the store of `factory`. `inline`: nothing on other threads, for simulations."""
+        """Work on the store of `factory`. `inline`: nothing on other threads, for simulations.
+
+        Raises `ThreadsExhaustedError`, and leaves no thread then.
+        """
         self._given_factory = factory
         super().__init__()
         self.store = cast(Store, self.recorder)
@@ -64,8 +67,8 @@ class Application(library.Application[str]):
         """Called with each stream whose life was ended from outside."""
         self.stopping = False
         """This process is shutting down: begin nothing that can wait."""
-        self.handler_runner = HandlerRunner(clock, inline=inline, limit=settings.threads)
         self.threads = StoreThreads(blocking=self.store.blocking, inline=inline)
+        self.handler_runner = HandlerRunner(clock, inline=inline, limit=settings.threads)
         self.stream_watch = StreamWatch(clock, self._events_after)
         self.job_pauses = JobPauses(self.store, self.threads.reads, clock)
         self.instances = Instances(

@@ -27,6 +27,7 @@ __all__ = [
     "RequestError",
     "RetryExhaustedError",
     "StoreUnavailableError",
+    "ThreadsExhaustedError",
     "UnknownActionError",
     "UnknownJobError",
     "UnknownJobTypeError",
@@ -266,6 +267,17 @@ class StoreUnavailableError(WorldError):
 
     def __str__(self) -> str:
         return f"store unavailable ({self.reason}): {self.detail}; {_STORE_ADVICE[self.reason]}"
+
+
+class ThreadsExhaustedError(WorldError):
+    """No thread is free, or none can be started; nothing was accepted."""
+
+    def __init__(self, what: str, detail: str, advice: str) -> None:
+        self.what, self.detail, self.advice = what, detail, advice
+        super().__init__(what, detail, advice)
+
+    def __str__(self) -> str:
+        return f"no thread for {self.what}: {self.detail}; {self.advice}"
 
 
 class ConflictError(WorldError):

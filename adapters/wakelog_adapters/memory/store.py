@@ -93,8 +93,8 @@ class MemoryStore(MemoryLog):
                     dues[unit.stream] = due_us
                 else:
                     dues.pop(unit.stream, None)
-        if self._listeners:
-            self._notify_listeners()
+        for listener in tuple(self._listeners):  # others come and go on threads of their own
+            listener.set()
         return Appended(errors, min(dues.values(), default=None))
 
     def _error_of(self, unit: Unit) -> Exception | None:

@@ -128,7 +128,9 @@ class Appender:
                 with self._datastore.lend(alive=tries_left < TRIES - 1) as connection:
                     try:
                         return self.run(attempt, connection, refused=refused)
-                    except psycopg.Error as error:
+                    except (psycopg.Error, OSError) as error:
+                        if isinstance(error, OSError):  # while it waited: the answer is lost
+                            connection.close()
                         if not connection.closed and not is_worth_repeating(error):
                             raise
                         broken, failed = connection.closed, error

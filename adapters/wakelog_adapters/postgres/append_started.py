@@ -25,6 +25,8 @@ from wakelog_adapters.postgres.queries import Queries, numbered
 __all__ = ["AppendStarter", "SentAppend"]
 
 _BINARY = 1
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""One that takes no file descriptor of its own: there may be none left."""
 
 
 class AppendStarter:
@@ -100,6 +102,9 @@ class SentAppend:
                 self._receive()
         except psycopg.OperationalError as error:
             self._break(error)
+        except Exception as error:  # whatever it is: it was sent, and its outcome is looked up
+            self._connection.close()
+            self._break(psycopg.OperationalError(repr(error)))
 
     def result(self) -> Appended | None:
         """Gives the connection back."""
@@ -122,7 +127,7 @@ class SentAppend:
     def _wait(self) -> None:
         """Not in libpq: psycopg would hold the GIL meanwhile."""
         while not self.is_over:
-            with selectors.DefaultSelector() as selector:
+            with _Selector() as selector:
                 writing = selectors.EVENT_WRITE if self.is_sending else 0
                 selector.register(self.socket, selectors.EVENT_READ | writing)
                 selector.select()

@@ -26,6 +26,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row, tuple_row
 
 from wakelog.errors import StoreUnavailableError
+from wakelog.threads import START_ERRORS, log_failure, no_thread_for
 from wakelog_adapters.postgres.errors import reason_of, server_message, translated
 from wakelog_adapters.postgres.url import StoreLocation
 
@@ -77,7 +78,7 @@ def connect(location: StoreLocation) -> Connection:
     """A connection outside the pool, at once. Raises `StoreUnavailableError`, with the reason."""
     try:
         return Connection.connect(location.conninfo, **_arguments(location))
-    except psycopg.Error as error:
+    except (psycopg.Error, OSError) as error:  # OSError: out of file descriptors
         raise StoreUnavailableError(
             reason_of(error), f"{location.label}: {server_message(error)}"
         ) from error
@@ -116,7 +117,7 @@ class Datastore(library.PostgresDatastore):
         self._counters: Counter[CounterName] = Counter(dict.fromkeys(get_args(CounterName), 0))
 
     def open(self, location: StoreLocation) -> None:
-        """Begin to connect. By now `location.pooled` is known."""
+        """Begin to connect. By now `location.pooled` is known. Raises `ThreadsExhaustedError`."""
         self._location = location
         self._configure = None if location.pooled else _configure(location)
         self.pool = library.ConnectionPool(
@@ -131,7 +132,11 @@ class Datastore(library.PostgresDatastore):
             timeout=location.timeout_s,
             reconnect_timeout=_RECONNECT_S,
         )
-        self.pool.open()
+        try:
+            self.pool.open()
+        except START_ERRORS as error:
+            self.pool.close(_CLOSE_S)
+            raise no_thread_for("the pool of connections", error) from error
 
     @contextmanager
     def lend(self, *, alive: bool = False) -> Generator[Connection, None, None]:
@@ -253,15 +258,21 @@ class Datastore(library.PostgresDatastore):
         return connection
 
     def put_back(self, connection: Connection) -> None:
-        """Return what `take_ready` gave. A broken connection is dropped."""
+        """Return what `take_ready` gave. A broken connection is dropped.
+
+        Never raises: what was done on the connection may be committed.
+        """
         with self._lock:
             self._lent -= 1
             is_outside = connection in self._outside_pool
             self._outside_pool.discard(connection)
-        if is_outside:
-            connection.close()
-        else:
-            self.pool.putconn(connection)  # which drops it if it is broken
+        try:
+            if is_outside:
+                connection.close()
+            else:
+                self.pool.putconn(connection)  # which drops it if it is broken
+        except Exception as error:
+            log_failure(_LOG, "a connection cannot be put back", error=error)
 
     def _connect_outside_pool(self) -> Connection:
         """A connection for one call, if the pool has none: the pool tries a lost server only every

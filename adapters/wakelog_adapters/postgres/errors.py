@@ -80,10 +80,11 @@ def server_message(error: BaseException) -> str:
 
 @contextmanager
 def translated(label: str) -> Generator[None, None, None]:
-    """Raise `StoreUnavailableError` in place of any error of psycopg's."""
+    """Raise `StoreUnavailableError` in place of any error of psycopg's, or of the system's: it may
+    be out of file descriptors."""
     try:
         yield
-    except psycopg.Error as error:
+    except (psycopg.Error, OSError) as error:
         raise StoreUnavailableError(
             reason_of(error), f"{label}: {server_message(error)}"
         ) from error

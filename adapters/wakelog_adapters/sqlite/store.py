@@ -276,6 +276,7 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             self._writer.close()
         self.readers.close()
         self.datastore.close()
+        self._listeners.close()
 
 
 def _by_due(row: Sequence[Any]) -> tuple[int, str]:

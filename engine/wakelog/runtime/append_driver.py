@@ -8,6 +8,7 @@ away only every `sys.getswitchinterval()`: five milliseconds, as long as the ser
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 from wakelog.ports.store import StartedAppend, StartsAppends, Store
@@ -15,10 +16,6 @@ from wakelog.ports.units import Appended, Unit
 from wakelog.runtime.store_threads import StoreExecutor
 
 __all__ = ["AppendDriver"]
-
-UNWATCHED = (OSError, RuntimeError)
-"""How an event loop refuses to watch a socket: it is out of file descriptors, or still has a closed
-socket registered under this number."""
 
 
 class AppendDriver:
@@ -42,7 +39,7 @@ class AppendDriver:
         watched = _WatchedAppend(started, self._executor)
         try:
             watched.watch()
-        except UNWATCHED as error:
+        except Exception as error:  # it was sent: whatever this is, its outcome is found out
             if isinstance(error, NotImplementedError):  # a loop without sockets, as on Windows
                 self._starter = None
             watched.settle()
@@ -50,7 +47,11 @@ class AppendDriver:
 
 
 class _WatchedAppend:
-    """An append that the event loop watches until it ends; only the loop refers to it."""
+    """An append that the event loop watches until it ends; only the loop refers to it.
+
+    A loop may refuse to watch a socket: it is out of file descriptors, or still has a closed socket
+    registered under this number.
+    """
 
     __slots__ = ("_executor", "_loop", "_socket", "_started", "future")
 
@@ -75,14 +76,20 @@ class _WatchedAppend:
     def _look(self, unwatch: Callable[[int], object]) -> None:
         started = self._started
         was_sending = started.is_sending
-        started.look()
-        if not started.is_over and started.is_sending == was_sending:
-            return
-        unwatch(self._socket)
         try:
-            self.watch()
-        except UNWATCHED:
+            started.look()
+            if not started.is_over and started.is_sending == was_sending:
+                return
+            unwatch(self._socket)
+            if not started.is_over:
+                self.watch()
+                return
+        except Exception:  # it was sent: its outcome is found out
+            with contextlib.suppress(Exception):
+                unwatch(self._socket)
             self.settle()
+            return
+        self._end()
 
     def _end(self) -> None:
         try:

@@ -7,14 +7,18 @@ no append runs is not held back until others join it (K5).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from wakelog.ports.store import Store
 from wakelog.ports.units import Appended, Unit, VersionConflict
 from wakelog.runtime.append_driver import AppendDriver
+from wakelog.threads import log_failure
 
 __all__ = ["MAX_UNITS_PER_APPEND", "GroupCommit"]
+
+_LOG = logging.getLogger("wakelog.commits")
 
 MAX_UNITS_PER_APPEND = 128
 """Two groups of half the senders each keep both the event loop and the disk busy; with one group of
@@ -97,7 +101,7 @@ class GroupCommit:
         future.set_result(None)
         self.appends += 1
         self.units += 1
-        self._on_appended((unit,), due_us)
+        self._tell_appended((unit,), due_us)
 
     def _start(self) -> None:
         """Send the next group; runs when all turns that are ready now have submitted."""
@@ -116,6 +120,12 @@ class GroupCommit:
         self._appending.add_done_callback(lambda done: self._ended(group, done))
 
     def _ended(self, group: list[Entry], done: asyncio.Future[Appended]) -> None:
+        try:
+            self._settle_ended(group, done)
+        finally:
+            self._start()
+
+    def _settle_ended(self, group: list[Entry], done: asyncio.Future[Appended]) -> None:
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
             appended = done.result()
@@ -124,7 +134,6 @@ class GroupCommit:
             cancelled = RuntimeError("the append was cancelled")
             failed = error if isinstance(error, Exception) else cancelled
             self._settle(group, [failed] * len(group), None)
-        self._start()
 
     def _settle(
         self, group: Sequence[Entry], errors: Sequence[Exception | None], due_us: int | None
@@ -143,9 +152,16 @@ class GroupCommit:
         if refused:
             self._refuse_queued(refused)
         if appended:
-            self._on_appended(appended, due_us)
+            self._tell_appended(appended, due_us)
         if not self._resolving:
             self._resolve_some()
+
+    def _tell_appended(self, units: Sequence[Unit], due_us: int | None) -> None:
+        """They are recorded: nothing that follows may tell their callers that they are not."""
+        try:
+            self._on_appended(units, due_us)
+        except Exception as error:
+            log_failure(_LOG, "an append is recorded, but not all followed", error=error)
 
     def _resolve_some(self) -> None:
         for _ in range(min(len(self._unresolved), self._resolved_at_once)):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
 from collections.abc import Callable
 
 from wakelog.errors import StoreUnavailableError
+from wakelog.threads import log_failure
 
 __all__ = ["Heartbeat"]
 
@@ -73,9 +75,10 @@ class Heartbeat(threading.Thread):
         try:
             step()
         except StoreUnavailableError as error:
-            _LOG.error("a heartbeat was missed: %s", error)
-        except Exception:
-            _LOG.exception("a heartbeat failed")
+            with contextlib.suppress(Exception):  # a filter of the user's may fail
+                _LOG.error("a heartbeat was missed: %s", error)
+        except BaseException as error:  # nothing may end it: the leases would end with it
+            log_failure(_LOG, "a heartbeat failed", error=error)
         else:
             return True
         return False

@@ -21,7 +21,9 @@ from wakelog.errors import LeaseLostError, StoreUnavailableError
 from wakelog.ids import job_of
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.ports.rows import WorkerRow
+from wakelog.runtime.store_threads import InlineExecutor, StoreExecutor, ThreadExecutor
 from wakelog.settings import WorkerSettings
+from wakelog.threads import start_thread
 from wakelog.worker.claim_guard import ClaimGuard
 from wakelog.worker.claims import Claimed, claim_due
 from wakelog.worker.heartbeat import Heartbeat
@@ -52,6 +54,8 @@ class Worker:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self.jobs = _jobs(app, settings.only)
+        self._async_jobs = tuple(job for job in self.jobs if _is_async(app, job))
+        """Those that need no thread."""
         self._limited = app.registry.limits()
         self._started_us = app.clock.now_us()
         self.name = f"{socket.gethostname()}:{os.getpid()}:{self._started_us:x}"
@@ -72,31 +76,41 @@ class Worker:
         self._leases = HeldLeases(app.store, self.name, app.settings.lease_us, app.clock)
         self.sweep = Sweep(app, self.jobs, self._loop)
         """What the heartbeat calls every `sweep_us`; not part of the stable interface."""
-        beat_us = app.settings.lease_us // 3
-        self._heartbeat = Heartbeat(
-            self.beat,
-            self.look,
-            self.sweep,
-            every_s=beat_us / 1_000_000,
-            sweep_s=settings.sweep_us / 1_000_000,
-        )
+        self._beat_us = app.settings.lease_us // 3
+        self._heartbeat = self._new_heartbeat()
+        self._closer: StoreExecutor | None = None
+        """Waits for the other threads when they are ended; started with them, as then a thread may
+        not be to be had."""
         self._guard = ClaimGuard(
             app.clock,
             self.name,
             lease_us=app.settings.lease_us,
-            beat_us=beat_us,
-            renew=self._heartbeat.beat_now,
+            beat_us=self._beat_us,
+            renew=lambda: self._heartbeat.beat_now(),
         )
         app.on_wake = self._on_alarm_set
         app.on_cleared = self.cancel
 
     async def start(self) -> None:
-        """Register this worker, then begin to claim what is due."""
+        """Register this worker, then begin to claim what is due.
+
+        Raises `ThreadsExhaustedError`, and leaves no thread then.
+        """
         await self._app.threads.write(self._app.store.put_worker, self._row())
         await autostart(self._app, self.jobs)
-        self._heartbeat.start()
-        self._clock.start()
-        self._stop_watching = self._app.store.watch_alarms(self._on_others_alarm)
+        try:
+            self._closer = ThreadExecutor("closing")
+            start_thread(self._heartbeat)
+            self._clock.start()
+            self._stop_watching = self._app.store.watch_alarms(self._on_others_alarm)
+        except BaseException:
+            self._closing = True
+            self._clock.stop()
+            if self._heartbeat.is_alive():
+                self._heartbeat.stop()
+            if self._closer is not None:
+                self._closer.close()
+            raise
         self._retiming = self._loop.create_task(retime(self._app, self.jobs))
         self._retiming.add_done_callback(_log_retiming)
 
@@ -109,8 +123,9 @@ class Worker:
         self._closing = self._app.stopping = True
         if self._retiming is not None:
             self._retiming.cancel()
-        await asyncio.to_thread(self._stop_watching)
-        await asyncio.to_thread(self._clock.stop)
+        closer = self._closer or InlineExecutor()
+        await closer.run(self._stop_watching)
+        await closer.run(self._clock.stop)
         tasks = {task for _, task in self._tasks.values()}
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=grace_us / 1_000_000)
@@ -121,7 +136,8 @@ class Worker:
         if stopped:
             await asyncio.wait(stopped, timeout=LAST_S)
         self._abandon()
-        await asyncio.to_thread(self._heartbeat.stop)
+        await closer.run(self._heartbeat.stop)
+        closer.close()
         try:
             await self._app.threads.write(self._app.store.remove_worker, self.name)
         except StoreUnavailableError as error:  # its row ends by itself; the app is closed anyway
@@ -150,9 +166,13 @@ class Worker:
         that are held are certain.
 
         User code that blocks the loop holds up what this worker has claimed; what is due goes to
-        other workers.
+        other workers. So does what needs a thread if all of them are stuck.
         """
+        if not self._heartbeat.is_alive() and not self._closing:  # something has ended it
+            self._heartbeat = self._new_heartbeat()
+            start_thread(self._heartbeat)
         self.next_look.begin()
+        jobs = self._async_jobs if self._app.handler_runner.is_exhausted else self.jobs
         free = self._settings.concurrency - self._running
         if free <= 0 or self._closing or not self._watchdog.is_responsive():
             return ()
@@ -164,7 +184,7 @@ class Worker:
         claimed, nothing_due = claim_due(
             self._app,
             worker=self.name,
-            jobs=self.jobs,
+            jobs=jobs,
             limit=free,
             now_us=now_us,
             takeover=takeover,
@@ -275,6 +295,7 @@ class Worker:
 
     def beat(self) -> None:
         """Renew the leases; stop the work whose lease is lost, give up leases without work."""
+        self._clock.keep_running()
         began = self._guard.beat_begins()
         try:
             renewal = self._leases.renew()
@@ -303,6 +324,15 @@ class Worker:
             _LOG.warning("the lease on %s is lost: stopping", stream, extra={"instance": stream})
             self._stop_if_possible(*working)
 
+    def _new_heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            self.beat,
+            self.look,
+            self.sweep,
+            every_s=self._beat_us / 1_000_000,
+            sweep_s=self._settings.sweep_us / 1_000_000,
+        )
+
     def _row(self) -> WorkerRow:
         now_us = self._app.clock.now_us()
         return WorkerRow(
@@ -323,6 +353,11 @@ def _log_retiming(done: asyncio.Task[int]) -> None:
         _LOG.error("schedules could not be compared with the present rules: %s", error)
     elif not done.cancelled() and done.result():
         _LOG.info("%d schedules follow a rule that has changed", done.result())
+
+
+def _is_async(app: Application, job: str) -> bool:
+    [definition] = [each for each in app.registry if each.job == job]
+    return all(handler.is_async for handler in definition.handlers.values())
 
 
 def _jobs(app: Application, only: tuple[str, ...]) -> tuple[str, ...]:

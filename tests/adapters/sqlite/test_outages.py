@@ -56,7 +56,7 @@ def test_U2_K3_a_worker_keeps_its_runs_while_it_cannot_renew(tmp_path: Path) -> 
         # then it has begun neither again
         go_on.set()
         deadline_s = time.monotonic() + WAIT_S
-        while any(task.status(id).status != "idle" for id in ("a", "b")):
+        while any(task.status(id).executing for id in ("a", "b")):
             assert time.monotonic() < deadline_s
         assert not begun.acquire(blocking=False)
         for id in ("a", "b"):
