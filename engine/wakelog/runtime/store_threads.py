@@ -94,19 +94,24 @@ class ThreadExecutor:
 
 
 class StoreThreads:
-    """The executors of one process: short reads, long reads, and one thread that writes."""
+    """The executors of one process: short reads, long reads, one thread that appends, and two for
+    writes that may wait for another session's locks."""
 
     def __init__(self, *, blocking: bool, inline: bool) -> None:
         """`blocking`: the store waits for a disk or a network. `inline`: a simulation."""
         self.reads: StoreExecutor
         self.writes: StoreExecutor | None
         """None: appends are made at once, on the event loop."""
+        self.waits: StoreExecutor
+        """For what may wait long, although it writes: no append waits behind it."""
         self._long_reads: StoreExecutor
         if blocking and not inline:
             self.reads, self._long_reads = ThreadExecutor("reads", 2), ThreadExecutor("browse", 2)
             self.writes = ThreadExecutor("writes", hands_over=True)
+            self.waits = ThreadExecutor("waits", 2)
         else:
             self.reads = self._long_reads = InlineExecutor(yields=not inline)
+            self.waits = InlineExecutor()
             self.writes = None
 
     async def read(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -118,15 +123,14 @@ class StoreThreads:
         return await self._long_reads.run(fn, *args, **kwargs)
 
     async def write(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a writing method of the store off the event loop."""
-        if self.writes is None:
-            return fn(*args, **kwargs)
-        return await self.writes.run(fn, *args, **kwargs)
+        """Call a writing method of the store, other than `append`, off the event loop."""
+        return await self.waits.run(fn, *args, **kwargs)
 
     def close(self) -> None:
         """Wait for the calls that are running. Safe to call twice."""
         if self.writes is not None:
             self.writes.close()
+        self.waits.close()
         self.reads.close()
         self._long_reads.close()
 
