@@ -96,9 +96,15 @@ class Application(library.Application[str]):
         """The token of the lease on a stream, as recorded now."""
 
     def _group_commit(self) -> GroupCommit:
-        writes = self.threads.writes
-        driver = None if writes is None else AppendDriver(self.store, writes)
-        return GroupCommit(self.store, driver, on_refused=self._refused, on_appended=self._appended)
+        threads = self.threads
+        driver = None if threads.writes is None else AppendDriver(self.store, threads.writes)
+        return GroupCommit(
+            self.store,
+            driver,
+            None if driver is None else AppendDriver(self.store, threads.waits),
+            on_refused=self._refused,
+            on_appended=self._appended,
+        )
 
     def _entropy(self, seed: int | None) -> random.Random:
         if seed is None:

@@ -17,8 +17,9 @@ from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 
 from wakelog.ports.units import Appended, Unit
-from wakelog_adapters.postgres.append import Appender, Attempt
+from wakelog_adapters.postgres.append import Appender
 from wakelog_adapters.postgres.append_call import AppendCall
+from wakelog_adapters.postgres.append_run import Attempt
 from wakelog_adapters.postgres.connections import Connection, Datastore
 from wakelog_adapters.postgres.queries import Queries, numbered
 

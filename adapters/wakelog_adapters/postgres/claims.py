@@ -11,7 +11,8 @@ import psycopg
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Due
 from wakelog.ports.units import Appended, Lease, Takeover, Unit
-from wakelog_adapters.postgres.append import Appender, Attempt
+from wakelog_adapters.postgres.append import Appender
+from wakelog_adapters.postgres.append_run import Attempt
 from wakelog_adapters.postgres.connections import IDLE_TIMEOUT, Connection, Datastore, rows_of
 from wakelog_adapters.postgres.errors import translated
 from wakelog_adapters.postgres.queries import Queries

@@ -47,9 +47,10 @@ class Queries(Struct, frozen=True):
     # -- functions of the migrations: see there
 
     append: bytes = b"""SELECT {schema}.append_1(
-        %s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
+        %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
     insert: bytes = b"SELECT {schema}.insert_1(%s, %s::bigint[], %s, %s::bytea[])"
     facts: bytes = b"SELECT {schema}.facts_1(%s, %s, %s)"
+    locked: bytes = b"SELECT {schema}.locked_1(%s, %s)"
     settle: bytes = b"SELECT {schema}.settle_1(%s, %s, %s, %s::bigint, %s)"
     claim: bytes = b"""SELECT {schema}.claim_1(
         %s, %s, %s::int[], %s::bigint, %s::bigint, %s::int, %s, %s, %s::bigint)"""

@@ -48,8 +48,9 @@ class EventLog(Protocol):
         A unit is refused alone, with its error in `errors`: `VersionConflict` if its stream is
         at another version than its base, `KeyTaken` if its key is in use, `LeaseGone` if its
         lease is gone, `StoreUnavailableError` ("refused") if the database does not take one of its
-        values. After a refused unit the later units of its stream are refused too. A unit without
-        events only sets the view rows and the lease.
+        values, `StreamLocked` if another session keeps its stream locked: that is waited for only a
+        moment, since the others would wait too. After a refused unit the later units of its stream
+        are refused too. A unit without events only sets the view rows and the lease.
         """
         ...
 

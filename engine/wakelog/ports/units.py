@@ -19,6 +19,7 @@ __all__ = [
     "LeaseGone",
     "NothingDue",
     "Refused",
+    "StreamLocked",
     "Takeover",
     "Unit",
     "VersionConflict",
@@ -120,3 +121,14 @@ class KeyTaken(Refused):
 
 class LeaseGone(Refused):
     """The lease that the unit works under has been dropped or taken over."""
+
+
+class StreamLocked(Exception):
+    """Another session keeps a row of the unit's stream locked. Nothing has changed: the unit may be
+    appended a little later."""
+
+    def __init__(self, stream: str, wait_s: float) -> None:
+        self.stream = stream
+        self.wait_s = wait_s
+        """For how long it is worth trying again, in seconds."""
+        super().__init__(stream, wait_s)

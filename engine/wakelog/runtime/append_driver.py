@@ -15,7 +15,11 @@ from wakelog.ports.store import StartedAppend, StartsAppends, Store
 from wakelog.ports.units import Appended, Unit
 from wakelog.runtime.store_threads import StoreExecutor
 
-__all__ = ["AppendDriver"]
+__all__ = ["MAX_UNITS_PER_APPEND", "AppendDriver", "appended_of"]
+
+MAX_UNITS_PER_APPEND = 128
+"""Two groups of half the senders each keep both the event loop and the disk busy; with one group of
+all of them the loop would wait for the disk, and the disk for the loop (decision 12)."""
 
 
 class AppendDriver:
@@ -44,6 +48,15 @@ class AppendDriver:
                 self._starter = None
             watched.settle()
         return watched.future
+
+
+def appended_of(done: asyncio.Future[Appended], units: int) -> Appended:
+    """The result of an append of so many units that has ended; if it failed, each has its error."""
+    error = asyncio.CancelledError() if done.cancelled() else done.exception()
+    if error is None:
+        return done.result()
+    cancelled = RuntimeError("the append was cancelled")
+    return Appended([error if isinstance(error, Exception) else cancelled] * units, None)
 
 
 class _WatchedAppend:

@@ -101,7 +101,8 @@ class ThreadExecutor:
 
 
 class StoreThreads:
-    """The executors of one process: short reads, long reads, and one thread that writes."""
+    """The executors of one process: short reads, long reads, one thread that appends, and two for
+    writes that may wait for another session's locks."""
 
     def __init__(self, *, blocking: bool, inline: bool) -> None:
         """`blocking`: the store waits for a disk or a network. `inline`: a simulation.
@@ -111,15 +112,19 @@ class StoreThreads:
         self.reads: StoreExecutor
         self.writes: StoreExecutor | None
         """None: appends are made at once, on the event loop."""
+        self.waits: StoreExecutor
+        """For what may wait long, although it writes: no append waits behind it."""
         self._long_reads: StoreExecutor
         if blocking and not inline:
             with ExitStack() as started:
                 self.reads = started.enter_context(closing(ThreadExecutor("reads", 2)))
                 self._long_reads = started.enter_context(closing(ThreadExecutor("browse", 2)))
+                self.waits = started.enter_context(closing(ThreadExecutor("waits", 2)))
                 self.writes = ThreadExecutor("writes", hands_over=True)
                 started.pop_all()
         else:
             self.reads = self._long_reads = InlineExecutor(yields=not inline)
+            self.waits = InlineExecutor()
             self.writes = None
 
     async def read(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -131,15 +136,14 @@ class StoreThreads:
         return await self._long_reads.run(fn, *args, **kwargs)
 
     async def write(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a writing method of the store off the event loop."""
-        if self.writes is None:
-            return fn(*args, **kwargs)
-        return await self.writes.run(fn, *args, **kwargs)
+        """Call a writing method of the store, other than `append`, off the event loop."""
+        return await self.waits.run(fn, *args, **kwargs)
 
     def close(self) -> None:
         """Wait for the calls that are running. Safe to call twice."""
         if self.writes is not None:
             self.writes.close()
+        self.waits.close()
         self.reads.close()
         self._long_reads.close()
 

@@ -20,8 +20,15 @@ from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Due, Listing
-from wakelog.ports.units import Appended, Lease, Unit
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, in_parallel, kept_reply
+from wakelog.ports.units import Appended, Lease, StreamLocked, Unit
+from wakelog_adapters.conformance.units import (
+    NOW,
+    ORDERS,
+    UnitBuilder,
+    in_parallel,
+    kept_reply,
+    kinds,
+)
 from wakelog_adapters.postgres import PostgresStore, claims, open_store
 from wakelog_adapters.postgres import append as appends
 from wakelog_adapters.postgres.connections import Connection, connect
@@ -372,7 +379,9 @@ def test_U2_a_worker_that_stalls_in_a_claim_does_not_block_others_for_long(
     def meanwhile() -> None:
         """The claiming worker sleeps for long."""
         assert begun(two, "w2", 1) == []  # the instance is locked
-        two.append([builder.receive()])  # waits until the server ends the claim
+        unit = builder.receive()
+        while kinds(two.append([unit])) == [StreamLocked]:  # until the server ends the claim
+            pass
         others.extend(begun(two, "w2", 1))
 
     with pytest.raises(StoreUnavailableError) as caught:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from wakelog.ports.units import Appended, Unit, VersionConflict
-from wakelog.runtime.append_driver import AppendDriver
-from wakelog.runtime.group_commit import MAX_RESOLVED_AT_ONCE, MAX_UNITS_PER_APPEND, GroupCommit
+from wakelog.runtime.append_driver import MAX_UNITS_PER_APPEND, AppendDriver
+from wakelog.runtime.group_commit import MAX_RESOLVED_AT_ONCE, GroupCommit
 from wakelog.runtime.store_threads import InlineExecutor
 from wakelog_adapters.conformance.units import UnitBuilder
 from wakelog_adapters.memory.store import MemoryStore

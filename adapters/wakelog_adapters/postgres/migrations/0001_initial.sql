@@ -166,11 +166,15 @@ $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
 -- writer that changes existing rows never waits for one that only inserts.) Everything else that
 -- belongs to a stream is changed under the lock on its status row. A transaction calls this once.
 --
+-- A row is waited for only a moment: it is one stream's, and the others of the group would wait too.
+-- The ordering lock is everybody's, and is waited for in full.
+--
 -- If tables are small or not yet analysed the planner would rather scan them, and keep to such a
 -- plan while they grow; so scans are off.
 CREATE FUNCTION {schema}.append_1(
     append_id text,         -- of this call alone
-    lock_timeout text,
+    row_timeout text,       -- how long to wait for a row
+    lock_timeout text,      -- how long to wait for the ordering lock
     clock_us bigint,        -- added to the ends of leases; null: the time by this server's clock
     changed json,           -- status rows that must exist, with the version they must have
     created json,           -- status rows that must not exist yet
@@ -191,7 +195,7 @@ DECLARE
     expected int;
     found_count int;
 BEGIN
-    PERFORM set_config('lock_timeout', append_1.lock_timeout, true);
+    PERFORM set_config('lock_timeout', append_1.row_timeout, true);
     PERFORM pg_advisory_xact_lock('{schema}.abandoned_appends'::regclass::oid::int, hashtext(append_id));
     PERFORM FROM {schema}.abandoned_appends a WHERE a.id = append_id;
     IF FOUND THEN
@@ -309,6 +313,7 @@ BEGIN
     END IF;
 
     IF events IS NOT NULL THEN
+        PERFORM set_config('lock_timeout', append_1.lock_timeout, true);
         PERFORM pg_advisory_xact_lock('{schema}.stored_events'::regclass::oid::int, 0);
         INSERT INTO {schema}.stored_events (originator_id, originator_version, topic, state)
             SELECT n.stream, n.version, n.topic, substring(blob FROM n.at FOR n.length)
@@ -346,6 +351,29 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
             FROM unnest(key_streams, keys) AS n (stream, key)
             JOIN {schema}.kept_replies r ON r.stream = n.stream AND r.key = n.key))
 $$;
+
+-- Which of these streams have a row that another session has locked. Takes free locks only, until
+-- this call ends; raises if a whole table is locked.
+CREATE FUNCTION {schema}.locked_1(streams text[], lock_timeout text) RETURNS text[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    free_rows text[];
+    free_leases text[];
+BEGIN
+    PERFORM set_config('lock_timeout', locked_1.lock_timeout, true);
+    free_rows := ARRAY(SELECT s.stream FROM {schema}.status s
+        WHERE s.stream = ANY (streams) FOR UPDATE SKIP LOCKED);
+    free_leases := ARRAY(SELECT l.stream FROM {schema}.leases l
+        WHERE l.stream = ANY (streams) FOR UPDATE SKIP LOCKED);
+    RETURN ARRAY(
+        SELECT s.stream FROM {schema}.status s
+            WHERE s.stream = ANY (streams) AND s.stream <> ALL (free_rows)
+        UNION
+        SELECT l.stream FROM {schema}.leases l
+            WHERE l.stream = ANY (streams) AND l.stream <> ALL (free_leases));
+END $$;
 
 -- After an answer was lost: whether the append was committed. It was if the event with this stream
 -- and version has this commit id, which is at the beginning of the record. Waits for an append that
