@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.conflicts import RecordedFacts, find_conflicts, unseen_events
+from wakelog.ports.records import Newest
 from wakelog.ports.units import Unit, VersionConflict
 from wakelog_adapters.postgres.connections import Connection, rows_of
 from wakelog_adapters.postgres.errors import DUPLICATE, is_conflict, is_refusal, server_message
@@ -102,6 +103,7 @@ def _facts(connection: Connection, sql: bytes, units: Sequence[Unit]) -> Recorde
         [stream for stream, _ in keys],
         [key for _, key in keys],
     )
-    versions, tokens, replies = rows_of(connection, sql, params)[0][0]
+    heads, tokens, replies = rows_of(connection, sql, params)[0][0]
+    newest = {stream: Newest(version, hash) for stream, version, hash in heads}
     expiries = {(stream, key): expires_us for stream, key, expires_us in replies}
-    return RecordedFacts(dict(versions), dict(tokens), expiries)
+    return RecordedFacts(newest, dict(tokens), expiries)
