@@ -14,13 +14,14 @@ from wakelog.core.instance import Instance, next_wake
 from wakelog.errors import StoreUnavailableError
 from wakelog.log.status_row import status_of, status_row
 from wakelog.ports.conflicts import (
+    NO_EVENT,
     conflict_of,
     follows_refused,
     has_expired,
     has_gap,
     unseen_events,
 )
-from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
+from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import (
     Due,
     HeldLease,
@@ -100,15 +101,15 @@ class MemoryStore(MemoryLog):
     def _error_of(self, unit: Unit) -> Exception | None:
         stream = unit.stream
         head = self._heads.get(stream)
-        version = 0 if head is None else head[0].version
+        newest = NO_EVENT if head is None else Newest(head[0].version, head[1])
         lease = None if unit.lease_token is None else self._claims.lease_of(stream)
         token = None if lease is None else lease.token
         is_key_used = unit.kept_reply is not None and self._is_key_used(unit, unit.kept_reply)
-        conflict = conflict_of(unit, version, token, is_key_used)
+        conflict = conflict_of(unit, newest, token, is_key_used)
         if conflict is not None:
             return conflict
         events = self._streams.get(stream)
-        if unit.events and events and events[-1].version > version:
+        if unit.events and events and events[-1].version > newest.version:
             return unseen_events(unit)
         if has_gap(unit):
             return StoreUnavailableError(
@@ -156,8 +157,10 @@ class MemoryStore(MemoryLog):
                 return Loaded(None, self._between(stream, after_version, None))
             kept = self._snapshots.get(stream)
             snapshot = kept[-1] if kept else None
-            after = 0 if snapshot is None else snapshot.version
-            return Loaded(snapshot, self._between(stream, after, None))
+            after = 0 if snapshot is None else snapshot.version - 1
+            head = self._heads.get(stream)
+            newest = None if head is None else Newest(head[0].version, head[1])
+            return Loaded(snapshot, self._between(stream, after, None), newest)
 
     def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:
         return [self.load(stream) for stream in streams]
@@ -198,8 +201,9 @@ class MemoryStore(MemoryLog):
         with self._database_lock:
             due = self._claims.due(now_us, self._not_paused(jobs), limit, limits, takeover)
             dues = [
-                Due(stream, due_us, self._heads[stream][0].version, self._claims.lease_of(stream))
+                Due(stream, due_us, instance.version, hash, self._claims.lease_of(stream))
                 for stream, due_us in due
+                for instance, hash in [self._heads[stream]]
             ]
             return self.append(begin(dues)) if dues else Appended((), None)
 

@@ -63,6 +63,8 @@ class _Changed(StatusRow, frozen=True):
 
     base: int
     """The version that it must have."""
+    base_hash: str
+    """And the hash."""
 
 
 class AppendCall:
@@ -96,8 +98,9 @@ class AppendCall:
         changed: list[_Changed] = []
         created: list[StatusRow] = []
         for row in rows.status_rows:
-            if base := bases[row.stream]:
-                values: list[Any] = [*astuple(row), base]
+            base = bases[row.stream]
+            if base.version:
+                values: list[Any] = [*astuple(row), *base]
                 changed.append(_Changed(*values))
             else:
                 created.append(row)

@@ -127,10 +127,11 @@ def _due(
     stream: str,
     due_us: int,
     version: int,
+    hash: str,
     owner: str | None,
     until_us: int,
     token: int,
     run: bool,
 ) -> Due:
     expired = None if owner is None else Lease(owner, until_us, token, run)
-    return Due(stream, due_us, version, expired)
+    return Due(stream, due_us, version, hash, expired)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.conflicts import RecordedFacts, find_conflicts, unseen_events
+from wakelog.ports.records import Newest
 from wakelog.ports.units import Unit, VersionConflict
 from wakelog_adapters.postgres.append_run import AppendRun
 from wakelog_adapters.postgres.connections import Connection, rows_of
@@ -136,6 +137,7 @@ def _facts(connection: Connection, sql: bytes, units: Sequence[Unit]) -> Recorde
         [stream for stream, _ in keys],
         [key for _, key in keys],
     )
-    versions, tokens, replies = rows_of(connection, sql, params)[0][0]
+    heads, tokens, replies = rows_of(connection, sql, params)[0][0]
+    newest = {stream: Newest(version, hash) for stream, version, hash in heads}
     expiries = {(stream, key): expires_us for stream, key, expires_us in replies}
-    return RecordedFacts(dict(versions), dict(tokens), expiries)
+    return RecordedFacts(newest, dict(tokens), expiries)

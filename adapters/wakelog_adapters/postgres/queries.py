@@ -65,15 +65,19 @@ class Queries(Struct, frozen=True):
                 SELECT version, state FROM {{schema}}.snapshots WHERE stream = k.stream
                 ORDER BY version DESC LIMIT 1)
             SELECT version, NULL AS topic, state FROM newest
+            UNION ALL
+            SELECT version, '', convert_to(hash, 'UTF8') FROM {{schema}}.status
+                WHERE stream = k.stream
             UNION ALL (
                 SELECT originator_version, topic, state FROM {{schema}}.stored_events
                 WHERE originator_id = k.stream
-                AND originator_version > coalesce((SELECT version FROM newest), 0)
+                AND originator_version >= coalesce((SELECT version FROM newest), 0)
                 ORDER BY originator_version LIMIT {PAGE})
             OFFSET 0) l
         ORDER BY k.stream, l.version""".encode()
     """(streams) -> stream, version, topic, state: of each stream the newest snapshot (its topic is
-    null), and the events after it."""
+    null), version and hash of the status row (its topic is empty), the snapshot's event and those
+    after it."""
     events: bytes = b"""SELECT originator_version, topic, state FROM {schema}.stored_events
         WHERE originator_id = %s AND originator_version > %s AND originator_version <= %s
         ORDER BY originator_version LIMIT %s"""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from eventsourcing import postgres as library
 from msgspec.structs import replace
 
-from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
+from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import HeldLease, JobPauseRow, Listing, StatusCount, StatusRow, WorkerRow
 from wakelog.ports.units import KeptReply, Lease
 from wakelog_adapters.postgres.connections import Connection, Datastore, rows_of
@@ -73,16 +73,20 @@ class PostgresReads(library.PostgresApplicationRecorder):
         if not known:
             return [Loaded(None, [])] * len(streams)
         snapshots: dict[str, StoredSnapshot] = {}
+        newest: dict[str, Newest] = {}
         tails: dict[str, list[StoredEvent]] = {stream: [] for stream in streams}
         for stream, version, topic, state in self._rows(self.queries.load, (known,)):
             if topic is None:
                 snapshots[stream] = StoredSnapshot(version, state)
+            elif not topic:
+                newest[stream] = Newest(version, state.decode())
             else:
                 tails[stream].append(StoredEvent(stream, version, topic, state))
         for stream, tail in tails.items():
-            if len(tail) == PAGE:
-                tail += self.events(stream, after=tail[-1].version)
-        return [Loaded(snapshots.get(stream), tails[stream]) for stream in streams]
+            if len(tail) == PAGE:  # up to the same moment: what was appended since is left out
+                upto = newest[stream].version if stream in newest else None
+                tail += self.events(stream, after=tail[-1].version, upto=upto)
+        return [Loaded(snapshots.get(each), tails[each], newest.get(each)) for each in streams]
 
     def events(
         self, stream: str, *, after: int = 0, upto: int | None = None, limit: int | None = None

@@ -9,7 +9,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from wakelog_adapters.sql.findings import Finding, duration, ok, problem, warning
+from wakelog_adapters.sql.findings import Finding, counted, duration, ok, problem, warning
+from wakelog_adapters.sql.log_check import check_log
 
 __all__ = ["HealthQueries", "check_jobs"]
 
@@ -40,6 +41,7 @@ def check_jobs(queries: HealthQueries) -> Iterator[Finding]:
     yield from _due(queries, served)
     yield _leases(queries)
     yield _stranded(queries)
+    yield check_log(queries.rows)
     yield from _failed(queries)
 
 
@@ -49,14 +51,14 @@ def _workers(queries: HealthQueries) -> tuple[frozenset[str], Finding]:
     running = [(jobs, worker) for jobs, until_us, worker in rows if until_us > queries.now_us]
     served = frozenset(job for jobs, _ in running for job in json.loads(jobs))
     dead = len(rows) - len(running)
-    lost = f"; {_count(dead, 'other')} ended without a shutdown in the last day" if dead else ""
+    lost = f"; {counted(dead, 'other')} ended without a shutdown in the last day" if dead else ""
     if running:
         names = ", ".join(worker for _, worker in running[:3]) + (", …" if len(running) > 3 else "")
-        return served, ok("workers", f"{_count(len(running), 'worker')} running ({names}){lost}")
+        return served, ok("workers", f"{counted(len(running), 'worker')} running ({names}){lost}")
     [(alarms,)] = queries.rows("SELECT count(*) FROM {t}alarms")
     if not alarms:
         return served, ok("workers", f"no worker is running, and nothing is scheduled{lost}")
-    text = f"no worker is running, and {_count(alarms, 'instance')} will need one{lost}"
+    text = f"no worker is running, and {counted(alarms, 'instance')} will need one{lost}"
     return served, warning("workers", text, "start one: wakelog worker MODULE:jobs")
 
 
@@ -72,7 +74,7 @@ def _due(queries: HealthQueries, served: frozenset[str]) -> Iterator[Finding]:
     all_ok = True
     for job, number, oldest_us in rows:
         late_us = queries.now_us - oldest_us
-        text = f"{_count(number, 'instance')} of {job} due, the oldest for {duration(late_us)}"
+        text = f"{counted(number, 'instance')} of {job} due, the oldest for {duration(late_us)}"
         if job not in served:
             all_ok = False
             advice = f"start a worker that knows {job}: wakelog worker MODULE:jobs"
@@ -93,9 +95,9 @@ def _leases(queries: HealthQueries) -> Finding:
             min(until_us) FROM {{t}}leases"""
     )
     if not expired:
-        return ok("leases", f"{_count(number, 'lease')}, none that expired long ago")
+        return ok("leases", f"{counted(number, 'lease')}, none that expired long ago")
     longest = duration(queries.lease_now_us - oldest_us)
-    text = f"{_count(expired, 'lease')} expired up to {longest} ago, and no worker has taken over"
+    text = f"{counted(expired, 'lease')} expired up to {longest} ago, and no worker has taken over"
     return problem("leases", text, "start a worker that knows their jobs: it begins the runs again")
 
 
@@ -110,7 +112,7 @@ def _stranded(queries: HealthQueries) -> Finding:
     )
     if not number:
         return ok("stranded", "all work has an alarm or a lease")
-    text = f"{_count(number, 'instance')} with work, but with neither alarm nor lease"
+    text = f"{counted(number, 'instance')} with work, but with neither alarm nor lease"
     return warning("stranded", text, "start a worker that knows them: it re-arms them")
 
 
@@ -122,15 +124,11 @@ def _failed(queries: HealthQueries) -> Iterator[Finding]:
             0) FROM {{t}}status WHERE status = 'failed'"""
     )
     if parked:
-        text = f"{_count(parked, 'instance')} parked: the history cannot be read"
+        text = f"{counted(parked, 'instance')} parked: the history cannot be read"
         advice = "see wakelog ls --status failed, and wakelog history of one of them"
         yield problem("parked", text, advice)
     if failed - parked:
-        text = f"{_count(failed - parked, 'instance')} failed"
+        text = f"{counted(failed - parked, 'instance')} failed"
         yield warning("failed", text, "see wakelog ls --status failed; trigger them again")
     if not failed:
         yield ok("failed", "no instance has failed")
-
-
-def _count(number: int, one: str) -> str:
-    return f"{number} {one if number == 1 else one + 's'}"

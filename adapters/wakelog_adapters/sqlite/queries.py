@@ -37,7 +37,7 @@ _PACKED_EVENTS = f"""SELECT json_group_array(json_array(originator_version, topi
 _PACKED_STATUS = f"""SELECT json_group_array(json_array({_SHORT_STATUS},
         CASE WHEN length(state) <= {LARGE} THEN state WHEN state IS NOT NULL THEN 1 END))
     FROM (SELECT {_STATUS} FROM {{prefix}}status s WHERE %s)"""
-_AFTER_SNAPSHOT = "ifnull((SELECT version FROM newest), 0)"
+_AFTER_SNAPSHOT = "ifnull((SELECT version FROM newest) - 1, 0)"
 _NO_LEASE = "NOT EXISTS (SELECT 1 FROM {prefix}leases l WHERE l.stream = s.stream)"
 
 # -- parts of queries for what is due
@@ -75,8 +75,11 @@ class Queries(Struct, frozen=True):
             SELECT version, state FROM {{prefix}}snapshots
             WHERE stream = ?1 ORDER BY version DESC LIMIT 1)
         SELECT (SELECT version FROM newest), (SELECT state FROM newest),
+            (SELECT version FROM {{prefix}}status WHERE stream = ?1),
+            (SELECT hash FROM {{prefix}}status WHERE stream = ?1),
             ({_PACKED_EVENTS % (_AFTER_SNAPSHOT, "9e18", PAGE)})"""
-    """(stream) -> the newest snapshot's version and state, and the events after it."""
+    """(stream) -> the newest snapshot's version and state, version and hash of the status row, the
+    event of the snapshot and those after it."""
     events: str = _PACKED_EVENTS % ("?2", "?3", "?4")
     """(stream, after, upto, limit) -> [[version, topic, state in hex], …]. The state is null if it
     is large: read it with `event_state`."""
@@ -127,11 +130,11 @@ class Queries(Struct, frozen=True):
     …], the oldest of each job. The last is null if the job has no limit, or if no run would be
     started."""
     claimed: str = """SELECT json_group_array(json_array(
-            j.value, ifnull(s.version, 0), l.owner, l.until_us, l.token, l.run))
-        FROM json_each(?1) j LEFT JOIN {prefix}status s ON s.stream = j.value
+            j.value, s.version, s.hash, l.owner, l.until_us, l.token, l.run))
+        FROM json_each(?1) j JOIN {prefix}status s ON s.stream = j.value
         LEFT JOIN {prefix}leases l ON l.stream = j.value AND l.until_us <= ?2"""
-    """(streams as JSON, now) -> [[stream, version, owner, until, token, run], …]. The owner is null
-    unless a lease has ended."""
+    """(streams as JSON, now) -> [[stream, version, hash, owner, until, token, run], …]. The
+    owner is null unless a lease has ended."""
     stranded_runs: str = f"""SELECT (SELECT json_group_array(stream) FROM (
             SELECT s.stream FROM {{prefix}}status s
             WHERE s.executing = 1 AND s.updated_us < ?1 AND {_NO_LEASE} LIMIT ?2)),
@@ -186,7 +189,7 @@ class Queries(Struct, frozen=True):
         ORDER BY expires_us LIMIT ?)"""
     """(now, limit)"""
     facts: str = """SELECT
-        (SELECT json_group_array(json_array(stream, version)) FROM {prefix}status
+        (SELECT json_group_array(json_array(stream, version, hash)) FROM {prefix}status
             WHERE stream IN (SELECT value FROM json_each(?1))),
         (SELECT json_group_array(json_array(stream, token)) FROM {prefix}leases
             WHERE stream IN (SELECT value FROM json_each(?1))),

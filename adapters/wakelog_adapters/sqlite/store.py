@@ -20,7 +20,7 @@ from wakelog_adapters.sql.subscription import LogListeners, LogSubscription
 from wakelog_adapters.sqlite.append import AppendStatement, dumps
 from wakelog_adapters.sqlite.conflicts import append_without_refused
 from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
-from wakelog_adapters.sqlite.errors import REFUSALS, translated
+from wakelog_adapters.sqlite.errors import REFUSALS, readable, translated
 from wakelog_adapters.sqlite.open_file import OpenFile
 from wakelog_adapters.sqlite.reads import SQLiteReads, jobs_with
 from wakelog_adapters.sqlite.schema import SQLiteSchema
@@ -176,6 +176,7 @@ class SQLiteStore(SmallWrites, SQLiteReads):
         self._listeners.notify()
         return appended
 
+    @readable
     def _due(
         self,
         connection: sqlite3.Connection,
@@ -196,11 +197,13 @@ class SQLiteStore(SmallWrites, SQLiteReads):
         streams = sorted(oldest, key=lambda stream: (oldest[stream], stream))[:limit]
         packed = connection.execute(self.queries.claimed, (dumps(streams), now_us))
         dues: dict[str, Due] = {}
-        for stream, version, owner, until_us, token, run in json.loads(packed.fetchone()[0]):
+        for stream, version, hash, *lease in json.loads(packed.fetchone()[0]):
+            owner, until_us, token, run = lease
             expired = None if owner is None else Lease(owner, until_us, token, bool(run))
-            dues[stream] = Due(stream, oldest[stream], version, expired)
-        return [dues[stream] for stream in streams]
+            dues[stream] = Due(stream, oldest[stream], version, hash, expired)
+        return [dues[stream] for stream in streams if stream in dues]
 
+    @readable
     def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
         """Leases that have ended are prolonged too, unless they have been taken over."""
         with self.writing() as connection, translated(self.location.path):
@@ -226,6 +229,7 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             connection.execute(self.queries.resume_job, (job,))
             return ended
 
+    @readable
     def _pause_of(self, connection: sqlite3.Connection, job: str) -> JobPauseRow | None:
         row = connection.execute(self.queries.job_pause, (job,)).fetchone()
         return None if row is None else JobPauseRow(*row)

@@ -28,7 +28,7 @@ from wakelog.core.events import EVENTS, Event
 from wakelog.errors import UnreadableEventError
 from wakelog.ports.records import StoredEvent
 
-__all__ = ["Meta", "Recorded", "Salts", "decode", "encode"]
+__all__ = ["Meta", "Recorded", "Salts", "decode", "encode", "hash_of"]
 
 SALTS_DRAWN = 256
 """How many salts are drawn at a time."""
@@ -117,16 +117,18 @@ def encode(
 
 def decode(stored: StoredEvent) -> Recorded:
     """Read one record. Raises `UnreadableEventError`: an unreadable one is never skipped."""
-    line, _, body = stored.state.partition(b"\n")
     cls = EVENTS.get(stored.topic)
     if cls is None:
         raise UnreadableEventError(
             stored.stream, stored.version, stored.topic, "no event has this topic"
         )
     try:
+        line, body = _parts(stored)
         fields: dict[str, Any] = json.loads(line)
         if body and cls.PAYLOAD:
             fields[cls.PAYLOAD] = body.partition(b"\n")[2].decode()
+        if not isinstance(fields["at_us"], int):
+            raise TypeError("at_us is no whole number")
         return Recorded(
             stream=stored.stream,
             version=stored.version,
@@ -139,9 +141,25 @@ def decode(stored: StoredEvent) -> Recorded:
             hash=_hash(stored.stream, stored.version, stored.topic, line, body),
             event=cls.model_validate(fields),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         detail = f"{type(error).__name__}: {error}"
         raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail) from error
+
+
+def hash_of(stored: StoredEvent) -> str:
+    """The hash of a record, whatever its first line says. Raises `UnreadableEventError`."""
+    try:
+        line, body = _parts(stored)
+        return _hash(stored.stream, stored.version, stored.topic, line, body)
+    except (TypeError, AttributeError, UnicodeEncodeError) as error:
+        detail = f"{type(error).__name__}: {error}"
+        raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail) from error
+
+
+def _parts(stored: StoredEvent) -> tuple[bytes, bytes]:
+    """The first line, and what is behind it: salt and payload."""
+    line, _, body = stored.state.partition(b"\n")
+    return line, body
 
 
 _quoted = json.JSONEncoder(ensure_ascii=False).encode

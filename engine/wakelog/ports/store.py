@@ -46,16 +46,19 @@ class EventLog(Protocol):
         """Write all units in one transaction, in their order, with one commit.
 
         A unit is refused alone, with its error in `errors`: `VersionConflict` if its stream is
-        at another version than its base, `KeyTaken` if its key is in use, `LeaseGone` if its
-        lease is gone, `StoreUnavailableError` ("refused") if the database does not take one of its
-        values, `StreamLocked` if another session keeps its stream locked: that is waited for only a
-        moment, since the others would wait too. After a refused unit the later units of its stream
-        are refused too. A unit without events only sets the view rows and the lease.
+        at another version than its base, or its status row has another hash there;
+        `IntegrityError` if the log has events that the row does not show; `KeyTaken` if its key is
+        in use, `LeaseGone` if its lease is gone, `StoreUnavailableError` ("refused") if the
+        database does not take one of its values, `StreamLocked` if another session keeps its stream
+        locked: that is waited for only a moment, since the others would wait too. After a refused
+        unit the later units of its stream are refused too. A unit without events only sets the view
+        rows and the lease.
         """
         ...
 
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
-        """The newest snapshot and the events after it; or the events after `after_version`."""
+        """The newest snapshot, its event and those after it, and what the status row says the
+        newest one is, all as of one moment; or only the events after `after_version`."""
         ...
 
     def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:

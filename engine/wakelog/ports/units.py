@@ -54,11 +54,14 @@ class Unit(Struct, frozen=True):
     """One unit of work, ready to be appended: all of it becomes visible, or nothing.
 
     A store writes the events with versions `base_version + 1 …` only if the stream is at
-    `base_version`, sets the instance's view rows from `after`, and takes or drops the lease.
+    `base_version` and its newest event has `base_hash`, sets the instance's view rows from `after`,
+    and takes or drops the lease.
     """
 
     stream: str
     base_version: int
+    base_hash: str
+    """The hash of the event before the first; empty for a new stream."""
     events: Sequence[StoredEvent]
     after: Instance
     hash: str

@@ -71,6 +71,7 @@ class UnitRecords:
         return Unit(
             stream=stream,
             base_version=base,
+            base_hash=before.hash,
             events=records,
             after=after,
             hash=hash,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,20 +10,16 @@ from msgspec.structs import replace
 from wakelog.application import Application
 from wakelog.core.calls import HandlerCall
 from wakelog.core.decide import decide
-from wakelog.core.events import Parked
-from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance, next_wake
 from wakelog.core.requests import Claim
 from wakelog.errors import HistoryError
-from wakelog.ids import InstanceId
 from wakelog.log.rebuild import Head
 from wakelog.ports.rows import Due
 from wakelog.ports.units import ANY_ENDED, Lease, NothingDue, Takeover, Unit
+from wakelog.runtime.parking import parking
 from wakelog.worker.leases import LeaseKey
 
 __all__ = ["Claimed", "claim_due", "has_ready_event", "next_due_us"]
-
-_LOG = logging.getLogger("wakelog.worker")
 
 
 class Claimed(NamedTuple):
@@ -63,8 +58,9 @@ def claim_due(
     claimed: list[Claimed] = []
 
     def begin(dues: Sequence[Due]) -> list[Unit]:
-        heads = app.instances.heads_of([(due.stream, due.version) for due in dues])
-        claimed[:] = [_claim(app, due, heads[due.stream], worker, now_us) for due in dues]
+        heads = app.instances.heads_of(dues)
+        begun = (_claim(app, due, heads[due.stream], worker, now_us) for due in dues)
+        claimed[:] = [each for each in begun if each is not None]
         return [each.unit for each in claimed]
 
     limits = app.registry.limits()
@@ -91,10 +87,11 @@ def has_ready_event(after: Instance) -> bool:
 
 def _claim(
     app: Application, due: Due, head: Head | HistoryError, worker: str, now_us: int
-) -> Claimed:
+) -> Claimed | None:
     """The unit that claims one due instance; or parks it, if its history cannot be read."""
     if isinstance(head, HistoryError):
-        return _parked(app, due.stream, head, now_us)
+        parked = parking(app.store, app.records, due.stream, head, now_us, again=True)
+        return None if parked is None else Claimed(*parked, None)
     instance = head.instance
     at_us = max(now_us, instance.recorded_us)
     lost = instance.run if due.expired is not None and due.expired.run else None
@@ -117,20 +114,3 @@ def _claim(
         ends_lease=not has_work,
     )
     return Claimed(unit, Head(after, unit.hash), call)
-
-
-def _parked(app: Application, stream: str, error: HistoryError, now_us: int) -> Claimed:
-    """Set a damaged instance aside, so that others go on; it shows as `failed`, and why (K4)."""
-    _LOG.error("%s is parked: %s", stream, error, extra={"instance": stream})
-    [row] = app.store.status([stream])
-    if row is None:
-        raise error
-    at_us = max(now_us, row.updated_us)
-    event = Parked(reason="unreadable", error_type=type(error).__name__, message=str(error))
-    started_us = row.created_us or at_us
-    id = InstanceId.parse(stream)
-    before = Instance(id, row.version, row.updated_us, lives=1, started_us=started_us)
-    after = evolve(before, event, at_us)
-    head = Head(before, row.hash)
-    unit = app.records.unit(stream, head, [event], after, at_us, ends_lease=True, is_whole=False)
-    return Claimed(unit, Head(after, unit.hash), None)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from wakelog.core.instance import next_wake
 from wakelog.log.status_row import status_row
 from wakelog.ports.conflicts import has_gap
-from wakelog.ports.records import StoredEvent, StoredSnapshot
+from wakelog.ports.records import Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import StatusRow
 from wakelog.ports.units import KeptReply, Lease, Unit
 from wakelog_projections.inline.alarms import AlarmRow, alarm_row
@@ -57,8 +57,8 @@ class AppendRows:
 
     def __init__(self, units: Sequence[Unit]) -> None:
         self.events: list[StoredEvent] = []
-        self.bases: dict[str, int] = {}
-        """The version that each stream must be at; 0: it must have no status row."""
+        self.bases: dict[str, Newest] = {}
+        """The newest event that each stream must have; version 0: it must have no status row."""
         self.status_rows: list[StatusRow] = []
         self.absent: list[str] = []
         """Streams without a status row: only a reply is kept, there never was an instance."""
@@ -89,8 +89,8 @@ class AppendRows:
             raise ValueError(f"the versions of a unit of {stream} have a gap")
         before = self._last.get(stream)
         if before is None:
-            self.bases[stream] = base
-        elif before.after.version != base:
+            self.bases[stream] = Newest(base, unit.base_hash)
+        elif (before.after.version, before.hash) != (base, unit.base_hash):
             raise ValueError(f"two units of {stream} do not follow each other")
         self._last[stream] = unit
         self.events += unit.events

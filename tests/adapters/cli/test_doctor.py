@@ -127,7 +127,7 @@ def test_nothing_is_found_where_all_is_well(url: str) -> None:
     assert (code, {level for level, _ in found.values()}) == (0, {"ok"})
     assert found["workers"][1].startswith("1 worker running")
     assert found["schema"][1].startswith("up to date")
-    everywhere = {"server", "schema", "workers", "due", "leases", "stranded", "failed"}
+    everywhere = {"server", "schema", "workers", "due", "leases", "stranded", "log", "failed"}
     of_its_own = (
         {"journal", "integrity"}
         if url.startswith("sqlite")

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import astuple
 
 from wakelog.core.events import Scheduled, StateSet
-from wakelog.errors import StoreUnavailableError
+from wakelog.errors import IntegrityError, StoreUnavailableError
 from wakelog.ports.rows import Due, Listing
 from wakelog.ports.units import KeptReply, Lease, NothingDue, Unit, VersionConflict
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds
@@ -84,12 +84,12 @@ def test_a_value_too_big_is_refused_alone(store: SQLiteStore) -> None:
     assert refused(errors[1])
 
 
-def test_events_that_the_views_do_not_show_are_a_conflict(
+def test_events_that_the_views_do_not_show_are_damage(
     store: SQLiteStore, bare: sqlite3.Connection
 ) -> None:
     builder, other = UnitBuilder(), UnitBuilder("o-2")
     bare.execute("INSERT INTO wakelog_stored_events VALUES (?, 2, 't', x'00')", (builder.stream,))
-    assert kinds(store.append([other.begin(), builder.begin()])) == [None, VersionConflict]
+    assert kinds(store.append([other.begin(), builder.begin()])) == [None, IntegrityError]
     assert store.status([builder.stream]) == [None]
 
 

@@ -60,6 +60,7 @@ CREATE TABLE {schema}.status (
     id text NOT NULL,
     version bigint NOT NULL,
     hash text NOT NULL,
+    checksum bigint NOT NULL,
     status text NOT NULL,
     executing boolean NOT NULL,
     due_us bigint,
@@ -206,7 +207,7 @@ BEGIN
         INSERT INTO {schema}.status AS s
             SELECT c.* FROM json_to_recordset(created) AS c (
                 stream text, kind text, name text, id text, version bigint, hash text,
-                status text, executing boolean, due_us bigint, retry_us bigint, clear_us bigint,
+                checksum bigint, status text, executing boolean, due_us bigint, retry_us bigint, clear_us bigint,
                 wake_us bigint, created_us bigint, updated_us bigint, last_run_us bigint,
                 event_count bigint, run_count bigint, failure_count bigint, deferred_count bigint,
                 reason text, unfinished_count bigint, window_count bigint, window_opened_us bigint,
@@ -232,7 +233,8 @@ BEGIN
                 ORDER BY s.stream FOR UPDATE;
         END IF;
         UPDATE {schema}.status s SET
-            version = c.version, hash = c.hash, status = c.status, executing = c.executing,
+            version = c.version, hash = c.hash, checksum = c.checksum, status = c.status,
+            executing = c.executing,
             due_us = c.due_us, retry_us = c.retry_us, clear_us = c.clear_us, wake_us = c.wake_us,
             created_us = c.created_us, updated_us = c.updated_us, last_run_us = c.last_run_us,
             event_count = c.event_count, run_count = c.run_count, failure_count = c.failure_count,
@@ -241,13 +243,14 @@ BEGIN
             window_opened_us = c.window_opened_us, flush_due_us = c.flush_due_us,
             error_type = c.error_type, last_error = c.last_error, state = c.state
         FROM json_to_recordset(changed) AS c (
-            stream text, base bigint, version bigint, hash text, status text, executing boolean,
+            stream text, base bigint, base_hash text, version bigint, hash text, checksum bigint,
+            status text, executing boolean,
             due_us bigint, retry_us bigint, clear_us bigint, wake_us bigint, created_us bigint,
             updated_us bigint, last_run_us bigint, event_count bigint, run_count bigint,
             failure_count bigint, deferred_count bigint, reason text, unfinished_count bigint,
             window_count bigint, window_opened_us bigint, flush_due_us bigint, error_type text,
             last_error text, state text)
-        WHERE s.stream = c.stream AND s.version = c.base;
+        WHERE s.stream = c.stream AND s.version = c.base AND s.hash = c.base_hash;
         GET DIAGNOSTICS found_count = ROW_COUNT;
         IF found_count <> expected THEN
             RAISE EXCEPTION 'a stream is at another version' USING ERRCODE = 'WK001';
@@ -335,7 +338,7 @@ BEGIN
         RETURNING notification_id;
 END $$;
 
--- What the units of a refused append are judged by: the versions of the streams, the tokens of
+-- What the units of a refused append are judged by: the versions and hashes of the streams, the tokens of
 -- their leases, and when the replies under the keys expire. Locks nothing: the next append checks.
 CREATE FUNCTION {schema}.facts_1(
     streams text[], key_streams text[], keys text[]
@@ -343,7 +346,7 @@ CREATE FUNCTION {schema}.facts_1(
 SET search_path = pg_catalog, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     SELECT json_build_array(
-        ARRAY(SELECT json_build_array(s.stream, s.version) FROM {schema}.status s
+        ARRAY(SELECT json_build_array(s.stream, s.version, s.hash) FROM {schema}.status s
             WHERE s.stream = ANY (streams)),
         ARRAY(SELECT json_build_array(l.stream, l.token) FROM {schema}.leases l
             WHERE l.stream = ANY (streams)),
@@ -397,7 +400,7 @@ BEGIN
     RETURN false;
 END $$;
 
--- Lock up to `most` due instances, the oldest first, and return of each: stream, due time, version,
+-- Lock up to `most` due instances, the oldest first, and return of each: stream, due time, version, hash,
 -- and the lease that has ended, if that makes it due. Takes free locks only, and waits for none:
 -- first on the status row, which keeps all others from the stream, then on the ended lease, which
 -- keeps its owner from prolonging it. What was found before the lock is checked again after it.
@@ -481,14 +484,14 @@ BEGIN
         AND takes_over AND l.owner <> claimant
         FOR UPDATE SKIP LOCKED);
     RETURN (
-        SELECT json_agg(json_build_array(d.stream, d.due_us, d.version, d.owner,
+        SELECT json_agg(json_build_array(d.stream, d.due_us, d.version, d.hash, d.owner,
             d.until_us - ahead_us, d.token, d.run) ORDER BY d.due_us, d.stream)
         FROM (
             SELECT b.*, row_number() OVER (
                 PARTITION BY b.job, b.begins ORDER BY b.due_us, b.stream) AS place
             FROM (
                 SELECT s.stream, least(a.due_us, l.until_us - ahead_us) AS due_us, s.version,
-                    l.owner, l.until_us, l.token, l.run, s.kind || ':' || s.name AS job,
+                    s.hash, l.owner, l.until_us, l.token, l.run, s.kind || ':' || s.name AS job,
                     coalesce(a.action NOT IN ('clear', 'deferred'), false) AS begins
                 FROM unnest(locked) AS n (stream)
                 JOIN {schema}.status s ON s.stream = n.stream
