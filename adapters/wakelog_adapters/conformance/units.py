@@ -46,7 +46,9 @@ class UnitBuilder:
             StoredEvent(self.stream, version, event.TOPIC, _state_of(self.stream, version))
             for version, event in enumerate(events, base + 1)
         ]
-        return Unit(self.stream, base, stored, self.instance, self._hash, "commit", **extras)
+        return Unit(
+            self.stream, base, stored, self.instance, self._hash, "commit", now_us=at_us, **extras
+        )
 
     def begin(self, due_us: int | None = None, *, at_us: int = NOW, **extras: Any) -> Unit:
         """A first unit: started, with a state, and scheduled if `due_us` is given."""

@@ -30,7 +30,7 @@ __all__ = [
 GENESIS = ""
 """The hash before the first event of a stream."""
 
-SNAPSHOT_FORMAT = 3
+SNAPSHOT_FORMAT = 4
 """Increased whenever `Instance` changes: a snapshot of another format is ignored, and the instance
 is folded from its first event on."""
 
@@ -70,7 +70,7 @@ def replayed(head: Head, tail: Sequence[StoredEvent]) -> Iterator[tuple[Head, Re
             raise IntegrityError(
                 stored.stream, stored.version, "it does not name the hash of the event before it"
             )
-        head = Head(evolve(instance, recorded.event, recorded.at_us), recorded.hash)
+        head = Head(evolve(instance, recorded.event, recorded.decided_us), recorded.hash)
         yield head, recorded
 
 

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from wakelog.application import Application
 from wakelog.core.calls import HandlerCall
 from wakelog.core.decide import decide
@@ -74,11 +72,11 @@ def next_due_us(app: Application, jobs: Sequence[str], now_us: int) -> int | Non
     return app.store.next_due_us(jobs, now_us, app.registry.limits())
 
 
-def has_ready_event(after: Instance) -> bool:
-    """Whether the next thing to do is to handle a deferred event: an alarm that was due before
-    it has its turn first, or those who keep sending would hold it up for ever."""
+def has_ready_event(after: Instance, now_us: int) -> bool:
+    """Whether the next thing to do at `now_us` is to handle a deferred event: an alarm that was due
+    before it has its turn first, or those who keep sending would hold it up for ever."""
     wake = next_wake(after)
-    return wake is not None and wake.action == "deferred" and wake.due_us <= after.recorded_us
+    return wake is not None and wake.action == "deferred" and wake.due_us <= now_us
 
 
 def _claim(
@@ -88,14 +86,13 @@ def _claim(
     if isinstance(head, HistoryError):
         return _parked(app, due.stream, head, now_us)
     instance = head.instance
-    at_us = max(now_us, instance.recorded_us)
     lost = instance.run if due.expired is not None and due.expired.run else None
     policy = app.registry.of(instance.id).policy
     if policy is None:
         raise AssertionError(f"{instance.id.job} is not registered")
-    decision = decide(instance, Claim(worker, lost, app.settings.max_lost), policy, at_us)
+    decision = decide(instance, Claim(worker, lost, app.settings.max_lost), policy, now_us)
     after, call = decision.after, decision.call
-    is_ready = not decision.events and has_ready_event(replace(after, recorded_us=at_us))
+    is_ready = not decision.events and has_ready_event(after, now_us)
     has_work = call is not None or is_ready
     until_us = now_us + app.settings.lease_us
     lease = Lease(worker, until_us, after.version, run=call is not None)
@@ -104,7 +101,7 @@ def _claim(
         head,
         decision.events,
         after,
-        at_us,
+        now_us,
         take=lease if has_work else None,
         ends_lease=not has_work,
     )
@@ -117,12 +114,11 @@ def _parked(app: Application, stream: str, error: HistoryError, now_us: int) -> 
     [row] = app.store.status([stream])
     if row is None:
         raise error
-    at_us = max(now_us, row.updated_us)
     event = Parked(reason="unreadable", error_type=type(error).__name__, message=str(error))
-    started_us = row.created_us or at_us
+    started_us = row.created_us or now_us
     id = InstanceId.parse(stream)
     before = Instance(id, row.version, row.updated_us, lives=1, started_us=started_us)
-    after = evolve(before, event, at_us)
+    after = evolve(before, event, now_us)
     head = Head(before, row.hash)
-    unit = app.records.unit(stream, head, [event], after, at_us, ends_lease=True, is_whole=False)
+    unit = app.records.unit(stream, head, [event], after, now_us, ends_lease=True, is_whole=False)
     return Claimed(unit, Head(after, unit.hash), None)

@@ -27,7 +27,8 @@ from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.loop_watchdog import LoopWatchdog
 from wakelog.worker.next_look import NextLook
 from wakelog.worker.runs import work
-from wakelog.worker.startup import autostart, retime
+from wakelog.worker.schedule_keeper import ScheduleKeeper
+from wakelog.worker.startup import autostart
 from wakelog.worker.sweep import Sweep
 
 __all__ = ["Worker"]
@@ -62,12 +63,14 @@ class Worker:
         self._closing = False
         self._abandoned = False
         """Closed: what still runs cannot be recorded any longer."""
-        self._retiming: asyncio.Task[int] | None = None
         self._stop_watching: Callable[[], None] = lambda: None
         self._tasks: dict[LeaseKey, tuple[Claimed, asyncio.Task[None]]] = {}
         self._leases = HeldLeases(app.store, self.name, app.settings.lease_us, app.clock)
         self.sweep = Sweep(app, self.jobs, self._loop)
         """What the heartbeat calls every `sweep_us`; not part of the stable interface."""
+        self._schedules = ScheduleKeeper(
+            app, self.jobs, settings.sweep_us, on_jump=self._clock.wakeup
+        )
         self._heartbeat = Heartbeat(
             self.beat,
             self.sweep,
@@ -84,8 +87,7 @@ class Worker:
         self._heartbeat.start()
         self._clock.start()
         self._stop_watching = self._app.store.watch_alarms(self._on_others_alarm)
-        self._retiming = self._loop.create_task(retime(self._app, self.jobs))
-        self._retiming.add_done_callback(_log_retiming)
+        self._schedules.start()
 
     async def close(self, grace_us: int) -> None:
         """Claim nothing new, let runs end within the grace, give the others back at once (K2).
@@ -94,8 +96,7 @@ class Worker:
         lease does.
         """
         self._closing = self._app.stopping = True
-        if self._retiming is not None:
-            self._retiming.cancel()
+        await self._schedules.stop()
         await asyncio.to_thread(self._stop_watching)
         await asyncio.to_thread(self._clock.stop)
         tasks = {task for _, task in self._tasks.values()}
@@ -255,14 +256,6 @@ class Worker:
             seen_us=now_us,
             until_us=now_us + self._app.settings.lease_us,
         )
-
-
-def _log_retiming(done: asyncio.Task[int]) -> None:
-    error = None if done.cancelled() else done.exception()
-    if error is not None:
-        _LOG.error("schedules could not be compared with the present rules: %s", error)
-    elif not done.cancelled() and done.result():
-        _LOG.info("%d schedules follow a rule that has changed", done.result())
 
 
 def _jobs(app: Application, only: tuple[str, ...]) -> tuple[str, ...]:
