@@ -76,7 +76,7 @@ class Application(library.Application[str]):
         )
         self.commits = self._group_commit()
         entropy = self._entropy(seed)
-        self.records = UnitRecords(clock, entropy, settings.snapshot_every)
+        self.records = UnitRecords(entropy, settings.snapshot_every)
         self.units = UnitsOfWork(
             self.store,
             self.threads,

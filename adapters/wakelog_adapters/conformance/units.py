@@ -48,7 +48,9 @@ class UnitBuilder:
         if stored:
             self.hash = hash_of(stored[-1])
         after, hash = self.instance, self.hash
-        return Unit(self.stream, base, base_hash, stored, after, hash, "commit", **extras)
+        return Unit(
+            self.stream, base, base_hash, stored, after, hash, "commit", now_us=at_us, **extras
+        )
 
     def begin(self, due_us: int | None = None, *, at_us: int = NOW, **extras: Any) -> Unit:
         """A first unit: started, with a state, and scheduled if `due_us` is given."""

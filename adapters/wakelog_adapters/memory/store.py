@@ -119,7 +119,7 @@ class MemoryStore(MemoryLog):
 
     def _is_key_used(self, unit: Unit, reply: KeptReply) -> bool:
         kept = self._kept_replies.get((unit.stream, reply.key))
-        return kept is not None and not has_expired(kept.expires_us, unit.after.recorded_us)
+        return kept is not None and not has_expired(kept.expires_us, unit.now_us)
 
     def _apply(self, unit: Unit) -> int | None:
         """Write a unit; return when its alarm is due."""

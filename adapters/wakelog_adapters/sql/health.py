@@ -19,6 +19,9 @@ LATE_US = 60_000_000
 STRANDED_US = 60_000_000
 """How long work may be without an alarm: twice as long as until a worker's next sweep."""
 
+AHEAD_US = 1_000_000
+"""How far in the future an event may lie: the clocks of machines differ a little."""
+
 _UNREADABLE = '{"handler": "load"'
 """How the last error of a parked instance begins."""
 
@@ -42,6 +45,7 @@ def check_jobs(queries: HealthQueries) -> Iterator[Finding]:
     yield _leases(queries)
     yield _stranded(queries)
     yield check_log(queries.rows)
+    yield _ahead(queries)
     yield from _failed(queries)
 
 
@@ -114,6 +118,21 @@ def _stranded(queries: HealthQueries) -> Finding:
         return ok("stranded", "all work has an alarm or a lease")
     text = f"{counted(number, 'instance')} with work, but with neither alarm nor lease"
     return warning("stranded", text, "start a worker that knows them: it re-arms them")
+
+
+def _ahead(queries: HealthQueries) -> Finding:
+    """Streams that were written to while a clock was ahead."""
+    later = f"FROM {{t}}status WHERE updated_us > {queries.now_us + AHEAD_US}"
+    [(number, newest_us)] = queries.rows(f"SELECT count(*), max(updated_us) {later}")
+    if not number:
+        return ok("future", "no event lies in the future")
+    streams = [
+        stream for (stream,) in queries.rows(f"SELECT stream {later} ORDER BY stream LIMIT 3")
+    ]
+    names = ", ".join(streams) + (", …" if number > len(streams) else "")
+    ahead = duration(newest_us - queries.now_us)
+    text = f"the newest event of {counted(number, 'instance')} lies up to {ahead} ahead ({names})"
+    return warning("future", text, "set the clocks of all machines right: work goes on by itself")
 
 
 def _failed(queries: HealthQueries) -> Iterator[Finding]:

@@ -36,6 +36,8 @@ class PendingRetry(Struct, frozen=True, array_like=True):
     attempt: int
     due_us: int
     trigger: Trigger
+    set_us: int = 0
+    """The clock when that was decided."""
 
 
 class DeferredEvent(Struct, frozen=True, array_like=True, order=True):
@@ -50,6 +52,10 @@ class DeferredEvent(Struct, frozen=True, array_like=True, order=True):
     """When that attempt is due, after a failed one."""
     first_us: int = 0
     """When the first attempt failed."""
+    delayed: bool = False
+    """It was given a time; else it is handled as soon as it can be."""
+    retry_set_us: int = 0
+    """The clock when `retry_at_us` was decided."""
 
     @property
     def ready_us(self) -> int:
@@ -92,6 +98,8 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     due_action: WakeAction = "execute"
     due_reason: str | None = None
     """The rule by which a policy has set it."""
+    due_set_us: int = 0
+    """The clock when the schedule was set: later than now only if it was ahead then."""
     clear_at_us: int | None = None
     """When an operator's scheduled clear is due."""
     clear_reason: str | None = None
@@ -115,6 +123,10 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     """When attempt 1 of the newest run began; set again when an operator starts it anew."""
     run_due_us: int = 0
     """When the newest run was due, which its later attempts do not change."""
+    ran_from_us: int = 0
+    ran_upto_us: int = 0
+    """The schedules between these two have all had their run; later ones have not. Both may lie in
+    the future if the clock was ahead."""
     last_run_us: int | None = None
     """When the newest run ended, well or not."""
     failure_count: int = 0
@@ -166,11 +178,12 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
 
     def is_busy(self, now_us: int) -> bool:
         """Whether a new event must wait: for an open run, for earlier events (one that waits for
-        its next attempt blocks those behind it), or for a resume."""
+        its next attempt blocks those behind it, one accepted while the clock was ahead too), or
+        for a resume."""
         return bool(
             self.run is not None
             or self.paused
-            or (self.deferred and self.deferred[0].handle_at_us <= now_us)
+            or any(not each.delayed or each.handle_at_us <= now_us for each in self.deferred[:1])
         )
 
 

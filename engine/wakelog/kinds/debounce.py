@@ -40,9 +40,11 @@ class DebounceBehaviour(Behaviour):
     def triggered(self, instance: Instance, now_us: int) -> Then:
         """The newest window is due now, and with it all windows before it (D6)."""
         newest = instance.windows[-1] if instance.windows else None
-        if newest is None or newest.is_closed(now_us):
+        if newest is None or (newest.is_closed(now_us) and newest.is_ready(now_us)):
             return NOTHING
-        return Then((newest.timed(now_us, "manual", "operator"),))
+        late = (w for w in instance.windows[:-1] if not w.is_ready(now_us))  # the clock was ahead
+        earlier = (each.timed(now_us, each.reason, "operator") for each in late)
+        return Then((*earlier, newest.timed(now_us, "manual", "operator")))
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
         """A flush of the first window, with all of its events (D4)."""
@@ -53,9 +55,10 @@ class DebounceBehaviour(Behaviour):
             trigger = MORE_SPECIFIC.get(batch.reason, "alarm")
         return Then(call="execute", trigger=trigger, takes=batch.events)
 
-    def retimed(self, instance: Instance, now_us: int) -> Then:
-        """The windows that are still open follow the present rule (C10)."""
-        return Then(self.rule.retimed(instance.windows, now_us))
+    def retimed(self, instance: Instance, now_us: int, ahead_us: int) -> Then:
+        """The windows that are still open follow the present rule (C10), and none waits for a clock
+        that was ahead (U9)."""
+        return Then(self.rule.retimed(instance.windows, now_us, ahead_us))
 
     def succeeded(
         self, instance: Instance, call: HandlerCall, outcome: HandlerEnded, now_us: int

@@ -87,7 +87,7 @@ def replayed(head: Head, tail: Sequence[StoredEvent]) -> Iterator[tuple[Head, Re
                 stored.stream, stored.version, "it does not name the hash of the event before it"
             )
         try:
-            after = evolve(instance, recorded.event, recorded.at_us)
+            after = evolve(instance, recorded.event, recorded.decided_us)
         except Exception as error:  # events as they were decided on can be folded: these are not
             detail = f"it does not fit the events before it: {type(error).__name__}: {error}"
             raise UnreadableEventError(

@@ -107,7 +107,7 @@ def conflict_of(
 
 def _is_used(unit: Unit, reply: KeptReply, expiries: Mapping[tuple[str, str], int | None]) -> bool:
     key = (unit.stream, reply.key)
-    return key in expiries and not has_expired(expiries[key], unit.after.recorded_us)
+    return key in expiries and not has_expired(expiries[key], unit.now_us)
 
 
 def has_expired(expires_us: int | None, now_us: int) -> bool:

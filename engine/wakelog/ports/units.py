@@ -76,6 +76,8 @@ class Unit(Struct, frozen=True):
     """The token of the lease that this unit works under: refused if that lease is gone."""
     ends_lease: bool = False
     """Drop the lease with that token or, with `lease_token` None, whatever lease there is."""
+    now_us: int = 0
+    """The clock when it was decided; its events may have a later time (U9)."""
 
 
 class Appended(NamedTuple):

@@ -211,7 +211,7 @@ class UnitsOfWork:
         if work.key and (kept := await self._kept_reply(work, work.key)):
             return RequestOutcome(None, kept_reply=kept), None
         instance = cached.head.instance
-        now_us = self._records.now_us(instance)
+        now_us = self._clock.now_us()
         if isinstance(work.request, HandleDeferred):
             _forget_outdated(work, instance)
         try:

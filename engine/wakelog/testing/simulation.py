@@ -25,7 +25,7 @@ from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
 from wakelog.worker.claims import Claimed, claim_due, next_due_us
 from wakelog.worker.runs import work
-from wakelog.worker.startup import autostart, retime
+from wakelog.worker.startup import autostart, retime, retime_ahead
 
 __all__ = ["Alarm", "Simulation"]
 
@@ -191,6 +191,7 @@ class Simulation(BlockingCalls):
         self._work_on = self._jobs.registry.jobs()
         self.run(autostart(self.application, self._work_on))
         self.run(retime(self.application, self._work_on))
+        self.run(retime_ahead(self.application, self._work_on))
 
     async def _opened(self) -> Application:
         return Application(

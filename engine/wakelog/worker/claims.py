@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from wakelog.application import Application
 from wakelog.core.calls import HandlerCall
 from wakelog.core.decide import decide
@@ -78,11 +76,11 @@ def next_due_us(app: Application, jobs: Sequence[str], now_us: int) -> int | Non
     return app.store.next_due_us(jobs, now_us, app.registry.limits())
 
 
-def has_ready_event(after: Instance) -> bool:
-    """Whether the next thing to do is to handle a deferred event: an alarm that was due before
-    it has its turn first, or those who keep sending would hold it up for ever."""
+def has_ready_event(after: Instance, now_us: int) -> bool:
+    """Whether the next thing to do at `now_us` is to handle a deferred event: an alarm that was due
+    before it has its turn first, or those who keep sending would hold it up for ever."""
     wake = next_wake(after)
-    return wake is not None and wake.action == "deferred" and wake.due_us <= after.recorded_us
+    return wake is not None and wake.action == "deferred" and wake.due_us <= now_us
 
 
 def _claim(
@@ -93,14 +91,13 @@ def _claim(
         parked = parking(app.store, app.records, due.stream, head, now_us, again=True)
         return None if parked is None else Claimed(*parked, None)
     instance = head.instance
-    at_us = max(now_us, instance.recorded_us)
     lost = instance.run if due.expired is not None and due.expired.run else None
     policy = app.registry.of(instance.id).policy
     if policy is None:
         raise AssertionError(f"{instance.id.job} is not registered")
-    decision = decide(instance, Claim(worker, lost, app.settings.max_lost), policy, at_us)
+    decision = decide(instance, Claim(worker, lost, app.settings.max_lost), policy, now_us)
     after, call = decision.after, decision.call
-    is_ready = not decision.events and has_ready_event(replace(after, recorded_us=at_us))
+    is_ready = not decision.events and has_ready_event(after, now_us)
     has_work = call is not None or is_ready
     until_us = now_us + app.settings.lease_us
     lease = Lease(worker, until_us, after.version, run=call is not None)
@@ -109,7 +106,7 @@ def _claim(
         head,
         decision.events,
         after,
-        at_us,
+        now_us,
         take=lease if has_work else None,
         ends_lease=not has_work,
     )

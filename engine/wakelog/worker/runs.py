@@ -63,7 +63,7 @@ async def _run(app: Application, claimed: Claimed, call: HandlerCall) -> None:
         if call.batch_versions:
             call = replace(call, batch=await _batch(app, stream, call.batch_versions))
     except HistoryError as error:
-        settle = Settle(call, _refused(error, app.records.now_us(call.base)))
+        settle = Settle(call, _refused(error, app.clock.now_us()))
     else:
         steps = StepRecorder(app, definition, call, origin)
         settle = await perform(app.handler_runner, definition, call, steps)

@@ -31,7 +31,8 @@ from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.loop_watchdog import LoopWatchdog
 from wakelog.worker.next_look import NextLook
 from wakelog.worker.runs import work
-from wakelog.worker.startup import autostart, retime
+from wakelog.worker.schedule_keeper import ScheduleKeeper
+from wakelog.worker.startup import autostart
 from wakelog.worker.sweep import Sweep
 
 __all__ = ["Worker"]
@@ -70,12 +71,14 @@ class Worker:
         """Nothing was claimed, because the leases must be renewed first."""
         self._abandoned = False
         """Closed: what still runs cannot be recorded any longer."""
-        self._retiming: asyncio.Task[int] | None = None
         self._stop_watching: Callable[[], None] = lambda: None
         self._tasks: dict[LeaseKey, tuple[Claimed, asyncio.Task[None]]] = {}
         self._leases = HeldLeases(app.store, self.name, app.settings.lease_us, app.clock)
         self.sweep = Sweep(app, self.jobs, self._loop)
         """What the heartbeat calls every `sweep_us`; not part of the stable interface."""
+        self._schedules = ScheduleKeeper(
+            app, self.jobs, settings.sweep_us, on_jump=self._clock.wakeup
+        )
         self._beat_us = app.settings.lease_us // 3
         self._heartbeat = self._new_heartbeat()
         self._closer: StoreExecutor | None = None
@@ -111,8 +114,7 @@ class Worker:
             if self._closer is not None:
                 self._closer.close()
             raise
-        self._retiming = self._loop.create_task(retime(self._app, self.jobs))
-        self._retiming.add_done_callback(_log_retiming)
+        self._schedules.start()
 
     async def close(self, grace_us: int) -> None:
         """Claim nothing new, let runs end within the grace, give the others back at once (K2).
@@ -121,8 +123,7 @@ class Worker:
         lease does.
         """
         self._closing = self._app.stopping = True
-        if self._retiming is not None:
-            self._retiming.cancel()
+        await self._schedules.stop()
         closer = self._closer or InlineExecutor()
         await closer.run(self._stop_watching)
         await closer.run(self._clock.stop)
@@ -345,14 +346,6 @@ class Worker:
             seen_us=now_us,
             until_us=now_us + self._app.settings.lease_us,
         )
-
-
-def _log_retiming(done: asyncio.Task[int]) -> None:
-    error = None if done.cancelled() else done.exception()
-    if error is not None:
-        _LOG.error("schedules could not be compared with the present rules: %s", error)
-    elif not done.cancelled() and done.result():
-        _LOG.info("%d schedules follow a rule that has changed", done.result())
 
 
 def _is_async(app: Application, job: str) -> bool:

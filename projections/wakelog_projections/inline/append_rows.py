@@ -111,7 +111,7 @@ class AppendRows:
                 raise ValueError(f"two units of {stream} cannot hold the same lease")
         if unit.take is not None:
             after = unit.after
-            decided, taken = True, TakenLease(stream, after.id.job, unit.take, after.recorded_us)
+            decided, taken = True, TakenLease(stream, after.id.job, unit.take, unit.now_us)
         elif unit.ends_lease:
             decided, taken = True, None
         self._moves[stream] = _LeaseMove(required, decided, taken)
@@ -121,7 +121,7 @@ class AppendRows:
         if key in self._keys:
             raise ValueError(f"two units of {unit.stream} have the same key")
         self._keys.add(key)
-        self.kept_replies.append(ReplyRow(unit.stream, reply, unit.after.recorded_us))
+        self.kept_replies.append(ReplyRow(unit.stream, reply, unit.now_us))
 
     def _set_views(self, stream: str, unit: Unit) -> None:
         after = unit.after
