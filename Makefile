@@ -13,7 +13,10 @@ STORE ?=
 BIN := .venv/bin
 PY := $(BIN)/python
 STAMP := .venv/.stamp
-IN_PARALLEL := -n $(JOBS) --dist loadfile
+# A test process that crashes fails the run at once (without the option, pytest-xdist may wait for
+# ever), and so does a test that takes five minutes, with the stack of each thread.
+IN_PARALLEL := -n $(JOBS) --dist loadfile --max-worker-restart=0 \
+	-o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 
 define NEED_PYTHON
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

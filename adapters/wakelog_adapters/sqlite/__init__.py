@@ -6,6 +6,7 @@ import math
 
 from eventsourcing import sqlite as library
 
+from wakelog_adapters.sqlite.connections import LibraryPool
 from wakelog_adapters.sqlite.store import SQLiteStore
 from wakelog_adapters.sqlite.url import StoreLocation, parse
 
@@ -28,9 +29,11 @@ class SQLiteFactory(library.SQLiteFactory):
         super().__init__(
             {
                 self.SQLITE_DBNAME: location.path,
-                self.SQLITE_LOCK_TIMEOUT: str(math.ceil(location.timeout_s)),
                 self.ORIGINATOR_ID_TYPE: "text",
             }
+        )
+        self.datastore.pool = LibraryPool(
+            db_name=location.path, lock_timeout=math.ceil(location.timeout_s)
         )
         self._store = SQLiteStore(self.datastore, location)
 

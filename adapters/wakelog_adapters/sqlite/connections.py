@@ -14,12 +14,14 @@ from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
+from eventsourcing import sqlite as library
+
 from wakelog.errors import StoreUnavailableError
 from wakelog_adapters.sqlite.errors import reason_of
 from wakelog_adapters.sqlite.open_file import OpenFile
 from wakelog_adapters.sqlite.url import StoreLocation
 
-__all__ = ["OLDEST", "FairLock", "Readers", "check_file", "connect"]
+__all__ = ["OLDEST", "FairLock", "LibraryPool", "Readers", "check_file", "connect"]
 
 OLDEST = (3, 38, 0)
 """The first SQLite that always has JSON."""
@@ -84,18 +86,14 @@ class Readers:
         self._location = location
         self._file = file
         self._idle: deque[sqlite3.Connection] = deque()
-        self._closed = False
 
     @contextmanager
     def lend(self) -> Generator[sqlite3.Connection, None, None]:
         """A connection whose statements each see everything committed before them.
 
-        Raises `StoreUnavailableError` ("moved") if the path no longer names the file.
+        Raises `StoreUnavailableError`: "moved" if the path no longer names the file,
+        "unreachable" if the store is closed.
         """
-        if self._closed:
-            raise StoreUnavailableError(
-                "unreachable", f"{self._location.path}: the store is closed"
-            )
         self._file.check()
         try:
             connection = self._idle.pop()
@@ -104,12 +102,12 @@ class Readers:
         try:
             yield connection
         finally:
-            if self._closed or len(self._idle) >= _KEPT_READERS:
+            if self._file.is_closed or len(self._idle) >= _KEPT_READERS:
                 connection.close()
             else:
                 self._idle.append(connection)
-                if self._closed:
-                    self._close_idle()
+                if self._file.is_closed:
+                    self.close_idle()
 
     def _opened(self) -> sqlite3.Connection:
         connection = connect(self._location, cache_kib=_READER_CACHE_KIB)
@@ -120,15 +118,33 @@ class Readers:
             raise
         return connection
 
-    def close(self) -> None:
-        """Close the idle connections now, and the others when they are put back."""
-        self._closed = True
-        self._close_idle()
-
-    def _close_idle(self) -> None:
+    def close_idle(self) -> None:
+        """Close those that nobody uses. Once the file is closed, the others follow when they are
+        put back."""
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()
+
+
+class LibraryPool(library.SQLiteConnectionPool):
+    """The connections of the library's own reads and writes, closed when they are put back.
+
+    The library closes those in use too. SQLite does not survive that: a thread that is in a
+    statement while another one closes its connection ends the process with a segmentation fault.
+    """
+
+    def put_connection(self, conn: library.SQLiteConnection) -> None:
+        with self._put_condition:
+            if self.closed:
+                conn.close()
+            else:
+                super().put_connection(conn)
+
+    def close(self) -> None:
+        """Close the idle connections now, and the others when they are put back."""
+        with self._put_condition:
+            self._in_use.clear()
+            super().close()
 
 
 def check_file(path: str) -> None:

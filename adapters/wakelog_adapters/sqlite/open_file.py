@@ -26,15 +26,25 @@ class OpenFile:
         """To be made while a connection is open that has read from the file: until that is closed
         the system gives these inodes to no other file."""
         self._path = path
+        self.is_closed = False
+        """Whether this process has closed it: the files beside it may go then."""
         real = os.path.realpath(path)  # SQLite puts the other files beside the target of a link
         paths = (path, *(real + suffix for suffix in _BESIDE))
         self._opened = [(each, inode) for each in paths if (inode := _inode(each)) is not None]
 
+    def close(self) -> None:
+        """This process closes it: from now on `check` raises."""
+        self.is_closed = True
+
     def check(self, detail: str = "") -> None:
         """Raise `StoreUnavailableError` ("moved") if one of them has been removed, moved or
-        replaced; its detail ends with `detail`. Three calls of `stat`, some microseconds."""
+        replaced; its detail ends with `detail`. Three calls of `stat`, some microseconds.
+
+        After `close` it raises that error with "unreachable"."""
         for path, inode in self._opened:
             found = _inode(path)
+            if self.is_closed:
+                raise StoreUnavailableError("unreachable", f"{self._path}: the store is closed")
             if found != inode:
                 what = "is no longer there" if found is None else "is another file now"
                 about = "" if path == self._path else f"{self._path}: "

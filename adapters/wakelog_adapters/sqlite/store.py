@@ -12,7 +12,6 @@ from typing import Any
 from eventsourcing import persistence
 from eventsourcing import sqlite as library
 
-from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import ANY_ENDED, Appended, Lease, NothingDue, Takeover, Unit
 from wakelog_adapters.sql.small_writes import SmallWrites
@@ -53,7 +52,6 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             raise
         super().__init__(datastore, location, file)
         self._write_lock = FairLock()
-        self._closed = False
         self._listeners = LogListeners()
 
     @property
@@ -83,10 +81,6 @@ class SQLiteStore(SmallWrites, SQLiteReads):
         acknowledged.
         """
         with self._write_lock:
-            if self._closed:
-                raise StoreUnavailableError(
-                    "unreachable", f"{self.location.path}: the store is closed"
-                )
             self.file.check()
             yield self._writer
             self.file.check(_UNKNOWN)
@@ -276,9 +270,9 @@ class SQLiteStore(SmallWrites, SQLiteReads):
     def close(self) -> None:
         """Waits for the write that is under way. Reads under way end by themselves."""
         with self._write_lock:
-            self._closed = True
+            self.file.close()
             self._writer.close()
-        self.readers.close()
+        self.readers.close_idle()
         self.datastore.close()
         self._listeners.close()
 

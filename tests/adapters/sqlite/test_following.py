@@ -82,6 +82,32 @@ def test_closing_the_store_ends_what_follows_it(shared_url: str) -> None:
     assert isinstance(found[-1], Exception)
 
 
+def test_a_store_may_be_closed_in_the_middle_of_reads(sqlite_url: str) -> None:
+    """SQLite ends the process if one thread closes the connection that another one reads from."""
+    for _ in range(20):
+        with closing(open_any(sqlite_url)) as factory:
+            store, started = factory.application_recorder(), threading.Barrier(4)
+            ends: list[Exception] = []
+
+            def read(store: Any = store, started: Any = started, ends: Any = ends) -> None:
+                started.wait(WAIT_S)
+                try:
+                    while True:
+                        store.select_notifications(None, 100)
+                        store.select_events("a stream")
+                except Exception as error:
+                    ends.append(error)
+
+            readers = [threading.Thread(target=read) for _ in range(3)]
+            for reader in readers:
+                reader.start()
+            started.wait(WAIT_S)
+        for reader in readers:
+            reader.join(WAIT_S)
+        assert len(ends) == 3
+        assert "moved" not in str(ends)
+
+
 def test_listeners_may_come_and_go_while_appends_end() -> None:
     listeners, events = LogListeners(), [threading.Event() for _ in range(3)]
     for event in events:
