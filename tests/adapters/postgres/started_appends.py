@@ -30,6 +30,7 @@ __all__ = [
     "stopped",
 ]
 
+ATTEMPTS = 20
 MANY_BYTES = 24 << 20
 """Far more than the buffers of any socket hold."""
 
@@ -61,10 +62,16 @@ def opened(url: str, *, pool: int | None = None) -> StartingStore:
 
 
 def started(store: PostgresStore, units: Sequence[Unit]) -> SentAppend:
-    """An append that was started."""
-    sent = store.start_append(units)
-    assert sent is not None
-    return sent
+    """An append that was started.
+
+    The pool is given a millisecond to hand out a connection that it has. A thread that the system
+    stops for as long is too late, although the connection is there: then it is asked again.
+    """
+    for _ in range(ATTEMPTS):
+        sent = store.start_append(units)
+        if sent is not None:
+            return sent
+    raise AssertionError("not started")
 
 
 def ended(sent: SentAppend) -> Appended:
