@@ -6,12 +6,17 @@ to a file that the next process to open the path does not find, and reports no e
 
 from __future__ import annotations
 
+import logging
 import os
+import sqlite3
+import stat
+from contextlib import suppress
 
 from wakelog.errors import StoreUnavailableError
 
 __all__ = ["OpenFile"]
 
+_LOG = logging.getLogger("wakelog.store")
 _BESIDE = ("-wal", "-shm")
 """What SQLite keeps beside a file for as long as a connection to it is open: committed pages that
 are not in the file yet, and the index of them."""
@@ -26,15 +31,39 @@ class OpenFile:
         """To be made while a connection is open that has read from the file: until that is closed
         the system gives these inodes to no other file."""
         self._path = path
+        self._real = os.path.realpath(path)
+        self._mode = stat.S_IMODE(os.stat(path).st_mode)
         self.is_closed = False
         """Whether this process has closed it: the files beside it may go then."""
-        real = os.path.realpath(path)  # SQLite puts the other files beside the target of a link
-        paths = (path, *(real + suffix for suffix in _BESIDE))
+        # SQLite puts the other files beside the target of a link.
+        paths = (path, *(self._real + suffix for suffix in _BESIDE))
         self._opened = [(each, inode) for each in paths if (inode := _inode(each)) is not None]
 
-    def close(self) -> None:
-        """This process closes it: from now on `check` raises."""
+    def close(self, connection: sqlite3.Connection) -> None:
+        """This process closes it: from now on `check` raises.
+
+        If nothing is in its place, what it contains is written there before: else all that was
+        acknowledged would go with the last process that has the file open. Never raises. A crash
+        here leaves a file `….restored-<pid>`, or the whole file; never a part of it.
+        """
+        if not self.is_closed and not os.path.lexists(self._real):
+            self._write_back(connection)
         self.is_closed = True
+
+    def _write_back(self, connection: sqlite3.Connection) -> None:
+        copy = f"{self._real}.restored-{os.getpid()}"
+        try:
+            os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+            os.chmod(copy, self._mode)
+            connection.execute("VACUUM INTO ?", (copy,))
+            _flush(copy)  # SQLite does not
+            with suppress(FileExistsError):  # another process was first: it has the same content
+                os.link(copy, self._real)
+            os.remove(copy)
+            _flush(os.path.dirname(self._real))
+            _LOG.warning("%s was removed while it was open: it has been written back", self._path)
+        except (OSError, sqlite3.Error) as error:
+            _LOG.error("%s was removed while it was open: not written back: %s", self._path, error)
 
     def check(self, detail: str = "") -> None:
         """Raise `StoreUnavailableError` ("moved") if one of them has been removed, moved or
@@ -50,6 +79,15 @@ class OpenFile:
                 about = "" if path == self._path else f"{self._path}: "
                 text = f"{about}{path} {what}, while this process has the old one open{detail}"
                 raise StoreUnavailableError("moved", text)
+
+
+def _flush(path: str) -> None:
+    """Have the system put a file or folder on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _inode(path: str) -> _Inode | None:

@@ -268,9 +268,13 @@ class SQLiteStore(SmallWrites, SQLiteReads):
         return LogSubscription(self, gt, topics, listeners=self._listeners, poll_s=poll_s)
 
     def close(self) -> None:
-        """Waits for the write that is under way. Reads under way end by themselves."""
+        """Waits for the write that is under way. Reads under way end by themselves.
+
+        A file that was removed or moved while it was open is written back if nothing is at its
+        path.
+        """
         with self._write_lock:
-            self.file.close()
+            self.file.close(self._writer)
             self._writer.close()
         self.readers.close_idle()
         self.datastore.close()

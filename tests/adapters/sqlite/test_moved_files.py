@@ -177,3 +177,44 @@ def test_K3_requests_of_an_open_app_are_refused_and_it_closes(path: Path, change
             assert_moved(lambda: app.task(counter).send("a", 1))
             assert_moved(lambda: app.task(counter).get_state("a"))
             assert_moved(lambda: app.task(counter).send("b", 1))
+
+
+@pytest.mark.parametrize("change", [remove, move])
+def test_K1_what_was_acknowledged_is_written_back_when_it_is_closed(
+    path: Path, change: Change
+) -> None:
+    url = f"sqlite:///{path}"
+    path.touch(0o640)
+    with closing(open_store(url)) as factory, closing(open_store(url)) as other:
+        store = factory.application_recorder()
+        assert store.append([UnitBuilder("o-1").begin()]).errors == [None]
+        change(path)
+        assert_moved(lambda: store.append([UnitBuilder("o-2").begin()]))
+        assert not path.exists()
+        other.close()  # another process, or the same one, may close it later, and again
+        assert_moved(lambda: store.append([UnitBuilder("o-2").begin()]))
+    with closing(open_store(url)) as factory:
+        store = factory.application_recorder()
+        assert [row.stream for row in store.list(Listing())] == ["task:order:o-1"]
+        assert store.append([UnitBuilder("o-2").begin()]).errors == [None]
+    assert not list(path.parent.glob("*restored*"))
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_in_its_place_is_left_alone_when_it_is_closed(path: Path) -> None:
+    with closing(open_store(f"sqlite:///{path}")) as factory:
+        assert factory.application_recorder().append([UnitBuilder("o-1").begin()])
+        remove(path)
+        path.write_text("of somebody else")
+    assert path.read_text() == "of somebody else"
+
+
+def test_a_folder_that_is_gone_too_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with closing(open_store(f"sqlite:///{folder / 'jobs.db'}")):
+        shutil.rmtree(folder)
+    assert "not written back" in caplog.text
+    assert not folder.exists()
