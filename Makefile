@@ -29,12 +29,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test chaos check format bench wheel constraints clean
+.PHONY: help setup pgbouncer demo test chaos check format bench wheel constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP)  ## make .venv and install everything into it
+
+pgbouncer:  ## install Debian's PgBouncer, as root: without it some tests are skipped
+	@test -x /usr/sbin/pgbouncer || { apt-get -qq update && \
+		DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends pgbouncer; }
 
 demo: $(STAMP)  ## see it work
 	@$(BIN)/wakelog demo
