@@ -17,7 +17,7 @@ class WorkerRegistryExam(ExamBase):
     def test_workers_are_listed_while_they_are_alive(self, tmp_path: Path) -> None:
         store = self.open(tmp_path)
         one = WorkerRow("w1", (ORDERS, "task:mail"), 100, "host ☃", 7, NOW, NOW, NOW + 5)
-        two = one._replace(worker="w2", until_us=NOW + 9)
+        two = one._replace(worker="w2", until_us=NOW + 9, rules='{"continuous:job":"☃"}')
         store.put_worker(two)
         store.put_worker(one)
         assert store.workers(NOW) == [one, two]

@@ -168,7 +168,7 @@ class Queries(Struct, frozen=True):
     # -- workers
 
     put_worker: bytes = f"""INSERT INTO {{schema}}.workers ({_WORKER})
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT (worker) DO UPDATE SET {_SET_WORKER}""".encode()
     """(the fields of `WorkerRow`, with the jobs as JSON)"""
     forget_workers: bytes = b"DELETE FROM {schema}.workers WHERE until_us < %s"

@@ -202,7 +202,7 @@ class Queries(Struct, frozen=True):
     # -- workers and job pauses
 
     put_worker: str = f"""INSERT OR REPLACE INTO {{prefix}}workers ({_WORKER})
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
     """(the fields of `WorkerRow`, with the jobs as JSON)"""
     forget_workers: str = "DELETE FROM {prefix}workers WHERE until_us < ?"
     """(before)"""

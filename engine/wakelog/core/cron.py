@@ -9,6 +9,7 @@ whole day at a time: so a year of them is cheap to count, and a change by half a
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,13 +23,15 @@ from cronsim import CronSim, CronSimError
 from wakelog.core.time import EPOCH, MAX_US, MICROSECOND
 from wakelog.errors import Issue, ValidationError
 
-__all__ = ["Cron", "check_zone", "cron_of", "refused"]
+__all__ = ["Cron", "check_zone", "cron_of", "forget_zones", "refused"]
 
 MAX_DAYS = 50 * 366
 """The longest distance between two occurrences; a rarer one counts as never."""
 LAST_DAY = date.max.toordinal() - 1
 """The last day whose end every time zone can represent."""
 MINUTE_US = 60_000_000
+RULES_YEARS = (2024, 2044)
+"""The years whose offsets tell the rules of a zone from others."""
 
 
 class Day(NamedTuple):
@@ -72,6 +75,27 @@ class Cron:
             - bisect_right(day.times_us, after_us - day.start_us)
             for day in days
         )
+
+    def local(self, us: int) -> str | None:
+        """What the clock of the zone shows then, to the minute; None in UTC, which never changes
+        its rules."""
+        if self.zone == "UTC":
+            return None
+        shown = datetime.fromtimestamp(us // 1_000_000, _zone(self.zone))
+        return shown.replace(tzinfo=None).isoformat(timespec="minutes")
+
+    def moment(self, local: str) -> int:
+        """The first occurrence at which the clock of the zone shows this or more. Of a fixed hour
+        and minute that of the day: what was shown may have been the end of a gap (C3)."""
+        shown = datetime.fromisoformat(local)
+        if _is_fixed(self.text):
+            shown = datetime.combine(shown.date(), time())
+        return self.after(_us(_after_the_gap(shown, _zone(self.zone))) - 1)
+
+    @property
+    def rules(self) -> str:
+        """A fingerprint of the rules of the zone; empty for UTC, which never changes them."""
+        return "" if self.zone == "UTC" else _rules(self.zone)
 
     def _today(self, us: int) -> int:
         return datetime.fromtimestamp(us // 1_000_000, _zone(self.zone)).toordinal()
@@ -168,6 +192,22 @@ def _read(text: str) -> CronSim:
 @lru_cache(maxsize=256)
 def _zone(zone: str) -> ZoneInfo:
     return ZoneInfo(zone)
+
+
+@lru_cache(maxsize=256)
+def _rules(zone: str) -> str:
+    """A digest of the offsets of a zone, twice a day over `RULES_YEARS`."""
+    tz, (first, last) = _zone(zone), RULES_YEARS
+    start, days = datetime(first, 1, 1, tzinfo=UTC), 366 * (last - first)
+    moments = (start + timedelta(hours=12 * half) for half in range(2 * days))
+    offsets = ",".join(str(moment.astimezone(tz).utcoffset()) for moment in moments)
+    return hashlib.sha256(offsets.encode()).hexdigest()[:16]
+
+
+def forget_zones() -> None:
+    """Read the rules of all zones anew when they are next used."""
+    for cached in (_zone, _rules, _day):
+        cached.cache_clear()
 
 
 def _is_fixed(text: str) -> bool:

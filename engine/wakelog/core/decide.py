@@ -72,7 +72,7 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
         case StopWork():
             return stop(instance, request, now_us)
         case Retime():
-            return retime(instance, policy, now_us)
+            return retime(instance, request, policy, now_us)
         case PauseWork():
             return pause(instance, request, now_us)
         case ResumeWork():

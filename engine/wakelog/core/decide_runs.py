@@ -23,7 +23,7 @@ from wakelog.core.events import (
 from wakelog.core.evolve import evolve, fold
 from wakelog.core.instance import Instance, OpenRun, next_wake
 from wakelog.core.policy import Decision, Policy, decided
-from wakelog.core.requests import Claim, Rearm, RecordStep
+from wakelog.core.requests import Claim, Rearm, RecordStep, Retime
 from wakelog.core.retry import Advice, Over, judge
 from wakelog.core.settle import exhausted
 
@@ -89,7 +89,7 @@ def rearm(instance: Instance, request: Rearm, policy: Policy, now_us: int) -> De
     return decided(instance, (found,), now_us)
 
 
-def retime(instance: Instance, policy: Policy, now_us: int) -> Decision:
+def retime(instance: Instance, request: Retime, policy: Policy, now_us: int) -> Decision:
     """Set anew what was set while the clock was ahead (U9), and what another rule has set (C10).
 
     What counted from the clock then counts from the clock now: what was due at once is due now, and
@@ -116,7 +116,7 @@ def retime(instance: Instance, policy: Policy, now_us: int) -> Decision:
                     attempt=each.attempt, due_us=due_us, event_version=version, by="sweep"
                 )
             )
-    then = policy.retimed(instance, now_us, ahead_us)
+    then = policy.retimed(instance, now_us, ahead_us, request.by_rule)
     return decided(instance, (*events, *then.events), now_us)
 
 

@@ -135,6 +135,8 @@ class Scheduled(Event):
     """For a flush: its `FlushReason`."""
     window: int | None = None
     """For a flush: the window that is then due."""
+    local: str | None = None
+    """For an occurrence in a time zone: what the clock there shows then (`2026-07-01T09:00`)."""
 
 
 class ScheduleCancelled(Event):

@@ -82,6 +82,8 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
                 due_us=event.due_us,
                 due_action="execute",
                 due_reason=event.reason,
+                due_asked_us=event.due_us if event.asked_us is None else event.asked_us,
+                due_local=event.local,
                 due_set_us=at_us,
                 failed=instance.failed and event.by != "policy",  # recurring work goes on
             )
@@ -326,6 +328,7 @@ def _ran(step: Instance, event: RunStarted) -> Instance:
     """A run of a schedule: it follows the one before, unless some between them were missed, or the
     clock has gone back."""
     due_us = event.due_us
+    step = replace(step, run_reason=step.due_reason, run_local=step.due_local)
     if due_us <= step.ran_upto_us:
         return step
     begins = event.trigger == "start" or not step.ran_from_us

@@ -98,6 +98,10 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     due_action: WakeAction = "execute"
     due_reason: str | None = None
     """The rule by which a policy has set it."""
+    due_asked_us: int = 0
+    """The occurrence for which a policy has set it, which jitter may have moved to `due_us`."""
+    due_local: str | None = None
+    """What the clock of its time zone was to show then."""
     due_set_us: int = 0
     """The clock when the schedule was set: later than now only if it was ahead then."""
     clear_at_us: int | None = None
@@ -123,6 +127,10 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     """When attempt 1 of the newest run began; set again when an operator starts it anew."""
     run_due_us: int = 0
     """When the newest run was due, which its later attempts do not change."""
+    run_reason: str | None = None
+    """The rule by which a policy had scheduled the newest run."""
+    run_local: str | None = None
+    """What the clock of its time zone was to show when the newest run was due."""
     ran_from_us: int = 0
     ran_upto_us: int = 0
     """The schedules between these two have all had their run; later ones have not. Both may lie in

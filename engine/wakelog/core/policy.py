@@ -84,9 +84,9 @@ class Policy(Protocol):
         """What follows when a run is due since `due_us`? Without a call no run starts."""
         ...
 
-    def retimed(self, instance: Instance, now_us: int, ahead_us: int) -> Then:
-        """What replaces a schedule that was set by another rule than the definition has now, or
-        when the clock showed more than `ahead_us`?"""
+    def retimed(self, instance: Instance, now_us: int, ahead_us: int, by_rule: bool) -> Then:
+        """What replaces a schedule that was set when the clock showed more than `ahead_us`, or, if
+        `by_rule`, by another rule than the definition has now?"""
         ...
 
     # -- outcomes

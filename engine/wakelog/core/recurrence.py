@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from wakelog.core.cron import Cron, check_zone, cron_of, refused
+from wakelog.core.events import Missed
 from wakelog.core.time import MAX_US, Duration, duration_us
 
 __all__ = ["CatchUp", "IntervalMode", "Passed", "Recurrence", "recurrence"]
@@ -26,6 +27,14 @@ class Passed(NamedTuple):
     last_us: int
 
 
+class Late(NamedTuple):
+    """What is done about occurrences that have passed."""
+
+    missed: tuple[Missed, ...]
+    due_us: int
+    """The occurrence that the run is for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recurrence:
     """An interval, or a cron string. Made by `recurrence`."""
@@ -42,6 +51,11 @@ class Recurrence:
     def is_grid(self) -> bool:
         """Whether the occurrences do not depend on how long runs take."""
         return self.cron is not None or self.mode == "fixed_rate"
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells this recurrence, in the rules of its time zone, from others."""
+        return self.text if self.cron is None else f"{self.text} {self.cron.rules}".rstrip()
 
     def after(self, after_us: int, origin_us: int) -> int:
         """The first occurrence later than `after_us`, on the grid that began at `origin_us`; the
@@ -81,6 +95,16 @@ class Recurrence:
         if self.is_grid and may_wait and 0 < first_us <= due_us <= last_us:
             return self.after(last_us, origin_us)
         return due_us
+
+    def late(self, due_us: int, now_us: int, origin_us: int, catch_up: CatchUp, most: int) -> Late:
+        """What is to be done about the occurrences from the one at `due_us` to now (C4): at most
+        `most` have their runs."""
+        count, last_us = self.passed(due_us, now_us, origin_us)
+        if catch_up == "all" and count <= most:
+            return Late((), due_us)
+        if catch_up == "all":
+            count, last_us = count - most, self.back(last_us, most - 1)
+        return Late((Missed(due_us=due_us, count=count, policy=catch_up),), last_us)
 
     def back(self, due_us: int, number: int) -> int:
         """The occurrence that lies `number` occurrences before the one of the grid at `due_us`."""

@@ -106,7 +106,10 @@ class StopWork(Struct, frozen=True):
 
 
 class Retime(Struct, frozen=True):
-    """The definition has changed: set what its policy has scheduled by the new rule."""
+    """Set anew what was scheduled while the clock was ahead, and `by_rule` also what its policy has
+    scheduled by another rule than the definition has now."""
+
+    by_rule: bool = True
 
 
 class PauseWork(Struct, frozen=True):

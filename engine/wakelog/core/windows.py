@@ -104,12 +104,16 @@ class WindowRule(Struct, frozen=True):
         return WindowSlot(newest.number, len(windows) > 1, (timing,) if is_moved else ())
 
     def retimed(
-        self, windows: tuple[Window, ...], now_us: int, ahead_us: int
+        self, windows: tuple[Window, ...], now_us: int, ahead_us: int, by_rule: bool = True
     ) -> tuple[Scheduled, ...]:
-        """The events that re-time open windows which another rule has timed (C10), and all that
-        were timed when the clock showed more than `ahead_us` (U9). Other closed windows stay as
-        they are."""
-        timings = ((each, self._retiming(each, now_us, ahead_us)) for each in windows)
+        """The events that re-time open windows which another rule has timed (C10, if `by_rule`),
+        and all that were timed when the clock showed more than `ahead_us` (U9). Other closed
+        windows stay as they are."""
+        timings = (
+            (each, self._retiming(each, now_us, ahead_us))
+            for each in windows
+            if by_rule or each.set_us > ahead_us
+        )
         return tuple(
             timing
             for window, timing in timings

@@ -62,11 +62,6 @@ class Definition:
         return f"{self.kind}:{self.name}"
 
     @property
-    def has_rule(self) -> bool:
-        """Whether its policy sets schedules by a rule, which a deploy may change."""
-        return self.behaviour().HAS_RULE
-
-    @property
     def autostarted(self) -> Mapping[str, str]:
         """The ids, and inputs as JSON, of the instances that a worker starts when it opens."""
         return {}

@@ -36,8 +36,11 @@ class Behaviour(ABC):
     ON_EXHAUSTED: ClassVar[OnExhausted] = "fail"
     """What happens to an instance whose run has no attempt left, unless its policy decides."""
 
-    HAS_RULE: ClassVar[bool] = False
-    """Whether it sets schedules by a rule of the definition, which a deploy may change."""
+    @property
+    def rule(self) -> str:
+        """A fingerprint of the rule of the definition by which it sets schedules, and which a
+        deploy may change; empty if there is none."""
+        return ""
 
     def place(self, instance: Instance, now_us: int) -> WindowSlot:
         """Where does an event go that is accepted now, and must it wait there?"""
@@ -63,9 +66,9 @@ class Behaviour(ABC):
         """What follows when a run is due since `due_us`? Without a call no run starts."""
         return EXECUTE
 
-    def retimed(self, instance: Instance, now_us: int, ahead_us: int) -> Then:
-        """What replaces a schedule that was set by another rule than the definition has now, or
-        when the clock showed more than `ahead_us`?"""
+    def retimed(self, instance: Instance, now_us: int, ahead_us: int, by_rule: bool) -> Then:
+        """What replaces a schedule that was set when the clock showed more than `ahead_us`, or, if
+        `by_rule`, by another rule than the definition has now?"""
         return NOTHING
 
     @abstractmethod

@@ -7,12 +7,13 @@ from typing import ClassVar
 
 from wakelog.core.calls import HandlerCall, HandlerEnded
 from wakelog.core.commands import ScheduleAt
-from wakelog.core.events import By, Event, Missed, Scheduled, Trigger
+from wakelog.core.events import Event, Missed, Scheduled, Trigger
 from wakelog.core.instance import Instance
 from wakelog.core.policy import NOTHING, Then
 from wakelog.core.recurrence import CatchUp, Recurrence
 from wakelog.core.retry import OnExhausted
 from wakelog.kinds.behaviour import Behaviour
+from wakelog.kinds.occurrences import Occurrences, origin_of
 
 __all__ = ["ContinuousBehaviour"]
 
@@ -25,7 +26,6 @@ class ContinuousBehaviour(Behaviour):
     """Unless it is stopped or has failed for good, a run is open or the next one is scheduled."""
 
     ON_EXHAUSTED: ClassVar[OnExhausted] = "continue"
-    HAS_RULE: ClassVar[bool] = True
 
     recurrence: Recurrence
     start_immediately: bool
@@ -41,30 +41,29 @@ class ContinuousBehaviour(Behaviour):
         """The first run is due at once, or after one interval (C1, C2)."""
         if self.start_immediately:
             return Then((Scheduled(due_us=now_us, by="policy", reason=START_REASON),))
-        return Then((self._next(instance, now_us, now_us),))
+        return Then((self._occurrences.next(instance, now_us, now_us),))
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
         """A run. An occurrence later than `grace` was missed, and `catch_up` applies (C4)."""
         if trigger == "alarm" and instance.due_reason == START_REASON:
             return Then(call="execute", trigger="start")
+        moved_us = self._occurrences.moved(instance) if trigger == "alarm" else None
+        if moved_us is not None and moved_us > now_us:
+            return Then((self._occurrences.at(instance, moved_us),))
         if trigger != "alarm" or now_us - due_us <= self.grace_us:
             return Then(call="execute")
         if self.recurrence.is_grid and due_us <= instance.ran_upto_us <= now_us:
             # the clock had gone back, and went over occurrences that have run
-            due_us = self.recurrence.after(instance.ran_upto_us, _origin(instance))
+            due_us = self.recurrence.after(instance.ran_upto_us, origin_of(instance))
             if due_us > now_us:
-                return Then((self._next(instance, now_us, now_us),))
-        count, last_us = self.recurrence.passed(due_us, now_us, _origin(instance))
+                return Then((self._occurrences.next(instance, now_us, now_us),))
+        due_us = max(due_us, moved_us or 0)
+        late = self.recurrence.late(
+            due_us, now_us, origin_of(instance), self.catch_up, self.max_catch_up
+        )
         if self.catch_up == "skip":
-            missed = Missed(due_us=due_us, count=count, policy="skip")
-            return Then((missed, self._next(instance, now_us, now_us)))
-        if self.catch_up == "once":
-            return Then((Missed(due_us=due_us, count=count, policy="once"),), "execute", last_us)
-        dropped = count - self.max_catch_up
-        if dropped <= 0:
-            return Then(call="execute", due_us=due_us)
-        first_us = self.recurrence.back(last_us, self.max_catch_up - 1)
-        return Then((Missed(due_us=due_us, count=dropped, policy="all"),), "execute", first_us)
+            return Then((*late.missed, self._occurrences.next(instance, now_us, now_us)))
+        return Then(late.missed, "execute", late.due_us)
 
     def succeeded(
         self, instance: Instance, call: HandlerCall, outcome: HandlerEnded, now_us: int
@@ -78,26 +77,48 @@ class ContinuousBehaviour(Behaviour):
         """The next run comes as if this one had succeeded (C6)."""
         return NOTHING if instance.stopped else Then(self._following(instance, now_us))
 
-    def retimed(self, instance: Instance, now_us: int, ahead_us: int) -> Then:
+    @property
+    def _occurrences(self) -> Occurrences:
+        return Occurrences(self.recurrence, self.grace_us)
+
+    @property
+    def rule(self) -> str:
+        """The interval or cron, and the rules of its time zone."""
+        return self.recurrence.fingerprint
+
+    def retimed(self, instance: Instance, now_us: int, ahead_us: int, by_rule: bool) -> Then:
         """A schedule that another rule has set follows the present one (C10), and one that was set
         while the clock was ahead counts from now (U9). One that a handler has set stays, and so
         does one that is due already: its run would be lost."""
         reason, due_us = instance.due_reason, instance.due_us
         if reason is None or due_us is None or due_us <= now_us:
             return NOTHING
-        if reason in (START_REASON, self.recurrence.text):
-            is_ahead = instance.due_set_us > ahead_us
-            return Then(self._anew(instance, due_us, now_us)) if is_ahead else NOTHING
-        base_us = instance.last_run_us or _origin(instance)
-        after_us = now_us if self.recurrence.is_grid else base_us
-        return Then((self._next(instance, after_us, now_us, not_before_us=now_us),))
+        if reason not in (START_REASON, self.recurrence.text):
+            return Then(self._by_present_rule(instance, due_us, now_us)) if by_rule else NOTHING
+        if instance.due_set_us > ahead_us:
+            return Then(self._anew(instance, due_us, now_us))
+        moved_us = self._occurrences.moved(instance) if by_rule else None
+        return NOTHING if moved_us is None else Then((self._occurrences.at(instance, moved_us),))
+
+    def _by_present_rule(self, instance: Instance, due_us: int, now_us: int) -> tuple[Event, ...]:
+        """The next occurrence. One that has come and that jitter has put off stays, if the present
+        rule has it too, or a fixed delay that ends no later takes its place; else it is passed
+        over."""
+        asked_us, is_grid = instance.due_asked_us, self.recurrence.is_grid
+        has_come = asked_us <= now_us
+        stays = has_come and is_grid and self._occurrences.has(instance, asked_us)
+        base_us = now_us if is_grid else instance.last_run_us or origin_of(instance)
+        after_us = asked_us - 1 if stays else base_us
+        anew = self._occurrences.next(instance, after_us, now_us, not_before_us=now_us)
+        if has_come and not stays and (is_grid or anew.due_us > due_us):
+            return Missed(due_us=asked_us, policy="skip"), anew
+        return (anew,)
 
     def _anew(self, instance: Instance, due_us: int, now_us: int) -> tuple[Event, ...]:
-        """The schedule by the clock as it is now, if another one was set while the clock was
-        ahead."""
+        """The schedule by the clock as it is now, unless it is no sooner."""
         if instance.due_reason == START_REASON:
             return (Scheduled(due_us=now_us, by="sweep", reason=START_REASON),)
-        anew = self._next(instance, now_us, now_us, by="sweep")
+        anew = self._occurrences.next(instance, now_us, now_us, by="sweep")
         return (anew,) if anew.due_us < due_us else ()
 
     @staticmethod
@@ -120,25 +141,5 @@ class ContinuousBehaviour(Behaviour):
         is_grid = self.recurrence.is_grid
         if instance.due_us is not None and (is_grid or instance.due_reason == START_REASON):
             return ()
-        return (self._next(instance, instance.run_due_us if is_grid else now_us, now_us),)
-
-    def _next(
-        self,
-        instance: Instance,
-        after_us: int,
-        now_us: int,
-        not_before_us: int = 0,
-        by: By = "policy",
-    ) -> Scheduled:
-        origin_us = _origin(instance)
-        ran_us = instance.ran_from_us, instance.ran_upto_us
-        due_us = self.recurrence.after(after_us, origin_us)
-        due_us = self.recurrence.not_run(due_us, ran_us, now_us + self.grace_us, origin_us)
-        if self.recurrence.jitter_us:
-            due_us = self.recurrence.spread(due_us, origin_us, f"{instance.id}@{instance.version}")
-        return Scheduled(due_us=max(due_us, not_before_us), by=by, reason=self.recurrence.text)
-
-
-def _origin(instance: Instance) -> int:
-    """When the grid of this life begins."""
-    return instance.started_us or 0
+        after_us = self._occurrences.newest(instance) if is_grid else now_us
+        return (self._occurrences.next(instance, after_us, now_us),)

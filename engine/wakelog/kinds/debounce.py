@@ -27,15 +27,14 @@ class DebounceBehaviour(Behaviour):
     """
 
     ON_EXHAUSTED: ClassVar[OnExhausted] = "dead_letter"
-    HAS_RULE: ClassVar[bool] = True
 
-    rule: WindowRule
+    windows: WindowRule
     on_exhausted: OnExhausted = ON_EXHAUSTED
     """What happens to a batch that has failed for good."""
 
     def place(self, instance: Instance, now_us: int) -> WindowSlot:
         """In the newest window while it is open, else in a new one (D1, D2)."""
-        return self.rule.place(instance.windows, instance.window_count, now_us)
+        return self.windows.place(instance.windows, instance.window_count, now_us)
 
     def triggered(self, instance: Instance, now_us: int) -> Then:
         """The newest window is due now, and with it all windows before it (D6)."""
@@ -55,10 +54,15 @@ class DebounceBehaviour(Behaviour):
             trigger = MORE_SPECIFIC.get(batch.reason, "alarm")
         return Then(call="execute", trigger=trigger, takes=batch.events)
 
-    def retimed(self, instance: Instance, now_us: int, ahead_us: int) -> Then:
+    @property
+    def rule(self) -> str:
+        """How long its windows stay open, and how many events each takes."""
+        return str(self.windows)
+
+    def retimed(self, instance: Instance, now_us: int, ahead_us: int, by_rule: bool) -> Then:
         """The windows that are still open follow the present rule (C10), and none waits for a clock
         that was ahead (U9)."""
-        return Then(self.rule.retimed(instance.windows, now_us, ahead_us))
+        return Then(self.windows.retimed(instance.windows, now_us, ahead_us, by_rule))
 
     def succeeded(
         self, instance: Instance, call: HandlerCall, outcome: HandlerEnded, now_us: int

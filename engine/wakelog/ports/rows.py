@@ -92,6 +92,9 @@ class WorkerRow(NamedTuple):
     seen_us: int
     """When it wrote this row."""
     until_us: int
+    rules: str = "{}"
+    """The fingerprints of the rules by which its jobs set schedules, as a JSON object: by them
+    workers of two versions tell who decides."""
 
 
 class JobPauseRow(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,13 +20,14 @@ from wakelog.errors import InvalidStateError
 from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs, open_store
 from wakelog.log.records import Recorded, decode
-from wakelog.ports.rows import Listing, StatusRow
-from wakelog.settings import Settings
+from wakelog.ports.rows import Listing, StatusRow, WorkerRow
+from wakelog.settings import Settings, WorkerSettings
 from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
 from wakelog.worker.claims import Claimed, claim_due, next_due_us
 from wakelog.worker.runs import work
-from wakelog.worker.startup import autostart, retime, retime_ahead
+from wakelog.worker.schedules import Schedules, rules_of
+from wakelog.worker.startup import autostart
 
 __all__ = ["Alarm", "Simulation"]
 
@@ -33,6 +35,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 WORKER = "simulation"
+_NUMBERS = itertools.count(1)
 MAX_FIRED = 10_000_000
 """Alarms that one call may fire: a job that re-arms itself for the same instant would never end."""
 MAX_EMPTY = 100
@@ -164,6 +167,8 @@ class Simulation(BlockingCalls):
     def close(self) -> None:
         """Let go of the store and the loop."""
         if not self._loop.is_closed():
+            revive(self.application.store)
+            self.application.store.remove_worker(self._worker.worker)
             self.application.close()
             self._factory.close()
             self._loop.close()
@@ -190,8 +195,30 @@ class Simulation(BlockingCalls):
         super().__init__(App(self.application, handlers=self._handlers), self)
         self._work_on = self._jobs.registry.jobs()
         self.run(autostart(self.application, self._work_on))
-        self.run(retime(self.application, self._work_on))
-        self.run(retime_ahead(self.application, self._work_on))
+        app, now_us = self.application, self.clock.now_us()
+        self._worker = WorkerRow(
+            worker=f"{WORKER}-{next(_NUMBERS):09}",
+            jobs=self._work_on,
+            concurrency=1,
+            host="",
+            pid=0,
+            started_us=now_us,
+            seen_us=now_us,
+            until_us=now_us + self._settings.lease_us,
+            rules=rules_of(app, self._work_on),
+        )
+        app.store.put_worker(self._worker)
+        name, rules = self._worker.worker, self._worker.rules
+        self._schedules = Schedules(app, self._work_on, name, now_us, rules)
+        self.run(self._schedules.open())
+
+    async def _sweep(self) -> None:
+        """As a worker's sweep: other processes may have written since this one was last used."""
+        now_us = self.clock.now_us()
+        until_us = now_us + self._settings.lease_us
+        row = self._worker._replace(seen_us=now_us, until_us=until_us)
+        self.application.store.put_worker(row)
+        await self._schedules.sweep()
 
     async def _opened(self) -> Application:
         return Application(
@@ -212,8 +239,16 @@ class Simulation(BlockingCalls):
 
     async def _fire_until(self, until_us: int | None, limit: int = MAX_FIRED) -> int:
         before, empty = self._fired, 0
+        sweep_us: int | None = self.clock.now_us() + WorkerSettings().sweep_us
         while True:
             due_us = next_due_us(self.application, self._work_on, self.clock.now_us())
+            target_us = until_us if due_us is None else due_us
+            if sweep_us is not None and target_us is not None and target_us > sweep_us:
+                if until_us is None or until_us > sweep_us:
+                    self.clock.move_to(sweep_us)
+                    await self._sweep()
+                sweep_us = None
+                continue
             if due_us is None or (until_us is not None and due_us > until_us):
                 return self._fired - before
             self.clock.move_to(due_us)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 
-from wakelog.application import Application
-from wakelog.worker.startup import retime, retime_ahead
+from wakelog.clock import Clock
+from wakelog.worker.schedules import Schedules
 
 __all__ = ["ScheduleKeeper"]
 
@@ -30,14 +30,14 @@ class ScheduleKeeper:
 
     def __init__(
         self,
-        app: Application,
-        jobs: Sequence[str],
+        clock: Clock,
+        schedules: Schedules,
         sweep_us: int,
         on_jump: Callable[[], None],
     ) -> None:
         """`on_jump` is called on the loop when the wall clock has jumped, either way."""
-        self._app = app
-        self._jobs = jobs
+        self._clock = clock
+        self._schedules = schedules
         self._sweep_s = sweep_us / 1_000_000
         self._on_jump = on_jump
         self._task: asyncio.Task[None] | None = None
@@ -55,11 +55,11 @@ class ScheduleKeeper:
 
     def _offset_us(self) -> int:
         """How far the wall clock is from the monotonic one."""
-        return self._app.clock.now_us() - round(asyncio.get_running_loop().time() * 1_000_000)
+        return self._clock.now_us() - round(asyncio.get_running_loop().time() * 1_000_000)
 
     async def _keep(self, offset_us: int) -> None:
         loop = asyncio.get_running_loop()
-        await self._set_anew(everything=True)
+        await self._set_anew(self._schedules.open)
         swept_s = loop.time()
         while True:
             await asyncio.sleep(LOOK_S)
@@ -69,15 +69,13 @@ class ScheduleKeeper:
                 _LOG.warning("the clock has jumped by %.1f s", (offset_us - before_us) / 1_000_000)
                 self._on_jump()
             if has_jumped or loop.time() - swept_s >= self._sweep_s:
-                await self._set_anew()
+                await self._set_anew(self._schedules.sweep)
                 swept_s = loop.time()
 
-    async def _set_anew(self, *, everything: bool = False) -> None:
+    async def _set_anew(self, sweep: Callable[[], Awaitable[int]]) -> None:
         """An error is logged, and the next look tries again."""
         try:
-            count = await retime_ahead(self._app, self._jobs)
-            if everything:
-                count += await retime(self._app, self._jobs)
+            count = await sweep()
         except Exception as error:
             _LOG.error("schedules could not be compared with the present rules: %s", error)
         else:

@@ -1,22 +1,25 @@
-"""What a worker does when it opens: autostart; schedules whose rule has changed (C10)."""
+"""What a worker does when it opens: autostart; schedules that are to be set anew (C10, U9)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from wakelog.application import Application
 from wakelog.core.decide import decide
 from wakelog.core.decide_runs import CLOCK_SKEW_US
+from wakelog.core.instance import Instance
 from wakelog.core.requests import Retime, Start
 from wakelog.definitions.definition import Definition
 from wakelog.errors import HistoryError
 from wakelog.ids import InstanceId, job_of
-from wakelog.ports.rows import Listing
+from wakelog.ports.rows import Listing, StatusRow
 from wakelog.runtime.unit_records import Origin
 
-__all__ = ["autostart", "retime", "retime_ahead"]
+__all__ = ["PAGE", "Retimed", "autostart", "retime", "retime_ahead", "retime_page"]
 
 PAGE = 500
 """Instances looked at in one read."""
@@ -32,53 +35,79 @@ async def autostart(app: Application, jobs: Sequence[str]) -> None:
                 await app.request(definition, instance, Start(text), origin=_ORIGIN)
 
 
+class Retimed(NamedTuple):
+    """What came of one page of instances."""
+
+    seen: int
+    """How many instances it had."""
+    number: int
+    """How many schedules were set anew."""
+    last: str | None
+    """The last stream of the page; None if it is the last page."""
+
+
 async def retime(app: Application, jobs: Sequence[str]) -> int:
-    """Let schedules that a policy has set under an older rule follow the present one, each
-    recorded; answers how many did. Slow for many instances: each is looked at."""
+    """Let schedules of these jobs follow the present rule, each recorded; answers how many did.
+    Slow for many instances: each is looked at."""
     count = 0
-    for definition in _definitions(app, jobs):
-        if definition.has_rule:
-            listing = Listing(kind=definition.kind, name=definition.name, limit=PAGE)
-            count += await _set_anew(app, listing, (definition.job,))
+    for job in jobs:
+        after, ended = None, False
+        while not ended:
+            page = await retime_page(app, job, after)
+            count, after, ended = count + page.number, page.last, page.last is None
     return count
+
+
+async def retime_page(app: Application, job: str, after: str | None, limit: int = PAGE) -> Retimed:
+    """As `retime`, for the next `limit` instances of one job, those after the stream `after`."""
+    kind, _, name = job.partition(":")
+    listing = Listing(kind=kind, name=name, limit=limit, after=after)
+    return await _set_anew(app, listing, (job,), Retime())
 
 
 async def retime_ahead(app: Application, jobs: Sequence[str]) -> int:
     """Set anew what was set while the clock was ahead (U9), each recorded; answers how many. Only
     instances whose newest event lies in the future are looked at."""
-    after_us = app.clock.now_us() + CLOCK_SKEW_US
-    return await _set_anew(app, Listing(waking=True, updated_after_us=after_us, limit=PAGE), jobs)
-
-
-async def _set_anew(app: Application, listing: Listing, jobs: Sequence[str]) -> int:
-    """Re-time the instances of a listing that need it; answers how many did."""
-    count = 0
-    async for instance in _outdated(app, listing, jobs):
-        outcome = await app.request(app.registry.of(instance), instance, Retime(), origin=_ORIGIN)
-        count += outcome.after is not None
-    return count
-
-
-async def _outdated(
-    app: Application, listing: Listing, jobs: Sequence[str]
-) -> AsyncIterator[InstanceId]:
-    """The instances of a listing whose schedule would be set otherwise now."""
+    after_us, count = app.clock.now_us() + CLOCK_SKEW_US, 0
+    listing = Listing(waking=True, updated_after_us=after_us, limit=PAGE)
     while True:
-        rows = await app.threads.browse(app.store.list, listing)
-        for row in rows:
-            # what waits for a batch has no alarm
-            has_work = row.wake_us is not None or row.due_us is not None or row.event_count
-            if has_work and job_of(row.stream) in jobs:
-                try:
-                    instance = (await app.instances.load(row.stream)).instance
-                except HistoryError:
-                    continue  # it is parked, or will be when it is due
-                policy = app.registry.of(instance.id).policy
-                if policy and decide(instance, Retime(), policy, app.clock.now_us()).events:
-                    yield instance.id
-        if len(rows) < PAGE:
-            return
-        listing = replace(listing, after=rows[-1].stream)
+        page = await _set_anew(app, listing, jobs, Retime(by_rule=False))
+        count += page.number
+        if page.last is None:
+            return count
+        listing = replace(listing, after=page.last)
+
+
+async def _set_anew(
+    app: Application, listing: Listing, jobs: Sequence[str], request: Retime
+) -> Retimed:
+    """Re-time the instances of one page that need it."""
+    count = 0
+    rows = await app.threads.browse(app.store.list, listing)
+    streams = [row.stream for row in rows if _has_work(row) and job_of(row.stream) in jobs]
+    for instance in await asyncio.gather(*(_load(app, stream) for stream in streams)):
+        if instance is None:
+            continue
+        definition = app.registry.of(instance.id)
+        policy = definition.policy
+        if policy and decide(instance, request, policy, app.clock.now_us()).events:
+            outcome = await app.request(definition, instance.id, request, origin=_ORIGIN)
+            count += outcome.after is not None
+    last = rows[-1].stream if len(rows) == listing.limit else None
+    return Retimed(len(rows), count, last)
+
+
+def _has_work(row: StatusRow) -> bool:
+    """What waits for a batch has no alarm."""
+    return row.wake_us is not None or row.due_us is not None or bool(row.event_count)
+
+
+async def _load(app: Application, stream: str) -> Instance | None:
+    """None if it cannot be read: it is parked, or will be when it is due."""
+    try:
+        return (await app.instances.load(stream)).instance
+    except HistoryError:
+        return None
 
 
 def _definitions(app: Application, jobs: Sequence[str]) -> list[Definition]:

@@ -32,6 +32,7 @@ from wakelog.worker.loop_watchdog import LoopWatchdog
 from wakelog.worker.next_look import NextLook
 from wakelog.worker.runs import work
 from wakelog.worker.schedule_keeper import ScheduleKeeper
+from wakelog.worker.schedules import Schedules, rules_of
 from wakelog.worker.startup import autostart
 from wakelog.worker.sweep import Sweep
 
@@ -76,8 +77,10 @@ class Worker:
         self._leases = HeldLeases(app.store, self.name, app.settings.lease_us, app.clock)
         self.sweep = Sweep(app, self.jobs, self._loop)
         """What the heartbeat calls every `sweep_us`; not part of the stable interface."""
+        self._rules = rules_of(app, self.jobs)
+        schedules = Schedules(app, self.jobs, self.name, self._started_us, self._rules)
         self._schedules = ScheduleKeeper(
-            app, self.jobs, settings.sweep_us, on_jump=self._clock.wakeup
+            app.clock, schedules, settings.sweep_us, on_jump=self._clock.wakeup
         )
         self._beat_us = app.settings.lease_us // 3
         self._heartbeat = self._new_heartbeat()
@@ -345,6 +348,7 @@ class Worker:
             started_us=self._started_us,
             seen_us=now_us,
             until_us=now_us + self._app.settings.lease_us,
+            rules=self._rules,
         )
 
 

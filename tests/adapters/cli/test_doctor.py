@@ -197,6 +197,16 @@ def test_no_worker_lives(url: str, store: Store) -> None:
     is_warning(url, "workers", "no worker is running", "1 instance", "1 other ended without")
 
 
+def test_workers_of_two_versions_in_a_rolling_deploy_are_no_finding(url: str, store: Store) -> None:
+    job = "continuous:beat"
+    for worker, rule in (("host:1:old", "every 30d"), ("host:2:new", "every 1h")):
+        times = now(), now(), now() + MINUTE_US
+        store.put_worker(WorkerRow(worker, (job,), 9, "host", 1, *times, json.dumps({job: rule})))
+    code, found = examined(url)
+    assert (code, found["workers"][0]) == (0, "ok")
+    assert found["workers"][1].startswith("2 workers running")
+
+
 def test_work_is_due_that_no_worker_knows(url: str, store: Store) -> None:
     living(store, "task:mail")
     store.append([UnitBuilder(f"o-{number}").begin(now() - 3 * MINUTE_US) for number in range(3)])

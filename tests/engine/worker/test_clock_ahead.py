@@ -23,6 +23,7 @@ from wakelog.jobs import open_store
 from wakelog.settings import Settings
 from wakelog.testing import Simulation
 from wakelog.worker.schedule_keeper import ScheduleKeeper
+from wakelog.worker.schedules import Schedules, rules_of
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 YEAR, DAY, HOUR, SECOND = (timedelta(days=365), timedelta(1), timedelta(hours=1), timedelta(0, 1))
@@ -239,6 +240,19 @@ class SetClock(SystemClock):
         raise AssertionError("nobody waits here")
 
 
+class Opening(Schedules):
+    """Says when the schedules have been looked at once."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.opened = asyncio.Event()
+
+    async def open(self) -> int:
+        count = await super().open()
+        self.opened.set()
+        return count
+
+
 @pytest.mark.anyio
 async def test_U9_a_worker_that_sees_its_clock_go_back_sets_schedules_anew(
     store_url: str,
@@ -252,13 +266,11 @@ async def test_U9_a_worker_that_sees_its_clock_go_back_sets_schedules_anew(
         await app.request(app.registry.of(instance), instance, Start("0"))
         jumped, alarms = asyncio.Event(), asyncio.Queue[int]()
         app.on_wake = alarms.put_nowait
-        keeper = ScheduleKeeper(
-            app, world.jobs.registry.jobs(), sweep_us=3_600_000_000, on_jump=jumped.set
-        )
+        jobs = world.jobs.registry.jobs()
+        schedules = Opening(app, jobs, "w", clock.now_us(), rules_of(app, jobs))
+        keeper = ScheduleKeeper(clock, schedules, sweep_us=3_600_000_000, on_jump=jumped.set)
         keeper.start()
-        clock.ahead_us += 3_600_000_000  # a jump ahead brings a look too
-        await asyncio.wait_for(jumped.wait(), WAIT_S)
-        jumped.clear()
+        await asyncio.wait_for(schedules.opened.wait(), WAIT_S)
         # when
         clock.ahead_us = 0
         due_us = await asyncio.wait_for(alarms.get(), WAIT_S)

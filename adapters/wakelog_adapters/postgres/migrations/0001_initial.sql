@@ -145,7 +145,8 @@ CREATE TABLE {schema}.workers (
     pid bigint NOT NULL,
     started_us bigint NOT NULL,
     seen_us bigint NOT NULL,
-    until_us bigint NOT NULL
+    until_us bigint NOT NULL,
+    rules text NOT NULL
 );
 
 -- Appends whose answer was lost and that had not been committed when `settle_1` looked: a call that

@@ -126,5 +126,6 @@ CREATE TABLE {prefix}workers (
     pid INTEGER NOT NULL,
     started_us INTEGER NOT NULL,
     seen_us INTEGER NOT NULL,
-    until_us INTEGER NOT NULL
+    until_us INTEGER NOT NULL,
+    rules TEXT NOT NULL
 ) WITHOUT ROWID;
