@@ -23,11 +23,11 @@ from wakelog.core.events import (
 from wakelog.core.evolve import evolve, fold
 from wakelog.core.instance import Instance, OpenRun, next_wake
 from wakelog.core.policy import Decision, Policy, decided
-from wakelog.core.requests import Claim, Rearm, RecordStep
+from wakelog.core.requests import Claim, Rearm, RecordStep, Reread
 from wakelog.core.retry import Advice, Over, judge
 from wakelog.core.settle import exhausted
 
-__all__ = ["claim", "rearm", "record_step", "without_lease"]
+__all__ = ["claim", "rearm", "record_step", "reread", "without_lease"]
 
 
 def claim(instance: Instance, request: Claim, policy: Policy, now_us: int) -> Decision:
@@ -82,6 +82,14 @@ def rearm(instance: Instance, request: Rearm, policy: Policy, now_us: int) -> De
         again = RetryScheduled(run=retry.run, attempt=retry.attempt, due_us=retry.due_us)
         return decided(instance, (again,), now_us)
     found = Scheduled(due_us=wake.due_us, action=wake.action, by="sweep")
+    return decided(instance, (found,), now_us)
+
+
+def reread(instance: Instance, request: Reread, now_us: int) -> Decision:
+    """Re-arm what waited for code that can read it (K4); nothing if that has changed since."""
+    if instance.version != request.version or instance.unread is None:
+        return decided(instance, (), now_us)
+    found = Scheduled(due_us=now_us, action="deferred", by="sweep", reason="readable")
     return decided(instance, (found,), now_us)
 
 

@@ -11,6 +11,7 @@ from wakelog.core.events import (
     Cancelled,
     Cleared,
     DeadLettered,
+    Discarded,
     Event,
     EventHandled,
     EventReceived,
@@ -25,6 +26,7 @@ from wakelog.core.events import (
     Resumed,
     RetryExhausted,
     RetryScheduled,
+    Returned,
     RunStarted,
     ScheduleCancelled,
     Scheduled,
@@ -33,7 +35,15 @@ from wakelog.core.events import (
     Stopped,
     Trigger,
 )
-from wakelog.core.instance import DeferredEvent, Failure, Instance, OpenRun, PendingRetry
+from wakelog.core.instance import (
+    MAX_DEAD_LETTERS,
+    DeferredEvent,
+    Failure,
+    Instance,
+    OpenRun,
+    PendingRetry,
+    Unread,
+)
 from wakelog.core.windows import Window, kept, without
 
 __all__ = ["evolve", "fold"]
@@ -120,14 +130,20 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
             return replace(step, retry=None, failed=event.then == "fail")
         case Flushed():
             return _flushed(step, event.events)
-        case DeadLettered() if event.events:
-            return replace(_flushed(step, event.events), failed=False)
-        case DeadLettered() | Cancelled():
+        case DeadLettered():
+            return _dead_lettered(step, event)
+        case Cancelled():
             return _gone(step, event.event_version)
         case Requeued():
-            return replace(step, deferred=_joined(step, DeferredEvent(at_us, event.event_version)))
+            return _requeued(step, event)
+        case Discarded():
+            if event.dead is not None:
+                return replace(step, dead=_without(step.dead, event.dead))
+            return _dropped(step, event.event_version, event.events)
+        case Returned():
+            return _returned(step, event)
         case Cleared():
-            return _blank(step if event.by == "handler" else replace(step, deferred=()))
+            return _cleared(step, event)
         case Paused():
             return replace(step, paused=True, blocked_reason=event.reason)
         case Resumed():
@@ -143,11 +159,21 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
             return step
 
 
+def _cleared(step: Instance, event: Cleared) -> Instance:
+    """The life is over. What waits at a handler's own clear stays; the dead letters of a life that
+    an operator ends are discarded with it."""
+    if event.by == "handler":
+        return _blank(step)
+    return _blank(replace(step, deferred=(), dead=() if event.by == "operator" else step.dead))
+
+
 def _blank(step: Instance) -> Instance:
-    """Nothing but the history, and the events that wait for the next life, in their windows."""
+    """Nothing but the history, the events that wait for the next life, in their windows, and the
+    dead letters."""
     windows = kept(step.windows, {each.version for each in step.deferred})
     windows = tuple(replace(window, taken=False) for window in windows)
-    blank = Instance(step.id, step.version, step.recorded_us, step.lives, deferred=step.deferred)
+    id, version, at_us = step.id, step.version, step.recorded_us
+    blank = Instance(id, version, at_us, step.lives, deferred=step.deferred, dead=step.dead)
     if not windows:
         return blank
     return _with_windows(replace(blank, window_count=step.window_count), windows)
@@ -184,6 +210,51 @@ def _gone(step: Instance, event_version: int) -> Instance:
     if windows is step.windows:
         return step
     return _with_windows(replace(step, event_count=step.event_count - 1), windows)
+
+
+def _dropped(step: Instance, event_version: int, batch: tuple[int, ...]) -> Instance:
+    """An event, or the batch of the first window, is given up; nothing waits for code to read
+    it."""
+    unread = step.unread
+    if unread is not None and unread.event_version == event_version:
+        step = replace(step, unread=None, retry=None if unread.is_run else step.retry)
+    return _flushed(step, batch) if batch else _gone(step, event_version)
+
+
+def _dead_lettered(step: Instance, event: DeadLettered) -> Instance:
+    dead = (*step.dead, step.version)[-MAX_DEAD_LETTERS:]
+    step = replace(_dropped(step, event.event_version, event.events), dead=dead)
+    return replace(step, failed=False) if event.events else step
+
+
+def _requeued(step: Instance, event: Requeued) -> Instance:
+    """A dead letter waits again, behind what waits already; in a window of its own, if there are
+    windows."""
+    versions = event.events or (event.event_version,)
+    at_us = step.recorded_us
+    waiting = (DeferredEvent(at_us, version) for version in versions)
+    deferred = tuple(sorted((*step.deferred, *waiting)))
+    step = replace(step, deferred=deferred, dead=_without(step.dead, event.dead))
+    if event.window is None:
+        return step
+    opened = Window(event.window, versions, at_us, at_us, at_us)
+    count = step.event_count + len(versions)
+    step = replace(step, window_count=event.window, event_count=count)
+    return _with_windows(step, (*step.windows, opened))
+
+
+def _returned(step: Instance, event: Returned) -> Instance:
+    """What was taken waits for code that can read it, and a run with it: the same attempt of it."""
+    is_run = event.run is not None
+    unread = Unread(event.event_version, is_run, event.error_type, event.message, step.recorded_us)
+    if event.run is None:
+        return replace(step, unread=unread)
+    again = PendingRetry(event.run, event.attempt, step.recorded_us, "recovery")
+    return replace(step, unread=unread, run=None, retry=again)
+
+
+def _without(versions: tuple[int, ...], version: int) -> tuple[int, ...]:
+    return tuple(each for each in versions if each != version)
 
 
 def _placed(step: Instance, number: int) -> Instance:
@@ -233,7 +304,7 @@ def _scheduled(
         return replace(step, due_us=due_us, due_action="flush", due_reason=reason)
     if action == "execute":
         return replace(step, due_us=due_us, due_action="execute", due_reason=reason)
-    return step
+    return step if step.unread is None else replace(step, unread=None)  # what waits is re-armed
 
 
 def _run_started(step: Instance, event: RunStarted) -> Instance:

@@ -38,11 +38,10 @@ class DebounceBehaviour(Behaviour):
         return self.rule.place(instance.windows, instance.window_count, now_us)
 
     def triggered(self, instance: Instance, now_us: int) -> Then:
-        """The newest window is due now, and with it all windows before it (D6)."""
-        newest = instance.windows[-1] if instance.windows else None
-        if newest is None or newest.is_closed(now_us):
-            return NOTHING
-        return Then((newest.timed(now_us, "manual", "operator"),))
+        """The windows that are still open are due now, and with them all before them (D6). It is
+        the newest one; also the one before requeued batches, which are closed."""
+        still_open = [each for each in instance.windows if not each.is_closed(now_us)]
+        return Then(tuple(each.timed(now_us, "manual", "operator") for each in still_open))
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
         """A flush of the first window, with all of its events (D4)."""
@@ -94,8 +93,10 @@ class DebounceBehaviour(Behaviour):
             return "paused"
         if instance.run is not None:
             return "flushing"
-        if instance.retry is not None:
+        if instance.is_retrying:
             return "retrying"
+        if instance.unread is not None:
+            return "waiting_for_code"
         return "debouncing" if instance.windows else "idle"
 
 

@@ -26,6 +26,7 @@ from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
 from wakelog.worker.claims import Claimed, claim_due, next_due_us
 from wakelog.worker.runs import work
 from wakelog.worker.startup import autostart, retime
+from wakelog.worker.unread import Rereader
 
 __all__ = ["Alarm", "Simulation"]
 
@@ -190,6 +191,7 @@ class Simulation(BlockingCalls):
         super().__init__(App(self.application, handlers=self._handlers), self)
         self._work_on = self._jobs.registry.jobs()
         self.run(autostart(self.application, self._work_on))
+        self.run(Rereader(self.application, self._work_on)())
         self.run(retime(self.application, self._work_on))
 
     async def _opened(self) -> Application:

@@ -27,7 +27,7 @@ from wakelog.worker.claims import Claimed
 from wakelog.worker.deferred_events import handle_deferred, received_event
 from wakelog.worker.step_recorder import StepRecorder
 
-__all__ = ["work"]
+__all__ = ["recorded_payloads", "work"]
 
 _LOG = logging.getLogger("wakelog.worker")
 
@@ -61,7 +61,7 @@ async def _run(app: Application, claimed: Claimed, call: HandlerCall) -> None:
     origin = Origin(cause=f"{stream}@{token}")
     try:
         if call.batch_versions:
-            call = replace(call, batch=await _batch(app, stream, call.batch_versions))
+            call = replace(call, batch=await recorded_payloads(app, stream, call.batch_versions))
     except HistoryError as error:
         settle = Settle(call, _refused(error, app.records.now_us(call.base)))
     else:
@@ -103,8 +103,11 @@ async def _record(
         pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
 
-async def _batch(app: Application, stream: str, versions: Sequence[int]) -> tuple[str, ...]:
-    """The payloads of the events that a run has taken, as recorded."""
+async def recorded_payloads(
+    app: Application, stream: str, versions: Sequence[int]
+) -> tuple[str, ...]:
+    """The payloads of accepted events, such as those that a run has taken, as recorded; waits for
+    a store that is unavailable."""
     payloads: list[str] = []
     pause_s = FIRST_PAUSE_S
     while len(payloads) < len(versions):

@@ -29,6 +29,7 @@ from wakelog.worker.next_look import NextLook
 from wakelog.worker.runs import work
 from wakelog.worker.startup import autostart, retime
 from wakelog.worker.sweep import Sweep
+from wakelog.worker.unread import Rereader
 
 __all__ = ["Worker"]
 
@@ -66,7 +67,8 @@ class Worker:
         self._stop_watching: Callable[[], None] = lambda: None
         self._tasks: dict[LeaseKey, tuple[Claimed, asyncio.Task[None]]] = {}
         self._leases = HeldLeases(app.store, self.name, app.settings.lease_us, app.clock)
-        self.sweep = Sweep(app, self.jobs, self._loop)
+        self._reread = Rereader(app, self.jobs)
+        self.sweep = Sweep(app, self.jobs, self._loop, self._reread)
         """What the heartbeat calls every `sweep_us`; not part of the stable interface."""
         self._heartbeat = Heartbeat(
             self.beat,
@@ -84,8 +86,13 @@ class Worker:
         self._heartbeat.start()
         self._clock.start()
         self._stop_watching = self._app.store.watch_alarms(self._on_others_alarm)
-        self._retiming = self._loop.create_task(retime(self._app, self.jobs))
+        self._retiming = self._loop.create_task(self._catch_up())
         self._retiming.add_done_callback(_log_retiming)
+
+    async def _catch_up(self) -> int:
+        """Look at what earlier code has left: what it could not read, schedules of older rules."""
+        await self._reread()
+        return await retime(self._app, self.jobs)
 
     async def close(self, grace_us: int) -> None:
         """Claim nothing new, let runs end within the grace, give the others back at once (K2).

@@ -131,7 +131,7 @@ def test_T15_a_waiting_event_waits_until_something_became_of_it(end: Event) -> N
 
 def test_a_requeued_event_waits_again_under_its_version() -> None:
     dead = given(*BEGUN, EventReceived(deferred=True), DeadLettered(event_version=3, reason="x"))
-    assert [w.version for w in evolve(dead, Requeued(event_version=3), T0).deferred] == [3]
+    assert [w.version for w in evolve(dead, Requeued(event_version=3, dead=4), T0).deferred] == [3]
 
 
 def test_T15_waiting_events_are_ready_in_order_of_acceptance_and_of_their_delay() -> None:

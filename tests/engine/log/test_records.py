@@ -28,7 +28,7 @@ from wakelog.core.events import (
     WakeAction,
 )
 from wakelog.core.evolve import fold
-from wakelog.core.instance import DeferredEvent, Failure, Instance, OpenRun, PendingRetry
+from wakelog.core.instance import DeferredEvent, Failure, Instance, OpenRun, PendingRetry, Unread
 from wakelog.core.windows import Window
 from wakelog.errors import IntegrityError, UnreadableEventError
 from wakelog.ids import KINDS, InstanceId
@@ -162,13 +162,13 @@ def test_a_snapshot_is_a_short_cut_and_another_format_is_none() -> None:
 
 def test_an_instance_of_another_shape_needs_another_snapshot_format() -> None:
     """Fails where what a snapshot keeps has changed: raise SNAPSHOT_FORMAT, and write both here."""
-    parts = (Instance, InstanceId, OpenRun, PendingRetry, DeferredEvent, Failure, Window)
+    parts = (Instance, InstanceId, OpenRun, PendingRetry, DeferredEvent, Failure, Unread, Window)
     fields = [(part.__name__, part.__annotations__, part.__struct_defaults__) for part in parts]
     shape = json.dumps(
         [fields, get_args(WakeAction), get_args(Trigger), get_args(FlushReason), KINDS]
     )
     digest = hashlib.sha256(shape.encode()).hexdigest()
-    assert (SNAPSHOT_FORMAT, digest[:16]) == (3, "4b3ff5fa22570aa9")
+    assert (SNAPSHOT_FORMAT, digest[:16]) == (4, "c32f8079bd1650db")
 
 
 @given(
