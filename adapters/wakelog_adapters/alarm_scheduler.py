@@ -5,30 +5,41 @@
 APScheduler wakes, the store claims. What APScheduler calls a job is one claimed instance; its query
 for due jobs is the claim, up to the free slots; its removal of a job means that the instance was
 handed to the worker, never that its work is done. It runs on a thread of its own, so that a claim
-never blocks the event loop.
+never blocks the event loop. The loop of that thread is ours: APScheduler's ends with the first
+exception, and waits for the difference of two readings of a clock that may be set between them.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.job import Job
 from apscheduler.jobstores.base import BaseJobStore
-from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.schedulers.base import STATE_STOPPED, BaseScheduler
 from apscheduler.triggers.date import DateTrigger
 
+from wakelog.clock import SystemClock
 from wakelog.core.time import as_datetime, moment_us
 from wakelog.ports.alarm_clock import Claimant
+from wakelog.threads import LastingThread
 
 __all__ = ["AlarmJobStore", "SchedulerClock", "open_alarm_clock"]
 
 _LOG = logging.getLogger("wakelog.alarms")
+_CLOCK = SystemClock()
 RETRY_S = 1
 """How soon to claim again after the store could not answer."""
+CLOCK_LOOK_S = 1.0
+"""How often to compare the wall clock with the time of the next look: it may have been set on, or
+the machine was suspended, which a wait does not notice."""
+SET_BACK_US = 1_000_000
+"""The wall clock was set back if it is behind the time that has passed by more than this."""
 
 
 def open_alarm_clock(claimant: Claimant) -> SchedulerClock:
@@ -46,27 +57,93 @@ class SchedulerClock:
             executors={"default": DirectExecutor()},
             timezone=UTC,
             jobstore_retry_interval=RETRY_S,
-            daemon=True,
             logger=_LOG,
         )
+        self._thread = LastingThread("wakelog-alarms", self._look)
 
     def start(self) -> None:
-        """Start the thread; it claims at once."""
+        """Start the thread; it claims at once. Raises `ThreadsExhaustedError`."""
         self._scheduler.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._scheduler.shutdown(wait=True)
+            raise
+
+    def keep_running(self) -> None:
+        """Start the thread again if something has ended it. Any thread may call."""
+        self._thread.keep_running()
 
     def wakeup(self) -> None:
         """Claim now. Any thread may call."""
-        if self._scheduler.running:
-            self._scheduler.wakeup()
+        self._scheduler.wakeup()
 
     def stop(self) -> None:
         """End the thread, after a claim that is under way and all that it claimed was begun."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
+            self._thread.stop()
+
+    def _look(self) -> None:
+        self._store.next_look.wait(self._scheduler.woken)
+        self._scheduler.woken.clear()
+        self._store.next_look = AT_ONCE  # unless this look says otherwise
+        self._scheduler.look()
 
 
-class Scheduler(BackgroundScheduler):
+class NextLook:
+    """When to look again: at a time of the wall clock, or after as long as it is until then.
+
+    Both are kept, since the wall clock may be set on or back meanwhile.
+    """
+
+    def __init__(self, now_us: int, due_us: int | None) -> None:
+        """`due_us` None: only after a wakeup."""
+        self._due_us = due_us
+        self._until_s = time.monotonic() + max(0, (due_us or 0) - now_us) / 1_000_000
+
+    def wait(self, woken: threading.Event) -> None:
+        """Block this thread until then, or until `woken` is set."""
+        while not woken.wait(self._pause_s()):
+            if self._due_us is not None and self._is_reached(self._due_us):
+                return
+
+    def _is_reached(self, due_us: int) -> bool:
+        left_us = due_us - _CLOCK.now_us()
+        if left_us <= 0:
+            return True
+        return time.monotonic() >= self._until_s and left_us > SET_BACK_US
+
+    def _pause_s(self) -> float | None:
+        if self._due_us is None:
+            return None
+        left_s = (self._due_us - _CLOCK.now_us()) / 1_000_000
+        return max(0.0, min(left_s, CLOCK_LOOK_S))
+
+
+AT_ONCE = NextLook(0, 0)
+"""Look now."""
+
+
+class Scheduler(BaseScheduler):
     """Begins everything that it claimed, also while it is being stopped."""
+
+    def __init__(self, **options: Any) -> None:
+        self.woken = threading.Event()
+        """Set by what wants a claim."""
+        super().__init__(**options)
+
+    def look(self) -> None:
+        """Claim and begin, unless it is stopped."""
+        if self.state != STATE_STOPPED:
+            self._process_jobs()
+
+    def wakeup(self) -> None:
+        self.woken.set()
+
+    def shutdown(self, wait: bool = True) -> None:
+        super().shutdown(wait)
+        self.woken.set()
 
     def remove_job(self, job_id: str, jobstore: str | None = None) -> None:
         """There is nothing to remove. APScheduler's own method raises while it is being stopped,
@@ -79,27 +156,27 @@ class AlarmJobStore(BaseJobStore):
     def __init__(self, claimant: Claimant) -> None:
         super().__init__()
         self._claimant = claimant
+        self.next_look = AT_ONCE
+        """When to claim again, as the last claim has left it."""
 
     def get_due_jobs(self, now: datetime) -> list[Job]:
         """Claim what is due by `now`, APScheduler's own clock: nothing is claimed early.
 
-        APScheduler catches what is raised here, and tries again after `RETRY_S`.
+        APScheduler catches what is raised here; it is tried again after `RETRY_S`.
         """
+        self.next_look = _soon()
         claimed = self._claimant.claim(moment_us(now))
         return [self._job(number, each, now) for number, each in enumerate(claimed)]
 
     def get_next_run_time(self) -> datetime | None:
-        """When to claim again; None while no slot is free, so that nothing is polled in vain.
-
-        An exception from here would end APScheduler's thread without a message, and with it the
-        worker.
-        """
-        now = datetime.now(UTC)
+        """When to claim again; None while no slot is free, so that nothing is polled in vain."""
+        now_us = _CLOCK.now_us()
         try:
-            next_us = self._claimant.next_look_us(moment_us(now))
+            next_us = self._claimant.next_look_us(now_us)
         except Exception as error:
             _LOG.warning("the next alarm cannot be read; trying again soon: %s", error)
-            return now + timedelta(seconds=RETRY_S)
+            next_us = now_us + RETRY_S * 1_000_000
+        self.next_look = NextLook(now_us, next_us)
         return None if next_us is None else as_datetime(next_us)
 
     def remove_job(self, job_id: str) -> None:
@@ -138,6 +215,11 @@ class AlarmJobStore(BaseJobStore):
             coalesce=True,
             max_instances=1_000_000,
         )
+
+
+def _soon() -> NextLook:
+    now_us = _CLOCK.now_us()
+    return NextLook(now_us, now_us + RETRY_S * 1_000_000)
 
 
 class DirectExecutor(BaseExecutor):

@@ -23,6 +23,7 @@ from wakelog.ports.records import StoredEvent
 from wakelog.ports.store import Store
 from wakelog.ports.units import Unit
 from wakelog.runtime.append_driver import AppendDriver
+from wakelog.runtime.batch_reads import BatchReader
 from wakelog.runtime.group_commit import GroupCommit
 from wakelog.runtime.instances import Instances
 from wakelog.runtime.job_pauses import JobPauses
@@ -50,7 +51,10 @@ class Application(library.Application[str]):
         inline: bool = False,
         seed: int | None = None,
     ) -> None:
-        """Work on the store of `factory`. `inline`: nothing on other threads, for simulations."""
+        """Work on the store of `factory`. `inline`: nothing on other threads, for simulations.
+
+        Raises `ThreadsExhaustedError`, and leaves no thread then.
+        """
         self._given_factory = factory
         super().__init__()
         self.store = cast(Store, self.recorder)
@@ -63,8 +67,8 @@ class Application(library.Application[str]):
         """Called with each stream whose life was ended from outside."""
         self.stopping = False
         """This process is shutting down: begin nothing that can wait."""
-        self.handler_runner = HandlerRunner(clock, inline=inline, limit=settings.threads)
         self.threads = StoreThreads(blocking=self.store.blocking, inline=inline)
+        self.handler_runner = HandlerRunner(clock, inline=inline, limit=settings.threads)
         self.stream_watch = StreamWatch(clock, self._events_after)
         self.job_pauses = JobPauses(self.store, self.threads.reads, clock)
         self.instances = Instances(
@@ -72,7 +76,7 @@ class Application(library.Application[str]):
         )
         self.commits = self._group_commit()
         entropy = self._entropy(seed)
-        self.records = UnitRecords(clock, entropy, settings.snapshot_every)
+        self.records = UnitRecords(entropy, settings.snapshot_every)
         self.units = UnitsOfWork(
             self.store,
             self.threads,
@@ -88,10 +92,19 @@ class Application(library.Application[str]):
         self.request = self.units.run
         """Put a request to an instance: one unit of work; see `UnitsOfWork.run`."""
 
+        self.lease_tokens = BatchReader(self.threads.reads, self.store.lease_tokens, at_once=inline)
+        """The token of the lease on a stream, as recorded now."""
+
     def _group_commit(self) -> GroupCommit:
-        writes = self.threads.writes
-        driver = None if writes is None else AppendDriver(self.store, writes)
-        return GroupCommit(self.store, driver, on_refused=self._refused, on_appended=self._appended)
+        threads = self.threads
+        driver = None if threads.writes is None else AppendDriver(self.store, threads.writes)
+        return GroupCommit(
+            self.store,
+            driver,
+            None if driver is None else AppendDriver(self.store, threads.waits),
+            on_refused=self._refused,
+            on_appended=self._appended,
+        )
 
     def _entropy(self, seed: int | None) -> random.Random:
         if seed is None:

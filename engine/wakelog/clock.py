@@ -19,6 +19,10 @@ class Clock(Protocol):
         """Microseconds since 1970-01-01T00:00Z."""
         ...
 
+    def monotonic_us(self) -> int:
+        """Microseconds since some moment; nobody sets this clock."""
+        ...
+
     def wait(self, event: threading.Event, us: int) -> None:
         """Block this thread until `event` is set, for at most `us` microseconds."""
         ...
@@ -29,6 +33,9 @@ class SystemClock:
 
     def now_us(self) -> int:
         return time.time_ns() // 1000
+
+    def monotonic_us(self) -> int:
+        return time.monotonic_ns() // 1000
 
     def wait(self, event: threading.Event, us: int) -> None:
         event.wait(us / 1_000_000)

@@ -27,6 +27,7 @@ __all__ = [
     "RequestError",
     "RetryExhaustedError",
     "StoreUnavailableError",
+    "ThreadsExhaustedError",
     "UnknownActionError",
     "UnknownJobError",
     "UnknownJobTypeError",
@@ -237,6 +238,7 @@ StoreReason = Literal[
     "unknown_scheme",
     "not_installed",
     "damaged",
+    "moved",
     "refused",
 ]
 
@@ -250,6 +252,8 @@ _STORE_ADVICE: dict[str, str] = {
     "unknown_scheme": "use the scheme of an installed store",
     "not_installed": "install its driver: for PostgreSQL, pip install 'wakelog[postgres]'",
     "refused": "it does not accept this value: make the state or payload smaller",
+    "moved": "put it back, or close every app that has it open and open the right file: what was "
+    "acknowledged before is in the old one",
     "damaged": "the database is damaged: restore a copy, or run the database's own check",
 }
 
@@ -263,6 +267,17 @@ class StoreUnavailableError(WorldError):
 
     def __str__(self) -> str:
         return f"store unavailable ({self.reason}): {self.detail}; {_STORE_ADVICE[self.reason]}"
+
+
+class ThreadsExhaustedError(WorldError):
+    """No thread is free, or none can be started; nothing was accepted."""
+
+    def __init__(self, what: str, detail: str, advice: str) -> None:
+        self.what, self.detail, self.advice = what, detail, advice
+        super().__init__(what, detail, advice)
+
+    def __str__(self) -> str:
+        return f"no thread for {self.what}: {self.detail}; {self.advice}"
 
 
 class ConflictError(WorldError):

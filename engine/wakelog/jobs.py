@@ -22,6 +22,7 @@ from wakelog.definitions.registry import Registry
 from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import Settings, WorkerSettings
+from wakelog.threads import START_ERRORS, no_thread_for
 
 __all__ = ["Jobs", "Opening", "loaded", "open_store"]
 
@@ -78,6 +79,9 @@ class Jobs:
         many workers in a row one run may cost; `cache` is how many instances are kept in memory,
         `threads` how many `def` handlers run at a time, `snapshot_every` how many events lie
         between two snapshots, `idempotency_window` how long keys are remembered.
+
+        Entering it raises `StoreUnavailableError`, and `ThreadsExhaustedError` if a thread that the
+        app needs cannot be started.
         """
         at_least(1, "threads", threads)
         works = WorkerSettings(concurrency=concurrency, only=_names(only))
@@ -118,12 +122,15 @@ class Opening:
             raise InvalidStateError("this opening was used before: call jobs.open(...) again")
         self._entered = True
         factory = open_store(self._url)
+        application: Application | None = None
         try:
             application = Application(factory, self._registry, SystemClock(), self._settings)
             app = App(application, handlers=self._handlers)
             if self._worker is not None:
                 await app.start_worker(self._worker, _alarm_clock())
         except BaseException:
+            if application is not None:
+                application.close()
             factory.close()
             raise
         self._app = app
@@ -140,7 +147,10 @@ class Opening:
 
     def __enter__(self) -> BlockingApp:
         with contextlib.ExitStack() as stack:
-            portal = stack.enter_context(start_blocking_portal("asyncio"))
+            try:
+                portal = stack.enter_context(start_blocking_portal("asyncio"))
+            except START_ERRORS as error:
+                raise no_thread_for("the blocking app", error) from error
             app = stack.enter_context(portal.wrap_async_context_manager(self))
             self._stack = stack.pop_all()
         return BlockingApp(app, portal)

@@ -89,6 +89,6 @@ async def perform(
 
     Others may append to the instance meanwhile; the second half settles on top of that.
     """
-    started = call.base
-    outcome = await runner.call(definition, call, started, started.recorded_us, steps)
+    now_us = call.base.recorded_us if call.run is None else call.run.started_us
+    outcome = await runner.call(definition, call, call.base, now_us, steps)
     return Settle(call, outcome)

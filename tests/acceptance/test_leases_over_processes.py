@@ -6,9 +6,12 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 
+import pytest
+
 from tests.acceptance.jobs_under_kill import Chore, chore, hog, jobs
 from tests.acceptance.processes import PATIENCE_S, Child, Children, audited, is_quiet, wait_until
 from tests.acceptance.recorded import check_waiting
+from tests.support_stores import direct_access
 from wakelog import BlockingApp
 from wakelog.core.events import EventHandled, Executed, ExecutionLost, RetryExhausted, RunStarted
 from wakelog.jobs import open_store
@@ -87,6 +90,48 @@ def test_A1_a_worker_whose_loop_is_blocked_leaves_what_is_due_to_those_who_are_f
     assert {starts(histories[f"task:chore:{id}"])[0] for id in ids} == {(1, 1, free.pid)}
     assert starts(histories["task:chore:late"]) == [(1, 1, blocked.pid)]
     assert starts(histories[HOG]) == [(1, 1, blocked.pid)]
+
+
+@pytest.mark.parametrize("seconds", [HOUR_S, -HOUR_S])
+def test_U2_a_worker_whose_clock_is_set_keeps_its_runs(
+    app: BlockingApp, shared_url: str, children: Children, seconds: float
+) -> None:
+    """On a file, by that clock, all its leases have ended."""
+    # given runs that last several leases, and an alarm that is due soon
+    worker = children.worker("2s")
+    ids = [f"x-{number}" for number in range(3)]
+    for id in ids:
+        app.task(chore).send(id, Chore(work_s=5))
+    for _ in ids:
+        worker.until("run")
+    # when the clock of their worker is set
+    set_clock(worker, seconds)
+    # then it begins none of them again
+    for _ in ids:
+        worker.until("left")
+    wait_until(lambda: is_quiet(app), worker)
+    histories = audited(shared_url)
+    assert {id: starts(histories[f"task:chore:{id}"]) for id in ids} == {
+        id: [(1, 1, worker.pid)] for id in ids
+    }
+
+
+def test_U2_a_worker_that_finds_its_leases_ended_keeps_its_runs(
+    app: BlockingApp, shared_url: str, children: Children
+) -> None:
+    """As after a suspend, in which the store's clock went on."""
+    worker = children.worker("6s")
+    app.task(chore).send("x", Chore(work_s=3))
+    worker.until("run", "x")
+    # when its leases end before it has renewed them
+    with direct_access(shared_url) as do:
+        assert do("UPDATE {at}leases SET until_us = until_us - 60000000") == 1
+    # and something else is due, so that it claims
+    app.task(chore).send("y", Chore(work_s=0.01))
+    worker.until("left", "y")
+    worker.until("left", "x")
+    wait_until(lambda: is_quiet(app), worker)
+    assert starts(audited(shared_url)["task:chore:x"]) == [(1, 1, worker.pid)]
 
 
 def test_U2_a_lease_lasts_as_long_whatever_its_workers_clock_says(

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from wakelog.core.events import Cleared, ScheduleCancelled, Scheduled
-from wakelog.ports.records import StoredSnapshot
+from wakelog.ports.conflicts import NO_EVENT
+from wakelog.ports.records import Newest, StoredSnapshot
 from wakelog.ports.units import Lease
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply
 from wakelog_projections.inline.alarms import AlarmRow
@@ -25,15 +26,15 @@ def test_events_are_written_in_the_order_of_the_units() -> None:
     units = [one.begin(), two.begin(), one.receive()]
     rows = AppendRows(units)
     assert rows.events == [event for unit in units for event in unit.events]
-    assert rows.bases == {one.stream: 0, two.stream: 0}
+    assert rows.bases == {one.stream: NO_EVENT, two.stream: NO_EVENT}
 
 
 def test_of_the_views_only_the_last_state_of_each_stream_is_written() -> None:
     one, two = UnitBuilder("o-1"), UnitBuilder("o-2")
-    one.begin()
+    before = Newest(2, one.begin().hash)
     rows = AppendRows([one.receive(), two.begin(NOW + 7), one.unit(Scheduled(due_us=NOW + 5))])
     assert rows.status_rows == [one.row, two.row]
-    assert rows.bases == {one.stream: 2, two.stream: 0}
+    assert rows.bases == {one.stream: before, two.stream: NO_EVENT}
     assert rows.alarm_rows == [
         AlarmRow(one.stream, ORDERS, NOW + 5, "execute"),
         AlarmRow(two.stream, ORDERS, NOW + 7, "execute"),
@@ -59,7 +60,7 @@ def test_what_never_was_an_instance_gets_no_status_row() -> None:
     builder = UnitBuilder()
     rows = AppendRows([builder.unit(kept_reply=kept_reply("k"))])
     assert (rows.status_rows, rows.absent) == ([], [builder.stream])
-    assert rows.bases == {builder.stream: 0}
+    assert rows.bases == {builder.stream: NO_EVENT}
 
 
 def test_snapshots_and_replies_are_written_with_their_stream() -> None:
@@ -105,7 +106,7 @@ def test_of_several_moves_the_last_is_written() -> None:
         ]
     )
     assert rows.required_leases == [(builder.stream, 3)]
-    assert rows.taken_leases == [TakenLease(builder.stream, ORDERS, lease(4, "w2"), NOW + 2)]
+    assert rows.taken_leases == [TakenLease(builder.stream, ORDERS, lease(4, "w2"), NOW + 3)]
     assert rows.dropped_leases == []
 
 

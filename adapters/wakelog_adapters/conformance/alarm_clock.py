@@ -13,6 +13,8 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from wakelog.clock import SystemClock
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 
@@ -124,7 +126,7 @@ def first(value: Callable[[], int]) -> Callable[[int], int | None]:
     return lambda now_us: left.pop()() if left else None
 
 
-def failing(error: Exception) -> Callable[[int], Sequence[object]]:
+def failing(error: BaseException) -> Callable[[int], Sequence[object]]:
     """A claim that fails the first time, then gets one, and then nothing."""
     left: list[Sequence[object]] = [("a",)]
     errors = [error]
@@ -306,6 +308,28 @@ class AlarmClockExam:
         clock.stop()
 
     # -- errors
+
+    def test_keeping_it_running_starts_it_once_at_most(self) -> None:
+        worker = RecordingClaimant()
+        clock = self.clock(worker)
+        clock.keep_running()  # it was not started, so it is not started again
+        clock.start()
+        worker.wait_for_claim()
+        clock.keep_running()
+        clock.wakeup()
+        worker.wait_for_claim()
+        assert len(worker.threads) == 1
+        clock.stop()
+        clock.keep_running()
+        self.pass_time()
+        assert len(worker.claims) == 2
+
+    @pytest.mark.parametrize("error", [MemoryError(), SystemExit()])
+    def test_it_claims_again_whatever_is_raised(self, error: BaseException) -> None:
+        worker = RecordingClaimant(failing(error))
+        self.started(worker)
+        worker.wait_for_begin()
+        assert worker.begun == ["a"]
 
     def test_it_claims_again_after_a_claim_has_failed(self) -> None:
         worker = RecordingClaimant(failing(OSError("the store is gone")))

@@ -72,6 +72,19 @@ class AppendExam(ExamBase):
         assert store.append([]) == Appended((), None)
         assert store.list(Listing()) == []
 
+    def test_U3_a_unit_on_another_event_of_the_same_version_is_refused(
+        self, tmp_path: Path
+    ) -> None:
+        store, builder, other = self.open(tmp_path), UnitBuilder(), UnitBuilder("o-2")
+        store.append([builder.begin(NOW), other.begin()])
+        elsewhere = replace(builder.fork().receive(), base_hash="of another event")
+        assert kinds(store.append([elsewhere, other.receive()])) == [VersionConflict, None]
+        assert store.status([builder.stream]) == [builder.row]
+        assert store.append([builder.receive()]).errors == [None]
+        newest = builder.hash
+        [due] = self.claim(store, builder)
+        assert (due.version, due.hash) == (4, newest)
+
     def test_units_in_conflict_are_refused_and_the_rest_is_committed(self, tmp_path: Path) -> None:
         store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(5)]
         store.append([builder.begin() for builder in builders])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wakelog.ports.rows import Due
 from wakelog.ports.store import Store
-from wakelog.ports.units import Unit
+from wakelog.ports.units import ANY_ENDED, Takeover, Unit
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder
 
 __all__ = ["ExamBase"]
@@ -44,6 +44,7 @@ class ExamBase:
         owner: str = "w1",
         jobs: Sequence[str] = (ORDERS,),
         limits: Mapping[str, int] = {},
+        takeover: Takeover = ANY_ENDED,
     ) -> Sequence[Due]:
         """Claim orders, start a run of those that have a builder here, return what was offered."""
         offered: list[Due] = []
@@ -54,5 +55,7 @@ class ExamBase:
             mine = [by_stream[due.stream] for due in dues if due.stream in by_stream]
             return [builder.run(owner, now_us + 1000, at_us=now_us) for builder in mine]
 
-        store.claim(now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits)
+        store.claim(
+            now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits, takeover=takeover
+        )
         return offered

@@ -25,10 +25,11 @@ class ClaimsExam(ExamBase):
         store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(5)]
         dues = [NOW - 1, NOW - 3, NOW, NOW - 2, NOW + 1]
         store.append([builder.begin(due) for builder, due in zip(builders, dues, strict=True)])
+        hashes = [builder.hash for builder in builders]
         first = self.claim(store, *builders, limit=2)
         assert first == [
-            Due(builders[1].stream, NOW - 3, 3, None),
-            Due(builders[3].stream, NOW - 2, 3, None),
+            Due(builders[1].stream, NOW - 3, 3, hashes[1], None),
+            Due(builders[3].stream, NOW - 2, 3, hashes[3], None),
         ]
         rest = self.claim(store, *builders)
         assert [due.stream for due in rest] == [builders[0].stream, builders[2].stream]
@@ -85,9 +86,9 @@ class ClaimsExam(ExamBase):
         assert store.next_due_us([ORDERS], NOW) == NOW + 5
         assert self.claim(store, now_us=NOW + 4) == []
         assert self.claim(store, now_us=NOW + 7) == [
-            Due(builders[1].stream, NOW + 2, 4, Lease("w1", NOW + 7, 3, True)),
-            Due(builders[0].stream, NOW + 5, 3, Lease("w1", NOW + 5, 3, True)),
-            Due(builders[2].stream, NOW + 6, 3, None),
+            Due(builders[1].stream, NOW + 2, 4, builders[1].hash, Lease("w1", NOW + 7, 3, True)),
+            Due(builders[0].stream, NOW + 5, 3, builders[0].hash, Lease("w1", NOW + 5, 3, True)),
+            Due(builders[2].stream, NOW + 6, 3, builders[2].hash, None),
         ]
 
     def test_a_claim_is_undone_if_begin_raises(self, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from wakelog.core.events import Cleared, Executed
+from wakelog.core.events import Cleared, Executed, Scheduled
 from wakelog.ports.rows import HeldLease
-from wakelog.ports.units import Lease, LeaseGone
+from wakelog.ports.store import Store
+from wakelog.ports.units import Lease, LeaseGone, Takeover
 from wakelog_adapters.conformance.base import ExamBase
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kinds
 
@@ -98,6 +100,49 @@ class LeasesExam(ExamBase):
         self.claim(store, builders[0], now_us=NOW + 6, owner="w2")
         assert store.renew("w1", NOW + 50, NOW + 7) == [(builders[1].stream, 3)]
         assert self.claim(store, now_us=NOW + 8) == []
+
+    def test_U2_no_worker_takes_over_a_lease_of_its_own(self, tmp_path: Path) -> None:
+        store, builders = self._runs(tmp_path, "w1", "w2")
+        found = self.claim(store, now_us=NOW + 9, takeover=Takeover(owner="w1"))
+        assert [due.stream for due in found] == [builders[1].stream]
+        assert sorted(store.renew("w1", NOW + 50, NOW + 9)) == [(builders[0].stream, 3)]
+
+    def test_U2_a_claim_may_leave_ended_leases_to_their_owners(self, tmp_path: Path) -> None:
+        store, builders = self._runs(tmp_path, "w1", "w2")
+        free = UnitBuilder("free")
+        store.append([free.begin(NOW + 8)])
+        found = self.claim(store, now_us=NOW + 9, takeover=Takeover(allowed=False, owner="w3"))
+        assert [due.stream for due in found] == [free.stream]
+        found = self.claim(store, now_us=NOW + 9, takeover=Takeover(owner="w3"))
+        assert sorted(due.stream for due in found) == sorted(
+            builder.stream for builder in (*builders, free)
+        )
+
+    def test_U2_an_alarm_under_a_lease_that_is_left_to_its_owner_waits(
+        self, tmp_path: Path
+    ) -> None:
+        store, builders = self._runs(tmp_path, "w1", "w2")
+        store.append([builder.unit(Scheduled(due_us=NOW, action="clear")) for builder in builders])
+        found = self.claim(store, now_us=NOW + 9, takeover=Takeover(owner="w2"))
+        assert [due.stream for due in found] == [builders[0].stream]
+        assert self.claim(store, now_us=NOW + 9, takeover=Takeover(allowed=False)) == []
+
+    def test_the_tokens_of_leases_are_read_by_stream(self, tmp_path: Path) -> None:
+        store, builders = self._runs(tmp_path, "w1", "w2")
+        streams = [builders[1].stream, "task:order:none", builders[0].stream]
+        assert store.lease_tokens(streams) == [3, None, 3]
+        store.append([builders[0].unit(Cleared(), ends_lease=True)])
+        assert store.lease_tokens(streams) == [3, None, None]
+        assert store.lease_tokens([]) == []
+
+    def _runs(self, folder: Path, *owners: str) -> tuple[Store, Sequence[UnitBuilder]]:
+        """An open run for each owner, with a lease that ends at NOW + 5."""
+        store, builders = self.open(folder), [UnitBuilder(owner) for owner in owners]
+        store.append([builder.begin() for builder in builders])
+        store.append(
+            [builder.run(owner, NOW + 5) for builder, owner in zip(builders, owners, strict=True)]
+        )
+        return store, builders
 
     def test_leases_are_released_by_owner_and_token(self, tmp_path: Path) -> None:
         store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(3)]

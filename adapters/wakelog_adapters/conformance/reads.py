@@ -7,7 +7,7 @@ from typing import cast
 
 from eventsourcing.persistence import ApplicationRecorder
 
-from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
+from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog_adapters.conformance.base import ExamBase
 from wakelog_adapters.conformance.units import NOW, UnitBuilder
 
@@ -43,7 +43,8 @@ class EventReadsExam(ExamBase):
         store.append([second, builder.receive()])
         loaded = store.load(builder.stream)
         assert loaded.snapshot == StoredSnapshot(6, b"\xff6")
-        assert [event.version for event in loaded.tail] == [7]
+        assert [event.version for event in loaded.tail] == [6, 7]
+        assert loaded.newest == Newest(7, builder.row.hash)
         only_tail = store.load(builder.stream, after_version=4)
         assert only_tail.snapshot is None
         assert [event.version for event in only_tail.tail] == [5, 6, 7]
@@ -57,14 +58,28 @@ class EventReadsExam(ExamBase):
         store.append([one.receive(), *[two.receive() for _ in range(1200)]])
         streams = [two.stream, "task:order:none", one.stream, two.stream]
         assert store.load_all(streams) == [store.load(stream) for stream in streams]
-        assert [len(each.tail) for each in store.load_all(streams)] == [1202, 0, 1, 1202]
+        assert [len(each.tail) for each in store.load_all(streams)] == [1202, 0, 2, 1202]
         assert store.load_all([]) == []
 
     def test_a_snapshot_may_be_replaced(self, tmp_path: Path) -> None:
         store, builder = self.open(tmp_path), UnitBuilder()
         store.append([builder.begin(snapshot=StoredSnapshot(2, b"old"))])
         store.append([builder.unit(snapshot=StoredSnapshot(2, b"new"))])
-        assert store.load(builder.stream) == Loaded(StoredSnapshot(2, b"new"), [])
+        second = store.events(builder.stream, after=1)
+        newest = Newest(2, builder.row.hash)
+        assert store.load(builder.stream) == Loaded(StoredSnapshot(2, b"new"), second, newest)
+
+    def test_K1_load_tells_what_the_status_row_says_is_the_newest_event(
+        self, tmp_path: Path
+    ) -> None:
+        store, builder = self.open(tmp_path), UnitBuilder()
+        store.append([builder.begin(), builder.receive()])
+        assert store.load(builder.stream).newest == Newest(3, builder.row.hash)
+        store.append([builder.receive()])
+        assert store.load_all([builder.stream, "task:order:none"]) == [
+            Loaded(None, store.events(builder.stream), Newest(4, builder.row.hash)),
+            Loaded(None, []),
+        ]
 
     def test_events_are_read_by_range(self, tmp_path: Path) -> None:
         store, builder, other = self.open(tmp_path), UnitBuilder(), UnitBuilder("o-10")

@@ -11,6 +11,7 @@ from wakelog.core.events import Event, EventReceived, RunStarted, Scheduled, Sta
 from wakelog.core.evolve import fold
 from wakelog.core.instance import Instance, next_wake
 from wakelog.ids import InstanceId, Kind
+from wakelog.log.records import hash_of
 from wakelog.log.status_row import status_row
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.rows import StatusRow
@@ -28,25 +29,28 @@ class UnitBuilder:
     def __init__(self, id: str = "o-1", name: str = "order", kind: Kind = "task") -> None:
         self.instance = Instance(InstanceId(kind, name, id))
         self.stream = str(self.instance.id)
+        self.hash = ""
+        """Of the newest event."""
 
     @property
     def row(self) -> StatusRow:
         """The status row after the last unit."""
-        return status_row(self.instance, self._hash, next_wake(self.instance))
-
-    @property
-    def _hash(self) -> str:
-        return f"hash-{self.instance.version}"
+        return status_row(self.instance, self.hash, next_wake(self.instance))
 
     def unit(self, *events: Event, at_us: int = NOW, **extras: Any) -> Unit:
         """A unit with these events, recorded as bytes that are no text; `extras` are its fields."""
-        base = self.instance.version
+        base, base_hash = self.instance.version, self.hash
         self.instance = fold(self.instance, events, at_us)
         stored = [
             StoredEvent(self.stream, version, event.TOPIC, _state_of(self.stream, version))
             for version, event in enumerate(events, base + 1)
         ]
-        return Unit(self.stream, base, stored, self.instance, self._hash, "commit", **extras)
+        if stored:
+            self.hash = hash_of(stored[-1])
+        after, hash = self.instance, self.hash
+        return Unit(
+            self.stream, base, base_hash, stored, after, hash, "commit", now_us=at_us, **extras
+        )
 
     def begin(self, due_us: int | None = None, *, at_us: int = NOW, **extras: Any) -> Unit:
         """A first unit: started, with a state, and scheduled if `due_us` is given."""

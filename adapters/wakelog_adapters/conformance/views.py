@@ -96,8 +96,11 @@ class ViewsExam(ExamBase):
         store.append([waits.begin(), other.begin(), waits.unit(back)])
         [row] = store.list(Listing(unread=True))
         assert (row, row.status) == (waits.row, "waiting_for_code")
-        rearmed = Scheduled(due_us=NOW, action="deferred", by="sweep")
-        store.append([waits.unit(rearmed)])
+        ahead = Scheduled(due_us=NOW, action="deferred", by="sweep")  # the clock was ahead
+        store.append([waits.unit(ahead)])
+        assert store.list(Listing(unread=True)) == [waits.row]
+        readable = Scheduled(due_us=NOW, action="deferred", by="sweep", reason="readable")
+        store.append([waits.unit(readable)])
         assert store.list(Listing(unread=True)) == []
 
     def test_listings_filter(self, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from wakelog.core.instance import Wake
-from wakelog.ports.units import Lease
+from wakelog.ports.units import ANY_ENDED, Lease, Takeover
 from wakelog_adapters.memory.due_queue import DueQueue, queue_of
 from wakelog_projections.inline.alarms import NO_RUN
 
@@ -81,10 +81,15 @@ class MemoryClaims:
     # -- what can be claimed
 
     def due(
-        self, now_us: int, jobs: Sequence[str], limit: int, limits: Mapping[str, int]
+        self,
+        now_us: int,
+        jobs: Sequence[str],
+        limit: int,
+        limits: Mapping[str, int],
+        takeover: Takeover,
     ) -> Sequence[tuple[str, int]]:
         """Streams that can be claimed and since when, the oldest first; see `ClaimQueue.claim`."""
-        leased = self._leased(now_us)
+        leased = self._leased(now_us, takeover)
         found: list[tuple[int, str]] = []
         for job in jobs:
             if job in self._alarms:
@@ -95,7 +100,8 @@ class MemoryClaims:
                     found += queue.upto(now_us, free, _either(leased, self._starts_none))
                     found += queue.upto(now_us, limit, _either(leased, self._starts_run))
             if job in self._lease_ends:
-                found += self._lease_ends[job].upto(now_us, limit, self._starts_run)
+                skip = _either(leased, self._starts_run)
+                found += self._lease_ends[job].upto(now_us, limit, skip)
         oldest: dict[str, int] = {}
         for due_us, stream in sorted(found):
             oldest.setdefault(stream, due_us)
@@ -131,13 +137,17 @@ class MemoryClaims:
     def _starts_none(self, stream: str) -> bool:
         return not self._starts_run(stream)
 
-    def _leased(self, now_us: int) -> _Skip:
-        """Whether a stream is under a lease that has not ended at `now_us`."""
-        leases = self._leases
+    def _leased(self, now_us: int, takeover: Takeover = ANY_ENDED) -> _Skip:
+        """Whether a stream is under a lease that has not ended at `now_us`, or that may not be
+        taken over."""
+        leases, (allowed, owner, _) = self._leases, takeover
 
         def leased(stream: str) -> bool:
             found = leases.get(stream)
-            return found is not None and found[1].until_us > now_us
+            if found is None:
+                return False
+            lease = found[1]
+            return lease.until_us > now_us or not allowed or lease.owner == owner
 
         return leased
 

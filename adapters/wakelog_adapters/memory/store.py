@@ -14,13 +14,14 @@ from wakelog.core.instance import Instance, next_wake
 from wakelog.errors import StoreUnavailableError
 from wakelog.log.status_row import status_of, status_row
 from wakelog.ports.conflicts import (
+    NO_EVENT,
     conflict_of,
     follows_refused,
     has_expired,
     has_gap,
     unseen_events,
 )
-from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
+from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import (
     Due,
     HeldLease,
@@ -30,7 +31,7 @@ from wakelog.ports.rows import (
     StatusRow,
     WorkerRow,
 )
-from wakelog.ports.units import Appended, KeptReply, Unit
+from wakelog.ports.units import ANY_ENDED, Appended, KeptReply, Takeover, Unit
 from wakelog_adapters.memory.claims import MemoryClaims
 from wakelog_adapters.memory.event_log import MemoryLog, version_of
 from wakelog_adapters.memory.filters import matches
@@ -93,22 +94,22 @@ class MemoryStore(MemoryLog):
                     dues[unit.stream] = due_us
                 else:
                     dues.pop(unit.stream, None)
-        if self._listeners:
-            self._notify_listeners()
+        for listener in tuple(self._listeners):  # others come and go on threads of their own
+            listener.set()
         return Appended(errors, min(dues.values(), default=None))
 
     def _error_of(self, unit: Unit) -> Exception | None:
         stream = unit.stream
         head = self._heads.get(stream)
-        version = 0 if head is None else head[0].version
+        newest = NO_EVENT if head is None else Newest(head[0].version, head[1])
         lease = None if unit.lease_token is None else self._claims.lease_of(stream)
         token = None if lease is None else lease.token
         is_key_used = unit.kept_reply is not None and self._is_key_used(unit, unit.kept_reply)
-        conflict = conflict_of(unit, version, token, is_key_used)
+        conflict = conflict_of(unit, newest, token, is_key_used)
         if conflict is not None:
             return conflict
         events = self._streams.get(stream)
-        if unit.events and events and events[-1].version > version:
+        if unit.events and events and events[-1].version > newest.version:
             return unseen_events(unit)
         if has_gap(unit):
             return StoreUnavailableError(
@@ -118,7 +119,7 @@ class MemoryStore(MemoryLog):
 
     def _is_key_used(self, unit: Unit, reply: KeptReply) -> bool:
         kept = self._kept_replies.get((unit.stream, reply.key))
-        return kept is not None and not has_expired(kept.expires_us, unit.after.recorded_us)
+        return kept is not None and not has_expired(kept.expires_us, unit.now_us)
 
     def _apply(self, unit: Unit) -> int | None:
         """Write a unit; return when its alarm is due."""
@@ -156,8 +157,10 @@ class MemoryStore(MemoryLog):
                 return Loaded(None, self._between(stream, after_version, None))
             kept = self._snapshots.get(stream)
             snapshot = kept[-1] if kept else None
-            after = 0 if snapshot is None else snapshot.version
-            return Loaded(snapshot, self._between(stream, after, None))
+            after = 0 if snapshot is None else snapshot.version - 1
+            head = self._heads.get(stream)
+            newest = None if head is None else Newest(head[0].version, head[1])
+            return Loaded(snapshot, self._between(stream, after, None), newest)
 
     def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:
         return [self.load(stream) for stream in streams]
@@ -190,15 +193,17 @@ class MemoryStore(MemoryLog):
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
         limits: Mapping[str, int] = {},
+        takeover: Takeover = ANY_ENDED,
     ) -> Appended:
         """`begin` is called under the lock, from the same thread: it may read and append."""
         if limit <= 0:
             return Appended((), None)
         with self._database_lock:
-            due = self._claims.due(now_us, self._not_paused(jobs), limit, limits)
+            due = self._claims.due(now_us, self._not_paused(jobs), limit, limits, takeover)
             dues = [
-                Due(stream, due_us, self._heads[stream][0].version, self._claims.lease_of(stream))
+                Due(stream, due_us, instance.version, hash, self._claims.lease_of(stream))
                 for stream, due_us in due
+                for instance, hash in [self._heads[stream]]
             ]
             return self.append(begin(dues)) if dues else Appended((), None)
 
@@ -209,6 +214,11 @@ class MemoryStore(MemoryLog):
         """Leases that have ended are prolonged too, unless they have been taken over."""
         with self._database_lock:
             return self._claims.renew(owner, until_us)
+
+    def lease_tokens(self, streams: Sequence[str]) -> Sequence[int | None]:
+        with self._database_lock:
+            leases = [self._claims.lease_of(stream) for stream in streams]
+        return [None if lease is None else lease.token for lease in leases]
 
     def release(self, owner: str, leases: Sequence[tuple[str, int]]) -> None:
         with self._database_lock:

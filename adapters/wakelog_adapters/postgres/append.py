@@ -9,27 +9,26 @@ up.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import secrets
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import psycopg
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.units import Appended, Unit
-from wakelog_adapters.postgres.append_call import AppendCall, AppendOptions, TooLargeError
-from wakelog_adapters.postgres.conflicts import RefusedAppend, append_without_refused
+from wakelog_adapters.postgres.append_call import AppendOptions, TooLargeError
+from wakelog_adapters.postgres.append_run import AppendRun, Attempt, LockWaits
+from wakelog_adapters.postgres.conflicts import append_without_refused
 from wakelog_adapters.postgres.connections import Connection, Datastore, rows_of
 from wakelog_adapters.postgres.errors import is_refusal, is_worth_repeating, translated
 from wakelog_adapters.postgres.queries import Queries
 from wakelog_adapters.postgres.url import StoreLocation
 
-__all__ = ["Appender", "Attempt"]
+__all__ = ["Appender"]
 
 _LOG = logging.getLogger("wakelog.postgres")
 TRIES = 3
@@ -39,24 +38,6 @@ SETTLE_S = 30.0
 _PAUSE_S = 0.1
 """The first pause between two looks; it doubles each time, up to:"""
 _MAX_PAUSE_S = 2.0
-_NOTHING = Appended((), None)
-
-
-@dataclass(slots=True)
-class Attempt:
-    """One attempt to append a group of units."""
-
-    id: str
-    units: Sequence[Unit]
-    now_us: int | None
-    """When the leases begin; None: at the recorded time of each unit."""
-    expected: Appended = _NOTHING
-    """The result if it is committed; empty while nothing was sent."""
-
-    def evidence(self) -> Unit | None:
-        """A unit whose events are in the log if, and only if, the attempt was committed."""
-        paired = zip(self.units, self.expected.errors, strict=False)
-        return next((unit for unit, error in paired if error is None and unit.events), None)
 
 
 class Appender:
@@ -66,7 +47,7 @@ class Appender:
         self._datastore = datastore
         self._queries = queries
         self._location = location
-        self._lock_timeout = f"{round(location.timeout_s * 1000)}ms"
+        self._waits = LockWaits(location.timeout_s)
         self._prefix = secrets.token_hex(8)
         self._numbers = itertools.count(1)
         self._closed = threading.Event()
@@ -77,8 +58,13 @@ class Appender:
 
     def options(self, attempt: Attempt) -> AppendOptions:
         """How to call `append_1` for it."""
-        server_clock = self._datastore.server_clock
-        return AppendOptions(attempt.id, self._lock_timeout, attempt.now_us, server_clock)
+        return AppendOptions(
+            attempt.id,
+            self._waits.for_rows,
+            self._waits.full,
+            attempt.now_us,
+            self._datastore.server_clock,
+        )
 
     def append(self, units: Sequence[Unit]) -> Appended:
         """Append, in a transaction of its own, and know for certain whether it was committed.
@@ -114,21 +100,27 @@ class Appender:
             self._datastore.count("store_retries")
         elif error is not None and is_worth_repeating(error):
             self._datastore.count("store_retries")
-        elif error is not None and not is_refusal(error):  # perhaps a timeout: not waited for twice
+        elif error is not None and self._can_be_divided(attempt, error):
+            return self._append(attempt.units, refused_by=error)
+        elif error is not None:  # perhaps a timeout: not waited for twice
             with translated(self._location.label):
                 raise error
-        elif error is not None:
-            return self._append(attempt.units, refused=True)
         return self.append(attempt.units)
 
-    def _append(self, units: Sequence[Unit], *, refused: bool = False) -> Appended:
+    def _can_be_divided(self, attempt: Attempt, error: Exception) -> bool:
+        """Whether `error` concerns some of the units, and the others can be written."""
+        return is_refusal(error) or attempt.met_a_locked_row(error, self._waits)
+
+    def _append(self, units: Sequence[Unit], *, refused_by: Exception | None = None) -> Appended:
         for tries_left in reversed(range(TRIES)):
             attempt = self.attempt(units)
             with translated(self._location.label):
                 with self._datastore.lend(alive=tries_left < TRIES - 1) as connection:
                     try:
-                        return self.run(attempt, connection, refused=refused)
-                    except psycopg.Error as error:
+                        return self.run(attempt, connection, refused_by=refused_by)
+                    except (psycopg.Error, OSError) as error:
+                        if isinstance(error, OSError):  # while it waited: the answer is lost
+                            connection.close()
                         if not connection.closed and not is_worth_repeating(error):
                             raise
                         broken, failed = connection.closed, error
@@ -145,38 +137,25 @@ class Appender:
         connection: Connection,
         *,
         within: bool = False,
-        refused: bool = False,
+        refused_by: Exception | None = None,
     ) -> Appended:
         """One call if no unit is refused, else as `conflicts` does it. Raises psycopg's errors.
 
         `within`: in a transaction of the caller's, and nothing is certain before that has ended.
-        `refused`: the one call has been made, and a unit was refused.
+        `refused_by`: the one call has been made, and this was the error.
         """
-
-        def send(call: AppendCall) -> None:
-            rows_of(connection, self._queries.append, call.arguments(self.options(attempt)))
-
-        def write(units: Sequence[Unit], errors: Sequence[Exception | None]) -> None:
-            call = AppendCall(units)
-            attempt.expected = Appended(errors, call.next_due_us)
-            with connection.transaction() if within else contextlib.nullcontext():
-                if units:
-                    send(call)
-
-        def try_out(units: Sequence[Unit]) -> None:
-            with connection.transaction(force_rollback=True):
-                send(AppendCall(units))
-
+        options = self.options(attempt)
+        run = AppendRun(connection, self._queries, attempt, options, self._waits, within=within)
         try:
-            if not refused:
-                write(attempt.units, [None] * len(attempt.units))
+            if refused_by is None:
+                run.write(attempt.units, [None] * len(attempt.units))
         except Exception as error:
-            if not is_refusal(error) or (isinstance(error, TooLargeError) and not within):
+            is_divided_first = isinstance(error, TooLargeError) and not within
+            if is_divided_first or not self._can_be_divided(attempt, error):
                 raise
-            refused = True
-        if refused:
-            how = RefusedAppend(connection, self._queries.facts, write, try_out)
-            append_without_refused(how, attempt.units)
+            refused_by = error
+        if refused_by is not None:
+            append_without_refused(run, attempt.units, refused_by)
         return attempt.expected
 
     def was_recorded(self, attempt: Attempt, lost: Exception) -> bool:
@@ -197,7 +176,7 @@ class Appender:
         while True:
             try:
                 with translated(self._location.label), self._datastore.lend() as connection:
-                    params = (attempt.id, self._lock_timeout, *first)
+                    params = (attempt.id, self._waits.full, *first)
                     return bool(rows_of(connection, self._queries.settle, params)[0][0])
             except StoreUnavailableError as error:
                 if time.monotonic() >= deadline_s or self._closed.wait(pause_s):

@@ -32,11 +32,16 @@ class AppendOptions(NamedTuple):
     """What a call is given beside its rows."""
 
     append_id: str
+    row_timeout: str
+    """How long to wait for a row that another session has locked."""
     lock_timeout: str
+    """How long to wait for the log, which all sessions append to."""
     now_us: int | None
     """When the leases begin; None: at the recorded time of each unit."""
     server_clock: bool
     """Whether the server's clock judges leases."""
+    only_rows: bool = False
+    """Whether to leave out the events, for which the log would be locked: to be undone."""
 
 
 class TooLargeError(ValueError):
@@ -58,6 +63,8 @@ class _Changed(StatusRow, frozen=True):
 
     base: int
     """The version that it must have."""
+    base_hash: str
+    """And the hash."""
 
 
 class AppendCall:
@@ -91,8 +98,9 @@ class AppendCall:
         changed: list[_Changed] = []
         created: list[StatusRow] = []
         for row in rows.status_rows:
-            if base := bases[row.stream]:
-                values: list[Any] = [*astuple(row), base]
+            base = bases[row.stream]
+            if base.version:
+                values: list[Any] = [*astuple(row), *base]
                 changed.append(_Changed(*values))
             else:
                 created.append(row)
@@ -102,12 +110,13 @@ class AppendCall:
         ]
         return (
             options.append_id,
+            options.row_timeout,
             options.lock_timeout,
             None if options.server_clock else 0,
             _json(changed),
             _json(created),
             rows.absent or None,
-            _json(self._events),
+            None if options.only_rows else _json(self._events),
             _json(rows.alarm_rows),
             rows.unset_alarms or None,
             _json([{"stream": s, "token": token} for s, token in rows.required_leases]),

@@ -17,14 +17,17 @@ from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 
 from wakelog.ports.units import Appended, Unit
-from wakelog_adapters.postgres.append import Appender, Attempt
+from wakelog_adapters.postgres.append import Appender
 from wakelog_adapters.postgres.append_call import AppendCall
+from wakelog_adapters.postgres.append_run import Attempt
 from wakelog_adapters.postgres.connections import Connection, Datastore
 from wakelog_adapters.postgres.queries import Queries, numbered
 
 __all__ = ["AppendStarter", "SentAppend"]
 
 _BINARY = 1
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""One that takes no file descriptor of its own: there may be none left."""
 
 
 class AppendStarter:
@@ -100,6 +103,9 @@ class SentAppend:
                 self._receive()
         except psycopg.OperationalError as error:
             self._break(error)
+        except Exception as error:  # whatever it is: it was sent, and its outcome is looked up
+            self._connection.close()
+            self._break(psycopg.OperationalError(repr(error)))
 
     def result(self) -> Appended | None:
         """Gives the connection back."""
@@ -122,7 +128,7 @@ class SentAppend:
     def _wait(self) -> None:
         """Not in libpq: psycopg would hold the GIL meanwhile."""
         while not self.is_over:
-            with selectors.DefaultSelector() as selector:
+            with _Selector() as selector:
                 writing = selectors.EVENT_WRITE if self.is_sending else 0
                 selector.register(self.socket, selectors.EVENT_READ | writing)
                 selector.select()

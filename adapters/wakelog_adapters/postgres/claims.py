@@ -10,8 +10,9 @@ import psycopg
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Due
-from wakelog.ports.units import Appended, Lease, Unit
-from wakelog_adapters.postgres.append import Appender, Attempt
+from wakelog.ports.units import Appended, Lease, Takeover, Unit
+from wakelog_adapters.postgres.append import Appender
+from wakelog_adapters.postgres.append_run import Attempt
 from wakelog_adapters.postgres.connections import IDLE_TIMEOUT, Connection, Datastore, rows_of
 from wakelog_adapters.postgres.errors import translated
 from wakelog_adapters.postgres.queries import Queries
@@ -31,6 +32,7 @@ class ClaimRequest(NamedTuple):
     jobs: Sequence[str]
     limit: int
     limits: Mapping[str, int]
+    takeover: Takeover
 
 
 class Claimer:
@@ -79,7 +81,15 @@ class Claimer:
             paused = {job for (job,) in rows_of(connection, self._queries.paused_jobs, ())}
             jobs = [job for job in request.jobs if job not in paused]
             limits = [request.limits.get(job) for job in jobs]
-            params = (IDLE_TIMEOUT, jobs, limits, now_us, clock_us, request.limit)
+            params = (
+                IDLE_TIMEOUT,
+                jobs,
+                limits,
+                now_us,
+                clock_us,
+                request.limit,
+                *request.takeover,
+            )
             found = rows_of(connection, self._queries.claim, params)[0][0]
             if not found:
                 return _NOTHING
@@ -117,10 +127,11 @@ def _due(
     stream: str,
     due_us: int,
     version: int,
+    hash: str,
     owner: str | None,
     until_us: int,
     token: int,
     run: bool,
 ) -> Due:
     expired = None if owner is None else Lease(owner, until_us, token, run)
-    return Due(stream, due_us, version, expired)
+    return Due(stream, due_us, version, hash, expired)

@@ -3,79 +3,114 @@
 One call reads the facts that the units are judged by, then those without a conflict are written
 together. If they are refused again, either the facts have changed meanwhile: then all begins again.
 Or the server does not take a value: then each unit is tried alone and undone, so that the rest can
-be written together. In every case there is exactly one append and one commit: no transaction that
-has the ordering lock waits for anything, and one hot instance does not turn a group into as many
-commits.
+be written together. Or another session has locked a row: then its unit is set aside. In every case
+there is exactly one append and one commit: no transaction that has the ordering lock waits for
+anything, and one hot instance does not turn a group into as many commits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.conflicts import RecordedFacts, find_conflicts, unseen_events
+from wakelog.ports.records import Newest
 from wakelog.ports.units import Unit, VersionConflict
+from wakelog_adapters.postgres.append_run import AppendRun
 from wakelog_adapters.postgres.connections import Connection, rows_of
-from wakelog_adapters.postgres.errors import DUPLICATE, is_conflict, is_refusal, server_message
+from wakelog_adapters.postgres.errors import (
+    DUPLICATE,
+    is_conflict,
+    is_locked,
+    is_refusal,
+    server_message,
+)
 from wakelog_adapters.postgres.reads import can_be_stored
 
-__all__ = ["RefusedAppend", "append_without_refused"]
+__all__ = ["append_without_refused"]
 
 ROUNDS = 5
 """How often to begin again; then the units that could not be judged are refused."""
 
 
-class RefusedAppend(NamedTuple):
-    """How to go on with an append that was refused as a whole."""
-
-    connection: Connection
-    facts_sql: bytes
-    write: Callable[[Sequence[Unit], Sequence[Exception | None]], None]
-    """Writes units, all or none. The second argument is the outcome of each unit of the group."""
-    try_out: Callable[[Sequence[Unit]], None]
-    """Writes units and undoes that."""
-
-
-def append_without_refused(refused: RefusedAppend, units: Sequence[Unit]) -> None:
-    """Append those of `units` that can be; for each of the others say why not.
+def append_without_refused(run: AppendRun, units: Sequence[Unit], error: Exception) -> None:
+    """Append those of `units` that can be, after all of them were refused with `error`; for each of
+    the others say why not.
 
     Raises psycopg's errors if nothing can be written.
     """
     faults: dict[int, Exception] = {}
+    unexplained = 0
+    if is_locked(error):
+        faults |= _locked(run, units, [None] * len(units))
+        unexplained += not faults
     for _ in range(ROUNDS):
-        facts = _facts(refused.connection, refused.facts_sql, units)
+        facts = _facts(run.connection, run.queries.facts, units)
         errors = find_conflicts(units, facts, faults)
         good = [unit for unit, error in zip(units, errors, strict=True) if error is None]
         try:
-            refused.write(good, errors)
+            run.write(good, errors, is_patient=unexplained > 1)
             return
-        except Exception as error:
-            if not is_refusal(error):
+        except Exception as again:
+            if run.met_a_locked_row(again):
+                found = _locked(run, units, errors)
+                faults |= found
+                unexplained += not found
+            elif not is_refusal(again):
                 raise
-            if not is_conflict(error):
-                faults |= _tried_alone(refused, units, errors)
-    refused.write([], [faults.get(i) or _kept_changing(unit) for i, unit in enumerate(units)])
+            elif not is_conflict(again):
+                faults |= _tried_alone(run, units, errors)
+    run.write([], [faults.get(i) or _kept_changing(unit) for i, unit in enumerate(units)])
+
+
+def _locked(
+    run: AppendRun, units: Sequence[Unit], errors: Sequence[Exception | None]
+) -> Mapping[int, Exception]:
+    """By index, the units without a conflict that another session has locked. None if it has locked
+    whole tables: those are waited for."""
+    good = [unit for unit, error in zip(units, errors, strict=True) if error is None]
+    try:
+        streams = run.locked_streams(good)
+    except Exception as error:
+        if not is_locked(error):
+            raise
+        return {}
+    if not streams:  # perhaps a row that is about to be made
+        return _tried_alone(run, units, errors, only_rows=True)
+    paired = enumerate(zip(units, errors, strict=True))
+    return {
+        index: run.locked(unit)
+        for index, (unit, error) in paired
+        if error is None and unit.stream in streams
+    }
 
 
 def _tried_alone(
-    refused: RefusedAppend, units: Sequence[Unit], errors: Sequence[Exception | None]
+    run: AppendRun,
+    units: Sequence[Unit],
+    errors: Sequence[Exception | None],
+    *,
+    only_rows: bool = False,
 ) -> Mapping[int, Exception]:
     """By index, the units without a conflict that the server does not take, and why."""
     faults: dict[int, Exception] = {}
     before: dict[str, list[Unit]] = {}
+    locked: set[str] = set()
     for index, unit in enumerate(units):
         earlier = before.setdefault(unit.stream, [])
-        if errors[index] is not None:
+        if errors[index] is not None or unit.stream in locked:
             continue
         earlier.append(unit)
         try:
-            refused.try_out(earlier)
+            run.try_out(earlier, only_rows=only_rows)
         except Exception as error:
-            if not is_refusal(error):
-                raise
             earlier.pop()
-            if not is_conflict(error):
+            if run.met_a_locked_row(error):
+                faults[index] = run.locked(unit)
+                locked.add(unit.stream)
+            elif not is_refusal(error):
+                raise
+            elif not is_conflict(error):
                 faults[index] = _fault(unit, error)
     return faults
 
@@ -102,6 +137,7 @@ def _facts(connection: Connection, sql: bytes, units: Sequence[Unit]) -> Recorde
         [stream for stream, _ in keys],
         [key for _, key in keys],
     )
-    versions, tokens, replies = rows_of(connection, sql, params)[0][0]
+    heads, tokens, replies = rows_of(connection, sql, params)[0][0]
+    newest = {stream: Newest(version, hash) for stream, version, hash in heads}
     expiries = {(stream, key): expires_us for stream, key, expires_us in replies}
-    return RecordedFacts(dict(versions), dict(tokens), expiries)
+    return RecordedFacts(newest, dict(tokens), expiries)

@@ -3,6 +3,9 @@
 A session holds nothing but prepared statements (which a pooler does not allow): a transaction that
 needs a setting makes it for itself. A connection that breaks is replaced in the background; the
 call that found it broken decides what that means.
+
+Nobody who is in a transaction waits for another connection. A pooler has fewer of them than there
+are workers: if each had one and waited for a second, all would wait for ever.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ import psycopg_pool
 import stamina
 from eventsourcing import postgres as library
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row, tuple_row
 
 from wakelog.errors import StoreUnavailableError
+from wakelog.threads import START_ERRORS, log_failure, no_thread_for
 from wakelog_adapters.postgres.errors import reason_of, server_message, translated
 from wakelog_adapters.postgres.url import StoreLocation
 
@@ -45,6 +50,7 @@ pool 0 means no attempt."""
 _CLOSE_S = 5.0
 _PAUSE_S = 0.1
 _MAX_PAUSE_S = 2.0
+_IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 _DEFAULTS = {
     "application_name": "wakelog",
     "keepalives_idle": 10,
@@ -72,7 +78,7 @@ def connect(location: StoreLocation) -> Connection:
     """A connection outside the pool, at once. Raises `StoreUnavailableError`, with the reason."""
     try:
         return Connection.connect(location.conninfo, **_arguments(location))
-    except psycopg.Error as error:
+    except (psycopg.Error, OSError) as error:  # OSError: out of file descriptors
         raise StoreUnavailableError(
             reason_of(error), f"{location.label}: {server_message(error)}"
         ) from error
@@ -83,6 +89,13 @@ def is_pooled(connection: Connection) -> bool:
     connecting is not that of the session."""
     [(pid,)] = rows_of(connection, b"SELECT pg_backend_pid()")
     return bool(pid != connection.info.backend_pid)
+
+
+class _LentHere(threading.local):
+    """The connections that a thread has."""
+
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []
 
 
 class Datastore(library.PostgresDatastore):
@@ -98,12 +111,13 @@ class Datastore(library.PostgresDatastore):
         self._closed = False
         self._lock = threading.Lock()
         self._lent = 0
+        self._lent_here = _LentHere()
         self._outside_pool: set[Connection] = set()
         self._configure: Callable[[Connection], None] | None = None
         self._counters: Counter[CounterName] = Counter(dict.fromkeys(get_args(CounterName), 0))
 
     def open(self, location: StoreLocation) -> None:
-        """Begin to connect. By now `location.pooled` is known."""
+        """Begin to connect. By now `location.pooled` is known. Raises `ThreadsExhaustedError`."""
         self._location = location
         self._configure = None if location.pooled else _configure(location)
         self.pool = library.ConnectionPool(
@@ -118,20 +132,44 @@ class Datastore(library.PostgresDatastore):
             timeout=location.timeout_s,
             reconnect_timeout=_RECONNECT_S,
         )
-        self.pool.open()
+        try:
+            self.pool.open()
+        except START_ERRORS as error:
+            self.pool.close(_CLOSE_S)
+            raise no_thread_for("the pool of connections", error) from error
 
     @contextmanager
     def lend(self, *, alive: bool = False) -> Generator[Connection, None, None]:
         """A connection for this thread alone. Errors on it are raised as they are.
 
         `alive`: one that was just checked, for a call whose connection broke: others may have too.
-        Raises `StoreUnavailableError` if none is available: then nothing was sent.
+        Raises `StoreUnavailableError` if none is available: then nothing was sent; and
+        `AssertionError` if this thread is in a transaction: see `own_transaction`.
         """
+        self._check_no_transaction()
         connection = self.retry_unreachable(self._take_alive if alive else self._take)
+        mine = self._lent_here.connections
+        mine.append(connection)
         try:
             yield connection
         finally:
+            mine.remove(connection)
             self.put_back(connection)
+
+    @property
+    def own_transaction(self) -> Connection | None:
+        """The connection on which this thread is in a transaction, to read on meanwhile."""
+        for connection in self._lent_here.connections:
+            if connection.pgconn.transaction_status in _IN_TRANSACTION:
+                return connection
+        return None
+
+    def _check_no_transaction(self) -> None:
+        if self.own_transaction is not None:
+            raise AssertionError(
+                "this thread is in a transaction, and must not wait for another connection:"
+                " use the one that it has"
+            )
 
     def retry_unreachable(self, connect: Callable[[], R]) -> R:
         """Call `connect`, again for `wait` seconds (of the URL) while the server is unreachable.
@@ -220,15 +258,21 @@ class Datastore(library.PostgresDatastore):
         return connection
 
     def put_back(self, connection: Connection) -> None:
-        """Return what `take_ready` gave. A broken connection is dropped."""
+        """Return what `take_ready` gave. A broken connection is dropped.
+
+        Never raises: what was done on the connection may be committed.
+        """
         with self._lock:
             self._lent -= 1
             is_outside = connection in self._outside_pool
             self._outside_pool.discard(connection)
-        if is_outside:
-            connection.close()
-        else:
-            self.pool.putconn(connection)  # which drops it if it is broken
+        try:
+            if is_outside:
+                connection.close()
+            else:
+                self.pool.putconn(connection)  # which drops it if it is broken
+        except Exception as error:
+            log_failure(_LOG, "a connection cannot be put back", error=error)
 
     def _connect_outside_pool(self) -> Connection:
         """A connection for one call, if the pool has none: the pool tries a lost server only every
@@ -256,6 +300,7 @@ class Datastore(library.PostgresDatastore):
     @contextmanager
     def get_connection(self) -> Generator[Connection, None, None]:
         """For the library's own calls, which it tries again a few times."""
+        self._check_no_transaction()
         connection: Connection | None = None
         try:
             with super().get_connection() as connection:

@@ -12,6 +12,7 @@ from wakelog.errors import StoreReason, StoreUnavailableError
 __all__ = [
     "DUPLICATE",
     "is_conflict",
+    "is_locked",
     "is_refusal",
     "is_worth_repeating",
     "reason_of",
@@ -22,6 +23,7 @@ __all__ = [
 _CONFLICTS = ("WK001", "WK002", "WK003")
 """Raised by our own functions: another version, a lease that is gone, a key that was used."""
 DUPLICATE = "23505"
+_LOCKED = "55P03"
 
 _REASONS: dict[str, StoreReason] = {
     "22": "refused",  # a value: NUL in a text, a number out of range
@@ -36,7 +38,7 @@ _REASONS: dict[str, StoreReason] = {
     "3F000": "damaged",
     "53100": "full",
     "53400": "full",
-    "55P03": "locked",
+    _LOCKED: "locked",
     "57014": "locked",
     "58P01": "damaged",
     "XX001": "damaged",
@@ -67,6 +69,11 @@ def is_conflict(error: BaseException) -> bool:
     return getattr(error, "sqlstate", None) in _CONFLICTS
 
 
+def is_locked(error: BaseException) -> bool:
+    """Whether another session has kept a lock for longer than was to be waited for it."""
+    return getattr(error, "sqlstate", None) == _LOCKED
+
+
 def is_worth_repeating(error: BaseException) -> bool:
     """Whether the server rolled back only because of another transaction at the same time."""
     return getattr(error, "sqlstate", None) in ("40001", "40P01")
@@ -80,10 +87,11 @@ def server_message(error: BaseException) -> str:
 
 @contextmanager
 def translated(label: str) -> Generator[None, None, None]:
-    """Raise `StoreUnavailableError` in place of any error of psycopg's."""
+    """Raise `StoreUnavailableError` in place of any error of psycopg's, or of the system's: it may
+    be out of file descriptors."""
     try:
         yield
-    except psycopg.Error as error:
+    except (psycopg.Error, OSError) as error:
         raise StoreUnavailableError(
             reason_of(error), f"{label}: {server_message(error)}"
         ) from error

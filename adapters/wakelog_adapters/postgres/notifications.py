@@ -14,10 +14,10 @@ import threading
 from collections.abc import Callable
 
 import psycopg
-import stamina
 
 from wakelog.clock import SystemClock
 from wakelog.errors import StoreUnavailableError
+from wakelog.threads import LastingThread, log_failure
 from wakelog_adapters.postgres.connections import Connection, connect
 from wakelog_adapters.postgres.errors import translated
 from wakelog_adapters.postgres.url import StoreLocation
@@ -34,9 +34,13 @@ DEBOUNCE_S = 0.005
 """How long a notifier waits after a notification: later alarms of that time go together."""
 _PAUSE_S = 1.0
 """How long a notifier waits after it has failed twice in a row."""
+_FIRST_PAUSE_S = 0.1
 _MAX_PAUSE_S = 2.0
-"""The longest pause of a listener between two attempts to connect."""
-_CLOSE_S = 2.0
+"""The first and the longest pause of a listener between two attempts to connect; each is twice the
+one before."""
+_MAX_DIGITS = 18
+"""Of a time in a notification. Any role that may connect can send 8,000 characters."""
+_CLOSE_S = 5.0
 """How long closing waits for a thread, which ends by itself."""
 
 OnAlarm = Callable[[int], None]
@@ -49,8 +53,9 @@ def _channel(location: StoreLocation) -> str:
 class Notifier:
     """Notifies the other processes on a schema of alarms that this one has set.
 
-    Its thread and its connection begin with the first notification. Killed here: the alarm is in
-    the append, and other processes find it by polling.
+    Its thread starts with the store, so that no append meets a thread that cannot be started; its
+    connection begins with the first notification. Killed here: the alarm is in the append, and
+    other processes find it by polling.
     """
 
     def __init__(self, location: StoreLocation, sender: str) -> None:
@@ -60,36 +65,38 @@ class Notifier:
         self._clock = SystemClock()
         self._changed = threading.Condition()
         self._due_us: int | None = None
+        self._failures = 0
         self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = LastingThread("wakelog-notifier", self._step)
         self._connection: Connection | None = None
-
-    @property
-    def is_started(self) -> bool:
+        self.is_started = False
         """Whether there has been anything to notify of."""
-        return self._thread is not None
 
     @property
     def is_running(self) -> bool:
-        """Whether its thread runs, from the first notification until it is closed."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether its thread runs."""
+        return self._thread.is_alive
+
+    def start(self) -> None:
+        """Start the thread. Raises `ThreadsExhaustedError`."""
+        self._thread.start()
+
+    def keep_running(self) -> None:
+        """Start the thread again if something has ended it. Never raises."""
+        self._thread.keep_running()
 
     def notify(self, due_us: int) -> None:
         """Notify of an alarm, soon and from another thread, unless others poll before it is due.
 
-        0: work has become available that was not before.
+        0: work has become available that was not before. Never raises.
         """
         if due_us >= self._clock.now_us() + POLL_WITH_LISTENER_US:
             return
         with self._changed:
             if self._closing.is_set():
                 return
+            self.is_started = True
             self._add(due_us)
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="wakelog-notifier", daemon=True
-                )
-                self._thread.start()
             self._changed.notify()
 
     def close(self) -> None:
@@ -97,8 +104,7 @@ class Notifier:
         with self._changed:
             self._closing.set()
             self._changed.notify()
-        if self._thread is not None:
-            self._thread.join(_CLOSE_S)
+        self._thread.join(_CLOSE_S)
 
     def _add(self, due_us: int) -> None:
         self._due_us = due_us if self._due_us is None else min(due_us, self._due_us)
@@ -110,26 +116,31 @@ class Notifier:
             due_us, self._due_us = self._due_us, None
             return due_us
 
-    def _run(self) -> None:
-        failures = 0
-        while (due_us := self._next()) is not None:
-            pause_s = DEBOUNCE_S
-            try:
-                self._send(due_us)
-                failures = 0
-            except StoreUnavailableError as error:
-                failures += 1
-                if failures > 1 and self._closing.is_set():
-                    break
-                self._disconnect()
-                with self._changed:
-                    self._add(due_us)
-                if failures > 1:  # the first failure is a broken connection, which is replaced
-                    pause_s = _PAUSE_S
-                    _LOG.warning(
-                        "other processes cannot be notified of alarms; they poll instead: %s", error
-                    )
-            self._closing.wait(pause_s)
+    def _step(self) -> None:
+        """Send one notification, or end."""
+        due_us = self._next()
+        if due_us is None:
+            self._end()
+            return
+        pause_s = DEBOUNCE_S
+        try:
+            self._send(due_us)
+            self._failures = 0
+        except Exception as error:  # out of file descriptors, of memory, of connections
+            self._failures += 1
+            with self._changed:
+                self._add(due_us)
+            self._disconnect()
+            if self._failures > 1 and self._closing.is_set():
+                self._end()
+                return
+            if self._failures > 1:  # the first failure is a broken connection, which is replaced
+                pause_s = _PAUSE_S
+                _warn("other processes cannot be notified of alarms; they poll instead", error)
+        self._closing.wait(pause_s)
+
+    def _end(self) -> None:
+        self._thread.stopped.set()
         self._disconnect()
 
     def _send(self, due_us: int) -> None:
@@ -140,9 +151,9 @@ class Notifier:
             self._connection.execute("SELECT pg_notify(%s, %s)", notification)
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 class Listener:
@@ -153,95 +164,107 @@ class Listener:
     """
 
     def __init__(self, location: StoreLocation, sender: str, on_alarm: OnAlarm) -> None:
-        """`sender`: what identifies the notifications of this process, which are skipped."""
+        """`sender`: what identifies the notifications of this process, which are skipped.
+
+        Raises `ThreadsExhaustedError`.
+        """
         self._location = location
         self._sender = sender
         self._on_alarm = on_alarm
         self._lock = threading.Lock()
-        self._stopped = False
         self._connection: Connection | None = None
-        self.is_listening = False
-        """Whether it is connected, so that notifications arrive."""
-        self._thread = threading.Thread(target=self._run, name="wakelog-listener", daemon=True)
+        self._is_connected = False
+        self._pause_s = _FIRST_PAUSE_S
+        self._thread = LastingThread("wakelog-listener", self._step)
         self._thread.start()
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether it is connected, so that notifications arrive."""
+        return self._is_connected and self._thread.is_alive
+
+    def keep_running(self) -> None:
+        """Start the thread again if something has ended it. Never raises."""
+        self._thread.keep_running()
+
     def stop(self) -> None:
-        """End the calls of `on_alarm`. A thread that is about to reconnect ends a little later."""
+        """End the calls of `on_alarm`. A thread that is just connecting may end a little later."""
         with self._lock:
-            self._stopped = True
-            connection = self._connection
-            if connection is not None:
-                _interrupt(connection)
-        if connection is not None:
-            self._thread.join(_CLOSE_S)
+            self._thread.stopped.set()
+            if self._connection is not None:
+                _interrupt(self._connection)
+        self._thread.stop(_CLOSE_S)
 
-    def _run(self) -> None:
-        while not self._stopped:
-            try:
-                connection = self._connected()
-            except StoreUnavailableError:
-                return  # it was stopped
-            try:
-                with translated(self._location.label):
-                    self._listen(connection)
-            except StoreUnavailableError as error:
-                if not self._stopped:
-                    _LOG.warning(
-                        "no notifications of other processes' alarms; polling instead: %s", error
-                    )
-            finally:
-                self._disconnect()
+    @property
+    def _is_stopped(self) -> bool:
+        return self._thread.stopped.is_set()
 
-    def _connected(self) -> Connection:
-        """A connection, however long that takes. Raises `StoreUnavailableError` if stopped."""
-        attempts = stamina.retry_context(
-            on=lambda error: isinstance(error, StoreUnavailableError) and not self._stopped,
-            attempts=None,
-            timeout=None,
-            wait_max=_MAX_PAUSE_S,
-        )
-        for attempt in attempts:
-            with attempt:
-                return self._connect()
-        raise AssertionError("it connects or raises")
+    def _step(self) -> None:
+        """Connect and listen until that fails; then pause, longer each time it fails again."""
+        try:
+            self._connect_and_listen()
+        except Exception as error:  # also out of file descriptors, of memory, of connections
+            if not self._is_stopped and self._pause_s == _FIRST_PAUSE_S:
+                _warn("no notifications of other processes' alarms; polling instead", error)
+        finally:
+            self._disconnect()
+        self._thread.stopped.wait(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
 
-    def _connect(self) -> Connection:
+    def _connect_and_listen(self) -> None:
         connection = connect(self._location)
         with self._lock:
-            if not self._stopped:
-                self._connection = connection
-                return connection
-        connection.close()
-        raise StoreUnavailableError("unreachable", "the store is closed")
+            self._connection = connection
+        if not self._is_stopped:
+            with translated(self._location.label):
+                self._listen(connection)
 
     def _listen(self, connection: Connection) -> None:
         """Until the connection breaks. Raises psycopg's errors."""
         connection.execute("SET idle_session_timeout = 0")  # a session that listens is idle
         connection.execute(f"LISTEN {_channel(self._location)}".encode())
-        self.is_listening = True
+        self._is_connected = True
+        self._pause_s = _FIRST_PAUSE_S
         self._report(0)
         for notification in connection.notifies():
-            sender, _, due_us = notification.payload.partition(" ")
-            if sender != self._sender and due_us.isdecimal():
-                self._report(int(due_us))
+            due_us = _time_in(notification.payload, self._sender)
+            if due_us is not None:
+                self._report(due_us)
 
     def _report(self, due_us: int) -> None:
-        if not self._stopped:
+        if not self._is_stopped:
             self._on_alarm(due_us)
 
     def _disconnect(self) -> None:
+        self._is_connected = False
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
-        self.is_listening = False
         self._report(0)
+
+
+def _time_in(payload: str, own: str) -> int | None:
+    """The time that a notification tells; None for one of this process, and for a foreign one."""
+    sender, _, due_us = payload.partition(" ")
+    is_time = due_us.isascii() and due_us.isdecimal() and len(due_us) <= _MAX_DIGITS
+    return int(due_us) if is_time and sender != own else None
+
+
+def _warn(message: str, error: Exception) -> None:
+    """With a traceback if it is not the server. Never raises."""
+    if isinstance(error, StoreUnavailableError):
+        with contextlib.suppress(Exception):  # a filter of the user's may fail
+            _LOG.warning("%s: %s", message, error)
+    else:
+        log_failure(_LOG, message, error=error)
 
 
 def _interrupt(connection: Connection) -> None:
     """End the wait for notifications on another thread, which alone may close the connection."""
-    with (
-        contextlib.suppress(OSError, psycopg.Error),
-        socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as connected,
-    ):
-        connected.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError, psycopg.Error):
+        connected = socket.socket(fileno=connection.fileno())  # no copy: no descriptor may be left
+        try:
+            connected.shutdown(socket.SHUT_RDWR)
+        finally:
+            connected.detach()

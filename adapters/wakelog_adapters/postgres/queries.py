@@ -47,12 +47,13 @@ class Queries(Struct, frozen=True):
     # -- functions of the migrations: see there
 
     append: bytes = b"""SELECT {schema}.append_1(
-        %s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
+        %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
     insert: bytes = b"SELECT {schema}.insert_1(%s, %s::bigint[], %s, %s::bytea[])"
     facts: bytes = b"SELECT {schema}.facts_1(%s, %s, %s)"
+    locked: bytes = b"SELECT {schema}.locked_1(%s, %s)"
     settle: bytes = b"SELECT {schema}.settle_1(%s, %s, %s, %s::bigint, %s)"
     claim: bytes = b"""SELECT {schema}.claim_1(
-        %s, %s, %s::int[], %s::bigint, %s::bigint, %s::int)"""
+        %s, %s, %s::int[], %s::bigint, %s::bigint, %s::int, %s, %s, %s::bigint)"""
     renew: bytes = b"""SELECT stream, token
         FROM {schema}.renew_1(%s, %s::bigint, %s::bigint, %s::bigint)"""
 
@@ -64,15 +65,19 @@ class Queries(Struct, frozen=True):
                 SELECT version, state FROM {{schema}}.snapshots WHERE stream = k.stream
                 ORDER BY version DESC LIMIT 1)
             SELECT version, NULL AS topic, state FROM newest
+            UNION ALL
+            SELECT version, '', convert_to(hash, 'UTF8') FROM {{schema}}.status
+                WHERE stream = k.stream
             UNION ALL (
                 SELECT originator_version, topic, state FROM {{schema}}.stored_events
                 WHERE originator_id = k.stream
-                AND originator_version > coalesce((SELECT version FROM newest), 0)
+                AND originator_version >= coalesce((SELECT version FROM newest), 0)
                 ORDER BY originator_version LIMIT {PAGE})
             OFFSET 0) l
         ORDER BY k.stream, l.version""".encode()
     """(streams) -> stream, version, topic, state: of each stream the newest snapshot (its topic is
-    null), and the events after it."""
+    null), version and hash of the status row (its topic is empty), the snapshot's event and those
+    after it."""
     events: bytes = b"""SELECT originator_version, topic, state FROM {schema}.stored_events
         WHERE originator_id = %s AND originator_version > %s AND originator_version <= %s
         ORDER BY originator_version LIMIT %s"""
@@ -141,6 +146,11 @@ class Queries(Struct, frozen=True):
             WHERE l.owner = %s ORDER BY l.stream FOR UPDATE OF l)
         DELETE FROM {schema}.leases l USING mine WHERE l.stream = mine.stream"""
     """(streams, tokens, owner)"""
+
+    lease_tokens: bytes = b"""SELECT l.stream, l.token
+        FROM unnest(%s::text[]) AS k (stream), LATERAL (
+            SELECT stream, token FROM {schema}.leases WHERE stream = k.stream OFFSET 0) l"""
+    """(streams) -> stream, token"""
 
     # -- kept replies
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from eventsourcing import postgres as library
 from msgspec.structs import replace
 
-from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
+from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import HeldLease, JobPauseRow, Listing, StatusCount, StatusRow, WorkerRow
 from wakelog.ports.units import KeptReply, Lease
 from wakelog_adapters.postgres.connections import Connection, Datastore, rows_of
@@ -36,7 +36,14 @@ class PostgresReads(library.PostgresApplicationRecorder):
         self.queries = Queries.of(location.schema)
 
     def _rows(self, sql: bytes, params: Any = ()) -> list[tuple[Any, ...]]:
-        """The rows that `sql` returns. It may be executed twice; see `_twice`."""
+        """The rows that `sql` returns. It may be executed twice; see `_twice`.
+
+        A claim that reads while it begins does so in its own transaction, which holds locks: then
+        once, and psycopg's errors are the claim's to handle.
+        """
+        own = self.datastore.own_transaction
+        if own is not None:
+            return rows_of(own, sql, params)
         return self._twice(lambda connection: rows_of(connection, sql, params))
 
     def _twice(self, ask: Callable[[Connection], R]) -> R:
@@ -66,16 +73,20 @@ class PostgresReads(library.PostgresApplicationRecorder):
         if not known:
             return [Loaded(None, [])] * len(streams)
         snapshots: dict[str, StoredSnapshot] = {}
+        newest: dict[str, Newest] = {}
         tails: dict[str, list[StoredEvent]] = {stream: [] for stream in streams}
         for stream, version, topic, state in self._rows(self.queries.load, (known,)):
             if topic is None:
                 snapshots[stream] = StoredSnapshot(version, state)
+            elif not topic:
+                newest[stream] = Newest(version, state.decode())
             else:
                 tails[stream].append(StoredEvent(stream, version, topic, state))
         for stream, tail in tails.items():
-            if len(tail) == PAGE:
-                tail += self.events(stream, after=tail[-1].version)
-        return [Loaded(snapshots.get(stream), tails[stream]) for stream in streams]
+            if len(tail) == PAGE:  # up to the same moment: what was appended since is left out
+                upto = newest[stream].version if stream in newest else None
+                tail += self.events(stream, after=tail[-1].version, upto=upto)
+        return [Loaded(snapshots.get(each), tails[each], newest.get(each)) for each in streams]
 
     def events(
         self, stream: str, *, after: int = 0, upto: int | None = None, limit: int | None = None
@@ -141,6 +152,11 @@ class PostgresReads(library.PostgresApplicationRecorder):
                 self.queries.leases, params
             )
         ]
+
+    def lease_tokens(self, streams: Sequence[str]) -> Sequence[int | None]:
+        known = [stream for stream in streams if can_be_stored(stream)]
+        tokens: dict[str, int] = dict(self._rows(self.queries.lease_tokens, (known,)))
+        return [tokens.get(stream) for stream in streams]
 
     def next_due_us(
         self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}

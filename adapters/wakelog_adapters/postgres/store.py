@@ -11,7 +11,7 @@ from typing import Any, Literal
 from eventsourcing import persistence
 
 from wakelog.ports.rows import Due, JobPauseRow
-from wakelog.ports.units import Appended, Unit
+from wakelog.ports.units import ANY_ENDED, Appended, Takeover, Unit
 from wakelog_adapters.postgres.append import Appender
 from wakelog_adapters.postgres.append_started import AppendStarter, SentAppend
 from wakelog_adapters.postgres.claims import Claimer, ClaimRequest, release
@@ -61,6 +61,12 @@ class PostgresStore(SmallWrites, PostgresReads):
         self.notifier = Notifier(location, self._own)
         """Notifies other processes of alarms that this one sets."""
         self._alarm_listeners: set[Listener] = set()
+        if datastore.server_clock:
+            try:
+                self.notifier.start()
+            except BaseException:
+                datastore.close()
+                raise
 
     @property
     def blocking(self) -> Literal[True]:
@@ -68,14 +74,23 @@ class PostgresStore(SmallWrites, PostgresReads):
 
     @property
     def poll_us(self) -> int | None:
-        """Seldom while notifications of other processes arrive, else often."""
+        """Seldom while notifications of other processes arrive, else often.
+
+        Asked for at every look of a worker, so this is where its threads are watched.
+        """
+        self.notifier.keep_running()
+        for listener in tuple(self._alarm_listeners):
+            listener.keep_running()
         listeners = tuple(self._alarm_listeners)
         if listeners and all(listener.is_listening for listener in listeners):
             return POLL_WITH_LISTENER_US
         return POLL_WITHOUT_LISTENER_US
 
     def watch_alarms(self, on_alarm: Callable[[int], None]) -> Callable[[], None]:
-        """Behind a transaction pooler there are no notifications: only `poll_us` remains."""
+        """Behind a transaction pooler there are no notifications: only `poll_us` remains.
+
+        Raises `ThreadsExhaustedError`.
+        """
         if self.location.pooled:
             return lambda: None
         listener = Listener(self.location, self._own, on_alarm)
@@ -111,7 +126,10 @@ class PostgresStore(SmallWrites, PostgresReads):
             self._notify_processes(appended.next_due_us)
 
     def _notify_processes(self, due_us: int = 0) -> None:
-        """Of an alarm, or (0) of work that can be claimed from now on; not in a simulation."""
+        """Of an alarm, or (0) of work that can be claimed from now on; not in a simulation.
+
+        Never raises: it follows a commit.
+        """
         if self.datastore.server_clock:
             self.notifier.notify(due_us)
 
@@ -125,10 +143,11 @@ class PostgresStore(SmallWrites, PostgresReads):
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
         limits: Mapping[str, int] = {},
+        takeover: Takeover = ANY_ENDED,
     ) -> Appended:
         if limit <= 0 or not jobs:
             return _NOTHING
-        appended = self._claimer.claim(ClaimRequest(now_us, jobs, limit, limits), begin)
+        appended = self._claimer.claim(ClaimRequest(now_us, jobs, limit, limits, takeover), begin)
         if appended.errors:
             self.listeners.notify()
         return appended
@@ -198,6 +217,7 @@ class PostgresStore(SmallWrites, PostgresReads):
             listener.stop()
         self.notifier.close()
         self.datastore.close()
+        self.listeners.close()
 
 
 def _prepare(location: StoreLocation) -> StoreLocation:

@@ -15,7 +15,7 @@ from wakelog_adapters.sql.url import UrlOptions
 __all__ = ["StoreLocation", "parse"]
 
 MIN_POOL = 3
-"""A claim reads on a second connection while it holds one; and a heartbeat must not wait."""
+"""An append, a claim and a heartbeat: none of them waits until another has ended."""
 _MAX_POOL = 1000
 _POOL = 8
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")

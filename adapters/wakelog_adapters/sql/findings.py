@@ -7,7 +7,7 @@ from typing import Literal
 
 from wakelog_adapters.sql.migrations import SchemaVersion
 
-__all__ = ["Finding", "Level", "duration", "ok", "problem", "schema_finding", "warning"]
+__all__ = ["Finding", "Level", "counted", "duration", "ok", "problem", "schema_finding", "warning"]
 
 Level = Literal["ok", "warning", "problem"]
 """As it should be; worth knowing; loses data or keeps work waiting, now or soon, until fixed."""
@@ -54,6 +54,11 @@ def schema_finding(version: SchemaVersion) -> Finding:
         text = f"at migration {version.number}, newer than this wakelog, which can work on it"
         return warning("schema", text, "finish the deploy: upgrade this wakelog")
     return ok("schema", f"up to date, at migration {version.number}")
+
+
+def counted(number: int, one: str) -> str:
+    """A number of things: `1 instance`, `2 instances`."""
+    return f"{number} {one if number == 1 else one + 's'}"
 
 
 def duration(us: int) -> str:

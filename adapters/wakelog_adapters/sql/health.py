@@ -9,7 +9,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from wakelog_adapters.sql.findings import Finding, duration, ok, problem, warning
+from wakelog_adapters.sql.findings import Finding, counted, duration, ok, problem, warning
+from wakelog_adapters.sql.log_check import check_log
 
 __all__ = ["HealthQueries", "check_jobs"]
 
@@ -17,6 +18,9 @@ LATE_US = 60_000_000
 """How long an alarm may be due, or a lease have expired, before it is reported."""
 STRANDED_US = 60_000_000
 """How long work may be without an alarm: twice as long as until a worker's next sweep."""
+
+AHEAD_US = 1_000_000
+"""How far in the future an event may lie: the clocks of machines differ a little."""
 
 _UNREADABLE = '{"handler": "load"'
 """How the last error of a parked instance begins."""
@@ -40,6 +44,8 @@ def check_jobs(queries: HealthQueries) -> Iterator[Finding]:
     yield from _due(queries, served)
     yield _leases(queries)
     yield _stranded(queries)
+    yield check_log(queries.rows)
+    yield _ahead(queries)
     yield from _failed(queries)
     yield _dead_letters(queries)
     yield _waiting_for_code(queries)
@@ -51,14 +57,14 @@ def _workers(queries: HealthQueries) -> tuple[frozenset[str], Finding]:
     running = [(jobs, worker) for jobs, until_us, worker in rows if until_us > queries.now_us]
     served = frozenset(job for jobs, _ in running for job in json.loads(jobs))
     dead = len(rows) - len(running)
-    lost = f"; {_count(dead, 'other')} ended without a shutdown in the last day" if dead else ""
+    lost = f"; {counted(dead, 'other')} ended without a shutdown in the last day" if dead else ""
     if running:
         names = ", ".join(worker for _, worker in running[:3]) + (", …" if len(running) > 3 else "")
-        return served, ok("workers", f"{_count(len(running), 'worker')} running ({names}){lost}")
+        return served, ok("workers", f"{counted(len(running), 'worker')} running ({names}){lost}")
     [(alarms,)] = queries.rows("SELECT count(*) FROM {t}alarms")
     if not alarms:
         return served, ok("workers", f"no worker is running, and nothing is scheduled{lost}")
-    text = f"no worker is running, and {_count(alarms, 'instance')} will need one{lost}"
+    text = f"no worker is running, and {counted(alarms, 'instance')} will need one{lost}"
     return served, warning("workers", text, "start one: wakelog worker MODULE:jobs")
 
 
@@ -74,7 +80,7 @@ def _due(queries: HealthQueries, served: frozenset[str]) -> Iterator[Finding]:
     all_ok = True
     for job, number, oldest_us in rows:
         late_us = queries.now_us - oldest_us
-        text = f"{_count(number, 'instance')} of {job} due, the oldest for {duration(late_us)}"
+        text = f"{counted(number, 'instance')} of {job} due, the oldest for {duration(late_us)}"
         if job not in served:
             all_ok = False
             advice = f"start a worker that knows {job}: wakelog worker MODULE:jobs"
@@ -95,9 +101,9 @@ def _leases(queries: HealthQueries) -> Finding:
             min(until_us) FROM {{t}}leases"""
     )
     if not expired:
-        return ok("leases", f"{_count(number, 'lease')}, none that expired long ago")
+        return ok("leases", f"{counted(number, 'lease')}, none that expired long ago")
     longest = duration(queries.lease_now_us - oldest_us)
-    text = f"{_count(expired, 'lease')} expired up to {longest} ago, and no worker has taken over"
+    text = f"{counted(expired, 'lease')} expired up to {longest} ago, and no worker has taken over"
     return problem("leases", text, "start a worker that knows their jobs: it begins the runs again")
 
 
@@ -112,8 +118,23 @@ def _stranded(queries: HealthQueries) -> Finding:
     )
     if not number:
         return ok("stranded", "all work has an alarm or a lease")
-    text = f"{_count(number, 'instance')} with work, but with neither alarm nor lease"
+    text = f"{counted(number, 'instance')} with work, but with neither alarm nor lease"
     return warning("stranded", text, "start a worker that knows them: it re-arms them")
+
+
+def _ahead(queries: HealthQueries) -> Finding:
+    """Streams that were written to while a clock was ahead."""
+    later = f"FROM {{t}}status WHERE updated_us > {queries.now_us + AHEAD_US}"
+    [(number, newest_us)] = queries.rows(f"SELECT count(*), max(updated_us) {later}")
+    if not number:
+        return ok("future", "no event lies in the future")
+    streams = [
+        stream for (stream,) in queries.rows(f"SELECT stream {later} ORDER BY stream LIMIT 3")
+    ]
+    names = ", ".join(streams) + (", …" if number > len(streams) else "")
+    ahead = duration(newest_us - queries.now_us)
+    text = f"the newest event of {counted(number, 'instance')} lies up to {ahead} ahead ({names})"
+    return warning("future", text, "set the clocks of all machines right: work goes on by itself")
 
 
 def _failed(queries: HealthQueries) -> Iterator[Finding]:
@@ -124,11 +145,11 @@ def _failed(queries: HealthQueries) -> Iterator[Finding]:
             0) FROM {{t}}status WHERE status = 'failed'"""
     )
     if parked:
-        text = f"{_count(parked, 'instance')} parked: the history cannot be read"
+        text = f"{counted(parked, 'instance')} parked: the history cannot be read"
         advice = "see wakelog ls --status failed, and wakelog history of one of them"
         yield problem("parked", text, advice)
     if failed - parked:
-        text = f"{_count(failed - parked, 'instance')} failed"
+        text = f"{counted(failed - parked, 'instance')} failed"
         yield warning("failed", text, "see wakelog ls --status failed; trigger them again")
     if not failed:
         yield ok("failed", "no instance has failed")
@@ -141,7 +162,7 @@ def _dead_letters(queries: HealthQueries) -> Finding:
     )
     if not letters:
         return ok("dead_letters", "no dead letters")
-    text = f"{_count(letters, 'dead letter')} of {_count(instances, 'instance')}"
+    text = f"{counted(letters, 'dead letter')} of {counted(instances, 'instance')}"
     advice = "see wakelog dead-letters; then wakelog requeue, or wakelog discard"
     return warning("dead_letters", text, advice)
 
@@ -155,14 +176,14 @@ def _waiting_for_code(queries: HealthQueries) -> Finding:
         "SELECT stream, code_error FROM {t}status WHERE code_error IS NOT NULL"
         " ORDER BY stream LIMIT 1"
     )
-    unread = json.loads(why)
+    try:
+        unread = json.loads(why)
+        said = f"{unread['error_type']}: {unread['message']}"
+    except (ValueError, RecursionError, KeyError, TypeError):
+        said = "why is damaged"  # `check_log` tells of it
     text = (
-        f"{_count(number, 'instance')} with an event or a state that no worker's code could read"
-        f" ({stream}: {unread['error_type']}: {unread['message']})"
+        f"{counted(number, 'instance')} with an event or a state that no worker's code could read"
+        f" ({stream}: {said})"
     )
     advice = "start a worker whose code can read it: it goes on by itself; see wakelog ls --status"
     return warning("waiting_for_code", text, f"{advice} waiting_for_code")
-
-
-def _count(number: int, one: str) -> str:
-    return f"{number} {one if number == 1 else one + 's'}"

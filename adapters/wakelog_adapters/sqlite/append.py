@@ -61,7 +61,7 @@ def packed(rows: AppendRows) -> tuple[str | bytes | None, ...]:
     blob = Blob()
     statuses = [astuple(row) for row in rows.status_rows]
     lists: tuple[Sequence[object], ...] = (
-        list(rows.bases.items()),
+        [(stream, f"{version} {hash}") for stream, (version, hash) in rows.bases.items()],
         rows.required_leases,
         [(e.stream, e.version, e.topic, *blob.put(e.state)) for e in rows.events],
         [_status(row, blob) for row in statuses],
@@ -161,7 +161,7 @@ _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}append_rows INSTEAD OF INSERT ON {{
     BEGIN
         SELECT RAISE(ABORT, 'version')
             FROM json_each(NEW.bases) j LEFT JOIN {{prefix}}status s ON s.stream = {_field(0)}
-            WHERE ifnull(s.version, 0) <> {_field(1)};
+            WHERE ifnull(s.version || ' ' || s.hash, '0 ') <> {_field(1)};
         SELECT RAISE(ABORT, 'lease')
             FROM json_each(NEW.required) j LEFT JOIN {{prefix}}leases l ON l.stream = {_field(0)}
             WHERE l.token IS NOT {_field(1)};

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.conflicts import RecordedFacts, find_conflicts, follows_refused, unseen_events
+from wakelog.ports.records import Newest
 from wakelog.ports.units import Appended, Unit
 from wakelog_adapters.sqlite.append import AppendStatement, dumps
-from wakelog_adapters.sqlite.errors import REFUSALS
+from wakelog_adapters.sqlite.errors import REFUSALS, readable
 from wakelog_adapters.sqlite.queries import Queries
 
 __all__ = ["append_without_refused"]
@@ -69,6 +70,7 @@ def _alone(statement: AppendStatement, unit: Unit, dues: dict[str, int | None]) 
     return None
 
 
+@readable
 def _facts(
     connection: sqlite3.Connection, queries: Queries, units: Sequence[Unit]
 ) -> RecordedFacts:
@@ -76,9 +78,10 @@ def _facts(
     keys = [(unit.stream, unit.kept_reply.key) for unit in units if unit.kept_reply is not None]
     row: tuple[str, str, str]
     row = connection.execute(queries.facts, (_bindable(streams), _bindable(keys))).fetchone()
-    versions, tokens, replies = (json.loads(text) for text in row)
+    heads, tokens, replies = (json.loads(text) for text in row)
+    newest = {stream: Newest(version, hash) for stream, version, hash in heads}
     expiries = {(stream, key): expires_us for stream, key, expires_us in replies}
-    return RecordedFacts(dict(versions), dict(tokens), expiries)
+    return RecordedFacts(newest, dict(tokens), expiries)
 
 
 def _bindable(values: object) -> str:

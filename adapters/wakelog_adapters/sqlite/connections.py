@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 
 from wakelog.errors import StoreUnavailableError
 from wakelog_adapters.sqlite.errors import reason_of
+from wakelog_adapters.sqlite.open_file import OpenFile
 from wakelog_adapters.sqlite.url import StoreLocation
 
 __all__ = ["OLDEST", "FairLock", "Readers", "check_file", "connect"]
@@ -79,22 +80,27 @@ class FairLock:
 class Readers:
     """Connections for reading, each for one thread at a time. A few are kept, the rest closed."""
 
-    def __init__(self, location: StoreLocation) -> None:
+    def __init__(self, location: StoreLocation, file: OpenFile) -> None:
         self._location = location
+        self._file = file
         self._idle: deque[sqlite3.Connection] = deque()
         self._closed = False
 
     @contextmanager
     def lend(self) -> Generator[sqlite3.Connection, None, None]:
-        """A connection whose statements each see everything committed before them."""
+        """A connection whose statements each see everything committed before them.
+
+        Raises `StoreUnavailableError` ("moved") if the path no longer names the file.
+        """
         if self._closed:
             raise StoreUnavailableError(
                 "unreachable", f"{self._location.path}: the store is closed"
             )
+        self._file.check()
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = connect(self._location, cache_kib=_READER_CACHE_KIB)
+            connection = self._opened()
         try:
             yield connection
         finally:
@@ -104,6 +110,15 @@ class Readers:
                 self._idle.append(connection)
                 if self._closed:
                     self._close_idle()
+
+    def _opened(self) -> sqlite3.Connection:
+        connection = connect(self._location, cache_kib=_READER_CACHE_KIB)
+        try:
+            self._file.check()  # or it may have been opened in place of the old one
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def close(self) -> None:
         """Close the idle connections now, and the others when they are put back."""

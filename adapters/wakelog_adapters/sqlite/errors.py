@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 from wakelog.errors import StoreReason, StoreUnavailableError
 
-__all__ = ["REFUSALS", "reason_of", "translated"]
+__all__ = ["REFUSALS", "readable", "reason_of", "translated"]
 
 _REASONS: dict[int, StoreReason] = {
     sqlite3.SQLITE_BUSY: "locked",
@@ -25,6 +27,9 @@ _REASONS: dict[int, StoreReason] = {
     sqlite3.SQLITE_MISMATCH: "refused",
 }
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 REFUSALS = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
@@ -40,6 +45,8 @@ REFUSALS = (
 def reason_of(error: BaseException) -> StoreReason:
     """The reason for `error`. Without a code, or for an error of the disk: unreachable."""
     code = getattr(error, "sqlite_errorcode", None)
+    if code is None and "UTF-8" in str(error):  # raised by Python, not by SQLite
+        return "damaged"
     return "unreachable" if code is None else _REASONS.get(code & 0xFF, "unreachable")
 
 
@@ -50,3 +57,20 @@ def translated(path: str) -> Generator[None, None, None]:
         yield
     except sqlite3.Error as error:
         raise StoreUnavailableError(reason_of(error), f"{path}: {error}") from error
+
+
+def readable(read: Callable[P, R]) -> Callable[P, R]:
+    """A method that reads rows: it raises `StoreUnavailableError` ("damaged") for rows that are
+    not as the store writes them."""
+
+    @functools.wraps(read)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return read(*args, **kwargs)
+        except UnicodeEncodeError:  # of an argument
+            raise
+        except (ValueError, TypeError, LookupError) as error:
+            detail = f"a row is not as it was written: {type(error).__name__}: {error}"
+            raise StoreUnavailableError("damaged", detail) from error
+
+    return checked

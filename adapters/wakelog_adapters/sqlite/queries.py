@@ -37,7 +37,7 @@ _PACKED_EVENTS = f"""SELECT json_group_array(json_array(originator_version, topi
 _PACKED_STATUS = f"""SELECT json_group_array(json_array({_SHORT_STATUS},
         CASE WHEN length(state) <= {LARGE} THEN state WHEN state IS NOT NULL THEN 1 END))
     FROM (SELECT {_STATUS} FROM {{prefix}}status s WHERE %s)"""
-_AFTER_SNAPSHOT = "ifnull((SELECT version FROM newest), 0)"
+_AFTER_SNAPSHOT = "ifnull((SELECT version FROM newest) - 1, 0)"
 _NO_LEASE = "NOT EXISTS (SELECT 1 FROM {prefix}leases l WHERE l.stream = s.stream)"
 
 # -- parts of queries for what is due
@@ -51,13 +51,15 @@ _FREE = """NOT EXISTS (SELECT 1 FROM {prefix}leases l
 _STARTS_RUN, _STARTS_NONE = f"a.action NOT IN {NO_RUN}", f"a.action IN {NO_RUN}"
 _FIRST_ALARM = f"""(SELECT a.due_us FROM {{prefix}}alarms a
         WHERE a.job = j.job AND %s AND {_FREE} ORDER BY a.due_us LIMIT 1)"""
+_CLAIMABLE = """NOT EXISTS (SELECT 1 FROM {prefix}leases l WHERE l.stream = a.stream
+        AND (l.until_us > ?2 OR NOT ?4 OR l.owner = ?5))"""
 _DUE_ALARMS = f"""(SELECT json_group_array(json_array(stream, due_us)) FROM (
         SELECT a.stream, a.due_us FROM {{prefix}}alarms a
-        WHERE a.job = j.job AND a.due_us <= ?2 AND %s AND {_FREE}
+        WHERE a.job = j.job AND a.due_us <= ?2 AND %s AND {_CLAIMABLE}
         ORDER BY a.due_us, a.stream LIMIT ?3))"""
 _ENDED_LEASES = f"""(SELECT json_group_array(json_array(stream, until_us)) FROM (
         SELECT l.stream, l.until_us FROM {{prefix}}leases l
-        WHERE l.job = j.job AND l.until_us <= ?2
+        WHERE l.job = j.job AND l.until_us <= ?2 AND ?4 AND l.owner <> ?5
         AND NOT EXISTS (SELECT 1 FROM {{prefix}}alarms a
             WHERE a.stream = l.stream AND a.due_us <= ?2 AND {_STARTS_RUN})
         ORDER BY l.until_us, l.stream LIMIT ?3))"""
@@ -73,8 +75,11 @@ class Queries(Struct, frozen=True):
             SELECT version, state FROM {{prefix}}snapshots
             WHERE stream = ?1 ORDER BY version DESC LIMIT 1)
         SELECT (SELECT version FROM newest), (SELECT state FROM newest),
+            (SELECT version FROM {{prefix}}status WHERE stream = ?1),
+            (SELECT hash FROM {{prefix}}status WHERE stream = ?1),
             ({_PACKED_EVENTS % (_AFTER_SNAPSHOT, "9e18", PAGE)})"""
-    """(stream) -> the newest snapshot's version and state, and the events after it."""
+    """(stream) -> the newest snapshot's version and state, version and hash of the status row, the
+    event of the snapshot and those after it."""
     events: str = _PACKED_EVENTS % ("?2", "?3", "?4")
     """(stream, after, upto, limit) -> [[version, topic, state in hex], …]. The state is null if it
     is large: read it with `event_state`."""
@@ -122,14 +127,15 @@ class Queries(Struct, frozen=True):
             UNION ALL
             SELECT k.value ->> 0, k.value ->> 1, j.job, NULL
             FROM {_JOBS}, json_each({_ENDED_LEASES}) k) d"""
-    """(jobs, now, limit) -> [[stream, due, job, runs it may start], …], the oldest of each job.
-    The last is null if the job has no limit, or if no run would be started."""
+    """(jobs, now, limit, allowed, owner: see `Takeover`) -> [[stream, due, job, runs it may start],
+    …], the oldest of each job. The last is null if the job has no limit, or if no run would be
+    started."""
     claimed: str = """SELECT json_group_array(json_array(
-            j.value, ifnull(s.version, 0), l.owner, l.until_us, l.token, l.run))
-        FROM json_each(?1) j LEFT JOIN {prefix}status s ON s.stream = j.value
+            j.value, s.version, s.hash, l.owner, l.until_us, l.token, l.run))
+        FROM json_each(?1) j JOIN {prefix}status s ON s.stream = j.value
         LEFT JOIN {prefix}leases l ON l.stream = j.value AND l.until_us <= ?2"""
-    """(streams as JSON, now) -> [[stream, version, owner, until, token, run], …]. The owner is null
-    unless a lease has ended."""
+    """(streams as JSON, now) -> [[stream, version, hash, owner, until, token, run], …]. The
+    owner is null unless a lease has ended."""
     stranded_runs: str = f"""SELECT (SELECT json_group_array(stream) FROM (
             SELECT s.stream FROM {{prefix}}status s
             WHERE s.executing = 1 AND s.updated_us < ?1 AND {_NO_LEASE} LIMIT ?2)),
@@ -163,6 +169,9 @@ class Queries(Struct, frozen=True):
     leases_of: str = """SELECT json_group_array(json_array(stream, token))
         FROM {prefix}leases WHERE owner = ?"""
     """(owner) -> [[stream, token], …]"""
+    lease_tokens: str = """SELECT json_group_array(json_array(stream, token))
+        FROM {prefix}leases WHERE stream IN (SELECT value FROM json_each(?))"""
+    """(streams as JSON) -> [[stream, token], …]"""
     release: str = """DELETE FROM {prefix}leases WHERE owner = ? AND (stream, token) IN (
         SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"""
     """(owner, [stream, token] pairs as JSON)"""
@@ -181,7 +190,7 @@ class Queries(Struct, frozen=True):
         ORDER BY expires_us LIMIT ?)"""
     """(now, limit)"""
     facts: str = """SELECT
-        (SELECT json_group_array(json_array(stream, version)) FROM {prefix}status
+        (SELECT json_group_array(json_array(stream, version, hash)) FROM {prefix}status
             WHERE stream IN (SELECT value FROM json_each(?1))),
         (SELECT json_group_array(json_array(stream, token)) FROM {prefix}leases
             WHERE stream IN (SELECT value FROM json_each(?1))),

@@ -9,13 +9,14 @@ from typing import Any
 from eventsourcing import sqlite as library
 from msgspec.structs import replace
 
-from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
+from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import HeldLease, JobPauseRow, Listing, StatusCount, StatusRow, WorkerRow
 from wakelog.ports.units import KeptReply, Lease
 from wakelog_adapters.sql.listing import listing_condition
 from wakelog_adapters.sqlite.append import dumps
 from wakelog_adapters.sqlite.connections import Readers
-from wakelog_adapters.sqlite.errors import translated
+from wakelog_adapters.sqlite.errors import readable, translated
+from wakelog_adapters.sqlite.open_file import OpenFile
 from wakelog_adapters.sqlite.queries import DIALECT, PAGE, Queries
 from wakelog_adapters.sqlite.url import StoreLocation
 
@@ -28,10 +29,14 @@ _EXECUTING = StatusRow.__struct_fields__.index("executing")
 class SQLiteReads(library.SQLiteApplicationRecorder):
     """Reads the newest committed state. Raises `StoreUnavailableError`."""
 
-    def __init__(self, datastore: library.SQLiteDatastore, location: StoreLocation) -> None:
+    def __init__(
+        self, datastore: library.SQLiteDatastore, location: StoreLocation, file: OpenFile
+    ) -> None:
         super().__init__(datastore, f"{location.prefix}stored_events")
         self.location = location
-        self.readers = Readers(location)
+        self.file = file
+        """The file as it was opened."""
+        self.readers = Readers(location, file)
         """The connections for reading."""
         self.queries = Queries.of(location.prefix)
 
@@ -40,19 +45,21 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
         with self.readers.lend() as connection, translated(self.location.path):
             return connection.execute(sql, params).fetchone()
 
+    @readable
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
         if after_version is not None:
             return Loaded(None, self.events(stream, after=after_version))
-        version, state, packed = self._row(self.queries.load, stream)
+        version, state, newest, hash, packed = self._row(self.queries.load, stream)
         snapshot = None if version is None else StoredSnapshot(version, state)
         tail = self._unpacked(stream, packed)
-        if len(tail) == PAGE:
-            return Loaded(snapshot, [*tail, *self.events(stream, after=tail[-1].version)])
-        return Loaded(snapshot, tail)
+        if len(tail) == PAGE:  # up to the same moment: what was appended since is left out
+            tail = [*tail, *self.events(stream, after=tail[-1].version, upto=newest)]
+        return Loaded(snapshot, tail, None if newest is None else Newest(newest, hash))
 
     def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:
         return [self.load(stream) for stream in streams]
 
+    @readable
     def events(
         self, stream: str, *, after: int = 0, upto: int | None = None, limit: int | None = None
     ) -> Sequence[StoredEvent]:
@@ -82,25 +89,30 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
             for version, topic, state in json.loads(packed)
         ]
 
+    @readable
     def snapshot_before(self, stream: str, version: int) -> StoredSnapshot | None:
         row = self._row(self.queries.snapshot_before, stream, version)
         return None if row is None else StoredSnapshot(*row)
 
+    @readable
     def status(self, streams: Sequence[str]) -> Sequence[StatusRow | None]:
         rows = self._status_rows(self._row(self.queries.status, dumps(streams))[0])
         found = {row.stream: row for row in rows}
         return [found.get(stream) for stream in streams]
 
+    @readable
     def kept_replies(self, keys: Sequence[tuple[str, str]]) -> Sequence[KeptReply | None]:
         rows = json.loads(self._row(self.queries.kept_replies, dumps(keys))[0])
         found = {(stream, reply[0]): KeptReply(*reply) for stream, *reply in rows}
         return [found.get(key) for key in keys]
 
+    @readable
     def list(self, listing: Listing) -> Sequence[StatusRow]:
         where, params = listing_condition(listing, DIALECT)
         sql = self.queries.list_where.replace("{where}", where)
         return self._status_rows(self._row(sql, *params, listing.limit)[0])
 
+    @readable
     def count(self, listing: Listing, now_us: int) -> Sequence[StatusCount]:
         where, params = listing_condition(replace(listing, after=None), DIALECT)
         sql = self.queries.count_where.replace("{where}", where)
@@ -111,6 +123,7 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
             )
         ]
 
+    @readable
     def leases(self, now_us: int, limit: int) -> Sequence[HeldLease]:
         rows = json.loads(self._row(self.queries.leases, limit)[0])
         return [
@@ -130,12 +143,20 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
             row[_EXECUTING] = bool(row[_EXECUTING])
         return [StatusRow(*row) for row in rows]
 
+    @readable
+    def lease_tokens(self, streams: Sequence[str]) -> Sequence[int | None]:
+        packed = self._row(self.queries.lease_tokens, dumps(list(streams)))[0]
+        tokens: dict[str, int] = dict(json.loads(packed))
+        return [tokens.get(stream) for stream in streams]
+
+    @readable
     def next_due_us(
         self, jobs: Sequence[str], now_us: int, limits: Mapping[str, int] = {}
     ) -> int | None:
         due_us: int | None = self._row(self.queries.next_due, jobs_with(limits, jobs), now_us)[0]
         return due_us
 
+    @readable
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:
         runs, alarms_agree = self._row(self.queries.stranded_runs, before_us, limit)
         found: list[str] = json.loads(runs)
@@ -144,9 +165,11 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
             found += json.loads(self._row(self.queries.stranded_alarms, before_us, rest)[0])
         return found
 
+    @readable
     def job_pauses(self) -> Sequence[JobPauseRow]:
         return [JobPauseRow(*row) for row in json.loads(self._row(self.queries.job_pauses)[0])]
 
+    @readable
     def workers(self, now_us: int) -> Sequence[WorkerRow]:
         rows = json.loads(self._row(self.queries.workers, now_us)[0])
         return [WorkerRow(*row)._replace(jobs=tuple(json.loads(row[1]))) for row in rows]

@@ -14,13 +14,14 @@ from eventsourcing import sqlite as library
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Due, JobPauseRow
-from wakelog.ports.units import Appended, Lease, NothingDue, Unit
+from wakelog.ports.units import ANY_ENDED, Appended, Lease, NothingDue, Takeover, Unit
 from wakelog_adapters.sql.small_writes import SmallWrites
 from wakelog_adapters.sql.subscription import LogListeners, LogSubscription
 from wakelog_adapters.sqlite.append import AppendStatement, dumps
 from wakelog_adapters.sqlite.conflicts import append_without_refused
 from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
-from wakelog_adapters.sqlite.errors import REFUSALS, translated
+from wakelog_adapters.sqlite.errors import REFUSALS, readable, translated
+from wakelog_adapters.sqlite.open_file import OpenFile
 from wakelog_adapters.sqlite.reads import SQLiteReads, jobs_with
 from wakelog_adapters.sqlite.schema import SQLiteSchema
 from wakelog_adapters.sqlite.url import StoreLocation
@@ -29,6 +30,7 @@ __all__ = ["SQLiteStore"]
 
 _POLL_US = 100_000
 _NOTHING = Appended((), None)
+_UNKNOWN = "; it is not known whether the last write was recorded"
 
 
 class SQLiteStore(SmallWrites, SQLiteReads):
@@ -45,10 +47,11 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             with translated(location.path):
                 SQLiteSchema(location).prepare(self._writer)
                 self._statement = AppendStatement(self._writer, location.prefix)
+                file = OpenFile(location.path)
         except BaseException:
             self._writer.close()
             raise
-        super().__init__(datastore, location)
+        super().__init__(datastore, location, file)
         self._write_lock = FairLock()
         self._closed = False
         self._listeners = LogListeners()
@@ -73,13 +76,20 @@ class SQLiteStore(SmallWrites, SQLiteReads):
 
     @contextmanager
     def writing(self) -> Generator[sqlite3.Connection, None, None]:
-        """The connection that writes, for this thread alone until the block ends."""
+        """The connection that writes, for this thread alone until the block ends.
+
+        Raises `StoreUnavailableError` ("moved") before and after the block if the path does not
+        name the file: what was committed to a file that no other process finds is never
+        acknowledged.
+        """
         with self._write_lock:
             if self._closed:
                 raise StoreUnavailableError(
                     "unreachable", f"{self.location.path}: the store is closed"
                 )
+            self.file.check()
             yield self._writer
+            self.file.check(_UNKNOWN)
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection, None, None]:
@@ -146,6 +156,7 @@ class SQLiteStore(SmallWrites, SQLiteReads):
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
         limits: Mapping[str, int] = {},
+        takeover: Takeover = ANY_ENDED,
     ) -> Appended | NothingDue:
         """Looks first, without the write lock. Killed here: nothing was claimed.
 
@@ -158,18 +169,25 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             return NothingDue(due_us)
         with self._transaction() as connection:
             with translated(self.location.path):
-                dues = self._due(connection, now_us, limit, jobs_with(limits, jobs))
+                dues = self._due(connection, now_us, limit, jobs_with(limits, jobs), takeover)
             units = begin(dues) if dues else ()
             with translated(self.location.path):
                 appended = self._append_within(connection, units)
         self._listeners.notify()
         return appended
 
+    @readable
     def _due(
-        self, connection: sqlite3.Connection, now_us: int, limit: int, jobs: str
+        self,
+        connection: sqlite3.Connection,
+        now_us: int,
+        limit: int,
+        jobs: str,
+        takeover: Takeover,
     ) -> Sequence[Due]:
         """What may be claimed, oldest first, each instance once."""
-        packed = connection.execute(self.queries.due, (jobs, now_us, limit))
+        params = (jobs, now_us, limit, takeover.allowed, takeover.owner)
+        packed = connection.execute(self.queries.due, params)
         oldest: dict[str, int] = {}
         started: Counter[str] = Counter()
         for stream, due_us, job, free in sorted(json.loads(packed.fetchone()[0]), key=_by_due):
@@ -179,11 +197,13 @@ class SQLiteStore(SmallWrites, SQLiteReads):
         streams = sorted(oldest, key=lambda stream: (oldest[stream], stream))[:limit]
         packed = connection.execute(self.queries.claimed, (dumps(streams), now_us))
         dues: dict[str, Due] = {}
-        for stream, version, owner, until_us, token, run in json.loads(packed.fetchone()[0]):
+        for stream, version, hash, *lease in json.loads(packed.fetchone()[0]):
+            owner, until_us, token, run = lease
             expired = None if owner is None else Lease(owner, until_us, token, bool(run))
-            dues[stream] = Due(stream, oldest[stream], version, expired)
-        return [dues[stream] for stream in streams]
+            dues[stream] = Due(stream, oldest[stream], version, hash, expired)
+        return [dues[stream] for stream in streams if stream in dues]
 
+    @readable
     def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
         """Leases that have ended are prolonged too, unless they have been taken over."""
         with self.writing() as connection, translated(self.location.path):
@@ -209,6 +229,7 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             connection.execute(self.queries.resume_job, (job,))
             return ended
 
+    @readable
     def _pause_of(self, connection: sqlite3.Connection, job: str) -> JobPauseRow | None:
         row = connection.execute(self.queries.job_pause, (job,)).fetchone()
         return None if row is None else JobPauseRow(*row)
@@ -227,6 +248,24 @@ class SQLiteStore(SmallWrites, SQLiteReads):
         self._listeners.notify()
         return ids
 
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[persistence.Notification]:
+        self.file.check()
+        return super().select_notifications(
+            start, limit, stop, topics, inclusive_of_start=inclusive_of_start
+        )
+
+    def max_notification_id(self) -> int:
+        self.file.check()
+        return super().max_notification_id()
+
     def subscribe(
         self, gt: int | None = None, topics: Sequence[str] = ()
     ) -> persistence.Subscription[persistence.ApplicationRecorder]:
@@ -241,6 +280,7 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             self._writer.close()
         self.readers.close()
         self.datastore.close()
+        self._listeners.close()
 
 
 def _by_due(row: Sequence[Any]) -> tuple[int, str]:

@@ -194,7 +194,7 @@ def _started(turn: Turn, stream: str) -> _StartReply:
         first_event(turn, Started) is not None,
         first_event(turn, Resumed) is not None,
     )
-    is_due = after.due_us is not None and after.due_us <= after.recorded_us
+    is_due = after.due_us is not None and after.due_us <= after.due_set_us
     result = StartResult(
         instance_id=stream,
         version=after.version,

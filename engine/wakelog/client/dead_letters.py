@@ -17,6 +17,7 @@ from wakelog.core.events import DeadLettered, Discarded, EventReceived, Requeued
 from wakelog.core.instance import Instance
 from wakelog.core.requests import DeadEvents, Discard, GiveUpUnread, Request, Requeue
 from wakelog.core.time import as_datetime
+from wakelog.errors import IntegrityError, UnreadableEventError
 from wakelog.ids import InstanceId
 from wakelog.log.records import Recorded, decode
 from wakelog.turn import Turn
@@ -75,7 +76,8 @@ class DeadLetterResult(Result):
 
 
 def dead_letters_of(app: Application, instance: Instance) -> list[DeadLetter]:
-    """The dead letters of an instance, the oldest first. Blocks."""
+    """The dead letters of an instance, the oldest first. Blocks. Raises `IntegrityError`, and
+    `UnreadableEventError`, if one is not in the log as it was recorded."""
     return [_letter(app, instance.id, _recorded(app, instance.id, v)) for v in instance.dead]
 
 
@@ -128,7 +130,6 @@ def _dead_events(app: Application, instance: Instance, event: int | None) -> lis
 def _letter(app: Application, id: InstanceId, recorded: Recorded) -> DeadLetter:
     dead = _dead(recorded)
     accepted = _recorded(app, id, dead.event_version)
-    payload = accepted.event.payload if isinstance(accepted.event, EventReceived) else None
     return DeadLetter(
         instance_id=str(id),
         event=dead.event_version,
@@ -139,19 +140,36 @@ def _letter(app: Application, id: InstanceId, recorded: Recorded) -> DeadLetter:
         attempts=dead.attempts,
         accepted_at=as_datetime(accepted.at_us),
         given_up_at=as_datetime(recorded.at_us),
-        payload=None if payload is None else json.loads(payload),
+        payload=_payload(accepted),
     )
 
 
 def _recorded(app: Application, id: InstanceId, version: int) -> Recorded:
-    [stored] = app.store.events(str(id), after=version - 1, upto=version)
-    return decode(stored)
+    """Raises `IntegrityError`, and `UnreadableEventError`."""
+    stored = app.store.events(str(id), after=version - 1, upto=version)
+    if not stored:
+        raise IntegrityError(str(id), version, "it is not in the log")
+    return decode(stored[0])
 
 
 def _dead(recorded: Recorded) -> DeadLettered:
     if not isinstance(recorded.event, DeadLettered):
-        raise AssertionError(f"{recorded.stream}@{recorded.version} is no dead letter")
+        raise _damaged(recorded, "it is no dead letter")
     return recorded.event
+
+
+def _payload(accepted: Recorded) -> Any:
+    if not isinstance(accepted.event, EventReceived):
+        raise _damaged(accepted, "it is no event received")
+    try:
+        return json.loads(accepted.event.payload or "null")
+    except (ValueError, RecursionError) as error:
+        raise _damaged(accepted, f"its payload is no JSON: {error}") from error
+
+
+def _damaged(recorded: Recorded, detail: str) -> UnreadableEventError:
+    topic = recorded.event.TOPIC
+    return UnreadableEventError(recorded.stream, recorded.version, topic, detail)
 
 
 def _reply(turn: Turn, stream: str) -> DeadLetterResult:

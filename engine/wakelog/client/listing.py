@@ -113,6 +113,7 @@ async def list_instances(
     page: list[InstanceRow] = []
     while True:
         rows = await app.threads.browse(app.store.list, listing)
+        rows = await app.instances.sound(rows)
         unhandled = await gateway.unhandled(rows)
         shown = await app.job_pauses.shown(rows)
         for row, is_unhandled in zip(shown, unhandled, strict=True):

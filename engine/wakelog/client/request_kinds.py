@@ -32,6 +32,7 @@ from wakelog.core.events import (
 )
 from wakelog.core.instance import Instance
 from wakelog.core.time import moment
+from wakelog.errors import StoreUnavailableError
 from wakelog.runtime.unit_of_work import IdempotencyKey
 from wakelog.turn import Turn
 
@@ -67,8 +68,15 @@ class RequestKind(Generic[R]):
         return IdempotencyKey(check_key(key), self.action, fingerprint, encode)
 
     def repeated(self, body: str) -> R:
-        """The reply to an earlier request with the same key."""
-        return replace(msgspec.json.decode(body, type=self.reply_type), duplicate=True)
+        """The reply to an earlier request with the same key. Raises `StoreUnavailableError`
+        ("damaged") if what was kept is no such reply."""
+        try:
+            kept = msgspec.json.decode(body, type=self.reply_type)
+        except (ValueError, RecursionError) as error:  # msgspec's errors are `ValueError`s
+            raise StoreUnavailableError(
+                "damaged", f"a kept reply cannot be read: {error}"
+            ) from error
+        return replace(kept, duplicate=True)
 
 
 def encode(reply: Result) -> str:

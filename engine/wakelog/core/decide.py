@@ -22,9 +22,9 @@ from wakelog.core.decide_operations import (
     stop,
     trigger,
 )
-from wakelog.core.decide_runs import claim, rearm, record_step, reread
+from wakelog.core.decide_runs import claim, rearm, record_step, reread, retime
 from wakelog.core.instance import Instance
-from wakelog.core.policy import Decision, Policy, Then, decided
+from wakelog.core.policy import Decision, Policy, Then
 from wakelog.core.requests import (
     CancelClear,
     Claim,
@@ -76,7 +76,7 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
         case StopWork():
             return stop(instance, request, now_us)
         case Retime():
-            return decided(instance, policy.retimed(instance, now_us).events, now_us)
+            return retime(instance, policy, now_us)
         case PauseWork():
             return pause(instance, request, now_us)
         case ResumeWork():

@@ -37,7 +37,7 @@ def trigger(instance: Instance, request: TriggerRun, policy: Policy, now_us: int
     has_schedule = instance.visible_schedule_us is not None and instance.run is None
     is_consumed = request.consume_alarm and has_schedule
     consumed = (ScheduleCancelled(by="operator"),) if is_consumed else ()
-    if instance.triggered_us is not None:
+    if instance.triggered_us is not None and instance.triggered_us <= now_us:
         return decided(instance, consumed, now_us)
     asked = policy.triggered(instance, now_us).events
     again = retry(instance, now_us).events

@@ -27,7 +27,18 @@ from wakelog.core.requests import Claim, Rearm, RecordStep, Reread
 from wakelog.core.retry import Advice, Over, judge
 from wakelog.core.settle import exhausted
 
-__all__ = ["claim", "rearm", "record_step", "reread", "without_lease"]
+__all__ = [
+    "CLOCK_SKEW_US",
+    "claim",
+    "rearm",
+    "record_step",
+    "reread",
+    "retime",
+    "without_lease",
+]
+
+CLOCK_SKEW_US = 1_000_000
+"""How far the clocks of two machines may differ before what one has set is set anew by another."""
 
 
 def claim(instance: Instance, request: Claim, policy: Policy, now_us: int) -> Decision:
@@ -79,9 +90,12 @@ def rearm(instance: Instance, request: Rearm, policy: Policy, now_us: int) -> De
     if wake is None:
         return decided(instance, (), now_us)
     if retry is not None:
-        again = RetryScheduled(run=retry.run, attempt=retry.attempt, due_us=retry.due_us)
+        again = RetryScheduled(
+            run=retry.run, attempt=retry.attempt, due_us=retry.due_us, by="sweep"
+        )
         return decided(instance, (again,), now_us)
-    found = Scheduled(due_us=wake.due_us, action=wake.action, by="sweep")
+    reason = instance.due_reason if wake.action == "execute" else None
+    found = Scheduled(due_us=wake.due_us, action=wake.action, by="sweep", reason=reason)
     return decided(instance, (found,), now_us)
 
 
@@ -91,6 +105,37 @@ def reread(instance: Instance, request: Reread, now_us: int) -> Decision:
         return decided(instance, (), now_us)
     found = Scheduled(due_us=now_us, action="deferred", by="sweep", reason="readable")
     return decided(instance, (found,), now_us)
+
+
+def retime(instance: Instance, policy: Policy, now_us: int) -> Decision:
+    """Set anew what was set while the clock was ahead (U9), and what another rule has set (C10).
+
+    What counted from the clock then counts from the clock now: what was due at once is due now, and
+    a retry comes after the same delay. A time that a handler or a caller asked for stays.
+    """
+    ahead_us = now_us + CLOCK_SKEW_US
+    events: list[Event] = []
+    if any(not each.delayed and each.handle_at_us > ahead_us for each in instance.deferred):
+        events.append(Scheduled(due_us=now_us, action="deferred", by="sweep"))
+    if instance.triggered_us is not None and instance.triggered_us > ahead_us:
+        events.append(Scheduled(due_us=now_us, action="trigger", by="sweep"))
+    retry = instance.retry
+    if retry is not None and retry.set_us > ahead_us:
+        due_us = now_us + max(0, retry.due_us - retry.set_us)
+        events.append(
+            RetryScheduled(run=retry.run, attempt=retry.attempt, due_us=due_us, by="sweep")
+        )
+    for each in instance.deferred:
+        if each.retry_set_us > ahead_us:
+            due_us = now_us + max(0, each.retry_at_us - each.retry_set_us)
+            version = each.version
+            events.append(
+                RetryScheduled(
+                    attempt=each.attempt, due_us=due_us, event_version=version, by="sweep"
+                )
+            )
+    then = policy.retimed(instance, now_us, ahead_us)
+    return decided(instance, (*events, *then.events), now_us)
 
 
 def without_lease(run: OpenRun) -> ExecutionLost:

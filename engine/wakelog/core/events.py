@@ -108,7 +108,8 @@ class Scheduled(Event):
     asked_us: int | None = None
     """The time asked for, if it differs: a time in the past is due at once."""
     reason: str | None = None
-    """For a flush: its `FlushReason`."""
+    """For a flush: its `FlushReason`. For `deferred`: `readable` if what waited for code can be
+    read (K4); without it, a sweep moves events accepted while the clock was ahead (U9)."""
     window: int | None = None
     """For a flush: the window that is then due."""
 

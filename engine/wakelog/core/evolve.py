@@ -20,6 +20,7 @@ from wakelog.core.events import (
     ExecutionLost,
     Flushed,
     FlushReason,
+    Missed,
     Parked,
     Paused,
     Requeued,
@@ -34,42 +35,57 @@ from wakelog.core.events import (
     StateSet,
     Stopped,
     Trigger,
+    WakeAction,
 )
 from wakelog.core.instance import (
     MAX_DEAD_LETTERS,
-    DeferredEvent,
     Failure,
     Instance,
     OpenRun,
     PendingRetry,
     Unread,
+    blank,
+    deferred_with,
+    deferred_without,
+    ready_by,
+    retried,
+    with_windows,
 )
-from wakelog.core.windows import Window, kept, without
+from wakelog.core.windows import Window, placed, timed, without
 
 __all__ = ["evolve", "fold"]
 
 
 def fold(instance: Instance, events: Iterable[Event], at_us: int) -> Instance:
-    """Evolve over the events of one unit of work, all recorded at `at_us`."""
+    """Evolve over the events of one unit of work, all decided when the clock showed `at_us`."""
     for event in events:
         instance = evolve(instance, event, at_us)
     return instance
 
 
 def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
-    """The instance after `event`, recorded at `at_us` as its next version."""
+    """The instance after `event`, decided when the clock showed `at_us`, as its next version.
+
+    What follows from the event counts from `at_us`. The recorded time alone never goes back: it
+    stays where it was if the clock was ahead when the event before was recorded (U9).
+    """
     version = instance.version + 1
+    recorded_us = at_us if at_us > instance.recorded_us else instance.recorded_us
     match event:  # the most frequent ones in one `replace`
         case EventReceived() if not event.deferred and event.window is None:
             count = instance.event_count + 1
             return replace(
-                instance, version=version, recorded_us=at_us, event_count=count, failed=False
+                instance,
+                version=version,
+                recorded_us=recorded_us,
+                event_count=count,
+                failed=False,
             )
         case StateSet():
             return replace(
                 instance,
                 version=version,
-                recorded_us=at_us,
+                recorded_us=recorded_us,
                 state=event.state,
                 state_schema=event.schema_version,
             )
@@ -77,55 +93,55 @@ def evolve(instance: Instance, event: Event, at_us: int) -> Instance:
             return replace(
                 instance,
                 version=version,
-                recorded_us=at_us,
+                recorded_us=recorded_us,
                 due_us=event.due_us,
                 due_action="execute",
                 due_reason=event.reason,
+                due_set_us=at_us,
                 failed=instance.failed and event.by != "policy",  # recurring work goes on
             )
         case Executed():
             return replace(
                 instance,
                 version=version,
-                recorded_us=at_us,
+                recorded_us=recorded_us,
                 run=None,
                 losses=0,
                 failed=False,
                 last_run_us=at_us,
             )
         case _:
-            step = replace(instance, version=version, recorded_us=at_us)
+            step = replace(instance, version=version, recorded_us=recorded_us)
             return _evolve(step, event, at_us)
 
 
 def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
     match event:
         case EventReceived():
-            return _received(step, event)
+            return _received(step, event, at_us)
         case Scheduled():
-            if event.window is not None:
-                return _timed(step, event, event.window)
-            return _scheduled(step, event.action, event.due_us, event.reason)
+            return _scheduled(step, event, at_us)
         case ScheduleCancelled():
-            return _scheduled(step, event.action, None)
+            return _cancelled(step, event.action)
         case RunStarted():
-            return _run_started(step, event)
+            return _run_started(step, event, at_us)
         case Started():
             return replace(
-                _blank(step),
+                blank(step),
                 lives=step.lives + 1,
                 started_us=at_us,
                 state=event.input,
                 event_count=len(step.deferred),
             )
         case EventHandled():
-            return replace(_handled(step, event.event_version), failed=False)
+            left = deferred_without(step.deferred, event.event_version)
+            return replace(step, deferred=left, failed=False)
         case ExecutionFailed():
-            return _failed(step, event)
+            return _failed(step, event, at_us)
         case ExecutionLost():
-            return _lost(step, event)
+            return _lost(step, event, at_us)
         case RetryScheduled():
-            return _retry_scheduled(step, event)
+            return _retry_scheduled(step, event, at_us)
         case RetryExhausted():
             return replace(step, retry=None, failed=event.then == "fail")
         case Flushed():
@@ -135,13 +151,15 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
         case Cancelled():
             return _gone(step, event.event_version)
         case Requeued():
-            return _requeued(step, event)
+            return _requeued(step, event, at_us)
         case Discarded():
             if event.dead is not None:
                 return replace(step, dead=_without(step.dead, event.dead))
             return _dropped(step, event.event_version, event.events)
         case Returned():
-            return _returned(step, event)
+            return _returned(step, event, at_us)
+        case Missed() if event.due_us > step.ran_upto_us:
+            return replace(step, ran_from_us=0)
         case Cleared():
             return _cleared(step, event)
         case Paused():
@@ -163,53 +181,30 @@ def _cleared(step: Instance, event: Cleared) -> Instance:
     """The life is over. What waits at a handler's own clear stays; the dead letters of a life that
     an operator ends are discarded with it."""
     if event.by == "handler":
-        return _blank(step)
-    return _blank(replace(step, deferred=(), dead=() if event.by == "operator" else step.dead))
+        return blank(step)
+    return blank(replace(step, deferred=(), dead=() if event.by == "operator" else step.dead))
 
 
-def _blank(step: Instance) -> Instance:
-    """Nothing but the history, the events that wait for the next life, in their windows, and the
-    dead letters."""
-    windows = kept(step.windows, {each.version for each in step.deferred})
-    windows = tuple(replace(window, taken=False) for window in windows)
-    id, version, at_us = step.id, step.version, step.recorded_us
-    blank = Instance(id, version, at_us, step.lives, deferred=step.deferred, dead=step.dead)
-    if not windows:
-        return blank
-    return _with_windows(replace(blank, window_count=step.window_count), windows)
-
-
-def _received(step: Instance, event: EventReceived) -> Instance:
+def _received(step: Instance, event: EventReceived, at_us: int) -> Instance:
     count = step.event_count + 1
     if event.window is not None:
-        step = _placed(step, event.window)
+        windows = placed(step.windows, event.window, step.version, at_us)
+        window_count = max(step.window_count, event.window)
+        step = with_windows(replace(step, window_count=window_count), windows)
     if not event.deferred:
         return replace(step, event_count=count, failed=False)
-    at_us = step.recorded_us if event.handle_at_us is None else event.handle_at_us
-    deferred = _joined(step, DeferredEvent(at_us, step.version))
+    version, until_us = step.version, event.handle_at_us
+    deferred = deferred_with(step.deferred, (version,), version, at_us, until_us)
     return replace(step, event_count=count, deferred=deferred)
-
-
-def _joined(step: Instance, new: DeferredEvent) -> tuple[DeferredEvent, ...]:
-    """The deferred events with a new one in its place: mostly the last."""
-    deferred = (*step.deferred, new)
-    return deferred if not step.deferred or step.deferred[-1] < new else tuple(sorted(deferred))
-
-
-def _handled(step: Instance, event_version: int) -> Instance:
-    if step.deferred and step.deferred[0].version == event_version:
-        return replace(step, deferred=step.deferred[1:])
-    deferred = tuple(each for each in step.deferred if each.version != event_version)
-    return replace(step, deferred=deferred)
 
 
 def _gone(step: Instance, event_version: int) -> Instance:
     """A deferred event will not be handled: it leaves its window too."""
-    step = _handled(step, event_version)
+    step = replace(step, deferred=deferred_without(step.deferred, event_version))
     windows = without(step.windows, event_version)
     if windows is step.windows:
         return step
-    return _with_windows(replace(step, event_count=step.event_count - 1), windows)
+    return with_windows(replace(step, event_count=step.event_count - 1), windows)
 
 
 def _dropped(step: Instance, event_version: int, batch: tuple[int, ...]) -> Instance:
@@ -227,29 +222,27 @@ def _dead_lettered(step: Instance, event: DeadLettered) -> Instance:
     return replace(step, failed=False) if event.events else step
 
 
-def _requeued(step: Instance, event: Requeued) -> Instance:
+def _requeued(step: Instance, event: Requeued, at_us: int) -> Instance:
     """A dead letter waits again, behind what waits already; in a window of its own, if there are
     windows."""
     versions = event.events or (event.event_version,)
-    at_us = step.recorded_us
-    waiting = (DeferredEvent(at_us, version) for version in versions)
-    deferred = tuple(sorted((*step.deferred, *waiting)))
-    step = replace(step, deferred=deferred, dead=_without(step.dead, event.dead))
+    waiting = deferred_with(step.deferred, versions, step.version, at_us)
+    step = replace(step, deferred=waiting, dead=_without(step.dead, event.dead))
     if event.window is None:
         return step
-    opened = Window(event.window, versions, at_us, at_us, at_us)
+    opened = Window(event.window, versions, at_us, at_us, at_us, set_us=at_us)
     count = step.event_count + len(versions)
     step = replace(step, window_count=event.window, event_count=count)
-    return _with_windows(step, (*step.windows, opened))
+    return with_windows(step, (*step.windows, opened))
 
 
-def _returned(step: Instance, event: Returned) -> Instance:
+def _returned(step: Instance, event: Returned, at_us: int) -> Instance:
     """What was taken waits for code that can read it, and a run with it: the same attempt of it."""
     is_run = event.run is not None
-    unread = Unread(event.event_version, is_run, event.error_type, event.message, step.recorded_us)
+    unread = Unread(event.event_version, is_run, event.error_type, event.message, at_us)
     if event.run is None:
         return replace(step, unread=unread)
-    again = PendingRetry(event.run, event.attempt, step.recorded_us, "recovery")
+    again = PendingRetry(event.run, event.attempt, at_us, "recovery", at_us)
     return replace(step, unread=unread, run=None, retry=again)
 
 
@@ -257,79 +250,83 @@ def _without(versions: tuple[int, ...], version: int) -> tuple[int, ...]:
     return tuple(each for each in versions if each != version)
 
 
-def _placed(step: Instance, number: int) -> Instance:
-    """The newest event joins its window, or opens it; the `Scheduled` that follows says when the
-    window is due."""
-    at_us, version = step.recorded_us, step.version
-    *before, newest = step.windows or (None,)
-    if newest is None or newest.number != number:
-        opened = Window(number, (version,), at_us, at_us, at_us)
-        return _with_windows(replace(step, window_count=number), (*step.windows, opened))
-    joined = replace(newest, events=(*newest.events, version), newest_us=at_us)
-    return replace(step, windows=(*before, joined))
-
-
-def _timed(step: Instance, event: Scheduled, number: int) -> Instance:
-    reason = cast(FlushReason, event.reason)
-    return _with_windows(
-        step,
-        tuple(
-            replace(each, due_us=event.due_us, reason=reason) if each.number == number else each
-            for each in step.windows
-        ),
-    )
-
-
 def _flushed(step: Instance, events: tuple[int, ...]) -> Instance:
     """The first window is gone, and the next one becomes the first."""
     count = max(0, step.event_count - len(events))
-    return _with_windows(replace(step, event_count=count), step.windows[1:])
+    return with_windows(replace(step, event_count=count), step.windows[1:])
 
 
-def _with_windows(step: Instance, windows: tuple[Window, ...]) -> Instance:
-    """The schedule is when the first window is due; one that a run has taken is no longer due."""
-    first = windows[0] if windows else None
-    due_us = None if first is None or first.taken else first.due_us
-    return replace(step, windows=windows, due_us=due_us, due_action="flush")
+def _scheduled(step: Instance, event: Scheduled, at_us: int) -> Instance:
+    due_us = event.due_us
+    if event.window is not None:
+        reason = cast(FlushReason, event.reason)
+        return with_windows(step, timed(step.windows, event.window, due_us, reason, at_us))
+    match event.action:
+        case "clear":
+            return replace(step, clear_at_us=due_us, clear_reason=event.reason)
+        case "trigger":
+            return replace(step, triggered_us=due_us)
+        case "deferred":
+            return _rearmed(step, event)
+        case action:
+            return replace(
+                step,
+                due_us=due_us,
+                due_action=action,
+                due_reason=event.reason,
+                due_set_us=at_us,
+            )
 
 
-def _scheduled(
-    step: Instance, action: str, due_us: int | None, reason: str | None = None
-) -> Instance:
-    if action == "clear":
-        return replace(step, clear_at_us=due_us, clear_reason=reason)
-    if action == "trigger":
-        return replace(step, triggered_us=due_us)
-    if action == "flush":
-        return replace(step, due_us=due_us, due_action="flush", due_reason=reason)
-    if action == "execute":
-        return replace(step, due_us=due_us, due_action="execute", due_reason=reason)
-    return step if step.unread is None else replace(step, unread=None)  # what waits is re-armed
+def _rearmed(step: Instance, event: Scheduled) -> Instance:
+    """Events that wait are ready by then: those accepted while the clock was ahead; and what waits
+    for code is tried, with its run, if there is code that can read it or an operator asks."""
+    step = replace(step, deferred=ready_by(step.deferred, event.due_us))
+    unread, retry = step.unread, step.retry
+    if unread is None or (event.by != "operator" and event.reason != "readable"):
+        return step
+    if unread.is_run and retry is not None and retry.due_us > event.due_us:
+        retry = replace(retry, due_us=event.due_us)  # it was given back while the clock was ahead
+    return replace(step, unread=None, retry=retry)
 
 
-def _run_started(step: Instance, event: RunStarted) -> Instance:
+def _cancelled(step: Instance, action: WakeAction) -> Instance:
+    match action:
+        case "clear":
+            return replace(step, clear_at_us=None, clear_reason=None)
+        case "trigger":
+            return replace(step, triggered_us=None)
+        case "deferred":
+            return step
+        case _:
+            return replace(step, due_us=None, due_action=action, due_reason=None)
+
+
+def _run_started(step: Instance, event: RunStarted, at_us: int) -> Instance:
     """A run consumes what it was started for: the schedule, the trigger or the retry (T5)."""
     run = OpenRun(
         event.run,
         event.attempt,
         event.trigger,
         event.due_us,
-        step.recorded_us,
+        at_us,
         event.worker,
         step.version,
     )
     is_new = event.run != step.run_count
+    if is_new and event.trigger in ("alarm", "start"):
+        step = _ran(step, event)
     alarm, manual = event.trigger in ("alarm", "start"), event.trigger == "manual"
     if event.events and step.windows:
         first, *others = step.windows
-        step = _with_windows(step, (replace(first, taken=True), *others))
+        step = with_windows(step, (replace(first, taken=True), *others))
     return replace(
         step,
         run=run,
         run_count=event.run,
         run_version=step.version if is_new else step.run_version,
         run_due_us=event.due_us if is_new else step.run_due_us,
-        run_began_us=step.recorded_us if event.attempt == 1 else step.run_began_us,
+        run_began_us=at_us if event.attempt == 1 else step.run_began_us,
         retry=None,
         failed=False,
         due_us=None if alarm else step.due_us,
@@ -339,56 +336,52 @@ def _run_started(step: Instance, event: RunStarted) -> Instance:
     )
 
 
-def _failed(step: Instance, event: ExecutionFailed) -> Instance:
-    error = Failure(
-        event.handler, event.error_type, event.message, event.traceback, step.recorded_us
-    )
+def _ran(step: Instance, event: RunStarted) -> Instance:
+    """A run of a schedule: it follows the one before, unless some between them were missed, or the
+    clock has gone back."""
+    due_us = event.due_us
+    if due_us <= step.ran_upto_us:
+        return step
+    begins = event.trigger == "start" or not step.ran_from_us
+    return replace(step, ran_from_us=due_us if begins else step.ran_from_us, ran_upto_us=due_us)
+
+
+def _failed(step: Instance, event: ExecutionFailed, at_us: int) -> Instance:
+    error = Failure(event.handler, event.error_type, event.message, event.traceback, at_us)
     step = replace(step, failure_count=step.failure_count + 1, last_error=error)
     if event.handler != "execute":
         return step
     failed = not (event.recovered or event.will_retry)
-    return replace(step, run=None, losses=0, failed=failed, last_run_us=step.recorded_us)
+    return replace(step, run=None, losses=0, failed=failed, last_run_us=at_us)
 
 
-def _retry_scheduled(step: Instance, event: RetryScheduled) -> Instance:
+def _retry_scheduled(step: Instance, event: RetryScheduled, at_us: int) -> Instance:
     """The next attempt of a run (attempt 1 if an operator asked for it), or the next attempt to
     handle a deferred event."""
     if event.event_version is not None:
-        return _waits_again(step, event, event.event_version)
+        version, attempt, due_us = event.event_version, event.attempt, event.due_us
+        return replace(step, deferred=retried(step.deferred, version, attempt, due_us, at_us))
     trigger: Trigger = "manual" if event.attempt == 1 else "retry"
-    retry = PendingRetry(event.run, event.attempt, event.due_us, trigger)
+    if event.by == "sweep" and step.retry is not None:
+        trigger = step.retry.trigger
+    retry = PendingRetry(event.run, event.attempt, event.due_us, trigger, at_us)
     return replace(step, retry=retry, failed=False)
 
 
-def _waits_again(step: Instance, event: RetryScheduled, version: int) -> Instance:
-    deferred = tuple(
-        replace(
-            each,
-            attempt=event.attempt,
-            retry_at_us=event.due_us,
-            first_us=each.first_us or step.recorded_us,
-        )
-        if each.version == version
-        else each
-        for each in step.deferred
-    )
-    return replace(step, deferred=deferred)
-
-
-def _lost(step: Instance, event: ExecutionLost) -> Instance:
+def _lost(step: Instance, event: ExecutionLost, at_us: int) -> Instance:
     """The run is still to be done: its next attempt is due at once, under the same number (R6)."""
     error = Failure(
         "execute",
         "ExecutionLost",
         f"worker {event.worker} was lost ({event.reason})",
         "",
-        step.recorded_us,
+        at_us,
     )
     given_back = event.reason == "shutdown"
     return replace(
         step,
         run=None,
-        retry=PendingRetry(event.run, event.attempt + 1, step.recorded_us, "recovery"),
+        retry=PendingRetry(event.run, event.attempt + 1, at_us, "recovery", at_us),
         losses=step.losses if given_back else step.losses + 1,
         last_error=step.last_error if given_back else error,
     )

@@ -10,9 +10,10 @@ from __future__ import annotations
 import bisect
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wakelog.core.events import Trigger, WakeAction
-from wakelog.core.windows import Window
+from wakelog.core.windows import Window, kept
 from wakelog.ids import InstanceId
 
 __all__ = [
@@ -24,7 +25,13 @@ __all__ = [
     "PendingRetry",
     "Unread",
     "Wake",
+    "blank",
+    "deferred_with",
+    "deferred_without",
     "next_wake",
+    "ready_by",
+    "retried",
+    "with_windows",
 ]
 
 MAX_DEAD_LETTERS = 10_000
@@ -52,6 +59,8 @@ class PendingRetry(Struct, frozen=True, array_like=True):
     attempt: int
     due_us: int
     trigger: Trigger
+    set_us: int = 0
+    """The clock when that was decided."""
 
 
 class DeferredEvent(Struct, frozen=True, array_like=True, order=True):
@@ -59,6 +68,8 @@ class DeferredEvent(Struct, frozen=True, array_like=True, order=True):
     handling."""
 
     handle_at_us: int
+    queued: int
+    """The version at which it began to wait: of its acceptance, or of its last `Requeued`."""
     version: int
     attempt: int = 1
     """The number of the next attempt to handle it."""
@@ -66,6 +77,10 @@ class DeferredEvent(Struct, frozen=True, array_like=True, order=True):
     """When that attempt is due, after a failed one."""
     first_us: int = 0
     """When the first attempt failed."""
+    delayed: bool = False
+    """It was given a time; else it is handled as soon as it can be."""
+    retry_set_us: int = 0
+    """The clock when `retry_at_us` was decided."""
 
     @property
     def ready_us(self) -> int:
@@ -125,6 +140,8 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     due_action: WakeAction = "execute"
     due_reason: str | None = None
     """The rule by which a policy has set it."""
+    due_set_us: int = 0
+    """The clock when the schedule was set: later than now only if it was ahead then."""
     clear_at_us: int | None = None
     """When an operator's scheduled clear is due."""
     clear_reason: str | None = None
@@ -148,6 +165,10 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     """When attempt 1 of the newest run began; set again when an operator starts it anew."""
     run_due_us: int = 0
     """When the newest run was due, which its later attempts do not change."""
+    ran_from_us: int = 0
+    ran_upto_us: int = 0
+    """The schedules between these two have all had their run; later ones have not. Both may lie in
+    the future if the clock was ahead."""
     last_run_us: int | None = None
     """When the newest run ended, well or not."""
     failure_count: int = 0
@@ -235,12 +256,13 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
 
     def is_busy(self, now_us: int) -> bool:
         """Whether a new event must wait: for an open run, for earlier events (one that waits for
-        its next attempt blocks those behind it), or for a resume."""
+        its next attempt blocks those behind it, one accepted while the clock was ahead too), or
+        for a resume."""
         return bool(
             self.run is not None
             or self.paused
             or (self.unread is not None and self.unread.holds_all)
-            or (self.deferred and self.deferred[0].handle_at_us <= now_us)
+            or any(not each.delayed or each.handle_at_us <= now_us for each in self.deferred[:1])
         )
 
 
@@ -274,3 +296,87 @@ def next_wake(instance: Instance) -> Wake | None:
 def _earlier(wake: Wake | None, due_us: int, action: WakeAction) -> Wake:
     """The earlier of two; the first if both are due at the same time."""
     return wake if wake is not None and wake.due_us <= due_us else Wake(due_us, action)
+
+
+def blank(instance: Instance) -> Instance:
+    """Nothing but the history, the events that wait for the next life, in their windows, and the
+    dead letters."""
+    windows = kept(instance.windows, {each.version for each in instance.deferred})
+    windows = tuple(replace(window, taken=False) for window in windows)
+    blank = Instance(
+        instance.id,
+        instance.version,
+        instance.recorded_us,
+        instance.lives,
+        deferred=instance.deferred,
+        dead=instance.dead,
+    )
+    if not windows:
+        return blank
+    return with_windows(replace(blank, window_count=instance.window_count), windows)
+
+
+def with_windows(instance: Instance, windows: tuple[Window, ...]) -> Instance:
+    """The schedule is when the first window is due; one that a run has taken is no longer due."""
+    first = windows[0] if windows else None
+    due_us = None if first is None or first.taken else first.due_us
+    return replace(instance, windows=windows, due_us=due_us, due_action="flush")
+
+
+# -- the events that wait --------------------------------------------------------------------------
+
+
+def deferred_with(
+    deferred: tuple[DeferredEvent, ...],
+    versions: tuple[int, ...],
+    queued: int,
+    at_us: int,
+    delayed_until_us: int | None = None,
+) -> tuple[DeferredEvent, ...]:
+    """The deferred events with new ones in their place: mostly the last. Those without a delay come
+    after those that wait already, even if the clock was ahead when these were accepted."""
+    if delayed_until_us is not None:
+        ready_us, delayed = delayed_until_us, True
+    else:
+        others = (each.handle_at_us for each in deferred if not each.delayed)
+        ready_us, delayed = max(at_us, max(others, default=0)), False
+    new = tuple(DeferredEvent(ready_us, queued, each, delayed=delayed) for each in versions)
+    joined = (*deferred, *new)
+    return joined if not deferred or deferred[-1] < new[0] else tuple(sorted(joined))
+
+
+def deferred_without(
+    deferred: tuple[DeferredEvent, ...], version: int
+) -> tuple[DeferredEvent, ...]:
+    """The deferred events without one that has been handled: mostly the first."""
+    if deferred and deferred[0].version == version:
+        return deferred[1:]
+    return tuple(each for each in deferred if each.version != version)
+
+
+def ready_by(deferred: tuple[DeferredEvent, ...], due_us: int) -> tuple[DeferredEvent, ...]:
+    """The deferred events, none without a delay later than `due_us`: they were accepted while the
+    clock was ahead."""
+    moved = (
+        each if each.delayed or each.handle_at_us <= due_us else replace(each, handle_at_us=due_us)
+        for each in deferred
+    )
+    return tuple(sorted(moved))
+
+
+def retried(
+    deferred: tuple[DeferredEvent, ...], version: int, attempt: int, due_us: int, at_us: int
+) -> tuple[DeferredEvent, ...]:
+    """The deferred events, one of which waits for its next attempt."""
+    return tuple(
+        replace(
+            each,
+            attempt=attempt,
+            retry_at_us=due_us,
+            first_us=each.first_us or at_us,
+            retry_set_us=at_us,
+        )
+        if each.version == version
+        else each
+        for each in deferred
+    )

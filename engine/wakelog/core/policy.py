@@ -84,8 +84,9 @@ class Policy(Protocol):
         """What follows when a run is due since `due_us`? Without a call no run starts."""
         ...
 
-    def retimed(self, instance: Instance, now_us: int) -> Then:
-        """What replaces a schedule that was set by another rule than the definition has now?"""
+    def retimed(self, instance: Instance, now_us: int, ahead_us: int) -> Then:
+        """What replaces a schedule that was set by another rule than the definition has now, or
+        when the clock showed more than `ahead_us`?"""
         ...
 
     # -- outcomes

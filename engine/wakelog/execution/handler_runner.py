@@ -29,7 +29,7 @@ from wakelog.definitions.definition import Definition
 from wakelog.definitions.handlers import Handler
 from wakelog.definitions.schema import issues_of
 from wakelog.definitions.steps import StepRunner
-from wakelog.errors import HandlerTimeoutError
+from wakelog.errors import HandlerTimeoutError, ThreadsExhaustedError
 from wakelog.execution.retry_advice import advice, cause_of
 from wakelog.execution.thread_pool import HandlerPool, Returned
 
@@ -50,7 +50,7 @@ class HandlerRunner:
         self._clock = clock
         self.inline = inline
         """Whether a `def` is called on the event loop too."""
-        self._threads = HandlerPool(limit)
+        self._threads = HandlerPool(limit, starts=not inline)
         self._owned: weakref.WeakKeyDictionary[asyncio.Task[Any], bool] = (
             weakref.WeakKeyDictionary()
         )
@@ -65,6 +65,11 @@ class HandlerRunner:
         """Cancel an engine-owned task: the run that is going on in it is given back."""
         self._owned[task] = True
         task.cancel()
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether no `def` handler can be called: see `HandlerPool.is_exhausted`."""
+        return self._threads.is_exhausted
 
     def close(self) -> None:
         """Close the thread pool; a thread that is stuck in a handler ends after it."""
@@ -82,7 +87,8 @@ class HandlerRunner:
 
         A cancellation is raised only if it comes from `stop`, or from the caller in whose own task
         the handler runs. During a run it gives the run back; during `on_idle` it is a failure of
-        `on_idle`, so that the rest of the unit is kept.
+        `on_idle`, so that the rest of the unit is kept. If no thread is left for a `def`, a run is
+        given back and `on_idle` fails in the same way, else `ThreadsExhaustedError` is raised.
         """
         handler = definition.handlers[call.handler]
         ctx = definition.context(call, instance, now_us, steps)
@@ -101,6 +107,12 @@ class HandlerRunner:
         except asyncio.CancelledError as error:
             if not ctx.cleared:
                 return self._cancelled(definition.retry, call, error)
+        except ThreadsExhaustedError as error:  # it has not begun; one of the handler's is a value
+            if call.handler == "on_idle":
+                return self._failed(error, definition.retry, call)
+            if call.run is None:
+                raise
+            return RunGivenBack()
         except BaseException as error:
             if not ctx.cleared:
                 return self._failed(error, definition.retry, call)
@@ -195,14 +207,17 @@ class HandlerRunner:
     ) -> Returned:
         """The result or the exception of `fn`, as values: a coroutine cannot raise `StopIteration`.
 
-        `on_begin` is called when `fn` begins: a `def` may have to wait for a thread first.
+        `on_begin` is called when `fn` begins: a `def` may have to wait for a thread first. Raises
+        `ThreadsExhaustedError` if it will get none.
         """
+        is_threaded = not is_async and not self.inline
+        result: Any = None
+        if is_threaded:
+            result, error = await self._threads.call(fn, args, on_begin)
+            if error is not None:
+                return None, error
         try:
-            if not is_async and not self.inline:
-                result, error = await self._threads.call(fn, args, on_begin)
-                if error is not None:
-                    return None, error
-            else:
+            if not is_threaded:
                 if on_begin is not None:
                     on_begin()
                 result = fn(*args)

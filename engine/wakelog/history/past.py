@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,11 +11,18 @@ from typing import Any
 from wakelog.arguments import at_least
 from wakelog.core.instance import Instance
 from wakelog.core.time import moment
-from wakelog.errors import InstanceNotFoundError, Issue, ValidationError
-from wakelog.history.timeline import pages
+from wakelog.errors import (
+    HistoryError,
+    InstanceNotFoundError,
+    IntegrityError,
+    Issue,
+    UnreadableEventError,
+    ValidationError,
+)
+from wakelog.history.timeline import checked
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
-from wakelog.log.rebuild import GENESIS, Head, rebuilt, replayed
+from wakelog.log.rebuild import GENESIS, Head, load_heads, rebuilt, replayed
 from wakelog.ports.records import Loaded
 from wakelog.ports.store import Store
 
@@ -57,11 +65,10 @@ def state_at(
     if version is not None:
         return _past(at_version(store, id, version))
     head = Head(Instance(id), GENESIS)
-    for page in pages(store, str(id)):
-        for after, recorded in replayed(head, page):
-            if at_us is not None and recorded.at_us > at_us:
-                return _past(head)
-            head = after
+    for after, recorded in checked(store, id):
+        if at_us is not None and recorded.at_us > at_us:
+            return _past(head)
+        head = after
     if head.instance.version == 0:
         raise InstanceNotFoundError(str(id))
     return _past(head)
@@ -73,15 +80,29 @@ def at_version(store: Store, id: InstanceId, version: int) -> Head:
     at_least(0, "version", version)
     upto = min(version, MAX_VERSION)
     nearest = store.snapshot_before(stream, upto)
-    after = nearest.version if nearest else 0
+    after = nearest.version - 1 if nearest else 0
     loaded = Loaded(nearest, store.events(stream, after=after, upto=upto))
     head = rebuilt(store, stream, loaded, upto=upto)
-    if head.instance.version != version:
-        newest = rebuilt(store, stream, store.load(stream)).instance.version
+    following = store.events(stream, after=upto, limit=1)
+    if following:  # it names the hash of the one before it, if it can be read
+        with suppress(UnreadableEventError):
+            list(replayed(head, following))
+    elif version:
+        newest = _newest(store, stream).instance.version
         if newest == 0:
             raise InstanceNotFoundError(stream)
-        issue = Issue(loc="version", msg=f"the newest version is {newest}", type="bound")
-        raise ValidationError(f"version {version} of {stream}", [issue])
+        if newest < version:
+            issue = Issue(loc="version", msg=f"the newest version is {newest}", type="bound")
+            raise ValidationError(f"version {version} of {stream}", [issue])
+    if head.instance.version != version:
+        raise IntegrityError(stream, version, "it is not in the log")
+    return head
+
+
+def _newest(store: Store, stream: str) -> Head:
+    [head] = load_heads(store, [stream])
+    if isinstance(head, HistoryError):
+        raise head
     return head
 
 

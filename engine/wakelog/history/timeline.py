@@ -10,15 +10,15 @@ from typing import Any
 
 from wakelog.core.instance import Instance
 from wakelog.core.time import as_datetime
-from wakelog.errors import InstanceNotFoundError
+from wakelog.errors import InstanceNotFoundError, UnreadableEventError
 from wakelog.history.descriptions import describe
 from wakelog.ids import InstanceId
-from wakelog.log.rebuild import GENESIS, Head, replayed
+from wakelog.log.rebuild import GENESIS, Head, check_newest, replayed
 from wakelog.log.records import Recorded
-from wakelog.ports.records import StoredEvent
+from wakelog.ports.records import Newest, StoredEvent
 from wakelog.ports.store import Store
 
-__all__ = ["HistoryEntry", "history", "pages"]
+__all__ = ["HistoryEntry", "checked", "history"]
 
 PAGE = 1_000
 """How many events are read at a time."""
@@ -53,18 +53,35 @@ class HistoryEntry:
 def history(store: Store, id: InstanceId) -> list[HistoryEntry]:
     """Every event of every life, in order. Raises `InstanceNotFoundError` if there is none, and
     `UnreadableEventError` or `IntegrityError` if one cannot be read or is missing."""
-    head = Head(Instance(id), GENESIS)
-    entries: list[HistoryEntry] = []
-    for page in pages(store, str(id)):
-        for after, recorded in replayed(head, page):
-            head = after
-            entries.append(_entry(recorded, after.instance))
+    entries = [_entry(recorded, after.instance) for after, recorded in checked(store, id)]
     if not entries:
         raise InstanceNotFoundError(str(id))
     return entries
 
 
-def pages(store: Store, stream: str) -> Iterator[Sequence[StoredEvent]]:
+def checked(store: Store, id: InstanceId) -> Iterator[tuple[Head, Recorded]]:
+    """Every event of every life with the instance after it, in order.
+
+    Raises `UnreadableEventError`, and `IntegrityError` where the chain is broken or, after the last
+    one, if the status row says that the log ends otherwise.
+    """
+    stream = str(id)
+    [row] = store.status([stream])  # first: what is appended meanwhile only comes on top
+    newest = None if row is None else Newest(row.version, row.hash)
+    head = Head(Instance(id), GENESIS)
+    for page in _pages(store, stream):
+        for after, recorded in replayed(head, page):
+            head = after
+            if newest is not None and newest.version == recorded.version:
+                check_newest(stream, head, newest)
+            yield head, recorded
+    if newest is None and head.instance.version:  # it began meanwhile, or its row is gone
+        [row] = store.status([stream])
+    if row is None or head.instance.version < row.version:
+        check_newest(stream, head, newest)
+
+
+def _pages(store: Store, stream: str) -> Iterator[Sequence[StoredEvent]]:
     """The stored events of a stream, in order, up to `PAGE` of them at a time."""
     after = 0
     while page := store.events(stream, after=after, limit=PAGE):
@@ -76,7 +93,13 @@ def _entry(recorded: Recorded, after: Instance) -> HistoryEntry:
     event = recorded.event
     data = event.model_dump(exclude_defaults=True)
     if event.PAYLOAD and (text := getattr(event, event.PAYLOAD)) is not None:
-        data[event.PAYLOAD] = json.loads(text)
+        try:
+            data[event.PAYLOAD] = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            detail = f"its {event.PAYLOAD} is no JSON: {error}"
+            raise UnreadableEventError(
+                recorded.stream, recorded.version, event.TOPIC, detail
+            ) from error
     return HistoryEntry(
         version=recorded.version,
         at=as_datetime(recorded.at_us),

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from wakelog.core.calls import HandlerCall, HandlerEnded
 from wakelog.core.commands import ScheduleAt
-from wakelog.core.events import Event, Missed, Scheduled, Trigger
+from wakelog.core.events import By, Event, Missed, Scheduled, Trigger
 from wakelog.core.instance import Instance
 from wakelog.core.policy import NOTHING, Then
 from wakelog.core.recurrence import CatchUp, Recurrence
@@ -41,7 +41,7 @@ class ContinuousBehaviour(Behaviour):
         """The first run is due at once, or after one interval (C1, C2)."""
         if self.start_immediately:
             return Then((Scheduled(due_us=now_us, by="policy", reason=START_REASON),))
-        return Then((self._next(instance, now_us),))
+        return Then((self._next(instance, now_us, now_us),))
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
         """A run. An occurrence later than `grace` was missed, and `catch_up` applies (C4)."""
@@ -49,15 +49,20 @@ class ContinuousBehaviour(Behaviour):
             return Then(call="execute", trigger="start")
         if trigger != "alarm" or now_us - due_us <= self.grace_us:
             return Then(call="execute")
+        if self.recurrence.is_grid and due_us <= instance.ran_upto_us <= now_us:
+            # the clock had gone back, and went over occurrences that have run
+            due_us = self.recurrence.after(instance.ran_upto_us, _origin(instance))
+            if due_us > now_us:
+                return Then((self._next(instance, now_us, now_us),))
         count, last_us = self.recurrence.passed(due_us, now_us, _origin(instance))
         if self.catch_up == "skip":
             missed = Missed(due_us=due_us, count=count, policy="skip")
-            return Then((missed, self._next(instance, now_us)))
+            return Then((missed, self._next(instance, now_us, now_us)))
         if self.catch_up == "once":
             return Then((Missed(due_us=due_us, count=count, policy="once"),), "execute", last_us)
         dropped = count - self.max_catch_up
         if dropped <= 0:
-            return Then(call="execute")
+            return Then(call="execute", due_us=due_us)
         first_us = self.recurrence.back(last_us, self.max_catch_up - 1)
         return Then((Missed(due_us=due_us, count=dropped, policy="all"),), "execute", first_us)
 
@@ -73,14 +78,27 @@ class ContinuousBehaviour(Behaviour):
         """The next run comes as if this one had succeeded (C6)."""
         return NOTHING if instance.stopped else Then(self._following(instance, now_us))
 
-    def retimed(self, instance: Instance, now_us: int) -> Then:
-        """A schedule that another rule has set follows the present one (C10). One that a handler
-        has set stays, and so does one that is due already: its run would be lost."""
-        is_ours = instance.due_reason not in (None, START_REASON, self.recurrence.text)
-        if not is_ours or instance.due_us is None or instance.due_us <= now_us:
+    def retimed(self, instance: Instance, now_us: int, ahead_us: int) -> Then:
+        """A schedule that another rule has set follows the present one (C10), and one that was set
+        while the clock was ahead counts from now (U9). One that a handler has set stays, and so
+        does one that is due already: its run would be lost."""
+        reason, due_us = instance.due_reason, instance.due_us
+        if reason is None or due_us is None or due_us <= now_us:
             return NOTHING
+        if reason in (START_REASON, self.recurrence.text):
+            is_ahead = instance.due_set_us > ahead_us
+            return Then(self._anew(instance, due_us, now_us)) if is_ahead else NOTHING
         base_us = instance.last_run_us or _origin(instance)
-        return Then((self._next(instance, now_us if self.recurrence.is_grid else base_us, now_us),))
+        after_us = now_us if self.recurrence.is_grid else base_us
+        return Then((self._next(instance, after_us, now_us, not_before_us=now_us),))
+
+    def _anew(self, instance: Instance, due_us: int, now_us: int) -> tuple[Event, ...]:
+        """The schedule by the clock as it is now, if another one was set while the clock was
+        ahead."""
+        if instance.due_reason == START_REASON:
+            return (Scheduled(due_us=now_us, by="sweep", reason=START_REASON),)
+        anew = self._next(instance, now_us, now_us, by="sweep")
+        return (anew,) if anew.due_us < due_us else ()
 
     @staticmethod
     def status(instance: Instance) -> str:
@@ -104,16 +122,23 @@ class ContinuousBehaviour(Behaviour):
         is_grid = self.recurrence.is_grid
         if instance.due_us is not None and (is_grid or instance.due_reason == START_REASON):
             return ()
-        return (self._next(instance, instance.run_due_us if is_grid else now_us),)
+        return (self._next(instance, instance.run_due_us if is_grid else now_us, now_us),)
 
-    def _next(self, instance: Instance, after_us: int, not_before_us: int = 0) -> Scheduled:
+    def _next(
+        self,
+        instance: Instance,
+        after_us: int,
+        now_us: int,
+        not_before_us: int = 0,
+        by: By = "policy",
+    ) -> Scheduled:
         origin_us = _origin(instance)
+        ran_us = instance.ran_from_us, instance.ran_upto_us
         due_us = self.recurrence.after(after_us, origin_us)
+        due_us = self.recurrence.not_run(due_us, ran_us, now_us + self.grace_us, origin_us)
         if self.recurrence.jitter_us:
             due_us = self.recurrence.spread(due_us, origin_us, f"{instance.id}@{instance.version}")
-        return Scheduled(
-            due_us=max(due_us, not_before_us), by="policy", reason=self.recurrence.text
-        )
+        return Scheduled(due_us=max(due_us, not_before_us), by=by, reason=self.recurrence.text)
 
 
 def _origin(instance: Instance) -> int:

@@ -38,10 +38,15 @@ class DebounceBehaviour(Behaviour):
         return self.rule.place(instance.windows, instance.window_count, now_us)
 
     def triggered(self, instance: Instance, now_us: int) -> Then:
-        """The windows that are still open are due now, and with them all before them (D6). It is
-        the newest one; also the one before requeued batches, which are closed."""
-        still_open = [each for each in instance.windows if not each.is_closed(now_us)]
-        return Then(tuple(each.timed(now_us, "manual", "operator") for each in still_open))
+        """The windows that are not due yet are due now (D6): the newest one; also the one before
+        requeued batches, which are closed, and those closed while the clock was ahead."""
+        late = (each for each in instance.windows if not each.is_ready(now_us))
+        return Then(
+            tuple(
+                each.timed(now_us, each.reason if each.is_closed(now_us) else "manual", "operator")
+                for each in late
+            )
+        )
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
         """A flush of the first window, with all of its events (D4)."""
@@ -52,9 +57,10 @@ class DebounceBehaviour(Behaviour):
             trigger = MORE_SPECIFIC.get(batch.reason, "alarm")
         return Then(call="execute", trigger=trigger, takes=batch.events)
 
-    def retimed(self, instance: Instance, now_us: int) -> Then:
-        """The windows that are still open follow the present rule (C10)."""
-        return Then(self.rule.retimed(instance.windows, now_us))
+    def retimed(self, instance: Instance, now_us: int, ahead_us: int) -> Then:
+        """The windows that are still open follow the present rule (C10), and none waits for a clock
+        that was ahead (U9)."""
+        return Then(self.rule.retimed(instance.windows, now_us, ahead_us))
 
     def succeeded(
         self, instance: Instance, call: HandlerCall, outcome: HandlerEnded, now_us: int

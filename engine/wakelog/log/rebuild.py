@@ -1,7 +1,14 @@
-"""Rebuilds instances from records: from a snapshot, or from the first event on."""
+"""Rebuilds instances from records: from a snapshot, or from the first event on.
+
+Nothing that is stored is believed without a look. Each event names the hash of the one before it;
+the newest one is compared with the status row; a snapshot carries a digest and is compared with its
+event. A snapshot or a status row that does not agree with the log is passed over for the log, if
+that is whole.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -9,21 +16,24 @@ from msgspec import Struct
 
 from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance
-from wakelog.errors import HistoryError, IntegrityError
+from wakelog.errors import HistoryError, IntegrityError, UnreadableEventError
 from wakelog.ids import InstanceId
-from wakelog.log.records import Recorded, decode
-from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
+from wakelog.log.records import Recorded, decode, hash_of
+from wakelog.ports.conflicts import NO_EVENT
+from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.store import Store
 
 __all__ = [
     "GENESIS",
     "SNAPSHOT_FORMAT",
     "Head",
+    "check_newest",
     "from_snapshot",
     "load_heads",
     "rebuilt",
     "refold",
     "replayed",
+    "sealed",
     "snapshot",
 ]
 
@@ -45,14 +55,20 @@ class Head(Struct, frozen=True):
 def refold(stream: str, loaded: Loaded, start: Head | None = None) -> Head:
     """Rebuild an instance from a snapshot, if there is one, and the events after it.
 
-    `start` takes the snapshot's place. Without a usable one the events must begin with the first.
+    `start` takes the snapshot's place. Without a usable one the events must begin with the first,
+    with one they may begin with the snapshot's own.
     Raises `UnreadableEventError`, and `IntegrityError` if a version is missing or an event does not
     follow the one before it.
     """
     if start is None and loaded.snapshot is not None:
         start = from_snapshot(stream, loaded.snapshot)
     head = start or Head(Instance(InstanceId.parse(stream)), GENESIS)
-    for after, _ in replayed(head, loaded.tail):
+    tail = loaded.tail
+    if tail and 0 < tail[0].version == head.instance.version:
+        if not _is_head_of(head, tail[0]):
+            raise IntegrityError(stream, tail[0].version, "its snapshot has another hash")
+        tail = tail[1:]
+    for after, _ in replayed(head, tail):
         head = after
     return head
 
@@ -70,20 +86,35 @@ def replayed(head: Head, tail: Sequence[StoredEvent]) -> Iterator[tuple[Head, Re
             raise IntegrityError(
                 stored.stream, stored.version, "it does not name the hash of the event before it"
             )
-        head = Head(evolve(instance, recorded.event, recorded.at_us), recorded.hash)
+        try:
+            after = evolve(instance, recorded.event, recorded.decided_us)
+        except Exception as error:  # events as they were decided on can be folded: these are not
+            detail = f"it does not fit the events before it: {type(error).__name__}: {error}"
+            raise UnreadableEventError(
+                stored.stream, stored.version, stored.topic, detail
+            ) from error
+        head = Head(after, recorded.hash)
         yield head, recorded
 
 
 def snapshot(head: Head) -> StoredSnapshot:
-    """The snapshot record of a head."""
-    state = msgspec.json.encode(_Snapshot(SNAPSHOT_FORMAT, head.hash, head.instance))
-    return StoredSnapshot(head.instance.version, state)
+    """The snapshot record of a head: a JSON list of the SHA-256 of what follows, and that."""
+    content = msgspec.json.encode(_Snapshot(SNAPSHOT_FORMAT, head.hash, head.instance))
+    return StoredSnapshot(head.instance.version, sealed(content))
+
+
+def sealed(content: bytes) -> bytes:
+    """The content of a snapshot under its digest."""
+    return b'["%b",%b]' % (hashlib.sha256(content).hexdigest().encode(), content)
 
 
 def from_snapshot(stream: str, stored: StoredSnapshot) -> Head | None:
     """The head of a snapshot; None if that is damaged, or of another format or stream."""
+    content = stored.state.partition(b",")[2][:-1]
+    if stored.state != sealed(content):
+        return None
     try:
-        read = _SNAPSHOTS.decode(stored.state)
+        read = _SNAPSHOTS.decode(content)
     except (ValueError, RecursionError):  # msgspec's errors are `ValueError`s
         return None
     found = (read.format, str(read.instance.id), read.instance.version)
@@ -111,19 +142,39 @@ def load_heads(store: Store, streams: Sequence[str]) -> list[Head | HistoryError
 def rebuilt(store: Store, stream: str, loaded: Loaded, *, upto: int | None = None) -> Head:
     """`refold`; if the snapshot is not usable, from the first event on, up to version `upto`.
 
-    A snapshot only saves time: one of another release, or a damaged one, costs time and nothing
-    else. Raises what `refold` raises.
+    A snapshot only saves time: one of another release, or a damaged one, or one that is not of the
+    event in the log, costs time and nothing else. Raises what `refold` raises.
     """
     if loaded.snapshot is None:
         return refold(stream, loaded)
     start = from_snapshot(stream, loaded.snapshot)
-    if start is None:
-        loaded = Loaded(None, store.events(stream, upto=upto))
-    return refold(stream, loaded, start)
+    if start is not None and loaded.tail and _is_head_of(start, loaded.tail[0]):
+        return refold(stream, loaded, start)
+    return refold(stream, Loaded(None, store.events(stream, upto=upto)))
+
+
+def _is_head_of(head: Head, stored: StoredEvent) -> bool:
+    return stored.version == head.instance.version and hash_of(stored) == head.hash
+
+
+def check_newest(stream: str, head: Head, newest: Newest | None) -> None:
+    """Raise `IntegrityError` if the log, folded to `head`, does not end as the status row says."""
+    version, hash = NO_EVENT if newest is None else newest
+    found = head.instance.version
+    if found < version:
+        raise IntegrityError(stream, found + 1, f"the log ends here, the status row at {version}")
+    if found > version:
+        row = "there is no status row" if newest is None else f"the status row ends at {version}"
+        raise IntegrityError(stream, version + 1, f"the log has it, but {row}")
+    if hash != head.hash:
+        raise IntegrityError(stream, version, "it does not have the hash that its status row has")
 
 
 def _head(store: Store, stream: str, loaded: Loaded) -> Head | HistoryError:
+    newest = loaded.newest
     try:
-        return rebuilt(store, stream, loaded)
+        head = rebuilt(store, stream, loaded, upto=None if newest is None else newest.version)
+        check_newest(stream, head, newest)
     except HistoryError as error:
         return error
+    return head

@@ -6,7 +6,8 @@ A record is one to three lines of UTF-8, readable with any tool:
     b3c1d2…                      the salt, if there is a payload
     {"status":"pending"}         the user's JSON, byte for byte
 
-The first line has what surrounds every event (time, commit, cause, correlation, actor, and the hash
+The first line has what surrounds every event (time, the clock's reading where the time is later,
+commit, cause, correlation, actor, and the hash
 of the event before it in its stream) and the event's own fields; defaults are left out. The hash of
 an event is SHA-256 over its stream, version, topic, first line and the SHA-256 of salt and payload:
 a payload and its salt can be destroyed on request without breaking the chain, and nothing else can
@@ -28,7 +29,7 @@ from wakelog.core.events import EVENTS, Event
 from wakelog.errors import UnreadableEventError
 from wakelog.ports.records import StoredEvent
 
-__all__ = ["Meta", "Recorded", "Salts", "decode", "encode"]
+__all__ = ["Meta", "Recorded", "Salts", "decode", "encode", "hash_of"]
 
 SALTS_DRAWN = 256
 """How many salts are drawn at a time."""
@@ -44,6 +45,9 @@ class Meta(Struct, frozen=True):
     """`stream@version` of the event that led to this unit, if there is one."""
     correlation: str | None = None
     actor: str | None = None
+    clock_us: int | None = None
+    """What the clock of the deciding process showed, if `at_us` is later: the clock was ahead when
+    the event before was recorded."""
 
 
 class Recorded(Struct, frozen=True):
@@ -59,6 +63,13 @@ class Recorded(Struct, frozen=True):
     prev: str
     hash: str
     event: Event
+    clock_us: int | None = None
+    """What the clock showed, if `at_us` is later: due times in the event count from it."""
+
+    @property
+    def decided_us(self) -> int:
+        """What the clock of the deciding process showed: the time to fold the event at."""
+        return self.at_us if self.clock_us is None else self.clock_us
 
     @property
     def originator_id(self) -> str:
@@ -117,16 +128,18 @@ def encode(
 
 def decode(stored: StoredEvent) -> Recorded:
     """Read one record. Raises `UnreadableEventError`: an unreadable one is never skipped."""
-    line, _, body = stored.state.partition(b"\n")
     cls = EVENTS.get(stored.topic)
     if cls is None:
         raise UnreadableEventError(
             stored.stream, stored.version, stored.topic, "no event has this topic"
         )
     try:
+        line, body = _parts(stored)
         fields: dict[str, Any] = json.loads(line)
         if body and cls.PAYLOAD:
             fields[cls.PAYLOAD] = body.partition(b"\n")[2].decode()
+        if not isinstance(fields["at_us"], int):
+            raise TypeError("at_us is no whole number")
         return Recorded(
             stream=stored.stream,
             version=stored.version,
@@ -138,10 +151,27 @@ def decode(stored: StoredEvent) -> Recorded:
             prev=fields["prev"],
             hash=_hash(stored.stream, stored.version, stored.topic, line, body),
             event=cls.model_validate(fields),
+            clock_us=fields.get("clock_us"),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         detail = f"{type(error).__name__}: {error}"
         raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail) from error
+
+
+def hash_of(stored: StoredEvent) -> str:
+    """The hash of a record, whatever its first line says. Raises `UnreadableEventError`."""
+    try:
+        line, body = _parts(stored)
+        return _hash(stored.stream, stored.version, stored.topic, line, body)
+    except (TypeError, AttributeError, UnicodeEncodeError) as error:
+        detail = f"{type(error).__name__}: {error}"
+        raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail) from error
+
+
+def _parts(stored: StoredEvent) -> tuple[bytes, bytes]:
+    """The first line, and what is behind it: salt and payload."""
+    line, _, body = stored.state.partition(b"\n")
+    return line, body
 
 
 _quoted = json.JSONEncoder(ensure_ascii=False).encode
@@ -149,7 +179,8 @@ _quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 def _opening(meta: Meta) -> bytes:
     """The first line up to the hash of the event before: the same for all events of a unit."""
-    text = f'{{"at_us":{meta.at_us},"commit":"{meta.commit}"'
+    clock = "" if meta.clock_us is None else f',"clock_us":{meta.clock_us}'
+    text = f'{{"at_us":{meta.at_us}{clock},"commit":"{meta.commit}"'
     for name, value in (("cause", meta.cause), ("corr", meta.correlation), ("actor", meta.actor)):
         if value is not None:
             text += f',"{name}":{_quoted(value)}'

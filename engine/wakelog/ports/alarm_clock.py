@@ -31,14 +31,23 @@ class Claimant(Protocol):
 
 
 class AlarmClock(Protocol):
-    """Wakes a worker, never before the time that it gave. Its claimant is given when it is made."""
+    """Wakes a worker, never before the time that it gave. Its claimant is given when it is made.
+
+    The time is that of the wall clock, however that jumps: one that is set on past the time brings
+    the look within seconds, one that is set back delays it no longer than it was to take.
+    """
 
     def start(self) -> None:
-        """Start the thread; it claims at once."""
+        """Start the thread; it claims at once. Raises `ThreadsExhaustedError`."""
+        ...
+
+    def keep_running(self) -> None:
+        """Start the thread again if something has ended it. Any thread may call, always."""
         ...
 
     def wakeup(self) -> None:
-        """Claim now: an earlier alarm was set, or a slot became free. Any thread may call, always.
+        """Claim now: an earlier alarm was set, or a slot became free. Any thread may call, always;
+        it never raises, since it is called when an append has been committed.
 
         A call during a claim leads to another claim after it.
         """

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from wakelog.errors import IntegrityError
+from wakelog.ports.records import Newest
 from wakelog.ports.units import (
     KeptReply,
     KeyTaken,
@@ -19,6 +21,7 @@ from wakelog.ports.units import (
 )
 
 __all__ = [
+    "NO_EVENT",
     "RecordedFacts",
     "conflict_of",
     "find_conflicts",
@@ -29,11 +32,15 @@ __all__ = [
 ]
 
 
+NO_EVENT = Newest(0, "")
+"""The newest event of a stream that has none."""
+
+
 class RecordedFacts(Struct, frozen=True):
     """What a store has recorded about the streams and the keys of a group of units."""
 
-    versions: Mapping[str, int]
-    """The versions of the streams; one that is missing is at 0."""
+    newest: Mapping[str, Newest]
+    """The newest events of the streams, by their status rows; one that is missing has none."""
     lease_tokens: Mapping[str, int]
     """The tokens of their leases, of ended ones too."""
     reply_expiries: Mapping[tuple[str, str], int | None]
@@ -49,7 +56,7 @@ def find_conflicts(
     of its stream are refused. `faults` are known errors of units, by index; a conflict of the same
     unit takes precedence.
     """
-    versions, tokens = dict(facts.versions), dict(facts.lease_tokens)
+    newest, tokens = dict(facts.newest), dict(facts.lease_tokens)
     expiries = dict(facts.reply_expiries)
     refused: set[str] = set()
     errors: list[Exception | None] = []
@@ -60,13 +67,14 @@ def find_conflicts(
             error = follows_refused(unit)
         else:
             used = reply is not None and _is_used(unit, reply, expiries)
-            error = conflict_of(unit, versions.get(stream, 0), tokens.get(stream), used)
+            before = newest.get(stream, NO_EVENT)
+            error = conflict_of(unit, before, tokens.get(stream), used)
             error = error or faults.get(index)
         errors.append(error)
         if error is not None:
             refused.add(stream)
             continue
-        versions[stream] = unit.after.version
+        newest[stream] = Newest(unit.after.version, unit.hash)
         if unit.take is not None:
             tokens[stream] = unit.take.token
         elif unit.ends_lease:
@@ -77,9 +85,10 @@ def find_conflicts(
 
 
 def conflict_of(
-    unit: Unit, version: int, lease_token: int | None, is_key_used: bool
+    unit: Unit, newest: Newest, lease_token: int | None, is_key_used: bool
 ) -> Refused | None:
-    """Why `unit` cannot be appended to a stream at `version` under the lease with `lease_token`.
+    """Why `unit` cannot be appended to a stream that ends with `newest` under the lease with
+    `lease_token`.
 
     The most final conflict comes first: a lost lease, then a used key, then another version.
     """
@@ -88,14 +97,17 @@ def conflict_of(
         return LeaseGone(f"the lease {unit.lease_token} of {stream} is gone")
     if unit.kept_reply is not None and is_key_used:
         return KeyTaken(f"key {unit.kept_reply.key!r} of {stream} has been used")
-    if version != unit.base_version:
-        return VersionConflict(f"{stream} is at version {version}, not at {unit.base_version}")
+    if newest.version != unit.base_version:
+        text = f"{stream} is at version {newest.version}, not at {unit.base_version}"
+        return VersionConflict(text)
+    if newest.hash != unit.base_hash:
+        return VersionConflict(f"version {newest.version} of {stream} has another hash")
     return None
 
 
 def _is_used(unit: Unit, reply: KeptReply, expiries: Mapping[tuple[str, str], int | None]) -> bool:
     key = (unit.stream, reply.key)
-    return key in expiries and not has_expired(expiries[key], unit.after.recorded_us)
+    return key in expiries and not has_expired(expiries[key], unit.now_us)
 
 
 def has_expired(expires_us: int | None, now_us: int) -> bool:
@@ -114,9 +126,10 @@ def follows_refused(unit: Unit) -> VersionConflict:
     return VersionConflict(f"an earlier unit of {unit.stream} in the group was refused")
 
 
-def unseen_events(unit: Unit) -> VersionConflict:
-    """The conflict of a unit whose stream has events that its status row does not show.
+def unseen_events(unit: Unit) -> IntegrityError:
+    """The error of a unit whose stream has events that its status row does not show.
 
-    The log decides: events were written to it without the views.
+    To try again would find the same: events were written to the log without the views.
     """
-    return VersionConflict(f"{unit.stream} has events after version {unit.base_version}")
+    detail = "the log has it, and the status row does not show it"
+    return IntegrityError(unit.stream, unit.base_version + 1, detail)

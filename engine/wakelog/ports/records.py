@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-__all__ = ["Loaded", "StoredEvent", "StoredSnapshot"]
+__all__ = ["Loaded", "Newest", "StoredEvent", "StoredSnapshot"]
 
 
 class StoredEvent(Struct, frozen=True):
@@ -26,8 +26,17 @@ class StoredSnapshot(Struct, frozen=True):
     state: bytes
 
 
+class Newest(NamedTuple):
+    """The newest event of a stream, as its status row has it."""
+
+    version: int
+    hash: str
+
+
 class Loaded(NamedTuple):
-    """What an instance is rebuilt from: the newest snapshot, and the events after it."""
+    """What an instance is rebuilt from: the newest snapshot, its event and those after it."""
 
     snapshot: StoredSnapshot | None
     tail: Sequence[StoredEvent]
+    newest: Newest | None = None
+    """As of the same moment; None if there is no status row, or if the tail is a part only."""

@@ -19,6 +19,8 @@ class Due(Struct, frozen=True):
     due_us: int
     version: int
     """The version that the instance's views show."""
+    hash: str
+    """The hash of the newest event, as those views have it."""
     expired: Lease | None
     """The lease that has ended, if that makes it due."""
 
@@ -42,6 +44,8 @@ class StatusRow(Struct, frozen=True):
     version: int
     hash: str
     """The hash of the newest event."""
+    checksum: int
+    """Of all other fields; made and compared by `wakelog.log.status_row`."""
     status: str
     executing: bool
     """Whether a run is open."""

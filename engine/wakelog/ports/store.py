@@ -24,7 +24,7 @@ from wakelog.ports.rows import (
     StatusRow,
     WorkerRow,
 )
-from wakelog.ports.units import Appended, KeptReply, NothingDue, Unit
+from wakelog.ports.units import ANY_ENDED, Appended, KeptReply, NothingDue, Takeover, Unit
 
 __all__ = [
     "ClaimQueue",
@@ -46,15 +46,19 @@ class EventLog(Protocol):
         """Write all units in one transaction, in their order, with one commit.
 
         A unit is refused alone, with its error in `errors`: `VersionConflict` if its stream is
-        at another version than its base, `KeyTaken` if its key is in use, `LeaseGone` if its
-        lease is gone, `StoreUnavailableError` ("refused") if the database does not take one of its
-        values. After a refused unit the later units of its stream are refused too. A unit without
-        events only sets the view rows and the lease.
+        at another version than its base, or its status row has another hash there;
+        `IntegrityError` if the log has events that the row does not show; `KeyTaken` if its key is
+        in use, `LeaseGone` if its lease is gone, `StoreUnavailableError` ("refused") if the
+        database does not take one of its values, `StreamLocked` if another session keeps its stream
+        locked: that is waited for only a moment, since the others would wait too. After a refused
+        unit the later units of its stream are refused too. A unit without events only sets the view
+        rows and the lease.
         """
         ...
 
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
-        """The newest snapshot and the events after it; or the events after `after_version`."""
+        """The newest snapshot, its event and those after it, and what the status row says the
+        newest one is, all as of one moment; or only the events after `after_version`."""
         ...
 
     def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:
@@ -106,13 +110,18 @@ class ClaimQueue(Protocol):
         limit: int,
         begin: Callable[[Sequence[Due]], Sequence[Unit]],
         limits: Mapping[str, int] = {},
+        takeover: Takeover = ANY_ENDED,
     ) -> Appended | NothingDue:
         """Take up to `limit` due instances of `jobs`, oldest first: append what `begin` returns.
 
         Not those under a live lease, and none of a paused job. All in one transaction: two workers
-        never take the same instance. `begin` is called only if something is due. A store that looks
-        before it takes locks returns what it saw (`NothingDue`), so that the caller need not look
-        again.
+        never take the same instance. `begin` is called only if something is due, and a second time
+        if the connection broke before it had returned; it may read the store, which must not wait
+        for another connection then. A store that looks before it takes locks returns what it saw
+        (`NothingDue`), so that the caller need not look again.
+
+        `takeover` says which ended leases may be taken over (U2). A lease that may not counts as
+        live, except for `next_due_us`.
 
         `limits` gives the maximum number of runs at a time for some jobs, over all workers. A run
         counts as long as its lease is stored, also after the lease has ended, until another worker
@@ -123,6 +132,10 @@ class ClaimQueue(Protocol):
 
     def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
         """Prolong all leases of `owner`; return the streams and tokens that it still holds."""
+        ...
+
+    def lease_tokens(self, streams: Sequence[str]) -> Sequence[int | None]:
+        """The tokens of the leases on these streams, of ended ones too; None if there is none."""
         ...
 
     def release(self, owner: str, leases: Sequence[tuple[str, int]]) -> None:

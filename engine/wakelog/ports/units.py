@@ -11,6 +11,7 @@ from wakelog.core.instance import Instance
 from wakelog.ports.records import StoredEvent, StoredSnapshot
 
 __all__ = [
+    "ANY_ENDED",
     "Appended",
     "KeptReply",
     "KeyTaken",
@@ -18,6 +19,8 @@ __all__ = [
     "LeaseGone",
     "NothingDue",
     "Refused",
+    "StreamLocked",
+    "Takeover",
     "Unit",
     "VersionConflict",
 ]
@@ -51,11 +54,14 @@ class Unit(Struct, frozen=True):
     """One unit of work, ready to be appended: all of it becomes visible, or nothing.
 
     A store writes the events with versions `base_version + 1 …` only if the stream is at
-    `base_version`, sets the instance's view rows from `after`, and takes or drops the lease.
+    `base_version` and its newest event has `base_hash`, sets the instance's view rows from `after`,
+    and takes or drops the lease.
     """
 
     stream: str
     base_version: int
+    base_hash: str
+    """The hash of the event before the first; empty for a new stream."""
     events: Sequence[StoredEvent]
     after: Instance
     hash: str
@@ -70,6 +76,8 @@ class Unit(Struct, frozen=True):
     """The token of the lease that this unit works under: refused if that lease is gone."""
     ends_lease: bool = False
     """Drop the lease with that token or, with `lease_token` None, whatever lease there is."""
+    now_us: int = 0
+    """The clock when it was decided; its events may have a later time (U9)."""
 
 
 class Appended(NamedTuple):
@@ -88,6 +96,22 @@ class NothingDue(NamedTuple):
     """When something can be claimed, as `ClaimQueue.next_due_us` returns it."""
 
 
+class Takeover(NamedTuple):
+    """Which leases that have ended a claim may take over."""
+
+    allowed: bool = True
+    """None otherwise: their owners may be alive, and about to renew them."""
+    owner: str = ""
+    """The worker that claims: never its own, whatever the clock says. A renewal prolongs them."""
+    server_up_us: int = 0
+    """None before a server whose clock judges leases has been up for so long: while it was down
+    nobody could renew."""
+
+
+ANY_ENDED = Takeover()
+"""Every ended lease."""
+
+
 class Refused(Exception):
     """One unit of a group was not appended: the stream has changed since it was decided."""
 
@@ -102,3 +126,14 @@ class KeyTaken(Refused):
 
 class LeaseGone(Refused):
     """The lease that the unit works under has been dropped or taken over."""
+
+
+class StreamLocked(Exception):
+    """Another session keeps a row of the unit's stream locked. Nothing has changed: the unit may be
+    appended a little later."""
+
+    def __init__(self, stream: str, wait_s: float) -> None:
+        self.stream = stream
+        self.wait_s = wait_s
+        """For how long it is worth trying again, in seconds."""
+        super().__init__(stream, wait_s)

@@ -8,17 +8,18 @@ away only every `sys.getswitchinterval()`: five milliseconds, as long as the ser
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 from wakelog.ports.store import StartedAppend, StartsAppends, Store
 from wakelog.ports.units import Appended, Unit
 from wakelog.runtime.store_threads import StoreExecutor
 
-__all__ = ["AppendDriver"]
+__all__ = ["MAX_UNITS_PER_APPEND", "AppendDriver", "appended_of"]
 
-UNWATCHED = (OSError, RuntimeError)
-"""How an event loop refuses to watch a socket: it is out of file descriptors, or still has a closed
-socket registered under this number."""
+MAX_UNITS_PER_APPEND = 128
+"""Two groups of half the senders each keep both the event loop and the disk busy; with one group of
+all of them the loop would wait for the disk, and the disk for the loop (decision 12)."""
 
 
 class AppendDriver:
@@ -42,15 +43,28 @@ class AppendDriver:
         watched = _WatchedAppend(started, self._executor)
         try:
             watched.watch()
-        except UNWATCHED as error:
+        except Exception as error:  # it was sent: whatever this is, its outcome is found out
             if isinstance(error, NotImplementedError):  # a loop without sockets, as on Windows
                 self._starter = None
             watched.settle()
         return watched.future
 
 
+def appended_of(done: asyncio.Future[Appended], units: int) -> Appended:
+    """The result of an append of so many units that has ended; if it failed, each has its error."""
+    error = asyncio.CancelledError() if done.cancelled() else done.exception()
+    if error is None:
+        return done.result()
+    cancelled = RuntimeError("the append was cancelled")
+    return Appended([error if isinstance(error, Exception) else cancelled] * units, None)
+
+
 class _WatchedAppend:
-    """An append that the event loop watches until it ends; only the loop refers to it."""
+    """An append that the event loop watches until it ends; only the loop refers to it.
+
+    A loop may refuse to watch a socket: it is out of file descriptors, or still has a closed socket
+    registered under this number.
+    """
 
     __slots__ = ("_executor", "_loop", "_socket", "_started", "future")
 
@@ -75,14 +89,20 @@ class _WatchedAppend:
     def _look(self, unwatch: Callable[[int], object]) -> None:
         started = self._started
         was_sending = started.is_sending
-        started.look()
-        if not started.is_over and started.is_sending == was_sending:
-            return
-        unwatch(self._socket)
         try:
-            self.watch()
-        except UNWATCHED:
+            started.look()
+            if not started.is_over and started.is_sending == was_sending:
+                return
+            unwatch(self._socket)
+            if not started.is_over:
+                self.watch()
+                return
+        except Exception:  # it was sent: its outcome is found out
+            with contextlib.suppress(Exception):
+                unwatch(self._socket)
             self.settle()
+            return
+        self._end()
 
     def _end(self) -> None:
         try:

@@ -62,7 +62,11 @@ class BatchReader(Generic[K, V]):
             return
         keys = list(self._waiting)[:MAX_KEYS]
         waiting = [self._waiting.pop(key) for key in keys]
-        self._reading = asyncio.ensure_future(self._executor.run(self._query, keys))
+        try:
+            self._reading = asyncio.ensure_future(self._executor.run(self._query, keys))
+        except Exception as error:  # not even begun: these fail, the next ones have their turn
+            self._reading = asyncio.get_running_loop().create_future()
+            self._reading.set_exception(error)
         self._reading.add_done_callback(lambda done: self._ended(waiting, done))
 
     def _ended(

@@ -7,25 +7,24 @@ no append runs is not held back until others join it (K5).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from wakelog.ports.store import Store
-from wakelog.ports.units import Appended, Unit, VersionConflict
-from wakelog.runtime.append_driver import AppendDriver
+from wakelog.ports.units import Appended, StreamLocked, Unit, VersionConflict
+from wakelog.runtime.append_driver import MAX_UNITS_PER_APPEND, AppendDriver, appended_of
+from wakelog.runtime.locked_lane import Entry, LockedLane, given_up
+from wakelog.threads import log_failure
 
-__all__ = ["MAX_UNITS_PER_APPEND", "GroupCommit"]
+__all__ = ["GroupCommit"]
 
-MAX_UNITS_PER_APPEND = 128
-"""Two groups of half the senders each keep both the event loop and the disk busy; with one group of
-all of them the loop would wait for the disk, and the disk for the loop (decision 12)."""
+_LOG = logging.getLogger("wakelog.commits")
 
 MAX_RESOLVED_AT_ONCE = 64
 """Callers whose futures are resolved in one go if the event loop itself watches appends. Most of
 them submit their next unit at once, and the loop sees the next append's end only after that: with
 more of them each append would wait for them."""
-
-Entry = tuple[Unit, "asyncio.Future[None]"]
 
 
 class GroupCommit:
@@ -35,11 +34,13 @@ class GroupCommit:
         self,
         store: Store,
         driver: AppendDriver | None,
+        locked_driver: AppendDriver | None = None,
         *,
         on_refused: Callable[[Unit], None],
         on_appended: Callable[[Sequence[Unit], int | None], None],
     ) -> None:
-        """Append by `driver`, or at once if it is None (a store that does not block).
+        """Append by `driver`, or at once if it is None (a store that does not block); and by
+        `locked_driver` what another session keeps locked. If that is None it is refused.
 
         `on_refused` is called with each unit that was not appended, before another unit can build
         on it; `on_appended` with the units that were, and the earliest alarm that they set.
@@ -51,6 +52,7 @@ class GroupCommit:
         self._on_refused = on_refused
         self._on_appended = on_appended
         self._queue: deque[Entry] = deque()
+        self._lane = None if locked_driver is None else LockedLane(locked_driver, self._left_lane)
         self._unresolved: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
         """The futures of callers whose units have ended, and how."""
         self._running = False
@@ -73,6 +75,9 @@ class GroupCommit:
         entry = (unit, future)
         if self._driver is None:
             self._append_at_once(entry)
+            return future
+        if self._lane is not None and unit.stream in self._lane:
+            self._lane.join(entry)
             return future
         self._queue.append(entry)
         if not self._running:
@@ -97,7 +102,7 @@ class GroupCommit:
         future.set_result(None)
         self.appends += 1
         self.units += 1
-        self._on_appended((unit,), due_us)
+        self._tell_appended((unit,), due_us)
 
     def _start(self) -> None:
         """Send the next group; runs when all turns that are ready now have submitted."""
@@ -116,15 +121,43 @@ class GroupCommit:
         self._appending.add_done_callback(lambda done: self._ended(group, done))
 
     def _ended(self, group: list[Entry], done: asyncio.Future[Appended]) -> None:
-        error = asyncio.CancelledError() if done.cancelled() else done.exception()
-        if error is None:
-            appended = done.result()
-            self._settle(group, appended.errors, appended.next_due_us)
-        else:
-            cancelled = RuntimeError("the append was cancelled")
-            failed = error if isinstance(error, Exception) else cancelled
-            self._settle(group, [failed] * len(group), None)
-        self._start()
+        try:
+            self._settle_ended(group, done)
+        finally:
+            self._start()
+
+    def _settle_ended(self, group: list[Entry], done: asyncio.Future[Appended]) -> None:
+        appended = appended_of(done, len(group))
+        errors = appended.errors
+        if self._lane is not None and any(errors):
+            group, errors = self._without_locked(self._lane, group, errors)
+        self._settle(group, errors, appended.next_due_us)
+
+    def _without_locked(
+        self, lane: LockedLane, group: list[Entry], errors: Sequence[Exception | None]
+    ) -> tuple[list[Entry], list[Exception | None]]:
+        """Set aside what another session keeps locked, and all that was built on it."""
+        others: list[tuple[Entry, Exception | None]] = []
+        for entry, error in zip(group, errors, strict=True):
+            if isinstance(error, StreamLocked):
+                lane.set_aside(entry, error.wait_s)
+            elif entry[0].stream in lane:
+                lane.join(entry)
+            else:
+                others.append((entry, error))
+        queued, self._queue = self._queue, deque()
+        for entry in queued:
+            if entry[0].stream in lane:
+                lane.join(entry)
+            else:
+                self._queue.append(entry)
+        return [entry for entry, _ in others], [error for _, error in others]
+
+    def _left_lane(
+        self, entries: Sequence[Entry], errors: Sequence[Exception | None], due_us: int | None
+    ) -> None:
+        if entries:
+            self._settle(entries, errors, due_us)
 
     def _settle(
         self, group: Sequence[Entry], errors: Sequence[Exception | None], due_us: int | None
@@ -137,15 +170,22 @@ class GroupCommit:
             else:
                 refused.add(unit.stream)
                 self._on_refused(unit)
-            self._unresolved.append((future, error))
+            self._unresolved.append((future, _final(error)))
         self.appends += 1
         self.units += len(appended)
         if refused:
             self._refuse_queued(refused)
         if appended:
-            self._on_appended(appended, due_us)
+            self._tell_appended(appended, due_us)
         if not self._resolving:
             self._resolve_some()
+
+    def _tell_appended(self, units: Sequence[Unit], due_us: int | None) -> None:
+        """They are recorded: nothing that follows may tell their callers that they are not."""
+        try:
+            self._on_appended(units, due_us)
+        except Exception as error:
+            log_failure(_LOG, "an append is recorded, but not all followed", error=error)
 
     def _resolve_some(self) -> None:
         for _ in range(min(len(self._unresolved), self._resolved_at_once)):
@@ -157,7 +197,7 @@ class GroupCommit:
             self._rest()
 
     def _rest(self) -> None:
-        if not self._running and not self._resolving:
+        if not self._running and not self._resolving and not self._lane:
             self._idle.set()
 
     def _refuse_queued(self, streams: set[str]) -> None:
@@ -169,6 +209,11 @@ class GroupCommit:
             else:
                 kept.append((unit, future))
         self._queue = kept
+
+
+def _final(error: Exception | None) -> Exception | None:
+    """What the caller gets: without a lane, a locked stream is not waited for."""
+    return given_up(error) if isinstance(error, StreamLocked) else error
 
 
 def _resolve(future: asyncio.Future[None], error: Exception | None) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections.abc import Sequence
 
 from wakelog.core.instance import Instance, next_wake
-from wakelog.errors import HistoryError
+from wakelog.errors import HistoryError, IntegrityError, InvalidIdError
 from wakelog.log.rebuild import Head, load_heads
-from wakelog.log.status_row import status_row
-from wakelog.ports.rows import StatusRow
+from wakelog.log.status_row import is_sound, status_row
+from wakelog.ports.conflicts import NO_EVENT
+from wakelog.ports.records import Newest
+from wakelog.ports.rows import Due, StatusRow
 from wakelog.ports.store import Store
 from wakelog.ports.units import VersionConflict
 from wakelog.runtime.batch_reads import BatchReader
@@ -19,6 +22,8 @@ from wakelog.runtime.store_threads import StoreThreads
 from wakelog.runtime.stream_watch import StreamWatch
 
 __all__ = ["Instances"]
+
+_LOG = logging.getLogger("wakelog.runtime")
 
 
 class Instances:
@@ -46,18 +51,30 @@ class Instances:
             return known
         row = await self._rows.read(stream)
         known = self._cache.peek(stream)
-        if row is not None and known is not None and known.instance.version == row.version:
+        if row is not None and known is not None and _is_at(known, row):
             return known
         return await self._heads.read(stream)
 
     async def status(self, stream: str, *, stale_ok: bool = False) -> StatusRow | None:
         """The status row as recorded now; with `stale_ok` that of the cached instance, if there is
-        one. None if there never was an instance."""
+        one. None if there never was an instance. Raises what `sound` raises."""
         known = self._cache.peek(stream) if stale_ok else None
         if known is None:
-            return await self._rows.read(stream)
-        instance = known.instance
-        return status_row(instance, known.hash, next_wake(instance)) if instance.version else None
+            row = await self._rows.read(stream)
+            return row if row is None or is_sound(row) else await self._from_log(stream)
+        return _row_of(known) if known.instance.version else None
+
+    async def sound(self, rows: Sequence[StatusRow]) -> list[StatusRow]:
+        """These rows; in place of a damaged one, one that is made from the log. Raises
+        `HistoryError` if the log does not agree with it either."""
+        return [row if is_sound(row) else await self._from_log(row.stream) for row in rows]
+
+    async def _from_log(self, stream: str) -> StatusRow:
+        _LOG.error("the status row of %s is damaged", stream, extra={"instance": stream})
+        try:
+            return _row_of(await self._heads.read(stream))
+        except InvalidIdError as error:  # of a row that names no instance
+            raise IntegrityError(stream, 0, f"its status row is damaged: {error}") from error
 
     async def check_fresh(self, cached: CachedInstance) -> None:
         """Ask the store whether the cached version is the newest: an append would notice, but
@@ -65,8 +82,7 @@ class Instances:
         `VersionConflict`."""
         await self.settled(cached.stream)
         row = await self._rows.read(cached.stream)
-        version = 0 if row is None else row.version
-        if cached.evicted or version != cached.head.instance.version:
+        if cached.evicted or not _is_at(cached.head, NO_EVENT if row is None else row):
             self._cache.evict(cached.stream)
             raise VersionConflict(cached.stream)
 
@@ -107,16 +123,25 @@ class Instances:
         """The newest head known to be appended, if it is in memory. Any thread may ask."""
         return self._cache.peek(stream)
 
-    def heads_of(self, streams: Sequence[tuple[str, int]]) -> dict[str, Head | HistoryError]:
-        """The heads of these streams at these versions, or why one cannot be read. Those in memory
-        are taken from there, the others in one read: a claim that asks holds locks. Blocks; any
-        thread may ask."""
+    def heads_of(self, dues: Sequence[Due]) -> dict[str, Head | HistoryError]:
+        """The heads of these streams at the versions that are due, or why one cannot be read. Those
+        in memory are taken from there, the others in one read: a claim that asks holds locks.
+        Blocks; any thread may ask."""
         heads: dict[str, Head | HistoryError] = {}
-        for stream, version in streams:
-            known = self._cache.peek(stream)
-            if known is not None and known.instance.version == version:
-                heads[stream] = known
-        if len(heads) < len(streams):
-            missing = [stream for stream, _ in streams if stream not in heads]
+        for due in dues:
+            known = self._cache.peek(due.stream)
+            if known is not None and _is_at(known, due):
+                heads[due.stream] = known
+        if len(heads) < len(dues):
+            missing = [due.stream for due in dues if due.stream not in heads]
             heads.update(zip(missing, load_heads(self._store, missing), strict=True))
         return heads
+
+
+def _is_at(head: Head, newest: StatusRow | Due | Newest) -> bool:
+    """Whether a head is of this version, and its newest event the same."""
+    return head.instance.version == newest.version and head.hash == newest.hash
+
+
+def _row_of(head: Head) -> StatusRow:
+    return status_row(head.instance, head.hash, next_wake(head.instance))

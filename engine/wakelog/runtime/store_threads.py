@@ -6,9 +6,11 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from typing import NoReturn, ParamSpec, Protocol, TypeVar
 
 from wakelog.errors import InvalidStateError
+from wakelog.threads import START_ERRORS, no_thread_for
 
 __all__ = ["InlineExecutor", "StoreExecutor", "StoreThreads", "ThreadExecutor"]
 
@@ -53,13 +55,18 @@ class InlineExecutor:
 class ThreadExecutor:
     """Calls on a few threads of its own, so that the event loop goes on meanwhile.
 
+    All of them are started at once: a thread that is started by a call may be refused when the call
+    is already queued, and an append would be made although its caller was told that it had failed.
+
     A worker thread needs the GIL to start. With `hands_over` the event loop blocks until the call
     has started, at most `HAND_OVER_S`, instead of keeping the GIL for a whole switch interval. It
     gets the GIL back when the call waits for the store (decision 14).
     """
 
     def __init__(self, name: str, threads: int = 1, *, hands_over: bool = False) -> None:
+        """Raises `ThreadsExhaustedError`."""
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"wakelog-{name}")
+        _start_all(self._threads, name, threads)
         self._free = threads
         self._hands_over = hands_over
         self._closed = False
@@ -94,19 +101,30 @@ class ThreadExecutor:
 
 
 class StoreThreads:
-    """The executors of one process: short reads, long reads, and one thread that writes."""
+    """The executors of one process: short reads, long reads, one thread that appends, and two for
+    writes that may wait for another session's locks."""
 
     def __init__(self, *, blocking: bool, inline: bool) -> None:
-        """`blocking`: the store waits for a disk or a network. `inline`: a simulation."""
+        """`blocking`: the store waits for a disk or a network. `inline`: a simulation.
+
+        Raises `ThreadsExhaustedError`, and leaves no thread then.
+        """
         self.reads: StoreExecutor
         self.writes: StoreExecutor | None
         """None: appends are made at once, on the event loop."""
+        self.waits: StoreExecutor
+        """For what may wait long, although it writes: no append waits behind it."""
         self._long_reads: StoreExecutor
         if blocking and not inline:
-            self.reads, self._long_reads = ThreadExecutor("reads", 2), ThreadExecutor("browse", 2)
-            self.writes = ThreadExecutor("writes", hands_over=True)
+            with ExitStack() as started:
+                self.reads = started.enter_context(closing(ThreadExecutor("reads", 2)))
+                self._long_reads = started.enter_context(closing(ThreadExecutor("browse", 2)))
+                self.waits = started.enter_context(closing(ThreadExecutor("waits", 2)))
+                self.writes = ThreadExecutor("writes", hands_over=True)
+                started.pop_all()
         else:
             self.reads = self._long_reads = InlineExecutor(yields=not inline)
+            self.waits = InlineExecutor()
             self.writes = None
 
     async def read(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -118,17 +136,29 @@ class StoreThreads:
         return await self._long_reads.run(fn, *args, **kwargs)
 
     async def write(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a writing method of the store off the event loop."""
-        if self.writes is None:
-            return fn(*args, **kwargs)
-        return await self.writes.run(fn, *args, **kwargs)
+        """Call a writing method of the store, other than `append`, off the event loop."""
+        return await self.waits.run(fn, *args, **kwargs)
 
     def close(self) -> None:
         """Wait for the calls that are running. Safe to call twice."""
         if self.writes is not None:
             self.writes.close()
+        self.waits.close()
         self.reads.close()
         self._long_reads.close()
+
+
+def _start_all(pool: ThreadPoolExecutor, name: str, count: int) -> None:
+    """Each of these calls takes a thread, so each starts one."""
+    go_on = threading.Event()
+    try:
+        for _ in range(count):
+            pool.submit(go_on.wait)
+    except START_ERRORS as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise no_thread_for(f"wakelog-{name}", error) from error
+    finally:
+        go_on.set()
 
 
 async def _refused() -> NoReturn:

@@ -7,6 +7,7 @@ common around it is here: the instance's lock, idempotency keys, conflicts, leas
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -20,17 +21,25 @@ from wakelog.core.events import Cleared
 from wakelog.core.instance import Instance
 from wakelog.core.requests import HandleDeferred, Receive, RecordStep, Request
 from wakelog.definitions.definition import Definition
-from wakelog.errors import ConflictError, IdempotencyConflictError, LeaseLostError, QueueFullError
+from wakelog.errors import (
+    ConflictError,
+    HistoryError,
+    IdempotencyConflictError,
+    LeaseLostError,
+    QueueFullError,
+    WakelogError,
+)
 from wakelog.execution.handler_runner import HandlerRunner
 from wakelog.ids import InstanceId
 from wakelog.log.rebuild import Head
 from wakelog.ports.store import Store
-from wakelog.ports.units import KeptReply, KeyTaken, LeaseGone, VersionConflict
+from wakelog.ports.units import KeptReply, KeyTaken, LeaseGone, Refused, VersionConflict
 from wakelog.runtime.batch_reads import BatchReader
 from wakelog.runtime.group_commit import GroupCommit
 from wakelog.runtime.instance_cache import CachedInstance
 from wakelog.runtime.instances import Instances
 from wakelog.runtime.job_pauses import JobPauses
+from wakelog.runtime.parking import parking
 from wakelog.runtime.store_threads import StoreThreads
 from wakelog.runtime.unit_records import NO_ORIGIN, Origin, UnitRecords
 from wakelog.turn import HandlerOutcomes, Turn, take_turn
@@ -144,7 +153,8 @@ class UnitsOfWork:
         again (`outcomes` has how they ended). `lease_token` is the lease under which the request
         works; it ends with the unit if `ends_lease` says so of the instance then. Raises
         `ConflictError` if it lost too often, `LeaseLostError` if the run belongs to another worker
-        by now, `IdempotencyConflictError`, and what `decide` and the store raise. A crash before
+        by now, `IdempotencyConflictError`, `HistoryError` if the instance is damaged
+        (it is parked then), and what `decide` and the store raise. A crash before
         the append leaves nothing, a crash after it everything.
         """
         if isinstance(request, Receive):
@@ -170,6 +180,9 @@ class UnitsOfWork:
                 await self._back_off(work)
             except LeaseGone:
                 raise _lease_lost(work) from None
+            except HistoryError as error:
+                await self._park(work.stream, error)
+                raise
             else:
                 if outcome is not None:
                     return outcome
@@ -198,7 +211,7 @@ class UnitsOfWork:
         if work.key and (kept := await self._kept_reply(work, work.key)):
             return RequestOutcome(None, kept_reply=kept), None
         instance = cached.head.instance
-        now_us = self._records.now_us(instance)
+        now_us = self._clock.now_us()
         if isinstance(work.request, HandleDeferred):
             _forget_outdated(work, instance)
         try:
@@ -245,6 +258,15 @@ class UnitsOfWork:
         if not committed.done():
             cached.keys[kept.key] = committed
         return asyncio.shield(committed)  # others with the same key wait for it too
+
+    async def _park(self, stream: str, error: HistoryError) -> None:
+        """Set a damaged instance aside. If that is not possible now, the next request does it."""
+        now_us = self._clock.now_us()
+        with contextlib.suppress(Refused, WakelogError):
+            read = self._threads.read
+            parked = await read(parking, self._store, self._records, stream, error, now_us)
+            if parked is not None:
+                await self._commits.submit(parked[0])
 
     async def _back_off(self, work: _Work) -> None:
         """Another writer was first: wait a little, and give way after some losses."""

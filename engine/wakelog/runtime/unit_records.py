@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from wakelog.clock import Clock
 from wakelog.core.events import Event
 from wakelog.core.instance import Instance
 from wakelog.log.rebuild import Head, snapshot
@@ -33,16 +32,11 @@ NO_ORIGIN = Origin()
 class UnitRecords:
     """Makes units, each with a commit id and a salt of its own. Any thread may ask."""
 
-    def __init__(self, clock: Clock, entropy: random.Random, snapshot_every: int) -> None:
-        self._clock = clock
+    def __init__(self, entropy: random.Random, snapshot_every: int) -> None:
         self._snapshot_every = snapshot_every
         self._salts = Salts(entropy)
         self._commit_prefix = f"{entropy.getrandbits(64):016x}"
         self._commit_numbers = itertools.count(1)
-
-    def now_us(self, instance: Instance) -> int:
-        """The time of a unit of this instance: its history never goes back."""
-        return max(self._clock.now_us(), instance.recorded_us)
 
     def unit(
         self,
@@ -60,10 +54,16 @@ class UnitRecords:
         is_whole: bool = True,
     ) -> Unit:
         """The unit of these events, which lead from `before` to `after`; with a snapshot if the
-        next one is due, and `after` is the whole instance (a parked one is not)."""
+        next one is due, and `after` is the whole instance (a parked one is not).
+
+        It is decided at `now_us` and recorded then, or at the time of the event before if that is
+        later: a history never goes back (U9).
+        """
         commit = f"{self._commit_prefix}{next(self._commit_numbers):x}"
         salt = self._salts.next()
-        meta = Meta(now_us, commit, salt, origin.cause, origin.correlation, origin.actor)
+        at_us = max(now_us, after.recorded_us)
+        clock_us = None if at_us == now_us else now_us
+        meta = Meta(at_us, commit, salt, origin.cause, origin.correlation, origin.actor, clock_us)
         base = before.instance.version
         records, hash = encode(stream, base, before.hash, events, meta)
         every = self._snapshot_every
@@ -71,6 +71,7 @@ class UnitRecords:
         return Unit(
             stream=stream,
             base_version=base,
+            base_hash=before.hash,
             events=records,
             after=after,
             hash=hash,
@@ -80,4 +81,5 @@ class UnitRecords:
             take=take,
             lease_token=lease_token,
             ends_lease=ends_lease,
+            now_us=now_us,
         )

@@ -25,7 +25,7 @@ from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
 from wakelog.worker.claims import Claimed, claim_due, next_due_us
 from wakelog.worker.runs import work
-from wakelog.worker.startup import autostart, retime
+from wakelog.worker.startup import autostart, retime, retime_ahead
 from wakelog.worker.unread import Rereader
 
 __all__ = ["Alarm", "Simulation"]
@@ -193,6 +193,7 @@ class Simulation(BlockingCalls):
         self.run(autostart(self.application, self._work_on))
         self.run(Rereader(self.application, self._work_on)())
         self.run(retime(self.application, self._work_on))
+        self.run(retime_ahead(self.application, self._work_on))
 
     async def _opened(self) -> Application:
         return Application(

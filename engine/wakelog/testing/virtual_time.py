@@ -26,6 +26,10 @@ class VirtualClock:
         """Microseconds since 1970 in UTC."""
         return self._now_us
 
+    def monotonic_us(self) -> int:
+        """As `now_us`: virtual time is never set back, and never stepped."""
+        return self._now_us
+
     def move_to(self, us: int) -> None:
         """Go forward to `us`; never back."""
         self._now_us = max(self._now_us, us)

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import NamedTuple
-
-from msgspec.structs import replace
 
 from wakelog.application import Application
 from wakelog.core.calls import HandlerCall
 from wakelog.core.decide import decide
-from wakelog.core.events import Parked
-from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance, next_wake
 from wakelog.core.requests import Claim
 from wakelog.errors import HistoryError
-from wakelog.ids import InstanceId
 from wakelog.log.rebuild import Head
 from wakelog.ports.rows import Due
-from wakelog.ports.units import Lease, NothingDue, Unit
+from wakelog.ports.units import ANY_ENDED, Lease, NothingDue, Takeover, Unit
+from wakelog.runtime.parking import parking
 from wakelog.worker.leases import LeaseKey
 
 __all__ = ["Claimed", "claim_due", "has_ready_event", "next_due_us"]
-
-_LOG = logging.getLogger("wakelog.worker")
 
 
 class Claimed(NamedTuple):
@@ -46,7 +39,13 @@ class Claimed(NamedTuple):
 
 
 def claim_due(
-    app: Application, *, worker: str, jobs: Sequence[str], limit: int, now_us: int
+    app: Application,
+    *,
+    worker: str,
+    jobs: Sequence[str],
+    limit: int,
+    now_us: int,
+    takeover: Takeover = ANY_ENDED,
 ) -> tuple[list[Claimed], NothingDue | None]:
     """Claim up to `limit` due instances: their leases and `RunStarted` events in one append.
 
@@ -57,12 +56,15 @@ def claim_due(
     claimed: list[Claimed] = []
 
     def begin(dues: Sequence[Due]) -> list[Unit]:
-        heads = app.instances.heads_of([(due.stream, due.version) for due in dues])
-        claimed.extend(_claim(app, due, heads[due.stream], worker, now_us) for due in dues)
+        heads = app.instances.heads_of(dues)
+        begun = (_claim(app, due, heads[due.stream], worker, now_us) for due in dues)
+        claimed[:] = [each for each in begun if each is not None]
         return [each.unit for each in claimed]
 
     limits = app.registry.limits()
-    appended = app.store.claim(now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits)
+    appended = app.store.claim(
+        now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits, takeover=takeover
+    )
     if isinstance(appended, NothingDue):
         return [], appended
     paired = zip(claimed, appended.errors, strict=True)
@@ -74,28 +76,28 @@ def next_due_us(app: Application, jobs: Sequence[str], now_us: int) -> int | Non
     return app.store.next_due_us(jobs, now_us, app.registry.limits())
 
 
-def has_ready_event(after: Instance) -> bool:
-    """Whether the next thing to do is to handle a deferred event: an alarm that was due before
-    it has its turn first, or those who keep sending would hold it up for ever."""
+def has_ready_event(after: Instance, now_us: int) -> bool:
+    """Whether the next thing to do at `now_us` is to handle a deferred event: an alarm that was due
+    before it has its turn first, or those who keep sending would hold it up for ever."""
     wake = next_wake(after)
-    return wake is not None and wake.action == "deferred" and wake.due_us <= after.recorded_us
+    return wake is not None and wake.action == "deferred" and wake.due_us <= now_us
 
 
 def _claim(
     app: Application, due: Due, head: Head | HistoryError, worker: str, now_us: int
-) -> Claimed:
+) -> Claimed | None:
     """The unit that claims one due instance; or parks it, if its history cannot be read."""
     if isinstance(head, HistoryError):
-        return _parked(app, due.stream, head, now_us)
+        parked = parking(app.store, app.records, due.stream, head, now_us, again=True)
+        return None if parked is None else Claimed(*parked, None)
     instance = head.instance
-    at_us = max(now_us, instance.recorded_us)
     lost = instance.run if due.expired is not None and due.expired.run else None
     policy = app.registry.of(instance.id).policy
     if policy is None:
         raise AssertionError(f"{instance.id.job} is not registered")
-    decision = decide(instance, Claim(worker, lost, app.settings.max_lost), policy, at_us)
+    decision = decide(instance, Claim(worker, lost, app.settings.max_lost), policy, now_us)
     after, call = decision.after, decision.call
-    is_ready = not decision.events and has_ready_event(replace(after, recorded_us=at_us))
+    is_ready = not decision.events and has_ready_event(after, now_us)
     has_work = call is not None or is_ready
     until_us = now_us + app.settings.lease_us
     lease = Lease(worker, until_us, after.version, run=call is not None)
@@ -104,25 +106,8 @@ def _claim(
         head,
         decision.events,
         after,
-        at_us,
+        now_us,
         take=lease if has_work else None,
         ends_lease=not has_work,
     )
     return Claimed(unit, Head(after, unit.hash), call)
-
-
-def _parked(app: Application, stream: str, error: HistoryError, now_us: int) -> Claimed:
-    """Set a damaged instance aside, so that others go on; it shows as `failed`, and why (K4)."""
-    _LOG.error("%s is parked: %s", stream, error, extra={"instance": stream})
-    [row] = app.store.status([stream])
-    if row is None:
-        raise error
-    at_us = max(now_us, row.updated_us)
-    event = Parked(reason="unreadable", error_type=type(error).__name__, message=str(error))
-    started_us = row.created_us or at_us
-    id = InstanceId.parse(stream)
-    before = Instance(id, row.version, row.updated_us, lives=1, started_us=started_us)
-    after = evolve(before, event, at_us)
-    head = Head(before, row.hash)
-    unit = app.records.unit(stream, head, [event], after, at_us, ends_lease=True, is_whole=False)
-    return Claimed(unit, Head(after, unit.hash), None)

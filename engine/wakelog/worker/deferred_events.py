@@ -10,7 +10,7 @@ from wakelog.core.calls import HandlerFailed
 from wakelog.core.events import EventReceived
 from wakelog.core.instance import DeferredEvent, Instance
 from wakelog.core.requests import HandleDeferred
-from wakelog.errors import StoreUnavailableError
+from wakelog.errors import StoreUnavailableError, UnreadableEventError
 from wakelog.log.records import decode
 from wakelog.ports.records import StoredEvent
 from wakelog.runtime.unit_records import Origin
@@ -55,12 +55,12 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
 
     def ends(after: Instance) -> bool:
         nonlocal ended
-        ended = app.stopping or not has_ready_event(after)
+        ended = app.stopping or not has_ready_event(after, app.clock.now_us())
         return ended
 
     id, token = instance.id, instance.version
     stream, definition = str(id), app.registry.of(id)
-    deferred = instance.ready_deferred(app.records.now_us(instance))
+    deferred = instance.ready_deferred(app.clock.now_us())
     while deferred is not None:
         if id.job in await app.job_pauses.now():  # since it was claimed: the events stay deferred
             break
@@ -74,7 +74,7 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
         except StoreUnavailableError as error:
             if error.reason != "refused":
                 raise
-            now_us = app.records.now_us(instance)
+            now_us = app.clock.now_us()
             name = type(error).__name__
             outcomes["on_event"] = HandlerFailed(error, name, str(error), "", now_us)
             outcome = await unit(outcomes=outcomes)
@@ -82,7 +82,7 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
             break
         if ended:
             return True
-        deferred = outcome.after.ready_deferred(app.records.now_us(outcome.after))
+        deferred = outcome.after.ready_deferred(app.clock.now_us())
     return False
 
 
@@ -99,8 +99,9 @@ async def _recorded(
 
 
 def received_event(stored: StoredEvent) -> EventReceived:
-    """A stored event that must be an `EventReceived`."""
+    """A stored event that must be an `EventReceived`. Raises `UnreadableEventError`."""
     event = decode(stored).event
     if not isinstance(event, EventReceived):
-        raise AssertionError(f"{stored.stream}@{stored.version} is no event received: {event!r}")
+        detail = "it is no event received"
+        raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail)
     return event

@@ -36,6 +36,10 @@ class HeldLeases:
         self._held: set[LeaseKey] = set()
         self._doubtful: set[LeaseKey] = set()
         """Those on which the last renewal found the worker and the store to disagree."""
+        self._lost: set[LeaseKey] = set()
+        """Those that were told to be lost, and whose work has not ended yet."""
+        self._missing: set[LeaseKey] = set()
+        """Those that the last look did not find."""
 
     def add(self, keys: Collection[LeaseKey]) -> None:
         """These were claimed."""
@@ -46,6 +50,29 @@ class HeldLeases:
         """This one is finished, and given up with its outcome."""
         with self._lock:
             self._held.discard(key)
+            self._lost.discard(key)
+
+    def look(self) -> Collection[LeaseKey]:
+        """Those under which the worker works and that the store did not have in two looks in a
+        row: cleared, terminated or taken over. Blocks; called by one thread.
+
+        Raises `StoreUnavailableError`.
+        """
+        with self._lock:
+            before = list(self._held)
+        if not before:
+            self._missing = set()
+            return ()
+        tokens = self._store.lease_tokens([stream for stream, _ in before])
+        with self._lock:
+            missing = {
+                key
+                for key, token in zip(before, tokens, strict=True)
+                if token != key[1] and key in self._held - self._lost
+            }
+            confirmed, self._missing = missing & self._missing, missing
+            self._lost |= confirmed
+        return confirmed
 
     def renew(self) -> Renewal:
         """Renew all leases of this worker in one statement. Blocks; called by one thread.
@@ -62,4 +89,7 @@ class HeldLeases:
             orphaned = stored - before - self._held
         doubtful = (held - stored) | orphaned
         confirmed, self._doubtful = doubtful & self._doubtful, doubtful
-        return Renewal(confirmed - orphaned, confirmed & orphaned)
+        with self._lock:
+            lost = confirmed - orphaned - self._lost
+            self._lost |= lost & self._held
+        return Renewal(lost, confirmed & orphaned)

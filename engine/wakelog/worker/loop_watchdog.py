@@ -35,7 +35,11 @@ class LoopWatchdog:
             if self._loop.time() - self._progress_s < FRESH_S:
                 return True
             self._answered.clear()
-            self._loop.call_soon_threadsafe(self._answer)
+            try:
+                self._loop.call_soon_threadsafe(self._answer)
+            except BaseException:  # not asked: ask again the next time
+                self._answered.set()
+                raise
             self._answered.wait(PATIENCE_S)
         with self._lock:
             self.found_blocked = not self._answered.is_set()

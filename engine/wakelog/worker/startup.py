@@ -7,13 +7,16 @@ from collections.abc import AsyncIterator, Sequence
 from msgspec.structs import replace
 
 from wakelog.application import Application
+from wakelog.core.decide import decide
+from wakelog.core.decide_runs import CLOCK_SKEW_US
 from wakelog.core.requests import Retime, Start
 from wakelog.definitions.definition import Definition
-from wakelog.ids import InstanceId
+from wakelog.errors import HistoryError
+from wakelog.ids import InstanceId, job_of
 from wakelog.ports.rows import Listing
 from wakelog.runtime.unit_records import Origin
 
-__all__ = ["autostart", "retime"]
+__all__ = ["autostart", "retime", "retime_ahead"]
 
 PAGE = 500
 """Instances looked at in one read."""
@@ -34,24 +37,44 @@ async def retime(app: Application, jobs: Sequence[str]) -> int:
     recorded; answers how many did. Slow for many instances: each is looked at."""
     count = 0
     for definition in _definitions(app, jobs):
-        if not definition.has_rule:
-            continue
-        async for instance in _outdated(app, definition):
-            outcome = await app.request(definition, instance, Retime(), origin=_ORIGIN)
-            count += outcome.after is not None
+        if definition.has_rule:
+            listing = Listing(kind=definition.kind, name=definition.name, limit=PAGE)
+            count += await _set_anew(app, listing, (definition.job,))
     return count
 
 
-async def _outdated(app: Application, definition: Definition) -> AsyncIterator[InstanceId]:
-    """The instances whose schedule the policy would set otherwise."""
-    listing = Listing(kind=definition.kind, name=definition.name, limit=PAGE)
-    policy = definition.policy
-    while policy is not None:
+async def retime_ahead(app: Application, jobs: Sequence[str]) -> int:
+    """Set anew what was set while the clock was ahead (U9), each recorded; answers how many. Only
+    instances whose newest event lies in the future are looked at."""
+    after_us = app.clock.now_us() + CLOCK_SKEW_US
+    return await _set_anew(app, Listing(waking=True, updated_after_us=after_us, limit=PAGE), jobs)
+
+
+async def _set_anew(app: Application, listing: Listing, jobs: Sequence[str]) -> int:
+    """Re-time the instances of a listing that need it; answers how many did."""
+    count = 0
+    async for instance in _outdated(app, listing, jobs):
+        outcome = await app.request(app.registry.of(instance), instance, Retime(), origin=_ORIGIN)
+        count += outcome.after is not None
+    return count
+
+
+async def _outdated(
+    app: Application, listing: Listing, jobs: Sequence[str]
+) -> AsyncIterator[InstanceId]:
+    """The instances of a listing whose schedule would be set otherwise now."""
+    while True:
         rows = await app.threads.browse(app.store.list, listing)
         for row in rows:
-            if row.due_us is not None or row.event_count:  # what waits for a batch has no alarm
-                instance = (await app.instances.load(row.stream)).instance
-                if policy.retimed(instance, app.records.now_us(instance)).events:
+            # what waits for a batch has no alarm
+            has_work = row.wake_us is not None or row.due_us is not None or row.event_count
+            if has_work and job_of(row.stream) in jobs:
+                try:
+                    instance = (await app.instances.load(row.stream)).instance
+                except HistoryError:
+                    continue  # it is parked, or will be when it is due
+                policy = app.registry.of(instance.id).policy
+                if policy and decide(instance, Retime(), policy, app.clock.now_us()).events:
                     yield instance.id
         if len(rows) < PAGE:
             return

@@ -97,6 +97,7 @@ class StepRecorder:
     async def _tried(self, step: Step, check: Check) -> Done:
         began_us = self._app.clock.now_us()
         for attempt in itertools.count(1):
+            await self._check_lease(step)
             try:
                 return await self._called(step)
             except Exception as error:
@@ -159,6 +160,7 @@ class StepRecorder:
         clock = self._app.clock
         began_us = clock.now_us()
         for attempt in itertools.count(1):
+            self._wait(self._check_lease(step))
             try:
                 return step.fn(*step.args)
             except Exception as error:
@@ -207,6 +209,15 @@ class StepRecorder:
             if self._recorded is None:
                 self._recorded = await self._patiently(step, self._read_all)
         return self._recorded.get(step.name)
+
+    async def _check_lease(self, step: Step) -> None:
+        """Look at the run's lease before a step's function is called: after a clear, a terminate or
+        a takeover by another process no further one is called (U14). Raises `LeaseLostError`."""
+        stream = str(self._base.id)
+        token = await self._patiently(step, lambda: self._app.lease_tokens.read(stream))
+        if token != self._run.token:
+            self._lost = LeaseLostError(stream, self._run.number)
+            raise self._lost
 
     async def _read_all(self) -> dict[str, str]:
         """The results recorded since the first attempt of this run began."""

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import functools
 import logging
+import threading
 from collections.abc import Sequence
 
 from wakelog.application import Application
@@ -48,13 +49,14 @@ class Sweep:
         app: Application,
         jobs: Sequence[str],
         loop: asyncio.AbstractEventLoop,
-        reread: Rereader,
     ) -> None:
         self._app = app
         self._jobs = jobs
         self._loop = loop
-        self._reread = reread
+        self._rereader = Rereader(app, jobs)
         self._rereading: concurrent.futures.Future[int] | None = None
+        self._lock = threading.Lock()
+        self._is_over = False
 
     def __call__(self) -> None:
         """Find what is stranded, purge expired replies, and try what waits for code. Blocks."""
@@ -62,10 +64,22 @@ class Sweep:
         store.purge_kept_replies(now_us, limit=PURGE_LIMIT)
         stranded = store.stranded(now_us - STRANDED_US, SWEEP_LIMIT)
         self.rearm([stream for stream in stranded if job_of(stream) in self._jobs])
+        self.reread()
 
-        if self._rereading is None or self._rereading.done():
-            self._rereading = asyncio.run_coroutine_threadsafe(self._reread(), self._loop)
-            self._rereading.add_done_callback(log_rereading)
+    def reread(self) -> None:
+        """Begin to try what waits for code, unless that is going on. Any thread may call."""
+        with self._lock:
+            if self._is_over or not (self._rereading is None or self._rereading.done()):
+                return
+            self._rereading = asyncio.run_coroutine_threadsafe(self._rereader(), self._loop)
+            self._rereading.add_done_callback(_log_rereading)
+
+    def stop_rereading(self) -> None:
+        """Try nothing more that waits for code: the worker closes."""
+        with self._lock:
+            self._is_over = True
+        if self._rereading is not None:
+            self._rereading.cancel()
 
     def rearm(self, streams: Sequence[str]) -> None:
         """Re-arm these streams at the versions that they have now. Blocks."""
@@ -77,7 +91,7 @@ class Sweep:
                 done.add_done_callback(functools.partial(_log_failure, stream))
 
 
-def log_rereading(done: concurrent.futures.Future[int]) -> None:
+def _log_rereading(done: concurrent.futures.Future[int]) -> None:
     """Log what became of a look at what waits for code."""
     error = None if done.cancelled() else done.exception()
     if error is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -10,7 +11,8 @@ from msgspec.structs import replace
 from wakelog.application import Application
 from wakelog.core.instance import Instance
 from wakelog.core.requests import Reread
-from wakelog.ids import InstanceId
+from wakelog.errors import HistoryError
+from wakelog.ids import InstanceId, job_of
 from wakelog.ports.rows import Listing
 from wakelog.runtime.unit_records import Origin
 from wakelog.worker.runs import recorded_payloads
@@ -45,9 +47,9 @@ class Rereader:
         while True:
             rows = await self._app.threads.browse(self._app.store.list, listing)
             for row in rows:
-                is_ours = f"{row.kind}:{row.name}" in self._jobs
-                if is_ours and self._tried.get(row.stream) != row.version:
-                    count += await self._reread(row.stream)
+                if job_of(row.stream) in self._jobs and self._tried.get(row.stream) != row.version:
+                    with contextlib.suppress(HistoryError):  # it is parked, or will be
+                        count += await self._reread(row.stream)
             if len(rows) < PAGE:
                 return count
             listing = replace(listing, after=rows[-1].stream)

@@ -13,23 +13,27 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from wakelog.application import Application
 from wakelog.core.commands import HandlerName
-from wakelog.errors import LeaseLostError
+from wakelog.errors import LeaseLostError, StoreUnavailableError
 from wakelog.ids import job_of
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.ports.rows import WorkerRow
+from wakelog.runtime.store_threads import InlineExecutor, StoreExecutor, ThreadExecutor
 from wakelog.settings import WorkerSettings
+from wakelog.threads import start_thread
+from wakelog.worker.claim_guard import ClaimGuard
 from wakelog.worker.claims import Claimed, claim_due
 from wakelog.worker.heartbeat import Heartbeat
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.loop_watchdog import LoopWatchdog
 from wakelog.worker.next_look import NextLook
 from wakelog.worker.runs import work
-from wakelog.worker.startup import autostart, retime
+from wakelog.worker.schedule_keeper import ScheduleKeeper
+from wakelog.worker.startup import autostart
 from wakelog.worker.sweep import Sweep
-from wakelog.worker.unread import Rereader
 
 __all__ = ["Worker"]
 
@@ -51,6 +55,8 @@ class Worker:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self.jobs = _jobs(app, settings.only)
+        self._async_jobs = tuple(job for job in self.jobs if _is_async(app, job))
+        """Those that need no thread."""
         self._limited = app.registry.limits()
         self._started_us = app.clock.now_us()
         self.name = f"{socket.gethostname()}:{os.getpid()}:{self._started_us:x}"
@@ -61,38 +67,55 @@ class Worker:
         self._lock = threading.Lock()
         self._running = 0
         self._closing = False
+        self._awaits_beat = False
+        """Nothing was claimed, because the leases must be renewed first."""
         self._abandoned = False
         """Closed: what still runs cannot be recorded any longer."""
-        self._retiming: asyncio.Task[int] | None = None
         self._stop_watching: Callable[[], None] = lambda: None
         self._tasks: dict[LeaseKey, tuple[Claimed, asyncio.Task[None]]] = {}
         self._leases = HeldLeases(app.store, self.name, app.settings.lease_us, app.clock)
-        self._reread = Rereader(app, self.jobs)
-        self.sweep = Sweep(app, self.jobs, self._loop, self._reread)
+        self.sweep = Sweep(app, self.jobs, self._loop)
         """What the heartbeat calls every `sweep_us`; not part of the stable interface."""
-        self._heartbeat = Heartbeat(
-            self.beat,
-            self.sweep,
-            every_s=app.settings.lease_us / 3_000_000,
-            sweep_s=settings.sweep_us / 1_000_000,
+        self._schedules = ScheduleKeeper(
+            app, self.jobs, settings.sweep_us, on_jump=self._clock.wakeup
+        )
+        self._beat_us = app.settings.lease_us // 3
+        self._heartbeat = self._new_heartbeat()
+        self._closer: StoreExecutor | None = None
+        """Waits for the other threads when they are ended; started with them, as then a thread may
+        not be to be had."""
+        self._guard = ClaimGuard(
+            app.clock,
+            self.name,
+            lease_us=app.settings.lease_us,
+            beat_us=self._beat_us,
+            renew=lambda: self._heartbeat.beat_now(),
         )
         app.on_wake = self._on_alarm_set
         app.on_cleared = self.cancel
 
     async def start(self) -> None:
-        """Register this worker, then begin to claim what is due."""
+        """Register this worker, then begin to claim what is due.
+
+        Raises `ThreadsExhaustedError`, and leaves no thread then.
+        """
         await self._app.threads.write(self._app.store.put_worker, self._row())
         await autostart(self._app, self.jobs)
-        self._heartbeat.start()
-        self._clock.start()
-        self._stop_watching = self._app.store.watch_alarms(self._on_others_alarm)
-        self._retiming = self._loop.create_task(self._catch_up())
-        self._retiming.add_done_callback(_log_retiming)
-
-    async def _catch_up(self) -> int:
-        """Look at what earlier code has left: what it could not read, schedules of older rules."""
-        await self._reread()
-        return await retime(self._app, self.jobs)
+        try:
+            self._closer = ThreadExecutor("closing")
+            start_thread(self._heartbeat)
+            self._clock.start()
+            self._stop_watching = self._app.store.watch_alarms(self._on_others_alarm)
+        except BaseException:
+            self._closing = True
+            self._clock.stop()
+            if self._heartbeat.is_alive():
+                self._heartbeat.stop()
+            if self._closer is not None:
+                self._closer.close()
+            raise
+        self.sweep.reread()
+        self._schedules.start()
 
     async def close(self, grace_us: int) -> None:
         """Claim nothing new, let runs end within the grace, give the others back at once (K2).
@@ -101,10 +124,11 @@ class Worker:
         lease does.
         """
         self._closing = self._app.stopping = True
-        if self._retiming is not None:
-            self._retiming.cancel()
-        await asyncio.to_thread(self._stop_watching)
-        await asyncio.to_thread(self._clock.stop)
+        self.sweep.stop_rereading()
+        await self._schedules.stop()
+        closer = self._closer or InlineExecutor()
+        await closer.run(self._stop_watching)
+        await closer.run(self._clock.stop)
         tasks = {task for _, task in self._tasks.values()}
         if tasks:
             _, tasks = await asyncio.wait(tasks, timeout=grace_us / 1_000_000)
@@ -115,8 +139,12 @@ class Worker:
         if stopped:
             await asyncio.wait(stopped, timeout=LAST_S)
         self._abandon()
-        await asyncio.to_thread(self._heartbeat.stop)
-        await self._app.threads.write(self._app.store.remove_worker, self.name)
+        await closer.run(self._heartbeat.stop)
+        closer.close()
+        try:
+            await self._app.threads.write(self._app.store.remove_worker, self.name)
+        except StoreUnavailableError as error:  # its row ends by itself; the app is closed anyway
+            _LOG.warning("worker %s could not record that it has ended: %s", self.name, error)
 
     def _abandon(self) -> None:
         """Log what does not end: handlers in threads, which cannot be stopped."""
@@ -137,17 +165,32 @@ class Worker:
     # -- on the alarm clock's thread
 
     def claim(self, now_us: int) -> Sequence[object]:
-        """Claim what is due, for the free slots only, and only while the event loop turns.
+        """Claim what is due, for the free slots only, while the event loop turns and the leases
+        that are held are certain.
 
         User code that blocks the loop holds up what this worker has claimed; what is due goes to
-        other workers.
+        other workers. So does what needs a thread if all of them are stuck.
         """
+        if not self._heartbeat.is_alive() and not self._closing:  # something has ended it
+            self._heartbeat = self._new_heartbeat()
+            start_thread(self._heartbeat)
         self.next_look.begin()
+        jobs = self._async_jobs if self._app.handler_runner.is_exhausted else self.jobs
         free = self._settings.concurrency - self._running
         if free <= 0 or self._closing or not self._watchdog.is_responsive():
             return ()
+        takeover = self._guard.takeover()
+        if takeover is None:
+            self._awaits_beat = True
+            return ()
+        self._awaits_beat = False
         claimed, nothing_due = claim_due(
-            self._app, worker=self.name, jobs=self.jobs, limit=free, now_us=now_us
+            self._app,
+            worker=self.name,
+            jobs=jobs,
+            limit=free,
+            now_us=now_us,
+            takeover=takeover,
         )
         self.next_look.claimed(now_us, len(claimed), nothing_due)
         with self._lock:
@@ -163,8 +206,8 @@ class Worker:
 
     def next_look_us(self, now_us: int) -> int | None:
         """When to look again: never while no slot is free or the loop is blocked."""
-        if self._is_full or self._closing or self._watchdog.found_blocked:
-            return None
+        if self._is_full or self._closing or self._watchdog.found_blocked or self._awaits_beat:
+            return None  # a free slot, the event loop or the heartbeat wakes the alarm clock
         return self.next_look.next_us(now_us)
 
     @property
@@ -188,6 +231,7 @@ class Worker:
     async def _work(self, claimed: Claimed) -> None:
         stream = claimed.unit.stream
         try:
+            await self._end_older(claimed)
             await work(self._app, claimed)
         except LeaseLostError as error:
             _LOG.warning("%s: its outcome is dropped", error, extra={"instance": stream})
@@ -202,6 +246,25 @@ class Worker:
                 stream,
                 extra={"instance": stream},
             )
+
+    async def _end_older(self, claimed: Claimed) -> None:
+        """Stop and await the task of an earlier lease on the same instance, whose run was taken
+        over: two handlers of one instance never run side by side in a process (U2)."""
+        older = [
+            working
+            for (stream, token), working in self._tasks.items()
+            if stream == claimed.unit.stream and token < claimed.key[1]
+        ]
+        for working in older:
+            self._stop_if_possible(*working)
+        if older:
+            await asyncio.wait([task for _, task in older])
+
+    def _stop_if_possible(self, claimed: Claimed, task: asyncio.Task[None]) -> None:
+        """A handler in a thread cannot be stopped: its task waits for its end, and drops its
+        outcome."""
+        if self._can_stop(claimed):
+            self._app.handler_runner.stop(task)
 
     def _done(self, key: LeaseKey) -> None:
         """A task has ended, or was stopped before it began: its slot is free."""
@@ -235,7 +298,15 @@ class Worker:
 
     def beat(self) -> None:
         """Renew the leases; stop the work whose lease is lost, give up leases without work."""
-        renewal = self._leases.renew()
+        self._clock.keep_running()
+        began = self._guard.beat_begins()
+        try:
+            renewal = self._leases.renew()
+        except BaseException:
+            self._guard.beat_failed()
+            raise
+        if self._guard.beat_succeeded(began):
+            self._clock.wakeup()
         self._app.store.put_worker(self._row())
         for key in renewal.orphaned:  # work that failed unexpectedly has left its lease behind
             self._app.store.release(self.name, [key])
@@ -243,12 +314,27 @@ class Worker:
         for key in renewal.lost:
             self._loop.call_soon_threadsafe(self._lease_lost, key)
 
+    def look(self) -> None:
+        """Stop the work of which another process has ended or taken over the lease (U14)."""
+        with suppress(StoreUnavailableError):  # the next beat reports it
+            for key in self._leases.look():
+                self._loop.call_soon_threadsafe(self._lease_lost, key)
+
     def _lease_lost(self, key: LeaseKey) -> None:
         working = self._tasks.get(key)
         if working is not None:
             stream = key[0]
             _LOG.warning("the lease on %s is lost: stopping", stream, extra={"instance": stream})
-            self._app.handler_runner.stop(working[1])
+            self._stop_if_possible(*working)
+
+    def _new_heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            self.beat,
+            self.look,
+            self.sweep,
+            every_s=self._beat_us / 1_000_000,
+            sweep_s=self._settings.sweep_us / 1_000_000,
+        )
 
     def _row(self) -> WorkerRow:
         now_us = self._app.clock.now_us()
@@ -264,12 +350,9 @@ class Worker:
         )
 
 
-def _log_retiming(done: asyncio.Task[int]) -> None:
-    error = None if done.cancelled() else done.exception()
-    if error is not None:
-        _LOG.error("schedules could not be compared with the present rules: %s", error)
-    elif not done.cancelled() and done.result():
-        _LOG.info("%d schedules follow a rule that has changed", done.result())
+def _is_async(app: Application, job: str) -> bool:
+    [definition] = [each for each in app.registry if each.job == job]
+    return all(handler.is_async for handler in definition.handlers.values())
 
 
 def _jobs(app: Application, only: tuple[str, ...]) -> tuple[str, ...]:

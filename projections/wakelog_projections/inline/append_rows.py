@@ -12,7 +12,7 @@ from typing import NamedTuple
 from wakelog.core.instance import next_wake
 from wakelog.log.status_row import status_row
 from wakelog.ports.conflicts import has_gap
-from wakelog.ports.records import StoredEvent, StoredSnapshot
+from wakelog.ports.records import Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import StatusRow
 from wakelog.ports.units import KeptReply, Lease, Unit
 from wakelog_projections.inline.alarms import AlarmRow, alarm_row
@@ -57,8 +57,8 @@ class AppendRows:
 
     def __init__(self, units: Sequence[Unit]) -> None:
         self.events: list[StoredEvent] = []
-        self.bases: dict[str, int] = {}
-        """The version that each stream must be at; 0: it must have no status row."""
+        self.bases: dict[str, Newest] = {}
+        """The newest event that each stream must have; version 0: it must have no status row."""
         self.status_rows: list[StatusRow] = []
         self.absent: list[str] = []
         """Streams without a status row: only a reply is kept, there never was an instance."""
@@ -89,8 +89,8 @@ class AppendRows:
             raise ValueError(f"the versions of a unit of {stream} have a gap")
         before = self._last.get(stream)
         if before is None:
-            self.bases[stream] = base
-        elif before.after.version != base:
+            self.bases[stream] = Newest(base, unit.base_hash)
+        elif (before.after.version, before.hash) != (base, unit.base_hash):
             raise ValueError(f"two units of {stream} do not follow each other")
         self._last[stream] = unit
         self.events += unit.events
@@ -111,7 +111,7 @@ class AppendRows:
                 raise ValueError(f"two units of {stream} cannot hold the same lease")
         if unit.take is not None:
             after = unit.after
-            decided, taken = True, TakenLease(stream, after.id.job, unit.take, after.recorded_us)
+            decided, taken = True, TakenLease(stream, after.id.job, unit.take, unit.now_us)
         elif unit.ends_lease:
             decided, taken = True, None
         self._moves[stream] = _LeaseMove(required, decided, taken)
@@ -121,7 +121,7 @@ class AppendRows:
         if key in self._keys:
             raise ValueError(f"two units of {unit.stream} have the same key")
         self._keys.add(key)
-        self.kept_replies.append(ReplyRow(unit.stream, reply, unit.after.recorded_us))
+        self.kept_replies.append(ReplyRow(unit.stream, reply, unit.now_us))
 
     def _set_views(self, stream: str, unit: Unit) -> None:
         after = unit.after

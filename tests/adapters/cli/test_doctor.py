@@ -133,8 +133,19 @@ def test_nothing_is_found_where_all_is_well(url: str) -> None:
     assert (code, {level for level, _ in found.values()}) == (0, {"ok"})
     assert found["workers"][1].startswith("1 worker running")
     assert found["schema"][1].startswith("up to date")
-    everywhere = {"server", "schema", "workers", "due", "leases", "stranded", "failed"}
-    everywhere |= {"dead_letters", "waiting_for_code"}
+    everywhere = {
+        "server",
+        "schema",
+        "workers",
+        "due",
+        "leases",
+        "stranded",
+        "log",
+        "future",
+        "failed",
+        "dead_letters",
+        "waiting_for_code",
+    }
     of_its_own = (
         {"journal", "integrity"}
         if url.startswith("sqlite")
@@ -181,6 +192,11 @@ def test_a_schema_that_is_too_new(url: str) -> None:
 
 
 # -- its work
+
+
+def test_U9_an_instance_was_written_to_while_a_clock_was_ahead(url: str, store: Store) -> None:
+    store.append([UnitBuilder().begin(now() + 60 * MINUTE_US, at_us=now() + 60 * MINUTE_US)])
+    is_warning(url, "future", "1 instance lies up to", "ahead (task:order:o-1)", "clocks")
 
 
 def test_no_worker_lives(url: str, store: Store) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import astuple, replace
 
 from tests.support_postgres import bare_connection
 from wakelog.core.events import ExecutionFailed, Scheduled, StateSet
-from wakelog.errors import StoreUnavailableError
+from wakelog.errors import IntegrityError, StoreUnavailableError
 from wakelog.ports.records import StoredSnapshot
 from wakelog.ports.rows import Due, Listing
 from wakelog.ports.units import KeptReply, Lease, Unit, VersionConflict
@@ -119,12 +119,12 @@ def test_a_unit_with_a_gap_is_refused_alone(store: PostgresStore) -> None:
     assert isinstance(errors[1], VersionConflict)
 
 
-def test_events_that_the_views_do_not_show_are_a_conflict(
+def test_events_that_the_views_do_not_show_are_damage(
     store: PostgresStore, bare: psycopg.Connection
 ) -> None:
     builder, other = UnitBuilder(), UnitBuilder("o-2")
     bare.execute("INSERT INTO stored_events VALUES (%s, 2, 't', 'x')", (builder.stream,))
-    assert kinds(store.append([other.begin(), builder.begin()])) == [None, VersionConflict]
+    assert kinds(store.append([other.begin(), builder.begin()])) == [None, IntegrityError]
     assert store.status([builder.stream]) == [None]
 
 
@@ -222,8 +222,8 @@ def test_frequent_queries_scan_no_table(store: PostgresStore, bare: psycopg.Conn
     executed: list[tuple[bytes, Any]] = [
         (queries.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [None], "now_us": NOW}),
         (queries.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [60], "now_us": NOW}),
-        (queries.claim, ("1s", [ORDERS], [None], NOW, None, 5)),
-        (queries.claim, ("1s", [ORDERS], [60], NOW, None, 5)),
+        (queries.claim, ("1s", [ORDERS], [None], NOW, None, 5, True, "w2", 0)),
+        (queries.claim, ("1s", [ORDERS], [60], NOW, None, 5, True, "w2", 0)),
         (queries.facts, (streams, streams, ["k"] * 400)),
         (queries.load, ([streams[3]],)),
         (queries.load, (streams,)),

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -19,11 +20,18 @@ from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Due, Listing
-from wakelog.ports.units import Appended, Lease, Unit
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, in_parallel, kept_reply
+from wakelog.ports.units import Appended, Lease, StreamLocked, Unit
+from wakelog_adapters.conformance.units import (
+    NOW,
+    ORDERS,
+    UnitBuilder,
+    in_parallel,
+    kept_reply,
+    kinds,
+)
 from wakelog_adapters.postgres import PostgresStore, claims, open_store
 from wakelog_adapters.postgres import append as appends
-from wakelog_adapters.postgres.connections import Connection
+from wakelog_adapters.postgres.connections import Connection, connect
 from wakelog_adapters.postgres.schema import migrations
 
 MINUTE_US = 60_000_000
@@ -103,6 +111,7 @@ def test_random_groups_of_many_writers_never_deadlock(
             units: list[Unit] = []
             for builder, row in zip(builders, rows, strict=True):
                 builder.instance = replace(builder.instance, version=row.version if row else 0)
+                builder.hash = row.hash if row else ""
                 units.append(any_unit(chance, builder, number, turn))
             appended = store.append(units)
             good = [u for u, e in zip(units, appended.errors, strict=True) if e is None]
@@ -282,7 +291,7 @@ def test_no_position_is_seen_before_one_that_is_still_to_commit(
     # given a writer that has its positions, and waits before its commit
     one, two = stores
     later: list[threading.Thread] = []
-    with one.datastore.lend() as connection, connection.transaction():
+    with closing(connect(one.location)) as connection, connection.transaction():
         begin(connection, one, "held")
         # when other writers of all kinds come after it
         for writer in WRITERS:
@@ -336,6 +345,7 @@ def begun(store: PostgresStore, owner: str, limit: int, **given: Any) -> list[Du
         for due in dues:
             builder = UnitBuilder(due.stream.removeprefix("task:order:"))
             builder.instance = replace(builder.instance, version=due.version)
+            builder.hash = due.hash
             units.append(
                 builder.run(owner, now_us + given.get("lease_us", MINUTE_US), at_us=now_us)
             )
@@ -371,7 +381,9 @@ def test_U2_a_worker_that_stalls_in_a_claim_does_not_block_others_for_long(
     def meanwhile() -> None:
         """The claiming worker sleeps for long."""
         assert begun(two, "w2", 1) == []  # the instance is locked
-        two.append([builder.receive()])  # waits until the server ends the claim
+        unit = builder.receive()
+        while kinds(two.append([unit])) == [StreamLocked]:  # until the server ends the claim
+            pass
         others.extend(begun(two, "w2", 1))
 
     with pytest.raises(StoreUnavailableError) as caught:

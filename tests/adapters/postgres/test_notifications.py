@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import select
 import threading
@@ -169,7 +170,8 @@ def test_foreign_notifications_on_the_channel_are_skipped(
 ) -> None:
     one, two = stores
     with listening(two) as alarms:
-        for payload in ("", "x", "a b c", "a -5", "a 1e9"):
+        long = "a " + "9" * 5_000  # more digits than Python makes an integer of
+        for payload in ("", "x", "a b c", "a -5", "a 1e9", "a \u0663", long):
             channel = f"wakelog_{one.datastore.schema}"
             bare.execute("SELECT pg_notify(%s, %s)", (channel, payload))
         one.append([UnitBuilder().begin(NOW)])
@@ -226,10 +228,19 @@ def test_a_notifier_replaces_a_broken_connection(
         assert alarms.get(timeout=WAIT_S) == NOW + 2
 
 
+CANNOT_CONNECT = (
+    StoreUnavailableError("unreachable", "too many connections"),
+    OSError(errno.EMFILE, "Too many open files"),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", CANNOT_CONNECT, ids=repr)
 def test_appends_do_not_wait_for_a_notifier_that_cannot_connect(
     stores: tuple[PostgresStore, PostgresStore],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    error: Exception,
 ) -> None:
     """The server takes no more connections; what is to be sent is sent once it does."""
     one, two = stores
@@ -237,7 +248,7 @@ def test_appends_do_not_wait_for_a_notifier_that_cannot_connect(
 
     def connect_or_refuse(location: StoreLocation) -> Connection:
         if refuse.is_set():
-            raise StoreUnavailableError("unreachable", "too many connections")
+            raise error
         return connect(location)
 
     monkeypatch.setattr(notifications, "connect", connect_or_refuse)
@@ -267,6 +278,66 @@ def test_a_listener_that_is_cut_off_polls_often_and_listens_again(
         one.append([UnitBuilder().begin(NOW)])
         assert alarms.get(timeout=WAIT_S) == NOW
         until(lambda: pid not in backends(bare, two, "LISTEN {channel}"))
+
+
+@pytest.mark.parametrize("error", CANNOT_CONNECT, ids=repr)
+def test_a_listener_that_cannot_connect_for_a_while_polls_often_and_listens_again(
+    stores: tuple[PostgresStore, PostgresStore],
+    bare: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    one, two = stores
+    refused = queue.SimpleQueue[None]()
+    refuse = threading.Event()
+
+    def connect_or_refuse(location: StoreLocation) -> Connection:
+        if refuse.is_set():
+            refused.put(None)
+            raise error
+        return connect(location)
+
+    monkeypatch.setattr(notifications, "connect", connect_or_refuse)
+    with listening(two) as alarms:
+        # when it is cut off, and cannot connect again
+        refuse.set()
+        [pid] = backends(bare, two, "LISTEN {channel}")
+        bare.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        for _ in range(3):
+            refused.get(timeout=WAIT_S)
+        # then it is polled often
+        assert two.poll_us == POLL_WITHOUT_LISTENER_US
+        # and listens as soon as it can
+        refuse.clear()
+        until(lambda: two.poll_us == POLL_WITH_LISTENER_US)
+        one.append([UnitBuilder().begin(NOW)])
+        while alarms.get(timeout=WAIT_S) != NOW:
+            pass
+
+
+def test_a_listener_goes_on_if_what_it_calls_fails(
+    stores: tuple[PostgresStore, PostgresStore],
+) -> None:
+    one, two = stores
+    alarms: Alarms = queue.SimpleQueue()
+
+    def fail(due_us: int) -> None:
+        alarms.put(due_us)
+        if due_us == NOW:
+            raise RuntimeError("can't start new thread")
+
+    stop = two.watch_alarms(fail)
+    assert alarms.get(timeout=WAIT_S) == 0
+    one.append([UnitBuilder("o-1").begin(NOW)])
+    assert alarms.get(timeout=WAIT_S) == NOW
+    until(lambda: two.poll_us == POLL_WITH_LISTENER_US)
+    while alarms.get(timeout=WAIT_S) != 0:  # it listens again: look now
+        pass
+    until(lambda: two.poll_us == POLL_WITH_LISTENER_US)
+    one.append([UnitBuilder("o-2").begin(NOW + 2)])
+    while alarms.get(timeout=WAIT_S) != NOW + 2:
+        pass
+    stop()
 
 
 def test_a_listener_may_be_idle_for_any_time(postgres_url: str) -> None:

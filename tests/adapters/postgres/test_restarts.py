@@ -66,6 +66,28 @@ class Work:
             assert time.monotonic() < deadline_s, app.task(self.task).status(id)
 
 
+class LogWatcher(logging.Handler):
+    """Counts the messages that begin with some words."""
+
+    def __init__(self, words: str = "") -> None:
+        super().__init__()
+        self.seen = threading.Semaphore(0)
+        self._words = words
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith(self._words):
+            self.seen.release()
+
+    @contextmanager
+    def on(self, logger: str) -> Iterator[None]:
+        log = logging.getLogger(logger)
+        log.addHandler(self)
+        try:
+            yield
+        finally:
+            log.removeHandler(self)
+
+
 def check(app: BlockingApp) -> None:
     """All that is recorded is consistent."""
     audit_all(app.app.application.store)
@@ -105,6 +127,32 @@ def test_K3_requests_fail_while_the_server_is_away_and_work_when_it_is_back(
         check(app)
 
 
+def test_U2_K3_an_outage_longer_than_the_lease_ends_no_run_of_a_living_worker(
+    server: Server,
+) -> None:
+    # given an open run, and a server that is away for longer than its lease
+    work, missed = Work(), LogWatcher("a heartbeat was missed")
+    url = with_options(server.url, schema="outlived", timeout=0.3)
+    with work.jobs.open(url, worker=True, lease="1s") as app, missed.on("wakelog.worker"):
+        task = app.task(work.task)
+        task.send("a", 1)
+        assert work.begun.acquire(timeout=WAIT_S)
+        server.stop()
+        for _ in range(6):
+            assert missed.seen.acquire(timeout=WAIT_S)
+        # when it is back, and the worker claims again
+        server.start()
+        task.send("b", 1)
+        assert work.begun.acquire(timeout=WAIT_S)
+        # then the run goes on, and its outcome is recorded
+        work.go_on.set()
+        work.is_done(app, "a", 1)
+        work.is_done(app, "b", 1)
+        names = [entry.event for entry in app.history("task:job:a")]
+        assert names.count("RunStarted") == names.count("Executed") == 1
+        check(app)
+
+
 def test_K3_requests_wait_for_the_server_if_the_url_says_so(server: Server) -> None:
     # given an app that may wait, and a server that is away
     work = Work()
@@ -135,35 +183,22 @@ def test_K3_requests_wait_for_the_server_if_the_url_says_so(server: Server) -> N
         check(app)
 
 
-class LogWatcher(logging.Handler):
-    """Notices that something was logged."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.something = threading.Event()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.something.set()
-
-
 def test_K3_opening_waits_too(server: Server) -> None:
     server.stop()
     opened, watcher = threading.Event(), LogWatcher()
-    log = logging.getLogger("wakelog.postgres")
-    log.addHandler(watcher)
 
     def open_and_close() -> None:
         open_store(with_options(server.url, schema="early", **PATIENCE)).close()
         opened.set()
 
     opening = threading.Thread(target=open_and_close)
-    opening.start()
-    assert watcher.something.wait(WAIT_S)  # it has tried once, and will try again
-    assert not opened.is_set()
-    server.start()
-    opening.join(WAIT_S)
-    assert opened.is_set()
-    log.removeHandler(watcher)
+    with watcher.on("wakelog.postgres"):
+        opening.start()
+        assert watcher.seen.acquire(timeout=WAIT_S)  # it has tried once, and will try again
+        assert not opened.is_set()
+        server.start()
+        opening.join(WAIT_S)
+        assert opened.is_set()
 
 
 @pytest.mark.parametrize("what", ["status", "append", "claim"])

@@ -46,7 +46,7 @@ from wakelog.ports.records import StoredSnapshot
 from wakelog.ports.rows import Listing
 from wakelog.ports.units import Appended, KeyTaken, Lease, LeaseGone, Unit, VersionConflict
 from wakelog_adapters.conformance.units import NOW, UnitBuilder, kept_reply, kinds
-from wakelog_adapters.postgres import append, append_call
+from wakelog_adapters.postgres import append, append_call, append_run
 from wakelog_adapters.postgres import append_started as started_module
 from wakelog_adapters.postgres.connections import rows_of
 
@@ -121,7 +121,7 @@ def test_an_error_in_making_the_call_is_raised_by_the_blocking_append(
         raise LookupError("no such thing")
 
     monkeypatch.setattr(started_module, "AppendCall", broken)
-    monkeypatch.setattr(append, "AppendCall", broken)
+    monkeypatch.setattr(append_run, "AppendCall", broken)
     for _ in range(OFTEN):
         assert store.start_append([UnitBuilder().begin()]) is None
     with pytest.raises(LookupError):

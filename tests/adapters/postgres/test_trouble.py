@@ -333,23 +333,6 @@ def test_calls_of_a_closed_store_are_refused(postgres_url: str) -> None:
 # -- locks, and databases that may not be written
 
 
-def test_a_row_that_another_transaction_keeps_locked(
-    postgres_url: str, bare: psycopg.Connection
-) -> None:
-    store = open_store(with_options(postgres_url, timeout=0.1)).application_recorder()
-    builder, other = UnitBuilder(), UnitBuilder("o-2")
-    store.append([builder.begin(NOW)])
-    with bare.transaction():
-        bare.execute("SELECT FROM status FOR UPDATE")
-        with pytest.raises(StoreUnavailableError) as caught:
-            store.append([builder.fork().receive(), other.fork().begin()])
-        assert caught.value.reason == "locked"
-        assert store.append([other.begin()]).errors == [None]
-        assert claim(store, builder.fork(), events=True) == Appended((), None)
-    assert store.append([builder.receive()]).errors == [None]
-    store.close()
-
-
 def test_a_statement_that_takes_too_long(postgres_url: str, bare: psycopg.Connection) -> None:
     url = with_options(postgres_url, options="-cstatement_timeout%3D50")
     store = open_store(url).application_recorder()

@@ -35,7 +35,7 @@ from wakelog.runtime.store_threads import StoreExecutor, ThreadExecutor
 from wakelog.worker.claims import claim_due
 from wakelog.worker.deferred_events import give_up
 from wakelog_adapters.conformance.units import NOW, UnitBuilder, kinds
-from wakelog_adapters.postgres import append, append_call
+from wakelog_adapters.postgres import append_call, append_run
 from wakelog_adapters.postgres import append_started as started_module
 from wakelog_adapters.postgres.append_started import SentAppend
 
@@ -376,7 +376,7 @@ async def test_a_call_that_cannot_be_made_fails_its_units_and_no_others(
             raise LookupError("no such thing")
         return append_call.AppendCall(units)
 
-    for module in (started_module, append):
+    for module in (started_module, append_run):
         monkeypatch.setattr(module, "AppendCall", broken)
     refused: list[Unit] = []
     async with appends_to(store) as appends:

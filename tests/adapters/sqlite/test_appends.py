@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import astuple
 
 from wakelog.core.events import Scheduled, StateSet
-from wakelog.errors import StoreUnavailableError
+from wakelog.errors import IntegrityError, StoreUnavailableError
 from wakelog.ports.rows import Due, Listing
 from wakelog.ports.units import KeptReply, Lease, NothingDue, Unit, VersionConflict
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds
@@ -84,12 +84,12 @@ def test_a_value_too_big_is_refused_alone(store: SQLiteStore) -> None:
     assert refused(errors[1])
 
 
-def test_events_that_the_views_do_not_show_are_a_conflict(
+def test_events_that_the_views_do_not_show_are_damage(
     store: SQLiteStore, bare: sqlite3.Connection
 ) -> None:
     builder, other = UnitBuilder(), UnitBuilder("o-2")
     bare.execute("INSERT INTO wakelog_stored_events VALUES (?, 2, 't', x'00')", (builder.stream,))
-    assert kinds(store.append([other.begin(), builder.begin()])) == [None, VersionConflict]
+    assert kinds(store.append([other.begin(), builder.begin()])) == [None, IntegrityError]
     assert store.status([builder.stream]) == [None]
 
 
@@ -160,7 +160,7 @@ def test_frequent_queries_scan_no_table(bare: sqlite3.Connection) -> None:
     queries = Queries.of("wakelog_")
     often = {
         "next_due": (queries.next_due, ("[]", 1)),
-        "due": (queries.due, ("[]", 1, 1)),
+        "due": (queries.due, ("[]", 1, 1, True, "")),
         "claimed": (queries.claimed, ("[]", 1)),
         "load": (queries.load, ("s",)),
         "events": (queries.events, ("s", 0, 9, 9)),
@@ -177,7 +177,7 @@ def test_frequent_queries_scan_no_table(bare: sqlite3.Connection) -> None:
         assert not sorted_by_hand, f"{name}: {sorted_by_hand}"
     for index in ("alarms_of_runs", "alarms_of_others"):
         assert f"{index} (job=?" in plan(bare, queries.next_due, "[]", 1)
-        assert f"{index} (job=? AND due_us<?)" in plan(bare, queries.due, "[]", 1, 1)
+        assert f"{index} (job=? AND due_us<?)" in plan(bare, queries.due, "[]", 1, 1, True, "")
     assert "leases_until (job=?" in plan(bare, queries.next_due, "[]", 1)
 
 

@@ -27,6 +27,7 @@ from wakelog.errors import (
     RequestError,
     RetryExhaustedError,
     StoreUnavailableError,
+    ThreadsExhaustedError,
     UnknownActionError,
     UnknownJobError,
     UnknownJobTypeError,
@@ -103,6 +104,10 @@ EXAMPLES: list[tuple[WakelogError, str]] = [
         RetryExhaustedError(ID, "max_attempts", 3),
         "task:order:o-17 gave up after 3 attempts (max_attempts); "
         "see its history, then trigger it again",
+    ),
+    (
+        ThreadsExhaustedError("wakelog-reads", "can't start new thread", "raise the limit"),
+        "no thread for wakelog-reads: can't start new thread; raise the limit",
     ),
     (
         StoreUnavailableError("full", "jobs.db: disk is full"),

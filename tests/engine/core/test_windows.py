@@ -50,14 +50,14 @@ def test_d2_an_event_joins_the_open_window_and_moves_only_a_sliding_one() -> Non
 def test_c10_another_rule_retimes_open_windows_and_leaves_closed_ones() -> None:
     closed, still_open = window(1, due_us=1 * S), window(2, number=2, opened_us=1 * S)
     slower = replace(RULE, flush_after_us=60 * S)
-    [timed] = slower.retimed((closed, still_open), 3 * S)
+    [timed] = slower.retimed((closed, still_open), 3 * S, 4 * S)
     assert (timed.window, timed.due_us, timed.reason) == (2, 61 * S, "flush_after")
     assert timed.by == "policy"
     sooner = replace(RULE, flush_after_us=1 * S)
-    [timed] = sooner.retimed((still_open,), 3 * S)
+    [timed] = sooner.retimed((still_open,), 3 * S, 4 * S)
     assert timed.due_us == 2 * S, "it is due at once"
-    assert RULE.retimed((window(2),), 3 * S) == ()
-    [full] = replace(RULE, max_events=1).retimed((window(2, 4),), 3 * S)
+    assert RULE.retimed((window(2),), 3 * S, 4 * S) == ()
+    [full] = replace(RULE, max_events=1).retimed((window(2, 4),), 3 * S, 4 * S)
     assert (full.due_us, full.reason) == (3 * S, "max_events")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from tests.auditing import fold_from_the_log
 from tests.support import Ctx, task_of
 from wakelog import Jobs
-from wakelog.log.rebuild import SNAPSHOT_FORMAT
+from wakelog.log.rebuild import SNAPSHOT_FORMAT, sealed
 from wakelog.ports.records import StoredSnapshot
 from wakelog.ports.store import Store
 from wakelog.ports.units import Unit
@@ -34,6 +35,21 @@ SPOILT: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+UNSEALED: dict[str, Callable[[bytes], bytes]] = {
+    "with another state": lambda state: re.sub(rb'"(\d+)"', rb'"9\1"', state, count=1),
+    "with a flipped bit": lambda state: state[:-9] + bytes([state[-9] ^ 1]) + state[-8:],
+    "with another hash": lambda state: state.replace(HEAD + b'"', HEAD + b'"0', 1),
+}
+
+
+def resealed(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """The change, under a digest that is right again: the rest must be looked at all the same."""
+    return lambda state: sealed(change(state.partition(b",")[2][:-1]))
+
+
+SPOILT = {name: resealed(change) for name, change in SPOILT.items()} | UNSEALED
+
+
 def counted(ctx: Ctx, event: dict[str, int]) -> None:
     ctx.set_state((ctx.state or 0) + 1)
     ctx.schedule("1h")
@@ -47,7 +63,7 @@ def spoil(store: Store, change: Callable[[bytes], bytes]) -> None:
     assert newest is not None
     spoilt = StoredSnapshot(newest.version, change(newest.state))
     assert spoilt != newest
-    unit = Unit(STREAM, version, (), head.instance, head.hash, "c", snapshot=spoilt)
+    unit = Unit(STREAM, version, head.hash, (), head.instance, head.hash, "c", snapshot=spoilt)
     assert store.append([unit]).errors == [None]
     assert store.load(STREAM).snapshot == spoilt
 

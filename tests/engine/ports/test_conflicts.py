@@ -8,7 +8,15 @@ import pytest
 from msgspec.structs import replace
 
 from wakelog.errors import StoreUnavailableError
-from wakelog.ports.conflicts import RecordedFacts, conflict_of, find_conflicts, has_expired, has_gap
+from wakelog.ports.conflicts import (
+    RecordedFacts,
+    conflict_of,
+    find_conflicts,
+    has_expired,
+    has_gap,
+    unseen_events,
+)
+from wakelog.ports.records import Newest
 from wakelog.ports.units import (
     Appended,
     KeptReply,
@@ -33,7 +41,9 @@ def begun(id: str = "o-1") -> tuple[UnitBuilder, RecordedFacts]:
     """An instance at version 2 under a lease, and what is recorded of it."""
     builder = UnitBuilder(id)
     builder.begin()
-    return builder, RecordedFacts({builder.stream: 2}, {builder.stream: LEASE.token}, {})
+    return builder, RecordedFacts(
+        {builder.stream: Newest(2, builder.hash)}, {builder.stream: LEASE.token}, {}
+    )
 
 
 # -- one unit
@@ -49,9 +59,25 @@ def test_a_unit_is_refused_if_its_stream_is_at_another_version() -> None:
     builder, facts = begun()
     unit = builder.receive()
     assert found(facts, unit) == [None]
-    [error] = find_conflicts([unit], replace(facts, versions={unit.stream: 5}))
+    [error] = find_conflicts(
+        [unit], replace(facts, newest={unit.stream: Newest(5, unit.base_hash)})
+    )
     assert isinstance(error, VersionConflict)
     assert str(error) == "task:order:o-1 is at version 5, not at 2"
+
+
+def test_a_unit_is_refused_if_its_stream_has_another_event_at_its_base() -> None:
+    builder, facts = begun()
+    unit = builder.receive()
+    [error] = find_conflicts([unit], replace(facts, newest={unit.stream: Newest(2, "other")}))
+    assert isinstance(error, VersionConflict)
+    assert str(error) == "version 2 of task:order:o-1 has another hash"
+
+
+def test_events_that_the_status_row_does_not_show_are_damage() -> None:
+    builder, _ = begun()
+    error = unseen_events(builder.receive())
+    assert (error.stream, error.version) == ("task:order:o-1", 3)
 
 
 @pytest.mark.parametrize(("token", "expected"), [(3, None), (2, LeaseGone), (4, LeaseGone)])
@@ -89,11 +115,12 @@ def test_a_key_of_another_stream_is_another_key() -> None:
 def test_the_most_final_conflict_is_named() -> None:
     builder, _ = begun()
     builder.receive()
+    two, three = Newest(2, "another"), Newest(3, builder.hash)
     unit = builder.receive(lease_token=9, kept_reply=kept_reply("k"))
-    assert isinstance(conflict_of(unit, 2, 3, is_key_used=True), LeaseGone)
-    assert isinstance(conflict_of(unit, 2, 9, is_key_used=True), KeyTaken)
-    assert isinstance(conflict_of(unit, 2, 9, is_key_used=False), VersionConflict)
-    assert conflict_of(unit, 3, 9, is_key_used=False) is None
+    assert isinstance(conflict_of(unit, two, 3, is_key_used=True), LeaseGone)
+    assert isinstance(conflict_of(unit, two, 9, is_key_used=True), KeyTaken)
+    assert isinstance(conflict_of(unit, two, 9, is_key_used=False), VersionConflict)
+    assert conflict_of(unit, three, 9, is_key_used=False) is None
 
 
 # -- a group

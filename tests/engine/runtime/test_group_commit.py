@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from wakelog.ports.units import Appended, Unit, VersionConflict
-from wakelog.runtime.append_driver import AppendDriver
-from wakelog.runtime.group_commit import MAX_RESOLVED_AT_ONCE, MAX_UNITS_PER_APPEND, GroupCommit
+from wakelog.runtime.append_driver import MAX_UNITS_PER_APPEND, AppendDriver
+from wakelog.runtime.group_commit import MAX_RESOLVED_AT_ONCE, GroupCommit
 from wakelog.runtime.store_threads import InlineExecutor
 from wakelog_adapters.conformance.units import UnitBuilder
 from wakelog_adapters.memory.store import MemoryStore
@@ -124,3 +124,30 @@ async def test_nobody_complains_of_a_refused_unit_whose_caller_has_gone() -> Non
     await committer.drained()
     gc.collect()
     assert complaints == []
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+async def test_K1_what_fails_after_an_append_does_not_tell_callers_that_it_failed(
+    blocking: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a process in which nothing can follow an append
+    def fail(units: Sequence[Unit], due_us: int | None) -> None:
+        raise RuntimeError("can't start new thread")
+
+    appends = Held()
+    committer = GroupCommit(
+        MemoryStore(),
+        appends if blocking else None,
+        on_refused=lambda unit: None,
+        on_appended=fail,
+    )
+    for number in range(2):
+        # when an append is on the disk
+        committed = committer.submit(UnitBuilder(f"o-{number}").begin())
+        await turns()
+        if blocking:
+            appends.end()
+        # then its caller is told so, and the next one has its turn
+        await committed
+        await committer.drained()
+    assert "an append is recorded" in caplog.text

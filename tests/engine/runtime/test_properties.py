@@ -232,6 +232,9 @@ class JumpyClock:
     def now_us(self) -> int:
         return self.times.pop(0) if len(self.times) > 1 else self.times[0]
 
+    def monotonic_us(self) -> int:
+        raise AssertionError("only a worker asks")
+
     def wait(self, event: threading.Event, us: int) -> None:
         raise AssertionError("nobody waits here")
 

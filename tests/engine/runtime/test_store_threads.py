@@ -62,3 +62,19 @@ async def test_a_closed_lane_refuses(lane: ThreadExecutor) -> None:
     lane.close()
     with pytest.raises(InvalidStateError):
         await lane.run(lambda: None)
+
+
+async def test_a_call_needs_no_thread_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is refused a thread when it is queued would be made, and its caller told that it
+    was not."""
+    threads = lanes.StoreThreads(blocking=True, inline=False)
+    before = set(threading.enumerate())
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for call in (threads.read, threads.browse, threads.write):
+        assert await call(len, "abc") == 3
+    assert set(threading.enumerate()) == before
+    threads.close()

@@ -220,6 +220,50 @@ def test_K4_a_send_that_meets_a_state_of_newer_code_is_accepted_and_waits(store_
     deploys.end(sim)
 
 
+@pytest.mark.parametrize("kind", ["task", "continuous", "debounce"])
+def test_U9_what_came_while_the_clock_was_ahead_waits_for_code_and_no_longer(
+    store_url: str, kind: Kind
+) -> None:
+    # given what no code could read, accepted and tried while the clock was a year ahead
+    deploys = Deploys(store_url, kind)
+    deploys.at = START + timedelta(days=365)
+    sim = deploys.deploy(Old)
+    client: Any = getattr(sim, kind)("job")
+    match kind:
+        case "task":
+            client.send("a", Old(name="eve"))
+            client.pause("a")
+            client.send("a", Old(name="ann"))
+        case "continuous":
+            client.start("a", Old(name="ann"))
+            client.pause("a")
+        case _:
+            client.add("a", Old(name="ann"))
+            client.pause("a")
+            sim.advance("1h")
+    deploys.end(sim)
+    sim = deploys.deploy(New)
+    getattr(sim, kind)("job").resume("a")
+    sim.advance(0 if kind == "task" else "1h")
+    assert getattr(sim, kind)("job").status("a").status == "waiting_for_code"
+    deploys.end(sim)
+    before = list(deploys.seen)
+    # when the clock is right again, and the code is not
+    deploys.at = START
+    sim = deploys.deploy(New)
+    sim.advance("1d")
+    # then
+    assert getattr(sim, kind)("job").status("a").status == "waiting_for_code"
+    assert deploys.seen == before
+    deploys.end(sim)
+    # when the code is
+    sim = deploys.deploy(Both)
+    sim.advance(0)
+    # then
+    assert deploys.seen[len(before) :] == (["ann"] if kind == "task" else [(1, "ann")])
+    deploys.end(sim)
+
+
 def test_K4_an_operator_makes_a_dead_letter_of_it_and_what_is_behind_goes_on(
     store_url: str,
 ) -> None:

@@ -75,7 +75,7 @@ def status(status: DebounceStatus) -> RenderableType:
         rows += [
             ("events", status.event_count),
             ("windows", status.window_count),
-            ("waiting", status.deferred_count or None),
+            ("deferred", status.deferred_count or None),
             ("flushes", status.execute_count),
             ("failures", status.failure_count),
             *kept_lines(status),

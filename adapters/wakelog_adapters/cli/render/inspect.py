@@ -74,7 +74,7 @@ def past(past: PastState) -> RenderableType:
         ("events", past.event_count),
         ("runs", past.execute_count),
         ("failures", past.failure_count),
-        ("waiting", past.deferred_count or None),
+        ("deferred", past.deferred_count or None),
         ("state", "none" if past.state is None else data(past.state)),
     ]
     return card(past.instance_id, rows)
@@ -123,7 +123,7 @@ def instances(page: PageReport) -> RenderableType:
     rows = table()
     rows.add_column("instance", overflow="fold")
     rows.add_column("status", no_wrap=True)
-    for name in ("events", "runs", "failures", "waiting"):
+    for name in ("events", "runs", "failures", "deferred"):
         rows.add_column(name, justify="right", no_wrap=True)
     rows.add_column("next run (UTC)", no_wrap=True)
     if reasons:
@@ -191,7 +191,7 @@ def workers(report: WorkersReport) -> RenderableType:
             printable(", ".join(worker.jobs or ())),
         )
         for work in worker.work:
-            run = "waiting events" if work.run is None else f"{work.run}, attempt {work.attempt}"
+            run = "deferred events" if work.run is None else f"{work.run}, attempt {work.attempt}"
             since = time_of(work.since, "") if work.since else ""
             ends = time_of(work.lease_ends_at, "")
             runs.add_row(printable(work.instance_id), run, since, ends, name)

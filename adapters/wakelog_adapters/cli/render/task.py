@@ -56,7 +56,7 @@ def status(status: TaskStatus) -> RenderableType:
             ("events", status.event_count),
             ("runs", status.execute_count),
             ("failures", status.failure_count),
-            ("waiting", status.deferred_count or None),
+            ("deferred", status.deferred_count or None),
             *kept_lines(status),
             ("last error", error_line(status.last_error)),
         ]

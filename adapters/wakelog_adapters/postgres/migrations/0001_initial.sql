@@ -60,6 +60,7 @@ CREATE TABLE {schema}.status (
     id text NOT NULL,
     version bigint NOT NULL,
     hash text NOT NULL,
+    checksum bigint NOT NULL,
     status text NOT NULL,
     executing boolean NOT NULL,
     due_us bigint,
@@ -172,11 +173,15 @@ $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
 -- writer that changes existing rows never waits for one that only inserts.) Everything else that
 -- belongs to a stream is changed under the lock on its status row. A transaction calls this once.
 --
+-- A row is waited for only a moment: it is one stream's, and the others of the group would wait too.
+-- The ordering lock is everybody's, and is waited for in full.
+--
 -- If tables are small or not yet analysed the planner would rather scan them, and keep to such a
 -- plan while they grow; so scans are off.
 CREATE FUNCTION {schema}.append_1(
     append_id text,         -- of this call alone
-    lock_timeout text,
+    row_timeout text,       -- how long to wait for a row
+    lock_timeout text,      -- how long to wait for the ordering lock
     clock_us bigint,        -- added to the ends of leases; null: the time by this server's clock
     changed json,           -- status rows that must exist, with the version they must have
     created json,           -- status rows that must not exist yet
@@ -197,7 +202,7 @@ DECLARE
     expected int;
     found_count int;
 BEGIN
-    PERFORM set_config('lock_timeout', append_1.lock_timeout, true);
+    PERFORM set_config('lock_timeout', append_1.row_timeout, true);
     PERFORM pg_advisory_xact_lock('{schema}.abandoned_appends'::regclass::oid::int, hashtext(append_id));
     PERFORM FROM {schema}.abandoned_appends a WHERE a.id = append_id;
     IF FOUND THEN
@@ -208,7 +213,7 @@ BEGIN
         INSERT INTO {schema}.status AS s
             SELECT c.* FROM json_to_recordset(created) AS c (
                 stream text, kind text, name text, id text, version bigint, hash text,
-                status text, executing boolean, due_us bigint, retry_us bigint, clear_us bigint,
+                checksum bigint, status text, executing boolean, due_us bigint, retry_us bigint, clear_us bigint,
                 wake_us bigint, created_us bigint, updated_us bigint, last_run_us bigint,
                 event_count bigint, run_count bigint, failure_count bigint, deferred_count bigint,
                 reason text, unfinished_count bigint, window_count bigint, window_opened_us bigint,
@@ -235,7 +240,8 @@ BEGIN
                 ORDER BY s.stream FOR UPDATE;
         END IF;
         UPDATE {schema}.status s SET
-            version = c.version, hash = c.hash, status = c.status, executing = c.executing,
+            version = c.version, hash = c.hash, checksum = c.checksum, status = c.status,
+            executing = c.executing,
             due_us = c.due_us, retry_us = c.retry_us, clear_us = c.clear_us, wake_us = c.wake_us,
             created_us = c.created_us, updated_us = c.updated_us, last_run_us = c.last_run_us,
             event_count = c.event_count, run_count = c.run_count, failure_count = c.failure_count,
@@ -245,13 +251,14 @@ BEGIN
             dead_count = c.dead_count, code_error = c.code_error,
             error_type = c.error_type, last_error = c.last_error, state = c.state
         FROM json_to_recordset(changed) AS c (
-            stream text, base bigint, version bigint, hash text, status text, executing boolean,
+            stream text, base bigint, base_hash text, version bigint, hash text, checksum bigint,
+            status text, executing boolean,
             due_us bigint, retry_us bigint, clear_us bigint, wake_us bigint, created_us bigint,
             updated_us bigint, last_run_us bigint, event_count bigint, run_count bigint,
             failure_count bigint, deferred_count bigint, reason text, unfinished_count bigint,
             window_count bigint, window_opened_us bigint, flush_due_us bigint, dead_count bigint,
             code_error text, error_type text, last_error text, state text)
-        WHERE s.stream = c.stream AND s.version = c.base;
+        WHERE s.stream = c.stream AND s.version = c.base AND s.hash = c.base_hash;
         GET DIAGNOSTICS found_count = ROW_COUNT;
         IF found_count <> expected THEN
             RAISE EXCEPTION 'a stream is at another version' USING ERRCODE = 'WK001';
@@ -317,6 +324,7 @@ BEGIN
     END IF;
 
     IF events IS NOT NULL THEN
+        PERFORM set_config('lock_timeout', append_1.lock_timeout, true);
         PERFORM pg_advisory_xact_lock('{schema}.stored_events'::regclass::oid::int, 0);
         INSERT INTO {schema}.stored_events (originator_id, originator_version, topic, state)
             SELECT n.stream, n.version, n.topic, substring(blob FROM n.at FOR n.length)
@@ -338,7 +346,7 @@ BEGIN
         RETURNING notification_id;
 END $$;
 
--- What the units of a refused append are judged by: the versions of the streams, the tokens of
+-- What the units of a refused append are judged by: the versions and hashes of the streams, the tokens of
 -- their leases, and when the replies under the keys expire. Locks nothing: the next append checks.
 CREATE FUNCTION {schema}.facts_1(
     streams text[], key_streams text[], keys text[]
@@ -346,7 +354,7 @@ CREATE FUNCTION {schema}.facts_1(
 SET search_path = pg_catalog, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     SELECT json_build_array(
-        ARRAY(SELECT json_build_array(s.stream, s.version) FROM {schema}.status s
+        ARRAY(SELECT json_build_array(s.stream, s.version, s.hash) FROM {schema}.status s
             WHERE s.stream = ANY (streams)),
         ARRAY(SELECT json_build_array(l.stream, l.token) FROM {schema}.leases l
             WHERE l.stream = ANY (streams)),
@@ -354,6 +362,29 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
             FROM unnest(key_streams, keys) AS n (stream, key)
             JOIN {schema}.kept_replies r ON r.stream = n.stream AND r.key = n.key))
 $$;
+
+-- Which of these streams have a row that another session has locked. Takes free locks only, until
+-- this call ends; raises if a whole table is locked.
+CREATE FUNCTION {schema}.locked_1(streams text[], lock_timeout text) RETURNS text[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    free_rows text[];
+    free_leases text[];
+BEGIN
+    PERFORM set_config('lock_timeout', locked_1.lock_timeout, true);
+    free_rows := ARRAY(SELECT s.stream FROM {schema}.status s
+        WHERE s.stream = ANY (streams) FOR UPDATE SKIP LOCKED);
+    free_leases := ARRAY(SELECT l.stream FROM {schema}.leases l
+        WHERE l.stream = ANY (streams) FOR UPDATE SKIP LOCKED);
+    RETURN ARRAY(
+        SELECT s.stream FROM {schema}.status s
+            WHERE s.stream = ANY (streams) AND s.stream <> ALL (free_rows)
+        UNION
+        SELECT l.stream FROM {schema}.leases l
+            WHERE l.stream = ANY (streams) AND l.stream <> ALL (free_leases));
+END $$;
 
 -- After an answer was lost: whether the append was committed. It was if the event with this stream
 -- and version has this commit id, which is at the beginning of the record. Waits for an append that
@@ -377,7 +408,7 @@ BEGIN
     RETURN false;
 END $$;
 
--- Lock up to `most` due instances, the oldest first, and return of each: stream, due time, version,
+-- Lock up to `most` due instances, the oldest first, and return of each: stream, due time, version, hash,
 -- and the lease that has ended, if that makes it due. Takes free locks only, and waits for none:
 -- first on the status row, which keeps all others from the stream, then on the ended lease, which
 -- keeps its owner from prolonging it. What was found before the lock is checked again after it.
@@ -391,13 +422,18 @@ CREATE FUNCTION {schema}.claim_1(
     limits int[],           -- of the runs of each job; null if it has none
     now_us bigint,
     clock_us bigint,        -- the time that leases are judged by; null: this server's clock
-    most int
+    most int,
+    allowed boolean,        -- whether leases that have ended may be taken over
+    claimant text,          -- but none of this owner,
+    server_up_us bigint     -- and none before this server has been up for so long
 ) RETURNS json LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     lease_us bigint := coalesce(clock_us, {schema}.server_us());
     ahead_us bigint := lease_us - now_us;
+    takes_over boolean := allowed AND (clock_us IS NOT NULL OR server_up_us <=
+        1000000 * extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()));
     further int := 3 * most + 50;
     free int[];             -- how many runs of each job may be started
     locked text[];
@@ -425,18 +461,21 @@ BEGIN
                     WHERE a.job = j.job AND a.due_us <= now_us
                     AND a.action NOT IN ('clear', 'deferred') AND NOT EXISTS (
                         SELECT FROM {schema}.leases l
-                        WHERE l.stream = a.stream AND l.until_us > lease_us)
+                        WHERE l.stream = a.stream AND (l.until_us > lease_us
+                            OR NOT takes_over OR l.owner = claimant))
                     ORDER BY a.due_us, a.stream LIMIT greatest(0, j.free))
                 UNION ALL
                 (SELECT a.stream, a.due_us FROM {schema}.alarms a
                     WHERE a.job = j.job AND a.due_us <= now_us
                     AND a.action IN ('clear', 'deferred') AND NOT EXISTS (
                         SELECT FROM {schema}.leases l
-                        WHERE l.stream = a.stream AND l.until_us > lease_us)
+                        WHERE l.stream = a.stream AND (l.until_us > lease_us
+                            OR NOT takes_over OR l.owner = claimant))
                     ORDER BY a.due_us, a.stream LIMIT further)
                 UNION ALL
                 (SELECT l.stream, l.until_us - ahead_us FROM {schema}.leases l
-                    WHERE l.job = j.job AND l.until_us <= lease_us AND NOT EXISTS (
+                    WHERE l.job = j.job AND l.until_us <= lease_us
+                    AND takes_over AND l.owner <> claimant AND NOT EXISTS (
                         SELECT FROM {schema}.alarms a
                         WHERE a.stream = l.stream AND a.due_us <= now_us
                         AND a.action NOT IN ('clear', 'deferred'))
@@ -450,16 +489,17 @@ BEGIN
     ended := ARRAY(
         SELECT l.stream FROM {schema}.leases l
         WHERE l.stream = ANY (locked) AND l.until_us <= lease_us
+        AND takes_over AND l.owner <> claimant
         FOR UPDATE SKIP LOCKED);
     RETURN (
-        SELECT json_agg(json_build_array(d.stream, d.due_us, d.version, d.owner,
+        SELECT json_agg(json_build_array(d.stream, d.due_us, d.version, d.hash, d.owner,
             d.until_us - ahead_us, d.token, d.run) ORDER BY d.due_us, d.stream)
         FROM (
             SELECT b.*, row_number() OVER (
                 PARTITION BY b.job, b.begins ORDER BY b.due_us, b.stream) AS place
             FROM (
                 SELECT s.stream, least(a.due_us, l.until_us - ahead_us) AS due_us, s.version,
-                    l.owner, l.until_us, l.token, l.run, s.kind || ':' || s.name AS job,
+                    s.hash, l.owner, l.until_us, l.token, l.run, s.kind || ':' || s.name AS job,
                     coalesce(a.action NOT IN ('clear', 'deferred'), false) AS begins
                 FROM unnest(locked) AS n (stream)
                 JOIN {schema}.status s ON s.stream = n.stream

@@ -41,6 +41,7 @@ CREATE TABLE {prefix}status (
     id TEXT NOT NULL,
     version INTEGER NOT NULL,
     hash TEXT NOT NULL,
+    checksum INTEGER NOT NULL,
     status TEXT NOT NULL,
     executing INTEGER NOT NULL,
     due_us INTEGER,
