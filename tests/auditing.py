@@ -14,7 +14,14 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from wakelog.core.events import Cleared, Executed, ExecutionFailed, ExecutionLost, RunStarted
+from wakelog.core.events import (
+    Cleared,
+    Executed,
+    ExecutionFailed,
+    ExecutionLost,
+    Returned,
+    RunStarted,
+)
 from wakelog.core.instance import Instance, next_wake
 from wakelog.log.rebuild import Head, refold
 from wakelog.log.records import Recorded, decode
@@ -89,6 +96,8 @@ def runs_of(history: Sequence[Recorded]) -> dict[tuple[int, int, int], list[Reco
             assert last == named, f"{event} does not end {open_run}"
             ends[open_run].append(recorded)
             open_run = None
+            if isinstance(event, Returned):  # the same attempt comes again
+                last = (*last[:2], last[2] - 1)
         if isinstance(event, Cleared):
             life += 1
             if open_run is not None:
@@ -100,6 +109,8 @@ def runs_of(history: Sequence[Recorded]) -> dict[tuple[int, int, int], list[Reco
 def _ends_run(event: object) -> bool:
     if isinstance(event, ExecutionFailed):
         return event.handler == "execute"
+    if isinstance(event, Returned):
+        return event.run is not None
     return isinstance(event, Executed | ExecutionLost)
 
 

@@ -18,6 +18,7 @@ from wakelog.client.continuous import (
     StopResult,
     TerminateResult,
 )
+from wakelog.client.dead_letters import DeadLetter, DeadLetterResult
 from wakelog.client.debounce import AddResult, DebounceClient, DebounceStatus
 from wakelog.client.job_pause import JobPause
 from wakelog.client.listing import InstanceRow, JobCount
@@ -29,7 +30,7 @@ from wakelog.client.results import (
     RetryResult,
     TriggerResult,
 )
-from wakelog.client.status import LastError
+from wakelog.client.status import LastError, WaitsForCode
 from wakelog.client.task import SendResult, TaskClient, TaskStatus
 from wakelog.client.wait_flush import FlushResult
 from wakelog.client.workers import Work, WorkerStatus
@@ -79,6 +80,8 @@ __all__ = [
     "ContinuousClient",
     "ContinuousContext",
     "ContinuousStatus",
+    "DeadLetter",
+    "DeadLetterResult",
     "Debounce",
     "DebounceClient",
     "DebounceContext",
@@ -127,6 +130,7 @@ __all__ = [
     "UnreadableEventError",
     "ValidationError",
     "WaitTimeoutError",
+    "WaitsForCode",
     "WakelogError",
     "Work",
     "WorkerStatus",

@@ -12,6 +12,7 @@ from wakelog.application import Application
 from wakelog.client.base import JobClient
 from wakelog.client.bulk import BulkAction, BulkResult, bulk
 from wakelog.client.continuous import ContinuousClient
+from wakelog.client.dead_letters import DeadLetter, list_dead_letters
 from wakelog.client.debounce import DebounceClient
 from wakelog.client.gateway import RequestGateway, origin_of, refuse_in_handler
 from wakelog.client.job_pause import JobPause, list_job_pauses, pause_job, resume_job
@@ -147,6 +148,16 @@ class App:
         """
         return await list_instances(self._gateway, limit=limit, after=after, **filters)
 
+    async def dead_letters(
+        self, *, limit: int = 100, after: str | None = None, **filters: Unpack[Filters]
+    ) -> builtins.list[DeadLetter]:
+        """The dead letters of instances that match all that is given, at most `limit` instances, by
+        id; also of those whose life has ended. `after` continues behind an instance id.
+
+        Raises what `list` raises.
+        """
+        return await list_dead_letters(self._gateway, limit=limit, after=after, **filters)
+
     async def count(self, **filters: Unpack[Filters]) -> int:
         """How many living instances match. Raises what `list` raises."""
         return sum(job.total for job in await self.counts(**filters))
@@ -214,7 +225,8 @@ class App:
         correlation_id: str | None = None,
         **filters: Unpack[Filters],
     ) -> BulkResult:
-        """Pause, resume, retry or clear all instances that match, with the filters of `list`.
+        """Pause, resume, retry or clear all instances that match, or requeue or discard their dead
+        letters, with the filters of `list`.
 
             await app.bulk("retry", name="order", status="failed", error="TimeoutError")
 

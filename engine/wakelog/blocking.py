@@ -90,6 +90,10 @@ class BlockingJobClient(Generic[S, Status]):
         self.resume = portal.wraps(client.resume)
         self.status = portal.wraps(client.status)
         self.get_state = portal.wraps(client.get_state)
+        self.dead_letters = portal.wraps(client.dead_letters)
+        self.requeue = portal.wraps(client.requeue)
+        self.discard = portal.wraps(client.discard)
+        self.dead_letter = portal.wraps(client.dead_letter)
         self.forget_key = portal.wraps(client.forget_key)
         self.name = client.name
 
@@ -148,6 +152,7 @@ class BlockingCalls:
         self.history = wraps(app.history)
         self.state_at = wraps(app.state_at)
         self.list = wraps(app.list)
+        self.dead_letters = wraps(app.dead_letters)
         self.count = wraps(app.count)
         self.counts = wraps(app.counts)
         self.workers = wraps(app.workers)

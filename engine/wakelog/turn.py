@@ -12,12 +12,13 @@ events appended after it.
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from wakelog.core.calls import HandlerCall, HandlerFailed, Outcome, Settle
+from wakelog.core.calls import HandlerCall, HandlerFailed, Outcome, PayloadUnread, Settle
 from wakelog.core.decide import decide
 from wakelog.core.events import Event
 from wakelog.core.instance import Instance
-from wakelog.core.requests import Request
+from wakelog.core.requests import Receive, Request
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.steps import StepRunner
 from wakelog.execution.handler_runner import HandlerRunner
@@ -73,6 +74,10 @@ async def take_turn(
             outcome = await runner.call(definition, call, decision.after, now_us)
             if outcomes is not None:
                 outcomes[call.handler] = outcome
+        if isinstance(outcome, PayloadUnread) and isinstance(request, Receive):
+            # the state is one that other code can read: the event waits for that code
+            decision = decide(instance, replace(request, defer=True), policy, now_us)
+            return Turn(instance, decision.after, decision.events, (), decision.stale)
         decision = decide(decision.after, Settle(call, outcome), policy, now_us)
     raise AssertionError(f"{request!r} of {instance.id} was not settled in {MAX_CALLS} calls")
 

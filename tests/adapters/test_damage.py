@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+from pydantic import BaseModel
 
 from tests.adapters.cli.command_line import CommandLine
 from tests.support import Ctx, task_of
@@ -204,3 +205,62 @@ def test_a_kept_reply_that_cannot_be_read_is_damage(shared_url: str) -> None:
         with pytest.raises(StoreUnavailableError) as caught:
             sim.task("job").send("a", 1, event_id="k")
         assert caught.value.reason == "damaged"
+
+
+def given_up(url: str, kind: str) -> Simulation:
+    """A store with an instance, some events of which a handler, or no code, could take."""
+
+    def fails(ctx: Ctx, event: int) -> None:
+        raise LookupError("no address")
+
+    class Moved(BaseModel):
+        at: int
+
+    broken = Jobs(job=task_of(fails, state=int, event=int, execute=lambda ctx: None))
+    unable = Jobs(job=task_of(add, state=int, event=Moved, execute=lambda ctx: None))
+    with Simulation(jobs(), url=url) as sim:
+        sim.task("job").send("a", 100)
+        for id in ("a", "b"):
+            sim.task("job").send(id, 1, delay="1m")
+    with Simulation(broken if kind == "dead" else unable, url=url, start=sim.now) as sim:
+        sim.advance("1m")
+    return Simulation(jobs(), url=url, start=sim.now, handlers=False)
+
+
+def event_of(url: str, topic: str, sql: str) -> None:
+    with direct_access(url) as do:
+        assert do(f"{sql} WHERE originator_id = '{STREAM}' AND topic = 'wakelog.{topic}'") > 0
+
+
+@pytest.mark.parametrize("topic", ["DeadLettered", "EventReceived"])
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("DELETE FROM {at}stored_events", "not in the log"),
+        ("UPDATE {at}stored_events SET topic = 'wakelog.Paused'", "Paused"),
+    ],
+)
+def test_A9_dead_letters_that_are_damaged_are_typed_errors(
+    shared_url: str, topic: str, sql: str, said: str
+) -> None:
+    with given_up(shared_url, "dead") as sim:
+        sim.task("job").pause("a")  # its row has a state of its own, which needs no older event
+        assert len(sim.dead_letters()) == 2
+        event_of(shared_url, topic, sql)
+        with pytest.raises(HistoryError, match=said):
+            sim.dead_letters()
+        with pytest.raises(HistoryError, match=said):
+            sim.task("job").dead_letters("a")
+        assert len(sim.task("job").dead_letters("b")) == 1
+
+
+def test_K4_a_damaged_instance_that_waits_for_code_holds_up_no_other(shared_url: str) -> None:
+    given_up(shared_url, "unread").close()
+    event_of(shared_url, "EventReceived", "DELETE FROM {at}stored_events")
+    with Simulation(jobs(), url=shared_url) as sim:
+        sim.advance("1d")
+        assert sim.task("job").get_state("b") == 1
+    with direct_access(shared_url) as do:
+        do(f"UPDATE {{at}}status SET code_error = 'x' WHERE stream = '{STREAM}'")
+    assert level_of(shared_url, "log") == "problem"
+    assert level_of(shared_url, "waiting_for_code") == "warning"

@@ -106,7 +106,7 @@ def test_of_several_moves_the_last_is_written() -> None:
         ]
     )
     assert rows.required_leases == [(builder.stream, 3)]
-    assert rows.taken_leases == [TakenLease(builder.stream, ORDERS, lease(4, "w2"), NOW + 2)]
+    assert rows.taken_leases == [TakenLease(builder.stream, ORDERS, lease(4, "w2"), NOW + 3)]
     assert rows.dropped_leases == []
 
 

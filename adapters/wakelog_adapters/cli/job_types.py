@@ -40,6 +40,7 @@ JOB_TYPES: dict[str, JobType] = {
 VERBS = (
     *("send", "add", "start", "trigger", "flush", "retry"),
     *("pause", "resume", "stop", "clear", "terminate"),
+    *("requeue", "discard", "dead_letter"),
 )
 """The commands that go to one instance, by the names of the clients' methods."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from wakelog.client.dead_letters import DeadLetter
     from wakelog.client.job_pause import JobPause
     from wakelog.client.listing import InstanceRow, JobCount
     from wakelog.client.workers import WorkerStatus
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CountReport",
+    "DeadLettersReport",
     "HealthReport",
     "HistoryReport",
     "JobPausesReport",
@@ -66,6 +68,13 @@ class CountReport:
     total: int
     running: int
     jobs: list[JobCount]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLettersReport:
+    """What was given up, by instance."""
+
+    dead_letters: list[DeadLetter]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

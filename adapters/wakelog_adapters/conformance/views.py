@@ -6,7 +6,15 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
-from wakelog.core.events import Cleared, EventReceived, ExecutionFailed, RunStarted, Scheduled
+from wakelog.core.events import (
+    Cleared,
+    DeadLettered,
+    EventReceived,
+    ExecutionFailed,
+    Returned,
+    RunStarted,
+    Scheduled,
+)
 from wakelog.ports.rows import Listing, StatusCount
 from wakelog_adapters.conformance.base import ExamBase
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder
@@ -68,6 +76,33 @@ class ViewsExam(ExamBase):
         assert [row.id for row in store.list(Listing())] == ["o-1", "o-2"]
         assert [row.id for row in store.list(Listing(waking=True, after=due.stream))] == ["o-3"]
 
+    def test_A9_dead_letters_are_listed_and_counted_living_or_not(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), [UnitBuilder(f"o-{i}") for i in range(3)]
+        waits, dead = EventReceived(deferred=True), DeadLettered(event_version=2, reason="x")
+        units = [each.begin() for each in builders]
+        units += [each.unit(waits, dead, dead) for each in builders[:2]]
+        store.append([*units, builders[0].unit(Cleared(by="handler"))])
+        rows = store.list(Listing(dead=True))
+        assert rows == [builders[0].row, builders[1].row]
+        assert [(row.id, row.dead_count) for row in rows] == [("o-0", 2), ("o-1", 2)]
+        counted = store.count(Listing(dead=True), NOW)
+        assert sum(group.dead_letters for group in counted) == 4
+        store.append([builders[1].unit(Cleared())])
+        assert store.list(Listing(dead=True)) == [builders[0].row]
+
+    def test_K4_what_waits_for_code_is_listed_with_the_reason(self, tmp_path: Path) -> None:
+        store, waits, other = self.open(tmp_path), UnitBuilder("o-1"), UnitBuilder("o-2")
+        back = Returned(event_version=2, error_type="E", message='a "quoted" \\u0000 ☃')
+        store.append([waits.begin(), other.begin(), waits.unit(back)])
+        [row] = store.list(Listing(unread=True))
+        assert (row, row.status) == (waits.row, "waiting_for_code")
+        ahead = Scheduled(due_us=NOW, action="deferred", by="sweep")  # the clock was ahead
+        store.append([waits.unit(ahead)])
+        assert store.list(Listing(unread=True)) == [waits.row]
+        readable = Scheduled(due_us=NOW, action="deferred", by="sweep", reason="readable")
+        store.append([waits.unit(readable)])
+        assert store.list(Listing(unread=True)) == []
+
     def test_listings_filter(self, tmp_path: Path) -> None:
         store = self.open(tmp_path)
         due, idle, failed = UnitBuilder("a-1"), UnitBuilder("a-2"), UnitBuilder("b-1")
@@ -110,15 +145,17 @@ class ViewsExam(ExamBase):
         store.append([builders[5].unit(Cleared()), builders[4].run("w1", NOW + 9)])
         order = "task", "order"
         assert sorted(store.count(Listing(), now_us)) == [
-            StatusCount("task", "mail", "idle", False, False, 1),
-            StatusCount(*order, "active", False, False, 2),
-            StatusCount(*order, "active", False, True, 2),
-            StatusCount(*order, "idle", True, False, 1),
+            StatusCount("task", "mail", "idle", False, False, 1, 0),
+            StatusCount(*order, "active", False, False, 2, 0),
+            StatusCount(*order, "active", False, True, 2, 0),
+            StatusCount(*order, "idle", True, False, 1, 0),
         ]
         some = Listing(name="order", status="active", limit=1, after=builders[2].stream)
         assert sum(group.number for group in store.count(some, now_us)) == 4
         late = Listing(updated_after_us=NOW)
-        assert store.count(late, now_us) == [StatusCount("task", "mail", "idle", False, False, 1)]
+        assert store.count(late, now_us) == [
+            StatusCount("task", "mail", "idle", False, False, 1, 0)
+        ]
         for none in (Listing(id_prefix="x"), Listing(id_prefix="\0"), Listing(error_type="\0")):
             assert store.count(none, now_us) == []
             assert store.list(none) == []

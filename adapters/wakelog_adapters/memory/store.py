@@ -260,19 +260,21 @@ class MemoryStore(MemoryLog):
 
     def count(self, listing: Listing, now_us: int) -> Sequence[StatusCount]:
         groups: Counter[tuple[str, str, str, bool, bool]] = Counter()
+        dead: Counter[tuple[str, str, str, bool, bool]] = Counter()
         with self._database_lock:
             for stream in self._matching(replace(listing, after=None)):
                 instance = self._heads[stream][0]
                 id, wake, executing = instance.id, next_wake(instance), instance.run is not None
                 overdue = wake is not None and wake.due_us <= now_us and not executing
-                groups[id.kind, id.name, status_of(instance), executing, overdue] += 1
-        return [StatusCount(*group, number) for group, number in groups.items()]
+                group = id.kind, id.name, status_of(instance), executing, overdue
+                groups[group] += 1
+                dead[group] += len(instance.dead)
+        return [StatusCount(*group, number, dead[group]) for group, number in groups.items()]
 
     def _matching(self, listing: Listing) -> Iterator[str]:
         for stream, (instance, _) in self._heads.items():
             is_after = listing.after is None or stream > listing.after
-            is_shown = next_wake(instance) is not None if listing.waking else instance.exists
-            if is_after and is_shown and matches(instance, listing):
+            if is_after and _is_shown(instance, listing) and matches(instance, listing):
                 yield stream
 
     # -- kept replies
@@ -326,3 +328,11 @@ class MemoryStore(MemoryLog):
 
 def _row(instance: Instance, hash: str) -> StatusRow:
     return status_row(instance, hash, next_wake(instance))
+
+
+def _is_shown(instance: Instance, listing: Listing) -> bool:
+    if listing.dead:
+        return bool(instance.dead)
+    if listing.unread:
+        return instance.unread is not None
+    return next_wake(instance) is not None if listing.waking else instance.exists

@@ -95,7 +95,8 @@ class Queries(Struct, frozen=True):
         ORDER BY s.stream LIMIT %s""".encode()
     """(parameters of the condition `{where}`, limit) -> status rows in order"""
     count_where: bytes = b"""SELECT s.kind, s.name, s.status, s.executing,
-            NOT s.executing AND coalesce(s.wake_us <= %s, false), count(*)
+            NOT s.executing AND coalesce(s.wake_us <= %s, false), count(*),
+            sum(s.dead_count)::bigint
         FROM {schema}.status s WHERE {where} GROUP BY 1, 2, 3, 4, 5"""
     """(now, parameters of the condition `{where}`) -> the fields of `StatusCount`"""
 

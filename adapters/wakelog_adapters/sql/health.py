@@ -47,6 +47,8 @@ def check_jobs(queries: HealthQueries) -> Iterator[Finding]:
     yield check_log(queries.rows)
     yield _ahead(queries)
     yield from _failed(queries)
+    yield _dead_letters(queries)
+    yield _waiting_for_code(queries)
 
 
 def _workers(queries: HealthQueries) -> tuple[frozenset[str], Finding]:
@@ -151,3 +153,37 @@ def _failed(queries: HealthQueries) -> Iterator[Finding]:
         yield warning("failed", text, "see wakelog ls --status failed; trigger them again")
     if not failed:
         yield ok("failed", "no instance has failed")
+
+
+def _dead_letters(queries: HealthQueries) -> Finding:
+    """What was given up and waits for an operator, also of lives that have ended."""
+    [(letters, instances)] = queries.rows(
+        "SELECT coalesce(sum(dead_count), 0), count(*) FROM {t}status WHERE dead_count > 0"
+    )
+    if not letters:
+        return ok("dead_letters", "no dead letters")
+    text = f"{counted(letters, 'dead letter')} of {counted(instances, 'instance')}"
+    advice = "see wakelog dead-letters; then wakelog requeue, or wakelog discard"
+    return warning("dead_letters", text, advice)
+
+
+def _waiting_for_code(queries: HealthQueries) -> Finding:
+    """What no worker that has tried it could read, and one example of why."""
+    [(number,)] = queries.rows("SELECT count(*) FROM {t}status WHERE code_error IS NOT NULL")
+    if not number:
+        return ok("waiting_for_code", "nothing waits for code that can read it")
+    [(stream, why)] = queries.rows(
+        "SELECT stream, code_error FROM {t}status WHERE code_error IS NOT NULL"
+        " ORDER BY stream LIMIT 1"
+    )
+    try:
+        unread = json.loads(why)
+        said = f"{unread['error_type']}: {unread['message']}"
+    except (ValueError, RecursionError, KeyError, TypeError):
+        said = "why is damaged"  # `check_log` tells of it
+    text = (
+        f"{counted(number, 'instance')} with an event or a state that no worker's code could read"
+        f" ({stream}: {said})"
+    )
+    advice = "start a worker whose code can read it: it goes on by itself; see wakelog ls --status"
+    return warning("waiting_for_code", text, f"{advice} waiting_for_code")

@@ -20,8 +20,7 @@ class Dialect(NamedTuple):
 
 def listing_condition(listing: Listing, dialect: Dialect) -> tuple[str, list[object]]:
     """The condition for one page of living or of waking instances, and its parameters."""
-    first = "s.wake_us IS NOT NULL" if listing.waking else "s.status <> 'not_found'"
-    conditions, values = [first], list[object]()
+    conditions, values = [_shown(listing)], list[object]()
 
     def add(condition: str, value: object) -> None:
         if value is not None:
@@ -43,3 +42,12 @@ def listing_condition(listing: Listing, dialect: Dialect) -> tuple[str, list[obj
     add("s.error_type = ?", listing.error_type)
     add("s.updated_us > ?", listing.updated_after_us)
     return " AND ".join(conditions), values
+
+
+def _shown(listing: Listing) -> str:
+    """Which instances are listed at all; for the rare ones there are indexes with the condition."""
+    if listing.dead:
+        return "s.dead_count > 0"
+    if listing.unread:
+        return "s.code_error IS NOT NULL"
+    return "s.wake_us IS NOT NULL" if listing.waking else "s.status <> 'not_found'"

@@ -172,7 +172,7 @@ _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}append_rows INSTEAD OF INSERT ON {{
         INSERT INTO {{prefix}}stored_events
             SELECT {_fields(0, 3)}, {_blob(3)} FROM json_each(NEW.events) j;
         INSERT INTO {{prefix}}status ({", ".join(_COLUMNS)})
-            SELECT {_fields(0, _FIRST_RARE)}, 0, 0, NULL, NULL, NULL,
+            SELECT {_fields(0, _FIRST_RARE)}, 0, 0, NULL, NULL, 0, NULL, NULL,
                 {_text(_FIRST_RARE)}, {_text(_FIRST_RARE + 2)}
             FROM json_each(NEW.status) j WHERE true
             ON CONFLICT (stream) DO UPDATE SET {_SETS};

@@ -99,9 +99,10 @@ class Queries(Struct, frozen=True):
     list_where: str = _PACKED_STATUS % "{where} ORDER BY s.stream LIMIT ?"
     """(parameters of the condition `{where}`, limit) -> status rows in order, as from `status`."""
     count_where: str = """SELECT json_group_array(
-            json_array(kind, name, status, executing, overdue, number))
+            json_array(kind, name, status, executing, overdue, number, dead))
         FROM (SELECT s.kind, s.name, s.status, s.executing,
-            s.executing = 0 AND ifnull(s.wake_us <= ?, 0) AS overdue, count(*) AS number
+            s.executing = 0 AND ifnull(s.wake_us <= ?, 0) AS overdue, count(*) AS number,
+            sum(s.dead_count) AS dead
             FROM {prefix}status s WHERE {where} GROUP BY 1, 2, 3, 4, 5)"""
     """(now, parameters of the condition `{where}`) -> the fields of `StatusCount`."""
 

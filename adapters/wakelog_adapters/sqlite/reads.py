@@ -117,8 +117,8 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
         where, params = listing_condition(replace(listing, after=None), DIALECT)
         sql = self.queries.count_where.replace("{where}", where)
         return [
-            StatusCount(kind, name, status, bool(executing), bool(overdue), number)
-            for kind, name, status, executing, overdue, number in json.loads(
+            StatusCount(kind, name, status, bool(executing), bool(overdue), number, dead)
+            for kind, name, status, executing, overdue, number, dead in json.loads(
                 self._row(sql, now_us, *params)[0]
             )
         ]

@@ -7,6 +7,16 @@ from typing import Any, Generic, Protocol, TypedDict, TypeVar, cast
 
 from wakelog.arguments import check_key, reason_of, timeout_us
 from wakelog.client import request_kinds
+from wakelog.client.dead_letters import (
+    DEAD_LETTER,
+    DISCARD,
+    REQUEUE,
+    DeadLetter,
+    DeadLetterResult,
+    dead_letters_of,
+    event_number,
+    request_about,
+)
 from wakelog.client.gateway import RequestGateway, origin_of
 from wakelog.client.request_kinds import RequestKind
 from wakelog.client.results import (
@@ -122,7 +132,7 @@ class JobClient(Generic[S, Status]):
             return RetryResult(retried=False, **blocked)
         kind, key = request_kinds.RETRY, idempotency_key
         result = await self._request(instance, RetryRun(), kind, (), key, actor, correlation_id)
-        if not result.retried or result.reason == "parked" or not wait:
+        if not result.retried or result.reason is not None or not wait:
             return result
         return await wait_for_run(self._gateway.app, instance, result, longest_us)
 
@@ -156,6 +166,74 @@ class JobClient(Generic[S, Status]):
         request, key = ResumeWork(reason_of(reason)), idempotency_key
         kind, options = request_kinds.RESUME, (reason,)
         return await self._request(id, request, kind, options, key, actor, correlation_id)
+
+    async def dead_letters(self, id: str) -> list[DeadLetter]:
+        """The events and batches of the instance that were given up, and why, the oldest first.
+
+        Those of an ended life stay, unless it was ended from outside; of more than 10,000 the
+        newest.
+        """
+        self._gateway.check()
+        app = self._gateway.app
+        instance = (await app.instances.load(str(self._id(id)))).instance
+        return await app.threads.browse(dead_letters_of, app, instance)
+
+    async def requeue(
+        self,
+        id: str,
+        event: int | None = None,
+        *,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+    ) -> DeadLetterResult:
+        """Let a dead letter wait again, named by `DeadLetter.event`, or all of the instance: behind
+        what waits already, from attempt 1.
+
+        A batch gets a window of its own, which is due at once. Raises `QueueFullError`.
+        """
+        instance, number = self._id(id), event_number(event)
+        self._gateway.check()
+        request = await request_about(self._gateway, "requeue", instance, number, None)
+        options, key = (number,), idempotency_key
+        return await self._request(instance, request, REQUEUE, options, key, actor, correlation_id)
+
+    async def discard(
+        self,
+        id: str,
+        event: int | None = None,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+    ) -> DeadLetterResult:
+        """Drop a dead letter for good, named by `DeadLetter.event`, or all of the instance. Also
+        drops an event or a batch that waits for code, by its `waits_for_code.event_version`."""
+        instance, number, why = self._id(id), event_number(event), reason_of(reason)
+        self._gateway.check()
+        request = await request_about(self._gateway, "discard", instance, number, why)
+        options, key = (number, reason), idempotency_key
+        return await self._request(instance, request, DISCARD, options, key, actor, correlation_id)
+
+    async def dead_letter(
+        self,
+        id: str,
+        event: int | None = None,
+        *,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+    ) -> DeadLetterResult:
+        """Make a dead letter of the event or batch that waits for code, so that what is behind it
+        goes on; `event` says which it must be. Nothing happens if the state is what waits."""
+        instance, number = self._id(id), event_number(event)
+        self._gateway.check()
+        request = await request_about(self._gateway, "dead_letter", instance, number, None)
+        options, key = (number,), idempotency_key
+        return await self._request(
+            instance, request, DEAD_LETTER, options, key, actor, correlation_id
+        )
 
     async def status(self, id: str, *, stale_ok: bool = False) -> Status:
         """The status of the instance, as recorded now; `stale_ok` may answer from memory."""

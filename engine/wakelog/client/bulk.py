@@ -1,4 +1,5 @@
-"""Bulk actions: all instances that match are paused, resumed, retried or cleared (A6)."""
+"""Bulk actions: all instances that match are paused, resumed, retried or cleared, or their dead
+letters are requeued or discarded (A6, A9)."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from wakelog.arguments import at_least, reason_of
+from wakelog.client.dead_letters import request_about
 from wakelog.client.gateway import RequestGateway
 from wakelog.client.listing import Filters, InstanceRow, list_instances
 from wakelog.client.request_kinds import RequestKind, why_blocked
@@ -20,7 +22,7 @@ from wakelog.turn import Turn
 
 __all__ = ["MAX_NAMED", "BulkAction", "BulkResult", "NotDone", "bulk"]
 
-BulkAction = Literal["pause", "resume", "retry", "clear"]
+BulkAction = Literal["pause", "resume", "retry", "clear", "requeue", "discard"]
 """What can be done to many instances at once."""
 
 PAGE = 100
@@ -28,11 +30,16 @@ PAGE = 100
 MAX_NAMED = 1_000
 """How many instances a result names, of those that match and of those that could not be done."""
 
+ABOUT_DEAD_LETTERS: tuple[BulkAction, ...] = ("requeue", "discard")
+"""Actions on the dead letters of instances, also of those whose life has ended."""
+
 NOTHING_TO_DO: dict[BulkAction, str] = {
     "pause": "paused",
     "resume": "not_paused",
     "retry": "not_failed",
     "clear": "not_found",
+    "requeue": "no_dead_letters",
+    "discard": "no_dead_letters",
 }
 """Why an action did nothing to an instance that could have been changed."""
 
@@ -80,6 +87,16 @@ class _Tally:
             self.not_done.append(NotDone(instance_id=row.instance_id, reason=reason))
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is done to each instance."""
+
+    action: BulkAction
+    request: Request | None
+    """The same for all instances; None if it is about the dead letters of each."""
+    reason: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reply(Result):
     reason: str | None
@@ -101,7 +118,10 @@ async def bulk(
     Raises `ValidationError` before anything is done, and `StoreUnavailableError`: then what was
     done before stays done, and asking again does the rest.
     """
-    request, kind = _request(action, reason), _request_kind(action)
+    kind = _request_kind(action)
+    asked = _Asked(action, _request(action, reason), reason_of(reason))
+    if action in ABOUT_DEAD_LETTERS:
+        filters["dead_letters"] = True
     if limit is not None:
         at_least(1, "limit", limit)
     left = limit
@@ -112,7 +132,7 @@ async def bulk(
         rows = await list_instances(gateway, limit=size, after=after, **filters)
         tally.add(rows)
         if not dry_run:
-            await _change(gateway, request, kind, origin, rows, tally)
+            await _change(gateway, asked, kind, origin, rows, tally)
         if len(rows) < size:
             break
         after = rows[-1].instance_id
@@ -129,14 +149,14 @@ async def bulk(
 
 async def _change(
     gateway: RequestGateway,
-    request: Request,
+    asked: _Asked,
     kind: RequestKind[_Reply],
     origin: Origin,
     rows: Sequence[InstanceRow],
     tally: _Tally,
 ) -> None:
     """Change one page. Raises `StoreUnavailableError` once all of it has been tried."""
-    changes = (_why_not(gateway, request, kind, origin, row) for row in rows)
+    changes = (_why_not(gateway, asked, kind, origin, row) for row in rows)
     reasons = await asyncio.gather(*changes, return_exceptions=True)
     for row, reason in zip(rows, reasons, strict=True):
         if isinstance(reason, BaseException):
@@ -147,7 +167,7 @@ async def _change(
 
 async def _why_not(
     gateway: RequestGateway,
-    request: Request,
+    asked: _Asked,
     kind: RequestKind[_Reply],
     origin: Origin,
     row: InstanceRow,
@@ -156,6 +176,9 @@ async def _why_not(
     id = InstanceId.parse(row.instance_id)
     try:
         definition = gateway.app.registry.of(id)
+        request = asked.request or await request_about(
+            gateway, asked.action, id, None, asked.reason
+        )
         reply = await gateway.request(definition, id, request, kind, None, origin)
     except StoreUnavailableError as error:
         if error.reason != "refused":
@@ -171,14 +194,14 @@ def _request_kind(action: BulkAction) -> RequestKind[_Reply]:
         reason = None
         if not turn.events:
             blocked = why_blocked(turn.before) if action == "retry" else None
-            nothing = NOTHING_TO_DO[action] if turn.before.exists else "not_found"
-            reason = blocked or nothing
+            is_there = turn.before.exists or action in ABOUT_DEAD_LETTERS
+            reason = blocked or (NOTHING_TO_DO[action] if is_there else "not_found")
         return _Reply(instance_id=stream, version=turn.after.version, reason=reason)
 
     return RequestKind(action, make_reply, _Reply)
 
 
-def _request(action: BulkAction, reason: str | None) -> Request:
+def _request(action: BulkAction, reason: str | None) -> Request | None:
     given = reason_of(reason)
     match action:
         case "pause":
@@ -189,6 +212,8 @@ def _request(action: BulkAction, reason: str | None) -> Request:
             return RetryRun()
         case "clear":
             return Clear(given)
+        case "requeue" | "discard":
+            return None
         case _:
             issue = Issue(
                 loc="", msg=f"give one of {', '.join(get_args(BulkAction))}", type="action"

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from wakelog.arguments import timeout_us
 from wakelog.client.base import EventClient
 from wakelog.client.gateway import RequestGateway
-from wakelog.client.request_kinds import RequestKind, first_event
+from wakelog.client.request_kinds import RequestKind, first_event, why_held
 from wakelog.client.results import Result, TriggerResult
 from wakelog.client.status import InstanceStatus, common_fields
 from wakelog.client.wait import end_of_unit, warn_without_worker
@@ -53,7 +53,8 @@ class DebounceStatus(InstanceStatus):
     """The status of a Debounce instance.
 
     `status` is the first that holds of `not_found`, `failed` (it cannot be read, or its policy
-    keeps a failed flush), `paused`, `flushing`, `retrying`, `debouncing` and `idle` (D8).
+    keeps a failed flush), `paused`, `flushing`, `retrying`, `waiting_for_code` (K4), `debouncing`
+    and `idle` (D8).
     """
 
     event_count: int = 0
@@ -152,7 +153,7 @@ class DebounceClient(EventClient[S, DebounceStatus], Generic[S, E]):
             actor=actor,
             correlation_id=correlation_id,
         )
-        is_refused = flush.reason in ("empty", "paused", "parked")
+        is_refused = flush.reason in ("empty", "paused", "parked", "waiting_for_code")
         return TriggerResult(
             instance_id=flush.instance_id,
             version=flush.version,
@@ -230,8 +231,7 @@ def _count(instance: Instance, number: int | None) -> int:
 
 def _flush_requested(turn: Turn, stream: str) -> _FlushReply:
     after = turn.after
-    blocked = next((what for what in ("paused", "stopped", "parked") if getattr(after, what)), None)
-    blocked = blocked if after.exists else None
+    blocked = why_held(after) if after.exists else None
     window = after.windows[-1] if after.windows else None
     meant = (window.events[0], window.events[-1]) if window and not blocked else None
     result = FlushResult(

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from wakelog.arguments import at_least
 from wakelog.client.gateway import RequestGateway
-from wakelog.client.status import InstanceStatus, common_fields, status_word
+from wakelog.client.status import LESS_THAN_UNHANDLED, InstanceStatus, common_fields, status_word
 from wakelog.core.time import moment, moment_us
 from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
 from wakelog.ids import KINDS, check_text
@@ -41,9 +41,10 @@ STATUSES = (
     "retrying",
     "stopped",
     "unhandled",
+    "waiting_for_code",
 )
 """The statuses of living instances."""
-DECIDED_BY_READERS = ("active", "idle", "unhandled")
+DECIDED_BY_READERS = (*LESS_THAN_UNHANDLED, "unhandled")
 """Statuses that the store cannot tell apart: they depend on which workers are alive."""
 
 
@@ -60,6 +61,8 @@ class Filters(TypedDict, total=False):
     """With an event recorded after then."""
     error: str | None
     """The type of the last error."""
+    dead_letters: bool
+    """Only those with dead letters, and those that have any though their life has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,8 @@ class JobCount:
     """How many of them have a run open."""
     statuses: dict[str, int]
     """How many for each status that occurs; together they are the total."""
+    dead_letters: int = 0
+    """How many dead letters its instances have, those included whose life has ended."""
 
 
 async def list_instances(
@@ -131,11 +136,12 @@ async def count_jobs(gateway: RequestGateway, **filters: Unpack[Filters]) -> lis
     if status == "paused" and pauses:
         listing = replace(listing, status=None)
     groups = await app.threads.browse(app.store.count, listing, now_us)
+    dead = await app.threads.browse(app.store.count, replace(listing, dead=True), now_us)
     groups = [shown_count(group, pauses) for group in groups]
     known = await gateway.known_jobs() if any(group.overdue for group in groups) else None
     if known is None:
         groups = [group._replace(overdue=False) for group in groups]
-    return _job_counts(groups, known or (), status)
+    return _job_counts(groups, dead, known or (), status)
 
 
 def _listing(
@@ -148,6 +154,7 @@ def _listing(
     due_before: datetime | None = None,
     updated_after: datetime | None = None,
     error: str | None = None,
+    dead_letters: bool = False,
     after: str | None = None,
 ) -> Listing:
     """The filters as stores take them. Raises `ValidationError` and `UnknownJobTypeError`.
@@ -176,6 +183,7 @@ def _listing(
             None if updated_after is None else moment_us(updated_after, "updated_after")
         ),
         error_type=error,
+        dead=dead_letters,
         after=after,
     )
 
@@ -194,11 +202,19 @@ def _instance_row(row: StatusRow, *, unhandled: bool) -> InstanceRow:
 
 
 def _job_counts(
-    groups: Sequence[StatusCount], known: Collection[str], status: str | None
+    groups: Sequence[StatusCount],
+    dead: Sequence[StatusCount],
+    known: Collection[str],
+    status: str | None,
 ) -> list[JobCount]:
-    """The groups by job; `known` are the jobs that a living worker knows."""
+    """The groups by job; `dead` are those with dead letters, and `known` the jobs that a living
+    worker knows."""
     statuses: dict[tuple[str, str], Counter[str]] = {}
     running: Counter[tuple[str, str]] = Counter()
+    letters: Counter[tuple[str, str]] = Counter()
+    for group in dead:
+        letters[group.kind, group.name] += group.dead_letters
+        statuses.setdefault((group.kind, group.name), Counter())
     for group in groups:
         is_unhandled = group.overdue and f"{group.kind}:{group.name}" not in known
         word = status_word(group.status, is_unhandled)
@@ -213,6 +229,7 @@ def _job_counts(
             total=words.total(),
             running=running[kind, name],
             statuses=dict(sorted(words.items())),
+            dead_letters=letters[kind, name],
         )
         for (kind, name), words in sorted(statuses.items())
     ]

@@ -28,6 +28,7 @@ from wakelog.core.events import (
     Resumed,
     RetryScheduled,
     ScheduleCancelled,
+    Scheduled,
 )
 from wakelog.core.instance import Instance
 from wakelog.core.time import moment
@@ -45,6 +46,7 @@ __all__ = [
     "RequestKind",
     "first_event",
     "why_blocked",
+    "why_held",
 ]
 
 R = TypeVar("R", bound=Result)
@@ -88,7 +90,13 @@ def why_blocked(instance: Instance) -> str | None:
         return "not_found"
     if instance.run is not None:
         return "running"
-    return next((what for what in ("paused", "stopped", "parked") if getattr(instance, what)), None)
+    return why_held(instance)
+
+
+def why_held(instance: Instance) -> str | None:
+    """Why nothing is started until somebody acts; None if something can be."""
+    held = next((what for what in ("paused", "stopped", "parked") if getattr(instance, what)), None)
+    return held or ("waiting_for_code" if instance.waits_for_code else None)
 
 
 def first_event(turn: Turn, kind: type[E]) -> E | None:
@@ -109,10 +117,12 @@ def _triggered(turn: Turn, stream: str) -> TriggerResult:
 def _retried(turn: Turn, stream: str) -> RetryResult:
     retried = first_event(turn, RetryScheduled) is not None
     reason = None if retried else why_blocked(turn.before) or "not_failed"
+    if not retried and first_event(turn, Scheduled) is not None:
+        reason = "waiting_for_code"
     return RetryResult(
         instance_id=stream,
         version=turn.after.version,
-        retried=retried or reason == "parked",
+        retried=retried or bool(turn.events),
         reason=reason,
     )
 

@@ -57,7 +57,8 @@ class TriggerResult(RunResult):
 
     triggered: bool
     reason: str | None = None
-    """Why it was not triggered: `not_found`, `running`, `paused`, `stopped` or `parked`."""
+    """Why it was not triggered: `not_found`, `running`, `paused`, `stopped`, `parked` or
+    `waiting_for_code`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +67,9 @@ class RetryResult(RunResult):
 
     retried: bool
     reason: str | None = None
-    """Why it was not: `not_found`, `running`, `paused`, `stopped` or `not_failed`. `parked` goes
-    with `retried`: what was parked as unreadable is read again, and no run was owed."""
+    """Why it was not: `not_found`, `running`, `paused`, `stopped` or `not_failed`. `parked`
+    and `waiting_for_code` go with `retried`: what could not be read is read again, and no run was
+    owed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,18 +10,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
 
-from wakelog.core.instance import Failure
+from wakelog.core.instance import Failure, Unread
 from wakelog.core.time import as_datetime, moment
 from wakelog.ports.rows import StatusRow
 
 __all__ = [
+    "LESS_THAN_UNHANDLED",
     "CommonFields",
     "InstanceStatus",
     "LastError",
+    "WaitsForCode",
     "common_fields",
     "last_error",
     "status_word",
 ]
+
+
+LESS_THAN_UNHANDLED = ("active", "idle", "waiting_for_code")
+"""Statuses that an instance has only if a worker knows its job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +39,18 @@ class LastError:
     message: str
     traceback: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitsForCode:
+    """What no code that has tried it could read: it waits, with its attempts untouched."""
+
+    event_version: int | None
+    """The version of the event, for a batch of its first one; None if it is the state."""
+    type: str
+    message: str
+    """What did not fit, without the values."""
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +67,10 @@ class InstanceStatus:
     updated_at: datetime | None = None
     failure_count: int = 0
     last_error: LastError | None = None
+    dead_letter_count: int = 0
+    """How many events or batches were given up, and are neither requeued nor discarded."""
+    waits_for_code: WaitsForCode | None = None
+    """What waits for code that can read it; a worker that can takes it."""
 
 
 class CommonFields(TypedDict):
@@ -61,6 +83,8 @@ class CommonFields(TypedDict):
     updated_at: datetime | None
     failure_count: int
     last_error: LastError | None
+    dead_letter_count: int
+    waits_for_code: WaitsForCode | None
 
 
 def common_fields(row: StatusRow) -> CommonFields:
@@ -73,6 +97,8 @@ def common_fields(row: StatusRow) -> CommonFields:
         updated_at=as_datetime(row.updated_us),
         failure_count=row.failure_count,
         last_error=last_error(row.last_error),
+        dead_letter_count=row.dead_count,
+        waits_for_code=_waits_for_code(row.code_error),
     )
 
 
@@ -90,6 +116,18 @@ def last_error(text: str | None) -> LastError | None:
     )
 
 
+def _waits_for_code(text: str | None) -> WaitsForCode | None:
+    if text is None:
+        return None
+    unread = Unread(**json.loads(text))
+    return WaitsForCode(
+        event_version=unread.event_version,
+        type=unread.error_type,
+        message=unread.message,
+        since=as_datetime(unread.at_us),
+    )
+
+
 def status_word(recorded: str, unhandled: bool) -> str:
-    """`unhandled` takes precedence over `active` and `idle` only (T10)."""
-    return "unhandled" if unhandled and recorded in ("active", "idle") else recorded
+    """`unhandled` takes precedence over `waiting_for_code`, `active` and `idle` only (T10)."""
+    return "unhandled" if unhandled and recorded in LESS_THAN_UNHANDLED else recorded

@@ -47,7 +47,8 @@ class TaskStatus(InstanceStatus):
     """The status of a Task instance.
 
     `status` is the first that holds of `not_found`, `failed`, `paused`, `stopped`, `retrying`,
-    `unhandled` (its alarm is due and no living worker knows the job), `active` (something is
+    `unhandled` (its alarm is due and no living worker knows the job), `waiting_for_code` (an event
+    or the state was recorded by code that no worker has, K4), `active` (something is
     scheduled or deferred) and `idle` (T10).
     """
 

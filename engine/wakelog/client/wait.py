@@ -11,6 +11,7 @@ from wakelog.client.results import ErrorInfo, RunResult
 from wakelog.core.events import (
     Cleared,
     DeadLettered,
+    Discarded,
     Event,
     EventHandled,
     Executed,
@@ -43,9 +44,12 @@ async def wait_until_handled(
     """
     await warn_without_worker(app, id)
 
-    def find(recorded: Recorded) -> DeadLettered | EventHandled | Cleared | None:
+    def find(recorded: Recorded) -> DeadLettered | Discarded | EventHandled | Cleared | None:
         event = recorded.event
-        if isinstance(event, EventHandled | DeadLettered) and event.event_version == version:
+        if (
+            isinstance(event, EventHandled | DeadLettered | Discarded)
+            and event.event_version == version
+        ):
             return event
         return event if isinstance(event, Cleared) and event.by != "handler" else None
 
@@ -53,6 +57,9 @@ async def wait_until_handled(
     end = await app.stream_watch.watch(stream, version, find, timeout_us)
     if isinstance(end, DeadLettered):
         raise ExecutionError(stream, "on_event", end.error_type, end.message)
+    if isinstance(end, Discarded):
+        reason = end.reason or "the event was discarded before it was handled"
+        raise ExecutionError(stream, "on_event", "Discarded", reason)
     if isinstance(end, Cleared):
         reason = end.reason or "the instance was cleared before the event was handled"
         raise ExecutionError(stream, "on_event", "Cleared", reason)

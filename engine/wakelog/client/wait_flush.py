@@ -32,7 +32,8 @@ class FlushResult(Result):
     """How many events the window holds, or held when it was flushed."""
     reason: str | None = None
     """Why the window was flushed: `manual`, or what was first of `max_events`, `flush_after` and
-    `max_wait`. Or why there is no flush: `empty`, `paused`, `parked`, `cleared`."""
+    `max_wait`. Or why there is no flush: `empty`, `paused`, `parked`,
+    `waiting_for_code`, `cleared`."""
     failed: bool = False
     error: ErrorInfo | None = None
     retry_at: datetime | None = None

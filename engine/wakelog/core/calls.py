@@ -15,6 +15,7 @@ __all__ = [
     "HandlerEnded",
     "HandlerFailed",
     "Outcome",
+    "PayloadUnread",
     "RunGivenBack",
     "Settle",
 ]
@@ -102,7 +103,17 @@ class RunGivenBack(Struct, frozen=True):
     """The engine stopped the handler (shutdown): another worker is to repeat the run."""
 
 
-Outcome = HandlerEnded | HandlerFailed | RunGivenBack
+class PayloadUnread(Struct, frozen=True):
+    """The handler was not called: this code cannot read what was recorded for it (K4)."""
+
+    is_event: bool
+    """It is the event, or one of the batch; else the state."""
+    error_type: str
+    message: str
+    """Without the values: they may be secrets."""
+
+
+Outcome = HandlerEnded | HandlerFailed | RunGivenBack | PayloadUnread
 
 
 class Settle(Struct, frozen=True):

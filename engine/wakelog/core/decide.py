@@ -11,7 +11,7 @@ What is the same for all types of job is in the modules that this one imports: `
 from __future__ import annotations
 
 from wakelog.core.calls import Settle
-from wakelog.core.decide_events import handle_deferred, receive
+from wakelog.core.decide_events import discard, give_up_unread, handle_deferred, receive, requeue
 from wakelog.core.decide_operations import (
     cancel_clear,
     clear,
@@ -22,19 +22,23 @@ from wakelog.core.decide_operations import (
     stop,
     trigger,
 )
-from wakelog.core.decide_runs import claim, rearm, record_step, retime
+from wakelog.core.decide_runs import claim, rearm, record_step, reread, retime
 from wakelog.core.instance import Instance
 from wakelog.core.policy import Decision, Policy, Then
 from wakelog.core.requests import (
     CancelClear,
     Claim,
     Clear,
+    Discard,
+    GiveUpUnread,
     HandleDeferred,
     PauseWork,
     Rearm,
     Receive,
     RecordStep,
     Request,
+    Requeue,
+    Reread,
     ResumeWork,
     Retime,
     RetryRun,
@@ -83,3 +87,11 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
             return cancel_clear(instance, now_us)
         case Rearm():
             return rearm(instance, request, policy, now_us)
+        case Reread():
+            return reread(instance, request, now_us)
+        case Requeue():
+            return requeue(instance, request, policy, now_us)
+        case Discard():
+            return discard(instance, request, now_us)
+        case GiveUpUnread():
+            return give_up_unread(instance, request, now_us)

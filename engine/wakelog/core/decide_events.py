@@ -1,20 +1,30 @@
 """Decisions about accepted events.
 
 U3 (an event that meets an open run is deferred), T1 and T2 (accepting an event, beginning a life),
-T15 (deferral and its order), D1, D2 and D4 (the window of an event, by the policy's answer).
+T15 (deferral and its order), A9 and K4 (dead letters, and events that no code could read), D1, D2
+and D4 (the window of an event, by the policy's answer).
 """
 
 from __future__ import annotations
 
 from wakelog.core.calls import HandlerCall
-from wakelog.core.events import Event, EventReceived, Started
+from wakelog.core.events import (
+    DeadLettered,
+    Discarded,
+    Event,
+    EventReceived,
+    Requeued,
+    Scheduled,
+    Started,
+    StateSet,
+)
 from wakelog.core.instance import Instance
 from wakelog.core.policy import Decision, Policy, decided
-from wakelog.core.requests import HandleDeferred, Receive
+from wakelog.core.requests import Discard, GiveUpUnread, HandleDeferred, Receive, Requeue
 from wakelog.core.windows import WindowSlot
 from wakelog.errors import QueueFullError
 
-__all__ = ["handle_deferred", "receive"]
+__all__ = ["discard", "give_up_unread", "handle_deferred", "receive", "requeue"]
 
 
 def receive(instance: Instance, request: Receive, policy: Policy, now_us: int) -> Decision:
@@ -56,16 +66,96 @@ def handle_deferred(
     return decided(instance, (*_begun(instance), *then.events), now_us, call)
 
 
+def requeue(instance: Instance, request: Requeue, policy: Policy, now_us: int) -> Decision:
+    """Let dead letters wait again, behind what waits already (A9). A batch, or an event of one,
+    gets a window of its own, which is due at once."""
+    has_windows = policy.place(instance, now_us).number is not None
+    number, events = instance.window_count, list[Event]()
+    waiting = len(instance.deferred)
+    for letter in request.letters:
+        if letter.version not in instance.dead:
+            continue
+        waiting += len(letter.events) or 1
+        if waiting > policy.max_waiting:
+            raise _queue_full(instance, policy)
+        number += 1
+        again = Requeued(
+            event_version=letter.event_version,
+            events=letter.events,
+            window=number if has_windows else None,
+            dead=letter.version,
+        )
+        events.append(again)
+        if has_windows:
+            events.append(
+                Scheduled(
+                    due_us=now_us, action="flush", by="operator", window=number, reason="manual"
+                )
+            )
+    return decided(instance, tuple(events), now_us)
+
+
+def discard(instance: Instance, request: Discard, now_us: int) -> Decision:
+    """Drop dead letters for good, or what waits for code to read it (A9, K4)."""
+    reason = request.reason
+    events: list[Event] = [
+        Discarded(
+            event_version=each.event_version, events=each.events, dead=each.version, reason=reason
+        )
+        for each in request.letters
+        if each.version in instance.dead
+    ]
+    version = request.unread
+    if version is not None and instance.unread and instance.unread.event_version == version:
+        batch = _unread_batch(instance)
+        gone = Discarded(event_version=version, events=batch, reason=reason)
+        events += [gone, *_emptied(instance, batch)]
+    return decided(instance, tuple(events), now_us)
+
+
+def give_up_unread(instance: Instance, request: GiveUpUnread, now_us: int) -> Decision:
+    """Make a dead letter of the event or batch that waits for code to read it (K4)."""
+    unread = instance.unread
+    version = None if unread is None else unread.event_version
+    if unread is None or version is None or request.unread not in (None, version):
+        return decided(instance, (), now_us)
+    batch = _unread_batch(instance)
+    dead = DeadLettered(
+        event_version=version,
+        events=batch,
+        reason="waiting_for_code",
+        error_type=unread.error_type,
+        message=unread.message,
+        attempts=0,
+    )
+    return decided(instance, (dead, *_emptied(instance, batch)), now_us)
+
+
+def _unread_batch(instance: Instance) -> tuple[int, ...]:
+    """The versions of the batch that waits for code; none if it is a single event."""
+    is_run = instance.unread is not None and instance.unread.is_run
+    return instance.unread_events if is_run else ()
+
+
+def _emptied(instance: Instance, batch: tuple[int, ...]) -> tuple[Event, ...]:
+    """The state that was reduced from a batch goes with it."""
+    return () if not batch or instance.state is None else (StateSet(),)
+
+
+def _queue_full(instance: Instance, policy: Policy) -> QueueFullError:
+    return QueueFullError(
+        f"the queue of events waiting at {instance.id}",
+        policy.max_waiting,
+        "let a worker handle some first, or raise max_waiting= of the definition",
+    )
+
+
 def _defer(
     instance: Instance, request: Receive, slot: WindowSlot, policy: Policy, now_us: int
 ) -> Decision:
     """Accept an event that is handled later, in order of acceptance or at the time given."""
     if len(instance.deferred) >= policy.max_waiting:
-        raise QueueFullError(
-            f"the queue of events waiting at {instance.id}",
-            policy.max_waiting,
-            "let a worker handle some first, or raise max_waiting= of the definition",
-        )
+        raise _queue_full(instance, policy)
     handle_at_us = request.handle_at_us
     if handle_at_us is not None:  # a time in the past must not overtake the events that wait
         handle_at_us = max(now_us, handle_at_us)

@@ -32,7 +32,7 @@ def trigger(instance: Instance, request: TriggerRun, policy: Policy, now_us: int
     """Ask for a run now, in the way of its type of job (T7, D6). A run that has failed, or waits
     for its next attempt, is started anew (R7); one that has been asked for is not asked for again.
     """
-    if instance.paused or instance.stopped or instance.parked:
+    if instance.paused or instance.stopped or instance.parked or instance.waits_for_code:
         return decided(instance, (), now_us)
     has_schedule = instance.visible_schedule_us is not None and instance.run is None
     is_consumed = request.consume_alarm and has_schedule
@@ -47,7 +47,8 @@ def trigger(instance: Instance, request: TriggerRun, policy: Policy, now_us: int
 def retry(instance: Instance, now_us: int) -> Decision:
     """Start the run that failed, or that waits for its next attempt, again at attempt 1 (R7).
 
-    A parked instance is read again (K4); if it had an open run, that has lost its lease by now.
+    What waits for code is tried again at once. A parked instance is read again (K4); if it had an
+    open run, that has lost its lease by now.
     """
     if instance.paused or instance.stopped:
         return decided(instance, (), now_us)
@@ -55,6 +56,8 @@ def retry(instance: Instance, now_us: int) -> Decision:
     if instance.parked:
         open_run = () if instance.run is None else (without_lease(instance.run),)
         healed = (Resumed(reason="retry"), *open_run)
+    elif instance.unread is not None:
+        healed = (Scheduled(due_us=now_us, action="deferred", by="operator"),)
     after = fold(instance, healed, now_us)
     if after.run is not None or not (after.retry or after.failed):
         return decided(instance, healed, now_us)

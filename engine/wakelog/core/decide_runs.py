@@ -23,11 +23,19 @@ from wakelog.core.events import (
 from wakelog.core.evolve import evolve, fold
 from wakelog.core.instance import Instance, OpenRun, next_wake
 from wakelog.core.policy import Decision, Policy, decided
-from wakelog.core.requests import Claim, Rearm, RecordStep, Retime
+from wakelog.core.requests import Claim, Rearm, RecordStep, Reread, Retime
 from wakelog.core.retry import Advice, Over, judge
 from wakelog.core.settle import exhausted
 
-__all__ = ["CLOCK_SKEW_US", "claim", "rearm", "record_step", "retime", "without_lease"]
+__all__ = [
+    "CLOCK_SKEW_US",
+    "claim",
+    "rearm",
+    "record_step",
+    "reread",
+    "retime",
+    "without_lease",
+]
 
 CLOCK_SKEW_US = 1_000_000
 """How far the clocks of two machines may differ before what one has set is set anew by another."""
@@ -82,10 +90,20 @@ def rearm(instance: Instance, request: Rearm, policy: Policy, now_us: int) -> De
     if wake is None:
         return decided(instance, (), now_us)
     if retry is not None:
-        again = RetryScheduled(run=retry.run, attempt=retry.attempt, due_us=retry.due_us)
+        again = RetryScheduled(
+            run=retry.run, attempt=retry.attempt, due_us=retry.due_us, by="sweep"
+        )
         return decided(instance, (again,), now_us)
     reason = instance.due_reason if wake.action == "execute" else None
     found = Scheduled(due_us=wake.due_us, action=wake.action, by="sweep", reason=reason)
+    return decided(instance, (found,), now_us)
+
+
+def reread(instance: Instance, request: Reread, now_us: int) -> Decision:
+    """Re-arm what waited for code that can read it (K4); nothing if that has changed since."""
+    if instance.version != request.version or instance.unread is None:
+        return decided(instance, (), now_us)
+    found = Scheduled(due_us=now_us, action="deferred", by="sweep", reason="readable")
     return decided(instance, (found,), now_us)
 
 

@@ -8,8 +8,8 @@ JSON: it is stored beside the rest, byte for byte (see `wakelog.log`), at most o
 surrounds every event (stream, version, time, commit, cause, hash) is in
 `wakelog.log.records.Recorded`.
 
-Announced by the contract and not produced yet: `Requeued`, `Discarded`, `Cancelled`,
-`PriorityChanged`, `Archived`, `Erased`.
+Announced by the contract and not produced yet: `Cancelled`, `PriorityChanged`, `Archived`,
+`Erased`.
 """
 
 from __future__ import annotations
@@ -19,44 +19,20 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "EVENTS",
-    "Archived",
-    "Cancelled",
-    "Cleared",
-    "DeadLettered",
-    "Discarded",
-    "Erased",
-    "Event",
-    "EventHandled",
-    "EventReceived",
-    "Executed",
-    "ExecutionFailed",
-    "ExecutionLost",
-    "Flushed",
-    "MessageSent",
-    "Missed",
-    "Parked",
-    "Paused",
-    "PriorityChanged",
-    "Requeued",
-    "Resumed",
-    "RetryExhausted",
-    "RetryScheduled",
-    "RunStarted",
-    "ScheduleCancelled",
-    "Scheduled",
-    "Started",
-    "StateSet",
-    "StepCompleted",
-    "Stopped",
-]
+    "EVENTS", "Archived", "Cancelled", "Cleared", "DeadLettered", "Discarded", "Erased", "Event",
+    "EventHandled", "EventReceived", "Executed", "ExecutionFailed", "ExecutionLost", "Flushed",
+    "MessageSent", "Missed", "Parked", "Paused", "PriorityChanged", "Requeued", "Resumed",
+    "RetryExhausted", "RetryScheduled", "Returned", "RunStarted", "ScheduleCancelled", "Scheduled",
+    "Started", "StateSet", "StepCompleted", "Stopped",
+]  # fmt: skip
 
 Payload = Annotated[str | None, Field(exclude=True)]
 """The user's raw JSON text, or None if there is none."""
 
 WakeAction = Literal["execute", "flush", "clear", "trigger", "deferred"]
 """What a wake-up is for. `trigger` is a run an operator asked for, beside the schedule; `deferred`
-is events that wait (recorded only if a sweep had to re-arm them)."""
+is events that wait (recorded only if they are re-armed: by a sweep, or because there is code that
+can read what waited for it)."""
 
 By = Literal["handler", "policy", "operator", "sweep"]
 Trigger = Literal["alarm", "manual", "start", "max_events", "retry", "recovery"]
@@ -132,7 +108,8 @@ class Scheduled(Event):
     asked_us: int | None = None
     """The time asked for, if it differs: a time in the past is due at once."""
     reason: str | None = None
-    """For a flush: its `FlushReason`."""
+    """For a flush: its `FlushReason`. For `deferred`: `readable` if what waited for code can be
+    read (K4); without it, a sweep moves events accepted while the clock was ahead (U9)."""
     window: int | None = None
     """For a flush: the window that is then due."""
     local: str | None = None
@@ -259,6 +236,20 @@ class ExecutionLost(Event):
     reason: Literal["lease_expired", "shutdown", "no_lease"] = "lease_expired"
 
 
+class Returned(Event):
+    """What was taken was given back: this code cannot read it, so it waits for code that can."""
+
+    TOPIC = "wakelog.Returned"
+
+    event_version: int | None = None
+    """The event that cannot be read, for a batch its first one; None if it is the state."""
+    run: int | None = None
+    """The run that was given back with it; its attempts are untouched."""
+    attempt: int = 1
+    error_type: str = ""
+    message: str = ""
+
+
 class Flushed(Event):
     """A debounce batch was handed over."""
 
@@ -320,20 +311,29 @@ class DeadLettered(Event):
 
 
 class Requeued(Event):
-    """A dead-lettered event waits again."""
+    """A dead letter waits again."""
 
     TOPIC = "wakelog.Requeued"
 
     event_version: int
+    dead: int
+    """The version of its `DeadLettered`."""
+    events: tuple[int, ...] = ()
+    """The versions of the batch's events, if it is a batch."""
+    window: int | None = None
+    """The window of its own that it has now, if events are handed over in batches."""
 
 
 class Discarded(Event):
-    """A dead-lettered event was dropped for good."""
+    """A dead letter, or an event or batch that waited for code to read it, was dropped for good."""
 
     TOPIC = "wakelog.Discarded"
 
     event_version: int
     reason: str | None = None
+    dead: int | None = None
+    """The version of its `DeadLettered`; None if it waited for code."""
+    events: tuple[int, ...] = ()
 
 
 class Cancelled(Event):

@@ -11,6 +11,7 @@ from wakelog.core.events import (
     Cancelled,
     Cleared,
     DeadLettered,
+    Discarded,
     Event,
     EventHandled,
     EventReceived,
@@ -26,6 +27,7 @@ from wakelog.core.events import (
     Resumed,
     RetryExhausted,
     RetryScheduled,
+    Returned,
     RunStarted,
     ScheduleCancelled,
     Scheduled,
@@ -35,8 +37,21 @@ from wakelog.core.events import (
     Trigger,
     WakeAction,
 )
-from wakelog.core.instance import DeferredEvent, Failure, Instance, OpenRun, PendingRetry
-from wakelog.core.windows import Window, kept, without
+from wakelog.core.instance import (
+    MAX_DEAD_LETTERS,
+    Failure,
+    Instance,
+    OpenRun,
+    PendingRetry,
+    Unread,
+    blank,
+    deferred_with,
+    deferred_without,
+    ready_by,
+    retried,
+    with_windows,
+)
+from wakelog.core.windows import Window, placed, timed, without
 
 __all__ = ["evolve", "fold"]
 
@@ -107,8 +122,6 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
         case EventReceived():
             return _received(step, event, at_us)
         case Scheduled():
-            if event.window is not None:
-                return _timed(step, event, event.window, at_us)
             return _scheduled(step, event, at_us)
         case ScheduleCancelled():
             return _cancelled(step, event.action)
@@ -116,14 +129,15 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
             return _run_started(step, event, at_us)
         case Started():
             return replace(
-                _blank(step),
+                blank(step),
                 lives=step.lives + 1,
                 started_us=at_us,
                 state=event.input,
                 event_count=len(step.deferred),
             )
         case EventHandled():
-            return replace(_handled(step, event.event_version), failed=False)
+            left = deferred_without(step.deferred, event.event_version)
+            return replace(step, deferred=left, failed=False)
         case ExecutionFailed():
             return _failed(step, event, at_us)
         case ExecutionLost():
@@ -134,16 +148,22 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
             return replace(step, retry=None, failed=event.then == "fail")
         case Flushed():
             return _flushed(step, event.events)
-        case DeadLettered() if event.events:
-            return replace(_flushed(step, event.events), failed=False)
-        case DeadLettered() | Cancelled():
+        case DeadLettered():
+            return _dead_lettered(step, event)
+        case Cancelled():
             return _gone(step, event.event_version)
         case Requeued():
-            return replace(step, deferred=_joined(step, at_us, event.event_version))
+            return _requeued(step, event, at_us)
+        case Discarded():
+            if event.dead is not None:
+                return replace(step, dead=_without(step.dead, event.dead))
+            return _dropped(step, event.event_version, event.events)
+        case Returned():
+            return _returned(step, event, at_us)
         case Missed() if event.due_us > step.ran_upto_us:
             return replace(step, ran_from_us=0)
         case Cleared():
-            return _blank(step if event.by == "handler" else replace(step, deferred=()))
+            return _cleared(step, event)
         case Paused():
             return replace(step, paused=True, blocked_reason=event.reason)
         case Resumed():
@@ -159,105 +179,97 @@ def _evolve(step: Instance, event: Event, at_us: int) -> Instance:
             return step
 
 
-def _blank(step: Instance) -> Instance:
-    """Nothing but the history, and the events that wait for the next life, in their windows."""
-    windows = kept(step.windows, {each.version for each in step.deferred})
-    windows = tuple(replace(window, taken=False) for window in windows)
-    blank = Instance(step.id, step.version, step.recorded_us, step.lives, deferred=step.deferred)
-    if not windows:
-        return blank
-    return _with_windows(replace(blank, window_count=step.window_count), windows)
+def _cleared(step: Instance, event: Cleared) -> Instance:
+    """The life is over. What waits at a handler's own clear stays; the dead letters of a life that
+    an operator ends are discarded with it."""
+    if event.by == "handler":
+        return blank(step)
+    return blank(replace(step, deferred=(), dead=() if event.by == "operator" else step.dead))
 
 
 def _received(step: Instance, event: EventReceived, at_us: int) -> Instance:
     count = step.event_count + 1
     if event.window is not None:
-        step = _placed(step, event.window, at_us)
+        windows = placed(step.windows, event.window, step.version, at_us)
+        window_count = max(step.window_count, event.window)
+        step = with_windows(replace(step, window_count=window_count), windows)
     if not event.deferred:
         return replace(step, event_count=count, failed=False)
-    deferred = _joined(step, at_us, step.version, event.handle_at_us)
+    version, until_us = step.version, event.handle_at_us
+    deferred = deferred_with(step.deferred, (version,), version, at_us, until_us)
     return replace(step, event_count=count, deferred=deferred)
-
-
-def _joined(
-    step: Instance, at_us: int, version: int, delayed_until_us: int | None = None
-) -> tuple[DeferredEvent, ...]:
-    """The deferred events with a new one in its place: mostly the last. One without a delay comes
-    after those accepted before it, even if the clock was ahead then."""
-    if delayed_until_us is not None:
-        new = DeferredEvent(delayed_until_us, version, delayed=True)
-    else:
-        newest_us = max(
-            (each.handle_at_us for each in step.deferred if not each.delayed), default=0
-        )
-        new = DeferredEvent(max(at_us, newest_us), version)
-    deferred = (*step.deferred, new)
-    return deferred if not step.deferred or step.deferred[-1] < new else tuple(sorted(deferred))
-
-
-def _handled(step: Instance, event_version: int) -> Instance:
-    if step.deferred and step.deferred[0].version == event_version:
-        return replace(step, deferred=step.deferred[1:])
-    deferred = tuple(each for each in step.deferred if each.version != event_version)
-    return replace(step, deferred=deferred)
 
 
 def _gone(step: Instance, event_version: int) -> Instance:
     """A deferred event will not be handled: it leaves its window too."""
-    step = _handled(step, event_version)
+    step = replace(step, deferred=deferred_without(step.deferred, event_version))
     windows = without(step.windows, event_version)
     if windows is step.windows:
         return step
-    return _with_windows(replace(step, event_count=step.event_count - 1), windows)
+    return with_windows(replace(step, event_count=step.event_count - 1), windows)
 
 
-def _placed(step: Instance, number: int, at_us: int) -> Instance:
-    """The newest event joins its window, or opens it; the `Scheduled` that follows says when the
-    window is due."""
-    version = step.version
-    *before, newest = step.windows or (None,)
-    if newest is None or newest.number != number:
-        opened = Window(number, (version,), at_us, at_us, at_us, set_us=at_us)
-        return _with_windows(replace(step, window_count=number), (*step.windows, opened))
-    joined = replace(newest, events=(*newest.events, version), newest_us=at_us)
-    return replace(step, windows=(*before, joined))
+def _dropped(step: Instance, event_version: int, batch: tuple[int, ...]) -> Instance:
+    """An event, or the batch of the first window, is given up; nothing waits for code to read
+    it."""
+    unread = step.unread
+    if unread is not None and unread.event_version == event_version:
+        step = replace(step, unread=None, retry=None if unread.is_run else step.retry)
+    return _flushed(step, batch) if batch else _gone(step, event_version)
 
 
-def _timed(step: Instance, event: Scheduled, number: int, at_us: int) -> Instance:
-    reason = cast(FlushReason, event.reason)
-    return _with_windows(
-        step,
-        tuple(
-            replace(each, due_us=event.due_us, reason=reason, set_us=at_us)
-            if each.number == number
-            else each
-            for each in step.windows
-        ),
-    )
+def _dead_lettered(step: Instance, event: DeadLettered) -> Instance:
+    dead = (*step.dead, step.version)[-MAX_DEAD_LETTERS:]
+    step = replace(_dropped(step, event.event_version, event.events), dead=dead)
+    return replace(step, failed=False) if event.events else step
+
+
+def _requeued(step: Instance, event: Requeued, at_us: int) -> Instance:
+    """A dead letter waits again, behind what waits already; in a window of its own, if there are
+    windows."""
+    versions = event.events or (event.event_version,)
+    waiting = deferred_with(step.deferred, versions, step.version, at_us)
+    step = replace(step, deferred=waiting, dead=_without(step.dead, event.dead))
+    if event.window is None:
+        return step
+    opened = Window(event.window, versions, at_us, at_us, at_us, set_us=at_us)
+    count = step.event_count + len(versions)
+    step = replace(step, window_count=event.window, event_count=count)
+    return with_windows(step, (*step.windows, opened))
+
+
+def _returned(step: Instance, event: Returned, at_us: int) -> Instance:
+    """What was taken waits for code that can read it, and a run with it: the same attempt of it."""
+    is_run = event.run is not None
+    unread = Unread(event.event_version, is_run, event.error_type, event.message, at_us)
+    if event.run is None:
+        return replace(step, unread=unread)
+    again = PendingRetry(event.run, event.attempt, at_us, "recovery", at_us)
+    return replace(step, unread=unread, run=None, retry=again)
+
+
+def _without(versions: tuple[int, ...], version: int) -> tuple[int, ...]:
+    return tuple(each for each in versions if each != version)
 
 
 def _flushed(step: Instance, events: tuple[int, ...]) -> Instance:
     """The first window is gone, and the next one becomes the first."""
     count = max(0, step.event_count - len(events))
-    return _with_windows(replace(step, event_count=count), step.windows[1:])
-
-
-def _with_windows(step: Instance, windows: tuple[Window, ...]) -> Instance:
-    """The schedule is when the first window is due; one that a run has taken is no longer due."""
-    first = windows[0] if windows else None
-    due_us = None if first is None or first.taken else first.due_us
-    return replace(step, windows=windows, due_us=due_us, due_action="flush")
+    return with_windows(replace(step, event_count=count), step.windows[1:])
 
 
 def _scheduled(step: Instance, event: Scheduled, at_us: int) -> Instance:
     due_us = event.due_us
+    if event.window is not None:
+        reason = cast(FlushReason, event.reason)
+        return with_windows(step, timed(step.windows, event.window, due_us, reason, at_us))
     match event.action:
         case "clear":
             return replace(step, clear_at_us=due_us, clear_reason=event.reason)
         case "trigger":
             return replace(step, triggered_us=due_us)
         case "deferred":
-            return replace(step, deferred=_ready_by(step, due_us))
+            return _rearmed(step, event)
         case action:
             return replace(
                 step,
@@ -266,6 +278,18 @@ def _scheduled(step: Instance, event: Scheduled, at_us: int) -> Instance:
                 due_reason=event.reason,
                 due_set_us=at_us,
             )
+
+
+def _rearmed(step: Instance, event: Scheduled) -> Instance:
+    """Events that wait are ready by then: those accepted while the clock was ahead; and what waits
+    for code is tried, with its run, if there is code that can read it or an operator asks."""
+    step = replace(step, deferred=ready_by(step.deferred, event.due_us))
+    unread, retry = step.unread, step.retry
+    if unread is None or (event.by != "operator" and event.reason != "readable"):
+        return step
+    if unread.is_run and retry is not None and retry.due_us > event.due_us:
+        retry = replace(retry, due_us=event.due_us)  # it was given back while the clock was ahead
+    return replace(step, unread=None, retry=retry)
 
 
 def _cancelled(step: Instance, action: WakeAction) -> Instance:
@@ -278,16 +302,6 @@ def _cancelled(step: Instance, action: WakeAction) -> Instance:
             return step
         case _:
             return replace(step, due_us=None, due_action=action, due_reason=None)
-
-
-def _ready_by(step: Instance, due_us: int) -> tuple[DeferredEvent, ...]:
-    """The deferred events, none without a delay later than `due_us`: they were accepted while the
-    clock was ahead."""
-    moved = (
-        each if each.delayed or each.handle_at_us <= due_us else replace(each, handle_at_us=due_us)
-        for each in step.deferred
-    )
-    return tuple(sorted(moved))
 
 
 def _run_started(step: Instance, event: RunStarted, at_us: int) -> Instance:
@@ -307,7 +321,7 @@ def _run_started(step: Instance, event: RunStarted, at_us: int) -> Instance:
     alarm, manual = event.trigger in ("alarm", "start"), event.trigger == "manual"
     if event.events and step.windows:
         first, *others = step.windows
-        step = _with_windows(step, (replace(first, taken=True), *others))
+        step = with_windows(step, (replace(first, taken=True), *others))
     return replace(
         step,
         run=run,
@@ -348,26 +362,13 @@ def _retry_scheduled(step: Instance, event: RetryScheduled, at_us: int) -> Insta
     """The next attempt of a run (attempt 1 if an operator asked for it), or the next attempt to
     handle a deferred event."""
     if event.event_version is not None:
-        return _waits_again(step, event, event.event_version, at_us)
+        version, attempt, due_us = event.event_version, event.attempt, event.due_us
+        return replace(step, deferred=retried(step.deferred, version, attempt, due_us, at_us))
     trigger: Trigger = "manual" if event.attempt == 1 else "retry"
+    if event.by == "sweep" and step.retry is not None:
+        trigger = step.retry.trigger
     retry = PendingRetry(event.run, event.attempt, event.due_us, trigger, at_us)
     return replace(step, retry=retry, failed=False)
-
-
-def _waits_again(step: Instance, event: RetryScheduled, version: int, at_us: int) -> Instance:
-    deferred = tuple(
-        replace(
-            each,
-            attempt=event.attempt,
-            retry_at_us=event.due_us,
-            first_us=each.first_us or at_us,
-            retry_set_us=at_us,
-        )
-        if each.version == version
-        else each
-        for each in step.deferred
-    )
-    return replace(step, deferred=deferred)
 
 
 def _lost(step: Instance, event: ExecutionLost, at_us: int) -> Instance:

@@ -7,13 +7,36 @@ cannot corrupt what the next one sees.
 
 from __future__ import annotations
 
+import bisect
+
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wakelog.core.events import Trigger, WakeAction
-from wakelog.core.windows import Window
+from wakelog.core.windows import Window, kept
 from wakelog.ids import InstanceId
 
-__all__ = ["DeferredEvent", "Failure", "Instance", "OpenRun", "PendingRetry", "Wake", "next_wake"]
+__all__ = [
+    "MAX_DEAD_LETTERS",
+    "DeferredEvent",
+    "Failure",
+    "Instance",
+    "OpenRun",
+    "PendingRetry",
+    "Unread",
+    "Wake",
+    "blank",
+    "deferred_with",
+    "deferred_without",
+    "next_wake",
+    "ready_by",
+    "retried",
+    "with_windows",
+]
+
+MAX_DEAD_LETTERS = 10_000
+"""The dead letters of one instance that are counted, listed and requeued: the newest ones. Older
+ones are in its history only."""
 
 
 class OpenRun(Struct, frozen=True, array_like=True):
@@ -45,6 +68,8 @@ class DeferredEvent(Struct, frozen=True, array_like=True, order=True):
     handling."""
 
     handle_at_us: int
+    queued: int
+    """The version at which it began to wait: of its acceptance, or of its last `Requeued`."""
     version: int
     attempt: int = 1
     """The number of the next attempt to handle it."""
@@ -71,6 +96,23 @@ class Failure(Struct, frozen=True, array_like=True):
     message: str
     traceback: str
     at_us: int
+
+
+class Unread(Struct, frozen=True, array_like=True):
+    """What the code of a worker could not read; it waits for code that can (K4)."""
+
+    event_version: int | None
+    """The event, for a batch its first one; None if it is the state."""
+    is_run: bool
+    """A run was given back with it."""
+    error_type: str
+    message: str
+    at_us: int
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether everything of the instance waits, not its events alone."""
+        return self.is_run or self.event_version is None
 
 
 class Wake(Struct, frozen=True):
@@ -148,6 +190,10 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     blocked_reason: str | None = None
     """Why it is paused or stopped."""
     last_error: Failure | None = None
+    unread: Unread | None = None
+    """What waits for code that can read it."""
+    dead: tuple[int, ...] = ()
+    """The versions of the `DeadLettered` events of what is neither requeued nor discarded."""
 
     @property
     def exists(self) -> bool:
@@ -171,13 +217,45 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
         return None if self.windows else self.due_us
 
     @property
-    def next_deferred(self) -> DeferredEvent | None:
-        """The deferred event to be handled next; None while all of them belong to later windows
-        than the first."""
+    def waits_for_code(self) -> bool:
+        """Whether no run may start until there is code that can read what the instance holds."""
+        unread = self.unread
+        return unread is not None and (unread.holds_all or bool(self.windows))
+
+    @property
+    def is_retrying(self) -> bool:
+        """Whether the next attempt of a run is pending, other than one that waits for code."""
+        return self.retry is not None and not (self.unread is not None and self.unread.is_run)
+
+    @property
+    def unread_events(self) -> tuple[int, ...]:
+        """The versions of the events that wait for code, with all of their batch if it is one; none
+        if it is the state."""
+        unread = self.unread
+        if unread is None or unread.event_version is None:
+            return ()
+        is_batch = unread.is_run and bool(self.windows)
+        return self.windows[0].events if is_batch else (unread.event_version,)
+
+    @property
+    def first_deferred(self) -> DeferredEvent | None:
+        """The deferred event that is first; None while all of them belong to later windows than
+        the first."""
         first = self.deferred[0] if self.deferred else None
         if first is None or not self.windows:
             return first
-        return first if first.version <= self.windows[0].events[-1] else None
+        events = self.windows[0].events
+        at = bisect.bisect_left(events, first.version)
+        return first if at < len(events) and events[at] == first.version else None
+
+    @property
+    def next_deferred(self) -> DeferredEvent | None:
+        """The deferred event to be handled next: none while the first one, or the state, waits for
+        code that can read it."""
+        first, unread = self.first_deferred, self.unread
+        if first is None or unread is None:
+            return first
+        return None if unread.holds_all or unread.event_version == first.version else first
 
     def ready_deferred(self, now_us: int) -> DeferredEvent | None:
         """The deferred event to be handled next, if it is ready at `now_us`."""
@@ -191,6 +269,7 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
         return bool(
             self.run is not None
             or self.paused
+            or (self.unread is not None and self.unread.holds_all)
             or any(not each.delayed or each.handle_at_us <= now_us for each in self.deferred[:1])
         )
 
@@ -199,14 +278,16 @@ def next_wake(instance: Instance) -> Wake | None:
     """What the instance must be woken for next; None while a run is open or nothing is due.
 
     The one rule behind the alarm rows. A scheduled clear comes in any case. Then, unless the
-    instance is blocked: the retry before the schedule (a due schedule waits until the run has ended
-    with all its retries), and the earliest of the rest. A window is handed over once all of its
-    events have been handled.
+    instance is blocked or its state waits for code that can read it: the retry before the schedule
+    (a due schedule waits until the run has ended with all its retries), and the earliest of the
+    rest. A window is handed over once all of its events have been handled.
     """
     wake: Wake | None = None
     if instance.clear_at_us is not None:
         wake = Wake(instance.clear_at_us, "clear")
     if instance.is_blocked:
+        return wake
+    if instance.unread is not None and instance.unread.holds_all:
         return wake
     deferred = instance.next_deferred
     if deferred is not None:
@@ -215,7 +296,7 @@ def next_wake(instance: Instance) -> Wake | None:
         return _earlier(wake, instance.retry.due_us, "execute")
     if instance.triggered_us is not None:
         wake = _earlier(wake, instance.triggered_us, "trigger")
-    if instance.due_us is not None and not (instance.windows and deferred):
+    if instance.due_us is not None and not (instance.windows and instance.first_deferred):
         wake = _earlier(wake, instance.due_us, instance.due_action)
     return wake
 
@@ -223,3 +304,87 @@ def next_wake(instance: Instance) -> Wake | None:
 def _earlier(wake: Wake | None, due_us: int, action: WakeAction) -> Wake:
     """The earlier of two; the first if both are due at the same time."""
     return wake if wake is not None and wake.due_us <= due_us else Wake(due_us, action)
+
+
+def blank(instance: Instance) -> Instance:
+    """Nothing but the history, the events that wait for the next life, in their windows, and the
+    dead letters."""
+    windows = kept(instance.windows, {each.version for each in instance.deferred})
+    windows = tuple(replace(window, taken=False) for window in windows)
+    blank = Instance(
+        instance.id,
+        instance.version,
+        instance.recorded_us,
+        instance.lives,
+        deferred=instance.deferred,
+        dead=instance.dead,
+    )
+    if not windows:
+        return blank
+    return with_windows(replace(blank, window_count=instance.window_count), windows)
+
+
+def with_windows(instance: Instance, windows: tuple[Window, ...]) -> Instance:
+    """The schedule is when the first window is due; one that a run has taken is no longer due."""
+    first = windows[0] if windows else None
+    due_us = None if first is None or first.taken else first.due_us
+    return replace(instance, windows=windows, due_us=due_us, due_action="flush")
+
+
+# -- the events that wait --------------------------------------------------------------------------
+
+
+def deferred_with(
+    deferred: tuple[DeferredEvent, ...],
+    versions: tuple[int, ...],
+    queued: int,
+    at_us: int,
+    delayed_until_us: int | None = None,
+) -> tuple[DeferredEvent, ...]:
+    """The deferred events with new ones in their place: mostly the last. Those without a delay come
+    after those that wait already, even if the clock was ahead when these were accepted."""
+    if delayed_until_us is not None:
+        ready_us, delayed = delayed_until_us, True
+    else:
+        others = (each.handle_at_us for each in deferred if not each.delayed)
+        ready_us, delayed = max(at_us, max(others, default=0)), False
+    new = tuple(DeferredEvent(ready_us, queued, each, delayed=delayed) for each in versions)
+    joined = (*deferred, *new)
+    return joined if not deferred or deferred[-1] < new[0] else tuple(sorted(joined))
+
+
+def deferred_without(
+    deferred: tuple[DeferredEvent, ...], version: int
+) -> tuple[DeferredEvent, ...]:
+    """The deferred events without one that has been handled: mostly the first."""
+    if deferred and deferred[0].version == version:
+        return deferred[1:]
+    return tuple(each for each in deferred if each.version != version)
+
+
+def ready_by(deferred: tuple[DeferredEvent, ...], due_us: int) -> tuple[DeferredEvent, ...]:
+    """The deferred events, none without a delay later than `due_us`: they were accepted while the
+    clock was ahead."""
+    moved = (
+        each if each.delayed or each.handle_at_us <= due_us else replace(each, handle_at_us=due_us)
+        for each in deferred
+    )
+    return tuple(sorted(moved))
+
+
+def retried(
+    deferred: tuple[DeferredEvent, ...], version: int, attempt: int, due_us: int, at_us: int
+) -> tuple[DeferredEvent, ...]:
+    """The deferred events, one of which waits for its next attempt."""
+    return tuple(
+        replace(
+            each,
+            attempt=attempt,
+            retry_at_us=due_us,
+            first_us=each.first_us or at_us,
+            retry_set_us=at_us,
+        )
+        if each.version == version
+        else each
+        for each in deferred
+    )

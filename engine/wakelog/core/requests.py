@@ -11,12 +11,17 @@ __all__ = [
     "CancelClear",
     "Claim",
     "Clear",
+    "DeadEvents",
+    "Discard",
+    "GiveUpUnread",
     "HandleDeferred",
     "PauseWork",
     "Rearm",
     "Receive",
     "RecordStep",
     "Request",
+    "Requeue",
+    "Reread",
     "ResumeWork",
     "Retime",
     "RetryRun",
@@ -76,6 +81,48 @@ class Rearm(Struct, frozen=True):
     version: int
     """The version the sweep looked at; an instance with a newer version is not stranded."""
     max_lost: int = 5
+
+
+class Reread(Struct, frozen=True):
+    """There is code that can read what the instance holds: let it go on."""
+
+    version: int
+    """The version at which that was tried."""
+
+
+# -- dead letters ----------------------------------------------------------------------------------
+
+
+class DeadEvents(Struct, frozen=True):
+    """A dead letter, as recorded."""
+
+    version: int
+    """The version of its `DeadLettered`."""
+    event_version: int
+    events: tuple[int, ...] = ()
+    """The versions of its events, if it is a batch."""
+
+
+class Requeue(Struct, frozen=True):
+    """Let these dead letters wait again."""
+
+    letters: tuple[DeadEvents, ...]
+
+
+class Discard(Struct, frozen=True):
+    """Drop these dead letters for good; or what waits for code to read it."""
+
+    letters: tuple[DeadEvents, ...] = ()
+    unread: int | None = None
+    """The version of the event that waits, for a batch of its first one."""
+    reason: str | None = None
+
+
+class GiveUpUnread(Struct, frozen=True):
+    """Make a dead letter of what waits for code to read it."""
+
+    unread: int | None = None
+    """The version of the event, for a batch of its first one; None: whichever it is."""
 
 
 # -- operations ------------------------------------------------------------------------------------
@@ -141,6 +188,10 @@ Request = (
     | Claim
     | RecordStep
     | Rearm
+    | Reread
+    | Requeue
+    | Discard
+    | GiveUpUnread
     | TriggerRun
     | RetryRun
     | Start

@@ -2,15 +2,23 @@
 
 U1 and U5 (what a handler asked for becomes events, or is dropped), U2 and U3 (a run that is over
 records nothing), T3 and T12 (a refused event), T4 (the last command on state and schedule), T6
-(`on_idle`), T8 and T9 (a handler's own clear), T15 (a deferred event that fails), R2 to R5
-(retries, recovery, exhaustion; `retry` decides whether there is another attempt).
+(`on_idle`), T8 and T9 (a handler's own clear), T15 (a deferred event that fails), K4 (what cannot
+be read waits), R2 to R5 (retries, recovery, exhaustion; `retry` decides whether there is another
+attempt).
 """
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from wakelog.core.calls import HandlerCall, HandlerEnded, HandlerFailed, RunGivenBack, Settle
+from wakelog.core.calls import (
+    HandlerCall,
+    HandlerEnded,
+    HandlerFailed,
+    PayloadUnread,
+    RunGivenBack,
+    Settle,
+)
 from wakelog.core.commands import (
     CancelSchedule,
     Emit,
@@ -32,6 +40,7 @@ from wakelog.core.events import (
     Paused,
     RetryExhausted,
     RetryScheduled,
+    Returned,
     ScheduleCancelled,
     Scheduled,
     StateSet,
@@ -66,6 +75,8 @@ def settle(instance: Instance, settle: Settle, policy: Policy, now_us: int) -> D
                 run=run.number, attempt=run.attempt, worker=run.worker, reason="shutdown"
             )
             return decided(instance, (back,), now_us)
+        case PayloadUnread():
+            return _unread(instance, call, outcome, now_us)
 
 
 def exhausted(
@@ -98,6 +109,22 @@ def stopping(instance: Instance, stopped: Stopped) -> tuple[Event, ...]:
     if instance.triggered_us is not None:
         events.append(ScheduleCancelled(action="trigger", by=stopped.by))
     return *events, stopped
+
+
+def _unread(instance: Instance, call: HandlerCall, outcome: PayloadUnread, now_us: int) -> Decision:
+    """What was taken is given back, and waits for code that can read it (K4)."""
+    run = call.run
+    version = call.batch_versions[0] if call.batch_versions else call.event_version
+    back = Returned(
+        event_version=version if outcome.is_event else None,
+        run=None if run is None else run.number,
+        attempt=1 if run is None else run.attempt,
+        error_type=outcome.error_type,
+        message=outcome.message,
+    )
+    if run is not None:
+        return decided(instance, (back,), now_us)
+    return replace(decided(call.base, (back,), now_us), starts_over=True)
 
 
 # -- a handler that ended well ---------------------------------------------------------------------

@@ -28,6 +28,8 @@ __all__ = [
     "WindowRule",
     "WindowSlot",
     "kept",
+    "placed",
+    "timed",
     "without",
 ]
 
@@ -148,6 +150,27 @@ class WindowRule(Struct, frozen=True):
         if was_ahead and window.due_us < timing.due_us:
             return window.timed(window.due_us, window.reason, by)
         return timing
+
+
+def placed(
+    windows: tuple[Window, ...], number: int, version: int, at_us: int
+) -> tuple[Window, ...]:
+    """The windows with a new event in the newest one, or in one that it opens; the `Scheduled` that
+    follows says when the window is due."""
+    newest = windows[-1] if windows else None
+    if newest is None or newest.number != number:
+        return (*windows, Window(number, (version,), at_us, at_us, at_us, set_us=at_us))
+    return (*windows[:-1], replace(newest, events=(*newest.events, version), newest_us=at_us))
+
+
+def timed(
+    windows: tuple[Window, ...], number: int, due_us: int, reason: FlushReason, at_us: int
+) -> tuple[Window, ...]:
+    """The windows, one of which is due at `due_us`."""
+    return tuple(
+        replace(each, due_us=due_us, reason=reason, set_us=at_us) if each.number == number else each
+        for each in windows
+    )
 
 
 def without(windows: tuple[Window, ...], version: int) -> tuple[Window, ...]:

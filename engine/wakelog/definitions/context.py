@@ -235,6 +235,14 @@ class Context(StepMethods, Generic[S]):
     def returned(self, result: Any) -> None:
         """The handler has returned `result`; most types of job ignore it."""
 
+    def read_state(self) -> None:
+        """Read the state. Raises what its type raises if it does not fit."""
+        if self._instance.state is not None:
+            self._state = self._schema.load(self._instance.state)
+
+    def read_batch(self) -> None:
+        """Read the events that a run has taken. Raises what their type raises."""
+
     def close(self) -> None:
         """The handler has ended: from now on every command raises."""
         self._open = False

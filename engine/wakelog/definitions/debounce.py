@@ -59,8 +59,12 @@ class DebounceContext(EventContext[S], Generic[S, E]):
         """In a flush: all events of the window, in the order in which they were accepted."""
         self._in_flush("events")
         if self._events is None:
-            self._events = [self._event_schema.load(text) for text in self._call.batch]
-        return list(self._events)
+            self.read_batch()
+        return list(self._events or ())
+
+    def read_batch(self) -> None:
+        """Read the events of the window. Raises what their type raises if one does not fit."""
+        self._events = [self._event_schema.load(text) for text in self._call.batch]
 
     @property
     def event_count(self) -> int:

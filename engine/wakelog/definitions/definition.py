@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 from wakelog.arguments import at_least
@@ -75,6 +75,17 @@ class Definition:
     ) -> Context[Any]:
         """The context that its handler gets in this call; `steps` are its run's, if any."""
         raise NotImplementedError
+
+    def check_readable(self, state: str | None, events: Iterable[str]) -> Exception | None:
+        """The error of its types, if they do not fit a recorded state or these events."""
+        try:
+            if state is not None:
+                self.state.load(state)
+            for text in events:
+                self.event.load(text)
+        except Exception as error:  # a validator may raise anything
+            return error
+        return None
 
     def add_handler(self, name: HandlerName, handler: Handler) -> None:
         """Set a handler. Raises `InvalidStateError` after the definition has been registered."""

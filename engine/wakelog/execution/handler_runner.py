@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pydantic
+
 from wakelog.clock import Clock
 from wakelog.core.calls import (
     TAKEN,
@@ -17,13 +19,15 @@ from wakelog.core.calls import (
     HandlerEnded,
     HandlerFailed,
     Outcome,
+    PayloadUnread,
     RunGivenBack,
 )
 from wakelog.core.instance import Instance
 from wakelog.core.retry import Advice, Retry
-from wakelog.definitions.context import CURRENT
+from wakelog.definitions.context import CURRENT, Context
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.handlers import Handler
+from wakelog.definitions.schema import issues_of
 from wakelog.definitions.steps import StepRunner
 from wakelog.errors import HandlerTimeoutError, ThreadsExhaustedError
 from wakelog.execution.retry_advice import advice, cause_of
@@ -90,7 +94,9 @@ class HandlerRunner:
         ctx = definition.context(call, instance, now_us, steps)
         token = CURRENT.set(ctx)
         try:
-            extra = _argument(definition, call)
+            extra = _read(definition, call, ctx)
+            if isinstance(extra, PayloadUnread):
+                return extra
             result, error = await self._run(handler, call, (ctx, *extra))
             if self._is_self_cancelled():
                 await self._raise_own_cancellation()
@@ -268,6 +274,39 @@ class HandlerRunner:
             self._clock.now_us(),
             advice(retry, raised, call.attempt) if call.may_be_repeated else Advice(),
         )
+
+
+def _read(
+    definition: Definition, call: HandlerCall, ctx: Context[Any]
+) -> tuple[Any, ...] | PayloadUnread:
+    """The handler's second argument, if it has one. Everything recorded that the handler gets is
+    read before it is called: what this code cannot read is no failure of the handler (K4).
+
+    The handlers that follow one that was called get what it got, and the state that it has set.
+    """
+    if call.error is not None or call.source is not None:
+        return _argument(definition, call)
+    is_event = True
+    try:
+        extra = _argument(definition, call)
+        ctx.read_batch()
+        is_event = False
+        ctx.read_state()
+    except Exception as error:  # a validator may raise anything
+        return PayloadUnread(is_event, _clean(type(error).__qualname__), _unread_message(error))
+    return extra
+
+
+def _unread_message(error: Exception) -> str:
+    """What does not fit, without the values."""
+    if not isinstance(error, pydantic.ValidationError):
+        return "raised while it was read"
+    parts: list[str] = []
+    for issue in issues_of(error):
+        is_users = issue["type"] in ("value_error", "assertion_error")  # a text that user code made
+        text = issue["type"] if is_users else issue["msg"]
+        parts.append(f"{issue['loc']}: {text}" if issue["loc"] else text)
+    return _clean("; ".join(parts))[:MAX_MESSAGE]
 
 
 def _argument(definition: Definition, call: HandlerCall) -> tuple[Any, ...]:

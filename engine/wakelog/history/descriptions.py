@@ -76,7 +76,7 @@ def _scheduled(event: e.Scheduled) -> str:
         "flush": "scheduled a flush",
         "clear": "scheduled the end of this life",
         "trigger": "asked for a run",
-        "deferred": "re-armed the waiting events",
+        "deferred": "re-armed what waits",
     }[event.action]
     if event.window is not None:
         what = f"window {event.window} is to be flushed"
@@ -113,11 +113,22 @@ def _error(type_: str, message: str) -> str:
 
 
 def _dead(event: e.DeadLettered) -> str:
-    what = f"event accepted as {event.event_version}"
-    if event.events:
-        what = f"batch of {_events(len(event.events))}"
+    what = _accepted(event)
     why = f"{event.reason.replace('_', ' ')}: {_error(event.error_type, event.message)}"
     return f"dead-lettered the {what} ({why})"
+
+
+def _accepted(event: e.DeadLettered | e.Requeued | e.Discarded) -> str:
+    if event.events:
+        return f"batch of {_events(len(event.events))}"
+    return f"event accepted as {event.event_version}"
+
+
+def _returned(event: e.Returned) -> str:
+    what = "state" if event.event_version is None else f"event accepted as {event.event_version}"
+    run = "" if event.run is None else f"gave run {event.run} back: "
+    error = _error(event.error_type, event.message)
+    return f"{run}the {what} waits for code that can read it ({error})"
 
 
 def _cleared(event: e.Cleared) -> str:
@@ -156,8 +167,9 @@ _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.Resumed: lambda x: f"resumed by {x.by}{_why(x.reason)}",
     e.Stopped: lambda x: f"stopped by {x.by}{_why(x.reason)}",
     e.DeadLettered: _dead,
-    e.Requeued: lambda x: f"requeued the event accepted as {x.event_version}",
-    e.Discarded: lambda x: f"discarded the event accepted as {x.event_version}{_why(x.reason)}",
+    e.Requeued: lambda x: f"requeued the {_accepted(x)}",
+    e.Discarded: lambda x: f"discarded the {_accepted(x)}{_why(x.reason)}",
+    e.Returned: _returned,
     e.Cancelled: lambda x: f"cancelled the event accepted as {x.event_version}{_why(x.reason)}",
     e.PriorityChanged: lambda x: f"event {x.event_version} now has priority {x.priority}",
     e.Parked: lambda x: f"parked: {x.reason}: {x.error_type}: {_shown(x.message)}",

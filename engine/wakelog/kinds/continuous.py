@@ -132,7 +132,9 @@ class ContinuousBehaviour(Behaviour):
             return "paused"
         if instance.stopped:
             return "stopped"
-        return "active" if instance.retry is None else "retrying"
+        if instance.is_retrying:
+            return "retrying"
+        return "active" if instance.unread is None else "waiting_for_code"
 
     def _following(self, instance: Instance, now_us: int) -> tuple[Event, ...]:
         """The schedule after a run. A run beside the schedule moves only a fixed delay (C7), and no

@@ -37,13 +37,15 @@ class DebounceBehaviour(Behaviour):
         return self.windows.place(instance.windows, instance.window_count, now_us)
 
     def triggered(self, instance: Instance, now_us: int) -> Then:
-        """The newest window is due now, and with it all windows before it (D6)."""
-        newest = instance.windows[-1] if instance.windows else None
-        if newest is None or (newest.is_closed(now_us) and newest.is_ready(now_us)):
-            return NOTHING
-        late = (w for w in instance.windows[:-1] if not w.is_ready(now_us))  # the clock was ahead
-        earlier = (each.timed(now_us, each.reason, "operator") for each in late)
-        return Then((*earlier, newest.timed(now_us, "manual", "operator")))
+        """The windows that are not due yet are due now (D6): the newest one; also the one before
+        requeued batches, which are closed, and those closed while the clock was ahead."""
+        late = (each for each in instance.windows if not each.is_ready(now_us))
+        return Then(
+            tuple(
+                each.timed(now_us, each.reason if each.is_closed(now_us) else "manual", "operator")
+                for each in late
+            )
+        )
 
     def woken(self, instance: Instance, trigger: Trigger, due_us: int, now_us: int) -> Then:
         """A flush of the first window, with all of its events (D4)."""
@@ -101,8 +103,10 @@ class DebounceBehaviour(Behaviour):
             return "paused"
         if instance.run is not None:
             return "flushing"
-        if instance.retry is not None:
+        if instance.is_retrying:
             return "retrying"
+        if instance.unread is not None:
+            return "waiting_for_code"
         return "debouncing" if instance.windows else "idle"
 
 

@@ -43,7 +43,9 @@ class TaskBehaviour(Behaviour):
             return "paused"
         if instance.stopped:
             return "stopped"
-        if instance.retry is not None:
+        if instance.is_retrying:
             return "retrying"
+        if instance.unread is not None:
+            return "waiting_for_code"
         scheduled = instance.due_us is not None or instance.triggered_us is not None
         return "active" if scheduled or instance.deferred else "idle"

@@ -48,7 +48,7 @@ def status_row(
         status_of(instance),
         instance.run is not None,  # executing
         instance.due_us,
-        None if retry is None else retry.due_us,
+        retry.due_us if retry is not None and instance.is_retrying else None,
         instance.clear_at_us,
         None if wake is None else wake.due_us,
         instance.started_us,  # created_us
@@ -63,6 +63,8 @@ def status_row(
         len(windows),
         windows[0].opened_us if windows else None,
         next((w.due_us for w in windows if not w.taken), None) if windows else None,
+        len(instance.dead),
+        None if instance.unread is None else json.dumps(asdict(instance.unread)),
         error_type,
         last_error,
         instance.state,

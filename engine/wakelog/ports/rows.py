@@ -72,6 +72,10 @@ class StatusRow(Struct, frozen=True):
     """When the first window was opened."""
     flush_due_us: int | None
     """When the first window is due that no run has taken."""
+    dead_count: int
+    """How many dead letters it has."""
+    code_error: str | None
+    """What waits for code that can read it, and why, as JSON: the fields of `Unread`."""
     error_type: str | None
     """The type of the last failure."""
     last_error: str | None
@@ -117,6 +121,8 @@ class StatusCount(NamedTuple):
     overdue: bool
     """Their alarm is due, and no run is open."""
     number: int
+    dead_letters: int
+    """How many dead letters they have."""
 
 
 class Listing(Struct, frozen=True):
@@ -132,6 +138,10 @@ class Listing(Struct, frozen=True):
     waking: bool = False
     """List all instances that must be woken instead of the living ones: an ended life too, if
     deferred events are to open the next one."""
+    dead: bool = False
+    """List all instances with dead letters, also between two lives."""
+    unread: bool = False
+    """List all instances that wait for code, also between two lives."""
     limit: int = 100
     after: str | None = None
     """The last stream id of the page before."""

@@ -28,6 +28,7 @@ from wakelog.worker.claims import Claimed, claim_due, next_due_us
 from wakelog.worker.runs import work
 from wakelog.worker.schedules import Schedules, rules_of
 from wakelog.worker.startup import autostart
+from wakelog.worker.unread import Rereader
 
 __all__ = ["Alarm", "Simulation"]
 
@@ -210,6 +211,8 @@ class Simulation(BlockingCalls):
         app.store.put_worker(self._worker)
         name, rules = self._worker.worker, self._worker.rules
         self._schedules = Schedules(app, self._work_on, name, now_us, rules)
+        self._rereader = Rereader(app, self._work_on)
+        self.run(self._rereader())
         self.run(self._schedules.open())
 
     async def _sweep(self) -> None:
@@ -218,6 +221,7 @@ class Simulation(BlockingCalls):
         until_us = now_us + self._settings.lease_us
         row = self._worker._replace(seen_us=now_us, until_us=until_us)
         self.application.store.put_worker(row)
+        await self._rereader()
         await self._schedules.sweep()
 
     async def _opened(self) -> Application:

@@ -10,7 +10,7 @@ from wakelog.core.calls import HandlerFailed
 from wakelog.core.events import EventReceived
 from wakelog.core.instance import DeferredEvent, Instance
 from wakelog.core.requests import HandleDeferred
-from wakelog.errors import StoreUnavailableError
+from wakelog.errors import StoreUnavailableError, UnreadableEventError
 from wakelog.log.records import decode
 from wakelog.ports.records import StoredEvent
 from wakelog.runtime.unit_records import Origin
@@ -99,8 +99,9 @@ async def _recorded(
 
 
 def received_event(stored: StoredEvent) -> EventReceived:
-    """A stored event that must be an `EventReceived`."""
+    """A stored event that must be an `EventReceived`. Raises `UnreadableEventError`."""
     event = decode(stored).event
     if not isinstance(event, EventReceived):
-        raise AssertionError(f"{stored.stream}@{stored.version} is no event received: {event!r}")
+        detail = "it is no event received"
+        raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail)
     return event

@@ -19,7 +19,13 @@ from wakelog.application import Application
 from wakelog.core.calls import HandlerCall, HandlerEnded, HandlerFailed, Settle
 from wakelog.core.instance import Instance
 from wakelog.definitions.definition import Definition
-from wakelog.errors import HistoryError, LeaseLostError, StoreUnavailableError, WakelogError
+from wakelog.errors import (
+    HistoryError,
+    IntegrityError,
+    LeaseLostError,
+    StoreUnavailableError,
+    WakelogError,
+)
 from wakelog.ids import InstanceId
 from wakelog.runtime.unit_records import Origin
 from wakelog.turn import HandlerOutcomes, perform
@@ -27,7 +33,7 @@ from wakelog.worker.claims import Claimed
 from wakelog.worker.deferred_events import handle_deferred, received_event
 from wakelog.worker.step_recorder import StepRecorder
 
-__all__ = ["work"]
+__all__ = ["recorded_payloads", "work"]
 
 _LOG = logging.getLogger("wakelog.worker")
 
@@ -61,7 +67,7 @@ async def _run(app: Application, claimed: Claimed, call: HandlerCall) -> None:
     origin = Origin(cause=f"{stream}@{token}")
     try:
         if call.batch_versions:
-            call = replace(call, batch=await _batch(app, stream, call.batch_versions))
+            call = replace(call, batch=await recorded_payloads(app, stream, call.batch_versions))
     except HistoryError as error:
         settle = Settle(call, _refused(error, app.clock.now_us()))
     else:
@@ -103,8 +109,11 @@ async def _record(
         pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
 
-async def _batch(app: Application, stream: str, versions: Sequence[int]) -> tuple[str, ...]:
-    """The payloads of the events that a run has taken, as recorded."""
+async def recorded_payloads(
+    app: Application, stream: str, versions: Sequence[int]
+) -> tuple[str, ...]:
+    """The payloads of accepted events, such as those that a run has taken, as recorded; waits for
+    a store that is unavailable. Raises `IntegrityError`, and `UnreadableEventError`."""
     payloads: list[str] = []
     pause_s = FIRST_PAUSE_S
     while len(payloads) < len(versions):
@@ -118,7 +127,10 @@ async def _batch(app: Application, stream: str, versions: Sequence[int]) -> tupl
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_PAUSE_S)
             continue
-        payloads += [received_event(stored[version - first]).payload or "null" for version in page]
+        found = {each.version: each for each in stored}
+        if not found.keys() >= set(page):
+            raise IntegrityError(stream, min(set(page) - found.keys()), "it is not in the log")
+        payloads += [received_event(found[version]).payload or "null" for version in page]
     return tuple(payloads)
 
 

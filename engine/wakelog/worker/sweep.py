@@ -6,12 +6,14 @@ import asyncio
 import concurrent.futures
 import functools
 import logging
+import threading
 from collections.abc import Sequence
 
 from wakelog.application import Application
 from wakelog.core.requests import Rearm
 from wakelog.ids import InstanceId, job_of
 from wakelog.runtime.unit_records import Origin
+from wakelog.worker.unread import Rereader
 
 __all__ = ["Sweep", "rearm"]
 
@@ -43,18 +45,41 @@ class Sweep:
     """Sweeps for one worker, on its heartbeat's thread; re-arms on the event loop."""
 
     def __init__(
-        self, app: Application, jobs: Sequence[str], loop: asyncio.AbstractEventLoop
+        self,
+        app: Application,
+        jobs: Sequence[str],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._app = app
         self._jobs = jobs
         self._loop = loop
+        self._rereader = Rereader(app, jobs)
+        self._rereading: concurrent.futures.Future[int] | None = None
+        self._lock = threading.Lock()
+        self._is_over = False
 
     def __call__(self) -> None:
-        """Find what is stranded, and purge expired replies. Blocks."""
+        """Find what is stranded, purge expired replies, and try what waits for code. Blocks."""
         store, now_us = self._app.store, self._app.clock.now_us()
         store.purge_kept_replies(now_us, limit=PURGE_LIMIT)
         stranded = store.stranded(now_us - STRANDED_US, SWEEP_LIMIT)
         self.rearm([stream for stream in stranded if job_of(stream) in self._jobs])
+        self.reread()
+
+    def reread(self) -> None:
+        """Begin to try what waits for code, unless that is going on. Any thread may call."""
+        with self._lock:
+            if self._is_over or not (self._rereading is None or self._rereading.done()):
+                return
+            self._rereading = asyncio.run_coroutine_threadsafe(self._rereader(), self._loop)
+            self._rereading.add_done_callback(_log_rereading)
+
+    def stop_rereading(self) -> None:
+        """Try nothing more that waits for code: the worker closes."""
+        with self._lock:
+            self._is_over = True
+        if self._rereading is not None:
+            self._rereading.cancel()
 
     def rearm(self, streams: Sequence[str]) -> None:
         """Re-arm these streams at the versions that they have now. Blocks."""
@@ -64,6 +89,15 @@ class Sweep:
                     rearm(self._app, stream, row.version), self._loop
                 )
                 done.add_done_callback(functools.partial(_log_failure, stream))
+
+
+def _log_rereading(done: concurrent.futures.Future[int]) -> None:
+    """Log what became of a look at what waits for code."""
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        _LOG.error("what waits for code could not be tried: %s", error)
+    elif not done.cancelled() and done.result():
+        _LOG.info("%d instances that waited for code go on", done.result())
 
 
 def _log_failure(stream: str, done: concurrent.futures.Future[None]) -> None:

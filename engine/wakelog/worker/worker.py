@@ -117,6 +117,7 @@ class Worker:
             if self._closer is not None:
                 self._closer.close()
             raise
+        self.sweep.reread()
         self._schedules.start()
 
     async def close(self, grace_us: int) -> None:
@@ -126,6 +127,7 @@ class Worker:
         lease does.
         """
         self._closing = self._app.stopping = True
+        self.sweep.stop_rereading()
         await self._schedules.stop()
         closer = self._closer or InlineExecutor()
         await closer.run(self._stop_watching)

@@ -25,7 +25,13 @@ from tests.support import WAIT_S, counter_task, numbers
 from tests.support_postgres import bare_connection, serving, with_options
 from wakelog import Jobs, Task, TaskContext
 from wakelog.clock import SystemClock
-from wakelog.core.events import ExecutionFailed, Parked
+from wakelog.core.events import (
+    DeadLettered,
+    EventReceived,
+    ExecutionFailed,
+    Parked,
+    Returned,
+)
 from wakelog.jobs import open_store
 from wakelog.ports.rows import WorkerRow
 from wakelog.ports.store import Store
@@ -137,6 +143,8 @@ def test_nothing_is_found_where_all_is_well(url: str) -> None:
         "log",
         "future",
         "failed",
+        "dead_letters",
+        "waiting_for_code",
     }
     of_its_own = (
         {"journal", "integrity"}
@@ -272,6 +280,21 @@ def test_instances_have_failed_or_cannot_be_read(url: str, store: Store) -> None
     store.append([worse.begin(), worse.unit(parked)])
     is_problem(url, "parked", "1 instance parked", "wakelog history")
     assert examined(url)[1]["failed"][1].startswith("1 instance failed")
+
+
+def test_A9_there_are_dead_letters(url: str, store: Store) -> None:
+    builder, event = UnitBuilder(), EventReceived(deferred=True, payload="1")
+    dead = DeadLettered(event_version=3, reason="handler_failed")
+    store.append([builder.begin(), builder.unit(event, dead, dead)])
+    is_warning(url, "dead_letters", "2 dead letters of 1 instance", "wakelog requeue")
+
+
+def test_K4_something_waits_for_code(url: str, store: Store) -> None:
+    builder, event = UnitBuilder(), EventReceived(deferred=True, payload="1")
+    back = Returned(event_version=3, error_type="ValidationError", message="email: Field required")
+    store.append([builder.begin(), builder.unit(event, back)])
+    is_warning(url, "waiting_for_code", "1 instance with an event or a state", "start a worker")
+    assert "task:order:o-1: ValidationError: email" in examined(url)[1]["waiting_for_code"][1]
 
 
 # -- PostgreSQL

@@ -111,6 +111,7 @@ def test_random_groups_of_many_writers_never_deadlock(
             units: list[Unit] = []
             for builder, row in zip(builders, rows, strict=True):
                 builder.instance = replace(builder.instance, version=row.version if row else 0)
+                builder.hash = row.hash if row else ""
                 units.append(any_unit(chance, builder, number, turn))
             appended = store.append(units)
             good = [u for u, e in zip(units, appended.errors, strict=True) if e is None]
@@ -344,6 +345,7 @@ def begun(store: PostgresStore, owner: str, limit: int, **given: Any) -> list[Du
         for due in dues:
             builder = UnitBuilder(due.stream.removeprefix("task:order:"))
             builder.instance = replace(builder.instance, version=due.version)
+            builder.hash = due.hash
             units.append(
                 builder.run(owner, now_us + given.get("lease_us", MINUTE_US), at_us=now_us)
             )

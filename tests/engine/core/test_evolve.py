@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -23,6 +23,7 @@ from wakelog.core.events import (
     Resumed,
     RetryExhausted,
     RetryScheduled,
+    Returned,
     RunStarted,
     ScheduleCancelled,
     Scheduled,
@@ -131,7 +132,7 @@ def test_T15_a_waiting_event_waits_until_something_became_of_it(end: Event) -> N
 
 def test_a_requeued_event_waits_again_under_its_version() -> None:
     dead = given(*BEGUN, EventReceived(deferred=True), DeadLettered(event_version=3, reason="x"))
-    assert [w.version for w in evolve(dead, Requeued(event_version=3), T0).deferred] == [3]
+    assert [w.version for w in evolve(dead, Requeued(event_version=3, dead=4), T0).deferred] == [3]
 
 
 def test_T15_waiting_events_are_ready_in_order_of_acceptance_and_of_their_delay() -> None:
@@ -148,6 +149,63 @@ def test_T15_waiting_events_are_ready_in_order_of_acceptance_and_of_their_delay(
     rest = fold(instance, [EventHandled(event_version=4), EventHandled(event_version=5)], T0)
     assert rest.ready_deferred(T0) is None
     assert rest.ready_deferred(T0 + HOUR) is not None
+
+
+AHEAD = T0 + 100 * HOUR
+"""What a clock showed that was ahead for a moment."""
+TO_NOW = Scheduled(due_us=T0, action="deferred", by="sweep")
+READABLE = Scheduled(due_us=T0, action="deferred", by="sweep", reason="readable")
+
+
+def test_U9_a_sweep_moves_waiting_events_and_leaves_what_waits_for_code() -> None:
+    # given two events accepted while the clock was ahead, the first of which could not be read
+    waiting = given(*BEGUN, *2 * [EventReceived(deferred=True)], at_us=AHEAD)
+    unread = evolve(waiting, Returned(event_version=3, error_type="E", message="m"), AHEAD)
+    # when
+    moved = evolve(unread, TO_NOW, T0)
+    # then
+    assert [each.ready_us for each in moved.deferred] == [T0, T0]
+    assert moved.unread == unread.unread
+    assert next_wake(moved) is None
+
+
+@pytest.mark.parametrize("by", ["operator", "sweep"])
+def test_K4_what_can_be_read_again_is_due_even_if_it_came_while_the_clock_was_ahead(
+    by: Literal["operator", "sweep"],
+) -> None:
+    waiting = given(*BEGUN, EventReceived(deferred=True), at_us=AHEAD)
+    unread = evolve(waiting, Returned(event_version=3, error_type="E", message="m"), AHEAD)
+    asked = READABLE if by == "sweep" else TO_NOW.model_copy(update={"by": by})
+    after = evolve(unread, asked, T0)
+    assert after.unread is None
+    assert next_wake(after) == Wake(T0, "deferred")
+
+
+def test_K4_a_run_given_back_while_the_clock_was_ahead_is_due_when_it_can_be_read() -> None:
+    back = Returned(run=1, attempt=1, error_type="E", message="m")
+    unread = given(*BEGUN, Scheduled(due_us=T0), RUN, back, at_us=AHEAD)
+    assert next_wake(evolve(unread, TO_NOW, T0)) is None
+    after = evolve(unread, READABLE, T0)
+    assert next_wake(after) == Wake(T0, "execute")
+    assert after.retry is not None
+    assert (after.retry.run, after.retry.attempt, after.retry.trigger) == (1, 1, "recovery")
+
+
+def test_A4_a_run_given_back_keeps_its_trigger_when_a_sweep_re_arms_it() -> None:
+    back = Returned(run=1, attempt=1, error_type="E", message="m")
+    readable = given(*BEGUN, Scheduled(due_us=T0), RUN, back, READABLE)
+    again = RetryScheduled(run=1, attempt=1, due_us=T0, by="sweep")
+    after = evolve(readable, again, T0)
+    assert (after.retry and after.retry.trigger) == "recovery"
+
+
+def test_A9_a_requeued_event_is_behind_one_that_was_accepted_while_the_clock_was_ahead() -> None:
+    dead = given(*BEGUN, EventReceived(deferred=True), DeadLettered(event_version=3, reason="x"))
+    waiting = evolve(dead, EventReceived(deferred=True), AHEAD)
+    both = evolve(waiting, Requeued(event_version=3, dead=4), T0)
+    assert [each.version for each in both.deferred] == [5, 3]
+    moved = evolve(both, TO_NOW, T0)
+    assert [(each.version, each.ready_us) for each in moved.deferred] == [(5, T0), (3, T0)]
 
 
 def test_T8_a_clear_forgets_all_but_version_and_lives() -> None:

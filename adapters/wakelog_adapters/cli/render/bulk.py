@@ -18,7 +18,14 @@ __all__ = ["result"]
 MAX_SHOWN = 20
 """Instances that are named; the JSON document names more."""
 
-_DONE = {"pause": "paused", "resume": "resumed", "retry": "to be tried again", "clear": "cleared"}
+_DONE = {
+    "pause": "paused",
+    "resume": "resumed",
+    "retry": "to be tried again",
+    "clear": "cleared",
+    "requeue": "with dead letters to be handled again",
+    "discard": "with dead letters dropped for good",
+}
 
 
 def result(result: BulkResult) -> RenderableType:

@@ -11,6 +11,7 @@ from wakelog_adapters.cli.render.parts import (
     card,
     error_line,
     failure,
+    kept_lines,
     next_run,
     retry_at,
     sentence,
@@ -73,6 +74,7 @@ def status(status: ContinuousStatus) -> RenderableType:
         rows += [
             ("runs", status.run_count),
             ("failures", status.failure_count),
+            *kept_lines(status),
             ("last error", error_line(status.last_error)),
         ]
     return card(status.instance_id, rows)

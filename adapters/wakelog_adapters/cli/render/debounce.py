@@ -12,6 +12,7 @@ from wakelog_adapters.cli.render.parts import (
     count_of,
     error_line,
     failure,
+    kept_lines,
     retry_at,
     sentence,
     status_word,
@@ -77,6 +78,7 @@ def status(status: DebounceStatus) -> RenderableType:
             ("deferred", status.deferred_count or None),
             ("flushes", status.execute_count),
             ("failures", status.failure_count),
+            *kept_lines(status),
             ("last error", error_line(status.last_error)),
         ]
     return card(status.instance_id, rows)

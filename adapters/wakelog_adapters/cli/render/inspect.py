@@ -43,6 +43,7 @@ _EVENT_STYLES = {
     "ExecutionFailed": "red",
     "ExecutionLost": "bold red",
     "Flushed": "green",
+    "Returned": "yellow",
     "RunStarted": "cyan",
     "Started": "bold",
 }
@@ -143,10 +144,12 @@ def totals(report: CountReport) -> RenderableType:
     words = sorted({word for job in report.jobs for word in job.statuses})
     rows = table()
     rows.add_column("job", overflow="fold")
-    for word in ("total", "running", *words):
+    has_dead = any(job.dead_letters for job in report.jobs)
+    for word in ("total", "running", *words, *(["dead letters"] if has_dead else [])):
         rows.add_column(Text(word, STATUS_STYLES.get(word, "")), justify="right", no_wrap=True)
     for job in report.jobs:
         counts = [job.total, job.running, *(job.statuses.get(word, 0) for word in words)]
+        counts += [job.dead_letters] if has_dead else []
         rows.add_row(printable(f"{job.type}:{job.name}"), *(str(n) if n else "" for n in counts))
     return rows
 

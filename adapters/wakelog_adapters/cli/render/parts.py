@@ -15,7 +15,7 @@ from wakelog_adapters.cli.exit_codes import printable
 
 if TYPE_CHECKING:
     from wakelog.client.results import ErrorInfo
-    from wakelog.client.status import LastError
+    from wakelog.client.status import InstanceStatus, LastError
 
 __all__ = [
     "DUPLICATE",
@@ -27,6 +27,7 @@ __all__ = [
     "error_line",
     "failure",
     "gap",
+    "kept_lines",
     "next_run",
     "retry_at",
     "sentence",
@@ -49,6 +50,7 @@ STATUS_STYLES = {
     "not_found": "dim",
     "retrying": "yellow",
     "unhandled": "bold yellow",
+    "waiting_for_code": "bold yellow",
 }
 
 DUPLICATE = "the key was used before, nothing new was recorded; the result then was:"
@@ -60,7 +62,9 @@ _WHY_NOT = {
     "not_found": "there is no such instance",
     "not_paused": "it was not paused",
     "paused": "it is paused",
+    "no_dead_letters": "it has no dead letters",
     "running": "a run is going on",
+    "waiting_for_code": "it waits for code that can read what it holds",
 }
 
 
@@ -102,6 +106,17 @@ def error_line(error: LastError | None) -> Text | None:
         return None
     line = f"{error.handler}: {error.type}: {error.message} (at {time_of(error.at)})"
     return Text(printable(line), "red")
+
+
+def kept_lines(status: InstanceStatus) -> list[tuple[str, object]]:
+    """What an operator may have to act on: dead letters, and what waits for code."""
+    waits = status.waits_for_code
+    what = None
+    if waits is not None:
+        event = "the state" if waits.event_version is None else f"event {waits.event_version}"
+        since = time_of(waits.since)
+        what = Text(printable(f"{event}: {waits.type}: {waits.message} (since {since})"), "yellow")
+    return [("dead letters", status.dead_letter_count or None), ("waits for code", what)]
 
 
 def status_word(status: str, *, running: bool) -> Text:

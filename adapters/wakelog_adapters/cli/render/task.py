@@ -11,6 +11,7 @@ from wakelog_adapters.cli.render.parts import (
     card,
     count_of,
     error_line,
+    kept_lines,
     next_run,
     sentence,
     status_word,
@@ -56,6 +57,7 @@ def status(status: TaskStatus) -> RenderableType:
             ("runs", status.execute_count),
             ("failures", status.failure_count),
             ("deferred", status.deferred_count or None),
+            *kept_lines(status),
             ("last error", error_line(status.last_error)),
         ]
     return card(status.instance_id, rows)

@@ -79,12 +79,18 @@ CREATE TABLE {schema}.status (
     window_count bigint NOT NULL,
     window_opened_us bigint,
     flush_due_us bigint,
+    dead_count bigint NOT NULL,
+    code_error text,
     error_type text,
     last_error text,
     state text
 ) WITH (fillfactor = 70);
 
 CREATE INDEX status_executing ON {schema}.status (stream) WHERE executing;
+
+CREATE INDEX status_dead ON {schema}.status (stream) WHERE dead_count > 0;
+
+CREATE INDEX status_unread ON {schema}.status (stream) WHERE code_error IS NOT NULL;
 
 CREATE TABLE {schema}.alarms (
     stream text COLLATE "C" NOT NULL PRIMARY KEY,
@@ -212,7 +218,8 @@ BEGIN
                 wake_us bigint, created_us bigint, updated_us bigint, last_run_us bigint,
                 event_count bigint, run_count bigint, failure_count bigint, deferred_count bigint,
                 reason text, unfinished_count bigint, window_count bigint, window_opened_us bigint,
-                flush_due_us bigint, error_type text, last_error text, state text)
+                flush_due_us bigint, dead_count bigint, code_error text, error_type text,
+                last_error text, state text)
             ORDER BY c.stream COLLATE "C"
             ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS found_count = ROW_COUNT;
@@ -242,6 +249,7 @@ BEGIN
             deferred_count = c.deferred_count, reason = c.reason,
             unfinished_count = c.unfinished_count, window_count = c.window_count,
             window_opened_us = c.window_opened_us, flush_due_us = c.flush_due_us,
+            dead_count = c.dead_count, code_error = c.code_error,
             error_type = c.error_type, last_error = c.last_error, state = c.state
         FROM json_to_recordset(changed) AS c (
             stream text, base bigint, base_hash text, version bigint, hash text, checksum bigint,
@@ -249,8 +257,8 @@ BEGIN
             due_us bigint, retry_us bigint, clear_us bigint, wake_us bigint, created_us bigint,
             updated_us bigint, last_run_us bigint, event_count bigint, run_count bigint,
             failure_count bigint, deferred_count bigint, reason text, unfinished_count bigint,
-            window_count bigint, window_opened_us bigint, flush_due_us bigint, error_type text,
-            last_error text, state text)
+            window_count bigint, window_opened_us bigint, flush_due_us bigint, dead_count bigint,
+            code_error text, error_type text, last_error text, state text)
         WHERE s.stream = c.stream AND s.version = c.base AND s.hash = c.base_hash;
         GET DIAGNOSTICS found_count = ROW_COUNT;
         IF found_count <> expected THEN

@@ -60,12 +60,18 @@ CREATE TABLE {prefix}status (
     window_count INTEGER NOT NULL,
     window_opened_us INTEGER,
     flush_due_us INTEGER,
+    dead_count INTEGER NOT NULL,
+    code_error TEXT,
     error_type TEXT,
     last_error TEXT,
     state TEXT
 );
 
 CREATE INDEX {prefix}status_executing ON {prefix}status (updated_us) WHERE executing = 1;
+
+CREATE INDEX {prefix}status_dead ON {prefix}status (stream) WHERE dead_count > 0;
+
+CREATE INDEX {prefix}status_unread ON {prefix}status (stream) WHERE code_error IS NOT NULL;
 
 CREATE TABLE {prefix}alarms (
     stream TEXT NOT NULL PRIMARY KEY,

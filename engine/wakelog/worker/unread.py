@@ -1,0 +1,75 @@
+"""What waits for code that can read it: a worker that can lets it go on (K4)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from wakelog.application import Application
+from wakelog.core.instance import Instance
+from wakelog.core.requests import Reread
+from wakelog.errors import HistoryError
+from wakelog.ids import InstanceId, job_of
+from wakelog.ports.rows import Listing
+from wakelog.runtime.unit_records import Origin
+from wakelog.worker.runs import recorded_payloads
+
+__all__ = ["Rereader"]
+
+_LOG = logging.getLogger("wakelog.worker")
+
+PAGE = 500
+"""Instances looked at in one read."""
+MAX_TRIED = 10_000
+"""Instances of which is remembered that this code cannot read them; others are tried again in each
+sweep."""
+_ORIGIN = Origin(actor="worker")
+
+
+class Rereader:
+    """Tries, when a worker opens and in every sweep, what no code could read so far.
+
+    The code of a process does not change, so each version of an instance is tried once.
+    """
+
+    def __init__(self, app: Application, jobs: Sequence[str]) -> None:
+        self._app = app
+        self._jobs = frozenset(jobs)
+        self._tried: dict[str, int] = {}
+        """The version at which each instance could not be read."""
+
+    async def __call__(self) -> int:
+        """Re-arm the instances of these jobs that this code can read; answers how many."""
+        listing, count = Listing(unread=True, limit=PAGE), 0
+        while True:
+            rows = await self._app.threads.browse(self._app.store.list, listing)
+            for row in rows:
+                if job_of(row.stream) in self._jobs and self._tried.get(row.stream) != row.version:
+                    with contextlib.suppress(HistoryError):  # it is parked, or will be
+                        count += await self._reread(row.stream)
+            if len(rows) < PAGE:
+                return count
+            listing = replace(listing, after=rows[-1].stream)
+
+    async def _reread(self, stream: str) -> bool:
+        app, id = self._app, InstanceId.parse(stream)
+        instance = (await app.instances.load(stream)).instance
+        error = await self._error(stream, instance)
+        if error is not None:
+            _LOG.debug("%s waits for code that can read it: %s", stream, type(error).__name__)
+            if len(self._tried) < MAX_TRIED or stream in self._tried:
+                self._tried[stream] = instance.version
+            return False
+        self._tried.pop(stream, None)
+        request = Reread(instance.version)
+        outcome = await app.request(app.registry.of(id), id, request, origin=_ORIGIN)
+        return outcome.after is not None
+
+    async def _error(self, stream: str, instance: Instance) -> Exception | None:
+        """Why this code cannot read what the instance holds; None if it can."""
+        payloads = await recorded_payloads(self._app, stream, instance.unread_events)
+        definition = self._app.registry.of(instance.id)
+        return definition.check_readable(instance.state, payloads)
