@@ -149,13 +149,14 @@ class StoreThreads:
 
 
 def _start_all(pool: ThreadPoolExecutor, name: str, count: int) -> None:
-    """Each of these calls takes a thread, so each starts one."""
+    """Each of these calls takes a thread, so each starts one. If one is refused, none is left."""
     go_on = threading.Event()
     try:
         for _ in range(count):
             pool.submit(go_on.wait)
     except START_ERRORS as error:
-        pool.shutdown(wait=False, cancel_futures=True)
+        go_on.set()
+        pool.shutdown(wait=True, cancel_futures=True)
         raise no_thread_for(f"wakelog-{name}", error) from error
     finally:
         go_on.set()
