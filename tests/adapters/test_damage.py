@@ -264,3 +264,29 @@ def test_K4_a_damaged_instance_that_waits_for_code_holds_up_no_other(shared_url:
         do(f"UPDATE {{at}}status SET code_error = 'x' WHERE stream = '{STREAM}'")
     assert level_of(shared_url, "log") == "problem"
     assert level_of(shared_url, "waiting_for_code") == "warning"
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("DELETE FROM {at}stored_events", "not in the log"),
+        ("UPDATE {at}stored_events SET topic = 'wakelog.Paused'", "Paused"),
+    ],
+)
+def test_K4_a_deferred_event_that_is_damaged_is_given_up_and_holds_up_no_other(
+    shared_url: str, sql: str, said: str
+) -> None:
+    settings = Settings(snapshot_every=1)  # it can be loaded without its older events
+    with Simulation(jobs(), url=shared_url, settings=settings) as sim:
+        for id in ("a", "b"):
+            sim.task("job").send(id, 1, delay="1m")
+        sim.task("job").pause("a")
+        sim.task("job").resume("a")
+        start = sim.now
+    event_of(shared_url, "EventReceived", sql)
+    with Simulation(jobs(), url=shared_url, start=start) as sim:
+        sim.advance("1d")
+        assert sim.task("job").get_state("b") == 1
+        status = sim.task("job").status("a")
+        assert status.deferred_count == 0
+        assert said in str(status.last_error)

@@ -10,7 +10,13 @@ from wakelog.core.calls import HandlerFailed
 from wakelog.core.events import EventReceived
 from wakelog.core.instance import DeferredEvent, Instance
 from wakelog.core.requests import HandleDeferred
-from wakelog.errors import StoreUnavailableError, UnreadableEventError
+from wakelog.errors import (
+    HistoryError,
+    IntegrityError,
+    StoreUnavailableError,
+    UnreadableEventError,
+    WakelogError,
+)
 from wakelog.log.records import decode
 from wakelog.ports.records import StoredEvent
 from wakelog.runtime.unit_records import Origin
@@ -64,8 +70,12 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
     while deferred is not None:
         if id.job in await app.job_pauses.now():  # since it was claimed: the events stay deferred
             break
-        request, origin = await _recorded(app, stream, deferred)
         outcomes: HandlerOutcomes = {}
+        try:
+            request, origin = await _recorded(app, stream, deferred)
+        except HistoryError as error:  # damaged: given up like an event that a handler refuses
+            request, origin = HandleDeferred(deferred.version, "null", None), Origin()
+            outcomes["on_event"] = _failed(error, app.clock.now_us())
         unit = functools.partial(
             app.request, definition, id, request, origin=origin, lease_token=token, ends_lease=ends
         )
@@ -74,9 +84,7 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
         except StoreUnavailableError as error:
             if error.reason != "refused":
                 raise
-            now_us = app.clock.now_us()
-            name = type(error).__name__
-            outcomes["on_event"] = HandlerFailed(error, name, str(error), "", now_us)
+            outcomes["on_event"] = _failed(error, app.clock.now_us())
             outcome = await unit(outcomes=outcomes)
         if outcome.after is None:
             break
@@ -86,13 +94,23 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
     return False
 
 
+def _failed(error: WakelogError, now_us: int) -> HandlerFailed:
+    return HandlerFailed(error, type(error).__name__, str(error), "", now_us)
+
+
 async def _recorded(
     app: Application, stream: str, deferred: DeferredEvent
 ) -> tuple[HandleDeferred, Origin]:
-    """The accepted event as recorded, and the origin of what it leads to."""
+    """The accepted event as recorded, and the origin of what it leads to.
+
+    Raises `IntegrityError` if it is not there, and `UnreadableEventError`.
+    """
     version = deferred.version
     read = app.store.events
-    [stored] = await app.threads.read(read, stream, after=version - 1, upto=version)
+    found = await app.threads.read(read, stream, after=version - 1, upto=version)
+    if not found:
+        raise IntegrityError(stream, version, "it is not in the log")
+    [stored] = found
     recorded, event = decode(stored), received_event(stored)
     request = HandleDeferred(version, event.payload or "null", event.event_id)
     return request, Origin(recorded.actor, recorded.correlation, f"{stream}@{version}")
