@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from time import monotonic_ns
 from typing import Protocol
 
 __all__ = ["Clock", "SystemClock"]
@@ -35,7 +36,7 @@ class SystemClock:
         return time.time_ns() // 1000
 
     def monotonic_us(self) -> int:
-        return time.monotonic_ns() // 1000
+        return monotonic_ns() // 1000
 
     def wait(self, event: threading.Event, us: int) -> None:
         event.wait(us / 1_000_000)
