@@ -10,8 +10,8 @@ from wakelog.core.calls import HandlerFailed
 from wakelog.core.events import EventReceived
 from wakelog.core.instance import DeferredEvent, Instance
 from wakelog.core.requests import HandleDeferred
-from wakelog.errors import StoreUnavailableError
-from wakelog.log.records import decode
+from wakelog.errors import HistoryError, StoreUnavailableError
+from wakelog.log.records import decode, whole
 from wakelog.ports.records import StoredEvent
 from wakelog.runtime.unit_records import Origin
 from wakelog.turn import HandlerOutcomes
@@ -21,7 +21,8 @@ __all__ = ["give_up", "handle_deferred", "received_event"]
 
 
 async def handle_deferred(app: Application, claimed: Claimed) -> None:
-    """Handle the deferred events until none is ready; then give the lease up.
+    """Handle the deferred events until none is ready; then give the lease up. One that cannot be
+    read parks the instance.
 
     After an error the heartbeat releases the lease later; an immediate retry would fail too.
     """
@@ -31,6 +32,8 @@ async def handle_deferred(app: Application, claimed: Claimed) -> None:
     except asyncio.CancelledError:
         await give_up(app, claimed)
         raise
+    except HistoryError as error:  # of an event that waits: a loaded instance was whole
+        await app.units.park(claimed.unit.stream, error)
     if not ended:
         await give_up(app, claimed)
 
@@ -99,8 +102,8 @@ async def _recorded(
 
 
 def received_event(stored: StoredEvent) -> EventReceived:
-    """A stored event that must be an `EventReceived`."""
-    event = decode(stored).event
+    """A stored event that must be an `EventReceived`. Raises `HistoryError`."""
+    event = whole(decode(stored)).event
     if not isinstance(event, EventReceived):
         raise AssertionError(f"{stored.stream}@{stored.version} is no event received: {event!r}")
     return event
