@@ -15,9 +15,8 @@ from wakelog.errors import (
     IntegrityError,
     StoreUnavailableError,
     UnreadableEventError,
-    WakelogError,
 )
-from wakelog.log.records import decode
+from wakelog.log.records import decode, whole
 from wakelog.ports.records import StoredEvent
 from wakelog.runtime.unit_records import Origin
 from wakelog.turn import HandlerOutcomes
@@ -27,7 +26,8 @@ __all__ = ["give_up", "handle_deferred", "received_event"]
 
 
 async def handle_deferred(app: Application, claimed: Claimed) -> None:
-    """Handle the deferred events until none is ready; then give the lease up.
+    """Handle the deferred events until none is ready; then give the lease up. One that cannot be
+    read parks the instance.
 
     After an error the heartbeat releases the lease later; an immediate retry would fail too.
     """
@@ -37,6 +37,8 @@ async def handle_deferred(app: Application, claimed: Claimed) -> None:
     except asyncio.CancelledError:
         await give_up(app, claimed)
         raise
+    except HistoryError as error:  # of an event that waits: a loaded instance was whole
+        await app.units.park(claimed.unit.stream, error)
     if not ended:
         await give_up(app, claimed)
 
@@ -71,11 +73,7 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
         if id.job in await app.job_pauses.now():  # since it was claimed: the events stay deferred
             break
         outcomes: HandlerOutcomes = {}
-        try:
-            request, origin = await _recorded(app, stream, deferred)
-        except HistoryError as error:  # damaged: given up like an event that a handler refuses
-            request, origin = HandleDeferred(deferred.version, "null", None), Origin()
-            outcomes["on_event"] = _failed(error, app.clock.now_us())
+        request, origin = await _recorded(app, stream, deferred)
         unit = functools.partial(
             app.request, definition, id, request, origin=origin, lease_token=token, ends_lease=ends
         )
@@ -84,7 +82,9 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
         except StoreUnavailableError as error:
             if error.reason != "refused":
                 raise
-            outcomes["on_event"] = _failed(error, app.clock.now_us())
+            now_us = app.clock.now_us()
+            name = type(error).__name__
+            outcomes["on_event"] = HandlerFailed(error, name, str(error), "", now_us)
             outcome = await unit(outcomes=outcomes)
         if outcome.after is None:
             break
@@ -92,10 +92,6 @@ async def _handle_all(app: Application, instance: Instance) -> bool:
             return True
         deferred = outcome.after.ready_deferred(app.clock.now_us())
     return False
-
-
-def _failed(error: WakelogError, now_us: int) -> HandlerFailed:
-    return HandlerFailed(error, type(error).__name__, str(error), "", now_us)
 
 
 async def _recorded(
@@ -117,8 +113,8 @@ async def _recorded(
 
 
 def received_event(stored: StoredEvent) -> EventReceived:
-    """A stored event that must be an `EventReceived`. Raises `UnreadableEventError`."""
-    event = decode(stored).event
+    """A stored event that must be an `EventReceived`. Raises `HistoryError`."""
+    event = whole(decode(stored)).event
     if not isinstance(event, EventReceived):
         detail = "it is no event received"
         raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail)
