@@ -134,6 +134,25 @@ def test_U2_a_worker_that_finds_its_leases_ended_keeps_its_runs(
     assert starts(audited(shared_url)["task:chore:x"]) == [(1, 1, worker.pid)]
 
 
+def test_U2_a_worker_that_has_just_started_takes_no_run_of_one_that_lives(
+    app: BlockingApp, shared_url: str, children: Children
+) -> None:
+    """It starts when the store is back after an outage: the other one is about to renew."""
+    first = children.worker("12s", slots=1)
+    app.task(chore).send("x", Chore(work_s=3))
+    first.until("run", "x")
+    second = children.worker("12s")
+    # when the leases have ended, and the second one claims
+    with direct_access(shared_url) as do:
+        assert do("UPDATE {at}leases SET until_us = until_us - 60000000") == 1
+    app.task(chore).send("y", Chore(work_s=0.01))
+    second.until("left", "y")
+    # then the first goes on
+    first.until("left", "x")
+    wait_until(lambda: is_quiet(app), first)
+    assert starts(audited(shared_url)["task:chore:x"]) == [(1, 1, first.pid)]
+
+
 def test_U2_a_lease_lasts_as_long_whatever_its_workers_clock_says(
     postgres_url: str,
 ) -> None:
