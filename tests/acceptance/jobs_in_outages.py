@@ -1,7 +1,7 @@
 """Two versions of some jobs, and their processes: `python -m tests.acceptance.jobs_in_outages`.
 
     worker URL VERSION AHEAD_S    works until its stdin ends
-    client URL VERSION AHEAD_S NUMBER SEED IDS UNREAD
+    client URL VERSION AHEAD_S NUMBER SEED IDS
                                   for each `call` sends or reads, and prints the `Call`; at the end
                                   of its stdin asks nothing again
 
@@ -11,7 +11,8 @@ stdin does. Runs print lines as those of `jobs_under_kill` do, and `step` when a
 called.
 
 Version 2 has another rule for what recurs, and knows a kind of chore that version 1 cannot read.
-Its clients leave all events to the workers (`handlers=False`), and send that kind if UNREAD is 1.
+Its clients leave all events to the workers (`handlers=False`), and send that kind too: it
+has to wait for code that can read it (K4).
 """
 
 from __future__ import annotations
@@ -71,12 +72,13 @@ class NewChore(Chore):
 
 
 class Versioned(NamedTuple):
-    """The jobs as one version has them."""
+    """The jobs as one version has them, and the kinds of chores that its clients send."""
 
     jobs: Jobs
     chore: Task[Done, Any]
     pulse: Continuous[int]
     rare: Continuous[int]
+    kinds: tuple[str, ...]
 
 
 async def _middle(ctx: TaskContext[Done] | ContinuousContext[int]) -> None:
@@ -118,7 +120,9 @@ def _versioned(version: Version) -> Versioned:
     rare = Continuous(state=int, every=RARE_EVERY_S[version])
     for each in (pulse, rare):
         each.execute(beat)
-    return Versioned(Jobs(chore=chore, pulse=pulse, rare=rare), chore, pulse, rare)
+    jobs = Jobs(chore=chore, pulse=pulse, rare=rare)
+    kinds = ("plain",) if version == "1" else ("plain", "new")
+    return Versioned(jobs, chore, pulse, rare, kinds)
 
 
 versions: dict[str, Versioned] = {"1": _versioned("1"), "2": _versioned("2")}
@@ -174,14 +178,11 @@ async def client(url: str, version: str, ahead_s: str, *words: str) -> None:
 class _Caller:
     """Calls for each ticket, at most `CALLERS` at a time."""
 
-    def __init__(
-        self, app: App, version: Versioned, number: str, seed: str, ids: str, unread: str
-    ) -> None:
+    def __init__(self, app: App, version: Versioned, number: str, seed: str, ids: str) -> None:
         self._app = app
         self._version = version
         self._rng = random.Random(int(seed))
         self._ids = int(ids)
-        self._kinds = ("plain", "new") if unread == "1" else ("plain",)
         self._numbers = iter(range(1_000_000 * int(number) + 1, 1_000_000 * (int(number) + 1)))
         self._is_ending = False
         self.tickets = asyncio.Semaphore(0)
@@ -218,7 +219,7 @@ class _Caller:
             "number": number,
             "after_s": rng.choice(AFTER_S),
             "work_s": rng.choice(WORK_S),
-            "kind": rng.choice(self._kinds),
+            "kind": rng.choice(self._version.kinds),
         }
         key = str(number) if keyed else None
         errors: list[str] = []

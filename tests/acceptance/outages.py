@@ -64,14 +64,11 @@ class Storm:
         children: Children,
         rng: random.Random,
         seen: Seen,
-        *,
-        unread: bool,
     ) -> None:
-        """Fills `seen`. `unread`: version 2 sends what version 1 cannot read."""
+        """Fills `seen`."""
         self._store = store
         self._children = children
         self._rng = rng
-        self._unread = "1" if unread else "0"
         self._numbers = itertools.count(1)
         self._workers: list[Worker] = []
         self._clients: list[Child] = []
@@ -151,8 +148,7 @@ class Storm:
         """One of each version."""
         for url, version in zip(self._store.clients, (OLD, NEW), strict=True):
             number, seed = str(next(self._numbers)), str(self._rng.randrange(1 << 30))
-            unread = self._unread if version == NEW else "0"
-            words = (version, str(self._ahead_s), number, seed, str(INSTANCES), unread)
+            words = (version, str(self._ahead_s), number, seed, str(INSTANCES))
             child = self._children.start("client", *words, url=url)
             self._clients.append(child)
             self._opening.add(child.pid)

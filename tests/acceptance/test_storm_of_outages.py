@@ -26,8 +26,6 @@ pytestmark = pytest.mark.chaos
 
 ALL_S = 180
 """In so many seconds there is room for each act."""
-UNREAD = False
-"""Whether version 2 sends what version 1 cannot read: that has to wait for code that can (K4)."""
 
 
 @needs_pgbouncer
@@ -63,13 +61,13 @@ def storm_of_outages(store: AwayStore) -> Figures:
 
 def weathered(store: AwayStore, seed: int, seconds: float, seen: Seen) -> dict[str, Done | None]:
     """What the chores have come to when the storm has passed."""
-    _, chore, _, _ = versions[NEW]
+    chore = versions[NEW].chore
     with Children(store.patient, JOBS) as children, ExitStack() as stack:
 
         def opened() -> BlockingApp:
             return stack.enter_context(versions[NEW].jobs.open(store.patient))
 
-        storm = Storm(store, children, random.Random(seed), seen, unread=UNREAD)
+        storm = Storm(store, children, random.Random(seed), seen)
         with versions[NEW].jobs.open(store.patient) as app:
             storm.begin(app)
         storm.blow(seconds)
