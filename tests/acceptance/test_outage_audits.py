@@ -21,7 +21,7 @@ Storm = tuple[Histories, dict[str, Done | None], Seen]
 @pytest.fixture
 def storm(capsys: pytest.CaptureFixture[str]) -> Storm:
     """One in which nothing happened: some runs of one instance, one after the other."""
-    jobs, chore, _, _ = versions[NEW]
+    jobs, chore, *_ = versions[NEW]
     seen = Seen()
     with jobs.open("memory://", worker=True) as app:
         for number in range(1, SENDS + 1):
