@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -11,12 +10,13 @@ from msgspec.structs import replace
 
 from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import HeldLease, JobPauseRow, Listing, StatusCount, StatusRow, WorkerRow
-from wakelog.ports.units import KeptReply, Lease
+from wakelog.ports.units import KeptReply
 from wakelog_adapters.postgres.connections import Connection, Datastore, rows_of
 from wakelog_adapters.postgres.errors import translated
 from wakelog_adapters.postgres.queries import DIALECT, PAGE, Queries
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.listing import listing_condition
+from wakelog_adapters.sql.rows import lease, readable, worker_row
 
 __all__ = ["PostgresReads", "can_be_stored"]
 
@@ -140,12 +140,13 @@ class PostgresReads(library.PostgresApplicationRecorder):
         sql = self.queries.count_where.replace(b"{where}", where.encode())
         return [StatusCount(*row) for row in self._rows(sql, (now_us, *params))]
 
+    @readable
     def leases(self, now_us: int, limit: int) -> Sequence[HeldLease]:
         params = {"clock_us": self._clock_us(now_us), "now_us": now_us, "limit": limit}
         return [
             HeldLease(
                 stream,
-                Lease(owner, until_us, token, run),
+                lease(owner, until_us, token, run),
                 None if topic is None else StoredEvent(stream, token, topic, state),
             )
             for stream, owner, until_us, token, run, topic, state in self._rows(
@@ -182,9 +183,9 @@ class PostgresReads(library.PostgresApplicationRecorder):
             found += [stream for (stream,) in rows]
         return found
 
+    @readable
     def workers(self, now_us: int) -> Sequence[WorkerRow]:
-        rows = [WorkerRow(*row) for row in self._rows(self.queries.workers, (now_us,))]
-        return [row._replace(jobs=tuple(json.loads(str(row.jobs)))) for row in rows]
+        return [worker_row(row) for row in self._rows(self.queries.workers, (now_us,))]
 
 
 def can_be_stored(text: str) -> bool:

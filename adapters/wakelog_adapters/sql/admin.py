@@ -16,9 +16,10 @@ from typing import Any, Generic, Protocol
 from wakelog.clock import Clock
 from wakelog.errors import StoreUnavailableError
 from wakelog.jobs import loaded
-from wakelog_adapters.sql.findings import Finding, schema_finding
+from wakelog_adapters.sql.findings import Finding, problem, schema_finding
 from wakelog_adapters.sql.health import HealthQueries, check_jobs
 from wakelog_adapters.sql.migrations import Migration, SchemaVersion
+from wakelog_adapters.sql.rows import damaged
 from wakelog_adapters.sql.schema import ConnectionT, SqlSchema
 
 __all__ = ["Finding", "Migration", "SchemaVersion", "SqlStoreAdmin", "StoreAdmin", "store_admin"]
@@ -118,10 +119,19 @@ class SqlStoreAdmin(ABC, Generic[ConnectionT]):
             version = self._schema.version(connection)
             yield schema_finding(version)
             if version.number and not version.is_too_new:
-                yield from check_jobs(self._queries(connection, clock.now_us()))
+                yield from _told(check_jobs(self._queries(connection, clock.now_us())))
 
     def _queries(self, connection: ConnectionT, now_us: int) -> HealthQueries:
         def rows(sql: str) -> Sequence[Sequence[Any]]:
             return self._schema.rows(connection, sql)
 
         return HealthQueries(rows, now_us, self.lease_now_us(connection, now_us))
+
+
+def _told(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """These findings; a row that cannot be read ends them, as one more."""
+    try:
+        yield from findings
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+        advice = "stop all processes that use the store, and restore a copy"
+        yield problem("rows", damaged(error).detail, advice)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Generic, TypeVar
 
+from wakelog.errors import StoreUnavailableError
 from wakelog_adapters.sql.migrations import Migration, SchemaVersion
 
 __all__ = ["ConnectionT", "SqlSchema"]
@@ -70,11 +71,15 @@ class SqlSchema(ABC, Generic[ConnectionT]):
     def version(self, connection: ConnectionT) -> SchemaVersion:
         """The migrations that were applied, compared with the known ones. Changes nothing.
 
-        Raises `StoreUnavailableError` ("not_a_database") if there can be no such schema.
+        Raises `StoreUnavailableError`: "not_a_database" if there can be no such schema, "damaged"
+        if that cannot be told.
         """
         number = compatible_since = 0
         if self.rows(connection, self.has_table_sql):
             [(number, compatible_since)] = self.rows(connection, _APPLIED)
+            if not (isinstance(number, int) and isinstance(compatible_since, int)):
+                detail = f"{self.label}: the table of migrations is not as it was written"
+                raise StoreUnavailableError("damaged", detail)
         return SchemaVersion(self.label, number, compatible_since, self.known)
 
     def prepare(self, connection: ConnectionT) -> None:

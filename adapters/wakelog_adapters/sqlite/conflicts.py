@@ -16,8 +16,9 @@ from wakelog.errors import StoreUnavailableError
 from wakelog.ports.conflicts import RecordedFacts, find_conflicts, follows_refused, unseen_events
 from wakelog.ports.records import Newest
 from wakelog.ports.units import Appended, Unit
+from wakelog_adapters.sql.rows import readable
 from wakelog_adapters.sqlite.append import AppendStatement, dumps
-from wakelog_adapters.sqlite.errors import REFUSALS, readable
+from wakelog_adapters.sqlite.errors import REFUSALS
 from wakelog_adapters.sqlite.queries import Queries
 
 __all__ = ["append_without_refused"]

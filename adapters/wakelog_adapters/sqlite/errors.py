@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import sqlite3
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
 
 from wakelog.errors import StoreReason, StoreUnavailableError
 
-__all__ = ["REFUSALS", "readable", "reason_of", "translated"]
+__all__ = ["REFUSALS", "reason_of", "translated"]
 
 _REASONS: dict[int, StoreReason] = {
     sqlite3.SQLITE_BUSY: "locked",
@@ -26,9 +24,6 @@ _REASONS: dict[int, StoreReason] = {
     sqlite3.SQLITE_CONSTRAINT: "refused",
     sqlite3.SQLITE_MISMATCH: "refused",
 }
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 REFUSALS = (
     sqlite3.IntegrityError,
@@ -57,20 +52,3 @@ def translated(path: str) -> Generator[None, None, None]:
         yield
     except sqlite3.Error as error:
         raise StoreUnavailableError(reason_of(error), f"{path}: {error}") from error
-
-
-def readable(read: Callable[P, R]) -> Callable[P, R]:
-    """A method that reads rows: it raises `StoreUnavailableError` ("damaged") for rows that are
-    not as the store writes them."""
-
-    @functools.wraps(read)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return read(*args, **kwargs)
-        except UnicodeEncodeError:  # of an argument
-            raise
-        except (ValueError, TypeError, LookupError) as error:
-            detail = f"a row is not as it was written: {type(error).__name__}: {error}"
-            raise StoreUnavailableError("damaged", detail) from error
-
-    return checked

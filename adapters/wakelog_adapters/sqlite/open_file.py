@@ -36,19 +36,38 @@ class OpenFile:
         self.is_closed = False
         """Whether this process has closed it: the files beside it may go then."""
         # SQLite puts the other files beside the target of a link.
-        paths = (path, *(self._real + suffix for suffix in _BESIDE))
+        paths = (path, *self._beside())
         self._opened = [(each, inode) for each in paths if (inode := _inode(each)) is not None]
 
     def close(self, connection: sqlite3.Connection) -> None:
         """This process closes it: from now on `check` raises.
 
         If nothing is in its place, what it contains is written there before: else all that was
-        acknowledged would go with the last process that has the file open. Never raises. A crash
-        here leaves a file `….restored-<pid>`, or the whole file; never a part of it.
+        acknowledged would go with the last process that has the file open. The files that it has
+        left beside its place are removed, since SQLite would take what is in them for a part of
+        the file there. Never raises. A crash here leaves a file `….restored-<pid>`, or the whole
+        file; never a part of it.
         """
-        if not self.is_closed and not os.path.lexists(self._real):
-            self._write_back(connection)
+        path, inode = self._opened[0]
+        if not self.is_closed and _inode(path) != inode:
+            if os.path.lexists(self._real):
+                self._leave(connection)
+            else:
+                self._write_back(connection)
         self.is_closed = True
+
+    def _beside(self) -> tuple[str, ...]:
+        return tuple(self._real + suffix for suffix in _BESIDE)
+
+    def _leave(self, connection: sqlite3.Connection) -> None:
+        """Another file is in its place, or will be: nothing of this one stays beside that."""
+        opened = dict(self._opened)
+        with suppress(sqlite3.Error):  # then a file that was moved is whole
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        for each in self._beside():
+            if each in opened and _inode(each) == opened[each]:
+                with suppress(OSError):
+                    os.remove(each)
 
     def _write_back(self, connection: sqlite3.Connection) -> None:
         copy = f"{self._real}.restored-{os.getpid()}"
@@ -57,6 +76,7 @@ class OpenFile:
             os.chmod(copy, self._mode)
             connection.execute("VACUUM INTO ?", (copy,))
             _flush(copy)  # SQLite does not
+            self._leave(connection)
             with suppress(FileExistsError):  # another process was first: it has the same content
                 os.link(copy, self._real)
             os.remove(copy)

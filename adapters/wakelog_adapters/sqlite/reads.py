@@ -11,11 +11,12 @@ from msgspec.structs import replace
 
 from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import HeldLease, JobPauseRow, Listing, StatusCount, StatusRow, WorkerRow
-from wakelog.ports.units import KeptReply, Lease
+from wakelog.ports.units import KeptReply
 from wakelog_adapters.sql.listing import listing_condition
+from wakelog_adapters.sql.rows import lease, readable, worker_row
 from wakelog_adapters.sqlite.append import dumps
 from wakelog_adapters.sqlite.connections import Readers
-from wakelog_adapters.sqlite.errors import readable, translated
+from wakelog_adapters.sqlite.errors import translated
 from wakelog_adapters.sqlite.open_file import OpenFile
 from wakelog_adapters.sqlite.queries import DIALECT, PAGE, Queries
 from wakelog_adapters.sqlite.url import StoreLocation
@@ -129,7 +130,7 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
         return [
             HeldLease(
                 stream,
-                Lease(owner, until_us, token, bool(run)),
+                lease(owner, until_us, token, run),
                 topic and StoredEvent(stream, token, topic, bytes.fromhex(state)),
             )
             for stream, owner, until_us, token, run, topic, state in rows
@@ -172,7 +173,7 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
     @readable
     def workers(self, now_us: int) -> Sequence[WorkerRow]:
         rows = json.loads(self._row(self.queries.workers, now_us)[0])
-        return [WorkerRow(*row)._replace(jobs=tuple(json.loads(row[1]))) for row in rows]
+        return [worker_row(row) for row in rows]
 
 
 def jobs_with(limits: Mapping[str, int], jobs: Sequence[str]) -> str:

@@ -14,12 +14,13 @@ from eventsourcing import sqlite as library
 
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import ANY_ENDED, Appended, Lease, NothingDue, Takeover, Unit
+from wakelog_adapters.sql.rows import readable
 from wakelog_adapters.sql.small_writes import SmallWrites
 from wakelog_adapters.sql.subscription import LogListeners, LogSubscription
 from wakelog_adapters.sqlite.append import AppendStatement, dumps
 from wakelog_adapters.sqlite.conflicts import append_without_refused
 from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
-from wakelog_adapters.sqlite.errors import REFUSALS, readable, translated
+from wakelog_adapters.sqlite.errors import REFUSALS, translated
 from wakelog_adapters.sqlite.open_file import OpenFile
 from wakelog_adapters.sqlite.reads import SQLiteReads, jobs_with
 from wakelog_adapters.sqlite.schema import SQLiteSchema

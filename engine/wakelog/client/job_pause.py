@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from wakelog.client.gateway import RequestGateway
-from wakelog.core.time import as_datetime
+from wakelog.client.results import stored_moment
 from wakelog.definitions.definition import Definition
 from wakelog.errors import Issue, ValidationError
 from wakelog.ids import check_text
@@ -68,6 +68,5 @@ def _name_of(gateway: RequestGateway, job: Definition | str) -> str:
 
 
 def _job_pause(row: JobPauseRow) -> JobPause:
-    return JobPause(
-        job=row.job, reason=row.reason, actor=row.actor, since=as_datetime(row.since_us)
-    )
+    since = stored_moment(row.since_us, f"the pause of {row.job}")
+    return JobPause(job=row.job, reason=row.reason, actor=row.actor, since=since)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from wakelog.core.time import as_datetime
+from wakelog.errors import StoreUnavailableError
+
 __all__ = [
     "ClearResult",
     "ErrorInfo",
@@ -17,7 +20,17 @@ __all__ = [
     "RetryResult",
     "RunResult",
     "TriggerResult",
+    "stored_moment",
 ]
+
+
+def stored_moment(us: int, what: str) -> datetime:
+    """A moment in a row that has no checksum. Raises `StoreUnavailableError` ("damaged"), naming
+    the row `what`, if something else has changed it."""
+    try:
+        return as_datetime(us)
+    except (TypeError, OverflowError) as error:
+        raise StoreUnavailableError("damaged", f"{what} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

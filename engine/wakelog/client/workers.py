@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from wakelog.client.results import stored_moment
 from wakelog.core.events import RunStarted
-from wakelog.core.time import as_datetime, moment
+from wakelog.core.time import moment
 from wakelog.log.records import decode
 from wakelog.ports.rows import HeldLease, WorkerRow
 from wakelog.ports.store import Store
@@ -53,7 +54,8 @@ class WorkerStatus:
 def list_workers(store: Store, now_us: int) -> list[WorkerStatus]:
     """The workers that are alive, and those that are not but still have leases.
 
-    Blocks. A lease that ends between the two reads may be missing, or its worker may.
+    Blocks. A lease that ends between the two reads may be missing, or its worker may. Raises
+    `StoreUnavailableError` ("damaged") and `HistoryError` for what something else has changed.
     """
     work: dict[str, list[Work]] = {}
     for held in store.leases(now_us, MAX_LEASES):
@@ -71,13 +73,14 @@ def _work(held: HeldLease) -> Work:
         run=run.run if isinstance(run, RunStarted) else None,
         attempt=run.attempt if isinstance(run, RunStarted) else None,
         since=moment(began.at_us) if began is not None else None,
-        lease_ends_at=as_datetime(held.lease.until_us),
+        lease_ends_at=stored_moment(held.lease.until_us, f"the lease on {held.stream}"),
     )
 
 
 def _worker(name: str, row: WorkerRow | None, work: list[Work], now_us: int) -> WorkerStatus:
     if row is None:
         return WorkerStatus(name=name, alive=False, work=tuple(work))
+    what = f"the row of worker {name}"
     return WorkerStatus(
         name=name,
         alive=row.until_us > now_us,
@@ -85,7 +88,7 @@ def _worker(name: str, row: WorkerRow | None, work: list[Work], now_us: int) -> 
         pid=row.pid,
         jobs=row.jobs,
         concurrency=row.concurrency,
-        started_at=as_datetime(row.started_us),
-        seen_at=as_datetime(row.seen_us),
+        started_at=stored_moment(row.started_us, what),
+        seen_at=stored_moment(row.seen_us, what),
         work=tuple(work),
     )

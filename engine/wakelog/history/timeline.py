@@ -97,6 +97,12 @@ def _pages(store: Store, stream: str) -> Iterator[Sequence[StoredEvent]]:
 
 def _entry(recorded: Recorded, after: Instance) -> HistoryEntry:
     event = recorded.event
+    try:
+        at, description = as_datetime(recorded.at_us), describe(recorded)
+    except (ValueError, OverflowError) as error:  # a moment that no calendar has
+        raise UnreadableEventError(
+            recorded.stream, recorded.version, event.TOPIC, f"a time in it: {error}"
+        ) from error
     data = event.model_dump(exclude_defaults=True)
     data |= {name: said for name in SAID[type(event)] if (said := getattr(event, name))}
     if event.PAYLOAD and (text := getattr(event, event.PAYLOAD)) is not None:
@@ -109,10 +115,10 @@ def _entry(recorded: Recorded, after: Instance) -> HistoryEntry:
             ) from error
     return HistoryEntry(
         version=recorded.version,
-        at=as_datetime(recorded.at_us),
+        at=at,
         life=after.lives,
         event=type(event).__name__,
-        description=describe(recorded),
+        description=description,
         data=data,
         commit=recorded.commit,
         cause=recorded.cause,

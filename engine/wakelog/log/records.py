@@ -24,6 +24,7 @@ from typing import Any
 from msgspec import Struct
 
 from wakelog.core.events import EVENTS, Event
+from wakelog.core.time import MAX_US, MIN_US
 from wakelog.errors import UnreadableEventError
 from wakelog.log.payloads import Salts, check, opened, payload_of, put_payload, sealed
 from wakelog.ports.records import StoredEvent
@@ -128,8 +129,8 @@ def decode(stored: StoredEvent) -> Recorded:
         fields: dict[str, Any] = json.loads(line)
         digest = fields.get("digest")
         erased = put_payload(cls, fields, opened(stored, digest, body)) if digest or body else False
-        if not isinstance(fields["at_us"], int):
-            raise TypeError("at_us is no whole number")
+        if not isinstance(fields["at_us"], int) or not MIN_US <= fields["at_us"] <= MAX_US:
+            raise ValueError("at_us is no moment")
         return Recorded(
             stream=stored.stream,
             version=stored.version,

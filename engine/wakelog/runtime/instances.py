@@ -57,11 +57,14 @@ class Instances:
 
     async def status(self, stream: str, *, stale_ok: bool = False) -> StatusRow | None:
         """The status row as recorded now; with `stale_ok` that of the cached instance, if there is
-        one. None if there never was an instance. Raises what `sound` raises."""
+        one. None if there never was an instance. Raises what `sound` raises, also if the log has
+        events of it and there is no row."""
         known = self._cache.peek(stream) if stale_ok else None
         if known is None:
             row = await self._rows.read(stream)
-            return row if row is None or is_sound(row) else await self._from_log(stream)
+            if row is not None:
+                return row if is_sound(row) else await self._from_log(stream)
+            known = await self._heads.read(stream)  # it raises if only the row is gone
         return _row_of(known) if known.instance.version else None
 
     async def sound(self, rows: Sequence[StatusRow]) -> list[StatusRow]:

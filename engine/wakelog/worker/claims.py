@@ -17,7 +17,39 @@ from wakelog.ports.units import ANY_ENDED, Lease, NothingDue, Takeover, Unit
 from wakelog.runtime.parking import parking
 from wakelog.worker.leases import LeaseKey
 
-__all__ = ["Claimed", "claim_due", "has_ready_event", "next_due_us"]
+__all__ = ["Claimed", "GivenBack", "claim_due", "has_ready_event", "next_due_us"]
+
+
+YIELD_US = 1_000_000
+"""How long a worker leaves to others what is due again and what its own code could not read."""
+MAX_GIVEN_BACK = 10_000
+"""Instances of which that is remembered, the last ones."""
+
+
+class GivenBack:
+    """The instances that the code of this worker could not read, until it can. In a rolling deploy
+    it would else be as fast as the worker that can, which would have to wait until its next sweep,
+    with two events more in the log."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, None] = {}
+
+    def note(self, instance: Instance) -> None:
+        """What came of the work on an instance. On the event loop."""
+        stream = str(instance.id)
+        self._streams.pop(stream, None)
+        if instance.unread is not None:
+            self._streams[stream] = None
+            if len(self._streams) > MAX_GIVEN_BACK:
+                self._streams.pop(next(iter(self._streams)), None)
+
+    def is_left(self, head: Head | HistoryError, now_us: int) -> bool:
+        """Whether to leave an instance to others: something has just happened to it. Any thread may
+        ask."""
+        if not self._streams or isinstance(head, HistoryError):
+            return False
+        since_us = abs(now_us - head.instance.recorded_us)  # it may be later than this claim
+        return since_us < YIELD_US and str(head.instance.id) in self._streams
 
 
 class Claimed(NamedTuple):
@@ -46,10 +78,12 @@ def claim_due(
     limit: int,
     now_us: int,
     takeover: Takeover = ANY_ENDED,
+    given_back: GivenBack | None = None,
 ) -> tuple[list[Claimed], NothingDue | None]:
     """Claim up to `limit` due instances: their leases and `RunStarted` events in one append.
 
-    Also returns when something will be due, if the store has looked and found nothing due now.
+    Leaves `given_back` to others for a moment. Also returns when something will be due, if the
+    store has looked and found nothing due now.
     Blocks; called on the alarm clock's thread. A crash before the append leaves them to other
     workers, a crash after it until their leases end.
     """
@@ -57,6 +91,8 @@ def claim_due(
 
     def begin(dues: Sequence[Due]) -> list[Unit]:
         heads = app.instances.heads_of(dues)
+        if given_back is not None:
+            dues = [due for due in dues if not given_back.is_left(heads[due.stream], now_us)]
         begun = (_claim(app, due, heads[due.stream], worker, now_us) for due in dues)
         claimed[:] = [each for each in begun if each is not None]
         return [each.unit for each in claimed]

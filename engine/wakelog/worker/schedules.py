@@ -94,4 +94,8 @@ class Schedules:
 
 
 def _read(rules: str) -> dict[str, str]:
-    return msgspec.json.decode(rules, type=dict[str, str])
+    """None of a row that something else has changed."""
+    try:
+        return msgspec.json.decode(rules, type=dict[str, str])
+    except (ValueError, RecursionError):  # msgspec's errors are `ValueError`s
+        return {}

@@ -25,7 +25,7 @@ from wakelog.runtime.store_threads import InlineExecutor, StoreExecutor, ThreadE
 from wakelog.settings import WorkerSettings
 from wakelog.threads import start_thread
 from wakelog.worker.claim_guard import ClaimGuard
-from wakelog.worker.claims import Claimed, claim_due
+from wakelog.worker.claims import Claimed, GivenBack, claim_due
 from wakelog.worker.heartbeat import Heartbeat
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.loop_watchdog import LoopWatchdog
@@ -67,6 +67,7 @@ class Worker:
         """When the alarm clock looks again; not part of the stable interface."""
         self._lock = threading.Lock()
         self._running = 0
+        self._given_back = GivenBack()
         self._closing = False
         self._awaits_beat = False
         """Nothing was claimed, because the leases must be renewed first."""
@@ -194,6 +195,7 @@ class Worker:
             limit=free,
             now_us=now_us,
             takeover=takeover,
+            given_back=self._given_back,
         )
         self.next_look.claimed(now_us, len(claimed), nothing_due)
         with self._lock:
@@ -236,6 +238,8 @@ class Worker:
         try:
             await self._end_older(claimed)
             await work(self._app, claimed)
+            if (head := self._app.instances.peek(stream)) is not None:
+                self._given_back.note(head.instance)
         except LeaseLostError as error:
             _LOG.warning("%s: its outcome is dropped", error, extra={"instance": stream})
         except asyncio.CancelledError:

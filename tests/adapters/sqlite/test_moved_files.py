@@ -45,7 +45,30 @@ def remove_only_the_index(path: Path) -> None:
     path.with_name("jobs.db-shm").unlink()
 
 
-CHANGES = [remove, move, replace, remove_only_the_wal, remove_only_the_index]
+def remove_only_the_file(path: Path) -> None:
+    path.unlink()
+
+
+def move_only_the_file(path: Path) -> None:
+    path.rename(path.with_name("old-jobs.db"))
+
+
+def replace_only_the_file(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"VACUUM INTO '{path.parent}/copy'")
+    (path.parent / "copy").replace(path)
+
+
+CHANGES = [
+    remove,
+    move,
+    replace,
+    remove_only_the_file,
+    move_only_the_file,
+    replace_only_the_file,
+    remove_only_the_wal,
+    remove_only_the_index,
+]
 
 
 @pytest.fixture
@@ -161,7 +184,7 @@ def test_all_three_files_are_watched(store: SQLiteStore, path: Path) -> None:
     assert_moved(file.check)
 
 
-@pytest.mark.parametrize("change", [remove, move, replace])
+@pytest.mark.parametrize("change", CHANGES[:-2])
 def test_K3_requests_of_an_open_app_are_refused_and_it_closes(path: Path, change: Change) -> None:
     counter = Task(state=int, event=int)
 
@@ -179,7 +202,7 @@ def test_K3_requests_of_an_open_app_are_refused_and_it_closes(path: Path, change
             assert_moved(lambda: app.task(counter).send("b", 1))
 
 
-@pytest.mark.parametrize("change", [remove, move])
+@pytest.mark.parametrize("change", [remove, move, remove_only_the_file, move_only_the_file])
 def test_K1_what_was_acknowledged_is_written_back_when_it_is_closed(
     path: Path, change: Change
 ) -> None:
@@ -199,6 +222,33 @@ def test_K1_what_was_acknowledged_is_written_back_when_it_is_closed(
         assert store.append([UnitBuilder("o-2").begin()]).errors == [None]
     assert not list(path.parent.glob("*restored*"))
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("change", [move_only_the_file, replace_only_the_file])
+def test_K1_no_wal_of_the_old_file_spoils_the_one_in_its_place(path: Path, change: Change) -> None:
+    url = f"sqlite:///{path}"
+    with closing(open_store(url)) as factory, closing(open_store(url)) as other:
+        assert factory.application_recorder().append([UnitBuilder("o-1").begin()]).errors == [None]
+        change(path)
+        other.close()
+    assert not list(path.parent.glob("jobs.db-*"))
+    for each in path.parent.glob("*jobs.db"):
+        with closing(open_store(f"sqlite:///{each}")) as factory:
+            rows = factory.application_recorder().list(Listing())
+            assert [row.stream for row in rows] == ["task:order:o-1"]
+
+
+def test_the_wal_of_the_file_in_its_place_is_left_alone(path: Path) -> None:
+    url = f"sqlite:///{path}"
+    with closing(open_store(url)) as factory:
+        remove(path)
+        with closing(open_store(url)) as other:
+            assert other.application_recorder().append([UnitBuilder("o-2").begin()]).errors == [
+                None
+            ]
+            factory.close()
+            rows = other.application_recorder().list(Listing())
+            assert [row.stream for row in rows] == ["task:order:o-2"]
 
 
 def test_a_file_in_its_place_is_left_alone_when_it_is_closed(path: Path) -> None:

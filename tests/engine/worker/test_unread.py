@@ -12,11 +12,13 @@ from pydantic import BaseModel
 
 from tests.auditing import audit_all
 from tests.support import START, WAIT_S
-from wakelog import Continuous, Debounce, ExecutionError, Jobs, Retry, Task, TaskStatus
+from wakelog import App, Continuous, Debounce, ExecutionError, Jobs, Retry, Task, TaskStatus
 from wakelog.core.events import DeadLettered, Discarded, ExecutionFailed, Returned
 from wakelog.testing import Simulation
 
 HOUR = timedelta(hours=1)
+COMPETED_FOR = 10
+"""Instances that two workers are as fast to claim."""
 Kind = Literal["task", "continuous", "debounce"]
 
 
@@ -357,6 +359,38 @@ async def test_K4_a_running_worker_that_can_read_it_finds_it_in_its_sweep(store_
                 await asyncio.to_thread(able.worker.sweep)
                 await asyncio.sleep(0)
     assert seen == ["ann"]
+
+
+async def until_waiting(app: App, number: int) -> None:
+    """Until so many instances wait for code."""
+    waiting = -1
+    while waiting != number:
+        waiting = await app.count(status="waiting_for_code")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["task", "debounce"])
+async def test_K4_workers_that_cannot_read_it_leave_it_to_the_one_that_can(
+    store_url: str, kind: Kind
+) -> None:
+    seen: list[Any] = []
+    new = Jobs(job=job_of(kind, Both, seen))
+    async with (
+        asyncio.timeout(WAIT_S),
+        Jobs(job=job_of(kind, New, [])).open(store_url, worker=True) as unable,
+        Jobs(job=job_of(kind, Old, [])).open(store_url, handlers=False) as client,
+    ):
+        for number in range(COMPETED_FOR):
+            if kind == "task":
+                await client.task("job").send(f"a-{number}", Old(name="ann"))
+            else:
+                await client.debounce("job").add(f"a-{number}", Old(name="ann"))
+                await client.debounce("job").flush(f"a-{number}", wait=False)
+        await until_waiting(unable, COMPETED_FOR)
+        async with new.open(store_url, worker=True) as able:
+            assert able.worker is not None
+            while await able.count(status="waiting_for_code"):  # once, unless the machine is slow
+                await asyncio.to_thread(able.worker.sweep)
 
 
 def test_K4_dead_letters_come_only_from_handlers(store_url: str) -> None:
