@@ -201,11 +201,10 @@ class Worker:
         self._leases.add([each.key for each in claimed if each.has_work])
         return claimed
 
-    def begin(self, claimed: object) -> None:
-        """Hand what was claimed to the event loop."""
-        if not isinstance(claimed, Claimed):
-            raise AssertionError(f"not claimed here: {claimed!r}")
-        self._loop.call_soon_threadsafe(self._begin, claimed)
+    def begin(self, claimed: Sequence[object]) -> None:
+        """Hand what was claimed to the event loop: all at once, since each hand-over is a system
+        call after which the loop may keep the GIL."""
+        self._loop.call_soon_threadsafe(self._begin_all, claimed)
 
     def next_look_us(self, now_us: int) -> int | None:
         """When to look again: never while no slot is free or the loop is blocked."""
@@ -224,6 +223,12 @@ class Worker:
         for (working_on, _), (_, task) in list(self._tasks.items()):
             if working_on == stream:
                 self._app.handler_runner.stop(task)
+
+    def _begin_all(self, claimed: Sequence[object]) -> None:
+        for each in claimed:
+            if not isinstance(each, Claimed):
+                raise AssertionError(f"not claimed here: {each!r}")
+            self._begin(each)
 
     def _begin(self, claimed: Claimed) -> None:
         task = self._loop.create_task(self._work(claimed))
