@@ -26,7 +26,7 @@ from wakelog.core.instance import Instance, next_wake
 from wakelog.log.rebuild import Head, refold
 from wakelog.log.records import Recorded, decode
 from wakelog.log.status_row import status_row
-from wakelog.ports.records import Loaded
+from wakelog.ports.records import Loaded, StoredEvent
 from wakelog.ports.rows import Listing
 from wakelog.ports.store import Store
 from wakelog_adapters.postgres import PostgresStore
@@ -42,8 +42,10 @@ Rows = Callable[[str], list[tuple[Any, ...]]]
 
 def audit(store: Store, stream: str) -> list[Recorded]:
     """Check all that is recorded of one stream, to which nothing may be appended meanwhile."""
-    history = [decode(stored) for stored in store.events(stream)]
+    events = store.events(stream)
+    history = [decode(stored) for stored in events]
     _check_chain(history)
+    _check_payloads(events)
     _check_commits(history)
     _check_runs(history)
     head = fold_from_the_log(store, stream)
@@ -122,6 +124,14 @@ def _check_chain(history: Sequence[Recorded]) -> None:
         before = recorded.hash
     times = [r.at_us for r in history]
     assert times == sorted(times), "the recorded time goes back"
+
+
+def _check_payloads(events: Sequence[StoredEvent]) -> None:
+    """Nothing was destroyed, and no two items have the same salt."""
+    assert not any(decode(stored).erased for stored in events), "a payload is missing"
+    items = [item for stored in events for item in stored.state.split(b"\n")[1:]]
+    salts = {item.partition(b"\t")[0] for item in items}
+    assert len(salts) == len(items), "two payloads have the same salt"
 
 
 def _check_commits(history: Sequence[Recorded]) -> None:

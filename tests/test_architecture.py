@@ -258,7 +258,8 @@ def test_an_event_is_frozen_documented_and_has_at_most_one_payload(cls: type[Eve
     assert cls.model_config.get("frozen") is True
     assert cls.__doc__
     excluded = [name for name, field in cls.model_fields.items() if field.exclude]
-    assert excluded == ([cls.PAYLOAD] if cls.PAYLOAD else [])
+    said = [name for name in ("message", "traceback") if name in cls.model_fields]
+    assert excluded == said + ([cls.PAYLOAD] if cls.PAYLOAD else []), "what an error said is `Said`"
 
 
 @pytest.mark.parametrize("event", EXAMPLES.values(), ids=EXAMPLES)

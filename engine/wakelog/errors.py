@@ -252,8 +252,8 @@ _STORE_ADVICE: dict[str, str] = {
     "unknown_scheme": "use the scheme of an installed store",
     "not_installed": "install its driver: for PostgreSQL, pip install 'wakelog[postgres]'",
     "refused": "it does not accept this value: make the state or payload smaller",
-    "moved": "put it back, or close every app that has it open, which writes back what was "
-    "acknowledged before if nothing is at the path; then open the right file",
+    "moved": "put it back, or close every app that has it open and open the right file: closing "
+    "writes back what was acknowledged before if nothing is at the path",
     "damaged": "the database is damaged: restore a copy, or run the database's own check",
 }
 

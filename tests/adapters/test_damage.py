@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from tests.adapters.cli.command_line import CommandLine
 from tests.support import Ctx, task_of
 from tests.support_stores import direct_access
-from wakelog import IntegrityError, Jobs, StoreUnavailableError
+from wakelog import IntegrityError, Jobs, Retry, StoreUnavailableError, UnreadableEventError
 from wakelog.errors import HistoryError
 from wakelog.settings import Settings
 from wakelog.testing import Simulation
@@ -69,12 +70,38 @@ def change_hash(url: str) -> str:
     return f"UPDATE {{at}}status SET hash = 'f' || hash WHERE stream = '{STREAM}'"
 
 
+def change_payload(url: str) -> str:
+    """Another state, which the record's first line has another digest of."""
+    tab = tab_of(url)
+    text = f"replace({text_of(url, 'state')}, {tab} || '300', {tab} || '900')"
+    return f"UPDATE {{at}}stored_events SET state = {bytes_of(url, text)} WHERE {PAYLOAD}"
+
+
+def destroy(url: str, where: str) -> str:
+    """All items of a payload destroyed, as the page about the log says it."""
+    if url.startswith("sqlite:"):
+        text = "CAST(state AS TEXT)"
+        line = f"substr({text}, 1, instr({text}, char(10)))"
+    else:
+        line = f"split_part({text_of(url, 'state')}, chr(10), 1) || chr(10)"
+    return f"UPDATE {{at}}stored_events SET state = {bytes_of(url, line)} WHERE {where}"
+
+
+def tab_of(url: str) -> str:
+    return "char(9)" if url.startswith("sqlite:") else "chr(9)"
+
+
+PAYLOAD = f"originator_id = '{STREAM}' AND originator_version = 9"
+"""The newest state of the instance."""
+WAITING = "originator_version = 3"
 DAMAGES: list[tuple[Callable[[str], str], str]] = [
     (change_newest, OTHER_HASH),
     (drop_newest, ENDS),
     (add_another, UNSEEN),
     (change_hash, OTHER_HASH),
 ]
+FOUND_BY_LOADS = [*DAMAGES, (change_payload, "its payload is not what its digest is of")]
+"""The doctor looks at the newest events only."""
 
 
 def level_of(url: str, check: str) -> str | None:
@@ -95,7 +122,7 @@ def damaged(url: str, damage: Callable[[str], str]) -> Simulation:
     return sim
 
 
-@pytest.mark.parametrize(("damage", "said"), DAMAGES)
+@pytest.mark.parametrize(("damage", "said"), FOUND_BY_LOADS)
 def test_H4_a_damaged_stream_is_told_by_requests_and_its_history(
     shared_url: str, damage: Callable[[str], str], said: str
 ) -> None:
@@ -109,7 +136,7 @@ def test_H4_a_damaged_stream_is_told_by_requests_and_its_history(
                 ask()
 
 
-@pytest.mark.parametrize(("damage", "said"), DAMAGES)
+@pytest.mark.parametrize(("damage", "said"), FOUND_BY_LOADS)
 def test_K4_a_request_that_finds_damage_parks_the_instance_once(
     shared_url: str, damage: Callable[[str], str], said: str
 ) -> None:
@@ -128,7 +155,7 @@ def test_K4_a_request_that_finds_damage_parks_the_instance_once(
     assert level_of(shared_url, "parked") == "problem"
 
 
-@pytest.mark.parametrize(("damage", "said"), DAMAGES)
+@pytest.mark.parametrize(("damage", "said"), FOUND_BY_LOADS)
 def test_K4_a_claim_that_finds_damage_parks_the_instance(
     shared_url: str, damage: Callable[[str], str], said: str
 ) -> None:
@@ -148,6 +175,85 @@ def test_the_doctor_sees_what_no_request_has_met_yet(
 ) -> None:
     damaged(shared_url, damage).close()
     assert level_of(shared_url, "log") == "problem"
+
+
+def test_E4_an_instance_whose_state_was_destroyed_is_read_and_not_worked_on(
+    shared_url: str,
+) -> None:
+    with damaged(shared_url, lambda url: destroy(url, PAYLOAD)) as sim:
+        # then its history shows it
+        history = sim.history(STREAM)
+        assert [entry.version for entry in history if entry.erased] == [9]
+        assert "state" not in history[8].data
+        assert "(erased)" in history[8].description
+        assert sim.state_at(STREAM, version=8).state == 200
+        # and nothing is made of it
+        for ask in (
+            lambda: sim.state_at(STREAM, version=9),
+            lambda: sim.task("job").send("a", 1),
+        ):
+            with pytest.raises(UnreadableEventError, match="its payload was destroyed"):
+                ask()
+        assert sim.task("job").status("a").status == "failed"
+        sim.advance("2h")
+        assert sim.task("job").status("b").execute_count == 1
+
+
+@pytest.mark.parametrize("restarts", [True, False])
+def test_E4_a_waiting_event_that_was_destroyed_is_not_handled_as_an_empty_one(
+    shared_url: str, restarts: bool
+) -> None:
+    handled: list[object] = []
+
+    def on_event(ctx: Ctx, event: object) -> None:
+        handled.append(event)
+
+    with Simulation(Jobs(job=task_of(on_event)), url=shared_url) as sim:
+        sim.task("job").send("a", {"n": 1})
+        sim.task("job").send("a", {"n": 2}, delay="1h")
+        with direct_access(shared_url) as do:
+            assert do(destroy(shared_url, f"originator_id = '{STREAM}' AND {WAITING}")) == 1
+        if restarts:
+            sim.restart()
+        # when
+        sim.advance("2h")
+        # then
+        assert handled == [{"n": 1}]
+        status = sim.task("job").status("a")
+        assert status.last_error is not None
+        assert "its payload was destroyed" in status.last_error.message
+
+
+def test_E4_a_step_whose_result_was_destroyed_is_not_done_again(shared_url: str) -> None:
+    done: list[str] = []
+
+    def mail() -> str:
+        done.append("mail")
+        return "sent"
+
+    def execute(ctx: Any) -> None:
+        ctx.step_blocking("mail", mail)
+        raise RuntimeError("later")
+
+    retry = Retry(max_attempts=2, delay="1h", jitter=0)
+    job = task_of(lambda ctx, event: ctx.schedule("1m"), execute=execute, retry=retry)
+    with Simulation(Jobs(job=job), url=shared_url) as sim:
+        sim.task("job").send("a", {})
+        sim.advance("2m")
+        step = next(each for each in sim.history(STREAM) if each.event == "StepCompleted")
+        where = f"originator_id = '{STREAM}' AND originator_version = {step.version}"
+        with direct_access(shared_url) as do:
+            assert do(destroy(shared_url, where)) == 1
+        # when
+        sim.advance("2h")
+        # then
+        assert done == ["mail"]
+        error = sim.task("job").status("a").last_error
+        assert error is not None
+        assert (error.type, "its payload was destroyed" in error.message) == (
+            "UnreadableEventError",
+            True,
+        )
 
 
 def test_U3_a_change_under_a_cached_instance_is_not_sealed_into_the_chain(
@@ -273,7 +379,7 @@ def test_K4_a_damaged_instance_that_waits_for_code_holds_up_no_other(shared_url:
         ("UPDATE {at}stored_events SET topic = 'wakelog.Paused'", "Paused"),
     ],
 )
-def test_K4_a_deferred_event_that_is_damaged_is_given_up_and_holds_up_no_other(
+def test_K4_a_deferred_event_that_is_damaged_parks_the_instance_and_holds_up_no_other(
     shared_url: str, sql: str, said: str
 ) -> None:
     settings = Settings(snapshot_every=1)  # it can be loaded without its older events
@@ -288,5 +394,5 @@ def test_K4_a_deferred_event_that_is_damaged_is_given_up_and_holds_up_no_other(
         sim.advance("1d")
         assert sim.task("job").get_state("b") == 1
         status = sim.task("job").status("a")
-        assert status.deferred_count == 0
+        assert status.status == "failed"
         assert said in str(status.last_error)

@@ -11,6 +11,7 @@ one: add an example to `EXAMPLES`, under the next number.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ from wakelog.core import events as e
 from wakelog.core.instance import Instance
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
+from wakelog.log.payloads import SAID, Salts
 from wakelog.log.rebuild import GENESIS, Head, replayed
 from wakelog.log.records import Meta, decode, encode
 from wakelog.ports.records import StoredEvent
@@ -33,7 +35,8 @@ from wakelog.testing import SimulatedCrash
 HERE = Path(__file__).parent
 AT_US = 1_795_449_240_123_456
 STREAM = "task:order:ö-17:a"
-META = Meta(AT_US, "5f0c1a2b3c4d5e6f1", "b3c1d2e4", "task:order:b@7", "c-1", "ann é")
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+META = Meta(AT_US, "5f0c1a2b3c4d5e6f1", "task:order:b@7", "c-1", "ann é", trace=TRACE)
 
 EXAMPLES: dict[str, e.Event] = {
     "Started.1": e.Started(kind="task", name="order", id="ö-17:a", input='{"x":1}'),
@@ -168,7 +171,7 @@ def folded(instance: Instance) -> dict[str, Any]:
 def main() -> None:
     """Write what is not there yet."""
     for name, event in EXAMPLES.items():
-        [record], _ = encode(STREAM, 41, "ab" * 32, [event], META)
+        [record], _ = encode(STREAM, 41, "ab" * 32, [event], META, Salts(random.Random(name)))
         example = {
             "stream": record.stream,
             "version": record.version,
@@ -185,7 +188,8 @@ def main() -> None:
 
 
 def _payload(event: e.Event) -> dict[str, Any]:
-    return {event.PAYLOAD: getattr(event, event.PAYLOAD)} if event.PAYLOAD else {}
+    names = [name for name in (event.PAYLOAD, *SAID[type(event)]) if name]
+    return {name: getattr(event, name) for name in names}
 
 
 def _history(job: Stage) -> dict[str, Any]:
@@ -209,15 +213,14 @@ def _history(job: Stage) -> dict[str, Any]:
 def _without_paths(records: Sequence[StoredEvent]) -> list[StoredEvent]:
     """The same history, chained anew, without the tracebacks of the machine that wrote it."""
     rewritten: list[StoredEvent] = []
-    prev = GENESIS
+    prev, salts = GENESIS, Salts(random.Random(0))
     for stored in records:
         said = decode(stored)
         event = said.event
         if isinstance(event, e.ExecutionFailed):
             event = event.model_copy(update={"traceback": "Traceback …\n"})
-        salt = stored.state.split(b"\n")[1].decode() if b"\n" in stored.state else ""
-        meta = Meta(said.at_us, said.commit, salt, said.cause, said.correlation, said.actor)
-        [record], prev = encode(stored.stream, stored.version - 1, prev, [event], meta)
+        meta = Meta(said.at_us, said.commit, said.cause, said.correlation, said.actor)
+        [record], prev = encode(stored.stream, stored.version - 1, prev, [event], meta, salts)
         rewritten.append(record)
     return rewritten
 

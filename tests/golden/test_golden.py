@@ -14,6 +14,7 @@ from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
+from wakelog.log.payloads import SAID
 from wakelog.log.rebuild import GENESIS, Head, replayed
 from wakelog.log.records import decode
 from wakelog.ports.records import StoredEvent
@@ -50,12 +51,12 @@ def test_a_golden_record_is_read_as_it_was_meant(path: Path) -> None:
     # then every field that it had has the value that it had
     event = recorded.event
     now = event.model_dump(mode="json")
-    if event.PAYLOAD:
-        now[event.PAYLOAD] = getattr(event, event.PAYLOAD)
+    now |= {name: getattr(event, name) for name in (event.PAYLOAD, *SAID[type(event)]) if name}
     assert {name: now[name] for name in said["event"]} == said["event"]
     assert (recorded.at_us, recorded.commit) == (1_795_449_240_123_456, "5f0c1a2b3c4d5e6f1")
     assert (recorded.cause, recorded.correlation) == ("task:order:b@7", "c-1")
     assert (recorded.actor, recorded.prev) == ("ann é", "ab" * 32)
+    assert recorded.trace == "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     # and it can be folded
     base = Instance(InstanceId.parse(said["stream"]), version=41)
     assert evolve(base, event, recorded.at_us).version == 42

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from wakelog.errors import UnreadableEventError
+from wakelog.errors import HistoryError
 from wakelog.log.records import hash_of
 from wakelog.log.status_row import is_sound
 from wakelog.ports.records import StoredEvent
@@ -64,6 +64,6 @@ def _row(values: Sequence[Any]) -> StatusRow:
 def _agree(topic: str, state: bytes, row: StatusRow) -> bool:
     try:
         hash = hash_of(StoredEvent(row.stream, row.version, topic, state))
-    except UnreadableEventError:
+    except HistoryError:
         return False
     return hash == row.hash and is_sound(row)

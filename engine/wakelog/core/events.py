@@ -4,9 +4,9 @@ A released event is never changed: fields may be added with a default, anything 
 with a new topic. Defaults are left out of the stored text, so a default is for ever.
 
 Times are microseconds since 1970 in UTC (`…_us`). A field typed `Payload` holds the user's raw
-JSON: it is stored beside the rest, byte for byte (see `wakelog.log`), at most one per event. What
-surrounds every event (stream, version, time, commit, cause, hash) is in
-`wakelog.log.records.Recorded`.
+JSON, at most one per event; fields typed `Said` hold what an error said. Both are stored beside the
+rest, and can be destroyed (see `wakelog.log`). What surrounds every event (stream, version, time,
+commit, cause, hash) is in `wakelog.log.records.Recorded`.
 
 Announced by the contract and not produced yet: `Cancelled`, `PriorityChanged`, `Archived`,
 `Erased`.
@@ -22,12 +22,15 @@ __all__ = [
     "EVENTS", "Archived", "Cancelled", "Cleared", "DeadLettered", "Discarded", "Erased", "Event",
     "EventHandled", "EventReceived", "Executed", "ExecutionFailed", "ExecutionLost", "Flushed",
     "MessageSent", "Missed", "Parked", "Paused", "PriorityChanged", "Requeued", "Resumed",
-    "RetryExhausted", "RetryScheduled", "Returned", "RunStarted", "ScheduleCancelled", "Scheduled",
+    "RetryExhausted", "RetryScheduled", "Returned", "RunStarted", "Said", "ScheduleCancelled",
+    "Scheduled",
     "Started", "StateSet", "StepCompleted", "Stopped",
 ]  # fmt: skip
 
 Payload = Annotated[str | None, Field(exclude=True)]
 """The user's raw JSON text, or None if there is none."""
+Said = Annotated[str, Field(exclude=True)]
+"""What an error said. It may quote the user's data: pydantic's messages do."""
 
 WakeAction = Literal["execute", "flush", "clear", "trigger", "deferred"]
 """What a wake-up is for. `trigger` is a run an operator asked for, beside the schedule; `deferred`
@@ -183,8 +186,8 @@ class ExecutionFailed(Event):
 
     handler: str
     error_type: str
-    message: str
-    traceback: str = ""
+    message: Said = ""
+    traceback: Said = ""
     run: int | None = None
     attempt: int | None = None
     will_retry: bool = False
@@ -247,7 +250,7 @@ class Returned(Event):
     """The run that was given back with it; its attempts are untouched."""
     attempt: int = 1
     error_type: str = ""
-    message: str = ""
+    message: Said = ""
 
 
 class Flushed(Event):
@@ -304,7 +307,7 @@ class DeadLettered(Event):
     event_version: int
     reason: str
     error_type: str = ""
-    message: str = ""
+    message: Said = ""
     attempts: int = 1
     events: tuple[int, ...] = ()
     """The versions of the batch's events, if it is a batch; `event_version` is the first."""
@@ -361,7 +364,7 @@ class Parked(Event):
 
     reason: str
     error_type: str = ""
-    message: str = ""
+    message: Said = ""
 
 
 class Cleared(Event):

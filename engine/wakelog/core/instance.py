@@ -262,6 +262,11 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
         first = self.next_deferred
         return first if first is not None and first.ready_us <= now_us else None
 
+    def awaits(self, version: int) -> bool:
+        """Whether the accepted event of that version is still to be handled or handed over."""
+        is_deferred = any(each.version == version for each in self.deferred)
+        return is_deferred or any(version in each.events for each in self.windows)
+
     def is_busy(self, now_us: int) -> bool:
         """Whether a new event must wait: for an open run, for earlier events (one that waits for
         its next attempt blocks those behind it, one accepted while the clock was ahead too), or

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
 
-__all__ = ["RoundTrip", "decides_class", "equal", "nodes"]
+from pydantic_core import to_json
+
+__all__ = ["RoundTrip", "decides_class", "differs_at", "equal", "nodes", "unwritable_at"]
 
 ATOMS = frozenset({str, int, float, bool, type(None)})
 ROWS = (list, tuple)
+MAX_DEPTH = 20
+"""How deep a value is searched for the part that has no JSON."""
 
 
 class RoundTrip:
@@ -27,6 +31,12 @@ class RoundTrip:
         self._declared = declared
         self.is_opaque = False
         """Some part has no `==`: only the JSON texts can be compared."""
+        self._path: deque[str] = deque()
+
+    @property
+    def loc(self) -> str:
+        """Where the first part that differs is, as in `items.0.price`; empty if it is the whole."""
+        return ".".join(self._path)
 
     def same(self, a: Any, b: Any) -> bool:
         """Whether `a` and `b` are equal and of the same class, in each part. A part of `a` may be
@@ -35,22 +45,31 @@ class RoundTrip:
         if type(a) in ATOMS and type(a) is type(b) and a == b:
             return True
         if type(a) in ROWS and type(b) in ROWS:
-            return len(a) == len(b) and all(map(self.same, a, b))
+            return len(a) == len(b) and self._alike(_numbered(a), b)
         fields = None if _is(b, dict) else _fields_of(b)
         if type(a) is not type(b) and not self._adds_no_field(a, b, fields):
             return False
         if fields is not None:
-            alike = (self.same(getattr(a, f, None), getattr(b, f, None)) for f in fields)
-            return all(alike) and self.same(_extra(a), _extra(b))
+            parts = ((f, getattr(a, f, None)) for f in fields)
+            alike = self._alike(parts, (getattr(b, f, None) for f in fields))
+            return alike and self.same(_extra(a), _extra(b))
         if _is(a, dict):
-            keys = len(a) == len(b) and all(map(self.same, a.keys(), b.keys()))
-            return keys and all(map(self.same, a.values(), b.values()))
+            keys = len(a) == len(b) and self._alike(((key, key) for key in a), b.keys())
+            return keys and self._alike(a.items(), b.values())
         if _is(a, list, tuple, deque):
-            return len(a) == len(b) and all(map(self.same, a, b))
+            return len(a) == len(b) and self._alike(_numbered(a), b)
         if _is(a, set, frozenset):
             in_b = {each: each for each in b}
             return a == b and all(self.same(each, in_b[each]) for each in a)
         return self._same_atom(a, b)
+
+    def _alike(self, parts: Iterable[tuple[Any, Any]], others: Iterable[Any]) -> bool:
+        """Whether each part, under its name, is the same as the other one."""
+        for (name, a), b in zip(parts, others, strict=True):
+            if not self.same(a, b):
+                self._path.appendleft(str(name))
+                return False
+        return True
 
     def _adds_no_field(self, a: Any, b: Any, fields: list[str] | None) -> bool:
         """Whether `a` is a subclass of `b`'s class that adds no fields."""
@@ -66,6 +85,37 @@ class RoundTrip:
             return aware and a.timestamp() == b.timestamp()
         self.is_opaque = self.is_opaque or same is None
         return same is None
+
+
+def differs_at(a: Any, b: Any) -> str:
+    """Where two values of JSON data differ first, as `RoundTrip.loc` says it."""
+    comparison = RoundTrip(frozenset())
+    comparison.same(a, b)
+    return comparison.loc
+
+
+def unwritable_at(value: Any, depth: int = MAX_DEPTH) -> str:
+    """Where the part of a value is that has no JSON, as `RoundTrip.loc` says it; empty if each part
+    that can be looked at has one."""
+    for name, part in _parts_of(value) if depth else ():
+        try:
+            to_json(part)
+        except Exception:  # of the user's own serializers too
+            return f"{name}.{unwritable_at(part, depth - 1)}".rstrip(".")
+    return ""
+
+
+def _parts_of(value: Any) -> list[tuple[Any, Any]]:
+    if _is(value, dict):
+        return list(value.items())
+    if _is(value, *ROWS):
+        return list(_numbered(value))
+    fields = [(field, getattr(value, field, None)) for field in _fields_of(value) or ()]
+    return [*fields, *(_extra(value) or {}).items()]
+
+
+def _numbered(values: Iterable[Any]) -> Iterable[tuple[Any, Any]]:
+    return enumerate(values)
 
 
 def _is(value: Any, *classes: type) -> bool:

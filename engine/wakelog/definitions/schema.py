@@ -11,7 +11,14 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import from_json, to_json
 
-from wakelog.definitions.round_trip import RoundTrip, decides_class, equal, nodes
+from wakelog.definitions.round_trip import (
+    RoundTrip,
+    decides_class,
+    differs_at,
+    equal,
+    nodes,
+    unwritable_at,
+)
 from wakelog.errors import Issue, ValidationError
 
 __all__ = ["TypeSchema", "issues_of"]
@@ -63,9 +70,10 @@ class TypeSchema(Generic[S]):
         """
         data, valid, again = self._through(value, name)
         likely = type(again) is type(valid) and self._decides_classes and equal(again, valid)
-        if likely or self._same(data, valid, again):
-            return data.decode(), again
-        raise ValidationError(f"{self.what} of {name!r}", [_CHANGED])
+        if not likely and (loc := self._changed_at(data, valid, again)) is not None:
+            issue = Issue(loc=loc, msg=_CHANGED, type="round_trip")
+            raise ValidationError(f"{self.what} of {name!r}", [issue])
+        return data.decode(), again
 
     def shown(self, value: object, name: str) -> str:
         """The JSON text of a value that is only shown. Raises `ValidationError`."""
@@ -80,7 +88,7 @@ class TypeSchema(Generic[S]):
         except pydantic.ValidationError as error:
             raise ValidationError(f"{self.what} of {name!r}", issues_of(error)) from error
         except (ValueError, TypeError) as error:
-            issue = Issue(loc="", msg=str(error), type=type(error).__name__)
+            issue = Issue(loc=unwritable_at(value), msg=str(error), type=type(error).__name__)
             raise ValidationError(f"{self.what} of {name!r}", [issue]) from error
 
     def _text(self, valid: S) -> bytes:
@@ -107,12 +115,15 @@ class TypeSchema(Generic[S]):
         named = (node.get("cls") for node in nodes(self._adapter.core_schema))
         return frozenset(each for each in named if isinstance(each, type))
 
-    def _same(self, data: bytes, valid: S, again: S) -> bool:
-        """Whether the value read back is the same, compared part by part: the slow path."""
+    def _changed_at(self, data: bytes, valid: S, again: S) -> str | None:
+        """Where the value read back is another one, compared part by part; None if it is the same.
+        The slow path."""
         comparison = RoundTrip(self._declared)
         if not comparison.same(valid, again):
-            return False
-        return not comparison.is_opaque or self._text(again) == data
+            return comparison.loc
+        if not comparison.is_opaque or (text := self._text(again)) == data:
+            return None
+        return differs_at(from_json(data), from_json(text))
 
     def load(self, text: str) -> S:
         """A new value of recorded JSON text. Raises pydantic's error if it does not fit."""
@@ -133,11 +144,9 @@ class _Silent(GenerateJsonSchema):
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012  pydantic's
 
 
-_CHANGED = Issue(
-    loc="",
-    msg="does not read back as what was given: give each class of a union a literal `kind`, "
-    "and keep secrets and infinities out",
-    type="round_trip",
+_CHANGED = (
+    "does not read back as what was given: give each class of a union a literal `kind`, "
+    "and keep secrets and infinities out"
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from wakelog.core import events as e
 from wakelog.core.time import as_datetime
+from wakelog.log.payloads import ERASED, SAID
 from wakelog.log.records import Recorded
 
 __all__ = ["MAX_SHOWN", "describe"]
@@ -26,6 +27,8 @@ _CAUGHT_UP = {
 def describe(recorded: Recorded) -> str:
     """An event in plain words; for one of an unknown type its name."""
     event = recorded.event
+    if recorded.erased and event.PAYLOAD and not SAID[type(event)]:
+        event = event.model_copy(update={event.PAYLOAD: ERASED})
     words = _WORDS.get(type(event))
     return words(event) if words else type(event).__name__
 

@@ -13,6 +13,7 @@ from wakelog.core.time import as_datetime
 from wakelog.errors import InstanceNotFoundError, UnreadableEventError
 from wakelog.history.descriptions import describe
 from wakelog.ids import InstanceId
+from wakelog.log.payloads import SAID
 from wakelog.log.rebuild import GENESIS, Head, check_newest, replayed
 from wakelog.log.records import Recorded
 from wakelog.ports.records import Newest, StoredEvent
@@ -37,12 +38,17 @@ class HistoryEntry:
     description: str
     """What happened, in plain words."""
     data: dict[str, Any]
-    """The event's own fields; times in microseconds since 1970, payloads decoded."""
+    """The event's own fields; times in microseconds since 1970, payloads decoded. One that was
+    destroyed is not there; a message that was is "(erased)"."""
     commit: str
     cause: str | None
     correlation_id: str | None
     actor: str | None
     hash: str
+    trace: str | None = None
+    """The W3C `traceparent` of what led to it."""
+    erased: bool = False
+    """Its payload was destroyed on request."""
 
     def __str__(self) -> str:
         by = f" (by {self.actor})" if self.actor else ""
@@ -92,6 +98,7 @@ def _pages(store: Store, stream: str) -> Iterator[Sequence[StoredEvent]]:
 def _entry(recorded: Recorded, after: Instance) -> HistoryEntry:
     event = recorded.event
     data = event.model_dump(exclude_defaults=True)
+    data |= {name: said for name in SAID[type(event)] if (said := getattr(event, name))}
     if event.PAYLOAD and (text := getattr(event, event.PAYLOAD)) is not None:
         try:
             data[event.PAYLOAD] = json.loads(text)
@@ -112,6 +119,8 @@ def _entry(recorded: Recorded, after: Instance) -> HistoryEntry:
         correlation_id=recorded.correlation,
         actor=recorded.actor,
         hash=recorded.hash,
+        trace=recorded.trace,
+        erased=recorded.erased,
     )
 
 

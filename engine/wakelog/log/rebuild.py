@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from msgspec import Struct
 
+from wakelog.core.events import EventReceived, Started, StateSet
 from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance
 from wakelog.errors import HistoryError, IntegrityError, UnreadableEventError
 from wakelog.ids import InstanceId
-from wakelog.log.records import Recorded, decode, hash_of
+from wakelog.log.records import Recorded, decode, hash_of, whole
 from wakelog.ports.conflicts import NO_EVENT
 from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.store import Store
@@ -45,6 +46,9 @@ SNAPSHOT_FORMAT = 4
 is folded from its first event on."""
 
 
+_STATES = (Started, StateSet)
+
+
 class Head(Struct, frozen=True):
     """The end of a stream: the folded instance, and the hash of its newest event."""
 
@@ -57,8 +61,8 @@ def refold(stream: str, loaded: Loaded, start: Head | None = None) -> Head:
 
     `start` takes the snapshot's place. Without a usable one the events must begin with the first,
     with one they may begin with the snapshot's own.
-    Raises `UnreadableEventError`, and `IntegrityError` if a version is missing or an event does not
-    follow the one before it.
+    Raises `UnreadableEventError`, also if its state or an event that waits was destroyed, and
+    `IntegrityError` if a version is missing or an event does not follow the one before it.
     """
     if start is None and loaded.snapshot is not None:
         start = from_snapshot(stream, loaded.snapshot)
@@ -68,9 +72,24 @@ def refold(stream: str, loaded: Loaded, start: Head | None = None) -> Head:
         if not _is_head_of(head, tail[0]):
             raise IntegrityError(stream, tail[0].version, "its snapshot has another hash")
         tail = tail[1:]
-    for after, _ in replayed(head, tail):
+    erased: list[Recorded] = []
+    for after, recorded in replayed(head, tail):
         head = after
+        if recorded.erased:
+            erased.append(recorded)
+        elif erased and isinstance(recorded.event, _STATES):
+            erased = [each for each in erased if not isinstance(each.event, _STATES)]
+    for each in erased:
+        if _holds(head.instance, each):
+            whole(each)
     return head
+
+
+def _holds(instance: Instance, recorded: Recorded) -> bool:
+    """Whether what the event brought, if it is the last one of its kind, is still to be used."""
+    if isinstance(recorded.event, EventReceived):
+        return instance.awaits(recorded.version)
+    return instance.exists and isinstance(recorded.event, _STATES)
 
 
 def replayed(head: Head, tail: Sequence[StoredEvent]) -> Iterator[tuple[Head, Recorded]]:

@@ -1,25 +1,23 @@
 """Records: how an event is stored in the log, and read again.
 
-A record is one to three lines of UTF-8, readable with any tool:
+A record is lines of UTF-8, readable with any tool: the first one, and one for each item of the
+payload, if there is one:
 
-    {"at_us":1795449240123456,"commit":"5f0c…","prev":"9a41…","due_us":1795449540123456}
-    b3c1d2…                      the salt, if there is a payload
-    {"status":"pending"}         the user's JSON, byte for byte
+    {"at_us":1795449240123456,"commit":"5f0c…","prev":"9a41…","digest":"1d7e…","schema_version":2}
+    {"salt":"b3c1…"}<tab>{"status":"pending"}         the user's JSON, byte for byte
 
 The first line has what surrounds every event (time, the clock's reading where the time is later,
-commit, cause, correlation, actor, and the hash
-of the event before it in its stream) and the event's own fields; defaults are left out. The hash of
-an event is SHA-256 over its stream, version, topic, first line and the SHA-256 of salt and payload:
-a payload and its salt can be destroyed on request without breaking the chain, and nothing else can
-be changed without breaking it.
+commit, cause, correlation, actor, trace, the hash of the event before it in its stream, and the
+digest of the payload) and the event's own fields; defaults are left out. The hash of an event is
+SHA-256 over its stream, version, topic and first line: a payload can be destroyed on request
+without breaking the chain, and nothing else can be changed without breaking it. What an error said
+is a payload too, or the first item of one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import random
-from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,12 +25,10 @@ from msgspec import Struct
 
 from wakelog.core.events import EVENTS, Event
 from wakelog.errors import UnreadableEventError
+from wakelog.log.payloads import Salts, check, opened, payload_of, put_payload, sealed
 from wakelog.ports.records import StoredEvent
 
-__all__ = ["Meta", "Recorded", "Salts", "decode", "encode", "hash_of"]
-
-SALTS_DRAWN = 256
-"""How many salts are drawn at a time."""
+__all__ = ["Meta", "Recorded", "decode", "encode", "hash_of", "whole"]
 
 
 class Meta(Struct, frozen=True):
@@ -40,7 +36,6 @@ class Meta(Struct, frozen=True):
 
     at_us: int
     commit: str
-    salt: str
     cause: str | None = None
     """`stream@version` of the event that led to this unit, if there is one."""
     correlation: str | None = None
@@ -48,6 +43,8 @@ class Meta(Struct, frozen=True):
     clock_us: int | None = None
     """What the clock of the deciding process showed, if `at_us` is later: the clock was ahead when
     the event before was recorded."""
+    trace: str | None = None
+    """The W3C `traceparent` of what led to this unit, if there is one."""
 
 
 class Recorded(Struct, frozen=True):
@@ -65,6 +62,11 @@ class Recorded(Struct, frozen=True):
     event: Event
     clock_us: int | None = None
     """What the clock showed, if `at_us` is later: due times in the event count from it."""
+    trace: str | None = None
+    """The W3C `traceparent` of what led to the event, if there is one."""
+    erased: bool = False
+    """Its payload, or an item of it, was destroyed: its field is None, or `ERASED` for the message
+    of an error."""
 
     @property
     def decided_us(self) -> int:
@@ -82,30 +84,13 @@ class Recorded(Struct, frozen=True):
         return self.version
 
 
-class Salts:
-    """Random salts, one for each unit of work. Thread-safe.
-
-    Each draw from the system's randomness releases the GIL. One draw per unit released it so often,
-    and each time so briefly, that the writing thread made no progress while the event loop was
-    busy.
-    """
-
-    def __init__(self, entropy: random.Random) -> None:
-        self._entropy = entropy
-        self._drawn: deque[str] = deque()
-
-    def next(self) -> str:
-        """32 hexadecimal digits, never returned before."""
-        while True:
-            try:
-                return self._drawn.pop()
-            except IndexError:
-                digits = f"{self._entropy.getrandbits(128 * SALTS_DRAWN):0{32 * SALTS_DRAWN}x}"
-                self._drawn.extend(digits[at : at + 32] for at in range(0, len(digits), 32))
-
-
 def encode(
-    stream: str, base_version: int, prev: str, events: Iterable[Event], meta: Meta
+    stream: str,
+    base_version: int,
+    prev: str,
+    events: Iterable[Event],
+    meta: Meta,
+    salts: Salts,
 ) -> tuple[list[StoredEvent], str]:
     """The records of one unit's events, which follow `base_version`; and the newest hash."""
     opening = _opening(meta)
@@ -114,30 +99,35 @@ def encode(
     for event in events:
         version += 1
         own: bytes = event.__pydantic_serializer__.to_json(event, exclude_defaults=True)
-        line = b'%b"%b"%b%b' % (opening, prev.encode(), b"," if own != b"{}" else b"", own[1:])
-        body = b""
-        name = event.PAYLOAD
-        payload: str | None = getattr(event, name) if name else None
-        if payload is not None:
-            body = f"{meta.salt}\n{payload}".encode()
-        prev = _hash(stream, version, event.TOPIC, line, body)
-        state = b"%b\n%b" % (line, body) if body else line
+        comma = b"," if own != b"{}" else b""
+        payload = payload_of(event)
+        if payload is None:
+            state = line = b'%b"%b"%b%b' % (opening, prev.encode(), comma, own[1:])
+        else:
+            digest, body = sealed(payload, salts)
+            line = b'%b"%b","digest":%b%b%b' % (opening, prev.encode(), digest, comma, own[1:])
+            state = b"%b\n%b" % (line, body)
+        prev = _hash(stream, version, event.TOPIC, line)
         records.append(StoredEvent(stream, version, event.TOPIC, state))
     return records, prev
 
 
 def decode(stored: StoredEvent) -> Recorded:
-    """Read one record. Raises `UnreadableEventError`: an unreadable one is never skipped."""
+    """Read one record.
+
+    Raises `IntegrityError` if its payload is another one, and `UnreadableEventError`: what cannot
+    be read is never skipped.
+    """
     cls = EVENTS.get(stored.topic)
     if cls is None:
         raise UnreadableEventError(
             stored.stream, stored.version, stored.topic, "no event has this topic"
         )
     try:
-        line, body = _parts(stored)
+        line, _, body = stored.state.partition(b"\n")
         fields: dict[str, Any] = json.loads(line)
-        if body and cls.PAYLOAD:
-            fields[cls.PAYLOAD] = body.partition(b"\n")[2].decode()
+        digest = fields.get("digest")
+        erased = put_payload(cls, fields, opened(stored, digest, body)) if digest or body else False
         if not isinstance(fields["at_us"], int):
             raise TypeError("at_us is no whole number")
         return Recorded(
@@ -149,45 +139,56 @@ def decode(stored: StoredEvent) -> Recorded:
             correlation=fields.get("corr"),
             actor=fields.get("actor"),
             prev=fields["prev"],
-            hash=_hash(stored.stream, stored.version, stored.topic, line, body),
+            hash=_hash(stored.stream, stored.version, stored.topic, line),
             event=cls.model_validate(fields),
             clock_us=fields.get("clock_us"),
+            trace=fields.get("trace"),
+            erased=erased,
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         detail = f"{type(error).__name__}: {error}"
         raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail) from error
 
 
+def whole(recorded: Recorded) -> Recorded:
+    """For who needs its payload. Raises `UnreadableEventError` if that was destroyed."""
+    if recorded.erased:
+        topic, detail = recorded.event.TOPIC, "its payload was destroyed, and is needed to go on"
+        raise UnreadableEventError(recorded.stream, recorded.version, topic, detail)
+    return recorded
+
+
 def hash_of(stored: StoredEvent) -> str:
-    """The hash of a record, whatever its first line says. Raises `UnreadableEventError`."""
+    """The hash of a record, whatever its own fields say.
+
+    Raises `IntegrityError` if its payload is another one, and `UnreadableEventError`.
+    """
     try:
-        line, body = _parts(stored)
-        return _hash(stored.stream, stored.version, stored.topic, line, body)
-    except (TypeError, AttributeError, UnicodeEncodeError) as error:
+        line, _, body = stored.state.partition(b"\n")
+        check(stored, line, body)
+        return _hash(stored.stream, stored.version, stored.topic, line)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         detail = f"{type(error).__name__}: {error}"
         raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail) from error
 
 
-def _parts(stored: StoredEvent) -> tuple[bytes, bytes]:
-    """The first line, and what is behind it: salt and payload."""
-    line, _, body = stored.state.partition(b"\n")
-    return line, body
-
-
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _opening(meta: Meta) -> bytes:
     """The first line up to the hash of the event before: the same for all events of a unit."""
     clock = "" if meta.clock_us is None else f',"clock_us":{meta.clock_us}'
     text = f'{{"at_us":{meta.at_us}{clock},"commit":"{meta.commit}"'
-    for name, value in (("cause", meta.cause), ("corr", meta.correlation), ("actor", meta.actor)):
-        if value is not None:
-            text += f',"{name}":{_quoted(value)}'
-    return (text + ',"prev":').encode()
+    if meta.cause is not None:
+        text += f',"cause":{_json(meta.cause)}'
+    if meta.correlation is not None:
+        text += f',"corr":{_json(meta.correlation)}'
+    if meta.actor is not None:
+        text += f',"actor":{_json(meta.actor)}'
+    if meta.trace is not None:
+        text += f',"trace":{_json(meta.trace)}'
+    return f'{text},"prev":'.encode()
 
 
-def _hash(stream: str, version: int, topic: str, line: bytes, body: bytes) -> str:
-    digest = hashlib.sha256(body).hexdigest() if body else ""
-    parts = (stream.encode(), version, topic.encode(), line, digest.encode())
-    return hashlib.sha256(b"%b\n%d\n%b\n%b\n%b" % parts).hexdigest()
+def _hash(stream: str, version: int, topic: str, line: bytes) -> str:
+    return hashlib.sha256(f"{stream}\n{version}\n{topic}\n".encode() + line).hexdigest()

@@ -183,7 +183,7 @@ class UnitsOfWork:
             except LeaseGone:
                 raise _lease_lost(work) from None
             except HistoryError as error:
-                await self._park(work.stream, error)
+                await self.park(work.stream, error)
                 raise
             else:
                 if outcome is not None:
@@ -264,7 +264,7 @@ class UnitsOfWork:
             cached.keys[kept.key] = committed
         return asyncio.shield(committed)  # others with the same key wait for it too
 
-    async def _park(self, stream: str, error: HistoryError) -> None:
+    async def park(self, stream: str, error: HistoryError) -> None:
         """Set a damaged instance aside. If that is not possible now, the next request does it."""
         now_us = self._clock.now_us()
         with contextlib.suppress(Refused, WakelogError):

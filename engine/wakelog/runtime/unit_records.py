@@ -10,8 +10,9 @@ from msgspec import Struct
 
 from wakelog.core.events import Event
 from wakelog.core.instance import Instance
+from wakelog.log.payloads import Salts
 from wakelog.log.rebuild import Head, snapshot
-from wakelog.log.records import Meta, Salts, encode
+from wakelog.log.records import Meta, encode
 from wakelog.ports.units import KeptReply, Lease, Unit
 
 __all__ = ["NO_ORIGIN", "Origin", "UnitRecords"]
@@ -24,13 +25,15 @@ class Origin(Struct, frozen=True):
     correlation: str | None = None
     cause: str | None = None
     """`stream@version` of the event that led to it."""
+    trace: str | None = None
+    """The W3C `traceparent` of what led to it."""
 
 
 NO_ORIGIN = Origin()
 
 
 class UnitRecords:
-    """Makes units, each with a commit id and a salt of its own. Any thread may ask."""
+    """Makes units, each with a commit id of its own. Any thread may ask."""
 
     def __init__(self, entropy: random.Random, snapshot_every: int) -> None:
         self._snapshot_every = snapshot_every
@@ -60,12 +63,19 @@ class UnitRecords:
         later: a history never goes back (U9).
         """
         commit = f"{self._commit_prefix}{next(self._commit_numbers):x}"
-        salt = self._salts.next()
         at_us = max(now_us, after.recorded_us)
         clock_us = None if at_us == now_us else now_us
-        meta = Meta(at_us, commit, salt, origin.cause, origin.correlation, origin.actor, clock_us)
+        meta = Meta(
+            at_us,
+            commit,
+            origin.cause,
+            origin.correlation,
+            origin.actor,
+            clock_us,
+            origin.trace,
+        )
         base = before.instance.version
-        records, hash = encode(stream, base, before.hash, events, meta)
+        records, hash = encode(stream, base, before.hash, events, meta, self._salts)
         every = self._snapshot_every
         is_due = is_whole and base // every != after.version // every
         return Unit(

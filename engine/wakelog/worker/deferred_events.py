@@ -17,9 +17,8 @@ from wakelog.errors import (
     LeaseLostError,
     StoreUnavailableError,
     UnreadableEventError,
-    WakelogError,
 )
-from wakelog.log.records import decode
+from wakelog.log.records import decode, whole
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.units import LeaseGone, VersionConflict
 from wakelog.runtime.unit_records import Origin
@@ -37,7 +36,8 @@ SPAN = 1_000
 
 
 async def handle_deferred(app: Application, claimed: Claimed) -> None:
-    """Handle the deferred events until none is ready; then give the lease up.
+    """Handle the deferred events until none is ready; then give the lease up. One that cannot be
+    read parks the instance.
 
     After an error the heartbeat releases the lease later; an immediate retry would fail too.
     """
@@ -48,6 +48,8 @@ async def handle_deferred(app: Application, claimed: Claimed) -> None:
     except asyncio.CancelledError:
         await give_up(app, claimed)
         raise
+    except HistoryError as error:  # of an event that waits: a loaded instance was whole
+        await app.units.park(claimed.unit.stream, error)
     if not ended:
         await give_up(app, claimed)
 
@@ -112,12 +114,16 @@ class _DeferredEvents:
         appending: list[asyncio.Future[None]] = []
         after: Instance | None = instance
         deferred = instance.ready_deferred(now_us())
-        while deferred is not None and after is not None and not self._ended:
-            versions.append(deferred.version)
-            after = await self._take_turn(after, deferred, None if size == 1 else appending)
-            if len(versions) == size or self._app.clock.monotonic_us() >= until_us:
-                break
-            deferred = None if after is None else after.ready_deferred(now_us())
+        try:
+            while deferred is not None and after is not None and not self._ended:
+                versions.append(deferred.version)
+                after = await self._take_turn(after, deferred, None if size == 1 else appending)
+                if len(versions) == size or self._app.clock.monotonic_us() >= until_us:
+                    break
+                deferred = None if after is None else after.ready_deferred(now_us())
+        except HistoryError:  # what was done before it counts
+            await self._appended(versions, appending)
+            raise
         return after, await self._appended(versions, appending)
 
     async def _take_turn(
@@ -128,11 +134,7 @@ class _DeferredEvents:
     ) -> Instance | None:
         """One turn; the instance then. None if it is not this event's turn."""
         outcomes = self._outcomes.setdefault(deferred.version, HandlerOutcomes())
-        try:
-            request, origin = await self._request(instance, deferred)
-        except HistoryError as error:  # damaged: given up like an event that a handler refuses
-            request, origin = HandleDeferred(deferred.version, "null", None), Origin()
-            outcomes["on_event"] = _failed(error, self._app.clock.now_us())
+        request, origin = await self._request(instance, deferred)
         unit = functools.partial(
             self._app.request,
             self._definition,
@@ -207,13 +209,13 @@ class _DeferredEvents:
 
 
 def received_event(stored: StoredEvent) -> EventReceived:
-    """A stored event that must be an `EventReceived`. Raises `UnreadableEventError`."""
-    event = decode(stored).event
+    """A stored event that must be an `EventReceived`. Raises `HistoryError`."""
+    event = whole(decode(stored)).event
     if not isinstance(event, EventReceived):
         detail = "it is no event received"
         raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail)
     return event
 
 
-def _failed(error: WakelogError, now_us: int) -> HandlerFailed:
+def _failed(error: StoreUnavailableError, now_us: int) -> HandlerFailed:
     return HandlerFailed(error, type(error).__name__, str(error), "", now_us)

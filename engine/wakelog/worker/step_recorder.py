@@ -34,7 +34,7 @@ from wakelog.errors import (
     ValidationError,
 )
 from wakelog.execution.retry_advice import advice
-from wakelog.log.records import decode
+from wakelog.log.records import decode, whole
 from wakelog.runtime.unit_records import Origin
 
 __all__ = ["StepRecorder"]
@@ -229,9 +229,11 @@ class StepRecorder:
                 store.events, str(self._base.id), after=after, limit=PAGE
             )
             for stored in page:
-                event = decode(stored).event
-                if isinstance(event, StepCompleted) and event.result is not None:
-                    found[event.step] = event.result
+                event = (recorded := decode(stored)).event
+                if isinstance(event, StepCompleted):
+                    whole(recorded)
+                    if event.result is not None:
+                        found[event.step] = event.result
             if len(page) < PAGE:
                 return found
             after = page[-1].version

@@ -156,6 +156,13 @@ class Plain:
         )
 
 
+class Worn(Plain):
+    """A class without `==` whose number is doubled whenever it is read."""
+
+    def __init__(self, text: str | int) -> None:
+        super().__init__(str(int(text) * 2))
+
+
 def private(value: int) -> Kept:
     kept = Kept(theName=1, hidden=value)
     kept._private = value
@@ -203,6 +210,31 @@ def test_what_does_not_read_back_is_refused(type_: Any, value: Any) -> None:
     with pytest.raises(ValidationError, match="does not read back as what was given") as raised:
         TypeSchema(type_, "event").dump(value, "job")
     assert raised.value.issues[0]["type"] == "round_trip"
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "loc"),
+    [
+        (Login, Login(password=SecretStr("hunter2")), "password"),
+        (Any, {"deep": [0, float("nan")]}, "deep.1"),
+        (Any, float("inf"), ""),
+        (dict, {1: "a"}, "1"),
+        (list[Bag], [Bag(), Bag(either=Number.ONE)], "1.either"),
+        (Bag, Bag(items=[{"of": Code.A}]), "items.0.of"),
+        (Loose, Loose(value=1, more=Code.A), "more"),  # type: ignore[call-arg]
+        (Bag, Bag(items=[1, {"of": object()}]), "items.1.of"),
+        (Any, {"text": ["ok", "\ud800"]}, "text.1"),
+        (Loose, Loose(value=1, more=object()), "more"),  # type: ignore[call-arg]
+        (dict[str, Worn], {"a": Worn(0), "b": Worn(1)}, "b"),
+    ],
+)
+def test_U4_the_refusal_of_what_does_not_read_back_names_the_field(
+    type_: Any, value: Any, loc: str
+) -> None:
+    with pytest.raises(ValidationError) as raised:
+        TypeSchema(type_, "event").dump(value, "job")
+    assert [issue["loc"] for issue in raised.value.issues] == [loc]
     assert "hunter2" not in str(raised.value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Callable
 from typing import get_args
 
@@ -32,12 +33,14 @@ from wakelog.core.instance import DeferredEvent, Failure, Instance, OpenRun, Pen
 from wakelog.core.windows import Window
 from wakelog.errors import IntegrityError, UnreadableEventError
 from wakelog.ids import KINDS, InstanceId
+from wakelog.log.payloads import Salts
 from wakelog.log.rebuild import GENESIS, SNAPSHOT_FORMAT, Head, refold, sealed, snapshot
-from wakelog.log.records import Meta, decode, encode
+from wakelog.log.records import Meta, decode, encode, hash_of
 from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
 
 STREAM = "task:job:a"
-META = Meta(1_767_225_600_000_000, "c1", "5a17", None, None, None)
+META = Meta(1_767_225_600_000_000, "c1")
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 UNIT: list[Event] = [
     Started(kind="task", name="job", id="a"),
     EventReceived(payload='{"a":1}'),
@@ -47,7 +50,7 @@ UNIT: list[Event] = [
 
 
 def written(*events: Event, meta: Meta = META) -> list[StoredEvent]:
-    return encode(STREAM, 0, GENESIS, events, meta)[0]
+    return encode(STREAM, 0, GENESIS, events, meta, Salts(random.Random(7)))[0]
 
 
 def with_state(stored: StoredEvent, old: bytes, new: bytes) -> StoredEvent:
@@ -59,9 +62,11 @@ def test_a_record_is_json_and_the_payload_as_it_was_sent_byte_for_byte() -> None
     # when
     stored = written(*UNIT)[1]
     # then
-    line, salt, payload = stored.state.split(b"\n")
+    line, item = stored.state.split(b"\n")
     assert json.loads(line)["commit"] == "c1"
-    assert (salt, payload) == (b"5a17", b'{"a":1}')
+    assert json.loads(line)["digest"] == hashlib.sha256(item).hexdigest()
+    salt, payload = item.split(b"\t")
+    assert (list(json.loads(salt)), payload) == (["salt"], b'{"a":1}')
     assert stored.topic == "wakelog.EventReceived"
 
 
@@ -72,7 +77,7 @@ def test_defaults_are_left_out() -> None:
 
 def test_what_is_written_is_read_with_all_that_surrounds_it() -> None:
     # given
-    meta = Meta(META.at_us, "c2", "5a17", "task:job:b@7", "corr é\n", 'ann "x" 🦄')
+    meta = Meta(META.at_us, "c2", "task:job:b@7", "corr é\n", 'ann "x" 🦄', META.at_us - 1, TRACE)
     # when
     read = [decode(stored) for stored in written(*UNIT, meta=meta)]
     # then
@@ -81,10 +86,11 @@ def test_what_is_written_is_read_with_all_that_surrounds_it() -> None:
     assert {(r.commit, r.at_us, r.cause, r.correlation, r.actor) for r in read} == {
         ("c2", META.at_us, "task:job:b@7", "corr é\n", 'ann "x" 🦄')
     }
+    assert {(r.clock_us, r.trace, r.erased) for r in read} == {(META.at_us - 1, TRACE, False)}
 
 
 def test_each_event_names_the_hash_of_the_one_before_it() -> None:
-    records, newest = encode(STREAM, 0, GENESIS, UNIT, META)
+    records, newest = encode(STREAM, 0, GENESIS, UNIT, META, Salts(random.Random(7)))
     read = [decode(stored) for stored in records]
     assert [r.prev for r in read] == [GENESIS, *(r.hash for r in read[:-1])]
     assert newest == read[-1].hash
@@ -94,17 +100,41 @@ def test_each_event_names_the_hash_of_the_one_before_it() -> None:
     ("index", "old", "new"),
     [
         (0, b'"a"', b'"b"'),
-        (1, b'{"a":1}', b'{"a":2}'),
-        (1, b"5a17", b"5a18"),
+        (1, b'"digest":"', b'"digest":"0'),
         (2, b'"commit":"c1"', b'"commit":"c2"'),
     ],
 )
-def test_a_changed_record_breaks_the_chain_at_the_next(index: int, old: bytes, new: bytes) -> None:
+def test_a_changed_record_breaks_the_chain(index: int, old: bytes, new: bytes) -> None:
     records = written(*UNIT)
     records[index] = with_state(records[index], old, new)
     with pytest.raises(IntegrityError) as raised:
         refold(STREAM, Loaded(None, records))
-    assert raised.value.version == index + 2
+    assert raised.value.version in (index + 1, index + 2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'{"a":1}', b'{"a":2}'),
+        (b'{"salt":"', b'{"salt":"0'),
+        (b'"}\t{"a":1}', b'","codec":"x"}\t{"a":1}'),
+        (b"\t", b" "),
+        (b'{"a":1}', b'{"a":1}\n{"a":1}'),
+    ],
+)
+def test_H4_a_changed_payload_is_found_in_its_own_record(old: bytes, new: bytes) -> None:
+    changed = with_state(written(*UNIT)[1], old, new)
+    for read in (decode, hash_of):
+        with pytest.raises(IntegrityError, match="broken at version 2: its payload is not what"):
+            read(changed)
+
+
+def test_H4_a_payload_that_no_digest_names_is_found() -> None:
+    stored = written(*UNIT)[3]
+    added = replace(stored, state=stored.state + b'\n{"salt":"00"}\t1')
+    for read in (decode, hash_of):
+        with pytest.raises(IntegrityError, match="no digest names its payload"):
+            read(added)
 
 
 def test_a_missing_a_repeated_and_a_swapped_record_are_found() -> None:
@@ -147,7 +177,7 @@ def test_fields_of_a_newer_release_are_ignored() -> None:
 
 def test_a_snapshot_is_a_short_cut_and_another_format_is_none() -> None:
     # given
-    records, hash = encode(STREAM, 0, GENESIS, UNIT, META)
+    records, hash = encode(STREAM, 0, GENESIS, UNIT, META, Salts(random.Random(7)))
     instance = fold(Instance(InstanceId.parse(STREAM)), UNIT, META.at_us)
     kept = snapshot(Head(instance, hash))
     # then

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from wakelog.core.time import MAX_US, as_datetime, duration_us, moment_us, when_
 from wakelog.errors import ExecutionError, UnreadableEventError
 from wakelog.ids import InstanceId
 from wakelog.jobs import open_store
+from wakelog.log.payloads import Salts
 from wakelog.log.rebuild import Head, refold, replayed, snapshot
 from wakelog.log.records import Meta, decode, encode
 from wakelog.ports.records import Loaded, StoredEvent
@@ -39,16 +41,17 @@ from wakelog.worker.runs import work
 
 quick = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 STREAM = "task:order:o-17"
+SALTS = Salts(random.Random(7))
 
 events = st.sampled_from(list(EVENTS.values())).flatmap(st.builds)
 metas = st.builds(
     Meta,
     at_us=st.integers(0, MAX_US),
     commit=st.text("0123456789abcdef", min_size=17, max_size=20),
-    salt=st.text("0123456789abcdef", min_size=32, max_size=32),
     cause=st.none() | st.text(),
     correlation=st.none() | st.text(),
     actor=st.none() | st.text(),
+    trace=st.none() | st.text(),
 )
 units = st.lists(st.tuples(st.lists(events, min_size=1, max_size=4), metas), max_size=6)
 json_values = st.recursive(
@@ -70,7 +73,7 @@ def encoded(written: Sequence[tuple[list[Event], Meta]]) -> list[StoredEvent]:
     records: list[StoredEvent] = []
     prev = ""
     for said, meta in written:
-        more, prev = encode(STREAM, len(records), prev, said, meta)
+        more, prev = encode(STREAM, len(records), prev, said, meta, SALTS)
         records += more
     return records
 
@@ -87,15 +90,15 @@ def test_what_is_written_is_read_back_and_chained(written: list[tuple[list[Event
     assert [r.version for r in read] == [*range(1, len(read) + 1)]
     assert [r.prev for r in read] == ["", *(r.hash for r in read)][: len(read)]
     metas = [meta for said, meta in written for _ in said]
-    assert [(r.at_us, r.commit, r.cause, r.correlation, r.actor) for r in read] == [
-        (m.at_us, m.commit, m.cause, m.correlation, m.actor) for m in metas
+    assert [(r.at_us, r.commit, r.cause, r.correlation, r.actor, r.trace) for r in read] == [
+        (m.at_us, m.commit, m.cause, m.correlation, m.actor, m.trace) for m in metas
     ]
 
 
 @quick
 @given(st.lists(events, min_size=1, max_size=3), metas, st.data())
 def test_any_changed_byte_is_noticed(said: list[Event], meta: Meta, data: st.DataObject) -> None:
-    records, newest = encode(STREAM, 0, "", said, meta)
+    records, newest = encode(STREAM, 0, "", said, meta, SALTS)
     record = data.draw(st.sampled_from(records))
     at = data.draw(st.integers(0, len(record.state) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != record.state[at]))
@@ -113,7 +116,7 @@ def test_any_changed_byte_is_noticed(said: list[Event], meta: Meta, data: st.Dat
 def test_an_event_that_was_moved_or_left_out_is_noticed(
     said: list[Event], meta: Meta, out: int
 ) -> None:
-    records, _ = encode(STREAM, 0, "", said, meta)
+    records, _ = encode(STREAM, 0, "", said, meta, SALTS)
     assume(out < len(records) - 1)
     hashes = {decode(record).hash for record in records}
     elsewhere = replace(records[out], stream="task:order:o-18")
