@@ -17,6 +17,7 @@ from wakelog import BlockingApp, Jobs
 from wakelog.core.events import DeadLettered, EventHandled
 from wakelog.jobs import open_store
 from wakelog.log.records import Recorded
+from wakelog.worker import deferred_events
 from wakelog.worker.deferred_events import PAGE
 
 MANY = 3 * PAGE + 7
@@ -25,7 +26,7 @@ STREAM = "task:job:a"
 Opened = Callable[..., BlockingApp]
 
 
-def collect(ctx: Ctx, event: int) -> None:
+async def collect(ctx: Ctx, event: int) -> None:
     ctx.set_state([*(ctx.state or ()), event])
 
 
@@ -90,8 +91,9 @@ def units(url: str) -> list[list[str]]:
 
 
 def test_T15_U1_many_are_handled_in_order_each_a_unit_with_few_appends(
-    opened: Opened, store_url: str
+    opened: Opened, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(deferred_events, "PAGE_US", 60_000_000)  # on a slow machine too
     expected = waiting(opened())
     worker = opened(worker=True)
     assert handled(worker) == expected
@@ -102,10 +104,10 @@ def test_T15_U1_many_are_handled_in_order_each_a_unit_with_few_appends(
 
 
 def test_T12_one_that_fails_is_given_up_at_its_own_place(opened: Opened, store_url: str) -> None:
-    def fails_for_some(ctx: Ctx, event: int) -> None:
+    async def fails_for_some(ctx: Ctx, event: int) -> None:
         if event in (3, PAGE):
             raise ValueError(event)
-        collect(ctx, event)
+        await collect(ctx, event)
 
     expected = [each for each in waiting(opened(), PAGE + 5) if each not in (3, PAGE)]
     worker = opened(fails_for_some, worker=True)
@@ -126,7 +128,7 @@ def test_U3_what_others_accept_meanwhile_costs_no_order_and_no_second_call(opene
         if event == 5:
             outside(lambda: other.task("job").send("a", MANY))
             go_on.set()
-        collect(ctx, event)
+        await collect(ctx, event)
 
     sender, other = opened(), opened()
     expected = waiting(sender)
@@ -145,7 +147,7 @@ def test_T10_a_clear_ends_a_page_and_nothing_of_it_follows(opened: Opened, store
         if event == 9:
             outside(lambda: other.task("job").clear("a"))
             cleared.set()
-        collect(ctx, event)
+        await collect(ctx, event)
 
     sender, other = opened(), opened()
     waiting(sender, PAGE)
