@@ -134,7 +134,10 @@ class _DeferredEvents:
     ) -> Instance | None:
         """One turn; the instance then. None if it is not this event's turn."""
         outcomes = self._outcomes.setdefault(deferred.version, HandlerOutcomes())
-        request, origin = await self._request(instance, deferred)
+        found = await self._request(instance, deferred)
+        if found is None:
+            return None
+        request, origin = found
         unit = functools.partial(
             self._app.request,
             self._definition,
@@ -184,17 +187,22 @@ class _DeferredEvents:
 
     async def _request(
         self, instance: Instance, deferred: DeferredEvent
-    ) -> tuple[HandleDeferred, Origin]:
-        """The request for an accepted event as recorded, and the origin of what it leads to.
+    ) -> tuple[HandleDeferred, Origin] | None:
+        """The request for an accepted event as recorded, and the origin of what it leads to. None
+        if it was not accepted after all: its append was refused.
 
-        Raises `IntegrityError` if it is not there, and `UnreadableEventError`.
+        Raises `IntegrityError` if it is missing, and `UnreadableEventError`.
         """
         version = deferred.version
         if version not in self._recorded:
+            await self._app.instances.settled(self._stream)  # it may be being appended
             await self._read_ahead(instance, version)
         stored = self._recorded.get(version)
         if stored is None:
-            raise IntegrityError(self._stream, version, "it is not in the log")
+            head = await self._app.instances.load(self._stream)
+            if any(each.version == version for each in head.instance.deferred):
+                raise IntegrityError(self._stream, version, "it is not in the log")
+            return None
         recorded, event = decode(stored), received_event(stored)
         request = HandleDeferred(version, event.payload or "null", event.event_id)
         return request, Origin(recorded.actor, recorded.correlation, f"{self._stream}@{version}")
