@@ -50,8 +50,13 @@ __all__ = [
     "hog",
     "jobs",
     "narrow",
+    "next_line",
+    "now_us",
     "pulse",
+    "say",
     "slow",
+    "told",
+    "why",
 ]
 
 MAX_BATCH = 10
@@ -112,15 +117,15 @@ def told(ctx: TaskContext[Done], event: Chore) -> None:
 @narrow.execute
 @chore.execute
 async def do(ctx: TaskContext[Done]) -> None:
-    _say("run", ctx)
+    say("run", ctx)
     try:
         for _ in range(PARTS):
             await asyncio.sleep((ctx.state or Done()).work_s / PARTS)
-            _say("part", ctx)
+            say("part", ctx)
         ctx.update_state(lambda done: done.model_copy(update={"runs": done.runs + 1}))
-        _say("end", ctx)
+        say("end", ctx)
     finally:
-        _say("left", ctx)
+        say("left", ctx)
 
 
 @slow.on_event
@@ -133,18 +138,18 @@ def fed(ctx: TaskContext[Done], event: Chore) -> None:
 @hog.execute
 async def block(ctx: TaskContext[Done]) -> None:
     """Holds up the event loop of its worker, and all else that it works on."""
-    _say("run", ctx)
+    say("run", ctx)
     threading.Event().wait((ctx.state or Done()).work_s)
-    _say("left", ctx)
+    say("left", ctx)
 
 
 @slow.execute(timeout=IN_TIME_S)
 def take_time(ctx: TaskContext[Done]) -> None:
     """In a thread, which nothing can stop."""
-    _say("run", ctx)
+    say("run", ctx)
     which, work_s = f"{ctx.id} {ctx.run_count} {ctx.attempt}", (ctx.state or Done()).work_s
     threading.Event().wait(work_s)
-    print("left", which, _now_us(), os.getpid(), flush=True)  # its context may be closed by now
+    print("left", which, now_us(), os.getpid(), flush=True)  # its context may be closed by now
 
 
 @counter.on_event
@@ -163,21 +168,21 @@ async def sum_up(ctx: DebounceContext[int, int], event: int) -> int:
 async def hand_over(ctx: DebounceContext[int, int]) -> None:
     assert ctx.events == sorted(set(ctx.events))
     assert ctx.state == sum(ctx.events)
-    _say("run", ctx)
+    say("run", ctx)
     for _ in range(PARTS):
         await asyncio.sleep(0.02)
-        _say("part", ctx)
-    _say("end", ctx)
+        say("part", ctx)
+    say("end", ctx)
 
 
 @pulse.execute
 async def beat(ctx: ContinuousContext[int]) -> None:
-    _say("run", ctx)
+    say("run", ctx)
     for _ in range(PARTS):
         await asyncio.sleep(0.02)
-        _say("part", ctx)
+        say("part", ctx)
     ctx.set_state((ctx.state or 0) + 1)
-    _say("end", ctx)
+    say("end", ctx)
 
 
 jobs = Jobs(
@@ -191,19 +196,21 @@ jobs = Jobs(
 )
 
 
-def _say(
+def say(
     what: str, ctx: TaskContext[Done] | DebounceContext[int, int] | ContinuousContext[int]
 ) -> None:
-    print(what, ctx.id, ctx.run_count, ctx.attempt, _now_us(), os.getpid(), flush=True)
+    """Print where a run is."""
+    print(what, ctx.id, ctx.run_count, ctx.attempt, now_us(), os.getpid(), flush=True)
 
 
-async def _next_line() -> str:
+async def next_line() -> str:
     """Of stdin; empty at its end."""
     line: str = await asyncio.to_thread(sys.stdin.readline)
     return line
 
 
-def _now_us() -> int:
+def now_us() -> int:
+    """The same in all processes, whatever is done to their clocks."""
     return time.monotonic_ns() // 1000
 
 
@@ -226,7 +233,7 @@ async def worker(url: str, lease: str, slots: str, *more: str) -> None:
     with ExitStack() as travels:
         async with opening:
             print("ready", os.getpid(), flush=True)
-            while line := await _next_line():
+            while line := await next_line():
                 there = time.time() + float(line)
                 travels.enter_context(time_machine.travel(there, tick=True))
                 print("set", os.getpid(), flush=True)
@@ -248,7 +255,7 @@ async def adder(url: str, id: str, count: str) -> None:
     """Send all at once, when told to."""
     async with jobs.open(url) as app:
         print("ready", os.getpid(), flush=True)
-        await _next_line()
+        await next_line()
         sends = [app.task(counter).send(id, 1) for _ in range(int(count))]
         results = await asyncio.gather(*sends)
         print("added", sum(result.deferred for result in results), flush=True)
@@ -275,37 +282,38 @@ async def caller(url: str, number: str, seed: str, ids: str) -> None:
     async with jobs.open(url) as app:
         print("ready", os.getpid(), flush=True)
         calling = asyncio.gather(*[call_on(app) for _ in range(CALLERS)])
-        while not calling.done() and await _next_line():
+        while not calling.done() and await next_line():
             tickets.release()
         calling.cancel()
 
 
 async def _read(app: App, id: str) -> Call:
-    asked_us = _now_us()
+    asked_us = now_us()
     try:
         status = await app.task(chore).status(id)
     except StoreUnavailableError as error:
-        return Call(id, 0, asked_us, None, errors=(_why(error),))
-    return Call(id, 0, asked_us, _now_us(), status.event_count)
+        return Call(id, 0, asked_us, None, errors=(why(error),))
+    return Call(id, 0, asked_us, now_us(), status.event_count)
 
 
 async def _send(app: App, id: str, event: Chore, *, keyed: bool) -> Call:
     """Send, with a key again and again until it is answered, without one once."""
-    asked_us = _now_us()
+    asked_us = now_us()
     key = str(event.number) if keyed else None
     errors: list[str] = []
     while keyed or not errors:
         try:
             sent = await app.task(chore).send(id, event, event_id=key)
         except StoreUnavailableError as error:
-            errors.append(_why(error))
+            errors.append(why(error))
         else:
             total = sent.event_count
-            return Call(id, event.number, asked_us, _now_us(), total, keyed, tuple(errors))
+            return Call(id, event.number, asked_us, now_us(), total, keyed, tuple(errors))
     return Call(id, event.number, asked_us, None, None, keyed, tuple(errors))
 
 
-def _why(error: StoreUnavailableError) -> str:
+def why(error: StoreUnavailableError) -> str:
+    """`unknown` where it was perhaps recorded, else the reason why it was not."""
     return "unknown" if "is not known" in error.detail else error.reason
 
 

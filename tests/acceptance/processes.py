@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple
@@ -133,9 +133,13 @@ class Child:
         assert self._popen.stdin is not None
         self._popen.stdin.close()
 
-    def ended(self) -> int:
+    def ended(self, within_s: float = PATIENCE_S) -> int:
         """Wait until it has ended by itself; its exit code."""
-        return self._popen.wait(PATIENCE_S)
+        return self._popen.wait(within_s)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._popen.poll() is not None
 
     def kill(self) -> list[str]:
         """`kill -9`, and wait for its end; what it printed that nobody has read yet."""
@@ -145,7 +149,8 @@ class Child:
             ear.join()
         for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):  # it has ended before it read all
+                    pipe.close()
         return self.lines_so_far()
 
     def _hear(self, pipe: IO[str]) -> None:

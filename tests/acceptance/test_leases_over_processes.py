@@ -134,6 +134,25 @@ def test_U2_a_worker_that_finds_its_leases_ended_keeps_its_runs(
     assert starts(audited(shared_url)["task:chore:x"]) == [(1, 1, worker.pid)]
 
 
+def test_U2_a_worker_that_has_just_started_takes_no_run_of_one_that_lives(
+    app: BlockingApp, shared_url: str, children: Children
+) -> None:
+    """It starts when the store is back after an outage: the other one is about to renew."""
+    first = children.worker("24s", slots=1)
+    app.task(chore).send("x", Chore(work_s=6))
+    first.until("run", "x")
+    second = children.worker("24s")
+    # when the leases have ended, and the second one claims
+    with direct_access(shared_url) as do:
+        assert do("UPDATE {at}leases SET until_us = until_us - 60000000") == 1
+    app.task(chore).send("y", Chore(work_s=0.01))
+    second.until("left", "y")
+    # then the first goes on
+    first.until("left", "x")
+    wait_until(lambda: is_quiet(app), first)
+    assert starts(audited(shared_url)["task:chore:x"]) == [(1, 1, first.pid)]
+
+
 def test_U2_a_lease_lasts_as_long_whatever_its_workers_clock_says(
     postgres_url: str,
 ) -> None:
@@ -175,6 +194,20 @@ def test_A4_K1_a_run_of_a_killed_worker_is_taken_up_by_one_that_lives(
     assert (run, attempt, second in workers) == (1, 2, True)
     [lost] = [r.event for r in history if isinstance(r.event, ExecutionLost)]
     assert (worker_of(lost), lost.reason) == (begun, "lease_expired")
+
+
+def test_U9_K1_a_run_is_taken_up_though_the_clock_of_its_worker_was_ahead(
+    app: BlockingApp, shared_url: str, children: Children
+) -> None:
+    first = children.worker("2s")
+    set_clock(first, HOUR_S)
+    app.task(chore).send("x", Chore(work_s=5))
+    first.until("run", "x")
+    first.kill()
+    # when another worker has the right clock, the lease lasts no longer than a lease
+    second = children.worker("2s")
+    assert second.until("run", "x").attempt == 2
+    assert [run for *run, _ in starts(audited(shared_url)["task:chore:x"])] == [[1, 1], [1, 2]]
 
 
 def test_R6_a_run_that_costs_worker_after_worker_is_given_up(

@@ -177,6 +177,14 @@ class Queries(Struct, frozen=True):
     """(limit) -> [[stream, owner, until, token, run, topic, state in hex], …]"""
     renew: str = "UPDATE {prefix}leases SET until_us = ? WHERE owner = ?"
     """(until, owner)"""
+    cut_workers: str = """UPDATE {prefix}workers
+        SET seen_us = ?1, until_us = ?1 + until_us - seen_us WHERE seen_us > ?1"""
+    """(now): those that were seen in the future, by a clock that was ahead."""
+    cut_leases: str = """UPDATE {prefix}leases SET until_us = ?1 + length FROM (
+            SELECT l.stream AS cut, ifnull(w.until_us - w.seen_us, ?2) AS length
+            FROM {prefix}leases l LEFT JOIN {prefix}workers w ON w.worker = l.owner)
+        WHERE stream = cut AND until_us > ?1 + length"""
+    """(now, length of leases whose owner is not known): to no longer than a lease lasts."""
     leases_of: str = """SELECT json_group_array(json_array(stream, token))
         FROM {prefix}leases WHERE owner = ?"""
     """(owner) -> [[stream, token], …]"""

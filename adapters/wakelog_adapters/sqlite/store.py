@@ -199,9 +199,12 @@ class SQLiteStore(SmallWrites, SQLiteReads):
 
     @readable
     def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
-        """Leases that have ended are prolonged too, unless they have been taken over."""
+        """Leases that have ended are prolonged too, unless they have been taken over; those of
+        others that a clock that was ahead has taken are cut to the length of a lease (U9)."""
         with self.writing() as connection, translated(self.location.path):
             connection.execute(self.queries.renew, (until_us, owner))
+            connection.execute(self.queries.cut_workers, (now_us,))
+            connection.execute(self.queries.cut_leases, (now_us, until_us - now_us))
             leases = connection.execute(self.queries.leases_of, (owner,)).fetchone()[0]
         return [(stream, token) for stream, token in json.loads(leases)]
 

@@ -3,6 +3,7 @@
 A worker whose heartbeat failed or is overdue, or whose clock was stepped, may find that the leases
 of its own runs have ended, and those of workers that live as it does. So it renews first; and what
 has ended it takes over only when a beat's time has passed, in which every living worker renews.
+So does a worker that has just started: it cannot know how long the store was away before.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class ClaimGuard:
         self._is_sure = True
         self._beat_at_us, self._offset_us = self._read()
         """When the last successful beat began, and how far apart the two clocks were then."""
-        self._takes_over_at_us = self._beat_at_us
+        self._takes_over_at_us = self._beat_at_us + beat_us
 
     def _read(self) -> tuple[int, int]:
         monotonic_us = self._clock.monotonic_us()

@@ -54,7 +54,22 @@ class Worker:
 
 @pytest.fixture
 def worker() -> Worker:
-    return Worker()
+    """One that has been there for long enough to take over what has ended."""
+    worker = Worker()
+    worker.clocks.go_on(BEAT_US)
+    worker.beat()
+    return worker
+
+
+def test_U2_a_worker_that_has_just_started_leaves_others_a_beats_time() -> None:
+    """The store may have been away before, and they are about to renew."""
+    worker = Worker()
+    assert worker.guard.takeover() == NO_LEASE
+    worker.clocks.go_on(BEAT_US - 1)
+    assert worker.guard.takeover() == NO_LEASE
+    worker.clocks.go_on(1)
+    assert worker.guard.takeover() == EVERY_LEASE
+    assert worker.asked == 0
 
 
 def test_U2_a_worker_that_beats_in_time_takes_over_what_has_ended(worker: Worker) -> None:
