@@ -13,6 +13,8 @@ STORE ?=
 BIN := .venv/bin
 PY := $(BIN)/python
 STAMP := .venv/.stamp
+PEERS := .venv-peers/bin/python
+PEERS_STAMP := .venv-peers/.stamp
 # A test process that crashes fails the run at once (without the option, pytest-xdist may wait for
 # ever), and so does a test that takes five minutes, with the stack of each thread.
 IN_PARALLEL := -n $(JOBS) --dist loadfile --max-worker-restart=0 \
@@ -29,10 +31,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup pgbouncer demo test chaos check format bench wheel constraints clean
+.PHONY: help setup pgbouncer demo test chaos check format bench peers bench-peers wheel constraints clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP)  ## make .venv and install everything into it
 
@@ -72,27 +74,37 @@ format: $(STAMP)  ## format the code and fix what the linter can
 bench: $(STAMP)  ## measure; W= some workloads, STORE= some stores
 	@$(PY) tests/bench/run.py $(if $(W),--workloads $(W)) $(if $(STORE),--stores $(STORE))
 
+peers: $(PEERS_STAMP)  ## install what bench-peers compares with: without it some tests are skipped
+
+bench-peers: $(STAMP) $(PEERS_STAMP)  ## measure beside other libraries; ARGS="--peers awa --rounds 1"
+	@$(PY) -m tests.bench.peers.run $(ARGS)
+
 wheel: $(STAMP)  ## build the wheel into dist/
 	@rm -rf dist
 	@$(PY) -m build --wheel --no-isolation --outdir dist .
 
-constraints:  ## remake constraints.txt with the newest versions allowed
+# Pins what a fresh environment gets: $(1) for pip, $(2) the environment, $(3) the file.
+define PIN
+@echo "resolving the newest versions for $(3) in a fresh environment ..."
+@rm -rf .venv-constraints
+@$(PYTHON) -m venv .venv-constraints
+@.venv-constraints/bin/python -m pip uninstall -qq -y setuptools
+@.venv-constraints/bin/python -m pip install -qq --upgrade pip
+@.venv-constraints/bin/python -m pip install -qq $(1)
+@echo "# Every package of $(2), pinned. To remake it with the newest: make constraints" \
+	> .venv-constraints/$(3)
+@.venv-constraints/bin/python -m pip freeze -qq --all --exclude wakelog >> .venv-constraints/$(3)
+@mv .venv-constraints/$(3) $(3)
+@rm -rf .venv-constraints
+endef
+
+constraints:  ## remake constraints.txt and constraints-peers.txt with the newest versions allowed
 	$(NEED_PYTHON)
-	@echo "resolving the newest versions in a fresh environment ..."
-	@rm -rf .venv-constraints
-	@$(PYTHON) -m venv .venv-constraints
-	@.venv-constraints/bin/python -m pip uninstall -qq -y setuptools
-	@.venv-constraints/bin/python -m pip install -qq --upgrade pip
-	@.venv-constraints/bin/python -m pip install -qq --group dev .
-	@echo "# Every package of .venv, pinned. To remake it with the newest: make constraints" \
-		> .venv-constraints/constraints.txt
-	@.venv-constraints/bin/python -m pip freeze -qq --all --exclude wakelog \
-		>> .venv-constraints/constraints.txt
-	@mv .venv-constraints/constraints.txt constraints.txt
-	@rm -rf .venv-constraints
+	$(call PIN,--group dev .,.venv,constraints.txt)
+	$(call PIN,--group peers,.venv-peers,constraints-peers.txt)
 
 clean:  ## remove .venv and all that was built
-	@rm -rf .venv .venv-constraints dist htmlcov .coverage .coverage.*
+	@rm -rf .venv .venv-constraints .venv-peers dist htmlcov .coverage .coverage.*
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find engine projections adapters tests examples -name __pycache__ -type d -prune \
 		-exec rm -rf {} +
@@ -105,4 +117,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PY) -m pip install -qq -c constraints.txt pip
 	@$(PY) -m pip install -qq -c constraints.txt --group dev
 	@$(PY) -m pip install -qq -c constraints.txt --no-build-isolation -e .
+	@touch $@
+
+$(PEERS_STAMP): pyproject.toml constraints-peers.txt
+	$(NEED_PYTHON)
+	@echo "setting up .venv-peers (about a minute, once) ..."
+	@$(PEERS) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv-peers
+	@$(PEERS) -m pip install -qq -c constraints-peers.txt pip
+	@$(PEERS) -m pip install -qq -c constraints-peers.txt --group peers
 	@touch $@

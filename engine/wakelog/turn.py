@@ -28,9 +28,17 @@ __all__ = ["MAX_CALLS", "HandlerOutcomes", "Turn", "perform", "take_turn"]
 MAX_CALLS = 3
 """The most handler calls of one unit: a handler, then `on_error`, then `on_idle`."""
 
-HandlerOutcomes = dict[str, Outcome]
-"""The outcomes of a unit's handlers, by name. A run that must be settled again, on a newer version,
-is settled with the same outcomes: its user code is never called twice (U3)."""
+
+class HandlerOutcomes(dict[str, Outcome]):
+    """The outcomes of a unit's handlers, by name.
+
+    A run that must be settled again, on a newer version, is settled with the same outcomes: its
+    user code is never called twice (U3).
+    """
+
+    visible: tuple[object, ...] = ()
+    """What the handlers of a deferred event could see of the instance: another instance makes them
+    void."""
 
 
 class Turn(Struct, frozen=True):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-__all__ = ["commit", "describe"]
+__all__ = ["commit", "describe", "load"]
 
 FSYNCS = 200
 PAGE = bytes(4096)
@@ -26,8 +26,13 @@ def describe(folder: Path) -> dict[str, str]:
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "fsync": f"{fsync_us(folder):.0f} µs (4 KiB appended, median of {FSYNCS})",
-        "load": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "load": load(),
     }
+
+
+def load() -> str:
+    """How many processes wanted a processor in the last 1, 5 and 15 minutes."""
+    return " ".join(f"{each:.2f}" for each in os.getloadavg())
 
 
 def fsync_us(folder: Path) -> float:

@@ -48,7 +48,7 @@ class RecordingClaimant:
         claim: Callable[[int], Sequence[object]] = nothing,
         *,
         next_look: Callable[[int], int | None] = never,
-        begin: Callable[[object], None] = lambda claimed: None,
+        begin: Callable[[Sequence[object]], None] = lambda claimed: None,
     ) -> None:
         self._claim, self._next_look, self._begin = claim, next_look, begin
         self.claims: list[tuple[int, int]] = []
@@ -66,9 +66,9 @@ class RecordingClaimant:
         finally:
             self._claimed.put(None)
 
-    def begin(self, claimed: object) -> None:
+    def begin(self, claimed: Sequence[object]) -> None:
         self.threads.add(threading.get_ident())
-        self.begun.append(claimed)
+        self.begun += claimed
         try:
             self._begin(claimed)
         finally:
@@ -84,7 +84,7 @@ class RecordingClaimant:
             self._claimed.get(timeout=WAIT_S)
 
     def wait_for_begin(self, times: int = 1) -> None:
-        """Wait until so many more were begun. Raises `queue.Empty` if there are fewer."""
+        """Wait until so many more claims were begun. Raises `queue.Empty` if there are fewer."""
         for _ in range(times):
             self._some_begun.get(timeout=WAIT_S)
 
@@ -178,14 +178,14 @@ class AlarmClockExam:
         things = [str(number) for number in range(MANY)]
         worker = RecordingClaimant(once(*things))
         clock = self.started(worker)
-        worker.wait_for_begin(MANY)
+        worker.wait_for_begin()
         clock.stop()
         assert worker.begun == things
 
     def test_equal_things_are_begun_each(self) -> None:
         worker = RecordingClaimant(once("a", "a", "a"))
         clock = self.started(worker)
-        worker.wait_for_begin(3)
+        worker.wait_for_begin()
         clock.stop()
         assert worker.begun == ["a", "a", "a"]
 
@@ -278,15 +278,18 @@ class AlarmClockExam:
         clock = self.clock(worker)
         stopping = Stopping(clock, worker)
         clock.start()
-        worker.wait_for_begin(3)
+        worker.wait_for_begin()
         stopping.join()
         assert stopping.begun == ["a", "b", "c"]
         assert len(worker.claims) == 1
 
-    def test_a_stop_between_two_beginnings_waits_for_the_rest(self) -> None:
-        def begin(claimed: object) -> None:
-            if claimed == "a":
-                stopping.start()
+    def test_a_stop_while_things_are_begun_waits_for_the_rest(self) -> None:
+        ended: list[bool] = []
+
+        def begin(claimed: Sequence[object]) -> None:
+            stopping.start()
+            assert not stopping.begun
+            ended.append(True)
 
         worker = RecordingClaimant(once("a", "b", "c"), begin=begin)
         clock = self.clock(worker)
@@ -294,6 +297,7 @@ class AlarmClockExam:
         clock.start()
         worker.wait_for_begin()
         stopping.join()
+        assert ended
         assert stopping.begun == ["a", "b", "c"]
 
     def test_it_may_be_stopped_and_woken_at_any_time(self) -> None:
@@ -350,13 +354,14 @@ class AlarmClockExam:
         worker.wait_for_claim(2)
 
     def test_a_beginning_that_fails_keeps_no_other_from_beginning(self) -> None:
-        def begin(claimed: object) -> None:
-            if claimed == "b":
+        def begin(claimed: Sequence[object]) -> None:
+            if claimed == ("a",):
                 raise OSError("no")
 
-        worker = RecordingClaimant(once("a", "b", "c"), begin=begin)
+        claims = iter([("a",), ("b",)])
+        worker = RecordingClaimant(lambda now_us: next(claims, ()), begin=begin)
         clock = self.started(worker)
-        worker.wait_for_begin(3)
+        worker.wait_for_begin()
         clock.wakeup()
-        worker.wait_for_claim(2)
-        assert worker.begun == ["a", "b", "c"]
+        worker.wait_for_begin()
+        assert worker.begun == ["a", "b"]

@@ -17,6 +17,8 @@ __all__ = ["DIALECT", "PAGE", "Queries"]
 
 PAGE = 500
 """How many events one query reads: as many as are parsed without holding up an event loop."""
+FEW = 50
+"""How many events of each stream a query for many streams reads: more are read by themselves."""
 LARGE = 65_536
 """States longer than this are not packed with others but fetched one at a time."""
 
@@ -32,7 +34,7 @@ _SHORT_STATUS = ", ".join(StatusRow.__struct_fields__[:-1])
 _PACKED_EVENTS = f"""SELECT json_group_array(json_array(originator_version, topic,
         CASE WHEN length(state) <= {LARGE} THEN hex(state) END))
     FROM (SELECT originator_version, topic, state FROM {{prefix}}stored_events
-        WHERE originator_id = ?1 AND originator_version > %s AND originator_version <= %s
+        WHERE originator_id = %s AND originator_version > %s AND originator_version <= %s
         ORDER BY originator_version LIMIT %s)"""
 _PACKED_STATUS = f"""SELECT json_group_array(json_array({_SHORT_STATUS},
         CASE WHEN length(state) <= {LARGE} THEN state WHEN state IS NOT NULL THEN 1 END))
@@ -77,10 +79,19 @@ class Queries(Struct, frozen=True):
         SELECT (SELECT version FROM newest), (SELECT state FROM newest),
             (SELECT version FROM {{prefix}}status WHERE stream = ?1),
             (SELECT hash FROM {{prefix}}status WHERE stream = ?1),
-            ({_PACKED_EVENTS % (_AFTER_SNAPSHOT, "9e18", PAGE)})"""
+            ({_PACKED_EVENTS % ("?1", _AFTER_SNAPSHOT, "9e18", PAGE)})"""
     """(stream) -> the newest snapshot's version and state, version and hash of the status row, the
     event of the snapshot and those after it."""
-    events: str = _PACKED_EVENTS % ("?2", "?3", "?4")
+    load_many: str = f"""SELECT json_group_array(json_array(value, version,
+            CASE WHEN length(state) <= {LARGE} THEN hex(state) END, length(state), newest, hash,
+            json(({_PACKED_EVENTS % ("value", "ifnull(version - 1, 0)", "9e18", FEW)}))))
+        FROM (SELECT j.value, n.version, n.state, s.version AS newest, s.hash
+            FROM json_each(?1) j
+            LEFT JOIN {{prefix}}snapshots n ON n.stream = j.value AND n.version = (
+                SELECT max(version) FROM {{prefix}}snapshots m WHERE m.stream = j.value)
+            LEFT JOIN {{prefix}}status s ON s.stream = j.value)"""
+    """(streams as JSON) -> for each as from `load`, the state in hex: null if it is large."""
+    events: str = _PACKED_EVENTS % ("?1", "?2", "?3", "?4")
     """(stream, after, upto, limit) -> [[version, topic, state in hex], …]. The state is null if it
     is large: read it with `event_state`."""
     event_state: str = """SELECT state FROM {prefix}stored_events

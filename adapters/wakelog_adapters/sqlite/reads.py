@@ -18,7 +18,7 @@ from wakelog_adapters.sqlite.append import dumps
 from wakelog_adapters.sqlite.connections import Readers
 from wakelog_adapters.sqlite.errors import translated
 from wakelog_adapters.sqlite.open_file import OpenFile
-from wakelog_adapters.sqlite.queries import DIALECT, PAGE, Queries
+from wakelog_adapters.sqlite.queries import DIALECT, FEW, PAGE, Queries
 from wakelog_adapters.sqlite.url import StoreLocation
 
 __all__ = ["SQLiteReads", "jobs_with"]
@@ -52,13 +52,41 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
             return Loaded(None, self.events(stream, after=after_version))
         version, state, newest, hash, packed = self._row(self.queries.load, stream)
         snapshot = None if version is None else StoredSnapshot(version, state)
-        tail = self._unpacked(stream, packed)
+        tail = self._unpacked(stream, json.loads(packed))
         if len(tail) == PAGE:  # up to the same moment: what was appended since is left out
             tail = [*tail, *self.events(stream, after=tail[-1].version, upto=newest)]
         return Loaded(snapshot, tail, None if newest is None else Newest(newest, hash))
 
+    @readable
     def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:
-        return [self.load(stream) for stream in streams]
+        """In one statement: a claim that asks has the write lock."""
+        if len(streams) < 2:
+            return [self.load(stream) for stream in streams]
+        found = {
+            stream: self._loaded(stream, *row)
+            for stream, *row in json.loads(self._row(self.queries.load_many, dumps(streams))[0])
+        }
+        return [found[stream] for stream in streams]
+
+    def _loaded(
+        self,
+        stream: str,
+        version: int | None,
+        state: str | None,
+        size: int | None,
+        newest: int | None,
+        hash: str,
+        packed: Sequence[tuple[int, str, str | None]],
+    ) -> Loaded:
+        if size is not None and state is None:  # large, it is read by itself
+            return self.load(stream)
+        snapshot = None
+        if version is not None:
+            snapshot = StoredSnapshot(version, bytes.fromhex(state or ""))
+        tail = self._unpacked(stream, packed)
+        if len(tail) == FEW:
+            tail = [*tail, *self.events(stream, after=tail[-1].version, upto=newest)]
+        return Loaded(snapshot, tail, None if newest is None else Newest(newest, hash))
 
     @readable
     def events(
@@ -70,14 +98,16 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
         while limit is None or len(found) < limit:
             size = PAGE if limit is None else min(PAGE, limit - len(found))
             packed = self._row(self.queries.events, stream, after, last, size)[0]
-            page = self._unpacked(stream, packed)
+            page = self._unpacked(stream, json.loads(packed))
             found += page
             if len(page) < size:
                 break
             after = page[-1].version
         return found
 
-    def _unpacked(self, stream: str, packed: str) -> Sequence[StoredEvent]:
+    def _unpacked(
+        self, stream: str, packed: Sequence[tuple[int, str, str | None]]
+    ) -> Sequence[StoredEvent]:
         return [
             StoredEvent(
                 stream,
@@ -87,7 +117,7 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
                 if state is None
                 else bytes.fromhex(state),
             )
-            for version, topic, state in json.loads(packed)
+            for version, topic, state in packed
         ]
 
     @readable

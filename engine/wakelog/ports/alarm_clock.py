@@ -21,8 +21,8 @@ class Claimant(Protocol):
         """Claim what is due at `now_us`, for the free slots only."""
         ...
 
-    def begin(self, claimed: object) -> None:
-        """Begin the work on one of those claimed. Called once for each, in their order."""
+    def begin(self, claimed: Sequence[object]) -> None:
+        """Begin the work on all that a claim has got. Called once for each claim that got any."""
         ...
 
     def next_look_us(self, now_us: int) -> int | None:

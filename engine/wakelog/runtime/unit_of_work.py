@@ -96,9 +96,8 @@ class _Work(Struct):
     lease_token: int | None
     ends_lease: Callable[[Instance], bool] | None
     outcomes: HandlerOutcomes | None
+    appending: list[asyncio.Future[None]] | None
     losses: int = 0
-    visible: tuple[object, ...] = ()
-    """What the handlers whose outcomes are kept could see of the instance."""
 
 
 class UnitsOfWork:
@@ -145,13 +144,15 @@ class UnitsOfWork:
         lease_token: int | None = None,
         ends_lease: Callable[[Instance], bool] | None = None,
         outcomes: HandlerOutcomes | None = None,
+        appending: list[asyncio.Future[None]] | None = None,
     ) -> RequestOutcome:
         """Put `request` to the instance and append what follows; `make_reply` makes the reply of
         the turn and the stream id.
 
         Redone on the fresh instance if another process was faster; a run's handlers are not called
         again (`outcomes` has how they ended). `lease_token` is the lease under which the request
-        works; it ends with the unit if `ends_lease` says so of the instance then. Raises
+        works; it ends with the unit if `ends_lease` says so of the instance then. With `appending`
+        the append is not waited for, but added there: the caller looks how it ends. Raises
         `ConflictError` if it lost too often, `LeaseLostError` if the run belongs to another worker
         by now, `IdempotencyConflictError`, `HistoryError` if the instance is damaged
         (it is parked then), and what `decide` and the store raise. A crash before
@@ -172,6 +173,7 @@ class UnitsOfWork:
             lease_token,
             ends_lease,
             outcomes,
+            appending,
         )
         while True:
             try:
@@ -201,7 +203,10 @@ class UnitsOfWork:
         if same_key is not None:  # the same request is about to be appended: wait for its reply
             await asyncio.wait([same_key])
         if committed is not None:
-            await committed
+            if work.appending is None:
+                await committed
+            else:
+                work.appending.append(committed)
         return outcome
 
     async def _take_turn(
@@ -308,10 +313,11 @@ class UnitsOfWork:
 def _forget_outdated(work: _Work, instance: Instance) -> None:
     """Drop the kept outcomes of a deferred event's handlers if they would see another instance
     now: an `on_event` elsewhere was faster, and its outcome must be seen."""
-    visible = (instance.state, instance.visible_schedule_us, instance.lives)
-    if work.outcomes and work.visible not in ((), visible):
-        work.outcomes.clear()
-    work.visible = visible
+    if work.outcomes is not None:
+        visible = (instance.state, instance.visible_schedule_us, instance.lives)
+        if work.outcomes.visible not in ((), visible):
+            work.outcomes.clear()
+        work.outcomes.visible = visible
 
 
 def _ends_a_life(turn: Turn) -> bool:

@@ -86,7 +86,7 @@ async def _record(
 ) -> None:
     """Append the outcome, however long the store is unavailable. An outcome that the database
     refuses is recorded as a failure instead."""
-    outcomes: HandlerOutcomes = {}
+    outcomes = HandlerOutcomes()
     pause_s = FIRST_PAUSE_S
     while True:
         try:

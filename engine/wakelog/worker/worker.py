@@ -39,6 +39,8 @@ from wakelog.worker.sweep import Sweep
 __all__ = ["Worker"]
 
 _LOG = logging.getLogger("wakelog.worker")
+GATHER_S = 0.002
+"""How long to wait for other slots to become free before the next claim."""
 LAST_S = 5.0
 """How long a shutdown waits until what it has given back is recorded."""
 
@@ -69,6 +71,8 @@ class Worker:
         self._running = 0
         self._given_back = GivenBack()
         self._closing = False
+        self._claims_soon = False
+        """A slot has become free, and others may within `GATHER_S`."""
         self._awaits_beat = False
         """Nothing was claimed, because the leases must be renewed first."""
         self._abandoned = False
@@ -203,11 +207,10 @@ class Worker:
         self._leases.add([each.key for each in claimed if each.has_work])
         return claimed
 
-    def begin(self, claimed: object) -> None:
-        """Hand what was claimed to the event loop."""
-        if not isinstance(claimed, Claimed):
-            raise AssertionError(f"not claimed here: {claimed!r}")
-        self._loop.call_soon_threadsafe(self._begin, claimed)
+    def begin(self, claimed: Sequence[object]) -> None:
+        """Hand what was claimed to the event loop: all at once, since each hand-over is a system
+        call after which the loop may keep the GIL."""
+        self._loop.call_soon_threadsafe(self._begin_all, claimed)
 
     def next_look_us(self, now_us: int) -> int | None:
         """When to look again: never while no slot is free or the loop is blocked."""
@@ -226,6 +229,12 @@ class Worker:
         for (working_on, _), (_, task) in list(self._tasks.items()):
             if working_on == stream:
                 self._app.handler_runner.stop(task)
+
+    def _begin_all(self, claimed: Sequence[object]) -> None:
+        for each in claimed:
+            if not isinstance(each, Claimed):
+                raise AssertionError(f"not claimed here: {each!r}")
+            self._begin(each)
 
     def _begin(self, claimed: Claimed) -> None:
         task = self._loop.create_task(self._work(claimed))
@@ -282,7 +291,19 @@ class Worker:
             was_full = self._is_full
             self._running -= 1
         if (was_full or job_of(key[0]) in self._limited) and not self._closing:
-            self._clock.wakeup()  # what was due could not be claimed until now
+            self._claim_soon()  # what was due could not be claimed until now
+
+    def _claim_soon(self) -> None:
+        """Claim together for the slots that become free in the next moment: a claim of many costs
+        little more than a claim of one."""
+        if not self._claims_soon:
+            self._claims_soon = True
+            self._loop.call_later(GATHER_S, self._claim_now)
+
+    def _claim_now(self) -> None:
+        self._claims_soon = False
+        if not self._closing:
+            self._clock.wakeup()
 
     def _on_alarm_set(self, due_us: int) -> None:
         """An append of this process has set an alarm."""
