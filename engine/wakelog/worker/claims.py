@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from wakelog.application import Application
@@ -46,8 +46,10 @@ def claim_due(
     limit: int,
     now_us: int,
     takeover: Takeover = ANY_ENDED,
+    may_take_over: Callable[[], bool] = lambda: True,
 ) -> tuple[list[Claimed], NothingDue | None]:
-    """Claim up to `limit` due instances: their leases and `RunStarted` events in one append.
+    """Claim up to `limit` due instances: their leases and `RunStarted` events in one append. What
+    has ended is left alone unless `may_take_over` says yes after the store has found it.
 
     Also returns when something will be due, if the store has looked and found nothing due now.
     Blocks; called on the alarm clock's thread. A crash before the append leaves them to other
@@ -56,6 +58,8 @@ def claim_due(
     claimed: list[Claimed] = []
 
     def begin(dues: Sequence[Due]) -> list[Unit]:
+        if any(due.expired for due in dues) and not may_take_over():
+            dues = [due for due in dues if due.expired is None]
         heads = app.instances.heads_of(dues)
         begun = (_claim(app, due, heads[due.stream], worker, now_us) for due in dues)
         claimed[:] = [each for each in begun if each is not None]

@@ -514,7 +514,8 @@ BEGIN
 END $$;
 
 -- Prolong the leases of an owner, and return those that it holds. Waits for nothing: a lease that
--- another transaction is about to take over or to drop stays as it is, and counts until it ends.
+-- another transaction has locked stays as it is, and counts until that has taken it over or dropped
+-- it; also if it ends meanwhile, for it may be a session that only looks.
 CREATE FUNCTION {schema}.renew_1(
     owner text,
     until_us bigint,        -- by the clock of `now_us`
@@ -534,6 +535,5 @@ SET search_path = pg_catalog, pg_temp AS $$
     )
     SELECT r.stream, r.token FROM renewed r
     UNION
-    SELECT l.stream, l.token FROM {schema}.leases l, clock
-    WHERE l.owner = renew_1.owner AND l.until_us > clock.us
+    SELECT l.stream, l.token FROM {schema}.leases l WHERE l.owner = renew_1.owner
 $$;
