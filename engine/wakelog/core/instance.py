@@ -380,10 +380,12 @@ def ready_by(deferred: tuple[DeferredEvent, ...], due_us: int) -> tuple[Deferred
 def retried(
     deferred: tuple[DeferredEvent, ...], version: int, attempt: int, due_us: int, at_us: int
 ) -> tuple[DeferredEvent, ...]:
-    """The deferred events, one of which waits for its next attempt."""
-    return tuple(
+    """The deferred events, one of which waits for its next attempt. Its delay, if it had one, is
+    over, also if the clock was ahead when it ended."""
+    waiting = (
         replace(
             each,
+            handle_at_us=min(each.handle_at_us, at_us),
             attempt=attempt,
             retry_at_us=due_us,
             first_us=each.first_us or at_us,
@@ -393,3 +395,4 @@ def retried(
         else each
         for each in deferred
     )
+    return tuple(sorted(waiting))

@@ -86,12 +86,12 @@ class Recurrence:
         more = (now_us - next_us) // self.every_us
         return Passed(2 + more, next_us + more * self.every_us)
 
-    def not_run(self, due_us: int, ran_us: tuple[int, int], limit_us: int, origin_us: int) -> int:
+    def not_run(self, due_us: int, ran_us: tuple[int, int], now_us: int, origin_us: int) -> int:
         """An occurrence; or, if it is among those that ran while the clock was ahead (from the
         first to the last of `ran_us`), the next after them. An interval does not wait for that if
-        they end after `limit_us`: its occurrences have no names."""
+        they end later than one interval from now: its occurrences have no names."""
         first_us, last_us = ran_us
-        may_wait = self.cron is not None or last_us <= limit_us
+        may_wait = self.cron is not None or last_us <= now_us + self.every_us
         if self.is_grid and may_wait and 0 < first_us <= due_us <= last_us:
             return self.after(last_us, origin_us)
         return due_us

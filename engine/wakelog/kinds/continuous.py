@@ -79,7 +79,7 @@ class ContinuousBehaviour(Behaviour):
 
     @property
     def _occurrences(self) -> Occurrences:
-        return Occurrences(self.recurrence, self.grace_us)
+        return Occurrences(self.recurrence)
 
     @property
     def rule(self) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from wakelog.core.events import By, Scheduled
 from wakelog.core.instance import Instance
 from wakelog.core.recurrence import Recurrence
-from wakelog.core.time import MAX_US
 
 __all__ = ["Occurrences", "origin_of"]
 
@@ -22,7 +21,6 @@ class Occurrences:
     """When the runs of an instance are due by the rule of its definition."""
 
     recurrence: Recurrence
-    grace_us: int
 
     def next(
         self,
@@ -36,7 +34,7 @@ class Occurrences:
         """The schedule for the first occurrence later than `after_us` that has not run."""
         origin_us, ran_us = origin_of(instance), (instance.ran_from_us, instance.ran_upto_us)
         due_us = self.recurrence.after(after_us, origin_us)
-        due_us = self.recurrence.not_run(due_us, ran_us, now_us + self.grace_us, origin_us)
+        due_us = self.recurrence.not_run(due_us, ran_us, now_us, origin_us)
         return self.at(instance, due_us, not_before_us=not_before_us, by=by)
 
     def at(
@@ -66,7 +64,7 @@ class Occurrences:
         asked_us = instance.due_asked_us
         moved_us = asked_us if cron.local(asked_us) == local else cron.moment(local)
         ran_us = instance.ran_from_us, instance.ran_upto_us
-        moved_us = self.recurrence.not_run(moved_us, ran_us, MAX_US, origin_of(instance))
+        moved_us = self.recurrence.not_run(moved_us, ran_us, asked_us, origin_of(instance))
         return None if moved_us == asked_us else moved_us
 
     def has(self, instance: Instance, asked_us: int) -> bool:

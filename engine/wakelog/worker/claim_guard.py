@@ -4,6 +4,9 @@ A worker whose heartbeat failed or is overdue, or whose clock was stepped, may f
 of its own runs have ended, and those of workers that live as it does. So it renews first; and what
 has ended it takes over only when a beat's time has passed, in which every living worker renews.
 So does a worker that has just started: it cannot know how long the store was away before.
+
+A store may stall with a claim in it, and judge leases by its own clock when it goes on, before the
+renewals that wait as the claim did. So the guard is asked again once the claim knows what it takes.
 """
 
 from __future__ import annotations
@@ -53,6 +56,12 @@ class ClaimGuard:
                 return Takeover(allowed, self._owner, self._lease_us)
         self._renew()
         return None
+
+    def may_take_over(self) -> bool:
+        """Whether what has ended may still be taken over, by a claim that the store has begun."""
+        with self._lock:
+            monotonic_us = self._check()
+            return self._is_sure and monotonic_us >= self._takes_over_at_us
 
     def beat_begins(self) -> tuple[int, int]:
         """The clocks as a beat begins; for `beat_succeeded`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from wakelog.application import Application
@@ -79,8 +79,10 @@ def claim_due(
     now_us: int,
     takeover: Takeover = ANY_ENDED,
     given_back: GivenBack | None = None,
+    may_take_over: Callable[[], bool] = lambda: True,
 ) -> tuple[list[Claimed], NothingDue | None]:
-    """Claim up to `limit` due instances: their leases and `RunStarted` events in one append.
+    """Claim up to `limit` due instances: their leases and `RunStarted` events in one append. What
+    has ended is left alone unless `may_take_over` says yes after the store has found it.
 
     Leaves `given_back` to others for a moment. Also returns when something will be due, if the
     store has looked and found nothing due now.
@@ -90,6 +92,8 @@ def claim_due(
     claimed: list[Claimed] = []
 
     def begin(dues: Sequence[Due]) -> list[Unit]:
+        if any(due.expired for due in dues) and not may_take_over():
+            dues = [due for due in dues if due.expired is None]
         heads = app.instances.heads_of(dues)
         if given_back is not None:
             dues = [due for due in dues if not given_back.is_left(heads[due.stream], now_us)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,12 +15,14 @@ from wakelog.core.decide_runs import CLOCK_SKEW_US
 from wakelog.core.instance import Instance
 from wakelog.core.requests import Retime, Start
 from wakelog.definitions.definition import Definition
-from wakelog.errors import HistoryError
+from wakelog.errors import HistoryError, StoreUnavailableError
 from wakelog.ids import InstanceId, job_of
 from wakelog.ports.rows import Listing, StatusRow
 from wakelog.runtime.unit_records import Origin
 
 __all__ = ["PAGE", "Retimed", "autostart", "retime", "retime_ahead", "retime_page"]
+
+_LOG = logging.getLogger("wakelog.worker")
 
 PAGE = 500
 """Instances looked at in one read."""
@@ -81,20 +84,30 @@ async def retime_ahead(app: Application, jobs: Sequence[str]) -> int:
 async def _set_anew(
     app: Application, listing: Listing, jobs: Sequence[str], request: Retime
 ) -> Retimed:
-    """Re-time the instances of one page that need it."""
-    count = 0
+    """Re-time the instances of one page that need it, all at the same time: those that another
+    session keeps locked hold up no other (K5)."""
     rows = await app.threads.browse(app.store.list, listing)
     streams = [row.stream for row in rows if _has_work(row) and job_of(row.stream) in jobs]
-    for instance in await asyncio.gather(*(_load(app, stream) for stream in streams)):
-        if instance is None:
-            continue
-        definition = app.registry.of(instance.id)
-        policy = definition.policy
+    instances = await asyncio.gather(*(_load(app, stream) for stream in streams))
+    retimed = await asyncio.gather(*(_retimed(app, each, request) for each in instances if each))
+    last = rows[-1].stream if len(rows) == listing.limit else None
+    return Retimed(len(rows), sum(retimed), last)
+
+
+async def _retimed(app: Application, instance: Instance, request: Retime) -> bool:
+    """Re-time one instance, if it needs it. What fails for it alone is logged; the next sweep tries
+    it again. Raises `StoreUnavailableError`."""
+    definition = app.registry.of(instance.id)
+    policy = definition.policy
+    try:
         if policy and decide(instance, request, policy, app.clock.now_us()).events:
             outcome = await app.request(definition, instance.id, request, origin=_ORIGIN)
-            count += outcome.after is not None
-    last = rows[-1].stream if len(rows) == listing.limit else None
-    return Retimed(len(rows), count, last)
+            return outcome.after is not None
+    except (HistoryError, StoreUnavailableError) as error:
+        if isinstance(error, StoreUnavailableError) and error.reason not in ("locked", "refused"):
+            raise
+        _LOG.error("the schedule of %s cannot be set anew: %s", instance.id, error)
+    return False
 
 
 def _has_work(row: StatusRow) -> bool:

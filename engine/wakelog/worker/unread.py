@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ from msgspec.structs import replace
 from wakelog.application import Application
 from wakelog.core.instance import Instance
 from wakelog.core.requests import Reread
-from wakelog.errors import HistoryError
+from wakelog.errors import HistoryError, StoreUnavailableError
 from wakelog.ids import InstanceId, job_of
 from wakelog.ports.rows import Listing
 from wakelog.runtime.unit_records import Origin
@@ -48,11 +47,22 @@ class Rereader:
             rows = await self._app.threads.browse(self._app.store.list, listing)
             for row in rows:
                 if job_of(row.stream) in self._jobs and self._tried.get(row.stream) != row.version:
-                    with contextlib.suppress(HistoryError):  # it is parked, or will be
-                        count += await self._reread(row.stream)
+                    count += await self._reread_alone(row.stream)
             if len(rows) < PAGE:
                 return count
             listing = replace(listing, after=rows[-1].stream)
+
+    async def _reread_alone(self, stream: str) -> bool:
+        """As `_reread`; one that another session keeps locked has its turn in the next sweep."""
+        try:
+            return await self._reread(stream)
+        except HistoryError:  # it is parked, or will be
+            return False
+        except StoreUnavailableError as error:
+            if error.reason != "locked":
+                raise
+            _LOG.error("%s waited for code, and cannot go on yet: %s", stream, error)
+            return False
 
     async def _reread(self, stream: str) -> bool:
         app, id = self._app, InstanceId.parse(stream)

@@ -200,6 +200,7 @@ class Worker:
             now_us=now_us,
             takeover=takeover,
             given_back=self._given_back,
+            may_take_over=self._guard.may_take_over,
         )
         self.next_look.claimed(now_us, len(claimed), nothing_due)
         with self._lock:
@@ -335,12 +336,12 @@ class Worker:
             raise
         if self._guard.beat_succeeded(began):
             self._clock.wakeup()
+        for key in renewal.lost:  # first: it is told once, and the store may fail
+            self._loop.call_soon_threadsafe(self._lease_lost, key)
         self._app.store.put_worker(self._row())
         for key in renewal.orphaned:  # work that failed unexpectedly has left its lease behind
             self._app.store.release(self.name, [key])
             self.sweep.rearm([key[0]])
-        for key in renewal.lost:
-            self._loop.call_soon_threadsafe(self._lease_lost, key)
 
     def look(self) -> None:
         """Stop the work of which another process has ended or taken over the lease (U14)."""

@@ -9,11 +9,12 @@ import psycopg
 import pytest
 
 from tests.adapters.postgres.started_appends import opened
-from tests.support import WAIT_S, counter_task
+from tests.support import WAIT_S, Ctx, counter_task, task_of
 from tests.support_postgres import bare_connection, with_options
-from wakelog import App, Jobs, StoreUnavailableError
+from wakelog import App, Continuous, Jobs, StoreUnavailableError
 from wakelog.ports.rows import Due
 from wakelog.ports.units import Appended, StreamLocked, Unit
+from wakelog.worker.startup import retime
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds
 from wakelog_adapters.postgres import PostgresStore, open_store
 from wakelog_adapters.postgres.url import parse
@@ -145,6 +146,17 @@ def test_a_locked_instance_that_is_due_is_left_to_later_claims(
     assert begun == [other.stream, held.stream]
 
 
+def test_U2_a_lease_that_ends_while_another_session_only_locks_it_is_still_held(
+    store: PostgresStore, bare: psycopg.Connection
+) -> None:
+    held = UnitBuilder("held")
+    store.append([held.begin(), held.run("w1", NOW)])
+    with bare.transaction():
+        bare.execute(LEASE.encode())
+        assert store.renew("w1", NOW + 60_000_000, NOW) == [(held.stream, 3)]
+    assert store.renew("w1", NOW + 60_000_000, NOW) == [(held.stream, 3)]
+
+
 # -- the engine
 
 
@@ -210,3 +222,51 @@ async def test_K5_an_instance_that_stays_locked_fails_by_itself(
             await sent(app, "free")
         await sent(app, "a")
         assert await app.task("counter").get_state("a") == 2
+
+
+@pytest.mark.anyio
+async def test_K5_a_locked_instance_holds_up_no_other_that_a_new_rule_re_times(
+    postgres_url: str, bare: psycopg.Connection
+) -> None:
+    def version(every: str) -> Jobs:
+        job = Continuous(state=int, every=every, start_immediately=False)
+        job.execute(lambda ctx: None)
+        return Jobs(job=job)
+
+    ids = ["a", "b", "c"]
+    async with version("30d").open(postgres_url) as old:
+        for id in ids:
+            await old.continuous("job").start(id, 0)
+    url = with_options(postgres_url, timeout=0.5)
+    async with version("1h").open(url) as new, asyncio.timeout(WAIT_S):
+        with bare.transaction():
+            bare.execute(b"SELECT FROM status WHERE id = 'a' FOR UPDATE")
+            assert await retime(new.application, ["continuous:job"]) == 2
+        assert await retime(new.application, ["continuous:job"]) == 1
+
+
+@pytest.mark.anyio
+async def test_U14_a_lost_lease_is_told_although_the_heartbeat_fails_after_it(
+    postgres_url: str, bare: psycopg.Connection
+) -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def execute(ctx: Ctx) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    url = with_options(postgres_url, timeout=0.1)
+    jobs = Jobs(job=task_of(execute=execute))
+    async with jobs.open(url, worker=True, lease="1s") as app, asyncio.timeout(WAIT_S):
+        await app.task("job").send("a", {"schedule": 0})
+        await begun.wait()
+        # when its lease is taken from it, while it cannot say that it lives
+        with bare_connection(postgres_url) as locking, locking.transaction():
+            locking.execute(f"SELECT FROM {parse(postgres_url).schema}.workers FOR UPDATE".encode())
+            bare.execute(b"UPDATE leases SET owner = 'other', until_us = 9e15::bigint")
+            # then
+            await cancelled.wait()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
 
+from tests.support import task_of
+from wakelog import Jobs
 from wakelog.ports.units import Takeover
 from wakelog.worker.claim_guard import OVERDUE_US, STEPPED_US, ClaimGuard
+from wakelog.worker.claims import claim_due
 
 LEASE_US, BEAT_US = 30_000_000, 10_000_000
 EVERY_LEASE = Takeover(True, "w1", LEASE_US)
@@ -139,3 +143,46 @@ def test_U2_a_beat_notices_itself_that_it_was_overdue(worker: Worker) -> None:
     worker.clocks.go_on(2 * LEASE_US)
     assert worker.beat() is True
     assert worker.guard.takeover() == NO_LEASE
+
+
+def test_U2_what_a_claim_may_take_over_is_asked_again_once_the_store_has_found_it(
+    worker: Worker,
+) -> None:
+    """The store may have stalled with the claim in it."""
+    assert worker.guard.takeover() == EVERY_LEASE
+    assert worker.guard.may_take_over()
+    worker.clocks.go_on(BEAT_US + OVERDUE_US + 1)
+    assert not worker.guard.may_take_over()
+    # and not either if a beat has succeeded by then
+    worker.beat()
+    assert not worker.guard.may_take_over()
+    worker.clocks.go_on(BEAT_US)
+    assert worker.guard.may_take_over()
+
+
+@pytest.mark.anyio
+async def test_U2_a_claim_that_was_held_up_leaves_ended_leases_and_takes_the_rest(
+    store_url: str,
+) -> None:
+    async with Jobs(job=task_of()).open(store_url) as app:
+        application = app.application
+
+        def claim(may_take_over: bool) -> list[str]:
+            claimed, _ = claim_due(
+                application,
+                worker="w2",
+                jobs=["task:job"],
+                limit=9,
+                now_us=application.clock.now_us(),
+                may_take_over=lambda: may_take_over,
+            )
+            return [each.unit.stream for each in claimed]
+
+        # given a run of another worker, whose lease has ended, and one that is due
+        await app.task("job").send("lost", {"schedule": 0})
+        assert await asyncio.to_thread(claim, True) == ["task:job:lost"]
+        application.store.renew("w2", 0, application.clock.now_us())
+        await app.task("job").send("due", {"schedule": 0})
+        # then
+        assert await asyncio.to_thread(claim, False) == ["task:job:due"]
+        assert await asyncio.to_thread(claim, True) == ["task:job:lost"]

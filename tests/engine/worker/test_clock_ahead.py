@@ -207,6 +207,57 @@ def test_U9_a_window_and_a_retry_wait_no_longer_than_their_rules_say(world: Worl
         assert world.ran == [NOON + timedelta(minutes=5), NOON + HOUR]
 
 
+def test_U9_a_delay_that_was_over_is_not_waited_for_again(store_url: str) -> None:
+    tried: list[datetime] = []
+    job: Task[int, str] = Task(state=int, event=str, retry=RETRY)
+
+    @job.on_event
+    def received(ctx: Ctx, event: str) -> None:
+        tried.append(ctx.now)
+        if event == "fail" and len(tried) == 1:
+            raise LookupError("down")
+
+    job.execute(lambda ctx: None)
+    jobs = Jobs(job=job)
+    # given a delayed event that was tried while the clock was ahead, and failed
+    with Simulation(jobs, start=NOON + YEAR, url=store_url) as ahead:
+        ahead.task(job).send("a", "fail", delay="1s")
+        ahead.advance("2s")
+    # when the clock is right again, its next attempt comes after the delay of a retry
+    with Simulation(jobs, start=NOON, url=store_url) as sim:
+        assert sim.task(job).send("a", "next").deferred
+        sim.advance("5m")
+        assert tried == [NOON + YEAR + SECOND] + 2 * [NOON + timedelta(minutes=5)]
+        audit_all(sim.application.store)
+
+
+@pytest.mark.parametrize("ahead_s", [7, 45])
+def test_U9_a_fixed_rate_does_not_wait_for_runs_that_a_clock_ahead_has_had(
+    store_url: str, ahead_s: int
+) -> None:
+    world = World(store_url, every="1s", mode="fixed_rate", catch_up="all")
+    with world.process(NOON) as sim:
+        sim.continuous(world.beat).start("a", 0)
+    with world.process(NOON + timedelta(seconds=ahead_s)) as ahead:
+        ahead.advance(0)
+    world.ran.clear()
+    with world.process(NOON + SECOND) as sim:
+        sim.advance("10s")
+        assert len(world.ran) >= 9
+
+
+def test_U9_a_run_that_a_clock_a_little_ahead_has_had_does_not_come_again(store_url: str) -> None:
+    world = World(store_url, every="10m", mode="fixed_rate", start_immediately=False)
+    with world.process(NOON) as sim:
+        sim.continuous(world.beat).start("a", 0)
+    with world.process(NOON + timedelta(minutes=10)) as ahead:
+        ahead.advance(0)
+    with world.process(NOON + timedelta(minutes=5)) as sim:
+        sim.advance("25m")
+        due = [moment_at(each.due_us) for each in world.events(sim, RunStarted)]
+        assert due == [NOON + n * timedelta(minutes=10) for n in (1, 2, 3)]
+
+
 def test_U9_events_deferred_while_the_clock_was_ahead_keep_their_order(world: World) -> None:
     with world.process(NOON + YEAR, handlers=False) as ahead:
         ahead.task(world.task).send("a", "3h")

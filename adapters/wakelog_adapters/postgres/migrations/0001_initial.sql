@@ -152,7 +152,8 @@ CREATE TABLE {schema}.workers (
     started_us bigint NOT NULL,
     seen_us bigint NOT NULL,
     until_us bigint NOT NULL,
-    rules text NOT NULL
+    rules text NOT NULL,
+    lives_until_us bigint NOT NULL DEFAULT 0    -- by this server's clock; set by `renew_1` alone
 );
 
 -- Appends whose answer was lost and that had not been committed when `settle_1` looked: a call that
@@ -418,6 +419,8 @@ END $$;
 -- If a job has a limit on its runs, a run is started only under a lock of the job's own, so that
 -- the leases of its runs can be counted; while another claim has that lock, none is started. A lease
 -- that has ended counts too: taking it over is not another run, and its owner may still prolong it.
+--
+-- A lease whose owner lives is not taken over: another session has kept it from prolonging that row.
 CREATE FUNCTION {schema}.claim_1(
     idle_timeout text, jobs text[],
     limits int[],           -- of the runs of each job; null if it has none
@@ -425,7 +428,7 @@ CREATE FUNCTION {schema}.claim_1(
     clock_us bigint,        -- the time that leases are judged by; null: this server's clock
     most int,
     allowed boolean,        -- whether leases that have ended may be taken over
-    claimant text,          -- but none of this owner,
+    claimant text,          -- but none of this owner, or of one that lives,
     server_up_us bigint     -- and none before this server has been up for so long
 ) RETURNS json LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off
@@ -436,11 +439,16 @@ DECLARE
     takes_over boolean := allowed AND (clock_us IS NOT NULL OR server_up_us <=
         1000000 * extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()));
     further int := 3 * most + 50;
+    living text[] := ARRAY[claimant];   -- owners whose leases are left alone
     free int[];             -- how many runs of each job may be started
     locked text[];
     ended text[];
 BEGIN
     PERFORM set_config('idle_in_transaction_session_timeout', idle_timeout, true);
+    IF clock_us IS NULL THEN
+        living := living || ARRAY(
+            SELECT w.worker FROM {schema}.workers w WHERE w.lives_until_us > lease_us);
+    END IF;
     free := ARRAY(
         SELECT CASE WHEN j.most IS NULL THEN further
             WHEN pg_try_advisory_xact_lock('{schema}.leases'::regclass::oid::int, hashtext(j.job))
@@ -463,7 +471,7 @@ BEGIN
                     AND a.action NOT IN ('clear', 'deferred') AND NOT EXISTS (
                         SELECT FROM {schema}.leases l
                         WHERE l.stream = a.stream AND (l.until_us > lease_us
-                            OR NOT takes_over OR l.owner = claimant))
+                            OR NOT takes_over OR l.owner = ANY (living)))
                     ORDER BY a.due_us, a.stream LIMIT greatest(0, j.free))
                 UNION ALL
                 (SELECT a.stream, a.due_us FROM {schema}.alarms a
@@ -471,12 +479,12 @@ BEGIN
                     AND a.action IN ('clear', 'deferred') AND NOT EXISTS (
                         SELECT FROM {schema}.leases l
                         WHERE l.stream = a.stream AND (l.until_us > lease_us
-                            OR NOT takes_over OR l.owner = claimant))
+                            OR NOT takes_over OR l.owner = ANY (living)))
                     ORDER BY a.due_us, a.stream LIMIT further)
                 UNION ALL
                 (SELECT l.stream, l.until_us - ahead_us FROM {schema}.leases l
                     WHERE l.job = j.job AND l.until_us <= lease_us
-                    AND takes_over AND l.owner <> claimant AND NOT EXISTS (
+                    AND takes_over AND l.owner <> ALL (living) AND NOT EXISTS (
                         SELECT FROM {schema}.alarms a
                         WHERE a.stream = l.stream AND a.due_us <= now_us
                         AND a.action NOT IN ('clear', 'deferred'))
@@ -490,7 +498,7 @@ BEGIN
     ended := ARRAY(
         SELECT l.stream FROM {schema}.leases l
         WHERE l.stream = ANY (locked) AND l.until_us <= lease_us
-        AND takes_over AND l.owner <> claimant
+        AND takes_over AND l.owner <> ALL (living)
         FOR UPDATE SKIP LOCKED);
     RETURN (
         SELECT json_agg(json_build_array(d.stream, d.due_us, d.version, d.hash, d.owner,
@@ -513,8 +521,9 @@ BEGIN
         WHERE NOT d.begins OR d.place <= j.free);
 END $$;
 
--- Prolong the leases of an owner, and return those that it holds. Waits for nothing: a lease that
--- another transaction is about to take over or to drop stays as it is, and counts until it ends.
+-- Prolong the leases of an owner, note that it lives, and return those that it holds. Waits for nothing: a lease that
+-- another transaction has locked stays as it is, and counts until that has taken it over or dropped
+-- it; also if it ends meanwhile, for it may be a session that only looks.
 CREATE FUNCTION {schema}.renew_1(
     owner text,
     until_us bigint,        -- by the clock of `now_us`
@@ -531,9 +540,14 @@ SET search_path = pg_catalog, pg_temp AS $$
         UPDATE {schema}.leases l SET until_us = renew_1.until_us - now_us + clock.us
         FROM free, clock WHERE l.stream = free.stream AND l.owner = renew_1.owner
         RETURNING l.stream, l.token
+    ), mine AS MATERIALIZED (
+        SELECT w.worker FROM {schema}.workers w WHERE w.worker = renew_1.owner
+        FOR UPDATE SKIP LOCKED
+    ), living AS (
+        UPDATE {schema}.workers w SET lives_until_us = renew_1.until_us - now_us + clock.us
+        FROM mine, clock WHERE w.worker = mine.worker
     )
     SELECT r.stream, r.token FROM renewed r
     UNION
-    SELECT l.stream, l.token FROM {schema}.leases l, clock
-    WHERE l.owner = renew_1.owner AND l.until_us > clock.us
+    SELECT l.stream, l.token FROM {schema}.leases l WHERE l.owner = renew_1.owner
 $$;
