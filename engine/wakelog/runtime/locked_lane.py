@@ -106,14 +106,16 @@ class LockedLane:
                 refused.add(stream)
         for stream in dict.fromkeys(unit.stream for unit, _ in entries):
             outcomes += self._left_over(stream, locked.get(stream), stream in refused)
-        self._ended(
-            [entry for entry, _ in outcomes],
-            [error for _, error in outcomes],
-            appended.next_due_us,
-        )
-        self._is_trying = bool(self._waiting)
-        if self._is_trying:
-            asyncio.get_running_loop().call_later(PAUSE_S, self._try)
+        try:
+            self._ended(
+                [entry for entry, _ in outcomes],
+                [error for _, error in outcomes],
+                appended.next_due_us,
+            )
+        finally:
+            self._is_trying = bool(self._waiting)
+            if self._is_trying:
+                asyncio.get_running_loop().call_later(PAUSE_S, self._try)
 
     def _left_over(
         self, stream: str, locked: StreamLocked | None, was_refused: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Sequence
+from collections import deque
 
 from wakelog.application import Application
 from wakelog.core.calls import HandlerFailed
@@ -18,7 +18,7 @@ from wakelog.errors import (
     StoreUnavailableError,
     UnreadableEventError,
 )
-from wakelog.log.records import decode, whole
+from wakelog.log.records import Recorded, decode, whole
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.units import LeaseGone, VersionConflict
 from wakelog.runtime.unit_records import Origin
@@ -31,6 +31,8 @@ PAGE = 128
 """Events that are read in one go, and whose appends are waited for together, at most."""
 PAGE_US = 20_000
 """How long such a page lasts, at most: pauses of the job are looked at between pages."""
+SLOW_US = 2_000
+"""A turn that takes as long ends its page: then looking at the pauses costs little beside it."""
 SPAN = 1_000
 """Versions that are read in one go, at most: other events may lie between those that wait."""
 
@@ -49,6 +51,7 @@ async def handle_deferred(app: Application, claimed: Claimed) -> None:
         await give_up(app, claimed)
         raise
     except HistoryError as error:  # of an event that waits: a loaded instance was whole
+        await app.instances.settled(claimed.unit.stream)  # what was done before it counts
         await app.units.park(claimed.unit.stream, error)
     if not ended:
         await give_up(app, claimed)
@@ -67,7 +70,7 @@ class _DeferredEvents:
     """The deferred events of one instance, under one lease.
 
     Their turns are taken one after the other, each on top of the one before, each with a unit of
-    its own; the appends of a page of them are waited for together.
+    its own; the appends of a page are waited for together, while the next page is handled.
 
     While events are deferred, other writers mostly append more of them: like a run's, the outcome
     of a handler goes on top of what they append. It is called again only if an `on_event` that had
@@ -80,7 +83,10 @@ class _DeferredEvents:
         self._id = instance.id
         self._stream = str(instance.id)
         self._token = instance.version
+        self._size = 1 if app.handler_runner.inline else PAGE
         self._ended = False
+        self._appending: deque[tuple[int, asyncio.Future[None]]] = deque()
+        """What was submitted for which event, in this order: two pages at most."""
         self._outcomes: dict[int, HandlerOutcomes] = {}
         """Of the handlers of events that are not handled yet, by the events' versions."""
         self._recorded: dict[int, StoredEvent] = {}
@@ -89,55 +95,51 @@ class _DeferredEvents:
     async def handle(self, instance: Instance) -> bool:
         """Handle all that are ready; whether the last unit gave the lease up with it. Raises
         `LeaseLostError`, and `StoreUnavailableError`."""
-        size = PAGE
+        size = self._size
         while instance.ready_deferred(self._app.clock.now_us()) is not None:
             # since it was claimed: then the events stay deferred
             if self._id.job in await self._app.job_pauses.now():
                 break
-            after, is_appended = await self._page(instance, size)
+            begun = len(self._appending)
+            after = await self._page(instance, size)
+            is_last = after is None or self._ended
+            if not await self._appended(0 if is_last else len(self._appending) - begun):
+                # one alone, which gives way to other writers as any request does
+                instance = (await self._app.instances.cached(self._stream)).head.instance
+                size = 1
+                continue
             if self._ended:
                 return True
-            size = PAGE
-            if not is_appended:  # one alone, which gives way to other writers as any request does
-                after, size = (await self._app.instances.cached(self._stream)).head.instance, 1
             if after is None:
                 break
-            instance = after
+            instance, size = after, self._size
         return False
 
-    async def _page(self, instance: Instance, size: int) -> tuple[Instance | None, bool]:
-        """Handle up to `size` of them; the instance then (None if nothing is to be done now), and
-        whether all was appended: else what was not is still deferred."""
-        now_us = self._app.clock.now_us
-        until_us = self._app.clock.monotonic_us() + PAGE_US
-        versions: list[int] = []
-        appending: list[asyncio.Future[None]] = []
+    async def _page(self, instance: Instance, size: int) -> Instance | None:
+        """Take the turns of up to `size` of them; the instance then, None if nothing is to be done
+        now. What they append is waited for while the next page is handled."""
+        clock = self._app.clock
+        until_us = clock.monotonic_us() + PAGE_US
         after: Instance | None = instance
-        deferred = instance.ready_deferred(now_us())
-        try:
-            while deferred is not None and after is not None and not self._ended:
-                versions.append(deferred.version)
-                after = await self._take_turn(after, deferred, None if size == 1 else appending)
-                if len(versions) == size or self._app.clock.monotonic_us() >= until_us:
-                    break
-                deferred = None if after is None else after.ready_deferred(now_us())
-        except HistoryError:  # what was done before it counts
-            await self._appended(versions, appending)
-            raise
-        return after, await self._appended(versions, appending)
+        deferred = instance.ready_deferred(clock.now_us())
+        for _ in range(size):
+            if deferred is None or after is None:
+                break
+            turn = await self._request(after, deferred)
+            began_us = clock.monotonic_us()
+            after = None if turn is None else await self._take_turn(deferred.version, *turn, size)
+            ended_us = clock.monotonic_us()
+            if self._ended or ended_us >= until_us or ended_us - began_us >= SLOW_US:
+                break
+            deferred = None if after is None else after.ready_deferred(clock.now_us())
+        return after
 
     async def _take_turn(
-        self,
-        instance: Instance,
-        deferred: DeferredEvent,
-        appending: list[asyncio.Future[None]] | None,
+        self, version: int, request: HandleDeferred, origin: Origin, size: int
     ) -> Instance | None:
         """One turn; the instance then. None if it is not this event's turn."""
-        outcomes = self._outcomes.setdefault(deferred.version, HandlerOutcomes())
-        found = await self._request(instance, deferred)
-        if found is None:
-            return None
-        request, origin = found
+        outcomes = self._outcomes.setdefault(version, HandlerOutcomes())
+        appending: list[asyncio.Future[None]] = []
         unit = functools.partial(
             self._app.request,
             self._definition,
@@ -147,43 +149,52 @@ class _DeferredEvents:
             lease_token=self._token,
             ends_lease=self._ends_lease,
             outcomes=outcomes,
-            appending=appending,
+            appending=None if size == 1 else appending,
         )
         try:
-            return (await unit()).after
+            after = (await unit()).after
         except StoreUnavailableError as error:
             if error.reason != "refused":
                 raise
             outcomes["on_event"] = _failed(error, self._app.clock.now_us())
-            return (await unit()).after
+            after = (await unit()).after
+        self._appending += [(version, each) for each in appending]
+        if not appending:
+            del self._outcomes[version]
+        return after
 
     def _ends_lease(self, after: Instance) -> bool:
         now_us = self._app.clock.now_us()
         self._ended = self._app.stopping or not has_ready_event(after, now_us)
         return self._ended
 
-    async def _appended(
-        self, versions: Sequence[int], appending: Sequence[asyncio.Future[None]]
-    ) -> bool:
-        """Wait for the appends of the events of these versions, in this order; whether all were
-        made. What is built on a refused one is refused with it."""
-        if appending:
-            await asyncio.wait(appending)
-        for version, future in zip(versions, appending, strict=False):
+    async def _appended(self, left: int = 0) -> bool:
+        """Wait for the appends until only so many are left; whether all were made. If one was
+        refused, so is what was built on it: then none is left, and those events still wait."""
+        done = [self._appending.popleft() for _ in range(len(self._appending) - left)]
+        if done:
+            await asyncio.wait([each for _, each in done])
+        for version, future in done:
             error = future.exception()
             if error is None:
                 self._outcomes.pop(version, None)
                 continue
             self._ended = False
-            if isinstance(error, LeaseGone):
-                raise LeaseLostError(self._stream, 0) from None
-            if not isinstance(error, VersionConflict):
-                if not isinstance(error, StoreUnavailableError) or error.reason != "refused":
-                    raise error
-                failed = _failed(error, self._app.clock.now_us())
-                self._outcomes[version]["on_event"] = failed
+            if self._appending:
+                await asyncio.wait([each for _, each in self._appending])
+                self._appending.clear()
+            self._raise_unless_refused(version, error)
             return False
         return True
+
+    def _raise_unless_refused(self, version: int, error: BaseException) -> None:
+        if isinstance(error, LeaseGone):
+            raise LeaseLostError(self._stream, 0) from None
+        if isinstance(error, VersionConflict):
+            return
+        if not isinstance(error, StoreUnavailableError) or error.reason != "refused":
+            raise error
+        self._outcomes[version]["on_event"] = _failed(error, self._app.clock.now_us())
 
     async def _request(
         self, instance: Instance, deferred: DeferredEvent
@@ -203,7 +214,8 @@ class _DeferredEvents:
             if any(each.version == version for each in head.instance.deferred):
                 raise IntegrityError(self._stream, version, "it is not in the log")
             return None
-        recorded, event = decode(stored), received_event(stored)
+        recorded = whole(decode(stored))
+        event = received_event(recorded)
         request = HandleDeferred(version, event.payload or "null", event.event_id)
         return request, Origin(recorded.actor, recorded.correlation, f"{self._stream}@{version}")
 
@@ -216,12 +228,12 @@ class _DeferredEvents:
         self._recorded = {each.version: each for each in found if each.version in {version, *near}}
 
 
-def received_event(stored: StoredEvent) -> EventReceived:
-    """A stored event that must be an `EventReceived`. Raises `HistoryError`."""
-    event = whole(decode(stored)).event
+def received_event(recorded: Recorded) -> EventReceived:
+    """A recorded event that must be an `EventReceived`. Raises `UnreadableEventError`."""
+    event = recorded.event
     if not isinstance(event, EventReceived):
         detail = "it is no event received"
-        raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail)
+        raise UnreadableEventError(recorded.stream, recorded.version, event.TOPIC, detail)
     return event
 
 

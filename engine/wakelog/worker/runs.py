@@ -27,6 +27,7 @@ from wakelog.errors import (
     WakelogError,
 )
 from wakelog.ids import InstanceId
+from wakelog.log.records import decode, whole
 from wakelog.runtime.unit_records import Origin
 from wakelog.turn import HandlerOutcomes, perform
 from wakelog.worker.claims import Claimed
@@ -130,7 +131,8 @@ async def recorded_payloads(
         found = {each.version: each for each in stored}
         if not found.keys() >= set(page):
             raise IntegrityError(stream, min(set(page) - found.keys()), "it is not in the log")
-        payloads += [received_event(found[version]).payload or "null" for version in page]
+        read = [received_event(whole(decode(found[version]))) for version in page]
+        payloads += [event.payload or "null" for event in read]
     return tuple(payloads)
 
 

@@ -93,7 +93,8 @@ def units(url: str) -> list[list[str]]:
 def test_T15_U1_many_are_handled_in_order_each_a_unit_with_few_appends(
     opened: Opened, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deferred_events, "PAGE_US", 60_000_000)  # on a slow machine too
+    for limit in ("PAGE_US", "SLOW_US"):
+        monkeypatch.setattr(deferred_events, limit, 60_000_000)  # on a slow machine too
     expected = waiting(opened())
     worker = opened(worker=True)
     assert handled(worker) == expected
@@ -138,6 +139,27 @@ def test_U3_what_others_accept_meanwhile_costs_no_order_and_no_second_call(opene
     assert go_on.wait(WAIT_S)
     assert handled(worker) == [*expected, MANY]
     assert calls == [*expected, MANY]
+
+
+def test_A5_a_pause_of_the_job_is_met_between_two_slow_events(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deferred_events, "SLOW_US", 0)  # whatever a turn takes, it is slow
+    paused = threading.Event()
+
+    async def pause_in_the_middle(ctx: Ctx, event: int) -> None:
+        if event == 9:
+            outside(lambda: other.pause("job"))
+            paused.set()
+        await collect(ctx, event)
+
+    sender, other = opened(), opened()
+    expected = waiting(sender, 20)
+    worker = opened(pause_in_the_middle, worker=True)
+    assert paused.wait(WAIT_S)
+    worker.close(grace=WAIT_S)
+    assert other.task("job").get_state("a") == expected[:10]
+    assert other.task("job").status("a").deferred_count == 10
 
 
 def test_T10_a_clear_ends_a_page_and_nothing_of_it_follows(opened: Opened, store_url: str) -> None:
