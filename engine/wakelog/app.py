@@ -199,9 +199,9 @@ class App:
         """Pause a whole job, with all its instances, those to come too: alarms wait, sends are
         deferred, open runs end. Answers the pause in force: an earlier one, if it was paused.
 
-        Once this has answered, no worker begins anything of the job; other processes defer their
-        sends within a second. A crash before leaves all of it or nothing. Raises
-        `UnknownJobError` and `ValidationError`.
+        Once this has answered, no worker begins anything of the job, except for deferred events of
+        an instance that it is at (for 20 ms); other processes defer their sends within a second.
+        A crash before leaves all of it or nothing. Raises `UnknownJobError` and `ValidationError`.
         """
         return await pause_job(self._gateway, job, reason, actor)
 

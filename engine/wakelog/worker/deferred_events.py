@@ -113,6 +113,7 @@ class _DeferredEvents:
             if after is None:
                 break
             instance, size = after, self._size
+        await self._appended()
         return False
 
     async def _page(self, instance: Instance, size: int) -> Instance | None:
@@ -206,7 +207,9 @@ class _DeferredEvents:
         """
         version = deferred.version
         if version not in self._recorded:
-            await self._app.instances.settled(self._stream)  # it may be being appended
+            await self._read_ahead(instance, version)
+        if version not in self._recorded:  # it may be being appended
+            await self._app.instances.settled(self._stream)
             await self._read_ahead(instance, version)
         stored = self._recorded.get(version)
         if stored is None:
