@@ -129,9 +129,8 @@ def _check_chain(history: Sequence[Recorded]) -> None:
 def _check_payloads(events: Sequence[StoredEvent]) -> None:
     """Nothing was destroyed, and no two items have the same salt."""
     assert not any(decode(stored).erased for stored in events), "a payload is missing"
-    items = [item for stored in events for item in stored.state.split(b"\n")[1:]]
-    salts = {item.partition(b"\t")[0] for item in items}
-    assert len(salts) == len(items), "two payloads have the same salt"
+    salts = [line for stored in events for line in stored.state.split(b"\n")[1::2]]
+    assert len(salts) == len(set(salts)), "two payloads have the same salt"
 
 
 def _check_commits(history: Sequence[Recorded]) -> None:

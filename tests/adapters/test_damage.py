@@ -72,8 +72,8 @@ def change_hash(url: str) -> str:
 
 def change_payload(url: str) -> str:
     """Another state, which the record's first line has another digest of."""
-    tab = tab_of(url)
-    text = f"replace({text_of(url, 'state')}, {tab} || '300', {tab} || '900')"
+    line_feed = "char(10)" if url.startswith("sqlite:") else "chr(10)"
+    text = f"replace({text_of(url, 'state')}, {line_feed} || '300', {line_feed} || '900')"
     return f"UPDATE {{at}}stored_events SET state = {bytes_of(url, text)} WHERE {PAYLOAD}"
 
 
@@ -85,10 +85,6 @@ def destroy(url: str, where: str) -> str:
     else:
         line = f"split_part({text_of(url, 'state')}, chr(10), 1) || chr(10)"
     return f"UPDATE {{at}}stored_events SET state = {bytes_of(url, line)} WHERE {where}"
-
-
-def tab_of(url: str) -> str:
-    return "char(9)" if url.startswith("sqlite:") else "chr(9)"
 
 
 PAYLOAD = f"originator_id = '{STREAM}' AND originator_version = 9"

@@ -1,11 +1,12 @@
-"""Payloads: the lines of a record behind its first one, one for each item.
+"""Payloads: the lines of a record behind its first one, two for each item.
 
-    {"salt":"b3c1…"}<tab>{"status":"pending"}
+    {"salt":"b3c1…"}
+    {"status":"pending"}
 
 Each item has a random salt of its own: it cannot be guessed from its digest, and what is left of a
 neighbour does not help. The first line has the digests: they stay when an item is destroyed, with
-its salt, by emptying its line. `codec` and `key` beside the salt are reserved for payloads that are
-not plain text; this release reads plain ones.
+its salt, by emptying its two lines. `codec` and `key` beside the salt are reserved for payloads
+that are not plain text; this release reads plain ones.
 """
 
 from __future__ import annotations
@@ -93,16 +94,16 @@ def put_payload(cls: type[Event], fields: dict[str, Any], payload: Any) -> bool:
 
 
 def sealed(payload: str | Sequence[str], salts: Salts) -> tuple[bytes, bytes]:
-    """The digest of a payload, as JSON, and its line; of a batch the list of them, and its lines.
+    """The digest of a payload, as JSON, and its lines; of a batch the list of them, and all lines.
 
     An item of a batch holds no raw line feed: compact JSON never does.
     """
     if isinstance(payload, str):
-        body = f'{{"salt":"{salts.next()}"}}\t{payload}'.encode()
+        body = f'{{"salt":"{salts.next()}"}}\n{payload}'.encode()
         return b'"%b"' % sha256(body).hexdigest().encode(), body
-    lines = [f'{{"salt":"{salts.next()}"}}\t{item}'.encode() for item in payload]
-    digests = ",".join(f'"{sha256(line).hexdigest()}"' for line in lines)
-    return f"[{digests}]".encode(), b"\n".join(lines)
+    items = [f'{{"salt":"{salts.next()}"}}\n{item}'.encode() for item in payload]
+    digests = ",".join(f'"{sha256(item).hexdigest()}"' for item in items)
+    return f"[{digests}]".encode(), b"\n".join(items)
 
 
 def check(stored: StoredEvent, line: bytes, body: bytes) -> None:
@@ -127,21 +128,22 @@ def opened(stored: StoredEvent, digest: Any, body: bytes) -> str | list[str | No
             raise IntegrityError(stored.stream, stored.version, "no digest names its payload")
         raise TypeError("digest is neither a text nor a list")
     digests: list[Any] = list(cast("Any", digest))
-    lines = body.split(b"\n") if body else [b""] * len(digests)
-    if len(lines) != len(digests):
+    lines = body.split(b"\n") if body else [b""] * 2 * len(digests)
+    if len(lines) != 2 * len(digests):
         raise IntegrityError(stored.stream, stored.version, "it has another number of items")
-    return [_item(stored, *each) for each in zip(digests, lines, strict=True)]
+    items = [b"\n".join(lines[at : at + 2]) for at in range(0, len(lines), 2)]
+    return [_item(stored, *each) for each in zip(digests, items, strict=True)]
 
 
-def _item(stored: StoredEvent, digest: Any, line: bytes) -> str | None:
-    if not line:
+def _item(stored: StoredEvent, digest: Any, item: bytes) -> str | None:
+    if item in (b"", b"\n"):
         return None
-    if sha256(line).hexdigest() != digest:
+    if sha256(item).hexdigest() != digest:
         raise IntegrityError(
             stored.stream, stored.version, "its payload is not what its digest is of"
         )
-    head, tab, text = line.partition(b"\t")
-    if not tab:
+    head, line_feed, text = item.partition(b"\n")
+    if not line_feed:
         raise ValueError("its payload has no salt")
     if b"," in head:
         said = json.loads(head)

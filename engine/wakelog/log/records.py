@@ -1,10 +1,11 @@
 """Records: how an event is stored in the log, and read again.
 
-A record is lines of UTF-8, readable with any tool: the first one, and one for each item of the
+A record is lines of UTF-8, readable with any tool: the first one, and two for each item of the
 payload, if there is one:
 
     {"at_us":1795449240123456,"commit":"5f0c…","prev":"9a41…","digest":"1d7e…","schema_version":2}
-    {"salt":"b3c1…"}<tab>{"status":"pending"}         the user's JSON, byte for byte
+    {"salt":"b3c1…"}
+    {"status":"pending"}                              the user's JSON, byte for byte
 
 The first line has what surrounds every event (time, the clock's reading where the time is later,
 commit, cause, correlation, actor, trace, the hash of the event before it in its stream, and the

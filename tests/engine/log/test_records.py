@@ -62,10 +62,10 @@ def test_a_record_is_json_and_the_payload_as_it_was_sent_byte_for_byte() -> None
     # when
     stored = written(*UNIT)[1]
     # then
-    line, item = stored.state.split(b"\n")
+    line, _, item = stored.state.partition(b"\n")
     assert json.loads(line)["commit"] == "c1"
     assert json.loads(line)["digest"] == hashlib.sha256(item).hexdigest()
-    salt, payload = item.split(b"\t")
+    salt, payload = item.split(b"\n")
     assert (list(json.loads(salt)), payload) == (["salt"], b'{"a":1}')
     assert stored.topic == "wakelog.EventReceived"
 
@@ -117,8 +117,8 @@ def test_a_changed_record_breaks_the_chain(index: int, old: bytes, new: bytes) -
     [
         (b'{"a":1}', b'{"a":2}'),
         (b'{"salt":"', b'{"salt":"0'),
-        (b'"}\t{"a":1}', b'","codec":"x"}\t{"a":1}'),
-        (b"\t", b" "),
+        (b'"}\n{"a":1}', b'","codec":"x"}\n{"a":1}'),
+        (b'\n{"a":1}', b' {"a":1}'),
         (b'{"a":1}', b'{"a":1}\n{"a":1}'),
     ],
 )
@@ -131,7 +131,7 @@ def test_H4_a_changed_payload_is_found_in_its_own_record(old: bytes, new: bytes)
 
 def test_H4_a_payload_that_no_digest_names_is_found() -> None:
     stored = written(*UNIT)[3]
-    added = replace(stored, state=stored.state + b'\n{"salt":"00"}\t1')
+    added = replace(stored, state=stored.state + b'\n{"salt":"00"}\n1')
     for read in (decode, hash_of):
         with pytest.raises(IntegrityError, match="no digest names its payload"):
             read(added)
