@@ -39,8 +39,6 @@ from wakelog.worker.sweep import Sweep
 __all__ = ["Worker"]
 
 _LOG = logging.getLogger("wakelog.worker")
-GATHER_S = 0.002
-"""How long to wait for other slots to become free before the next claim."""
 LAST_S = 5.0
 """How long a shutdown waits until what it has given back is recorded."""
 
@@ -71,8 +69,6 @@ class Worker:
         self._running = 0
         self._given_back = GivenBack()
         self._closing = False
-        self._claims_soon = False
-        """A slot has become free, and others may within `GATHER_S`."""
         self._awaits_beat = False
         """Nothing was claimed, because the leases must be renewed first."""
         self._abandoned = False
@@ -292,19 +288,7 @@ class Worker:
             was_full = self._is_full
             self._running -= 1
         if (was_full or job_of(key[0]) in self._limited) and not self._closing:
-            self._claim_soon()  # what was due could not be claimed until now
-
-    def _claim_soon(self) -> None:
-        """Claim together for the slots that become free in the next moment: a claim of many costs
-        little more than a claim of one."""
-        if not self._claims_soon:
-            self._claims_soon = True
-            self._loop.call_later(GATHER_S, self._claim_now)
-
-    def _claim_now(self) -> None:
-        self._claims_soon = False
-        if not self._closing:
-            self._clock.wakeup()
+            self._clock.wakeup()  # what was due could not be claimed until now
 
     def _on_alarm_set(self, due_us: int) -> None:
         """An append of this process has set an alarm."""
