@@ -51,7 +51,7 @@ class OpenFile:
         path, inode = self._opened[0]
         if not self.is_closed and _inode(path) != inode:
             if os.path.lexists(self._real):
-                self._leave(connection)
+                self._remove_files_beside(connection)
             else:
                 self._write_back(connection)
         self.is_closed = True
@@ -59,7 +59,7 @@ class OpenFile:
     def _beside(self) -> tuple[str, ...]:
         return tuple(self._real + suffix for suffix in _BESIDE)
 
-    def _leave(self, connection: sqlite3.Connection) -> None:
+    def _remove_files_beside(self, connection: sqlite3.Connection) -> None:
         """Another file is in its place, or will be: nothing of this one stays beside that."""
         opened = dict(self._opened)
         with suppress(sqlite3.Error):  # then a file that was moved is whole
@@ -76,7 +76,7 @@ class OpenFile:
             os.chmod(copy, self._mode)
             connection.execute("VACUUM INTO ?", (copy,))
             _flush(copy)  # SQLite does not
-            self._leave(connection)
+            self._remove_files_beside(connection)
             with suppress(FileExistsError):  # another process was first: it has the same content
                 os.link(copy, self._real)
             os.remove(copy)

@@ -98,6 +98,11 @@ class HandlerFailed(Struct, frozen=True):
     advice: Advice = Advice()
     """What user code says about another attempt."""
 
+    @classmethod
+    def by_engine(cls, error: Exception, now_us: int) -> HandlerFailed:
+        """The engine raised `error` in place of the handler: there is no user's traceback."""
+        return cls(error, type(error).__name__, str(error), "", now_us)
+
 
 class RunGivenBack(Struct, frozen=True):
     """The engine stopped the handler (shutdown): another worker is to repeat the run."""

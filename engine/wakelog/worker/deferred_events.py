@@ -157,7 +157,7 @@ class _DeferredEvents:
         except StoreUnavailableError as error:
             if error.reason != "refused":
                 raise
-            outcomes["on_event"] = _failed(error, self._app.clock.now_us())
+            outcomes["on_event"] = HandlerFailed.by_engine(error, self._app.clock.now_us())
             after = (await unit()).after
         self._appending += [(version, each) for each in appending]
         if not appending:
@@ -195,7 +195,9 @@ class _DeferredEvents:
             return
         if not isinstance(error, StoreUnavailableError) or error.reason != "refused":
             raise error
-        self._outcomes[version]["on_event"] = _failed(error, self._app.clock.now_us())
+        self._outcomes[version]["on_event"] = HandlerFailed.by_engine(
+            error, self._app.clock.now_us()
+        )
 
     async def _request(
         self, instance: Instance, deferred: DeferredEvent
@@ -238,7 +240,3 @@ def received_event(recorded: Recorded) -> EventReceived:
         detail = "it is no event received"
         raise UnreadableEventError(recorded.stream, recorded.version, event.TOPIC, detail)
     return event
-
-
-def _failed(error: StoreUnavailableError, now_us: int) -> HandlerFailed:
-    return HandlerFailed(error, type(error).__name__, str(error), "", now_us)

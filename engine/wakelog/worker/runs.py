@@ -24,7 +24,6 @@ from wakelog.errors import (
     IntegrityError,
     LeaseLostError,
     StoreUnavailableError,
-    WakelogError,
 )
 from wakelog.ids import InstanceId
 from wakelog.log.records import decode, whole
@@ -70,7 +69,7 @@ async def _run(app: Application, claimed: Claimed, call: HandlerCall) -> None:
         if call.batch_versions:
             call = replace(call, batch=await recorded_payloads(app, stream, call.batch_versions))
     except HistoryError as error:
-        settle = Settle(call, _refused(error, app.clock.now_us()))
+        settle = Settle(call, HandlerFailed.by_engine(error, app.clock.now_us()))
     else:
         steps = StepRecorder(app, definition, call, origin)
         settle = await perform(app.handler_runner, definition, call, steps)
@@ -103,7 +102,7 @@ async def _record(
             return
         except StoreUnavailableError as error:
             if error.reason == "refused" and isinstance(settle.outcome, HandlerEnded):
-                settle = Settle(settle.call, _refused(error, settle.outcome.now_us))
+                settle = Settle(settle.call, HandlerFailed.by_engine(error, settle.outcome.now_us))
                 continue
             _LOG.error("the outcome of %s cannot be recorded yet: %s", id, error)
         await asyncio.sleep(pause_s)
@@ -134,10 +133,6 @@ async def recorded_payloads(
         read = [received_event(whole(decode(found[version]))) for version in page]
         payloads += [event.payload or "null" for event in read]
     return tuple(payloads)
-
-
-def _refused(error: WakelogError, now_us: int) -> HandlerFailed:
-    return HandlerFailed(error, type(error).__name__, str(error), "", now_us)
 
 
 def _always(_: Instance) -> bool:
