@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wakelog.ports.rows import Due
 from wakelog.ports.store import Store
-from wakelog.ports.units import ANY_ENDED, Takeover, Unit
+from wakelog.ports.units import ANY_ENDED, ClaimRequest, NothingDue, Takeover
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder
 
 __all__ = ["ExamBase"]
+
+_TOKENS = itertools.count(-1, -1)
 
 
 class ExamBase:
@@ -46,16 +49,24 @@ class ExamBase:
         limits: Mapping[str, int] = {},
         takeover: Takeover = ANY_ENDED,
     ) -> Sequence[Due]:
-        """Claim orders, start a run of those that have a builder here, return what was offered."""
-        offered: list[Due] = []
-        by_stream = {builder.stream: builder for builder in builders}
-
-        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
-            offered.extend(dues)
-            mine = [by_stream[due.stream] for due in dues if due.stream in by_stream]
-            return [builder.run(owner, now_us + 1000, at_us=now_us) for builder in mine]
-
-        store.claim(
-            now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits, takeover=takeover
+        """Claim orders, start a run of those that have a builder here, give the others back, and
+        return all that was claimed."""
+        request = ClaimRequest(
+            now_us, jobs, limit, owner, 1000, next(_TOKENS), limits=limits, takeover=takeover
         )
-        return offered
+        claimed = self.claimed(store, request)
+        by_stream = {builder.stream: builder for builder in builders}
+        mine = [by_stream[due.stream] for due in claimed if due.stream in by_stream]
+        others = [due.stream for due in claimed if due.stream not in by_stream]
+        units = [
+            builder.run(owner, now_us + 1000, at_us=now_us, lease_token=request.token)
+            for builder in mine
+        ]
+        assert not any(store.append(units).errors)
+        store.release(owner, [(stream, request.token) for stream in others])
+        return claimed
+
+    def claimed(self, store: Store, request: ClaimRequest) -> Sequence[Due]:
+        """What a claim has taken."""
+        result = store.claim(request)
+        return () if isinstance(result, NothingDue) else result

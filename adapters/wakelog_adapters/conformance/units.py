@@ -63,12 +63,13 @@ class UnitBuilder:
             events.append(Scheduled(due_us=due_us))
         return self.unit(*events, at_us=at_us, **extras)
 
-    def run(self, owner: str, until_us: int, *, at_us: int = NOW) -> Unit:
+    def run(self, owner: str, until_us: int, *, at_us: int = NOW, **extras: Any) -> Unit:
         """A unit that starts a run, and takes the lease for it."""
         token = self.instance.version + 1
         run = self.instance.run_count + 1
         started = RunStarted(run=run, due_us=at_us, worker=owner)
-        return self.unit(started, at_us=at_us, take=Lease(owner, until_us, token, True))
+        taken = Lease(owner, until_us, token, True)
+        return self.unit(started, at_us=at_us, take=taken, unless_paused=True, **extras)
 
     def receive(self, **extras: Any) -> Unit:
         """A unit with one more event from outside."""

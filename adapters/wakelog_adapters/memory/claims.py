@@ -10,7 +10,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from wakelog.core.instance import Wake
-from wakelog.ports.units import ANY_ENDED, Lease, Takeover
+from wakelog.ports.units import ANY_ENDED, ClaimRequest, Lease, Takeover
 from wakelog_adapters.memory.due_queue import DueQueue, queue_of
 from wakelog_projections.inline.alarms import NO_RUN
 
@@ -41,6 +41,10 @@ class MemoryClaims:
 
     def has_alarm(self, stream: str) -> bool:
         return stream in self._wakes
+
+    def begins_run(self, stream: str, now_us: int) -> bool:
+        """Whether its alarm is due, and for a run."""
+        return self._starts_run(stream) and self._wakes[stream].due_us <= now_us
 
     # -- leases
 
@@ -80,20 +84,15 @@ class MemoryClaims:
 
     # -- what can be claimed
 
-    def due(
-        self,
-        now_us: int,
-        jobs: Sequence[str],
-        limit: int,
-        limits: Mapping[str, int],
-        takeover: Takeover,
-    ) -> Sequence[tuple[str, int]]:
-        """Streams that can be claimed and since when, the oldest first; see `ClaimQueue.claim`."""
-        leased = self._leased(now_us, takeover)
+    def due(self, request: ClaimRequest, is_left: _Skip) -> Sequence[tuple[str, int]]:
+        """Streams that can be claimed and since when, the oldest first, without those that are
+        left to others; see `ClaimQueue.claim`."""
+        now_us, limit = request.now_us, max(0, request.limit)
+        leased = _either(self._leased(now_us, request.takeover), is_left)
         found: list[tuple[int, str]] = []
-        for job in jobs:
+        for job in request.jobs:
             if job in self._alarms:
-                queue, free = self._alarms[job], self._free_runs(job, limits)
+                queue, free = self._alarms[job], self._free_runs(job, request.limits)
                 if free >= limit:
                     found += queue.upto(now_us, limit, leased)
                 else:

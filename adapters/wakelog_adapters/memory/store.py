@@ -31,7 +31,7 @@ from wakelog.ports.rows import (
     StatusRow,
     WorkerRow,
 )
-from wakelog.ports.units import ANY_ENDED, Appended, KeptReply, Takeover, Unit
+from wakelog.ports.units import Appended, ClaimRequest, KeptReply, Lease, Unit
 from wakelog_adapters.memory.claims import MemoryClaims
 from wakelog_adapters.memory.event_log import MemoryLog, version_of
 from wakelog_adapters.memory.filters import matches
@@ -105,7 +105,8 @@ class MemoryStore(MemoryLog):
         lease = None if unit.lease_token is None else self._claims.lease_of(stream)
         token = None if lease is None else lease.token
         is_key_used = unit.kept_reply is not None and self._is_key_used(unit, unit.kept_reply)
-        conflict = conflict_of(unit, newest, token, is_key_used)
+        is_paused = unit.unless_paused and unit.after.id.job in self._job_pauses
+        conflict = conflict_of(unit, newest, token, is_key_used, is_paused)
         if conflict is not None:
             return conflict
         events = self._streams.get(stream)
@@ -185,27 +186,33 @@ class MemoryStore(MemoryLog):
         with self._database_lock:
             return self._claims.next_due_us(now_us, self._not_paused(jobs), limits)
 
-    def claim(
-        self,
-        *,
-        now_us: int,
-        jobs: Sequence[str],
-        limit: int,
-        begin: Callable[[Sequence[Due]], Sequence[Unit]],
-        limits: Mapping[str, int] = {},
-        takeover: Takeover = ANY_ENDED,
-    ) -> Appended:
-        """`begin` is called under the lock, from the same thread: it may read and append."""
-        if limit <= 0:
-            return Appended((), None)
+    def claim(self, request: ClaimRequest) -> Sequence[Due]:
+        now_us, owner, token = request.now_us, request.owner, request.token
+        until_us = now_us + request.lease_us
+        dues: list[Due] = []
         with self._database_lock:
-            due = self._claims.due(now_us, self._not_paused(jobs), limit, limits, takeover)
-            dues = [
-                Due(stream, due_us, instance.version, hash, self._claims.lease_of(stream))
-                for stream, due_us in due
-                for instance, hash in [self._heads[stream]]
-            ]
-            return self.append(begin(dues)) if dues else Appended((), None)
+            for stream, due_us in self._due(request):
+                instance, hash = self._heads[stream]
+                expired = self._claims.lease_of(stream)
+                is_run = self._claims.begins_run(stream, now_us) or bool(expired and expired.run)
+                lease = Lease(owner, until_us, token, is_run)
+                self._claims.take(instance.id.job, stream, lease)
+                dues.append(Due(stream, due_us, instance.version, hash, expired))
+        return dues
+
+    def _due(self, request: ClaimRequest) -> Sequence[tuple[str, int]]:
+        """What may be claimed, and since when."""
+        jobs = self._not_paused(request.jobs)
+        due = self._claims.due(request._replace(jobs=jobs), self._is_left(request))
+        if not any(self._claims.lease_of(stream) for stream, _ in due) or request.may_take_over():
+            return due
+        return [each for each in due if self._claims.lease_of(each[0]) is None]
+
+    def _is_left(self, request: ClaimRequest) -> Callable[[str], bool]:
+        left = frozenset(request.left)
+        return lambda stream: (
+            stream in left and self._heads[stream][0].recorded_us > request.left_since_us
+        )
 
     def _not_paused(self, jobs: Sequence[str]) -> Sequence[str]:
         return [job for job in jobs if job not in self._job_pauses] if self._job_pauses else jobs

@@ -43,8 +43,8 @@ CLOCK_SKEW_US = 1_000_000
 
 def claim(instance: Instance, request: Claim, policy: Policy, now_us: int) -> Decision:
     """Take what the instance is due for; nothing if it is not due (a stale alarm)."""
-    if request.lost is not None:
-        return _recover(instance, request, request.lost, policy, now_us)
+    if request.takes_over and instance.run is not None:
+        return _recover(instance, request, instance.run, policy, now_us)
     wake = next_wake(instance)
     if wake is None or wake.due_us > now_us or wake.action == "deferred":
         return decided(instance, (), now_us)
@@ -148,8 +148,6 @@ def _recover(
 ) -> Decision:
     """The lease of an open run has expired: record the loss, then run again or give up (R6). A
     paused or stopped instance starts nothing: the next attempt waits for a resume or a start."""
-    if instance.run is None or instance.run.token != lost.token:
-        return decided(instance, (), now_us)
     gone = ExecutionLost(run=lost.number, attempt=lost.attempt, worker=lost.worker)
     after = evolve(instance, gone, now_us)
     given_up = _given_up(after, lost, policy, request.max_lost, now_us)

@@ -62,8 +62,8 @@ class Claim(Struct, frozen=True):
     """A worker takes what the instance is due for."""
 
     worker: str
-    lost: OpenRun | None = None
-    """The open run whose lease has expired, if that is the reason for the claim."""
+    takes_over: bool = False
+    """Whether the lease under which a run was open has ended: that run is lost."""
     max_lost: int = 5
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from wakelog.errors import IntegrityError
 from wakelog.ports.records import Newest
 from wakelog.ports.units import (
+    JobPaused,
     KeptReply,
     KeyTaken,
     LeaseGone,
@@ -45,6 +46,8 @@ class RecordedFacts(Struct, frozen=True):
     """The tokens of their leases, of ended ones too."""
     reply_expiries: Mapping[tuple[str, str], int | None]
     """By stream and key, when the kept replies expire (None: never)."""
+    paused_jobs: frozenset[str] = frozenset()
+    """The jobs that are paused as a whole."""
 
 
 def find_conflicts(
@@ -68,7 +71,8 @@ def find_conflicts(
         else:
             used = reply is not None and _is_used(unit, reply, expiries)
             before = newest.get(stream, NO_EVENT)
-            error = conflict_of(unit, before, tokens.get(stream), used)
+            paused = unit.unless_paused and unit.after.id.job in facts.paused_jobs
+            error = conflict_of(unit, before, tokens.get(stream), used, paused)
             error = error or faults.get(index)
         errors.append(error)
         if error is not None:
@@ -85,16 +89,18 @@ def find_conflicts(
 
 
 def conflict_of(
-    unit: Unit, newest: Newest, lease_token: int | None, is_key_used: bool
+    unit: Unit, newest: Newest, lease_token: int | None, is_key_used: bool, is_paused: bool
 ) -> Refused | None:
     """Why `unit` cannot be appended to a stream that ends with `newest` under the lease with
-    `lease_token`.
+    `lease_token`; `is_paused` says that it must not start a run.
 
-    The most final conflict comes first: a lost lease, then a used key, then another version.
+    The most final conflict comes first: a lost lease, a paused job, a used key, another version.
     """
     stream = unit.stream
     if unit.lease_token is not None and unit.lease_token != lease_token:
         return LeaseGone(f"the lease {unit.lease_token} of {stream} is gone")
+    if is_paused:
+        return JobPaused(f"{unit.after.id.job} is paused")
     if unit.kept_reply is not None and is_key_used:
         return KeyTaken(f"key {unit.kept_reply.key!r} of {stream} has been used")
     if newest.version != unit.base_version:

@@ -13,7 +13,7 @@ __all__ = ["Due", "HeldLease", "JobPauseRow", "Listing", "StatusCount", "StatusR
 
 
 class Due(Struct, frozen=True):
-    """An instance that a worker can claim: its alarm is due, or its lease has ended."""
+    """An instance that was claimed: its alarm is due, or its lease has ended."""
 
     stream: str
     due_us: int
@@ -22,7 +22,7 @@ class Due(Struct, frozen=True):
     hash: str
     """The hash of the newest event, as those views have it."""
     expired: Lease | None
-    """The lease that has ended, if that makes it due."""
+    """The lease that had ended, and was taken over."""
 
 
 class HeldLease(Struct, frozen=True):

@@ -24,7 +24,7 @@ from wakelog.ports.rows import (
     StatusRow,
     WorkerRow,
 )
-from wakelog.ports.units import ANY_ENDED, Appended, KeptReply, NothingDue, Takeover, Unit
+from wakelog.ports.units import Appended, ClaimRequest, KeptReply, NothingDue, Unit
 
 __all__ = [
     "ClaimQueue",
@@ -48,8 +48,8 @@ class EventLog(Protocol):
         A unit is refused alone, with its error in `errors`: `VersionConflict` if its stream is
         at another version than its base, or its status row has another hash there;
         `IntegrityError` if the log has events that the row does not show; `KeyTaken` if its key is
-        in use, `LeaseGone` if its lease is gone, `StoreUnavailableError` ("refused") if the
-        database does not take one of its values, `StreamLocked` if another session keeps its stream
+        in use, `LeaseGone` if its lease is gone, `JobPaused` if it starts a run of a job that is
+        paused, `StoreUnavailableError` ("refused") if the database does not take one of its values, `StreamLocked` if another session keeps its stream
         locked: that is waited for only a moment, since the others would wait too. After a refused
         unit the later units of its stream are refused too. A unit without events only sets the view
         rows and the lease.
@@ -102,31 +102,16 @@ class ClaimQueue(Protocol):
         """
         ...
 
-    def claim(
-        self,
-        *,
-        now_us: int,
-        jobs: Sequence[str],
-        limit: int,
-        begin: Callable[[Sequence[Due]], Sequence[Unit]],
-        limits: Mapping[str, int] = {},
-        takeover: Takeover = ANY_ENDED,
-    ) -> Appended | NothingDue:
-        """Take up to `limit` due instances of `jobs`, oldest first: append what `begin` returns.
+    def claim(self, request: ClaimRequest) -> Sequence[Due] | NothingDue:
+        """Take leases on up to `limit` due instances, oldest first, for `lease_us` from now on.
 
-        Not those under a live lease, and none of a paused job. All in one transaction: two workers
-        never take the same instance. `begin` is called only if something is due, and a second time
-        if the connection broke before it had returned; it may read the store, which must not wait
-        for another connection then. A store that looks before it takes locks returns what it saw
-        (`NothingDue`), so that the caller need not look again.
+        Not those under a live lease, and none of a paused job. In one transaction: two workers
+        never take the same instance. Nothing else is written: the run itself begins with the unit
+        that records it, under this lease. If an answer is lost the leases are released, or end;
+        killed here: nothing was claimed, or the leases end by themselves.
 
-        `takeover` says which ended leases may be taken over (U2). A lease that may not counts as
-        live, except for `next_due_us`.
-
-        `limits` gives the maximum number of runs at a time for some jobs, over all workers. A run
-        counts as long as its lease is stored, also after the lease has ended, until another worker
-        has taken it over. Taking over is not another run; to clear an instance or to handle a
-        deferred event is not a run.
+        A store that looks before it takes locks returns what it saw (`NothingDue`), so that the
+        caller need not look again.
         """
         ...
 
@@ -205,7 +190,8 @@ class JobPauseTable(Protocol):
     def pause_job(self, row: JobPauseRow) -> JobPauseRow:
         """Pause a job, unless it is paused; return the pause that is in effect.
 
-        A claim that begins after this has returned takes no instance of the job.
+        After this has returned no claim takes an instance of the job, and no unit that starts a
+        run of it is appended: it waits for those that are under way.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -13,6 +13,8 @@ from wakelog.ports.records import StoredEvent, StoredSnapshot
 __all__ = [
     "ANY_ENDED",
     "Appended",
+    "ClaimRequest",
+    "JobPaused",
     "KeptReply",
     "KeyTaken",
     "Lease",
@@ -45,9 +47,10 @@ class Lease(Struct, frozen=True):
     owner: str
     until_us: int
     token: int
-    """The version at which it was taken: the token of an older holder never matches again."""
+    """The token of an older holder never matches again: a negative number that no other claim has
+    or, from the beginning of a run on, the version of its `RunStarted`."""
     run: bool
-    """Whether a run is open under it (else deferred events are being handled)."""
+    """Whether a run is open under it or about to begin (else deferred events are handled)."""
 
 
 class Unit(Struct, frozen=True):
@@ -76,6 +79,8 @@ class Unit(Struct, frozen=True):
     """The token of the lease that this unit works under: refused if that lease is gone."""
     ends_lease: bool = False
     """Drop the lease with that token or, with `lease_token` None, whatever lease there is."""
+    unless_paused: bool = False
+    """It starts a run: refused if its job is paused as a whole."""
     now_us: int = 0
     """The clock when it was decided; its events may have a later time (U9)."""
 
@@ -90,7 +95,7 @@ class Appended(NamedTuple):
 
 
 class NothingDue(NamedTuple):
-    """The result of a claim for which the store has looked first, and found nothing due."""
+    """The result of a claim that has found nothing due, and has looked what comes next."""
 
     next_due_us: int | None
     """When something can be claimed, as `ClaimQueue.next_due_us` returns it."""
@@ -112,6 +117,36 @@ ANY_ENDED = Takeover()
 """Every ended lease."""
 
 
+def _always() -> bool:
+    return True
+
+
+class ClaimRequest(NamedTuple):
+    """What a worker wants to take."""
+
+    now_us: int
+    jobs: Sequence[str]
+    limit: int
+    """How many instances, at most."""
+    owner: str
+    lease_us: int
+    """How long its leases last from now on."""
+    token: int
+    """Of all its leases: negative, and random, so that no other claim has it."""
+    limits: Mapping[str, int] = {}
+    """How many runs of some jobs there may be at a time, over all workers. A run counts as long as
+    its lease is stored, also after the lease has ended, until another worker has taken it over.
+    Taking over is not another run; to clear an instance or to handle a deferred event is no run."""
+    takeover: Takeover = ANY_ENDED
+    """Which ended leases may be taken over (U2). One that may not counts as live."""
+    may_take_over: Callable[[], bool] = _always
+    """Asked once the store has found ended leases, before they are taken over: False leaves them.
+    The store may have stalled with the claim in it."""
+    left: Sequence[str] = ()
+    """Streams to leave to others while they have events recorded after `left_since_us`."""
+    left_since_us: int = 0
+
+
 class Refused(Exception):
     """One unit of a group was not appended: the stream has changed since it was decided."""
 
@@ -126,6 +161,10 @@ class KeyTaken(Refused):
 
 class LeaseGone(Refused):
     """The lease that the unit works under has been dropped or taken over."""
+
+
+class JobPaused(Refused):
+    """The unit would start a run of a job that is paused as a whole."""
 
 
 class StreamLocked(Exception):
