@@ -57,7 +57,8 @@ class UnitRecords:
         is_whole: bool = True,
     ) -> Unit:
         """The unit of these events, which lead from `before` to `after`; with a snapshot if the
-        next one is due, and `after` is the whole instance (a parked one is not).
+        next one is due, and `after` is the whole instance (a parked one is not). With `take` it
+        starts a run.
 
         It is decided at `now_us` and recorded then, or at the time of the event before if that is
         later: a history never goes back (U9).
@@ -91,5 +92,6 @@ class UnitRecords:
             take=take,
             lease_token=lease_token,
             ends_lease=ends_lease,
+            unless_paused=take is not None,
             now_us=now_us,
         )

@@ -12,9 +12,10 @@ from wakelog.ports.units import Appended
 __all__ = ["CrashPoint", "SimulatedCrash", "crash_next", "revive"]
 
 CrashPoint = Literal["before_write", "after_write"]
-DECISIVE = ("append", "claim")
+DECISIVE = "append"
 WRITES = (
-    *DECISIVE,
+    DECISIVE,
+    "claim",
     "renew",
     "release",
     "forget_key",
@@ -31,7 +32,7 @@ class SimulatedCrash(BaseException):
 
 
 def crash_next(store: Store, point: CrashPoint) -> None:
-    """Make the next append or claim of `store` the last thing that this process writes.
+    """Make the next append of `store` the last thing that this process writes.
 
     Raises `ValidationError` for what is no crash point.
     """
@@ -54,8 +55,7 @@ def crash_next(store: Store, point: CrashPoint) -> None:
     def dead(*_: Any, **__: Any) -> NoReturn:
         raise SimulatedCrash(point)
 
-    for name in DECISIVE:
-        setattr(store, name, dying(getattr(store, name)))
+    setattr(store, DECISIVE, dying(getattr(store, DECISIVE)))
 
 
 def revive(store: Store) -> None:

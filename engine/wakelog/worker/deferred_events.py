@@ -23,9 +23,9 @@ from wakelog.ports.records import StoredEvent
 from wakelog.ports.units import LeaseGone, VersionConflict
 from wakelog.runtime.unit_records import Origin
 from wakelog.turn import HandlerOutcomes
-from wakelog.worker.claims import Claimed, has_ready_event
+from wakelog.worker.claims import Claimed, give_up, has_ready_event
 
-__all__ = ["PAGE", "give_up", "handle_deferred", "received_event"]
+__all__ = ["PAGE", "handle_deferred", "received_event"]
 
 PAGE = 128
 """Events that are read in one go, and whose appends are waited for together, at most."""
@@ -37,33 +37,25 @@ SPAN = 1_000
 """Versions that are read in one go, at most: other events may lie between those that wait."""
 
 
-async def handle_deferred(app: Application, claimed: Claimed) -> None:
+async def handle_deferred(app: Application, claimed: Claimed, instance: Instance) -> None:
     """Handle the deferred events until none is ready; then give the lease up. One that cannot be
     read parks the instance.
 
     After an error the heartbeat releases the lease later; an immediate retry would fail too.
     """
     ended = False
+    began_us = app.clock.monotonic_us()
     try:
-        instance = claimed.head.instance
-        ended = await _DeferredEvents(app, instance).handle(instance)
+        ended = await _DeferredEvents(app, instance, claimed.token).handle(instance)
     except asyncio.CancelledError:
         await give_up(app, claimed)
         raise
     except HistoryError as error:  # of an event that waits: a loaded instance was whole
-        await app.instances.settled(claimed.unit.stream)  # what was done before it counts
-        await app.units.park(claimed.unit.stream, error)
+        await app.instances.settled(claimed.stream)  # what was done before it counts
+        await app.units.park(claimed.stream, error)
+    claimed.handler_us = app.clock.monotonic_us() - began_us
     if not ended:
         await give_up(app, claimed)
-
-
-async def give_up(app: Application, claimed: Claimed) -> None:
-    """Give the lease up, once all that was done under it is appended. Killed before: it ends."""
-    lease = claimed.unit.take
-    if lease is not None:
-        stream = claimed.unit.stream
-        await app.instances.settled(stream)  # what is being appended was done under this lease
-        await app.threads.write(app.store.release, lease.owner, [(stream, lease.token)])
 
 
 class _DeferredEvents:
@@ -77,12 +69,13 @@ class _DeferredEvents:
     begun before was faster.
     """
 
-    def __init__(self, app: Application, instance: Instance) -> None:
+    def __init__(self, app: Application, instance: Instance, token: int) -> None:
+        """`token` is that of the lease."""
         self._app = app
         self._definition = app.registry.of(instance.id)
         self._id = instance.id
         self._stream = str(instance.id)
-        self._token = instance.version
+        self._token = token
         self._size = 1 if app.handler_runner.inline else PAGE
         self._ended = False
         self._appending: deque[tuple[int, asyncio.Future[None]]] = deque()

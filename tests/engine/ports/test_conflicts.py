@@ -18,6 +18,7 @@ from wakelog.ports.conflicts import (
 )
 from wakelog.ports.records import Newest
 from wakelog.ports.units import (
+    JobPaused,
     Appended,
     KeptReply,
     KeyTaken,
@@ -117,10 +118,23 @@ def test_the_most_final_conflict_is_named() -> None:
     builder.receive()
     two, three = Newest(2, "another"), Newest(3, builder.hash)
     unit = builder.receive(lease_token=9, kept_reply=kept_reply("k"))
-    assert isinstance(conflict_of(unit, two, 3, is_key_used=True), LeaseGone)
-    assert isinstance(conflict_of(unit, two, 9, is_key_used=True), KeyTaken)
-    assert isinstance(conflict_of(unit, two, 9, is_key_used=False), VersionConflict)
-    assert conflict_of(unit, three, 9, is_key_used=False) is None
+    found = [
+        conflict_of(unit, newest, token, is_key_used=is_key_used, is_paused=is_paused)
+        for newest, token, is_paused, is_key_used in (
+            (two, 3, True, True),
+            (two, 9, True, True),
+            (two, 9, False, True),
+            (two, 9, False, False),
+            (three, 9, False, False),
+        )
+    ]
+    assert [None if each is None else type(each) for each in found] == [
+        LeaseGone,
+        JobPaused,
+        KeyTaken,
+        VersionConflict,
+        None,
+    ]
 
 
 # -- a group
