@@ -161,3 +161,15 @@ def test_a_key_is_used_once_in_a_group() -> None:
     AppendRows([first, other.begin(kept_reply=kept_reply("k"))])
     with pytest.raises(ValueError, match="have the same key"):
         AppendRows([first, builder.receive(kept_reply=kept_reply("k"))])
+
+
+# -- runs
+
+
+def test_the_jobs_are_collected_of_which_runs_start() -> None:
+    orders, mail = [UnitBuilder("o-1"), UnitBuilder("o-2")], UnitBuilder(name="mail")
+    rows = AppendRows([builder.begin() for builder in (*orders, mail)])
+    assert rows.started_jobs == []
+    units = [orders[0].run("w1", NOW + 9), mail.receive(), orders[1].run("w1", NOW + 9)]
+    assert AppendRows(units).started_jobs == [ORDERS]
+    assert AppendRows([*units, mail.run("w1", NOW + 9)]).started_jobs == [ORDERS, "task:mail"]

@@ -69,4 +69,4 @@ class ExamBase:
     def claimed(self, store: Store, request: ClaimRequest) -> Sequence[Due]:
         """What a claim has taken."""
         result = store.claim(request)
-        return () if isinstance(result, NothingDue) else result
+        return [] if isinstance(result, NothingDue) else [*result]

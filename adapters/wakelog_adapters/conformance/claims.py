@@ -6,14 +6,19 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from msgspec.structs import replace
-
-from wakelog.core.events import Scheduled
-from wakelog.ports.rows import Due
+from wakelog.core.events import EventReceived, Scheduled
+from wakelog.ports.rows import Due, HeldLease
 from wakelog.ports.store import Store
-from wakelog.ports.units import Appended, Lease, NothingDue, Unit, VersionConflict
+from wakelog.ports.units import Lease, LeaseGone, NothingDue, VersionConflict
 from wakelog_adapters.conformance.base import ExamBase
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, in_parallel, kinds
+from wakelog_adapters.conformance.units import (
+    NOW,
+    ORDERS,
+    UnitBuilder,
+    claim_request,
+    in_parallel,
+    kinds,
+)
 
 __all__ = ["ClaimsExam"]
 
@@ -41,30 +46,80 @@ class ClaimsExam(ExamBase):
         prefix = UnitBuilder(name="ord")
         store.append([mail.begin(NOW - 9), order.begin(NOW - 1), prefix.begin(NOW - 5)])
         assert [due.stream for due in self.claim(store)] == [order.stream]
-        both: list[str] = []
-
-        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
-            both.extend(due.stream for due in dues)
-            return []
-
-        store.claim(now_us=NOW, jobs=["task:mail", ORDERS], limit=9, begin=begin)
-        assert both == [mail.stream, order.stream]
+        both = self.claimed(store, claim_request(jobs=["task:mail", ORDERS]))
+        assert [due.stream for due in both] == [mail.stream, order.stream]
+        store.release("w1", [(due.stream, -1) for due in both])
         assert store.next_due_us(["task:mail"], NOW) == NOW - 9
         assert store.next_due_us(["task:none"], NOW) is None
         assert store.next_due_us([], NOW) is None
 
-    def test_without_something_due_nothing_is_begun(self, tmp_path: Path) -> None:
+    def test_without_something_due_nothing_is_claimed(self, tmp_path: Path) -> None:
         store, builder = self.open(tmp_path), UnitBuilder()
-
-        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
-            raise AssertionError(f"{dues} should not have been offered")
-
         store.append([builder.begin(NOW + 1)])
         for now_us, limit in ((NOW, 10), (NOW + 1, 0)):
-            claimed = store.claim(now_us=now_us, jobs=[ORDERS], limit=limit, begin=begin)
-            assert claimed in (Appended((), None), NothingDue(NOW + 1))
-        nothing = store.claim(now_us=NOW, jobs=["task:none"], limit=10, begin=begin)
-        assert nothing in (Appended((), None), NothingDue(None))
+            claimed = store.claim(claim_request(now_us=now_us, limit=limit))
+            assert claimed == NothingDue(NOW + 1) or list(claimed) == []
+        for jobs in (["task:none"], []):
+            nothing = store.claim(claim_request(jobs=jobs))
+            assert nothing == NothingDue(None) or list(nothing) == []
+        assert store.leases(NOW, 9) == []
+
+    def test_a_claim_takes_leases_and_changes_nothing_else(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), _builders(2)
+        first = builders[0].begin(NOW - 1)
+        store.append([first, builders[1].begin(NOW + 1)])
+        claimed = self.claimed(store, claim_request(-7))
+        assert claimed == [Due(builders[0].stream, NOW - 1, 3, builders[0].hash, None)]
+        lease = Lease("w1", NOW + 1000, -7, True)
+        assert store.leases(NOW, 9) == [HeldLease(builders[0].stream, lease, None)]
+        assert store.lease_tokens([builder.stream for builder in builders]) == [-7, None]
+        assert store.events(builders[0].stream) == first.events
+        assert store.status([builders[0].stream]) == [builders[0].row]
+        assert self.claimed(store, claim_request(-8)) == []
+        store.release("w1", [(builders[0].stream, -7)])
+        assert store.next_due_us([ORDERS], NOW) == NOW - 1
+        assert self.claimed(store, claim_request(-9)) == claimed
+
+    def test_a_run_begins_under_the_lease_of_its_claim(self, tmp_path: Path) -> None:
+        store, builder = self.open(tmp_path), UnitBuilder()
+        store.append([builder.begin(NOW)])
+        self.claimed(store, claim_request(-7))
+        wrong = builder.fork().run("w1", NOW + 9, lease_token=-6)
+        assert kinds(store.append([wrong])) == [LeaseGone]
+        right = builder.run("w1", NOW + 2000, lease_token=-7)
+        assert kinds(store.append([right])) == [None]
+        lease = Lease("w1", NOW + 2000, 4, True)
+        assert store.leases(NOW, 9) == [HeldLease(builder.stream, lease, right.events[0])]
+        store.release("w1", [(builder.stream, -7)])
+        assert store.renew("w1", NOW + 3000, NOW) == [(builder.stream, 4)]
+
+    def test_a_run_that_cannot_begin_keeps_the_lease_of_its_claim(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), _builders(2)
+        store.append([builder.begin(NOW) for builder in builders])
+        late = builders[1].fork()
+        self.claimed(store, claim_request())
+        store.append([builders[1].receive()])
+        units = [each.run("w1", NOW + 9, lease_token=-1) for each in (builders[0], late)]
+        assert kinds(store.append(units)) == [None, VersionConflict]
+        assert store.lease_tokens([builder.stream for builder in builders]) == [4, -1]
+        assert kinds(store.append([builders[1].run("w1", NOW + 9, lease_token=-1)])) == [None]
+
+    def test_a_lease_says_whether_a_run_is_to_begin(self, tmp_path: Path) -> None:
+        """That is counted against a limit: to clear, or to handle a deferred event, is no run."""
+        store = self.open(tmp_path)
+        names = ("clears", "handles", "lost", "runs", "waits")
+        clears, handles, lost, runs, waits = builders = [UnitBuilder(name) for name in names]
+        store.append([clears.begin(), handles.begin(), lost.begin(NOW - 1), runs.begin(NOW)])
+        later = EventReceived(payload="{}", deferred=True, handle_at_us=NOW - 2)
+        clear = Scheduled(due_us=NOW - 3, action="clear")
+        store.append([clears.unit(clear), handles.unit(later), lost.run("w2", NOW - 1)])
+        store.append([lost.unit(clear), waits.begin(), waits.unit(later)])
+        store.append([waits.unit(take=Lease("w2", NOW - 1, 3, False))])
+        self.claimed(store, claim_request())
+        flags = [(held.stream, held.lease.run) for held in store.leases(NOW, 9)]
+        expected = [False, False, True, True, False]
+        streams = [builder.stream for builder in builders]
+        assert flags == list(zip(streams, expected, strict=True))
 
     def test_an_instance_under_a_live_lease_is_not_claimed(self, tmp_path: Path) -> None:
         store, builders = self.open(tmp_path), [UnitBuilder("o-1"), UnitBuilder("o-2")]
@@ -91,51 +146,109 @@ class ClaimsExam(ExamBase):
             Due(builders[2].stream, NOW + 6, 3, builders[2].hash, None),
         ]
 
-    def test_a_claim_is_undone_if_begin_raises(self, tmp_path: Path) -> None:
+    def test_a_claim_that_never_began_is_taken_over_when_its_lease_ends(
+        self, tmp_path: Path
+    ) -> None:
         store, builder = self.open(tmp_path), UnitBuilder()
-        store.append([builder.begin(NOW)])
+        store.append([builder.begin(NOW - 5)])
+        self.claimed(store, claim_request(-7))
+        assert self.claimed(store, claim_request(-8, owner="w2", now_us=NOW + 999)) == []
+        late = claim_request(-8, owner="w2", now_us=NOW + 1000)
+        before = Lease("w1", NOW + 1000, -7, True)
+        assert self.claimed(store, late) == [Due(builder.stream, NOW - 5, 3, builder.hash, before)]
+        assert kinds(store.append([builder.fork().run("w1", NOW + 9, lease_token=-7)])) == [
+            LeaseGone
+        ]
+        store.release("w1", [(builder.stream, -7)])
+        assert kinds(store.append([builder.run("w2", NOW + 9, lease_token=-8)])) == [None]
 
-        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
-            raise KeyError(dues[0].stream)
+    def test_a_lease_of_a_claim_is_renewed_and_released_as_every_other(
+        self, tmp_path: Path
+    ) -> None:
+        store, builders = self.open(tmp_path), _builders(2)
+        store.append([builder.begin(NOW) for builder in builders])
+        self.claimed(store, claim_request(-7))
+        streams = [builder.stream for builder in builders]
+        renewed = store.renew("w1", NOW + 5000, NOW)
+        assert sorted(renewed) == [(stream, -7) for stream in streams]
+        assert self.claimed(store, claim_request(-8, owner="w2", now_us=NOW + 4999)) == []
+        store.release("w1", [(streams[0], -8)])
+        store.release("w2", [(streams[0], -7)])
+        assert store.lease_tokens(streams) == [-7, -7]
+        store.release("w1", [(streams[0], -7)])
+        assert store.lease_tokens(streams) == [None, -7]
+        again = self.claimed(store, claim_request(-8, owner="w2"))
+        assert [due.stream for due in again] == [streams[0]]
 
-        raised: list[Exception] = []
-        try:
-            store.claim(now_us=NOW, jobs=[ORDERS], limit=1, begin=begin)
-        except KeyError as error:
-            raised.append(error)
-        assert [error.args for error in raised] == [(builder.stream,)]
-        assert [due.stream for due in self.claim(store, builder)] == [builder.stream]
+    def test_what_was_recorded_lately_can_be_left_to_others(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), _builders(3)
+        store.append([builder.begin(NOW - 3, at_us=NOW - 20) for builder in builders])
+        store.append([builders[0].receive(at_us=NOW - 10), builders[1].receive(at_us=NOW - 9)])
+        store.append([builders[2].receive(at_us=NOW - 9)])
+        left = [builders[0].stream, builders[1].stream, "task:order:none"]
+        claimed = self.claimed(store, claim_request(left=left, left_since_us=NOW - 10))
+        assert [due.stream for due in claimed] == [builders[0].stream, builders[2].stream]
+        claimed = self.claimed(store, claim_request(-2, left=left, left_since_us=NOW - 9))
+        assert [due.stream for due in claimed] == [builders[1].stream]
 
-    def test_begin_may_read_what_is_committed(self, tmp_path: Path) -> None:
-        store, builder = self.open(tmp_path), UnitBuilder()
-        first = builder.begin(NOW)
-        store.append([first])
+    def test_those_that_are_left_do_not_hide_others(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), _builders(80)
+        store.append([builder.begin(NOW - 99 + i) for i, builder in enumerate(builders)])
+        left = [builder.stream for builder in builders[:79]]
+        claimed = self.claimed(store, claim_request(limit=2, left=left))
+        assert [due.stream for due in claimed] == [builders[79].stream]
 
-        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
-            assert store.load(dues[0].stream).tail == first.events
-            assert store.status([builder.stream]) == [builder.row]
-            return [builder.run("w1", NOW + 9)]
+    def test_ended_leases_are_left_if_the_claimant_may_not_take_over_in_the_end(
+        self, tmp_path: Path
+    ) -> None:
+        """The store may have stalled with the claim in it (U2)."""
+        store, builders = self.open(tmp_path), _builders(4)
+        store.append([builder.begin(NOW - 9) for builder in builders[:2]])
+        store.append([builder.run("w2", NOW - 5) for builder in builders[:2]])
+        store.append([builder.begin(NOW - 1) for builder in builders[2:]])
+        asked: list[bool] = []
 
-        appended = store.claim(now_us=NOW, jobs=[ORDERS], limit=1, begin=begin)
-        assert appended == Appended([None], None)
+        def may_not() -> bool:
+            asked.append(False)
+            return False
 
-    def test_a_unit_of_a_claim_is_refused_alone(self, tmp_path: Path) -> None:
-        store, builders = self.open(tmp_path), [UnitBuilder("o-1"), UnitBuilder("o-2")]
-        store.append([builders[0].begin(NOW), builders[1].begin(NOW + 9)])
-        store.append([builders[1].unit(Scheduled(due_us=NOW))])
-        late = UnitBuilder("o-2")
-        late.begin(NOW)
+        claimed = self.claimed(store, claim_request(limit=3, may_take_over=may_not))
+        assert [due.stream for due in claimed] == [builder.stream for builder in builders[2:]]
+        assert asked
+        streams = [builder.stream for builder in builders]
+        assert store.lease_tokens(streams) == [4, 4, -1, -1]
+        assert sorted(store.renew("w2", NOW + 9, NOW)) == [(stream, 4) for stream in streams[:2]]
 
-        def begin(dues: Sequence[Due]) -> Sequence[Unit]:
-            assert len(dues) == 2
-            stale = late.fork()
-            stale.instance = replace(stale.instance, version=2)
-            return [builders[0].run("w1", NOW + 9), stale.run("w1", NOW + 9)]
+    def test_nobody_is_asked_about_ended_leases_if_there_are_none(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), _builders(2)
+        store.append([builders[0].begin(NOW), builders[1].begin(), builders[1].run("w2", NOW + 1)])
 
-        appended = store.claim(now_us=NOW, jobs=[ORDERS], limit=9, begin=begin)
-        assert isinstance(appended, Appended)
-        assert kinds(appended) == [None, VersionConflict]
-        assert store.renew("w1", NOW + 9, NOW) == [(builders[0].stream, 4)]
+        def may() -> bool:
+            raise AssertionError("no lease has ended")
+
+        assert len(self.claimed(store, claim_request(may_take_over=may))) == 1
+
+    def test_an_ended_lease_does_not_wait_for_all_that_is_due(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), _builders(50)
+        store.append([builder.begin(NOW) for builder in builders])
+        store.append([builders[49].run("w2", NOW - 9)])
+        found: list[str] = []
+        for number in range(1, 4):
+            found += [due.stream for due in self.claimed(store, claim_request(-number, limit=2))]
+        assert len(found) == 6
+        assert builders[49].stream in found
+
+    def test_free_ones_and_ended_leases_are_claimed_up_to_the_limit(self, tmp_path: Path) -> None:
+        store, builders = self.open(tmp_path), _builders(6)
+        store.append([builder.begin(NOW - 9) for builder in builders])
+        store.append([builder.run("w2", NOW - 6 + i) for i, builder in enumerate(builders[:3])])
+        found: list[str] = []
+        for number in range(1, 4):
+            claimed = self.claimed(store, claim_request(-number, limit=2))
+            assert len(claimed) == 2
+            assert [due.due_us for due in claimed] == sorted(due.due_us for due in claimed)
+            found += [due.stream for due in claimed]
+        assert sorted(found) == [builder.stream for builder in builders]
 
     def test_two_workers_never_claim_the_same(self, tmp_path: Path) -> None:
         stores, builders = [self.open(tmp_path), self.open(tmp_path)], _builders(60)

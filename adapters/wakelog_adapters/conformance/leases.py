@@ -10,7 +10,7 @@ from wakelog.ports.rows import HeldLease
 from wakelog.ports.store import Store
 from wakelog.ports.units import Lease, LeaseGone, Takeover
 from wakelog_adapters.conformance.base import ExamBase
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kinds
+from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, claim_request, kinds
 
 __all__ = ["LeasesExam"]
 
@@ -97,7 +97,7 @@ class LeasesExam(ExamBase):
         store, builders = self.open(tmp_path), [UnitBuilder("o-1"), UnitBuilder("o-2")]
         store.append([builder.begin() for builder in builders])
         store.append([builder.run("w1", NOW + 5) for builder in builders])
-        self.claim(store, builders[0], now_us=NOW + 6, owner="w2")
+        self.claim(store, builders[0], now_us=NOW + 6, owner="w2", limit=1)
         assert store.renew("w1", NOW + 50, NOW + 7) == [(builders[1].stream, 3)]
         assert self.claim(store, now_us=NOW + 8) == []
 
@@ -123,9 +123,9 @@ class LeasesExam(ExamBase):
     ) -> None:
         store, builders = self._runs(tmp_path, "w1", "w2")
         store.append([builder.unit(Scheduled(due_us=NOW, action="clear")) for builder in builders])
+        assert self.claim(store, now_us=NOW + 9, takeover=Takeover(allowed=False)) == []
         found = self.claim(store, now_us=NOW + 9, takeover=Takeover(owner="w2"))
         assert [due.stream for due in found] == [builders[0].stream]
-        assert self.claim(store, now_us=NOW + 9, takeover=Takeover(allowed=False)) == []
 
     def test_the_tokens_of_leases_are_read_by_stream(self, tmp_path: Path) -> None:
         store, builders = self._runs(tmp_path, "w1", "w2")
@@ -170,6 +170,13 @@ class LeasesExam(ExamBase):
         store.append([builders[1].unit(Cleared(), ends_lease=True)])
         store.release("w2", [(builders[0].stream, 3)])
         assert store.leases(NOW, 9) == []
+
+    def test_a_lease_of_a_claim_is_listed_without_an_event(self, tmp_path: Path) -> None:
+        store, builder = self.open(tmp_path), UnitBuilder()
+        store.append([builder.begin(NOW)])
+        self.claimed(store, claim_request(-5))
+        lease = Lease("w1", NOW + 1000, -5, True)
+        assert store.leases(NOW, 9) == [HeldLease(builder.stream, lease, None)]
 
     def test_a_run_without_a_lease_is_stranded(self, tmp_path: Path) -> None:
         store, builders = (

@@ -15,9 +15,9 @@ from wakelog.log.records import hash_of
 from wakelog.log.status_row import status_row
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.rows import StatusRow
-from wakelog.ports.units import Appended, KeptReply, Lease, Unit
+from wakelog.ports.units import Appended, ClaimRequest, KeptReply, Lease, Unit
 
-__all__ = ["NOW", "ORDERS", "UnitBuilder", "in_parallel", "kept_reply", "kinds"]
+__all__ = ["NOW", "ORDERS", "UnitBuilder", "claim_request", "in_parallel", "kept_reply", "kinds"]
 
 NOW = 1_700_000_000_000_000
 ORDERS = "task:order"
@@ -83,6 +83,11 @@ class UnitBuilder:
 def _state_of(stream: str, version: int) -> bytes:
     """What a test stores as an event: bytes that no store may interpret."""
     return b"\x00\xff" + f"{stream}#{version}".encode()
+
+
+def claim_request(token: int = -1, **changes: Any) -> ClaimRequest:
+    """A claim of orders by "w1" with leases that end at NOW + 1000; `changes` are its fields."""
+    return ClaimRequest(NOW, (ORDERS,), 10, "w1", 1000, token)._replace(**changes)
 
 
 def kept_reply(key: str, expires_us: int | None = None, body: str = "{}") -> KeptReply:

@@ -96,10 +96,10 @@ class MemoryClaims:
                 if free >= limit:
                     found += queue.upto(now_us, limit, leased)
                 else:
-                    found += queue.upto(now_us, free, _either(leased, self._starts_none))
-                    found += queue.upto(now_us, limit, _either(leased, self._starts_run))
+                    found += queue.upto(now_us, free, _either(leased, self._adds_none))
+                    found += queue.upto(now_us, limit, _either(leased, self._adds_run))
             if job in self._lease_ends:
-                skip = _either(leased, self._starts_run)
+                skip = _either(leased, self._adds_run)
                 found += self._lease_ends[job].upto(now_us, limit, skip)
         oldest: dict[str, int] = {}
         for due_us, stream in sorted(found):
@@ -133,8 +133,14 @@ class MemoryClaims:
         wake = self._wakes.get(stream)
         return wake is not None and wake.action not in NO_RUN
 
-    def _starts_none(self, stream: str) -> bool:
-        return not self._starts_run(stream)
+    def _adds_run(self, stream: str) -> bool:
+        """Whether to claim it is one run more. A run that was claimed and never begun counts
+        already."""
+        lease = self.lease_of(stream)
+        return self._starts_run(stream) and not (lease is not None and lease.run)
+
+    def _adds_none(self, stream: str) -> bool:
+        return not self._adds_run(stream)
 
     def _leased(self, now_us: int, takeover: Takeover = ANY_ENDED) -> _Skip:
         """Whether a stream is under a lease that has not ended at `now_us`, or that may not be

@@ -31,7 +31,7 @@ from wakelog.ports.rows import (
     StatusRow,
     WorkerRow,
 )
-from wakelog.ports.units import Appended, ClaimRequest, KeptReply, Lease, Unit
+from wakelog.ports.units import Appended, ClaimRequest, KeptReply, Lease, Takeover, Unit
 from wakelog_adapters.memory.claims import MemoryClaims
 from wakelog_adapters.memory.event_log import MemoryLog, version_of
 from wakelog_adapters.memory.filters import matches
@@ -202,11 +202,12 @@ class MemoryStore(MemoryLog):
 
     def _due(self, request: ClaimRequest) -> Sequence[tuple[str, int]]:
         """What may be claimed, and since when."""
-        jobs = self._not_paused(request.jobs)
-        due = self._claims.due(request._replace(jobs=jobs), self._is_left(request))
+        request = request._replace(jobs=self._not_paused(request.jobs))
+        is_left = self._is_left(request)
+        due = self._claims.due(request, is_left)
         if not any(self._claims.lease_of(stream) for stream, _ in due) or request.may_take_over():
             return due
-        return [each for each in due if self._claims.lease_of(each[0]) is None]
+        return self._claims.due(request._replace(takeover=Takeover(allowed=False)), is_left)
 
     def _is_left(self, request: ClaimRequest) -> Callable[[str], bool]:
         left = frozenset(request.left)

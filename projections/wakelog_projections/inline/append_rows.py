@@ -71,6 +71,8 @@ class AppendRows:
         self.dropped_leases: list[str] = []
         self.kept_replies: list[ReplyRow] = []
         self.snapshots: list[tuple[str, StoredSnapshot]] = []
+        self.started_jobs: list[str] = []
+        """Jobs of which a run starts: none of them may be paused."""
         self.next_due_us: int | None = None
         """The earliest alarm among the units."""
         self._last: dict[str, Unit] = {}
@@ -96,6 +98,8 @@ class AppendRows:
         self.events += unit.events
         if unit.lease_token is not None or unit.take is not None or unit.ends_lease:
             self._move_lease(unit)
+        if unit.unless_paused and (job := unit.after.id.job) not in self.started_jobs:
+            self.started_jobs.append(job)
         if unit.kept_reply is not None:
             self._keep(unit, unit.kept_reply)
         if unit.snapshot is not None:

@@ -18,8 +18,8 @@ from wakelog.ports.conflicts import (
 )
 from wakelog.ports.records import Newest
 from wakelog.ports.units import (
-    JobPaused,
     Appended,
+    JobPaused,
     KeptReply,
     KeyTaken,
     Lease,
@@ -118,23 +118,24 @@ def test_the_most_final_conflict_is_named() -> None:
     builder.receive()
     two, three = Newest(2, "another"), Newest(3, builder.hash)
     unit = builder.receive(lease_token=9, kept_reply=kept_reply("k"))
-    found = [
-        conflict_of(unit, newest, token, is_key_used=is_key_used, is_paused=is_paused)
-        for newest, token, is_paused, is_key_used in (
-            (two, 3, True, True),
-            (two, 9, True, True),
-            (two, 9, False, True),
-            (two, 9, False, False),
-            (three, 9, False, False),
-        )
-    ]
-    assert [None if each is None else type(each) for each in found] == [
-        LeaseGone,
-        JobPaused,
-        KeyTaken,
-        VersionConflict,
-        None,
-    ]
+    for newest, token, is_key_used, is_paused, expected in (
+        (two, 3, True, True, LeaseGone),
+        (two, 9, True, True, JobPaused),
+        (two, 9, True, False, KeyTaken),
+        (two, 9, False, False, VersionConflict),
+        (three, 9, False, False, type(None)),
+    ):
+        conflict = conflict_of(unit, newest, token, is_key_used, is_paused)
+        assert isinstance(conflict, expected)
+
+
+def test_a_unit_that_starts_a_run_of_a_paused_job_is_refused_with_those_after_it() -> None:
+    builder, facts = begun()
+    facts = replace(facts, paused_jobs=frozenset(["task:order"]))
+    other, after = UnitBuilder("o-2"), builder.fork()
+    units = [builder.run("w1", NOW + 9), other.begin(), builder.receive()]
+    assert found(facts, *units) == [JobPaused, None, VersionConflict]
+    assert found(facts, after.receive()) == [None]
 
 
 # -- a group
