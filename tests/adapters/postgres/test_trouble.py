@@ -240,7 +240,7 @@ def test_an_ended_lease_is_taken_over_for_sure_or_not_at_all(
     free, lost = UnitBuilder("free"), UnitBuilder("lost")
     store.append([free.begin(NOW), lost.begin(), lost.run("w2", NOW)])
     wire.cut_at("COMMIT", where)
-    claimed = {due.stream for due in store.claim(claim_request(-7))}
+    claimed = {due.stream for due in store.claim(claim_request(-7, lease_us=60_000_000))}
     taken = {held.stream for held in store.leases(NOW, 9)}
     assert claimed == taken
     assert free.stream in claimed
