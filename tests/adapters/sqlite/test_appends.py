@@ -215,8 +215,6 @@ def test_sweeps_pages_and_purges_use_their_indexes(bare: sqlite3.Connection) -> 
         "SELECT rowid FROM wakelog_kept_replies WHERE expires_us <= ? ORDER BY expires_us LIMIT ?"
     )
     assert "kept_replies_expire (expires_us<?)" in plan(bare, purge, 1, 1)
-    renew = "UPDATE wakelog_leases SET until_us = ? WHERE owner = ?"
-    assert "leases_owner (owner=?)" in plan(bare, renew, 1, "w")
 
 
 # -- threads and processes
