@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import astuple
 
-from wakelog.core.events import Scheduled, StateSet
+from wakelog.core.events import ExecutionFailed, Paused, Resumed, Scheduled, StateSet
 from wakelog.errors import IntegrityError, StoreUnavailableError
 from wakelog.ports.rows import Listing
 from wakelog.ports.units import KeptReply, Lease, VersionConflict
@@ -148,6 +148,22 @@ def test_view_rows_are_written_as_plain_columns(
     assert bare.execute("SELECT * FROM wakelog_leases").fetchall() == [lease]
 
 
+@pytest.mark.parametrize("reason", ["", "later", None])
+def test_a_value_that_most_rows_do_not_have_is_written_as_it_is(
+    store: SQLiteStore, bare: sqlite3.Connection, reason: str | None
+) -> None:
+    plain, paused, failed = UnitBuilder("o-1"), UnitBuilder("o-2"), UnitBuilder("o-3")
+    failure = ExecutionFailed(handler="execute", error_type="E", message="☃", run=1, attempt=1)
+    store.append([plain.begin(), paused.begin(), failed.begin(), failed.run("w1", NOW + 5)])
+    store.append([paused.unit(Paused(reason=reason)), failed.unit(failure), plain.receive()])
+    builders = plain, paused, failed
+    rows = bare.execute("SELECT * FROM wakelog_status ORDER BY stream").fetchall()
+    assert rows == [astuple(builder.row) for builder in builders]
+    store.append([paused.unit(Resumed())])
+    rows = store.list(Listing())
+    assert rows == [builder.row for builder in builders]
+
+
 # -- queries use the indexes
 
 
@@ -199,8 +215,6 @@ def test_sweeps_pages_and_purges_use_their_indexes(bare: sqlite3.Connection) -> 
         "SELECT rowid FROM wakelog_kept_replies WHERE expires_us <= ? ORDER BY expires_us LIMIT ?"
     )
     assert "kept_replies_expire (expires_us<?)" in plan(bare, purge, 1, 1)
-    renew = "UPDATE wakelog_leases SET until_us = ? WHERE owner = ?"
-    assert "leases_owner (owner=?)" in plan(bare, renew, 1, "w")
 
 
 # -- threads and processes

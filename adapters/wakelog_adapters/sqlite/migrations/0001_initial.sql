@@ -87,6 +87,7 @@ CREATE INDEX {prefix}alarms_of_runs ON {prefix}alarms (job, due_us)
 CREATE INDEX {prefix}alarms_of_others ON {prefix}alarms (job, due_us)
     WHERE action IN ('clear', 'deferred');
 
+-- No index by owner: a heartbeat walks the few rows that there are, and each run writes them thrice.
 CREATE TABLE {prefix}leases (
     stream TEXT NOT NULL PRIMARY KEY,
     job TEXT NOT NULL,
@@ -97,8 +98,6 @@ CREATE TABLE {prefix}leases (
 ) WITHOUT ROWID;
 
 CREATE INDEX {prefix}leases_until ON {prefix}leases (job, until_us);
-
-CREATE INDEX {prefix}leases_owner ON {prefix}leases (owner);
 
 CREATE TABLE {prefix}kept_replies (
     stream TEXT NOT NULL,
