@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from wakelog.core.instance import Instance, next_wake
 from wakelog.errors import IntegrityError, InvalidIdError
-from wakelog.log.rebuild import Head, load_heads
+from wakelog.log.rebuild import Head, from_snapshot, load_heads
 from wakelog.log.status_row import is_sound, status_row
 from wakelog.ports.conflicts import NO_EVENT
-from wakelog.ports.records import Newest
+from wakelog.ports.records import Newest, StoredSnapshot
 from wakelog.ports.rows import Due, StatusRow
 from wakelog.ports.store import Store
 from wakelog.ports.units import VersionConflict
@@ -96,15 +96,21 @@ class Instances:
             await asyncio.wait([cached.pending])
 
     def expect(self, due: Due) -> None:
-        """What a claim has seen: what is older in memory is of no use any longer."""
-        cached = self._cache.get(due.stream)
-        if cached is None:
-            return
-        known, committed = cached.head.instance.version, cached.committed
-        if known < due.version or (
-            committed.instance.version == due.version and committed.hash != due.hash
-        ):
-            self._cache.evict(due.stream)
+        """What a claim has seen: what is older in memory is of no use, and the head that came with
+        the claim need not be read again."""
+        stream = due.stream
+        cached = self._cache.get(stream)
+        if cached is not None:
+            known, committed = cached.head.instance.version, cached.committed
+            is_other = committed.instance.version == due.version and committed.hash != due.hash
+            if known >= due.version and not is_other:
+                return
+            self._cache.evict(stream)
+        if due.head is not None:
+            stored = StoredSnapshot(due.version, due.head.encode())
+            head = from_snapshot(stream, stored)
+            if head is not None and head.hash == due.hash:
+                self._cache.put(stream, head)
 
     def appended(self, stream: str, after: Instance, hash: str, key: str | None) -> None:
         """A unit decided on here is on the disk; `key` is its idempotency key."""
