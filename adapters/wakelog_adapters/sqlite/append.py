@@ -66,7 +66,10 @@ def packed(rows: AppendRows) -> tuple[str | bytes | None, ...]:
         rows.required_leases,
         list(rows.started_jobs),
         [(e.stream, e.version, e.topic, *blob.put(e.state)) for e in rows.events],
-        [(*_often(row), *_long(row[_STATE], blob)) for row in statuses],
+        [
+            (*_often(row), *_long(row[_STATE], blob), *_long(rows.heads.get(row[0]), blob))
+            for row in statuses
+        ],
         [
             (row[0], *rare[:-1], *_long(rare[-1], blob))
             for row in statuses
@@ -148,7 +151,7 @@ def _text(index: int) -> str:
 
 _COLUMNS = StatusRow.__struct_fields__
 _STATE = _COLUMNS.index("state")
-"""This one and `last_error` travel in the blob."""
+"""This one, `last_error` and the head travel in the blob."""
 _RARE = (
     *("retry_us", "clear_us", "failure_count", "deferred_count", "reason", "unfinished_count"),
     *("window_count", "window_opened_us", "flush_due_us", "dead_count", "code_error", "error_type"),
@@ -164,7 +167,7 @@ _SET_RARE = ", ".join(f"{column} = {_field(index)}" for index, column in enumera
 _UNSET_RARE = ", ".join("NULL" if value is None else str(value) for value in _UNSET)
 _SETS = ", ".join(
     f"{column} = excluded.{column}"
-    for column in _COLUMNS
+    for column in (*_COLUMNS, "head")
     if column not in ("stream", "kind", "name", "id")
 )
 
@@ -189,8 +192,9 @@ _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}append_rows INSTEAD OF INSERT ON {{
             WHERE k.expires_us IS NULL OR k.expires_us > {_field(7)};
         INSERT INTO {{prefix}}stored_events
             SELECT {_fields(0, 3)}, {_blob(3)} FROM {_rows("events")};
-        INSERT INTO {{prefix}}status ({", ".join((*_OFTEN, "state", *_RARE))})
-            SELECT {_fields(0, len(_OFTEN))}, {_text(len(_OFTEN))}, {_UNSET_RARE}
+        INSERT INTO {{prefix}}status ({", ".join((*_OFTEN, "state", "head", *_RARE))})
+            SELECT {_fields(0, len(_OFTEN))}, {_text(len(_OFTEN))}, {_text(len(_OFTEN) + 2)},
+                {_UNSET_RARE}
             FROM {_rows("status")} WHERE true
             ON CONFLICT (stream) DO UPDATE SET {_SETS};
         UPDATE {{prefix}}status SET {_SET_RARE}, last_error = {_text(len(_RARE))}

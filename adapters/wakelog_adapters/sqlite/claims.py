@@ -27,10 +27,11 @@ _Row = Callable[..., Any]
 class Found:
     """What can be claimed, oldest first: each with the lease that has ended, if it has one."""
 
-    def __init__(self, packed: str) -> None:
+    def __init__(self, packed: str, heads: str) -> None:
         self.packed = packed
         """As `Queries.take` takes it."""
-        self.dues = [_due(*row) for row in json.loads(packed)]
+        paired = zip(json.loads(heads), json.loads(packed), strict=True)
+        self.dues = [_due(head, *row) for head, row in paired]
 
     @property
     def has_ended_leases(self) -> bool:
@@ -38,6 +39,7 @@ class Found:
 
 
 def _due(
+    head: str | None,
     stream: str,
     job: str,
     version: int,
@@ -49,21 +51,21 @@ def _due(
     *ended: object,
 ) -> Due:
     if token is None:
-        return Due(stream, due_us, version, hash, None)
+        return Due(stream, due_us, version, hash, None, head)
     owner, until_us, is_run = ended
-    return Due(stream, due_us, version, hash, lease(owner, until_us, token, is_run))
+    return Due(stream, due_us, version, hash, lease(owner, until_us, token, is_run), head)
 
 
 @readable
 def look(row_of: _Row, queries: Queries, request: ClaimRequest) -> Found | NothingDue:
     """What can be claimed or, if that is nothing, when something can."""
-    packed, next_due_us = row_of(
+    packed, heads, next_due_us = row_of(
         queries.due,
         *(jobs_with(request.limits, request.jobs), request.now_us, request.limit),
         *(request.takeover.allowed, request.takeover.owner),
         *(dumps(list(request.left)) if request.left else None, request.left_since_us),
     )
-    found = Found(packed)
+    found = Found(packed, heads)
     return found if found.dues else NothingDue(next_due_us)
 
 

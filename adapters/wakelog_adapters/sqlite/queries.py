@@ -155,12 +155,14 @@ class Queries(Struct, frozen=True):
     due: str = f"""WITH {_JOBS}, {_LEFT}, found AS MATERIALIZED (
             SELECT json_group_array(json_array(d.stream, d.job, s.version, s.hash,
                 max(d.run, ifnull(l.run, 0)), d.room, d.due_us,
-                l.token, l.owner, l.until_us, l.run)) AS dues
+                l.token, l.owner, l.until_us, l.run)) AS dues,
+                json_group_array(s.head) AS heads
             FROM ({_DUE}) d CROSS JOIN {{prefix}}status s ON s.stream = d.stream
             LEFT JOIN {{prefix}}leases l ON l.stream = d.stream)
-        SELECT dues, CASE dues WHEN '[]' THEN ({_NEXT_DUE}) END FROM found"""
+        SELECT dues, heads, CASE dues WHEN '[]' THEN ({_NEXT_DUE}) END FROM found"""
     """(jobs, now, limit, allowed, owner: see `Takeover`; left, left since: see `ClaimRequest`) ->
-    what can be claimed, as `take` takes it; and, if that is nothing, when something can."""
+    what can be claimed, as `take` takes it; the heads that the status rows of these keep, in the
+    same order; and, if that is nothing, when something can be claimed."""
     take: str = """INSERT INTO {prefix}leases (stream, job, owner, until_us, token, run)
         SELECT s.stream, j.value ->> 1, ?2, ?3, ?4, j.value ->> 4
         FROM (SELECT value FROM json_each(?1) LIMIT -1) j CROSS JOIN {prefix}status s

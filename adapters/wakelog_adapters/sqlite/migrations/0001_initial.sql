@@ -33,7 +33,8 @@ CREATE TABLE {prefix}snapshots (
     PRIMARY KEY (stream, version)
 );
 
--- The columns are the fields of `StatusRow`, in its order.
+-- The columns are the fields of `StatusRow`, in its order; then the head of the stream, which a claim
+-- returns so that nothing has to be read again: only if there is an alarm, and it is short.
 CREATE TABLE {prefix}status (
     stream TEXT NOT NULL PRIMARY KEY,
     kind TEXT NOT NULL,
@@ -64,7 +65,8 @@ CREATE TABLE {prefix}status (
     code_error TEXT,
     error_type TEXT,
     last_error TEXT,
-    state TEXT
+    state TEXT,
+    head TEXT
 );
 
 CREATE INDEX {prefix}status_executing ON {prefix}status (updated_us) WHERE executing = 1;
