@@ -212,7 +212,7 @@ class ClaimsExam(ExamBase):
             asked.append(False)
             return False
 
-        claimed = self.claimed(store, claim_request(limit=2, may_take_over=may_not))
+        claimed = self.claimed(store, claim_request(limit=3, may_take_over=may_not))
         assert [due.stream for due in claimed] == [builder.stream for builder in builders[2:]]
         assert asked
         streams = [builder.stream for builder in builders]

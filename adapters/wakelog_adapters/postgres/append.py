@@ -52,18 +52,14 @@ class Appender:
         self._numbers = itertools.count(1)
         self._closed = threading.Event()
 
-    def attempt(self, units: Sequence[Unit], now_us: int | None = None) -> Attempt:
+    def attempt(self, units: Sequence[Unit]) -> Attempt:
         """An attempt that has not been sent."""
-        return Attempt(f"{self._prefix}{next(self._numbers):x}", units, now_us)
+        return Attempt(f"{self._prefix}{next(self._numbers):x}", units)
 
     def options(self, attempt: Attempt) -> AppendOptions:
         """How to call `append_1` for it."""
         return AppendOptions(
-            attempt.id,
-            self._waits.for_rows,
-            self._waits.full,
-            attempt.now_us,
-            self._datastore.server_clock,
+            attempt.id, self._waits.for_rows, self._waits.full, self._datastore.server_clock
         )
 
     def append(self, units: Sequence[Unit]) -> Appended:
@@ -136,21 +132,19 @@ class Appender:
         attempt: Attempt,
         connection: Connection,
         *,
-        within: bool = False,
         refused_by: Exception | None = None,
     ) -> Appended:
         """One call if no unit is refused, else as `conflicts` does it. Raises psycopg's errors.
 
-        `within`: in a transaction of the caller's, and nothing is certain before that has ended.
         `refused_by`: the one call has been made, and this was the error.
         """
         options = self.options(attempt)
-        run = AppendRun(connection, self._queries, attempt, options, self._waits, within=within)
+        run = AppendRun(connection, self._queries, attempt, options, self._waits)
         try:
             if refused_by is None:
                 run.write(attempt.units, [None] * len(attempt.units))
         except Exception as error:
-            is_divided_first = isinstance(error, TooLargeError) and not within
+            is_divided_first = isinstance(error, TooLargeError)
             if is_divided_first or not self._can_be_divided(attempt, error):
                 raise
             refused_by = error

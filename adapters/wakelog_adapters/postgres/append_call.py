@@ -35,9 +35,7 @@ class AppendOptions(NamedTuple):
     row_timeout: str
     """How long to wait for a row that another session has locked."""
     lock_timeout: str
-    """How long to wait for the log, which all sessions append to."""
-    now_us: int | None
-    """When the leases begin; None: at the recorded time of each unit."""
+    """How long to wait for the log, which all sessions append to, and for a job to be paused."""
     server_clock: bool
     """Whether the server's clock judges leases."""
     only_rows: bool = False
@@ -113,6 +111,7 @@ class AppendCall:
             options.row_timeout,
             options.lock_timeout,
             None if options.server_clock else 0,
+            rows.started_jobs or None,
             _json(changed),
             _json(created),
             rows.absent or None,
@@ -132,8 +131,7 @@ def _taken(taken: TakenLease, options: AppendOptions) -> _Row:
     """A lease to take. If the server's clock judges leases, its end is sent as a duration."""
     row: _Row = {"stream": taken.stream, "job": taken.job, **asdict(taken.lease)}
     if options.server_clock:
-        begin_us = taken.taken_us if options.now_us is None else options.now_us
-        row["until_us"] = taken.lease.until_us - begin_us
+        row["until_us"] = taken.lease.until_us - taken.taken_us
     return row
 
 

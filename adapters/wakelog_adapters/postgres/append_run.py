@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,8 +41,6 @@ class Attempt:
 
     id: str
     units: Sequence[Unit]
-    now_us: int | None
-    """When the leases begin; None: at the recorded time of each unit."""
     expected: Appended = _NOTHING
     """The result if it is committed; empty while nothing was sent."""
     sent_s: float = field(default_factory=time.monotonic)
@@ -70,16 +67,12 @@ class AppendRun:
         attempt: Attempt,
         options: AppendOptions,
         waits: LockWaits,
-        *,
-        within: bool,
     ) -> None:
-        """`within`: in a transaction of the caller's."""
         self.connection = connection
         self.queries = queries
         self.attempt = attempt
         self.waits = waits
         self._options = options
-        self._within = within
 
     def write(
         self,
@@ -96,9 +89,8 @@ class AppendRun:
         options = self._options
         if is_patient:
             options = options._replace(row_timeout=options.lock_timeout)
-        with self.connection.transaction() if self._within else contextlib.nullcontext():
-            if units:
-                self._send(call, options)
+        if units:
+            self._send(call, options)
 
     def try_out(self, units: Sequence[Unit], *, only_rows: bool = False) -> None:
         """Write `units` and undo that. `only_rows`: without the log."""
@@ -110,9 +102,7 @@ class AppendRun:
     def locked_streams(self, units: Sequence[Unit]) -> set[str]:
         """The streams of which another session has locked a row that exists."""
         streams = sorted({unit.stream for unit in units})
-        with self.connection.transaction() if self._within else contextlib.nullcontext():
-            params = (streams, self.waits.for_rows)
-            found = rows_of(self.connection, self.queries.locked, params)
+        found = rows_of(self.connection, self.queries.locked, (streams, self.waits.for_rows))
         return set(found[0][0])
 
     def locked(self, unit: Unit) -> StreamLocked:

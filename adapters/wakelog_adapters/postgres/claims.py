@@ -1,118 +1,136 @@
-"""One claim: lock what is due, call `begin`, append what it returns; all in one transaction."""
+"""Claims: leases on what is due, taken by one statement in one round trip.
+
+Leases that have ended are taken over by a second statement, and seldom: the server may have stalled
+with it, and judge them by its clock before their owners can renew. So it is committed only if the
+claimant may still take over when it has seen the answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from operator import attrgetter
 
+import msgspec
 import psycopg
+from msgspec import Struct
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Due
-from wakelog.ports.units import Appended, Lease, Takeover, Unit
-from wakelog_adapters.postgres.append import Appender
-from wakelog_adapters.postgres.append_run import Attempt
-from wakelog_adapters.postgres.connections import IDLE_TIMEOUT, Connection, Datastore, rows_of
+from wakelog.ports.units import ClaimRequest
+from wakelog_adapters.postgres.connections import Connection, Datastore, rows_of
 from wakelog_adapters.postgres.errors import translated
 from wakelog_adapters.postgres.queries import Queries
 from wakelog_adapters.postgres.url import StoreLocation
 
-__all__ = ["Begin", "ClaimRequest", "Claimer", "release"]
+__all__ = ["Claimer", "release"]
 
-Begin = Callable[[Sequence[Due]], Sequence[Unit]]
+IDLE_TIMEOUT = "20s"
+"""How long a claim that takes over may be idle before the server rolls it back and releases its
+locks: its process has stalled, or its connection was cut without the server noticing."""
 
-_NOTHING = Appended((), None)
+_oldest_first = attrgetter("due_us", "stream")
 
 
-class ClaimRequest(NamedTuple):
-    """What to claim; see `ClaimQueue.claim`."""
+class _Claimed(Struct, frozen=True):
+    """What `claim_1` answers."""
 
-    now_us: int
-    jobs: Sequence[str]
-    limit: int
-    limits: Mapping[str, int]
-    takeover: Takeover
+    has_ended: bool
+    """Whether there are leases that have ended, and that it could have taken over."""
+    dues: list[Due]
+
+
+_DECODER = msgspec.json.Decoder(_Claimed)
 
 
 class Claimer:
     """Claims what is due. Any number of processes may claim at the same time."""
 
-    def __init__(
-        self, datastore: Datastore, queries: Queries, location: StoreLocation, appender: Appender
-    ) -> None:
+    def __init__(self, datastore: Datastore, queries: Queries, location: StoreLocation) -> None:
         self._datastore = datastore
         self._queries = queries
         self._location = location
-        self._appender = appender
+        self._is_crowded = False
+        """Whether ended leases had to wait, since the last claim was full without them."""
 
-    def claim(self, request: ClaimRequest, begin: Begin) -> Appended:
-        """See `ClaimQueue.claim`. Killed here: nothing was claimed."""
-        attempts: list[Attempt] = []
+    def claim(self, request: ClaimRequest) -> Sequence[Due]:
+        """See `ClaimQueue.claim`.
 
-        def begun(dues: Sequence[Due]) -> Attempt:
-            attempts.append(self._appender.attempt(begin(dues), request.now_us))
-            return attempts[0]
-
+        If the connection breaks the leases are released, and all is tried once more. A statement
+        that the server had not executed by then may still be: the leases of a claim that is not
+        known end, or the next beat of the claimant finds them.
+        """
         for again in (False, True):
             with translated(self._location.label):
                 with self._datastore.lend(alive=again) as connection:
                     try:
-                        return self._claim_on(connection, request, begun)
+                        return self._claim_on(connection, request)
                     except psycopg.Error as error:
-                        if not connection.closed or (again and not attempts):
-                            raise
-                        lost = error
-                if attempts:
-                    return self._settled(attempts[0], lost)
-                self._datastore.drop_broken()
-                self._datastore.count("store_retries")
+                        failed, is_broken = error, connection.closed
+                if is_broken:
+                    self._datastore.drop_broken()
+                self._release_all(request)
+                if again or not is_broken:
+                    raise failed
+            self._datastore.count("store_retries")
         raise AssertionError("the second time it returns or raises")
 
-    def _claim_on(
-        self,
-        connection: Connection,
-        request: ClaimRequest,
-        begun: Callable[[Sequence[Due]], Attempt],
-    ) -> Appended:
-        now_us = request.now_us
-        clock_us = None if self._datastore.server_clock else now_us
-        with connection.transaction():
-            paused = {job for (job,) in rows_of(connection, self._queries.paused_jobs, ())}
-            jobs = [job for job in request.jobs if job not in paused]
-            limits = [request.limits.get(job) for job in jobs]
-            params = (
-                IDLE_TIMEOUT,
-                jobs,
-                limits,
-                now_us,
-                clock_us,
-                request.limit,
-                *request.takeover,
-            )
-            found = rows_of(connection, self._queries.claim, params)[0][0]
-            if not found:
-                return _NOTHING
-            attempt = begun([_due(*row) for row in found])
-            if attempt.units:
-                self._appender.run(attempt, connection, within=True)
-        return attempt.expected
+    def _claim_on(self, connection: Connection, request: ClaimRequest) -> Sequence[Due]:
+        """What is free first, then ended leases, unless they have waited already."""
+        dues: list[Due] = []
+        if self._is_crowded:
+            self._is_crowded = False
+            dues = self._take_over(connection, request)
+            request = request._replace(limit=request.limit - len(dues))
+        if request.limit > 0 and not dues:
+            claimed = self._call(connection, request, takes_over=False)
+            dues = claimed.dues
+            if claimed.has_ended and request.takeover.allowed:
+                request = request._replace(limit=request.limit - len(dues))
+                self._is_crowded = request.limit <= 0
+                if not self._is_crowded:
+                    dues = sorted(dues + self._take_over(connection, request), key=_oldest_first)
+        return dues
 
-    def _settled(self, attempt: Attempt, lost: psycopg.Error) -> Appended:
-        """The answer to the commit was lost: keep what was claimed or, if that cannot be known,
-        release it; then `lost` is raised."""
-        if self._appender.was_recorded(attempt, lost):
-            return attempt.expected
-        taken = [(unit.stream, unit.take) for unit in attempt.units if unit.take is not None]
+    def _take_over(self, connection: Connection, request: ClaimRequest) -> list[Due]:
+        """What is due, and ended leases with it; nothing if those must be left alone after all."""
+        if not request.takeover.allowed:
+            return []
+        with connection.transaction() as transaction:
+            connection.execute(self._queries.set_idle_timeout, (IDLE_TIMEOUT,))
+            dues = self._call(connection, request, takes_over=True).dues
+            if any(due.expired is not None for due in dues) and not request.may_take_over():
+                raise psycopg.Rollback(transaction)
+            return dues
+        return []
+
+    def _call(self, connection: Connection, request: ClaimRequest, *, takes_over: bool) -> _Claimed:
+        now_us, limits = request.now_us, request.limits
+        params = (
+            [*request.jobs],
+            [limits.get(job) for job in request.jobs] if limits else None,
+            now_us,
+            None if self._datastore.server_clock else now_us,
+            request.limit,
+            request.owner,
+            request.lease_us,
+            request.token,
+            takes_over,
+            request.takeover.owner,
+            request.takeover.server_up_us,
+            [*request.left],
+            request.left_since_us,
+        )
+        return _DECODER.decode(rows_of(connection, self._queries.claim, params)[0][0])
+
+    def _release_all(self, request: ClaimRequest) -> None:
+        """Give up what the claim may have taken."""
         with (
             suppress(StoreUnavailableError),
             translated(self._location.label),
             self._datastore.lend() as connection,
         ):
-            for owner in {lease.owner for _, lease in taken}:
-                mine = [(stream, lease.token) for stream, lease in taken if lease.owner == owner]
-                release(connection, self._queries, owner, mine)
-        raise lost
+            connection.execute(self._queries.release_claim, (request.owner, request.token))
 
 
 def release(
@@ -121,17 +139,3 @@ def release(
     """Drop leases (streams and tokens) of `owner`."""
     streams, tokens = [stream for stream, _ in leases], [token for _, token in leases]
     connection.execute(queries.release, (streams, tokens, owner))
-
-
-def _due(
-    stream: str,
-    due_us: int,
-    version: int,
-    hash: str,
-    owner: str | None,
-    until_us: int,
-    token: int,
-    run: bool,
-) -> Due:
-    expired = None if owner is None else Lease(owner, until_us, token, run)
-    return Due(stream, due_us, version, hash, expired)

@@ -30,7 +30,7 @@ from wakelog.threads import START_ERRORS, log_failure, no_thread_for
 from wakelog_adapters.postgres.errors import reason_of, server_message, translated
 from wakelog_adapters.postgres.url import StoreLocation
 
-__all__ = ["IDLE_TIMEOUT", "Connection", "Datastore", "connect", "is_pooled", "rows_of"]
+__all__ = ["Connection", "Datastore", "connect", "is_pooled", "rows_of"]
 
 _LOG = logging.getLogger("wakelog.postgres")
 Connection = psycopg.Connection[DictRow]
@@ -39,9 +39,6 @@ CounterName = Literal["store_waits", "store_retries", "store_lost_answers"]
 
 R = TypeVar("R")
 
-IDLE_TIMEOUT = "20s"
-"""How long a transaction may be idle before the server rolls it back and releases its locks: its
-process has stalled, or its connection was cut without the server noticing."""
 _RECONNECT_S = 3.0
 """How long one attempt to replace a connection lasts; the next call begins another."""
 _AT_ONCE_S = 0.001
@@ -144,7 +141,7 @@ class Datastore(library.PostgresDatastore):
 
         `alive`: one that was just checked, for a call whose connection broke: others may have too.
         Raises `StoreUnavailableError` if none is available: then nothing was sent; and
-        `AssertionError` if this thread is in a transaction: see `own_transaction`.
+        `AssertionError` if this thread is in a transaction.
         """
         self._check_no_transaction()
         connection = self.retry_unreachable(self._take_alive if alive else self._take)
@@ -156,20 +153,13 @@ class Datastore(library.PostgresDatastore):
             mine.remove(connection)
             self.put_back(connection)
 
-    @property
-    def own_transaction(self) -> Connection | None:
-        """The connection on which this thread is in a transaction, to read on meanwhile."""
+    def _check_no_transaction(self) -> None:
         for connection in self._lent_here.connections:
             if connection.pgconn.transaction_status in _IN_TRANSACTION:
-                return connection
-        return None
-
-    def _check_no_transaction(self) -> None:
-        if self.own_transaction is not None:
-            raise AssertionError(
-                "this thread is in a transaction, and must not wait for another connection:"
-                " use the one that it has"
-            )
+                raise AssertionError(
+                    "this thread is in a transaction, and must not wait for another connection:"
+                    " use the one that it has"
+                )
 
     def retry_unreachable(self, connect: Callable[[], R]) -> R:
         """Call `connect`, again for `wait` seconds (of the URL) while the server is unreachable.

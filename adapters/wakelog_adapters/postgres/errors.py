@@ -20,8 +20,9 @@ __all__ = [
     "translated",
 ]
 
-_CONFLICTS = ("WK001", "WK002", "WK003")
-"""Raised by our own functions: another version, a lease that is gone, a key that was used."""
+_CONFLICTS = ("WK001", "WK002", "WK003", "WK005")
+"""Raised by our own functions: another version, a lease that is gone, a key that was used, a paused
+job."""
 DUPLICATE = "23505"
 _LOCKED = "55P03"
 
@@ -65,7 +66,7 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether the version, the lease or the key is no longer as it was when a unit was decided."""
+    """Whether a version, a lease, a key or a job is not as it was when a unit was decided."""
     return getattr(error, "sqlstate", None) in _CONFLICTS
 
 

@@ -47,13 +47,17 @@ class Queries(Struct, frozen=True):
     # -- functions of the migrations: see there
 
     append: bytes = b"""SELECT {schema}.append_1(
-        %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
+        %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
     insert: bytes = b"SELECT {schema}.insert_1(%s, %s::bigint[], %s, %s::bytea[])"
-    facts: bytes = b"SELECT {schema}.facts_1(%s, %s, %s)"
+    facts: bytes = b"SELECT {schema}.facts_1(%s, %s, %s, %s)"
     locked: bytes = b"SELECT {schema}.locked_1(%s, %s)"
     settle: bytes = b"SELECT {schema}.settle_1(%s, %s, %s, %s::bigint, %s)"
     claim: bytes = b"""SELECT {schema}.claim_1(
-        %s, %s, %s::int[], %s::bigint, %s::bigint, %s::int, %s, %s, %s::bigint)"""
+        %s, %s::int[], %s::bigint, %s::bigint, %s::int, %s, %s::bigint, %s::bigint, %s, %s,
+        %s::bigint, %s, %s::bigint)"""
+    set_idle_timeout: bytes = b"""SELECT set_config(
+        'idle_in_transaction_session_timeout', %s, true)"""
+    """(how long): for this transaction"""
     renew: bytes = b"""SELECT stream, token
         FROM {schema}.renew_1(%s, %s::bigint, %s::bigint, %s::bigint)"""
 
@@ -146,7 +150,11 @@ class Queries(Struct, frozen=True):
             WHERE l.owner = %s ORDER BY l.stream FOR UPDATE OF l)
         DELETE FROM {schema}.leases l USING mine WHERE l.stream = mine.stream"""
     """(streams, tokens, owner)"""
-
+    release_claim: bytes = b"""WITH mine AS MATERIALIZED (
+            SELECT l.stream FROM {schema}.leases l WHERE l.owner = %s AND l.token = %s
+            ORDER BY l.stream FOR UPDATE)
+        DELETE FROM {schema}.leases l USING mine WHERE l.stream = mine.stream"""
+    """(owner, token)"""
     lease_tokens: bytes = b"""SELECT l.stream, l.token
         FROM unnest(%s::text[]) AS k (stream), LATERAL (
             SELECT stream, token FROM {schema}.leases WHERE stream = k.stream OFFSET 0) l"""
@@ -180,11 +188,10 @@ class Queries(Struct, frozen=True):
         WHERE until_us > %s ORDER BY worker""".encode()
     """(now) -> the fields of `WorkerRow`, with the jobs as JSON"""
 
-    # -- job pauses. To pause a job locks the table, and so waits for the claims that have begun;
-    # -- claims lock the rows (`paused_jobs`), so that those that begin later see the pause.
+    # -- job pauses. To pause a job locks the table, and so waits for claims, and for appends that
+    # -- begin runs: those lock it less strictly, so that those that come later see the pause.
 
     lock_job_pauses: bytes = b"LOCK TABLE {schema}.job_pauses IN EXCLUSIVE MODE"
-    paused_jobs: bytes = b"SELECT job FROM {schema}.job_pauses FOR KEY SHARE"
     pause_job: bytes = f"""INSERT INTO {{schema}}.job_pauses AS p ({_JOB_PAUSE})
         VALUES (%s, %s, %s, %s) ON CONFLICT (job) DO UPDATE SET job = excluded.job
         RETURNING {", ".join(f"p.{column}" for column in JobPauseRow._fields)}""".encode()

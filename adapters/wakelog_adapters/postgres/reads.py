@@ -36,14 +36,7 @@ class PostgresReads(library.PostgresApplicationRecorder):
         self.queries = Queries.of(location.schema)
 
     def _rows(self, sql: bytes, params: Any = ()) -> list[tuple[Any, ...]]:
-        """The rows that `sql` returns. It may be executed twice; see `_twice`.
-
-        A claim that reads while it begins does so in its own transaction, which holds locks: then
-        once, and psycopg's errors are the claim's to handle.
-        """
-        own = self.datastore.own_transaction
-        if own is not None:
-            return rows_of(own, sql, params)
+        """The rows that `sql` returns. It may be executed twice; see `_twice`."""
         return self._twice(lambda connection: rows_of(connection, sql, params))
 
     def _twice(self, ask: Callable[[Connection], R]) -> R:

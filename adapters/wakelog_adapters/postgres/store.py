@@ -11,10 +11,10 @@ from typing import Any, Literal
 from eventsourcing import persistence
 
 from wakelog.ports.rows import Due, JobPauseRow
-from wakelog.ports.units import ANY_ENDED, Appended, Takeover, Unit
+from wakelog.ports.units import Appended, ClaimRequest, Unit
 from wakelog_adapters.postgres.append import Appender
 from wakelog_adapters.postgres.append_started import AppendStarter, SentAppend
-from wakelog_adapters.postgres.claims import Claimer, ClaimRequest, release
+from wakelog_adapters.postgres.claims import Claimer, release
 from wakelog_adapters.postgres.connections import Connection, Datastore, connect, is_pooled, rows_of
 from wakelog_adapters.postgres.errors import translated
 from wakelog_adapters.postgres.notifications import (
@@ -54,7 +54,7 @@ class PostgresStore(SmallWrites, PostgresReads):
         super().__init__(datastore, location)
         self.appender = Appender(datastore, self.queries, location)
         self._starter = AppendStarter(datastore, self.queries, self.appender, self._on_appended)
-        self._claimer = Claimer(datastore, self.queries, location, self.appender)
+        self._claimer = Claimer(datastore, self.queries, location)
         self.listeners = LogListeners()
         """What waits for the appends of this process."""
         self._own = secrets.token_hex(8)
@@ -135,22 +135,10 @@ class PostgresStore(SmallWrites, PostgresReads):
 
     # -- claims and leases
 
-    def claim(
-        self,
-        *,
-        now_us: int,
-        jobs: Sequence[str],
-        limit: int,
-        begin: Callable[[Sequence[Due]], Sequence[Unit]],
-        limits: Mapping[str, int] = {},
-        takeover: Takeover = ANY_ENDED,
-    ) -> Appended:
-        if limit <= 0 or not jobs:
-            return _NOTHING
-        appended = self._claimer.claim(ClaimRequest(now_us, jobs, limit, limits, takeover), begin)
-        if appended.errors:
-            self.listeners.notify()
-        return appended
+    def claim(self, request: ClaimRequest) -> Sequence[Due]:
+        if request.limit <= 0 or not request.jobs:
+            return ()
+        return self._claimer.claim(request)
 
     def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
         """Leases that have ended are prolonged too, unless they are being taken over."""
@@ -168,7 +156,7 @@ class PostgresStore(SmallWrites, PostgresReads):
         return self._twice(lambda connection: connection.execute(sql, params).rowcount)
 
     def pause_job(self, row: JobPauseRow) -> JobPauseRow:
-        """Waits for claims that are under way: see `Queries.lock_job_pauses`."""
+        """Waits for claims and appends that are under way: see `Queries.lock_job_pauses`."""
 
         def ask(connection: Connection) -> JobPauseRow:
             with connection.transaction():

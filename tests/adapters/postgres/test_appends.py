@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -13,9 +13,16 @@ from tests.support_postgres import bare_connection
 from wakelog.core.events import ExecutionFailed, Scheduled, StateSet
 from wakelog.errors import IntegrityError, StoreUnavailableError
 from wakelog.ports.records import StoredSnapshot
-from wakelog.ports.rows import Due, Listing
-from wakelog.ports.units import KeptReply, Lease, Unit, VersionConflict
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds
+from wakelog.ports.rows import Listing
+from wakelog.ports.units import KeptReply, Lease, VersionConflict
+from wakelog_adapters.conformance.units import (
+    NOW,
+    ORDERS,
+    UnitBuilder,
+    claim_request,
+    kept_reply,
+    kinds,
+)
 from wakelog_adapters.postgres import PostgresStore, append_call, conflicts, open_store
 from wakelog_adapters.postgres.queries import DIALECT
 from wakelog_adapters.sql.listing import listing_condition
@@ -219,12 +226,15 @@ def test_frequent_queries_scan_no_table(store: PostgresStore, bare: psycopg.Conn
     store.append([builder.run("w1", NOW + 9) for builder in builders[:50]])
     queries, streams = store.queries, [builder.stream for builder in builders]
     where, ends = listing_condition(Listing(kind="task", name="order", after=streams[7]), DIALECT)
+    first, then, rules = ([ORDERS],), (NOW, None, 5, "w2", 9, -1), ("w2", 0, streams[50:60], NOW)
     executed: list[tuple[bytes, Any]] = [
         (queries.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [None], "now_us": NOW}),
         (queries.next_due, {"clock_us": None, "jobs": [ORDERS], "limits": [60], "now_us": NOW}),
-        (queries.claim, ("1s", [ORDERS], [None], NOW, None, 5, True, "w2", 0)),
-        (queries.claim, ("1s", [ORDERS], [60], NOW, None, 5, True, "w2", 0)),
-        (queries.facts, (streams, streams, ["k"] * 400)),
+        (queries.claim, (*first, None, *then, False, *rules)),
+        (queries.claim, (*first, [60], *then, False, *rules)),
+        (queries.claim, (*first, [60], *then, True, *rules)),
+        (queries.release_claim, ("w2", -1)),
+        (queries.facts, (streams, streams, ["k"] * 400, [ORDERS])),
         (queries.load, ([streams[3]],)),
         (queries.load, (streams,)),
         (queries.events, (streams[3], 0, 9, 9)),
@@ -257,7 +267,7 @@ def test_appends_scan_no_table(store: PostgresStore, bare: psycopg.Connection) -
         + [UnitBuilder(f"p-{i}").begin() for i in range(100)]
     )
     with store.datastore.lend() as connection, connection.transaction():
-        assert store.appender.run(attempt, connection, within=True).errors == [None] * 300
+        assert store.appender.run(attempt, connection).errors == [None] * 300
         rows = connection.execute(
             "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE schemaname = %s",
             (store.datastore.schema,),
@@ -272,7 +282,7 @@ def test_a_changed_status_row_stays_on_its_page(
     store.append([builder.begin()])
     with store.datastore.lend() as connection, connection.transaction():
         attempt = store.appender.attempt([builder.receive()])
-        store.appender.run(attempt, connection, within=True)
+        store.appender.run(attempt, connection)
         row = connection.execute(
             "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables"
             " WHERE schemaname = %s AND relname = 'status'",
@@ -284,16 +294,12 @@ def test_a_changed_status_row_stays_on_its_page(
 def test_behind_a_pooler_nothing_is_prepared_or_set_in_the_session(postgres_url: str) -> None:
     store = open_store(f"{postgres_url}&pooler=transaction").application_recorder()
     builder = UnitBuilder()
-
-    def begin(dues: Sequence[Due]) -> Sequence[Unit]:
-        assert [due.stream for due in dues] == [builder.stream]
-        return [builder.run("w1", NOW + 9)]
-
     store.append([builder.begin(NOW)])
     for _ in range(10):
         store.append([builder.receive()])
         store.status([builder.stream])
-    assert store.claim(now_us=NOW, jobs=[ORDERS], limit=1, begin=begin).errors == [None]
+    assert [due.stream for due in store.claim(claim_request())] == [builder.stream]
+    assert store.append([builder.run("w1", NOW + 9, lease_token=-1)]).errors == [None]
     with store.datastore.lend() as connection:
         rows = connection.execute("SELECT name FROM pg_prepared_statements").fetchall()
         assert rows == []

@@ -18,13 +18,13 @@ from msgspec.structs import replace
 
 from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
-from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Due, Listing
-from wakelog.ports.units import Appended, Lease, StreamLocked, Unit
+from wakelog.ports.units import Lease, StreamLocked, Unit
 from wakelog_adapters.conformance.units import (
     NOW,
     ORDERS,
     UnitBuilder,
+    claim_request,
     in_parallel,
     kept_reply,
     kinds,
@@ -231,7 +231,7 @@ def insert_in(connection: Connection, store: PostgresStore, name: str) -> None:
 
 def append_in(connection: Connection, store: PostgresStore, name: str) -> None:
     attempt = store.appender.attempt([UnitBuilder(name).begin()])
-    store.appender.run(attempt, connection, within=True)
+    store.appender.run(attempt, connection)
 
 
 WRITERS: tuple[Writer, ...] = (append, insert, insert_as_the_library)
@@ -333,40 +333,40 @@ def test_events_of_other_aggregates_share_the_order(
 # -- workers
 
 
-def begun(store: PostgresStore, owner: str, limit: int, **given: Any) -> list[Due]:
-    """Claim with leases of a minute, and return what was offered."""
-    offered: list[Due] = []
-    now_us = given.get("now_us", NOW)
+def claimed(store: PostgresStore, owner: str, limit: int, **given: Any) -> Sequence[Due]:
+    """Claim with leases of a minute, unless others are given."""
+    given = {"lease_us": MINUTE_US, **given}
+    return store.claim(claim_request(limit=limit, owner=owner, **given))
 
-    def begin(dues: Sequence[Due]) -> Sequence[Unit]:
-        offered.extend(dues)
-        given.get("meanwhile", lambda: None)()
-        units: list[Unit] = []
-        for due in dues:
-            builder = UnitBuilder(due.stream.removeprefix("task:order:"))
-            builder.instance = replace(builder.instance, version=due.version)
-            builder.hash = due.hash
-            units.append(
-                builder.run(owner, now_us + given.get("lease_us", MINUTE_US), at_us=now_us)
-            )
-        return units
 
-    appended = store.claim(now_us=now_us, jobs=[ORDERS], limit=limit, begin=begin)
-    assert list(appended.errors) == [None] * len(offered)
-    return offered
+def begun(store: PostgresStore, owner: str, limit: int, **given: Any) -> Sequence[Due]:
+    """Claim, begin the runs of all that was claimed, and return it."""
+    dues = claimed(store, owner, limit, **given)
+    now_us, lease_us = given.get("now_us", NOW), given.get("lease_us", MINUTE_US)
+    units: list[Unit] = []
+    for due in dues:
+        builder = UnitBuilder(due.stream.removeprefix("task:order:"))
+        builder.instance = replace(builder.instance, version=due.version)
+        builder.hash = due.hash
+        units.append(builder.run(owner, now_us + lease_us, at_us=now_us, lease_token=-1))
+    assert list(store.append(units).errors) == [None] * len(dues)
+    return dues
 
 
 def test_a_claim_during_another_gets_the_next_ones_at_once(
-    stores: tuple[PostgresStore, PostgresStore],
+    stores: tuple[PostgresStore, PostgresStore], bare: psycopg.Connection
 ) -> None:
+    """Also if the other has locked as many as it looks for at first."""
     one, two = stores
     one.append([UnitBuilder(f"o-{i}").begin(NOW - 10 + i) for i in range(5)])
-    others: list[Due] = []
-    mine = begun(one, "w1", 2, meanwhile=lambda: others.extend(begun(two, "w2", 2)))
-    assert [due.stream for due in mine] == ["task:order:o-0", "task:order:o-1"]
+    with bare.transaction():
+        bare.execute("SELECT FROM status WHERE id IN ('o-0', 'o-1') FOR UPDATE")
+        others = claimed(two, "w2", 2)
     assert [due.stream for due in others] == ["task:order:o-2", "task:order:o-3"]
-    assert [due.stream for due in begun(two, "w2", 9)] == ["task:order:o-4"]
-    assert begun(one, "w1", 9) == []
+    mine = claimed(one, "w1", 2)
+    assert [due.stream for due in mine] == ["task:order:o-0", "task:order:o-1"]
+    assert [due.stream for due in claimed(two, "w2", 9)] == ["task:order:o-4"]
+    assert claimed(one, "w1", 9) == []
 
 
 def test_U2_a_worker_that_stalls_in_a_claim_does_not_block_others_for_long(
@@ -375,20 +375,20 @@ def test_U2_a_worker_that_stalls_in_a_claim_does_not_block_others_for_long(
     monkeypatch.setattr(claims, "IDLE_TIMEOUT", "200ms")
     one, two = stores
     builder = UnitBuilder()
-    one.append([builder.begin(NOW)])
+    one.append([builder.begin(), builder.run("w0", NOW)])
     others: list[Due] = []
 
-    def meanwhile() -> None:
-        """The claiming worker sleeps for long."""
-        assert begun(two, "w2", 1) == []  # the instance is locked
-        unit = builder.receive()
-        while kinds(two.append([unit])) == [StreamLocked]:  # until the server ends the claim
-            pass
-        others.extend(begun(two, "w2", 1))
+    def meanwhile() -> bool:
+        """The worker that is about to take over sleeps for long."""
+        if not others:
+            assert claimed(two, "w2", 1) == []  # the instance is locked
+            unit = builder.receive()
+            while kinds(two.append([unit])) == [StreamLocked]:  # until the server ends the claim
+                pass
+            others.extend(claimed(two, "w2", 1))
+        return True
 
-    with pytest.raises(StoreUnavailableError) as caught:
-        begun(one, "w1", 1, meanwhile=meanwhile)
-    assert caught.value.reason == "unreachable"
+    assert claimed(one, "w1", 1, may_take_over=meanwhile) == []
     assert [due.stream for due in others] == [builder.stream]
     assert [held.lease.owner for held in two.leases(NOW, 9)] == ["w2"]
 
@@ -418,10 +418,11 @@ def test_a_heartbeat_waits_for_no_claim_and_takes_nothing_from_it(
     begun(one, "w1", 9, lease_us=1)
     held: list[Sequence[tuple[str, int]]] = []
 
-    def beat() -> None:
+    def beat() -> bool:
         held.append(one.renew("w1", NOW + MINUTE_US, NOW))
+        return True
 
-    assert len(begun(two, "w2", 1, meanwhile=beat)) == 1
+    assert len(begun(two, "w2", 1, may_take_over=beat)) == 1
     assert len(held[0]) == 2
     [left] = one.renew("w1", NOW + MINUTE_US, NOW)
     assert left in held[0]
@@ -491,13 +492,3 @@ def test_opening_an_up_to_date_schema_waits_for_no_lock(
         store = open_store(with_options(postgres_url, timeout=1)).application_recorder()
         assert store.list(Listing()) == []
         store.close()
-
-
-def test_without_jobs_or_a_limit_nothing_is_claimed(
-    stores: tuple[PostgresStore, PostgresStore],
-) -> None:
-    store = stores[0]
-    store.append([UnitBuilder().begin(NOW)])
-    for jobs, limit in (([], 9), ([ORDERS], 0)):
-        answered = store.claim(now_us=NOW, jobs=jobs, limit=limit, begin=lambda dues: [])
-        assert answered == Appended((), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -12,10 +12,9 @@ from tests.adapters.postgres.started_appends import opened
 from tests.support import WAIT_S, Ctx, counter_task, task_of
 from tests.support_postgres import bare_connection, with_options
 from wakelog import App, Continuous, Jobs, StoreUnavailableError
-from wakelog.ports.rows import Due
-from wakelog.ports.units import Appended, StreamLocked, Unit
+from wakelog.ports.units import StreamLocked, Unit
 from wakelog.worker.startup import retime
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds
+from wakelog_adapters.conformance.units import NOW, UnitBuilder, claim_request, kept_reply, kinds
 from wakelog_adapters.postgres import PostgresStore, open_store
 from wakelog_adapters.postgres.url import parse
 
@@ -130,20 +129,11 @@ def test_a_locked_instance_that_is_due_is_left_to_later_claims(
 ) -> None:
     held, other = UnitBuilder("held"), UnitBuilder("other")
     store.append([held.begin(NOW - 1), other.begin(NOW)])
-    begun: list[str] = []
-
-    def claim(*builders: UnitBuilder) -> Appended:
-        def begin(dues: Sequence[Due]) -> list[Unit]:
-            begun.extend(due.stream for due in dues)
-            return [builder.run("w1", NOW + 60_000_000) for builder in builders]
-
-        return store.claim(now_us=NOW, jobs=[ORDERS], limit=9, begin=begin)
-
+    request = claim_request(lease_us=60_000_000)
     with bare.transaction():
         bare.execute(STATUS.encode())
-        assert claim(other).errors == [None]
-    assert claim(held).errors == [None]
-    assert begun == [other.stream, held.stream]
+        assert [due.stream for due in store.claim(request)] == [other.stream]
+    assert [due.stream for due in store.claim(request._replace(token=-2))] == [held.stream]
 
 
 def test_U2_a_lease_that_ends_while_another_session_only_locks_it_is_still_held(

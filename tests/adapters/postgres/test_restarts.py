@@ -23,7 +23,7 @@ from tests.auditing import audit_all
 from tests.support import WAIT_S
 from tests.support_postgres import Server, Stop, bare_connection, running_server, with_options
 from wakelog import BlockingApp, Jobs, StoreUnavailableError, Task, TaskContext
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder
+from wakelog_adapters.conformance.units import NOW, UnitBuilder, claim_request
 from wakelog_adapters.postgres import open_store
 
 QUIET = 2
@@ -213,9 +213,7 @@ def test_K3_requests_wait_too_if_a_pooler_answers_for_a_server_that_is_away(
         asks: dict[str, Callable[[], object]] = {
             "status": lambda: store.status([builder.stream]),
             "append": lambda: store.append([builder.receive()]).errors,
-            "claim": lambda: store.claim(
-                now_us=NOW - 1, jobs=[ORDERS], limit=1, begin=lambda dues: ()
-            ),
+            "claim": lambda: store.claim(claim_request(now_us=NOW - 1)),
         }
         answers: list[object] = []
         asking = threading.Thread(target=lambda: answers.append(asks[what]()))

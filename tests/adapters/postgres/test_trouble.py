@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, Literal
 
@@ -21,9 +21,8 @@ from tests.support_postgres import bare_connection, with_options
 from wakelog.errors import StoreUnavailableError, ValidationError
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.rows import Due, Listing
-from wakelog.ports.store import Store
-from wakelog.ports.units import Appended, Lease, Unit, VersionConflict
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kinds
+from wakelog.ports.units import Appended, Unit, VersionConflict
+from wakelog_adapters.conformance.units import NOW, UnitBuilder, claim_request, kinds
 from wakelog_adapters.postgres import PostgresStore, append, open_store
 from wakelog_adapters.postgres.connections import rows_of
 from wakelog_adapters.postgres.errors import is_refusal, reason_of
@@ -194,52 +193,58 @@ def test_the_outcome_of_an_append_is_not_known_while_no_server_answers(
 # -- a claim whose answer is lost
 
 
-def claim(store: Store, builder: UnitBuilder, *, events: bool, owner: str = "w1") -> Appended:
-    def begin(dues: Sequence[Due]) -> Sequence[Unit]:
-        lease = Lease(
-            owner, NOW + 60_000_000, builder.instance.version + (1 if events else 0), events
-        )
-        if not events:
-            return [builder.unit(take=lease)]
-        return [signed(builder.run(owner, NOW + 60_000_000), "commit-9")]
-
-    appended = store.claim(now_us=NOW, jobs=[ORDERS], limit=9, begin=begin)
-    assert isinstance(appended, Appended)
-    return appended
-
-
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_a_claim_whose_answer_was_lost_is_kept_or_left_to_others(
+def test_a_claim_whose_answer_was_lost_is_made_again(
     cuttable: tuple[Wire, PostgresStore], where: Literal["before", "after"]
 ) -> None:
     wire, store = cuttable
     builder = UnitBuilder()
     store.append([builder.begin(NOW)])
-    mine = builder.fork()
-    wire.cut_at("COMMIT", where)
-    if where == "after":
-        assert claim(store, mine, events=True) == Appended([None], None)
-        assert store.renew("w1", NOW + 60_000_000, NOW) == [(builder.stream, 4)]
-    else:
+    wire.cut_at("claim_1", where)
+    dues = store.claim(claim_request(-7))
+    assert dues == [Due(builder.stream, NOW, 3, builder.hash, None)]
+    assert store.counters["store_retries"] == 1
+    assert [held.lease.token for held in store.leases(NOW, 9)] == [-7]
+
+
+def test_leases_of_a_claim_that_stays_unknown_are_released(postgres_url: str) -> None:
+    """Its second answer was lost too."""
+    with wired(with_options(postgres_url, pooler="transaction")) as (wire, url):
+        store = open_store(url).application_recorder()
+        builder = UnitBuilder()
+        store.append([builder.begin(NOW)])
+        wire.cut_at("claim_1", "after")
+
+        def cut_again() -> None:
+            assert wire.cut.wait(WAIT_S)
+            wire.cut_at("claim_1", "after")
+
+        cutting = threading.Thread(target=cut_again)
+        cutting.start()
         with pytest.raises(StoreUnavailableError):
-            claim(store, mine, events=True)
-        assert store.renew("w1", NOW + 60_000_000, NOW) == []
-        assert claim(store, builder, events=True).errors == [None]
-    assert len(store.events(builder.stream)) == 4
+            store.claim(claim_request(-7))
+        cutting.join(WAIT_S)
+        assert not wire.is_to_be_cut
+        assert store.leases(NOW, 9) == []
+        assert len(store.claim(claim_request(-8))) == 1
+        store.close()
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_a_lost_claim_without_events_is_released(
+def test_an_ended_lease_is_taken_over_for_sure_or_not_at_all(
     cuttable: tuple[Wire, PostgresStore], where: Literal["before", "after"]
 ) -> None:
+    """If the answer to the commit is lost, a lease that was taken over is given up: the run is
+    found without one."""
     wire, store = cuttable
-    builder = UnitBuilder()
-    store.append([builder.begin(NOW)])
+    free, lost = UnitBuilder("free"), UnitBuilder("lost")
+    store.append([free.begin(NOW), lost.begin(), lost.run("w2", NOW)])
     wire.cut_at("COMMIT", where)
-    with pytest.raises(StoreUnavailableError):
-        claim(store, builder.fork(), events=False)
-    assert store.renew("w1", NOW + 60_000_000, NOW) == []
-    assert claim(store, builder, events=True).errors == [None]
+    claimed = {due.stream for due in store.claim(claim_request(-7, lease_us=60_000_000))}
+    taken = {held.stream for held in store.leases(NOW, 9)}
+    assert claimed == taken
+    assert free.stream in claimed
+    assert list(store.stranded(NOW + 1, 9)) == ([] if where == "before" else [lost.stream])
 
 
 # -- connections that broke while they were idle
@@ -265,10 +270,10 @@ def test_after_a_restart_of_the_server_the_next_call_of_each_kind_works(
     calls: list[Any] = [
         lambda: store.append([signed(builder.receive(), "commit-1")]).errors == [None],
         lambda: [row.version for row in store.list(Listing())] == [4],
-        lambda: claim(store, builder, events=True).errors == [None],
-        lambda: store.renew("w1", NOW + 60_000_000, NOW) == [(builder.stream, 5)],
-        lambda: store.release("w1", [(builder.stream, 5)]) or True,  # type: ignore[func-returns-value]
-        lambda: store.max_notification_id() == 5,
+        lambda: len(store.claim(claim_request(lease_us=60_000_000))) == 1,
+        lambda: store.renew("w1", NOW + 60_000_000, NOW) == [(builder.stream, -1)],
+        lambda: store.release("w1", [(builder.stream, -1)]) or True,  # type: ignore[func-returns-value]
+        lambda: store.max_notification_id() == 4,
         lambda: store.purge_kept_replies(NOW, 9) == 0,
     ]
     for call in calls:

@@ -22,7 +22,7 @@
 --   insert_1           writes bare events of other aggregates
 --   facts_1            what the units of a refused append are judged by
 --   settle_1           whether an append whose answer was lost was committed; if not, it never will be
---   claim_1            locks due instances for a claim
+--   claim_1            takes leases on due instances
 --   renew_1            prolongs leases
 --   server_us          the time by this server's clock
 
@@ -168,23 +168,28 @@ $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
 
 -- Write units of work: all of them, or nothing. Every unit goes through here.
 --
--- The order of locks is the same for all writers, so that there is no deadlock: the append's own
--- id; new status rows, by stream; existing status rows, by stream; lease rows, by stream; replies,
+-- The order of locks is the same for all writers, so that there is no deadlock: the job pauses, if a
+-- run starts; the append's own id; new status rows, by stream; existing status rows, by stream; lease rows, by stream; replies,
 -- by stream and key; at last the ordering lock, held until the commit. (New rows come first:
 -- inserting one may have to wait for a writer that changes a row which exists after all, but a
 -- writer that changes existing rows never waits for one that only inserts.) Everything else that
 -- belongs to a stream is changed under the lock on its status row. A transaction calls this once.
 --
+-- Whoever pauses a job locks the whole table of the pauses, with no other lock held, and so waits for
+-- the appends that begin runs, and those for it. Its lock is kept until the commit here, also if no
+-- job is paused: then there is no row to lock, but the table is.
+--
 -- A row is waited for only a moment: it is one stream's, and the others of the group would wait too.
--- The ordering lock is everybody's, and is waited for in full.
+-- The ordering lock is everybody's, as are the job pauses: they are waited for in full.
 --
 -- If tables are small or not yet analysed the planner would rather scan them, and keep to such a
 -- plan while they grow; so scans are off.
 CREATE FUNCTION {schema}.append_1(
     append_id text,         -- of this call alone
     row_timeout text,       -- how long to wait for a row
-    lock_timeout text,      -- how long to wait for the ordering lock
+    lock_timeout text,      -- how long to wait for the ordering lock and the job pauses
     clock_us bigint,        -- added to the ends of leases; null: the time by this server's clock
+    starts text[],          -- jobs of which runs start, and that must not be paused
     changed json,           -- status rows that must exist, with the version they must have
     created json,           -- status rows that must not exist yet
     absent text[],          -- streams that must have no status row and get none: only replies
@@ -204,6 +209,13 @@ DECLARE
     expected int;
     found_count int;
 BEGIN
+    IF starts IS NOT NULL THEN
+        PERFORM set_config('lock_timeout', append_1.lock_timeout, true);
+        PERFORM FROM {schema}.job_pauses p WHERE p.job = ANY (starts) FOR KEY SHARE;
+        IF FOUND THEN
+            RAISE EXCEPTION 'a job is paused' USING ERRCODE = 'WK005';
+        END IF;
+    END IF;
     PERFORM set_config('lock_timeout', append_1.row_timeout, true);
     PERFORM pg_advisory_xact_lock('{schema}.abandoned_appends'::regclass::oid::int, hashtext(append_id));
     PERFORM FROM {schema}.abandoned_appends a WHERE a.id = append_id;
@@ -349,9 +361,10 @@ BEGIN
 END $$;
 
 -- What the units of a refused append are judged by: the versions and hashes of the streams, the tokens of
--- their leases, and when the replies under the keys expire. Locks nothing: the next append checks.
+-- their leases, when the replies under the keys expire, and which of the jobs are paused. Locks
+-- nothing: the next append checks.
 CREATE FUNCTION {schema}.facts_1(
-    streams text[], key_streams text[], keys text[]
+    streams text[], key_streams text[], keys text[], jobs text[]
 ) RETURNS json LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -362,7 +375,8 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
             WHERE l.stream = ANY (streams)),
         ARRAY(SELECT json_build_array(r.stream, r.key, r.expires_us)
             FROM unnest(key_streams, keys) AS n (stream, key)
-            JOIN {schema}.kept_replies r ON r.stream = n.stream AND r.key = n.key))
+            JOIN {schema}.kept_replies r ON r.stream = n.stream AND r.key = n.key),
+        ARRAY(SELECT p.job FROM {schema}.job_pauses p WHERE p.job = ANY (jobs)))
 $$;
 
 -- Which of these streams have a row that another session has locked. Takes free locks only, until
@@ -410,69 +424,95 @@ BEGIN
     RETURN false;
 END $$;
 
--- Lock up to `most` due instances, the oldest first, and return of each: stream, due time, version, hash,
--- and the lease that has ended, if that makes it due. Takes free locks only, and waits for none:
--- first on the status row, which keeps all others from the stream, then on the ended lease, which
--- keeps its owner from prolonging it. What was found before the lock is checked again after it.
--- Looks a little further than `most`, since others may have locked the first ones.
+-- Take leases on up to `most` due instances, the oldest first; write nothing else. Return of each what
+-- `Due` has, and whether there are leases that have ended and that the claimant could take over.
+--
+-- Locks the job pauses, as whoever begins a run does (see append_1), then takes free locks only, and
+-- waits for none: first on the status row, which keeps all others from the stream, then on the ended
+-- lease, which keeps its owner from prolonging it. What was found before the lock is checked again
+-- after it. Looks no further than `most` at first; if others have locked some of what it finds it looks
+-- again, and further.
 --
 -- If a job has a limit on its runs, a run is started only under a lock of the job's own, so that
 -- the leases of its runs can be counted; while another claim has that lock, none is started. A lease
 -- that has ended counts too: taking it over is not another run, and its owner may still prolong it.
+-- That is so for a run that was claimed and has never begun: its alarm is still due.
 --
 -- A lease whose owner lives is not taken over: another session has kept it from prolonging that row.
 CREATE FUNCTION {schema}.claim_1(
-    idle_timeout text, jobs text[],
+    jobs text[],
     limits int[],           -- of the runs of each job; null if it has none
     now_us bigint,
     clock_us bigint,        -- the time that leases are judged by; null: this server's clock
     most int,
-    allowed boolean,        -- whether leases that have ended may be taken over
-    claimant text,          -- but none of this owner, or of one that lives,
-    server_up_us bigint     -- and none before this server has been up for so long
-) RETURNS json LANGUAGE plpgsql
+    claimant text,
+    claim_us bigint,        -- how long its leases last
+    claim_token bigint,     -- the token of all its leases
+    takes_over boolean,     -- whether leases that have ended are taken over,
+    spared text,            -- but none of this owner, or of one that lives,
+    server_up_us bigint,    -- and none before this server has been up for so long
+    passed text[],          -- streams that are left to others
+    passed_us bigint        -- while they have events recorded after this
+) RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
+    paused text[] := ARRAY(SELECT p.job FROM {schema}.job_pauses p FOR KEY SHARE);
     lease_us bigint := coalesce(clock_us, {schema}.server_us());
     ahead_us bigint := lease_us - now_us;
-    takes_over boolean := allowed AND (clock_us IS NOT NULL OR server_up_us <=
-        1000000 * extract(epoch FROM clock_timestamp() - pg_postmaster_start_time()));
+    is_up boolean := clock_us IS NOT NULL OR server_up_us <=
+        1000000 * extract(epoch FROM clock_timestamp() - pg_postmaster_start_time());
     further int := 3 * most + 50;
-    living text[] := ARRAY[claimant];   -- owners whose leases are left alone
-    free int[];             -- how many runs of each job may be started
+    look int := most;
+    living text[] := ARRAY[spared];    -- owners whose leases are left alone
+    free int[];             -- how many runs of each job may be started; null: any number
+    has_ended boolean := false;
+    found text[];
     locked text[];
-    ended text[];
+    versions bigint[];
+    hashes text[];
+    ended text[] := '{}';
+    dues json;
 BEGIN
-    PERFORM set_config('idle_in_transaction_session_timeout', idle_timeout, true);
+    IF paused <> '{}' THEN
+        SELECT array_agg(j.job), array_agg(j.most) INTO jobs, limits
+            FROM unnest(jobs, limits) AS j (job, most) WHERE j.job <> ALL (paused);
+    END IF;
+    takes_over := takes_over AND is_up;
     IF clock_us IS NULL THEN
         living := living || ARRAY(
             SELECT w.worker FROM {schema}.workers w WHERE w.lives_until_us > lease_us);
     END IF;
-    free := ARRAY(
-        SELECT CASE WHEN j.most IS NULL THEN further
-            WHEN pg_try_advisory_xact_lock('{schema}.leases'::regclass::oid::int, hashtext(j.job))
-            THEN 0 ELSE -1 END
-        FROM unnest(jobs, limits) WITH ORDINALITY AS j (job, most, place) ORDER BY j.place);
-    IF 0 = ANY (free) THEN  -- in a statement of its own: it sees what was committed before the lock
+    passed := ARRAY(SELECT s.stream FROM {schema}.status s
+        WHERE s.stream = ANY (passed) AND s.updated_us > passed_us);
+    IF limits IS NOT NULL THEN
         free := ARRAY(
-            SELECT CASE j.free WHEN 0 THEN greatest(0, j.most - (
-                SELECT count(*)::int FROM {schema}.leases l WHERE l.job = j.job AND l.run))
-                ELSE j.free END
-            FROM unnest(jobs, limits, free) WITH ORDINALITY AS j (job, most, free, place)
-            ORDER BY j.place);
+            SELECT CASE WHEN j.most IS NULL THEN further
+                WHEN pg_try_advisory_xact_lock(
+                    '{schema}.leases'::regclass::oid::int, hashtext(j.job))
+                THEN 0 ELSE -1 END
+            FROM unnest(jobs, limits) WITH ORDINALITY AS j (job, most, place) ORDER BY j.place);
+        IF 0 = ANY (free) THEN  -- in a statement of its own: it sees what was committed before it
+            free := ARRAY(
+                SELECT CASE j.free WHEN 0 THEN greatest(0, j.most - (
+                    SELECT count(*)::int FROM {schema}.leases l WHERE l.job = j.job AND l.run))
+                    ELSE j.free END
+                FROM unnest(jobs, limits, free) WITH ORDINALITY AS j (job, most, free, place)
+                ORDER BY j.place);
+        END IF;
     END IF;
-    locked := ARRAY(
-        SELECT s.stream FROM (
-            SELECT c.stream, min(c.due_us) AS due_us
+    FOR turn IN 1..3 LOOP
+        found := ARRAY(
+            SELECT c.stream
             FROM unnest(jobs, free) AS j (job, free), LATERAL (
                 (SELECT a.stream, a.due_us FROM {schema}.alarms a
                     WHERE a.job = j.job AND a.due_us <= now_us
                     AND a.action NOT IN ('clear', 'deferred') AND NOT EXISTS (
                         SELECT FROM {schema}.leases l
                         WHERE l.stream = a.stream AND (l.until_us > lease_us
-                            OR NOT takes_over OR l.owner = ANY (living)))
-                    ORDER BY a.due_us, a.stream LIMIT greatest(0, j.free))
+                            OR NOT takes_over OR l.owner = ANY (living) OR l.run))
+                    AND a.stream <> ALL (passed)
+                    ORDER BY a.due_us, a.stream LIMIT greatest(0, least(j.free, look)))
                 UNION ALL
                 (SELECT a.stream, a.due_us FROM {schema}.alarms a
                     WHERE a.job = j.job AND a.due_us <= now_us
@@ -480,45 +520,77 @@ BEGIN
                         SELECT FROM {schema}.leases l
                         WHERE l.stream = a.stream AND (l.until_us > lease_us
                             OR NOT takes_over OR l.owner = ANY (living)))
-                    ORDER BY a.due_us, a.stream LIMIT further)
+                    AND a.stream <> ALL (passed)
+                    ORDER BY a.due_us, a.stream LIMIT look)
                 UNION ALL
                 (SELECT l.stream, l.until_us - ahead_us FROM {schema}.leases l
                     WHERE l.job = j.job AND l.until_us <= lease_us
-                    AND takes_over AND l.owner <> ALL (living) AND NOT EXISTS (
+                    AND takes_over AND l.owner <> ALL (living)
+                    AND (l.run OR NOT EXISTS (
                         SELECT FROM {schema}.alarms a
                         WHERE a.stream = l.stream AND a.due_us <= now_us
-                        AND a.action NOT IN ('clear', 'deferred'))
-                    ORDER BY l.until_us LIMIT further)
-            ) c GROUP BY c.stream
-        ) d JOIN {schema}.status s ON s.stream = d.stream
-        ORDER BY d.due_us, d.stream LIMIT most FOR UPDATE OF s SKIP LOCKED);
-    IF locked = '{}' THEN
-        RETURN NULL;
-    END IF;
-    ended := ARRAY(
-        SELECT l.stream FROM {schema}.leases l
-        WHERE l.stream = ANY (locked) AND l.until_us <= lease_us
-        AND takes_over AND l.owner <> ALL (living)
-        FOR UPDATE SKIP LOCKED);
-    RETURN (
-        SELECT json_agg(json_build_array(d.stream, d.due_us, d.version, d.hash, d.owner,
-            d.until_us - ahead_us, d.token, d.run) ORDER BY d.due_us, d.stream)
-        FROM (
-            SELECT b.*, row_number() OVER (
-                PARTITION BY b.job, b.begins ORDER BY b.due_us, b.stream) AS place
+                        AND a.action NOT IN ('clear', 'deferred')))
+                    AND l.stream <> ALL (passed)
+                    ORDER BY l.until_us LIMIT look)
+            ) c GROUP BY c.stream ORDER BY min(c.due_us), c.stream LIMIT look);
+        EXIT WHEN found = '{}';
+        SELECT array_agg(n.stream), array_agg(n.version), array_agg(n.hash)
+            INTO locked, versions, hashes
             FROM (
-                SELECT s.stream, least(a.due_us, l.until_us - ahead_us) AS due_us, s.version,
-                    s.hash, l.owner, l.until_us, l.token, l.run, s.kind || ':' || s.name AS job,
-                    coalesce(a.action NOT IN ('clear', 'deferred'), false) AS begins
-                FROM unnest(locked) AS n (stream)
+                SELECT s.stream, s.version, s.hash
+                FROM unnest(found) WITH ORDINALITY AS n (stream, place)
                 JOIN {schema}.status s ON s.stream = n.stream
-                LEFT JOIN {schema}.alarms a ON a.stream = s.stream AND a.due_us <= now_us
-                LEFT JOIN {schema}.leases l ON l.stream = s.stream
+                ORDER BY n.place LIMIT most FOR UPDATE OF s SKIP LOCKED) n;
+        IF coalesce(cardinality(locked), 0) < most AND cardinality(found) >= look AND look = most THEN
+            look := further;
+            CONTINUE;
+        END IF;
+        EXIT WHEN locked IS NULL;
+        IF takes_over THEN
+            ended := ARRAY(
+                SELECT l.stream FROM {schema}.leases l
+                WHERE l.stream = ANY (locked) AND l.until_us <= lease_us AND l.owner <> ALL (living)
+                FOR UPDATE SKIP LOCKED);
+        END IF;
+        WITH due AS MATERIALIZED (
+            SELECT b.*, row_number() OVER (
+                PARTITION BY b.job, b.adds ORDER BY b.due_us, b.stream) AS place
+            FROM (
+                SELECT n.stream, least(a.due_us, l.until_us - ahead_us) AS due_us, n.version,
+                    n.hash, l.owner, l.until_us, l.token, l.run, coalesce(a.job, l.job) AS job,
+                    a.action NOT IN ('clear', 'deferred') AS begins,
+                    a.action NOT IN ('clear', 'deferred') AND l.run IS NOT TRUE AS adds
+                FROM unnest(locked, versions, hashes) AS n (stream, version, hash)
+                LEFT JOIN {schema}.alarms a ON a.stream = n.stream AND a.due_us <= now_us
+                LEFT JOIN {schema}.leases l ON l.stream = n.stream
                 WHERE CASE WHEN l.stream IS NULL THEN a.stream IS NOT NULL
                     ELSE l.stream = ANY (ended) END
             ) b
-        ) d JOIN unnest(jobs, free) AS j (job, free) ON j.job = d.job
-        WHERE NOT d.begins OR d.place <= j.free);
+        ), granted AS MATERIALIZED (
+            SELECT d.* FROM due d WHERE free IS NULL OR d.adds IS NOT TRUE
+                OR d.place <= free[array_position(jobs, d.job)]
+        ), taken AS (
+            INSERT INTO {schema}.leases (stream, job, owner, until_us, token, run)
+                SELECT g.stream, g.job, claimant, lease_us + claim_us, claim_token,
+                    coalesce(g.begins, false) OR coalesce(g.run, false)
+                FROM granted g ORDER BY g.stream
+                ON CONFLICT (stream) DO UPDATE SET owner = excluded.owner,
+                    until_us = excluded.until_us, token = excluded.token, run = excluded.run
+        )
+        SELECT json_agg(json_build_object('stream', g.stream, 'due_us', g.due_us,
+                'version', g.version, 'hash', g.hash, 'expired', CASE WHEN g.owner IS NOT NULL THEN
+                    json_build_object('owner', g.owner, 'until_us', g.until_us - ahead_us,
+                        'token', g.token, 'run', g.run) END) ORDER BY g.due_us, g.stream)
+            INTO dues FROM granted g;
+        EXIT WHEN dues IS NOT NULL;  -- else all of it was claimed while it was looked for
+    END LOOP;
+    IF NOT takes_over AND is_up THEN
+        has_ended := EXISTS (
+            SELECT FROM unnest(jobs) AS j (job), LATERAL (
+                SELECT FROM {schema}.leases l WHERE l.job = j.job AND l.until_us <= lease_us
+                    AND l.owner <> ALL (living) AND l.stream <> ALL (passed) LIMIT 1) e);
+    END IF;
+    RETURN json_build_object('has_ended', has_ended, 'dues', coalesce(dues, '[]'));
 END $$;
 
 -- Prolong the leases of an owner, note that it lives, and return those that it holds. Waits for nothing: a lease that
