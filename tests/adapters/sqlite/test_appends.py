@@ -164,8 +164,7 @@ def test_a_value_that_most_rows_do_not_have_is_written_as_it_is(
     rows = bare.execute(f"SELECT {COLUMNS} FROM wakelog_status ORDER BY stream").fetchall()
     assert rows == [astuple(builder.row) for builder in builders]
     store.append([paused.unit(Resumed())])
-    rows = store.list(Listing())
-    assert rows == [builder.row for builder in builders]
+    assert store.list(Listing()) == [builder.row for builder in builders]
 
 
 # -- queries use the indexes

@@ -112,6 +112,16 @@ def test_a_claim_waits_for_the_lock_no_longer_than_the_timeout(
     assert held(store, "w1") == dict.fromkeys(FOUR, -2)
 
 
+def test_an_id_of_any_characters_is_claimed(stores: tuple[SQLiteStore, SQLiteStore]) -> None:
+    store, _ = stores
+    odd = ['a"b', "a\\u0000", "a\t\x01\x7f", "☃ 😀", "\u2028", "[1,2]", "null", "7"]
+    begun(store, *odd)
+    assert streams(store.claim(request(-1))) == odd
+    assert held(store, "w1") == dict.fromkeys(odd, -1)
+    store.release("w1", [(f"{ORDERS}:{id}", -1) for id in odd])
+    assert held(store, "w1") == {}
+
+
 def test_U2_what_others_take_between_look_and_claim_is_theirs(
     stores: tuple[SQLiteStore, SQLiteStore],
 ) -> None:
