@@ -105,7 +105,8 @@ class AppendCall:
             base = bases[row.stream]
             values: list[Any] = [*astuple(row), rows.heads.get(row.stream)]
             if base.version:
-                changed.append(_Changed(*values, *base))
+                values += base
+                changed.append(_Changed(*values))
             else:
                 created.append(_Created(*values))
         replies: list[_Row] = [

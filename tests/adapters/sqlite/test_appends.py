@@ -161,10 +161,10 @@ def test_a_value_that_most_rows_do_not_have_is_written_as_it_is(
     store.append([plain.begin(), paused.begin(), failed.begin(), failed.run("w1", NOW + 5)])
     store.append([paused.unit(Paused(reason=reason)), failed.unit(failure), plain.receive()])
     builders = plain, paused, failed
-    rows = bare.execute(f"SELECT {COLUMNS} FROM wakelog_status ORDER BY stream").fetchall()
-    assert rows == [astuple(builder.row) for builder in builders]
+    stored = bare.execute(f"SELECT {COLUMNS} FROM wakelog_status ORDER BY stream").fetchall()
+    assert stored == [astuple(builder.row) for builder in builders]
     store.append([paused.unit(Resumed())])
-    assert store.list(Listing()) == [builder.row for builder in builders]
+    assert [*store.list(Listing())] == [builder.row for builder in builders]
 
 
 # -- queries use the indexes
