@@ -183,8 +183,10 @@ MANY = 16
 def kept_head(instance: Instance, hash: str) -> str | None:
     """The head of an instance with an alarm, as its status row keeps it for the claim that comes
     next; None if it is too large. To read it: `from_snapshot`."""
-    state, waiting = instance.state, len(instance.deferred) + len(instance.windows)
-    if waiting + len(instance.dead) > MANY or (state is not None and len(state) > MAX_KEPT_HEAD):
+    state = instance.state
+    if instance.unfinished + len(instance.dead) > MANY:
+        return None
+    if state is not None and len(state) > MAX_KEPT_HEAD:
         return None
     kept = snapshot(Head(instance, hash)).state
     return kept.decode() if len(kept) <= MAX_KEPT_HEAD else None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from wakelog.clock import Clock
+from wakelog.errors import StoreUnavailableError
 from wakelog.ports.store import Store
 
 __all__ = ["HeldLeases", "LeaseKey", "Renewal"]
+
+_LOG = logging.getLogger("wakelog.worker")
 
 LeaseKey = tuple[str, int]
 """A stream, and the token of the lease on it."""
@@ -58,6 +62,20 @@ class HeldLeases:
         with self._lock:
             self._held.discard(key)
             self._lost.discard(key)
+
+    def give_back(self, keys: Sequence[LeaseKey]) -> None:
+        """Give up the leases of what has not begun: it is claimed again, here or elsewhere. Blocks.
+
+        While the store is away they stay: they end, or a beat drops them.
+        """
+        if not keys:
+            return
+        for key in keys:
+            self.discard(key)
+        try:
+            self._store.release(self._owner, keys)
+        except StoreUnavailableError as error:
+            _LOG.warning("%d claims could not be given back: %s", len(keys), error)
 
     def look(self) -> Collection[LeaseKey]:
         """Those under which the worker works and that the store did not have in two looks in a

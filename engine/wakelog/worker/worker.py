@@ -15,15 +15,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from wakelog.application import Application
-from wakelog.core.commands import HandlerName
 from wakelog.errors import LeaseLostError, StoreUnavailableError
-from wakelog.ids import InstanceId, job_of
+from wakelog.ids import job_of
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.ports.rows import WorkerRow
 from wakelog.runtime.store_threads import InlineExecutor, StoreExecutor, ThreadExecutor
 from wakelog.settings import WorkerSettings
 from wakelog.threads import start_thread
 from wakelog.worker.ahead import Ahead
+from wakelog.worker.begun import BegunWork
 from wakelog.worker.claim_guard import ClaimGuard
 from wakelog.worker.claims import Claimed, GivenBack, claim_due
 from wakelog.worker.heartbeat import Heartbeat
@@ -65,8 +65,7 @@ class Worker:
         self._watchdog = LoopWatchdog(self._loop, self._clock.wakeup)
         self.next_look = NextLook(app, self.jobs)
         """When the alarm clock looks again; not part of the stable interface."""
-        self._running = 0
-        """How many slots are used; changed on the event loop alone."""
+        self._begun = BegunWork(app, self._ended)
         self._ahead = Ahead(app.clock, is_allowed=not self._limited.keys() & set(self.jobs))
         self._waits_for_room = False
         """The alarm clock looks again when there is room for another claim."""
@@ -77,9 +76,6 @@ class Worker:
         self._abandoned = False
         """Closed: what still runs cannot be recorded any longer."""
         self._stop_watching: Callable[[], None] = lambda: None
-        self._tasks: dict[Claimed, asyncio.Task[None]] = {}
-        self._latest: dict[str, Claimed] = {}
-        """The last one that was begun of each stream that is worked on."""
         self._leases = HeldLeases(app.store, self.name, app.settings.lease_us, app.clock)
         self.sweep = Sweep(app, self.jobs, self._loop)
         """What the heartbeat calls every `sweep_us`; not part of the stable interface."""
@@ -138,13 +134,9 @@ class Worker:
         closer = self._closer or InlineExecutor()
         await closer.run(self._stop_watching)
         await closer.run(self._clock.stop)
-        await closer.run(self._give_back, self._ahead.take_all())
-        tasks = set(self._tasks.values())
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace_us / 1_000_000)
-        stopped = {task for each, task in [*self._tasks.items()] if self._stop_if_possible(each)}
-        if stopped:
-            await asyncio.wait(stopped, timeout=LAST_S)
+        await closer.run(self._leases.give_back, self._ahead.take_all())
+        await self._begun.ended(grace_us / 1_000_000)
+        await self._begun.stop_all(LAST_S)
         self._abandon()
         await closer.run(self._heartbeat.stop)
         closer.close()
@@ -156,7 +148,7 @@ class Worker:
     def _abandon(self) -> None:
         """Log what does not end: handlers in threads, which cannot be stopped."""
         self._abandoned = True
-        for claimed in self._tasks:
+        for claimed in self._begun:
             _LOG.warning(
                 "a handler of %s does not end: it is abandoned, and its run is recovered when its "
                 "lease ends",
@@ -167,7 +159,7 @@ class Worker:
     @property
     def running(self) -> int:
         """How many instances it is working on."""
-        return self._running
+        return len(self._begun)
 
     # -- on the alarm clock's thread
 
@@ -182,7 +174,7 @@ class Worker:
             self._heartbeat = self._new_heartbeat()
             start_thread(self._heartbeat)
         self.next_look.begin()
-        self._give_back(self._ahead.take_late())
+        self._leases.give_back(self._ahead.take_late())
         self._ahead.pace()
         jobs = self._async_jobs if self._app.handler_runner.is_exhausted else self.jobs
         room = self._room
@@ -232,52 +224,26 @@ class Worker:
         """For how many instances another claim is worth its while: while all slots are used, for at
         least half of what may lie ahead."""
         ahead = self._ahead.allowed
-        free = self._settings.concurrency - self._running - len(self._ahead)
+        free = self._settings.concurrency - len(self._begun) - len(self._ahead)
         return free + ahead if free > 0 or 0 < ahead <= 2 * (free + ahead) else 0
-
-    def _give_back(self, claimed: Sequence[Claimed]) -> None:
-        """Give up the leases of what has not begun: it is claimed again, here or elsewhere. Blocks.
-
-        While the store is away the leases stay: they end, or a beat drops them.
-        """
-        if not claimed:
-            return
-        for each in claimed:
-            self._leases.discard(each.key)
-        try:
-            self._app.store.release(self.name, [each.key for each in claimed])
-        except StoreUnavailableError as error:
-            _LOG.warning("%d claims could not be given back: %s", len(claimed), error)
 
     # -- on the event loop
 
     def cancel(self, stream: str) -> None:
         """Stop working on an instance: its life was ended."""
-        for claimed in [each for each in self._tasks if each.stream == stream]:
-            self._stop(claimed)
+        self._begun.stop_stream(stream)
 
     def _begin_next(self) -> None:
         """Begin what lies ahead, as far as there are free slots."""
-        while self._running < self._settings.concurrency and not self._closing:
+        while len(self._begun) < self._settings.concurrency and not self._closing:
             claimed = self._ahead.take()
             if claimed is None:
                 return
-            self._begin(claimed)
+            self._begun.begin(claimed, self._work)
 
-    def _begin(self, claimed: Claimed) -> None:
-        self._running += 1
-        older = self._latest.get(claimed.stream)
-        task = self._loop.create_task(self._work(claimed, older))
-        self._app.handler_runner.own(task)
-        self._tasks[claimed] = task
-        self._latest[claimed.stream] = claimed
-        task.add_done_callback(lambda _: self._done(claimed))
-
-    async def _work(self, claimed: Claimed, older: Claimed | None) -> None:
+    async def _work(self, claimed: Claimed) -> None:
         stream = claimed.stream
         try:
-            if older is not None and older in self._tasks:
-                await self._end(older)
             await work(self._app, claimed, self._leases.rekey)
             if (head := self._app.instances.peek(stream)) is not None:
                 self._given_back.note(head.instance)
@@ -295,38 +261,14 @@ class Worker:
                 extra={"instance": stream},
             )
 
-    async def _end(self, older: Claimed) -> None:
-        """Stop and await the work under an earlier lease on the same instance, which was taken
-        over: two handlers of one instance never run side by side in a process (U2)."""
-        self._stop_if_possible(older)
-        await asyncio.wait([self._tasks[older]])
-
-    def _stop(self, claimed: Claimed) -> None:
-        """Cancel its task, or let it end by itself if its beginning is being recorded."""
-        claimed.is_stopped = True
-        if claimed.stage != "recorded":
-            self._app.handler_runner.stop(self._tasks[claimed])
-
-    def _stop_if_possible(self, claimed: Claimed) -> bool:
-        """A handler in a thread cannot be stopped: its task waits for its end, and drops its
-        outcome. Return whether it could be."""
-        can_stop = self._can_stop(claimed)
-        if can_stop:
-            self._stop(claimed)
-        return can_stop
-
-    def _done(self, claimed: Claimed) -> None:
-        """A task has ended, or was stopped before it began: its slot is free."""
+    def _ended(self, claimed: Claimed) -> None:
+        """Its slot is free."""
         self._watchdog.note_progress()
-        del self._tasks[claimed]
-        if self._latest.get(claimed.stream) is claimed:
-            del self._latest[claimed.stream]
         self._leases.discard(claimed.key)
         self._ahead.note_ended(claimed.handler_us)
-        self._running -= 1
         self._begin_next()
         waits = self._waits_for_room and self._room > 0
-        if waits or job_of(claimed.stream) in self._limited:
+        if waits or (self._limited and job_of(claimed.stream) in self._limited):
             self._waits_for_room = False
             self._wake()  # what was due could not be claimed until now
 
@@ -343,15 +285,6 @@ class Worker:
     def _wake(self) -> None:
         if not self._closing:
             self._clock.wakeup()
-
-    def _can_stop(self, claimed: Claimed) -> bool:
-        """Whether none of its handlers may be running in a thread."""
-        if claimed.stage != "begun":
-            return True
-        handlers = self._app.registry.of(InstanceId.parse(claimed.stream)).handlers
-        first: HandlerName = "execute" if claimed.is_run else "on_event"
-        names: tuple[HandlerName, ...] = (first, "on_error", "on_idle")
-        return all(handlers[name].is_async for name in names if name in handlers)
 
     # -- on the heartbeat's thread
 
@@ -381,10 +314,11 @@ class Worker:
                 self._loop.call_soon_threadsafe(self._lease_lost, key)
 
     def _lease_lost(self, key: LeaseKey) -> None:
-        for claimed in [each for each in self._tasks if each.key == key]:
+        claimed = self._begun.under(key)
+        if claimed is not None:
             stream = claimed.stream
             _LOG.warning("the lease on %s is lost: stopping", stream, extra={"instance": stream})
-            self._stop_if_possible(claimed)
+            self._begun.stop_if_possible(claimed)
 
     def _new_heartbeat(self) -> Heartbeat:
         return Heartbeat(

@@ -87,7 +87,7 @@ def test_A1_the_oldest_begins_first_and_what_is_late_is_given_back() -> None:
     clocks.go_on(1)
     # then it does not begin any more, nor what comes after it before it is given back
     assert ahead.take() is None
-    assert ahead.take_late() == [second]
+    assert ahead.take_late() == [second.key]
     assert ahead.take() is third
     assert (len(ahead), ahead.late_in_us(), ahead.take()) == (0, None, None)
 
