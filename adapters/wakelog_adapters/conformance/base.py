@@ -72,4 +72,4 @@ class ExamBase:
         """What a claim has taken, without the heads that a store may return with it."""
         result = store.claim(request)
         dues = () if isinstance(result, NothingDue) else result
-        return [replace(due, head=None) for due in dues]
+        return [replace(due, head=None, newest=None) for due in dues]

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from wakelog.ports.records import StoredEvent
 from wakelog.ports.rows import Due
 from wakelog.ports.units import ClaimRequest, NothingDue, Takeover
 from wakelog_adapters.sql.rows import lease, readable
@@ -39,7 +40,7 @@ class Found:
 
 
 def _due(
-    head: str | None,
+    kept: tuple[str, str, str] | None,
     stream: str,
     job: str,
     version: int,
@@ -51,9 +52,15 @@ def _due(
     *ended: object,
 ) -> Due:
     if token is None:
-        return Due(stream, due_us, version, hash, None, head)
-    owner, until_us, is_run = ended
-    return Due(stream, due_us, version, hash, lease(owner, until_us, token, is_run), head)
+        expired = None
+    else:
+        owner, until_us, is_run = ended
+        expired = lease(owner, until_us, token, is_run)
+    if kept is None:
+        return Due(stream, due_us, version, hash, expired)
+    head, topic, state = kept
+    newest = StoredEvent(stream, version, topic, bytes.fromhex(state))
+    return Due(stream, due_us, version, hash, expired, head, newest)
 
 
 @readable

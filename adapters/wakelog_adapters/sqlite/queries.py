@@ -156,13 +156,16 @@ class Queries(Struct, frozen=True):
             SELECT json_group_array(json_array(d.stream, d.job, s.version, s.hash,
                 max(d.run, ifnull(l.run, 0)), d.room, d.due_us,
                 l.token, l.owner, l.until_us, l.run)) AS dues,
-                json_group_array(s.head) AS heads
+                json_group_array(CASE WHEN s.head IS NOT NULL AND length(e.state) <= {LARGE}
+                    THEN json_array(s.head, e.topic, hex(e.state)) END) AS heads
             FROM ({_DUE}) d CROSS JOIN {{prefix}}status s ON s.stream = d.stream
-            LEFT JOIN {{prefix}}leases l ON l.stream = d.stream)
+            LEFT JOIN {{prefix}}leases l ON l.stream = d.stream
+            LEFT JOIN {{prefix}}stored_events e ON s.head IS NOT NULL
+                AND e.originator_id = s.stream AND e.originator_version = s.version)
         SELECT dues, heads, CASE dues WHEN '[]' THEN ({_NEXT_DUE}) END FROM found"""
     """(jobs, now, limit, allowed, owner: see `Takeover`; left, left since: see `ClaimRequest`) ->
-    what can be claimed, as `take` takes it; the heads that the status rows of these keep, in the
-    same order; and, if that is nothing, when something can be claimed."""
+    what can be claimed, as `take` takes it; the heads that the status rows of these keep, each
+    with topic and state of the newest event, in the same order; and, if that is nothing, when something can be claimed."""
     take: str = """INSERT INTO {prefix}leases (stream, job, owner, until_us, token, run)
         SELECT s.stream, j.value ->> 1, ?2, ?3, ?4, j.value ->> 4
         FROM (SELECT value FROM json_each(?1) LIMIT -1) j CROSS JOIN {prefix}status s

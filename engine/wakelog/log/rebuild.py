@@ -33,6 +33,7 @@ __all__ = [
     "from_snapshot",
     "kept_head",
     "load_heads",
+    "read_kept_head",
     "rebuilt",
     "refold",
     "replayed",
@@ -182,7 +183,7 @@ MANY = 16
 
 def kept_head(instance: Instance, hash: str) -> str | None:
     """The head of an instance with an alarm, as its status row keeps it for the claim that comes
-    next; None if it is too large. To read it: `from_snapshot`."""
+    next; None if it is too large."""
     state = instance.state
     if instance.unfinished + len(instance.dead) > MANY:
         return None
@@ -190,6 +191,13 @@ def kept_head(instance: Instance, hash: str) -> str | None:
         return None
     kept = snapshot(Head(instance, hash)).state
     return kept.decode() if len(kept) <= MAX_KEPT_HEAD else None
+
+
+def read_kept_head(stream: str, kept: str, newest: StoredEvent) -> Head | None:
+    """What `kept_head` has made; None if that is not to be used: it is damaged, of another format,
+    or not of the newest event. Then the log tells. Raises what `hash_of` raises of that event."""
+    head = from_snapshot(stream, StoredSnapshot(newest.version, kept.encode()))
+    return head if head is not None and _is_head_of(head, newest) else None
 
 
 def _is_head_of(head: Head, stored: StoredEvent) -> bool:

@@ -25,6 +25,8 @@ class Due(Struct, frozen=True):
     """The lease that had ended, and was taken over."""
     head: str | None = None
     """The head of its stream, if the status row keeps it: see `wakelog.log.rebuild.kept_head`."""
+    newest: StoredEvent | None = None
+    """The newest event, with such a head."""
 
 
 class HeldLease(Struct, frozen=True):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Sequence
 
 from wakelog.core.instance import Instance, next_wake
-from wakelog.errors import IntegrityError, InvalidIdError
-from wakelog.log.rebuild import Head, from_snapshot, load_heads
+from wakelog.errors import HistoryError, IntegrityError, InvalidIdError
+from wakelog.log.rebuild import Head, load_heads, read_kept_head
 from wakelog.log.status_row import is_sound, status_row
 from wakelog.ports.conflicts import NO_EVENT
-from wakelog.ports.records import Newest, StoredSnapshot
+from wakelog.ports.records import Newest
 from wakelog.ports.rows import Due, StatusRow
 from wakelog.ports.store import Store
 from wakelog.ports.units import VersionConflict
@@ -106,11 +107,11 @@ class Instances:
             if known >= due.version and not is_other:
                 return
             self._cache.evict(stream)
-        if due.head is not None:
-            stored = StoredSnapshot(due.version, due.head.encode())
-            head = from_snapshot(stream, stored)
-            if head is not None and head.hash == due.hash:
-                self._cache.put(stream, head)
+        if due.head is not None and due.newest is not None:
+            with contextlib.suppress(HistoryError):  # it is met again when the log is read
+                head = read_kept_head(stream, due.head, due.newest)
+                if head is not None and head.hash == due.hash:
+                    self._cache.put(stream, head)
 
     def appended(self, stream: str, after: Instance, hash: str, key: str | None) -> None:
         """A unit decided on here is on the disk; `key` is its idempotency key."""
