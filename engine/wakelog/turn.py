@@ -5,8 +5,9 @@
                  |          v
                settle <- outcome of the handler
 
-A turn appends nothing and reads nothing: `application` loads the instance before it and has the
-events appended after it.
+Between the two halves of a run (a claim, and the outcome of `execute`) its instance is free:
+others may append to it. A turn appends nothing and reads nothing: `application` loads the instance
+before it and has the events appended after it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from wakelog.core.calls import HandlerCall, HandlerFailed, Outcome, PayloadUnrea
 from wakelog.core.decide import decide
 from wakelog.core.events import Event
 from wakelog.core.instance import Instance
-from wakelog.core.requests import Receive, Request
+from wakelog.core.requests import Claim, Receive, Request
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.steps import StepRunner
 from wakelog.execution.handler_runner import HandlerRunner
@@ -50,6 +51,8 @@ class Turn(Struct, frozen=True):
     raises: tuple[HandlerFailed, ...]
     stale: bool
     """The run that was to be settled was cleared or lost: nothing may be appended."""
+    call: HandlerCall | None = None
+    """The call that a claim leads to: `perform` makes it once the claim's events are appended."""
 
 
 async def take_turn(
@@ -71,6 +74,8 @@ async def take_turn(
     events: tuple[Event, ...] = ()
     raises: tuple[HandlerFailed, ...] = ()
     decision = decide(instance, request, policy, now_us)
+    if isinstance(request, Claim):
+        return Turn(instance, decision.after, decision.events, (), decision.stale, decision.call)
     for _ in range(MAX_CALLS + 1):
         events = decision.events if decision.starts_over else events + decision.events
         raises += decision.raises

@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from wakelog.ports.rows import Due
 from wakelog.ports.store import Store
 from wakelog.ports.units import ANY_ENDED, ClaimRequest, NothingDue, Takeover
@@ -67,6 +69,7 @@ class ExamBase:
         return claimed
 
     def claimed(self, store: Store, request: ClaimRequest) -> Sequence[Due]:
-        """What a claim has taken."""
+        """What a claim has taken, without the heads that a store may return with it."""
         result = store.claim(request)
-        return [] if isinstance(result, NothingDue) else [*result]
+        dues = () if isinstance(result, NothingDue) else result
+        return [replace(due, head=None) for due in dues]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from wakelog.core.events import EventReceived, Scheduled
+from wakelog.core.events import EventReceived, Scheduled, StateSet
+from wakelog.log.rebuild import MAX_KEPT_HEAD, Head, snapshot
 from wakelog.ports.rows import Due, HeldLease
 from wakelog.ports.store import Store
 from wakelog.ports.units import Lease, LeaseGone, NothingDue, VersionConflict
@@ -40,6 +42,19 @@ class ClaimsExam(ExamBase):
         assert [due.stream for due in rest] == [builders[0].stream, builders[2].stream]
         assert self.claim(store, *builders) == []
         assert store.next_due_us([ORDERS], NOW) == NOW + 1
+
+    def test_a_head_that_comes_with_a_claim_is_that_of_the_newest_event(
+        self, tmp_path: Path
+    ) -> None:
+        store, small, large = self.open(tmp_path), UnitBuilder("small"), UnitBuilder("large")
+        huge = StateSet(state=json.dumps("é" * MAX_KEPT_HEAD))
+        store.append([small.begin(NOW - 9), large.begin(NOW - 8)])
+        store.append([small.receive(), large.unit(huge)])
+        dues = store.claim(claim_request())
+        assert not isinstance(dues, NothingDue)
+        heads = [None if due.head is None else due.head.encode() for due in dues]
+        expected = snapshot(Head(small.instance, small.hash)).state
+        assert heads in ([expected, None], [None, None])
 
     def test_only_known_jobs_are_claimed(self, tmp_path: Path) -> None:
         store, order, mail = self.open(tmp_path), UnitBuilder(), UnitBuilder(name="mail")

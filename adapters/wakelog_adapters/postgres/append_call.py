@@ -56,7 +56,13 @@ class _Placed(Struct, frozen=True):
     length: int
 
 
-class _Changed(StatusRow, frozen=True):
+class _Created(StatusRow, frozen=True):
+    """A status row, with the head that it keeps."""
+
+    head: str | None
+
+
+class _Changed(_Created, frozen=True):
     """A status row that must exist."""
 
     base: int
@@ -94,14 +100,15 @@ class AppendCall:
         """What `append_1` takes, in its order."""
         rows, bases = self._rows, self._rows.bases
         changed: list[_Changed] = []
-        created: list[StatusRow] = []
+        created: list[_Created] = []
         for row in rows.status_rows:
             base = bases[row.stream]
+            values: list[Any] = [*astuple(row), rows.heads.get(row.stream)]
             if base.version:
-                values: list[Any] = [*astuple(row), *base]
+                values += base
                 changed.append(_Changed(*values))
             else:
-                created.append(row)
+                created.append(_Created(*values))
         replies: list[_Row] = [
             {"stream": stream, **asdict(reply), "now_us": now_us}
             for stream, reply, now_us in rows.kept_replies

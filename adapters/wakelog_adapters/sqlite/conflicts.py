@@ -77,12 +77,12 @@ def _facts(
 ) -> RecordedFacts:
     streams = [unit.stream for unit in units]
     keys = [(unit.stream, unit.kept_reply.key) for unit in units if unit.kept_reply is not None]
-    row: tuple[str, str, str]
+    row: tuple[str, ...]
     row = connection.execute(queries.facts, (_bindable(streams), _bindable(keys))).fetchone()
-    heads, tokens, replies = (json.loads(text) for text in row)
+    heads, tokens, replies, paused = (json.loads(text) for text in row)
     newest = {stream: Newest(version, hash) for stream, version, hash in heads}
     expiries = {(stream, key): expires_us for stream, key, expires_us in replies}
-    return RecordedFacts(newest, dict(tokens), expiries)
+    return RecordedFacts(newest, dict(tokens), expiries, frozenset(paused))
 
 
 def _bindable(values: object) -> str:

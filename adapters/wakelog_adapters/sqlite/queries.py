@@ -44,8 +44,9 @@ _NO_LEASE = "NOT EXISTS (SELECT 1 FROM {prefix}leases l WHERE l.stream = s.strea
 
 # -- parts of queries for what is due
 
-_JOBS = """(SELECT value ->> 0 AS job, value ->> 1 AS most FROM json_each(?1)
-        WHERE value ->> 0 NOT IN (SELECT job FROM {prefix}job_pauses)) j"""
+_JOBS = """jobs AS MATERIALIZED (
+        SELECT value ->> 0 AS job, value ->> 1 AS most FROM json_each(?1)
+        WHERE value ->> 0 NOT IN (SELECT job FROM {prefix}job_pauses))"""
 """Those that are not paused."""
 _RUNNING = "(SELECT count(*) FROM {prefix}leases r WHERE r.job = j.job AND r.run = 1)"
 _FREE = """NOT EXISTS (SELECT 1 FROM {prefix}leases l
@@ -53,19 +54,49 @@ _FREE = """NOT EXISTS (SELECT 1 FROM {prefix}leases l
 _STARTS_RUN, _STARTS_NONE = f"a.action NOT IN {NO_RUN}", f"a.action IN {NO_RUN}"
 _FIRST_ALARM = f"""(SELECT a.due_us FROM {{prefix}}alarms a
         WHERE a.job = j.job AND %s AND {_FREE} ORDER BY a.due_us LIMIT 1)"""
-_CLAIMABLE = """NOT EXISTS (SELECT 1 FROM {prefix}leases l WHERE l.stream = a.stream
-        AND (l.until_us > ?2 OR NOT ?4 OR l.owner = ?5))"""
+_NEXT_DUE = f"""SELECT min(at_us) FROM (
+        SELECT {_FIRST_ALARM % _STARTS_RUN} AS at_us FROM jobs j
+            WHERE j.most IS NULL OR j.most > {_RUNNING}
+        UNION ALL
+        SELECT {_FIRST_ALARM % _STARTS_NONE} FROM jobs j
+        UNION ALL
+        SELECT (SELECT min(l.until_us) FROM {{prefix}}leases l WHERE l.job = j.job)
+            FROM jobs j)"""
+
+_MAY_TAKE_OVER = "l.until_us <= ?2 AND ?4 AND l.owner <> ?5"
+_NOT_LEFT = "%s.stream NOT IN (SELECT stream FROM left_to_others)"
+_LEFT = """left_to_others AS MATERIALIZED (
+        SELECT s.stream FROM json_each(?6) j JOIN {prefix}status s ON s.stream = j.value
+        WHERE s.updated_us > ?7)"""
 _DUE_ALARMS = f"""(SELECT json_group_array(json_array(stream, due_us)) FROM (
         SELECT a.stream, a.due_us FROM {{prefix}}alarms a
-        WHERE a.job = j.job AND a.due_us <= ?2 AND %s AND {_CLAIMABLE}
+        WHERE a.job = j.job AND a.due_us <= ?2 AND %s AND {_NOT_LEFT % "a"}
+        AND NOT EXISTS (SELECT 1 FROM {{prefix}}leases l WHERE l.stream = a.stream%s)
         ORDER BY a.due_us, a.stream LIMIT ?3))"""
-_ENDED_LEASES = f"""(SELECT json_group_array(json_array(stream, until_us)) FROM (
-        SELECT l.stream, l.until_us FROM {{prefix}}leases l
-        WHERE l.job = j.job AND l.until_us <= ?2 AND ?4 AND l.owner <> ?5
-        AND NOT EXISTS (SELECT 1 FROM {{prefix}}alarms a
-            WHERE a.stream = l.stream AND a.due_us <= ?2 AND {_STARTS_RUN})
+_DUE_RUNS = _DUE_ALARMS % (_STARTS_RUN, f" AND NOT ({_MAY_TAKE_OVER} AND l.run = 0)")
+_DUE_OTHERS = _DUE_ALARMS % (_STARTS_NONE, "")
+_ENDED_LEASES = f"""(SELECT json_group_array(json_array(stream, due_us)) FROM (
+        SELECT l.stream, min(l.until_us, ifnull((SELECT a.due_us FROM {{prefix}}alarms a
+            WHERE a.stream = l.stream), l.until_us)) AS due_us
+        FROM {{prefix}}leases l
+        WHERE l.job = j.job AND {_MAY_TAKE_OVER} AND {_NOT_LEFT % "l"}
+        AND NOT (l.run = 0 AND EXISTS (SELECT 1 FROM {{prefix}}alarms a
+            WHERE a.stream = l.stream AND a.due_us <= ?2 AND {_STARTS_RUN}))
         ORDER BY l.until_us, l.stream LIMIT ?3))"""
-"""Not those of instances that wait for a run to start."""
+"""Not those of instances that wait for a run to start. A run that never began, since its worker
+has died, has its alarm still and counts as a run already: to take it over is no other one."""
+_DUE = f"""SELECT k.value ->> 0 AS stream, k.value ->> 1 AS due_us, j.job, 1 AS run,
+            j.most - k.key AS room
+        FROM jobs j, json_each({_DUE_RUNS}) k
+        WHERE j.most IS NULL OR k.key < j.most - {_RUNNING}
+        UNION ALL
+        SELECT k.value ->> 0, k.value ->> 1, j.job, 0, NULL
+        FROM jobs j, json_each({_DUE_OTHERS}) k
+        UNION ALL
+        SELECT k.value ->> 0, k.value ->> 1, j.job, 0, NULL
+        FROM jobs j, json_each({_ENDED_LEASES}) k
+        ORDER BY 2, 1 LIMIT ?3"""
+"""The oldest, each instance once. `room`: fewer runs than that must be going on in its job."""
 
 
 class Queries(Struct, frozen=True):
@@ -119,34 +150,34 @@ class Queries(Struct, frozen=True):
 
     # -- what is due
 
-    next_due: str = f"""SELECT min(at_us) FROM (
-            SELECT {_FIRST_ALARM % _STARTS_RUN} AS at_us FROM {_JOBS}
-                WHERE j.most IS NULL OR j.most > {_RUNNING}
-            UNION ALL
-            SELECT {_FIRST_ALARM % _STARTS_NONE} FROM {_JOBS}
-            UNION ALL
-            SELECT (SELECT min(l.until_us) FROM {{prefix}}leases l WHERE l.job = j.job)
-                FROM {_JOBS})"""
+    next_due: str = f"WITH {_JOBS} {_NEXT_DUE}"
     """(jobs, now) -> when something can be claimed. A few index probes for each job."""
-    due: str = f"""SELECT json_group_array(json_array(d.stream, d.due_us, d.job, d.free)) FROM (
-            SELECT k.value ->> 0 AS stream, k.value ->> 1 AS due_us, j.job,
-                max(0, j.most - {_RUNNING}) AS free
-            FROM {_JOBS}, json_each({_DUE_ALARMS % _STARTS_RUN}) k
-            UNION ALL
-            SELECT k.value ->> 0, k.value ->> 1, j.job, NULL
-            FROM {_JOBS}, json_each({_DUE_ALARMS % _STARTS_NONE}) k
-            UNION ALL
-            SELECT k.value ->> 0, k.value ->> 1, j.job, NULL
-            FROM {_JOBS}, json_each({_ENDED_LEASES}) k) d"""
-    """(jobs, now, limit, allowed, owner: see `Takeover`) -> [[stream, due, job, runs it may start],
-    …], the oldest of each job. The last is null if the job has no limit, or if no run would be
-    started."""
-    claimed: str = """SELECT json_group_array(json_array(
-            j.value, s.version, s.hash, l.owner, l.until_us, l.token, l.run))
-        FROM json_each(?1) j JOIN {prefix}status s ON s.stream = j.value
-        LEFT JOIN {prefix}leases l ON l.stream = j.value AND l.until_us <= ?2"""
-    """(streams as JSON, now) -> [[stream, version, hash, owner, until, token, run], …]. The
-    owner is null unless a lease has ended."""
+    due: str = f"""WITH {_JOBS}, {_LEFT}, found AS MATERIALIZED (
+            SELECT json_group_array(json_array(d.stream, d.job, s.version, s.hash,
+                max(d.run, ifnull(l.run, 0)), d.room, d.due_us,
+                l.token, l.owner, l.until_us, l.run)) AS dues,
+                json_group_array(s.head) AS heads
+            FROM ({_DUE}) d CROSS JOIN {{prefix}}status s ON s.stream = d.stream
+            LEFT JOIN {{prefix}}leases l ON l.stream = d.stream)
+        SELECT dues, heads, CASE dues WHEN '[]' THEN ({_NEXT_DUE}) END FROM found"""
+    """(jobs, now, limit, allowed, owner: see `Takeover`; left, left since: see `ClaimRequest`) ->
+    what can be claimed, as `take` takes it; the heads that the status rows of these keep, in the
+    same order; and, if that is nothing, when something can be claimed."""
+    take: str = """INSERT INTO {prefix}leases (stream, job, owner, until_us, token, run)
+        SELECT s.stream, j.value ->> 1, ?2, ?3, ?4, j.value ->> 4
+        FROM (SELECT value FROM json_each(?1) LIMIT -1) j CROSS JOIN {prefix}status s
+            ON s.stream = j.value ->> 0 AND s.version = j.value ->> 2 AND s.hash = j.value ->> 3
+        LEFT JOIN {prefix}leases l ON l.stream = s.stream
+        WHERE l.token IS j.value ->> 7 AND ifnull(l.until_us, 0) <= ?5
+        AND j.value ->> 1 NOT IN (SELECT job FROM {prefix}job_pauses)
+        AND (j.value ->> 5 IS NULL OR j.value ->> 5 > (
+            SELECT count(*) FROM {prefix}leases r WHERE r.job = j.value ->> 1 AND r.run = 1))
+        ON CONFLICT (stream) DO UPDATE SET owner = excluded.owner,
+            until_us = excluded.until_us, token = excluded.token, run = excluded.run"""
+    """(what `due` has found, owner, until, token, now): leases on those that are as they were."""
+    taken: str = """SELECT json_group_array(l.stream) FROM json_each(?1) j
+        JOIN {prefix}leases l ON l.stream = j.value ->> 0 AND l.token = ?2"""
+    """(what `due` has found, token) -> the streams that were taken."""
     stranded_runs: str = f"""SELECT (SELECT json_group_array(stream) FROM (
             SELECT s.stream FROM {{prefix}}status s
             WHERE s.executing = 1 AND s.updated_us < ?1 AND {_NO_LEASE} LIMIT ?2)),
@@ -216,7 +247,8 @@ class Queries(Struct, frozen=True):
         (SELECT json_group_array(json_array(k.stream, k.key, k.expires_us))
             FROM json_each(?2) j JOIN {prefix}kept_replies k
             ON k.stream = json_extract(j.value, '$[0]')
-            AND k.key = json_extract(j.value, '$[1]'))"""
+            AND k.key = json_extract(j.value, '$[1]')),
+        (SELECT json_group_array(job) FROM {prefix}job_pauses)"""
     """(streams as JSON, [stream, key] pairs as JSON) -> the fields of `RecordedFacts`, as lists."""
 
     # -- workers and job pauses

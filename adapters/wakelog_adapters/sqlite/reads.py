@@ -59,7 +59,7 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
 
     @readable
     def load_all(self, streams: Sequence[str]) -> Sequence[Loaded]:
-        """In one statement: a claim that asks has the write lock."""
+        """In one statement: see `connections`."""
         if len(streams) < 2:
             return [self.load(stream) for stream in streams]
         found = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,16 +12,17 @@ from eventsourcing import persistence
 from eventsourcing import sqlite as library
 
 from wakelog.ports.rows import Due, JobPauseRow
-from wakelog.ports.units import ANY_ENDED, Appended, Lease, NothingDue, Takeover, Unit
+from wakelog.ports.units import Appended, ClaimRequest, NothingDue, Unit
 from wakelog_adapters.sql.rows import readable
 from wakelog_adapters.sql.small_writes import SmallWrites
 from wakelog_adapters.sql.subscription import LogListeners, LogSubscription
 from wakelog_adapters.sqlite.append import AppendStatement, dumps
+from wakelog_adapters.sqlite.claims import look, take_over, take_params, taken_of
 from wakelog_adapters.sqlite.conflicts import append_without_refused
 from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
 from wakelog_adapters.sqlite.errors import REFUSALS, translated
 from wakelog_adapters.sqlite.open_file import OpenFile
-from wakelog_adapters.sqlite.reads import SQLiteReads, jobs_with
+from wakelog_adapters.sqlite.reads import SQLiteReads
 from wakelog_adapters.sqlite.schema import SQLiteSchema
 from wakelog_adapters.sqlite.url import StoreLocation
 
@@ -118,23 +118,9 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             self._listeners.notify()
             return appended
         with self._transaction() as connection, translated(self.location.path):
-            appended = self._append_without_refused(connection, units)
+            appended = append_without_refused(connection, self.queries, self._statement, units)
         self._listeners.notify()
         return appended
-
-    def _append_within(self, connection: sqlite3.Connection, units: Sequence[Unit]) -> Appended:
-        """Append in the caller's transaction."""
-        if not units:
-            return _NOTHING
-        try:
-            return Appended([None] * len(units), self._statement.write(units))
-        except REFUSALS:
-            return self._append_without_refused(connection, units)
-
-    def _append_without_refused(
-        self, connection: sqlite3.Connection, units: Sequence[Unit]
-    ) -> Appended:
-        return append_without_refused(connection, self.queries, self._statement, units)
 
     def _run(self, sql: str, *params: object) -> int:
         """One writing statement, and how many rows it changed."""
@@ -143,60 +129,20 @@ class SQLiteStore(SmallWrites, SQLiteReads):
 
     # -- claims and leases
 
-    def claim(
-        self,
-        *,
-        now_us: int,
-        jobs: Sequence[str],
-        limit: int,
-        begin: Callable[[Sequence[Due]], Sequence[Unit]],
-        limits: Mapping[str, int] = {},
-        takeover: Takeover = ANY_ENDED,
-    ) -> Appended | NothingDue:
-        """Looks first, without the write lock. Killed here: nothing was claimed.
-
-        `begin` is called in the transaction, under the lock: it may read, and must not write.
-        """
-        if limit <= 0:
-            return _NOTHING
-        due_us = self.next_due_us(jobs, now_us, limits)
-        if due_us is None or due_us > now_us:
-            return NothingDue(due_us)
-        with self._transaction() as connection:
-            with translated(self.location.path):
-                dues = self._due(connection, now_us, limit, jobs_with(limits, jobs), takeover)
-            units = begin(dues) if dues else ()
-            with translated(self.location.path):
-                appended = self._append_within(connection, units)
-        self._listeners.notify()
-        return appended
-
-    @readable
-    def _due(
-        self,
-        connection: sqlite3.Connection,
-        now_us: int,
-        limit: int,
-        jobs: str,
-        takeover: Takeover,
-    ) -> Sequence[Due]:
-        """What may be claimed, oldest first, each instance once."""
-        params = (jobs, now_us, limit, takeover.allowed, takeover.owner)
-        packed = connection.execute(self.queries.due, params)
-        oldest: dict[str, int] = {}
-        started: Counter[str] = Counter()
-        for stream, due_us, job, free in sorted(json.loads(packed.fetchone()[0]), key=_by_due):
-            if free is None or started[job] < free:
-                started[job] += free is not None
-                oldest.setdefault(stream, due_us)
-        streams = sorted(oldest, key=lambda stream: (oldest[stream], stream))[:limit]
-        packed = connection.execute(self.queries.claimed, (dumps(streams), now_us))
-        dues: dict[str, Due] = {}
-        for stream, version, hash, *lease in json.loads(packed.fetchone()[0]):
-            owner, until_us, token, run = lease
-            expired = None if owner is None else Lease(owner, until_us, token, bool(run))
-            dues[stream] = Due(stream, oldest[stream], version, hash, expired)
-        return [dues[stream] for stream in streams if stream in dues]
+    def claim(self, request: ClaimRequest) -> Sequence[Due] | NothingDue:
+        """Looks first, without the write lock. Killed here: the leases end by themselves."""
+        if request.limit <= 0:
+            return ()
+        found = look(self._row, self.queries, request)
+        if isinstance(found, NothingDue):
+            return found
+        if found.has_ended_leases:
+            with self._transaction() as connection, translated(self.location.path):
+                return take_over(connection, self.queries, request)
+        count = self._run(self.queries.take, *take_params(found, request))
+        if count == len(found.dues):
+            return found.dues
+        return taken_of(self._row, self.queries, found, request.token) if count else ()
 
     @readable
     def renew(self, owner: str, until_us: int, now_us: int) -> Sequence[tuple[str, int]]:
@@ -283,7 +229,3 @@ class SQLiteStore(SmallWrites, SQLiteReads):
         self.readers.close_idle()
         self.datastore.close()
         self._listeners.close()
-
-
-def _by_due(row: Sequence[Any]) -> tuple[int, str]:
-    return row[1], row[0]

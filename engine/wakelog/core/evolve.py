@@ -39,6 +39,7 @@ from wakelog.core.events import (
 )
 from wakelog.core.instance import (
     MAX_DEAD_LETTERS,
+    Deferred,
     Failure,
     Instance,
     OpenRun,
@@ -184,7 +185,8 @@ def _cleared(step: Instance, event: Cleared) -> Instance:
     an operator ends are discarded with it."""
     if event.by == "handler":
         return blank(step)
-    return blank(replace(step, deferred=(), dead=() if event.by == "operator" else step.dead))
+    dead = () if event.by == "operator" else step.dead
+    return blank(replace(step, deferred=Deferred(), dead=dead))
 
 
 def _received(step: Instance, event: EventReceived, at_us: int) -> Instance:

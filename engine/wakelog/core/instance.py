@@ -15,9 +15,11 @@ from msgspec.structs import replace
 from wakelog.core.events import Trigger, WakeAction
 from wakelog.core.windows import Window, kept
 from wakelog.ids import InstanceId
+from wakelog.sorted_chunks import SortedChunks
 
 __all__ = [
     "MAX_DEAD_LETTERS",
+    "Deferred",
     "DeferredEvent",
     "Failure",
     "Instance",
@@ -88,6 +90,10 @@ class DeferredEvent(Struct, frozen=True, array_like=True, order=True):
         return max(self.handle_at_us, self.retry_at_us)
 
 
+Deferred = SortedChunks[DeferredEvent]
+"""Events that wait, in the order in which they will be handled."""
+
+
 class Failure(Struct, frozen=True, array_like=True):
     """The last failure, as recorded."""
 
@@ -153,7 +159,7 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     """When an operator asked for a run that no worker has started yet."""
     retry: PendingRetry | None = None
     run: OpenRun | None = None
-    deferred: tuple[DeferredEvent, ...] = ()
+    deferred: SortedChunks[DeferredEvent] = SortedChunks()
     """Deferred and delayed events, in the order in which they will be handled."""
     windows: tuple[Window, ...] = ()
     """The batches of events that are to be handed over, in order; the state is the first one's."""
@@ -241,7 +247,7 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
     def first_deferred(self) -> DeferredEvent | None:
         """The deferred event that is first; None while all of them belong to later windows than
         the first."""
-        first = self.deferred[0] if self.deferred else None
+        first = self.deferred.first
         if first is None or not self.windows:
             return first
         events = self.windows[0].events
@@ -271,11 +277,12 @@ class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
         """Whether a new event must wait: for an open run, for earlier events (one that waits for
         its next attempt blocks those behind it, one accepted while the clock was ahead too), or
         for a resume."""
-        return bool(
+        first, unread = self.deferred.first, self.unread
+        return (
             self.run is not None
             or self.paused
-            or (self.unread is not None and self.unread.holds_all)
-            or any(not each.delayed or each.handle_at_us <= now_us for each in self.deferred[:1])
+            or (unread is not None and unread.holds_all)
+            or (first is not None and (not first.delayed or first.handle_at_us <= now_us))
         )
 
 
@@ -314,8 +321,10 @@ def _earlier(wake: Wake | None, due_us: int, action: WakeAction) -> Wake:
 def blank(instance: Instance) -> Instance:
     """Nothing but the history, the events that wait for the next life, in their windows, and the
     dead letters."""
-    windows = kept(instance.windows, {each.version for each in instance.deferred})
-    windows = tuple(replace(window, taken=False) for window in windows)
+    windows = instance.windows
+    if windows:
+        windows = kept(windows, {each.version for each in instance.deferred})
+        windows = tuple(replace(window, taken=False) for window in windows)
     blank = Instance(
         instance.id,
         instance.version,
@@ -340,59 +349,50 @@ def with_windows(instance: Instance, windows: tuple[Window, ...]) -> Instance:
 
 
 def deferred_with(
-    deferred: tuple[DeferredEvent, ...],
+    deferred: Deferred,
     versions: tuple[int, ...],
     queued: int,
     at_us: int,
     delayed_until_us: int | None = None,
-) -> tuple[DeferredEvent, ...]:
+) -> Deferred:
     """The deferred events with new ones in their place: mostly the last. Those without a delay come
     after those that wait already, even if the clock was ahead when these were accepted."""
-    if delayed_until_us is not None:
-        ready_us, delayed = delayed_until_us, True
-    else:
-        others = (each.handle_at_us for each in deferred if not each.delayed)
-        ready_us, delayed = max(at_us, max(others, default=0)), False
-    new = tuple(DeferredEvent(ready_us, queued, each, delayed=delayed) for each in versions)
-    joined = (*deferred, *new)
-    return joined if not deferred or deferred[-1] < new[0] else tuple(sorted(joined))
+    ready_us, delayed = delayed_until_us, True
+    if ready_us is None:
+        others = (each.handle_at_us for each in reversed(deferred) if not each.delayed)
+        ready_us, delayed = max(at_us, next(others, 0)), False
+    for each in versions:
+        deferred = deferred.plus(DeferredEvent(ready_us, queued, each, delayed=delayed))
+    return deferred
 
 
-def deferred_without(
-    deferred: tuple[DeferredEvent, ...], version: int
-) -> tuple[DeferredEvent, ...]:
+def deferred_without(deferred: Deferred, version: int) -> Deferred:
     """The deferred events without one that has been handled: mostly the first."""
-    if deferred and deferred[0].version == version:
-        return deferred[1:]
-    return tuple(each for each in deferred if each.version != version)
+    gone = next((each for each in deferred if each.version == version), None)
+    return deferred if gone is None else deferred.minus(gone)
 
 
-def ready_by(deferred: tuple[DeferredEvent, ...], due_us: int) -> tuple[DeferredEvent, ...]:
+def ready_by(deferred: Deferred, due_us: int) -> Deferred:
     """The deferred events, none without a delay later than `due_us`: they were accepted while the
     clock was ahead."""
-    moved = (
+    return Deferred.of(
         each if each.delayed or each.handle_at_us <= due_us else replace(each, handle_at_us=due_us)
         for each in deferred
     )
-    return tuple(sorted(moved))
 
 
-def retried(
-    deferred: tuple[DeferredEvent, ...], version: int, attempt: int, due_us: int, at_us: int
-) -> tuple[DeferredEvent, ...]:
+def retried(deferred: Deferred, version: int, attempt: int, due_us: int, at_us: int) -> Deferred:
     """The deferred events, one of which waits for its next attempt. Its delay, if it had one, is
     over, also if the clock was ahead when it ended."""
-    waiting = (
-        replace(
-            each,
-            handle_at_us=min(each.handle_at_us, at_us),
-            attempt=attempt,
-            retry_at_us=due_us,
-            first_us=each.first_us or at_us,
-            retry_set_us=at_us,
-        )
-        if each.version == version
-        else each
-        for each in deferred
+    before = next((each for each in deferred if each.version == version), None)
+    if before is None:
+        return deferred
+    waiting = replace(
+        before,
+        handle_at_us=min(before.handle_at_us, at_us),
+        attempt=attempt,
+        retry_at_us=due_us,
+        first_us=before.first_us or at_us,
+        retry_set_us=at_us,
     )
-    return tuple(sorted(waiting))
+    return deferred.minus(before).plus(waiting)

@@ -26,10 +26,12 @@ from wakelog.ports.store import Store
 
 __all__ = [
     "GENESIS",
+    "MAX_KEPT_HEAD",
     "SNAPSHOT_FORMAT",
     "Head",
     "check_newest",
     "from_snapshot",
+    "kept_head",
     "load_heads",
     "rebuilt",
     "refold",
@@ -41,7 +43,7 @@ __all__ = [
 GENESIS = ""
 """The hash before the first event of a stream."""
 
-SNAPSHOT_FORMAT = 4
+SNAPSHOT_FORMAT = 5
 """Increased whenever `Instance` changes: a snapshot of another format is ignored, and the instance
 is folded from its first event on."""
 
@@ -170,6 +172,22 @@ def rebuilt(store: Store, stream: str, loaded: Loaded, *, upto: int | None = Non
     if start is not None and loaded.tail and _is_head_of(start, loaded.tail[0]):
         return refold(stream, loaded, start)
     return refold(stream, Loaded(None, store.events(stream, upto=upto)))
+
+
+MAX_KEPT_HEAD = 4_096
+"""How many bytes of a head are kept in its status row: what is larger is read from the log."""
+MANY = 16
+"""How many values of one field of an instance make its head too large to be tried."""
+
+
+def kept_head(instance: Instance, hash: str) -> str | None:
+    """The head of an instance with an alarm, as its status row keeps it for the claim that comes
+    next; None if it is too large. To read it: `from_snapshot`."""
+    state, waiting = instance.state, len(instance.deferred) + len(instance.windows)
+    if waiting + len(instance.dead) > MANY or (state is not None and len(state) > MAX_KEPT_HEAD):
+        return None
+    kept = snapshot(Head(instance, hash)).state
+    return kept.decode() if len(kept) <= MAX_KEPT_HEAD else None
 
 
 def _is_head_of(head: Head, stored: StoredEvent) -> bool:

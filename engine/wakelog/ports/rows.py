@@ -23,6 +23,8 @@ class Due(Struct, frozen=True):
     """The hash of the newest event, as those views have it."""
     expired: Lease | None
     """The lease that had ended, and was taken over."""
+    head: str | None = None
+    """The head of its stream, if the status row keeps it: see `wakelog.log.rebuild.kept_head`."""
 
 
 class HeldLease(Struct, frozen=True):

@@ -49,10 +49,10 @@ class EventLog(Protocol):
         at another version than its base, or its status row has another hash there;
         `IntegrityError` if the log has events that the row does not show; `KeyTaken` if its key is
         in use, `LeaseGone` if its lease is gone, `JobPaused` if it starts a run of a job that is
-        paused, `StoreUnavailableError` ("refused") if the database does not take one of its values, `StreamLocked` if another session keeps its stream
-        locked: that is waited for only a moment, since the others would wait too. After a refused
-        unit the later units of its stream are refused too. A unit without events only sets the view
-        rows and the lease.
+        paused, `StoreUnavailableError` ("refused") if the database does not take one of its values,
+        `StreamLocked` if another session keeps its stream locked: that is waited for only a moment,
+        since the others would wait too. After a refused unit the later units of its stream are
+        refused too. A unit without events only sets the view rows and the lease.
         """
         ...
 

@@ -101,19 +101,6 @@ class InstanceCache:
             is_newest = cached.head.hash == hash  # not the version: another unit may have it too
             cached.committed = cached.head if is_newest else Head(instance, hash)
 
-    def adopt(self, stream: str, head: Head) -> CachedInstance:
-        """Take over what another writer appended up to `head`, unless more is known already."""
-        cached = self._cached.get(stream)
-        if cached is not None:
-            if cached.committed.instance.version >= head.instance.version:
-                return cached
-            if not cached.in_use:
-                cached.head = cached.committed = head
-                self._cached.move_to_end(stream)
-                return cached
-        self.evict(stream)
-        return self.put(stream, head)
-
     def evict(self, stream: str) -> None:
         """Forget a stream: what was decided on its head is void."""
         cached = self._cached.pop(stream, None)

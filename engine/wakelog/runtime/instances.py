@@ -8,11 +8,11 @@ import logging
 from collections.abc import Sequence
 
 from wakelog.core.instance import Instance, next_wake
-from wakelog.errors import HistoryError, IntegrityError, InvalidIdError
-from wakelog.log.rebuild import Head, load_heads
+from wakelog.errors import IntegrityError, InvalidIdError
+from wakelog.log.rebuild import Head, from_snapshot, load_heads
 from wakelog.log.status_row import is_sound, status_row
 from wakelog.ports.conflicts import NO_EVENT
-from wakelog.ports.records import Newest
+from wakelog.ports.records import Newest, StoredSnapshot
 from wakelog.ports.rows import Due, StatusRow
 from wakelog.ports.store import Store
 from wakelog.ports.units import VersionConflict
@@ -95,20 +95,22 @@ class Instances:
         if cached is not None and cached.pending is not None:
             await asyncio.wait([cached.pending])
 
-    async def adopt(self, head: Head) -> Instance:
-        """Take over what a claim has appended, and wait for a handler that is running already.
-
-        That handler's outcome is void, but one instance never has two handlers running here.
-        Answers the instance as it is then: it may have been cleared meanwhile.
-        """
-        stream = str(head.instance.id)
-        cached = self._cache.adopt(stream, head)
-        self._watch.notify(stream)
-        if cached.lock.locked():
-            async with cached.lock:
-                pass
-        known = self._cache.peek(stream)
-        return head.instance if known is None else known.instance
+    def expect(self, due: Due) -> None:
+        """What a claim has seen: what is older in memory is of no use, and the head that came with
+        the claim need not be read again."""
+        stream = due.stream
+        cached = self._cache.get(stream)
+        if cached is not None:
+            known, committed = cached.head.instance.version, cached.committed
+            is_other = committed.instance.version == due.version and committed.hash != due.hash
+            if known >= due.version and not is_other:
+                return
+            self._cache.evict(stream)
+        if due.head is not None:
+            stored = StoredSnapshot(due.version, due.head.encode())
+            head = from_snapshot(stream, stored)
+            if head is not None and head.hash == due.hash:
+                self._cache.put(stream, head)
 
     def appended(self, stream: str, after: Instance, hash: str, key: str | None) -> None:
         """A unit decided on here is on the disk; `key` is its idempotency key."""
@@ -126,22 +128,8 @@ class Instances:
         """The newest head known to be appended, if it is in memory. Any thread may ask."""
         return self._cache.peek(stream)
 
-    def heads_of(self, dues: Sequence[Due]) -> dict[str, Head | HistoryError]:
-        """The heads of these streams at the versions that are due, or why one cannot be read. Those
-        in memory are taken from there, the others in one read: a claim that asks holds locks.
-        Blocks; any thread may ask."""
-        heads: dict[str, Head | HistoryError] = {}
-        for due in dues:
-            known = self._cache.peek(due.stream)
-            if known is not None and _is_at(known, due):
-                heads[due.stream] = known
-        if len(heads) < len(dues):
-            missing = [due.stream for due in dues if due.stream not in heads]
-            heads.update(zip(missing, load_heads(self._store, missing), strict=True))
-        return heads
 
-
-def _is_at(head: Head, newest: StatusRow | Due | Newest) -> bool:
+def _is_at(head: Head, newest: StatusRow | Newest) -> bool:
     """Whether a head is of this version, and its newest event the same."""
     return head.instance.version == newest.version and head.hash == newest.hash
 

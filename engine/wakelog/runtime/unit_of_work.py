@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from wakelog.clock import Clock
-from wakelog.core.calls import HandlerFailed, Settle
+from wakelog.core.calls import HandlerCall, HandlerFailed, Settle
 from wakelog.core.events import Cleared
 from wakelog.core.instance import Instance
 from wakelog.core.requests import HandleDeferred, Receive, RecordStep, Request
@@ -33,7 +33,7 @@ from wakelog.execution.handler_runner import HandlerRunner
 from wakelog.ids import InstanceId
 from wakelog.log.rebuild import Head
 from wakelog.ports.store import Store
-from wakelog.ports.units import KeptReply, KeyTaken, LeaseGone, Refused, VersionConflict
+from wakelog.ports.units import KeptReply, KeyTaken, Lease, LeaseGone, Refused, VersionConflict
 from wakelog.runtime.batch_reads import BatchReader
 from wakelog.runtime.group_commit import GroupCommit
 from wakelog.runtime.instance_cache import CachedInstance
@@ -79,6 +79,8 @@ class RequestOutcome(Struct, frozen=True):
     reply: Any = None
     """What `make_reply` made of the turn; None if there are failures to raise instead."""
     raises: tuple[HandlerFailed, ...] = ()
+    call: HandlerCall | None = None
+    """Of a claim: the call to make now that the run has begun."""
     kept_reply: KeptReply | None = None
     """The reply to an earlier request with the same key: nothing was done now."""
 
@@ -94,6 +96,7 @@ class _Work(Struct):
     origin: Origin
     key: IdempotencyKey | None
     lease_token: int | None
+    claim: Lease | None
     ends_lease: Callable[[Instance], bool] | None
     outcomes: HandlerOutcomes | None
     appending: list[asyncio.Future[None]] | None
@@ -142,6 +145,7 @@ class UnitsOfWork:
         origin: Origin = NO_ORIGIN,
         key: IdempotencyKey | None = None,
         lease_token: int | None = None,
+        claim: Lease | None = None,
         ends_lease: Callable[[Instance], bool] | None = None,
         outcomes: HandlerOutcomes | None = None,
         appending: list[asyncio.Future[None]] | None = None,
@@ -151,12 +155,13 @@ class UnitsOfWork:
 
         Redone on the fresh instance if another process was faster; a run's handlers are not called
         again (`outcomes` has how they ended). `lease_token` is the lease under which the request
-        works; it ends with the unit if `ends_lease` says so of the instance then. With `appending`
+        works; it ends with the unit if `ends_lease` says so of the instance then. `claim` is that
+        lease for a `Claim`: if a run begins, it becomes the lease of the run. With `appending`
         the append is not waited for, but added there: the caller looks how it ends. Raises
         `ConflictError` if it lost too often, `LeaseLostError` if the run belongs to another worker
-        by now, `IdempotencyConflictError`, `HistoryError` if the instance is damaged
-        (it is parked then), and what `decide` and the store raise. A crash before
-        the append leaves nothing, a crash after it everything.
+        by now, `JobPaused` if one was to begin, `IdempotencyConflictError`, `HistoryError` if the
+        instance is damaged (it is parked then), and what `decide` and the store raise. A crash
+        before the append leaves nothing, a crash after it everything.
         """
         if isinstance(request, Receive):
             pauses = self._job_pauses.fresh()
@@ -170,7 +175,8 @@ class UnitsOfWork:
             make_reply,
             origin,
             key,
-            lease_token,
+            lease_token if claim is None else claim.token,
+            claim,
             ends_lease,
             outcomes,
             appending,
@@ -183,7 +189,7 @@ class UnitsOfWork:
             except LeaseGone:
                 raise _lease_lost(work) from None
             except HistoryError as error:
-                await self.park(work.stream, error)
+                await self.park(work.stream, error, again=claim is not None)
                 raise
             else:
                 if outcome is not None:
@@ -215,6 +221,8 @@ class UnitsOfWork:
         """Take the turn of an instance; what it came to, and the append to wait for."""
         if work.key and (kept := await self._kept_reply(work, work.key)):
             return RequestOutcome(None, kept_reply=kept), None
+        if work.claim is not None:
+            await self._recorded(cached)
         instance = cached.head.instance
         now_us = self._clock.now_us()
         if isinstance(work.request, HandleDeferred):
@@ -230,12 +238,33 @@ class UnitsOfWork:
             raise _lease_lost(work)
         if cached.evicted:
             raise VersionConflict(cached.stream)
+        if work.claim is not None:
+            return self._claimed(cached, turn, work, now_us)
         reply = work.make_reply(turn, work.stream) if work.make_reply and not turn.raises else None
         outcome = RequestOutcome(turn.after if turn.events else None, reply, turn.raises)
         if not turn.events and (work.key is None or turn.raises):
             await self._instances.check_fresh(cached)
             return outcome, None
         return outcome, self._submit(cached, turn, work, reply, now_us)
+
+    async def _recorded(self, cached: CachedInstance) -> None:
+        """Wait for what is being appended: a claim is decided on what is recorded, since a unit
+        before it may drop its lease."""
+        if cached.pending is not None and not cached.pending.done():
+            await asyncio.wait([cached.pending])
+            if cached.evicted:
+                raise VersionConflict(cached.stream)
+
+    def _claimed(
+        self, cached: CachedInstance, turn: Turn, work: _Work, now_us: int
+    ) -> tuple[RequestOutcome, asyncio.Future[None] | None]:
+        """What a claim came to: a run that begins is appended, and so is that nothing was to be
+        done, so that the views agree again. To handle deferred events needs no more than the
+        lease."""
+        outcome = RequestOutcome(turn.after, call=turn.call)
+        if not turn.events and work.ends_lease is not None and not work.ends_lease(turn.after):
+            return outcome, None
+        return outcome, self._submit(cached, turn, work, None, now_us)
 
     def _submit(
         self, cached: CachedInstance, turn: Turn, work: _Work, reply: Any, now_us: int
@@ -244,6 +273,9 @@ class UnitsOfWork:
         key, after = work.key, turn.after
         kept = None if key is None or turn.raises else self._to_keep(key, reply, now_us)
         ends_lease = work.ends_lease is not None and work.ends_lease(after)
+        take = None
+        if work.claim is not None and turn.call is not None:
+            take, ends_lease = replace(work.claim, token=after.version), False
         unit = self._records.unit(
             cached.stream,
             cached.head,
@@ -253,6 +285,7 @@ class UnitsOfWork:
             work.origin,
             kept_reply=kept,
             lease_token=work.lease_token,
+            take=take,
             ends_lease=ends_lease or (work.lease_token is None and _ends_a_life(turn)),
         )
         if unit.events:  # else only the reply is new
@@ -264,12 +297,14 @@ class UnitsOfWork:
             cached.keys[kept.key] = committed
         return asyncio.shield(committed)  # others with the same key wait for it too
 
-    async def park(self, stream: str, error: HistoryError) -> None:
-        """Set a damaged instance aside. If that is not possible now, the next request does it."""
+    async def park(self, stream: str, error: HistoryError, *, again: bool = False) -> None:
+        """Set a damaged instance aside, and with `again` what wakes one that is parked. If that is
+        not possible now, the next request does it."""
         now_us = self._clock.now_us()
         with contextlib.suppress(Refused, WakelogError):
-            read = self._threads.read
-            parked = await read(parking, self._store, self._records, stream, error, now_us)
+            parked = await self._threads.read(
+                parking, self._store, self._records, stream, error, now_us, again=again
+            )
             if parked is not None:
                 await self._commits.submit(parked[0])
 

@@ -15,7 +15,11 @@ from wakelog.log.rebuild import Head, snapshot
 from wakelog.log.records import Meta, encode
 from wakelog.ports.units import KeptReply, Lease, Unit
 
-__all__ = ["NO_ORIGIN", "Origin", "UnitRecords"]
+__all__ = ["NO_ORIGIN", "SNAPSHOT_SHARE", "Origin", "UnitRecords"]
+
+SNAPSHOT_SHARE = 16
+"""How many of the events that an instance holds each new event pays for in its snapshots, at most.
+"""
 
 
 class Origin(Struct, frozen=True):
@@ -57,7 +61,8 @@ class UnitRecords:
         is_whole: bool = True,
     ) -> Unit:
         """The unit of these events, which lead from `before` to `after`; with a snapshot if the
-        next one is due, and `after` is the whole instance (a parked one is not).
+        next one is due, and `after` is the whole instance (a parked one is not). With `take` it
+        starts a run.
 
         It is decided at `now_us` and recorded then, or at the time of the event before if that is
         later: a history never goes back (U9).
@@ -76,8 +81,7 @@ class UnitRecords:
         )
         base = before.instance.version
         records, hash = encode(stream, base, before.hash, events, meta, self._salts)
-        every = self._snapshot_every
-        is_due = is_whole and base // every != after.version // every
+        is_due = is_whole and _crosses(base, after, self._snapshot_every)
         return Unit(
             stream=stream,
             base_version=base,
@@ -91,5 +95,16 @@ class UnitRecords:
             take=take,
             lease_token=lease_token,
             ends_lease=ends_lease,
+            unless_paused=take is not None,
             now_us=now_us,
         )
+
+
+def _crosses(base: int, after: Instance, every: int) -> bool:
+    """Whether a multiple of the interval of snapshots lies between. The more an instance holds, the
+    longer that is: a snapshot has all of it, and its cost for each event must not grow with it."""
+    if base // every == after.version // every:
+        return False
+    held = after.unfinished + len(after.dead)
+    every <<= (held // (SNAPSHOT_SHARE * every)).bit_length()
+    return base // every != after.version // every

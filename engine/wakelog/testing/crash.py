@@ -7,14 +7,13 @@ from typing import Any, Literal, NoReturn, get_args
 
 from wakelog.errors import Issue, ValidationError
 from wakelog.ports.store import Store
-from wakelog.ports.units import Appended
 
 __all__ = ["CrashPoint", "SimulatedCrash", "crash_next", "revive"]
 
 CrashPoint = Literal["before_write", "after_write"]
-DECISIVE = ("append", "claim")
 WRITES = (
-    *DECISIVE,
+    "append",
+    "claim",
     "renew",
     "release",
     "forget_key",
@@ -30,8 +29,11 @@ class SimulatedCrash(BaseException):
     """The simulated process has died; `restart()` the simulation to go on."""
 
 
-def crash_next(store: Store, point: CrashPoint) -> None:
-    """Make the next append or claim of `store` the last thing that this process writes.
+def crash_next(
+    store: Store, point: CrashPoint, write: Literal["append", "claim"] = "append"
+) -> None:
+    """Make the next append of `store` the last thing that this process writes; or the next claim,
+    which takes leases and leaves nothing in the log.
 
     Raises `ValidationError` for what is no crash point.
     """
@@ -40,8 +42,8 @@ def crash_next(store: Store, point: CrashPoint) -> None:
         raise ValidationError(f"crash point {point!r}", [issue])
     revive(store)
 
-    def dying(original: Callable[..., Appended]) -> Callable[..., Appended]:
-        def die(*args: Any, **kwargs: Any) -> Appended:
+    def dying(original: Callable[..., Any]) -> Callable[..., Any]:
+        def die(*args: Any, **kwargs: Any) -> Any:
             revive(store)
             if point == "after_write":
                 original(*args, **kwargs)
@@ -54,8 +56,7 @@ def crash_next(store: Store, point: CrashPoint) -> None:
     def dead(*_: Any, **__: Any) -> NoReturn:
         raise SimulatedCrash(point)
 
-    for name in DECISIVE:
-        setattr(store, name, dying(getattr(store, name)))
+    setattr(store, write, dying(getattr(store, write)))
 
 
 def revive(store: Store) -> None:

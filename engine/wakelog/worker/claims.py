@@ -1,28 +1,41 @@
-"""Claims: what is due is taken, all leases and `RunStarted` events in one append (T5, A2)."""
+"""Claims: what is due is leased, many instances in one statement (A2); then each run is begun.
+
+A claim writes leases and nothing else. The event loop decides what each instance is due for, on
+whatever it is by then, and `RunStarted` goes with other units in a group append (T5).
+"""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal
+
+from msgspec import Struct
 
 from wakelog.application import Application
 from wakelog.core.calls import HandlerCall
-from wakelog.core.decide import decide
 from wakelog.core.instance import Instance, next_wake
 from wakelog.core.requests import Claim
-from wakelog.errors import HistoryError
-from wakelog.log.rebuild import Head
+from wakelog.ids import InstanceId
 from wakelog.ports.rows import Due
-from wakelog.ports.units import ANY_ENDED, Lease, NothingDue, Takeover, Unit
-from wakelog.runtime.parking import parking
+from wakelog.ports.units import ANY_ENDED, ClaimRequest, JobPaused, Lease, NothingDue, Takeover
 from wakelog.worker.leases import LeaseKey
 
-__all__ = ["Claimed", "GivenBack", "claim_due", "has_ready_event", "next_due_us"]
+__all__ = [
+    "Begun",
+    "Claimed",
+    "GivenBack",
+    "begin",
+    "claim_due",
+    "give_up",
+    "has_ready_event",
+    "next_due_us",
+]
 
 
 YIELD_US = 1_000_000
 """How long a worker leaves to others what is due again and what its own code could not read."""
-MAX_GIVEN_BACK = 10_000
+MAX_GIVEN_BACK = 1_000
 """Instances of which that is remembered, the last ones."""
 
 
@@ -36,6 +49,8 @@ class GivenBack:
 
     def note(self, instance: Instance) -> None:
         """What came of the work on an instance. On the event loop."""
+        if instance.unread is None and not self._streams:
+            return
         stream = str(instance.id)
         self._streams.pop(stream, None)
         if instance.unread is not None:
@@ -43,31 +58,49 @@ class GivenBack:
             if len(self._streams) > MAX_GIVEN_BACK:
                 self._streams.pop(next(iter(self._streams)), None)
 
-    def is_left(self, head: Head | HistoryError, now_us: int) -> bool:
-        """Whether to leave an instance to others: something has just happened to it. Any thread may
-        ask."""
-        if not self._streams or isinstance(head, HistoryError):
-            return False
-        since_us = abs(now_us - head.instance.recorded_us)  # it may be later than this claim
-        return since_us < YIELD_US and str(head.instance.id) in self._streams
+    def streams(self) -> Sequence[str]:
+        """Those that are left to others for `YIELD_US` whenever something has happened to them. Any
+        thread may ask."""
+        return tuple(self._streams.copy())
 
 
-class Claimed(NamedTuple):
-    """What a worker claimed: the unit that takes it, and the call to make if a run has begun."""
+class Claimed(Struct, eq=False):
+    """An instance under a lease of this worker's: to be begun or, by now, worked on."""
 
-    unit: Unit
-    head: Head
-    call: HandlerCall | None
+    due: Due
+    worker: str
+    token: int
+    """Of the lease: changes when a run begins under it."""
+    at_us: int
+    """When it was claimed, by the monotonic clock."""
+    stage: Literal["waits", "recorded", "begun"] = "waits"
+    """How far its beginning is. While that is being recorded its task must not be cancelled."""
+    is_stopped: bool = False
+    """The worker does not want it any longer."""
+    handler_us: int = 0
+    """How long its handlers took, once they have ended."""
+
+    @property
+    def stream(self) -> str:
+        return self.due.stream
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run has begun."""
+        return self.token > 0
 
     @property
     def key(self) -> LeaseKey:
         """The stream, and the token of the lease on it."""
-        return self.unit.stream, self.unit.after.version
+        return self.due.stream, self.token
 
-    @property
-    def has_work(self) -> bool:
-        """Whether anything is left to do (a due clear is done with the claim itself)."""
-        return self.unit.take is not None
+
+class Begun(Struct, frozen=True):
+    """What an instance was claimed for."""
+
+    instance: Instance
+    call: HandlerCall | None = None
+    """The call to make, if a run has begun. None: its deferred events are to be handled."""
 
 
 def claim_due(
@@ -81,34 +114,82 @@ def claim_due(
     given_back: GivenBack | None = None,
     may_take_over: Callable[[], bool] = lambda: True,
 ) -> tuple[list[Claimed], NothingDue | None]:
-    """Claim up to `limit` due instances: their leases and `RunStarted` events in one append. What
-    has ended is left alone unless `may_take_over` says yes after the store has found it.
+    """Claim up to `limit` due instances. What has ended is left alone unless `may_take_over` says
+    yes after the store has found it.
 
     Leaves `given_back` to others for a moment. Also returns when something will be due, if the
     store has looked and found nothing due now.
-    Blocks; called on the alarm clock's thread. A crash before the append leaves them to other
-    workers, a crash after it until their leases end.
+    Blocks; called on the alarm clock's thread. A crash leaves them to other workers when their
+    leases end, with nothing in the log: no run was open.
     """
-    claimed: list[Claimed] = []
-
-    def begin(dues: Sequence[Due]) -> list[Unit]:
-        if any(due.expired for due in dues) and not may_take_over():
-            dues = [due for due in dues if due.expired is None]
-        heads = app.instances.heads_of(dues)
-        if given_back is not None:
-            dues = [due for due in dues if not given_back.is_left(heads[due.stream], now_us)]
-        begun = (_claim(app, due, heads[due.stream], worker, now_us) for due in dues)
-        claimed[:] = [each for each in begun if each is not None]
-        return [each.unit for each in claimed]
-
-    limits = app.registry.limits()
-    appended = app.store.claim(
-        now_us=now_us, jobs=jobs, limit=limit, begin=begin, limits=limits, takeover=takeover
+    request = ClaimRequest(
+        now_us=now_us,
+        jobs=jobs,
+        limit=limit,
+        owner=worker,
+        lease_us=app.settings.lease_us,
+        token=-1 - secrets.randbits(62),
+        limits=app.registry.limits(),
+        takeover=takeover,
+        may_take_over=may_take_over,
+        left=() if given_back is None else given_back.streams(),
+        left_since_us=now_us - YIELD_US,
     )
-    if isinstance(appended, NothingDue):
-        return [], appended
-    paired = zip(claimed, appended.errors, strict=True)
-    return [each for each, error in paired if error is None], None
+    claimed_us = app.clock.monotonic_us()  # before the store is asked: it counts from then
+    dues = app.store.claim(request)
+    if isinstance(dues, NothingDue):
+        return [], dues
+    return [Claimed(due, worker, request.token, claimed_us) for due in dues], None
+
+
+async def begin(
+    app: Application, claimed: Claimed, on_run: Callable[[LeaseKey, LeaseKey], None]
+) -> Begun | None:
+    """Decide what a claimed instance is due for, and record that; None if it is not to be begun:
+    then nothing is recorded, and the lease is given up. `on_run` is told the keys of a lease that
+    has become that of a run, before and after.
+
+    Waits for a handler of the instance that is running. Raises `LeaseLostError` if the instance was
+    cleared or taken over meanwhile, `HistoryError` if it cannot be read (it is parked then), and
+    `StoreUnavailableError`. Killed before the append: it is claimed again when the lease ends, and
+    no run was open; after it, the run is lost then.
+    """
+    due = claimed.due
+    id = InstanceId.parse(due.stream)
+    app.instances.expect(due)
+    now_us = app.clock.now_us()
+    takes_over = due.expired is not None and due.expired.run
+
+    def gives_up(after: Instance) -> bool:
+        claimed.stage = "recorded"
+        return not has_ready_event(after, now_us)
+
+    try:
+        outcome = await app.request(
+            app.registry.of(id),
+            id,
+            Claim(claimed.worker, takes_over, app.settings.max_lost),
+            claim=Lease(claimed.worker, now_us + app.settings.lease_us, claimed.token, run=True),
+            ends_lease=gives_up,
+        )
+    except JobPaused:
+        return None
+    finally:
+        claimed.stage = "begun"
+    if outcome.after is None:
+        raise AssertionError(f"a claim of {due.stream} had no outcome")
+    call, instance = outcome.call, outcome.after
+    if call is not None:
+        before, claimed.token = claimed.key, instance.version
+        on_run(before, claimed.key)
+        return Begun(instance, call)
+    return Begun(instance) if has_ready_event(instance, now_us) else None
+
+
+async def give_up(app: Application, claimed: Claimed) -> None:
+    """Give the lease up, once all that was done under it is appended. Killed before: it ends."""
+    await app.instances.settled(claimed.stream)  # what is being appended was done under this lease
+    await app.threads.write(app.store.release, claimed.worker, [claimed.key])
 
 
 def next_due_us(app: Application, jobs: Sequence[str], now_us: int) -> int | None:
@@ -121,33 +202,3 @@ def has_ready_event(after: Instance, now_us: int) -> bool:
     before it has its turn first, or those who keep sending would hold it up for ever."""
     wake = next_wake(after)
     return wake is not None and wake.action == "deferred" and wake.due_us <= now_us
-
-
-def _claim(
-    app: Application, due: Due, head: Head | HistoryError, worker: str, now_us: int
-) -> Claimed | None:
-    """The unit that claims one due instance; or parks it, if its history cannot be read."""
-    if isinstance(head, HistoryError):
-        parked = parking(app.store, app.records, due.stream, head, now_us, again=True)
-        return None if parked is None else Claimed(*parked, None)
-    instance = head.instance
-    lost = instance.run if due.expired is not None and due.expired.run else None
-    policy = app.registry.of(instance.id).policy
-    if policy is None:
-        raise AssertionError(f"{instance.id.job} is not registered")
-    decision = decide(instance, Claim(worker, lost, app.settings.max_lost), policy, now_us)
-    after, call = decision.after, decision.call
-    is_ready = not decision.events and has_ready_event(after, now_us)
-    has_work = call is not None or is_ready
-    until_us = now_us + app.settings.lease_us
-    lease = Lease(worker, until_us, after.version, run=call is not None)
-    unit = app.records.unit(
-        due.stream,
-        head,
-        decision.events,
-        after,
-        now_us,
-        take=lease if has_work else None,
-        ends_lease=not has_work,
-    )
-    return Claimed(unit, Head(after, unit.hash), call)

@@ -46,6 +46,13 @@ class HeldLeases:
         with self._lock:
             self._held.update(keys)
 
+    def rekey(self, before: LeaseKey, after: LeaseKey) -> None:
+        """A run has begun under a lease, which has its version as its token from now on."""
+        with self._lock:
+            self._held.add(after)
+            self._held.discard(before)
+            self._lost.discard(before)
+
     def discard(self, key: LeaseKey) -> None:
         """This one is finished, and given up with its outcome."""
         with self._lock:

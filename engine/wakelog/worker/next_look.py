@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from wakelog.application import Application
@@ -26,7 +27,13 @@ class NextLook:
         self._empty_claim_us = -1
         self._nothing_due: NothingDue | None = None
         """What the present look has seen already, so that the store is asked once."""
+        self._is_full = False
+        """Whether the present look has claimed all that there was room for."""
         self._retry_us = 0
+        self._lock = threading.Lock()
+        self._is_looking = False
+        self._set_us: int | None = None
+        """The earliest alarm that was set during the present look, which may have missed it."""
         self.at_us: int | None = None
         """When the alarm clock looks next; None while it looks, and if only a wake-up brings it."""
         self._notified = False
@@ -35,11 +42,19 @@ class NextLook:
 
     def begin(self) -> None:
         """A look begins."""
-        self.at_us = self._nothing_due = None
+        with self._lock:
+            self._is_looking = True
+            self.at_us = self._set_us = None
+        self._nothing_due = None
+        self._is_full = False
         self._notified, self._notified_next = self._notified_next, False
 
-    def claimed(self, now_us: int, count: int, nothing_due: NothingDue | None) -> None:
-        """The look at `now_us` has claimed so many instances, or found `nothing_due`."""
+    def claimed(
+        self, now_us: int, count: int, nothing_due: NothingDue | None, *, is_full: bool
+    ) -> None:
+        """The look at `now_us` has claimed so many instances, or found `nothing_due`. `is_full`: as
+        many as it could, so that more may be due."""
+        self._is_full = is_full
         self._nothing_due = nothing_due
         self._empty_claim_us = -1 if count else now_us
         self._retry_us = now_us + LOST_US if self._notified and not count else 0
@@ -51,6 +66,14 @@ class NextLook:
         a second look at once. Alarms that other processes set are notified, or found by polling;
         so are leases that end early.
         """
+        next_us = now_us if self._is_full else self._after_a_look_us(now_us)
+        with self._lock:
+            self._is_looking = False
+            looks = [at_us for at_us in (next_us, self._set_us) if at_us is not None]
+            self.at_us = min(looks, default=None)
+        return self.at_us
+
+    def _after_a_look_us(self, now_us: int) -> int | None:
         app, store = self._app, self._app.store
         if self._nothing_due is not None:
             due_us = self._nothing_due.next_due_us
@@ -65,13 +88,16 @@ class NextLook:
             looks.append(now_us + ENDED_US)
         if self._retry_us:
             looks.append(self._retry_us)
-        self.at_us = min(looks, default=None)
-        return self.at_us
+        return min(looks, default=None)
 
-    def is_later_than(self, due_us: int) -> bool:
-        """Whether an alarm at `due_us` would be looked at too late. Any thread may ask."""
-        at_us = self.at_us
-        return at_us is None or due_us < at_us
+    def comes_too_late(self, due_us: int) -> bool:
+        """An alarm at `due_us` was set: whether it would be looked at too late. Any thread may
+        ask."""
+        with self._lock:
+            if self._is_looking:
+                self._set_us = due_us if self._set_us is None else min(due_us, self._set_us)
+                return False
+            return self.at_us is None or due_us < self.at_us
 
     def expects_others_alarm(self, due_us: int) -> bool:
         """Another process has set an alarm; whether to look for it. Any thread may ask.

@@ -1,6 +1,6 @@
 """Runs: what a worker does with what it claimed.
 
-    adopt what the claim appended -> read the batch, if the run has taken one
+    decide what it is due for -> append -> read the batch, if the run has taken one
     -> call `execute` -> settle on whatever the instance is by then -> append, drop the lease
 
 The call is the first half of a turn (`turn.perform`), made without holding the instance; meanwhile
@@ -10,13 +10,14 @@ other writers may append to it. The outcome is recorded once, however long the s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
 from wakelog.application import Application
-from wakelog.core.calls import HandlerCall, HandlerEnded, HandlerFailed, Settle
+from wakelog.core.calls import HandlerCall, HandlerEnded, HandlerFailed, RunGivenBack, Settle
 from wakelog.core.instance import Instance
 from wakelog.definitions.definition import Definition
 from wakelog.errors import (
@@ -29,8 +30,9 @@ from wakelog.ids import InstanceId
 from wakelog.log.records import decode, whole
 from wakelog.runtime.unit_records import Origin
 from wakelog.turn import HandlerOutcomes, perform
-from wakelog.worker.claims import Claimed
+from wakelog.worker.claims import Begun, Claimed, begin, give_up
 from wakelog.worker.deferred_events import handle_deferred, received_event
+from wakelog.worker.leases import LeaseKey
 from wakelog.worker.step_recorder import StepRecorder
 
 __all__ = ["recorded_payloads", "work"]
@@ -43,25 +45,40 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.05, 5.0
 """Pauses between two tries to record an outcome while the store is unavailable."""
 
 
-async def work(app: Application, claimed: Claimed) -> None:
-    """Do what was claimed, record how it ended, and give the lease up.
+async def work(
+    app: Application,
+    claimed: Claimed,
+    on_run: Callable[[LeaseKey, LeaseKey], None] = lambda before, after: None,
+) -> None:
+    """Begin what was claimed, do it, record how it ended, and give the lease up.
 
-    Waits first for a handler of the instance that is still running. Raises `LeaseLostError` if the
-    instance was cleared or taken over meanwhile: then nothing was recorded.
+    If it cannot be begun (it is parked, its job is paused, the store is away) the lease is given
+    up, and it is claimed again if it is still due. Raises `LeaseLostError` if the instance was
+    cleared or taken over meanwhile: then nothing was recorded.
     """
-    instance = await app.instances.adopt(claimed.head)
-    if claimed.call is not None:
-        run = claimed.call.run
-        if run is not None and (instance.run is None or instance.run.token != run.token):
-            raise LeaseLostError(claimed.unit.stream, run.number)
-        await _run(app, claimed, claimed.call)
-    elif claimed.has_work:
-        await handle_deferred(app, claimed)
+    begun: Begun | None = None
+    try:
+        begun = await begin(app, claimed, on_run)
+    except HistoryError:  # it is parked, and that was logged
+        pass
+    except StoreUnavailableError as error:
+        _LOG.warning("%s could not be begun: %s", claimed.stream, error)
+    except BaseException:
+        with contextlib.suppress(StoreUnavailableError):
+            await give_up(app, claimed)
+        raise
+    if begun is None or (claimed.is_stopped and begun.call is None):
+        with contextlib.suppress(StoreUnavailableError):  # then the lease ends, or a beat drops it
+            await give_up(app, claimed)
+    elif begun.call is None:
+        await handle_deferred(app, claimed, begun.instance)
+    else:
+        await _run(app, claimed, begun.call)
 
 
 async def _run(app: Application, claimed: Claimed, call: HandlerCall) -> None:
     """Call `execute`, then settle on whatever the instance is by then."""
-    id = claimed.head.instance.id
+    id = call.base.id
     definition = app.registry.of(id)
     stream, token = claimed.key
     origin = Origin(cause=f"{stream}@{token}")
@@ -72,8 +89,29 @@ async def _run(app: Application, claimed: Claimed, call: HandlerCall) -> None:
         settle = Settle(call, HandlerFailed.by_engine(error, app.clock.now_us()))
     else:
         steps = StepRecorder(app, definition, call, origin)
-        settle = await perform(app.handler_runner, definition, call, steps)
+        settle = await _performed(app, definition, claimed, call, steps)
     await _record(app, definition, id, settle, origin, token)
+
+
+async def _performed(
+    app: Application,
+    definition: Definition,
+    claimed: Claimed,
+    call: HandlerCall,
+    steps: StepRecorder,
+) -> Settle:
+    """The call's outcome; given back if the worker has stopped it before it began."""
+    if claimed.is_stopped:
+        return Settle(call, RunGivenBack())
+    run, known = call.run, app.instances.peek(claimed.stream)
+    if run is not None and known is not None:  # since it began it may have been cleared
+        now = known.instance.run
+        if now is None or now.token != run.token:
+            raise LeaseLostError(claimed.stream, run.number)
+    began_us = app.clock.monotonic_us()
+    settle = await perform(app.handler_runner, definition, call, steps)
+    claimed.handler_us = app.clock.monotonic_us() - began_us
+    return settle
 
 
 async def _record(

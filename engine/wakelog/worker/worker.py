@@ -1,8 +1,8 @@
 """A worker: claims what is due while it has free slots, and hands it to the event loop.
 
 Three threads meet here: the alarm clock's (claims), the heartbeat's (leases, sweeps) and the event
-loop's (the work itself). They share a counter of used slots and the set of held leases; everything
-else is handed to the loop.
+loop's (the work itself). They share what lies ahead and the set of held leases; everything else is
+handed to the loop.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import asyncio
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from wakelog.application import Application
 from wakelog.core.commands import HandlerName
 from wakelog.errors import LeaseLostError, StoreUnavailableError
-from wakelog.ids import job_of
+from wakelog.ids import InstanceId, job_of
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.ports.rows import WorkerRow
 from wakelog.runtime.store_threads import InlineExecutor, StoreExecutor, ThreadExecutor
 from wakelog.settings import WorkerSettings
 from wakelog.threads import start_thread
+from wakelog.worker.ahead import Ahead
 from wakelog.worker.claim_guard import ClaimGuard
 from wakelog.worker.claims import Claimed, GivenBack, claim_due
 from wakelog.worker.heartbeat import Heartbeat
@@ -65,8 +65,11 @@ class Worker:
         self._watchdog = LoopWatchdog(self._loop, self._clock.wakeup)
         self.next_look = NextLook(app, self.jobs)
         """When the alarm clock looks again; not part of the stable interface."""
-        self._lock = threading.Lock()
         self._running = 0
+        """How many slots are used; changed on the event loop alone."""
+        self._ahead = Ahead(app.clock, is_allowed=not self._limited.keys() & set(self.jobs))
+        self._waits_for_room = False
+        """The alarm clock looks again when there is room for another claim."""
         self._given_back = GivenBack()
         self._closing = False
         self._awaits_beat = False
@@ -74,7 +77,9 @@ class Worker:
         self._abandoned = False
         """Closed: what still runs cannot be recorded any longer."""
         self._stop_watching: Callable[[], None] = lambda: None
-        self._tasks: dict[LeaseKey, tuple[Claimed, asyncio.Task[None]]] = {}
+        self._tasks: dict[Claimed, asyncio.Task[None]] = {}
+        self._latest: dict[str, Claimed] = {}
+        """The last one that was begun of each stream that is worked on."""
         self._leases = HeldLeases(app.store, self.name, app.settings.lease_us, app.clock)
         self.sweep = Sweep(app, self.jobs, self._loop)
         """What the heartbeat calls every `sweep_us`; not part of the stable interface."""
@@ -133,13 +138,11 @@ class Worker:
         closer = self._closer or InlineExecutor()
         await closer.run(self._stop_watching)
         await closer.run(self._clock.stop)
-        tasks = {task for _, task in self._tasks.values()}
+        await closer.run(self._give_back, self._ahead.take_all())
+        tasks = set(self._tasks.values())
         if tasks:
-            _, tasks = await asyncio.wait(tasks, timeout=grace_us / 1_000_000)
-        late = [each for each in self._tasks.values() if each[1] in tasks]
-        stopped = {task for claimed, task in late if self._can_stop(claimed)}
-        for task in stopped:
-            self._app.handler_runner.stop(task)
+            await asyncio.wait(tasks, timeout=grace_us / 1_000_000)
+        stopped = {task for each, task in [*self._tasks.items()] if self._stop_if_possible(each)}
         if stopped:
             await asyncio.wait(stopped, timeout=LAST_S)
         self._abandon()
@@ -153,12 +156,12 @@ class Worker:
     def _abandon(self) -> None:
         """Log what does not end: handlers in threads, which cannot be stopped."""
         self._abandoned = True
-        for stream, _ in self._tasks:
+        for claimed in self._tasks:
             _LOG.warning(
                 "a handler of %s does not end: it is abandoned, and its run is recovered when its "
                 "lease ends",
-                stream,
-                extra={"instance": stream},
+                claimed.stream,
+                extra={"instance": claimed.stream},
             )
 
     @property
@@ -169,8 +172,8 @@ class Worker:
     # -- on the alarm clock's thread
 
     def claim(self, now_us: int) -> Sequence[object]:
-        """Claim what is due, for the free slots only, while the event loop turns and the leases
-        that are held are certain.
+        """Claim what is due, for the free slots and a little more, while the event loop turns and
+        the leases that are held are certain. What lies ahead for too long is given back.
 
         User code that blocks the loop holds up what this worker has claimed; what is due goes to
         other workers. So does what needs a thread if all of them are stuck.
@@ -179,9 +182,11 @@ class Worker:
             self._heartbeat = self._new_heartbeat()
             start_thread(self._heartbeat)
         self.next_look.begin()
+        self._give_back(self._ahead.take_late())
+        self._ahead.pace()
         jobs = self._async_jobs if self._app.handler_runner.is_exhausted else self.jobs
-        free = self._settings.concurrency - self._running
-        if free <= 0 or self._closing or not self._watchdog.is_responsive():
+        room = self._room
+        if room <= 0 or self._closing or not self._watchdog.is_responsive():
             return ()
         takeover = self._guard.takeover()
         if takeover is None:
@@ -192,58 +197,88 @@ class Worker:
             self._app,
             worker=self.name,
             jobs=jobs,
-            limit=free,
+            limit=room,
             now_us=now_us,
             takeover=takeover,
             given_back=self._given_back,
             may_take_over=self._guard.may_take_over,
         )
-        self.next_look.claimed(now_us, len(claimed), nothing_due)
-        with self._lock:
-            self._running += len(claimed)
-        self._leases.add([each.key for each in claimed if each.has_work])
+        self.next_look.claimed(now_us, len(claimed), nothing_due, is_full=len(claimed) == room)
+        self._leases.add([each.key for each in claimed])
+        self._ahead.put(claimed)
         return claimed
 
     def begin(self, claimed: Sequence[object]) -> None:
-        """Hand what was claimed to the event loop: all at once, since each hand-over is a system
-        call after which the loop may keep the GIL."""
-        self._loop.call_soon_threadsafe(self._begin_all, claimed)
+        """Tell the event loop that something was claimed: once for each claim, since each hand-over
+        is a system call after which the loop may keep the GIL."""
+        self._loop.call_soon_threadsafe(self._begin_next)
 
     def next_look_us(self, now_us: int) -> int | None:
-        """When to look again: never while no slot is free or the loop is blocked."""
-        if self._is_full or self._closing or self._watchdog.found_blocked or self._awaits_beat:
-            return None  # a free slot, the event loop or the heartbeat wakes the alarm clock
-        return self.next_look.next_us(now_us)
+        """When to look again: never while there is no room or the loop is blocked, except to give
+        back what lies ahead for too long."""
+        late_in_us = self._ahead.late_in_us()
+        late_us = None if late_in_us is None else now_us + late_in_us
+        if self._closing or self._watchdog.found_blocked or self._awaits_beat:
+            return late_us  # the event loop or the heartbeat wakes the alarm clock
+        self._waits_for_room = True
+        if self._room <= 0:
+            return late_us  # room for another claim wakes it
+        self._waits_for_room = False
+        looks = [at_us for at_us in (self.next_look.next_us(now_us), late_us) if at_us is not None]
+        return min(looks, default=None)
 
     @property
-    def _is_full(self) -> bool:
-        return self._running >= self._settings.concurrency
+    def _room(self) -> int:
+        """For how many instances another claim is worth its while: while all slots are used, for at
+        least half of what may lie ahead."""
+        ahead = self._ahead.allowed
+        free = self._settings.concurrency - self._running - len(self._ahead)
+        return free + ahead if free > 0 or 0 < ahead <= 2 * (free + ahead) else 0
+
+    def _give_back(self, claimed: Sequence[Claimed]) -> None:
+        """Give up the leases of what has not begun: it is claimed again, here or elsewhere. Blocks.
+
+        While the store is away the leases stay: they end, or a beat drops them.
+        """
+        if not claimed:
+            return
+        for each in claimed:
+            self._leases.discard(each.key)
+        try:
+            self._app.store.release(self.name, [each.key for each in claimed])
+        except StoreUnavailableError as error:
+            _LOG.warning("%d claims could not be given back: %s", len(claimed), error)
 
     # -- on the event loop
 
     def cancel(self, stream: str) -> None:
         """Stop working on an instance: its life was ended."""
-        for (working_on, _), (_, task) in list(self._tasks.items()):
-            if working_on == stream:
-                self._app.handler_runner.stop(task)
+        for claimed in [each for each in self._tasks if each.stream == stream]:
+            self._stop(claimed)
 
-    def _begin_all(self, claimed: Sequence[object]) -> None:
-        for each in claimed:
-            if not isinstance(each, Claimed):
-                raise AssertionError(f"not claimed here: {each!r}")
-            self._begin(each)
+    def _begin_next(self) -> None:
+        """Begin what lies ahead, as far as there are free slots."""
+        while self._running < self._settings.concurrency and not self._closing:
+            claimed = self._ahead.take()
+            if claimed is None:
+                return
+            self._begin(claimed)
 
     def _begin(self, claimed: Claimed) -> None:
-        task = self._loop.create_task(self._work(claimed))
+        self._running += 1
+        older = self._latest.get(claimed.stream)
+        task = self._loop.create_task(self._work(claimed, older))
         self._app.handler_runner.own(task)
-        self._tasks[claimed.key] = claimed, task
-        task.add_done_callback(lambda _: self._done(claimed.key))
+        self._tasks[claimed] = task
+        self._latest[claimed.stream] = claimed
+        task.add_done_callback(lambda _: self._done(claimed))
 
-    async def _work(self, claimed: Claimed) -> None:
-        stream = claimed.unit.stream
+    async def _work(self, claimed: Claimed, older: Claimed | None) -> None:
+        stream = claimed.stream
         try:
-            await self._end_older(claimed)
-            await work(self._app, claimed)
+            if older is not None and older in self._tasks:
+                await self._end(older)
+            await work(self._app, claimed, self._leases.rekey)
             if (head := self._app.instances.peek(stream)) is not None:
                 self._given_back.note(head.instance)
         except LeaseLostError as error:
@@ -260,50 +295,61 @@ class Worker:
                 extra={"instance": stream},
             )
 
-    async def _end_older(self, claimed: Claimed) -> None:
-        """Stop and await the task of an earlier lease on the same instance, whose run was taken
+    async def _end(self, older: Claimed) -> None:
+        """Stop and await the work under an earlier lease on the same instance, which was taken
         over: two handlers of one instance never run side by side in a process (U2)."""
-        older = [
-            working
-            for (stream, token), working in self._tasks.items()
-            if stream == claimed.unit.stream and token < claimed.key[1]
-        ]
-        for working in older:
-            self._stop_if_possible(*working)
-        if older:
-            await asyncio.wait([task for _, task in older])
+        self._stop_if_possible(older)
+        await asyncio.wait([self._tasks[older]])
 
-    def _stop_if_possible(self, claimed: Claimed, task: asyncio.Task[None]) -> None:
+    def _stop(self, claimed: Claimed) -> None:
+        """Cancel its task, or let it end by itself if its beginning is being recorded."""
+        claimed.is_stopped = True
+        if claimed.stage != "recorded":
+            self._app.handler_runner.stop(self._tasks[claimed])
+
+    def _stop_if_possible(self, claimed: Claimed) -> bool:
         """A handler in a thread cannot be stopped: its task waits for its end, and drops its
-        outcome."""
-        if self._can_stop(claimed):
-            self._app.handler_runner.stop(task)
+        outcome. Return whether it could be."""
+        can_stop = self._can_stop(claimed)
+        if can_stop:
+            self._stop(claimed)
+        return can_stop
 
-    def _done(self, key: LeaseKey) -> None:
+    def _done(self, claimed: Claimed) -> None:
         """A task has ended, or was stopped before it began: its slot is free."""
         self._watchdog.note_progress()
-        self._tasks.pop(key, None)
-        self._leases.discard(key)
-        with self._lock:
-            was_full = self._is_full
-            self._running -= 1
-        if (was_full or job_of(key[0]) in self._limited) and not self._closing:
-            self._clock.wakeup()  # what was due could not be claimed until now
+        del self._tasks[claimed]
+        if self._latest.get(claimed.stream) is claimed:
+            del self._latest[claimed.stream]
+        self._leases.discard(claimed.key)
+        self._ahead.note_ended(claimed.handler_us)
+        self._running -= 1
+        self._begin_next()
+        waits = self._waits_for_room and self._room > 0
+        if waits or job_of(claimed.stream) in self._limited:
+            self._waits_for_room = False
+            self._wake()  # what was due could not be claimed until now
 
     def _on_alarm_set(self, due_us: int) -> None:
         """An append of this process has set an alarm."""
-        if self.next_look.is_later_than(due_us) and not self._closing:
-            self._clock.wakeup()
+        if not self._waits_for_room and self.next_look.comes_too_late(due_us):
+            self._wake()
 
     def _on_others_alarm(self, due_us: int) -> None:
         """Another process has set an alarm; called on any thread."""
-        if not self._is_full and self.next_look.expects_others_alarm(due_us):
+        if not self._waits_for_room and self.next_look.expects_others_alarm(due_us):
             self._on_alarm_set(due_us)
+
+    def _wake(self) -> None:
+        if not self._closing:
+            self._clock.wakeup()
 
     def _can_stop(self, claimed: Claimed) -> bool:
         """Whether none of its handlers may be running in a thread."""
-        handlers = self._app.registry.of(claimed.head.instance.id).handlers
-        first: HandlerName = "on_event" if claimed.call is None else "execute"
+        if claimed.stage != "begun":
+            return True
+        handlers = self._app.registry.of(InstanceId.parse(claimed.stream)).handlers
+        first: HandlerName = "execute" if claimed.is_run else "on_event"
         names: tuple[HandlerName, ...] = (first, "on_error", "on_idle")
         return all(handlers[name].is_async for name in names if name in handlers)
 
@@ -325,7 +371,8 @@ class Worker:
         self._app.store.put_worker(self._row())
         for key in renewal.orphaned:  # work that failed unexpectedly has left its lease behind
             self._app.store.release(self.name, [key])
-            self.sweep.rearm([key[0]])
+            if key[1] > 0:  # else nothing had begun: its alarm is there
+                self.sweep.rearm([key[0]])
 
     def look(self) -> None:
         """Stop the work of which another process has ended or taken over the lease (U14)."""
@@ -334,11 +381,10 @@ class Worker:
                 self._loop.call_soon_threadsafe(self._lease_lost, key)
 
     def _lease_lost(self, key: LeaseKey) -> None:
-        working = self._tasks.get(key)
-        if working is not None:
-            stream = key[0]
+        for claimed in [each for each in self._tasks if each.key == key]:
+            stream = claimed.stream
             _LOG.warning("the lease on %s is lost: stopping", stream, extra={"instance": stream})
-            self._stop_if_possible(*working)
+            self._stop_if_possible(claimed)
 
     def _new_heartbeat(self) -> Heartbeat:
         return Heartbeat(

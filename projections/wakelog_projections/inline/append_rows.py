@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wakelog.core.instance import next_wake
+from wakelog.log.rebuild import kept_head
 from wakelog.log.status_row import status_row
 from wakelog.ports.conflicts import has_gap
 from wakelog.ports.records import Newest, StoredEvent, StoredSnapshot
@@ -60,6 +61,8 @@ class AppendRows:
         self.bases: dict[str, Newest] = {}
         """The newest event that each stream must have; version 0: it must have no status row."""
         self.status_rows: list[StatusRow] = []
+        self.heads: dict[str, str] = {}
+        """The heads that the status rows of these streams keep."""
         self.absent: list[str] = []
         """Streams without a status row: only a reply is kept, there never was an instance."""
         self.alarm_rows: list[AlarmRow] = []
@@ -139,6 +142,9 @@ class AppendRows:
             self.unset_alarms.append(stream)
             return
         self.alarm_rows.append(alarm)
+        head = kept_head(after, unit.hash)
+        if head is not None:
+            self.heads[stream] = head
         if self.next_due_us is None or alarm.due_us < self.next_due_us:
             self.next_due_us = alarm.due_us
 

@@ -271,8 +271,8 @@ def test_a_claim_that_finds_nothing_writes_nothing(
 ) -> None:
     """So there is nothing to wait for the disk for."""
     store.append([UnitBuilder().begin(NOW + 1)])
-    streams: list[str] = []
-    rules = ("w1", 9, -1, False, "w1", 0, streams, 0)
+    left: list[str] = []
+    rules = ("w1", 9, -1, False, "w1", 0, left, 0)
     with bare.transaction():
         found = bare.execute(store.queries.claim, ([ORDERS], None, NOW, None, 9, *rules))
         assert found.fetchall() == [('{"has_ended" : false, "dues" : []}',)]

@@ -32,8 +32,7 @@ from wakelog.ports.units import Appended, Unit, VersionConflict
 from wakelog.runtime.append_driver import AppendDriver
 from wakelog.runtime.group_commit import GroupCommit
 from wakelog.runtime.store_threads import StoreExecutor, ThreadExecutor
-from wakelog.worker.claims import claim_due
-from wakelog.worker.deferred_events import give_up
+from wakelog.worker.claims import claim_due, give_up
 from wakelog_adapters.conformance.units import NOW, UnitBuilder, kinds
 from wakelog_adapters.postgres import append_call, append_run
 from wakelog_adapters.postgres import append_started as started_module
@@ -487,7 +486,6 @@ async def test_a_lease_is_dropped_once_the_work_under_it_is_appended(
         [claimed], _ = await asyncio.to_thread(
             claim_due, application, worker="w", jobs=["task:job"], limit=1, now_us=now_us
         )
-        await application.instances.adopt(claimed.head)
         # given a unit on its way, and another transaction that has the ordering lock
         with bare.transaction():
             bare.execute(f"SELECT {ORDERING}".encode())

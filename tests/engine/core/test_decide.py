@@ -404,14 +404,14 @@ def test_R6_a_lost_run_runs_again_under_its_number_until_it_has_cost_too_many() 
     # given an open run whose lease has ended
     instance = given(*BEGUN, Scheduled(due_us=T0), RUN)
     # when
-    again = asked(instance, Claim("v", lost=instance.run, max_lost=2))
+    again = asked(instance, Claim("v", takes_over=True, max_lost=2))
     # then
     assert again.events == (
         ExecutionLost(run=1, worker="w"),
         RunStarted(run=1, attempt=2, trigger="recovery", due_us=T0, worker="v"),
     )
     # when it happens again
-    given_up = asked(again.after, Claim("u", lost=again.after.run, max_lost=2))
+    given_up = asked(again.after, Claim("u", takes_over=True, max_lost=2))
     # then
     assert given_up.events[-1] == RetryExhausted(run=1, attempts=2, reason="lost")
     assert given_up.call is None

@@ -11,6 +11,7 @@ import pytest
 from tests.support import START, Ctx, Stage, Staging, staged, task_of
 from wakelog.core.events import ExecutionLost, RunStarted
 from wakelog.testing import SimulatedCrash
+from wakelog.testing.crash import crash_next
 
 Point = Literal["before_write", "after_write"]
 POINTS: list[Point] = ["before_write", "after_write"]
@@ -64,7 +65,7 @@ def _with_crash(job: Stage, crash_at: int, point: Point) -> bool:
     store: Any = job.sim.application.store
     writes = 0
 
-    def counted(name: str) -> Callable[..., Any]:
+    def counted(name: Literal["append", "claim"]) -> Callable[..., Any]:
         original = getattr(store, name)
 
         def write(*args: Any, **kwargs: Any) -> Any:
@@ -72,7 +73,7 @@ def _with_crash(job: Stage, crash_at: int, point: Point) -> bool:
             if writes < crash_at:
                 writes += 1
                 return original(*args, **kwargs)
-            job.sim.crash_next(point)
+            crash_next(store, point, name)
             return getattr(store, name)(*args, **kwargs)
 
         return write

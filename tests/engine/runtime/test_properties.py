@@ -236,7 +236,7 @@ class JumpyClock:
         return self.times.pop(0) if len(self.times) > 1 else self.times[0]
 
     def monotonic_us(self) -> int:
-        raise AssertionError("only a worker asks")
+        return 0
 
     def wait(self, event: threading.Event, us: int) -> None:
         raise AssertionError("nobody waits here")

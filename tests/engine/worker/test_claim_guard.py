@@ -176,7 +176,7 @@ async def test_U2_a_claim_that_was_held_up_leaves_ended_leases_and_takes_the_res
                 now_us=application.clock.now_us(),
                 may_take_over=lambda: may_take_over,
             )
-            return [each.unit.stream for each in claimed]
+            return [each.stream for each in claimed]
 
         # given a run of another worker, whose lease has ended, and one that is due
         await app.task("job").send("lost", {"schedule": 0})

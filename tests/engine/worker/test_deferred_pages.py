@@ -141,10 +141,11 @@ def test_U3_what_others_accept_meanwhile_costs_no_order_and_no_second_call(opene
     assert calls == [*expected, MANY]
 
 
+@pytest.mark.parametrize("limit", ["SLOW_US", "PAGE_US"])
 def test_A5_a_pause_of_the_job_is_met_between_two_slow_events(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(deferred_events, "SLOW_US", 0)  # whatever a turn takes, it is slow
+    monkeypatch.setattr(deferred_events, limit, 0)  # whatever a turn takes, it takes too long
     paused = threading.Event()
 
     async def pause_in_the_middle(ctx: Ctx, event: int) -> None:

@@ -188,27 +188,17 @@ def test_I4_K1_killed_at_any_write_of_a_run_no_recorded_step_is_done_again(
 def crash_at(job: Stage, number: int, point: Point) -> None:
     """Let the simulated process die at its write of that number, from 0."""
     store: Any = job.sim.application.store
-    left, inside = number, False
+    original, left = store.append, number
 
-    def counted(name: str) -> Callable[..., Any]:
-        original = getattr(store, name)
+    def append(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        if left == 0:
+            job.sim.crash_next(point)
+            return store.append(*args, **kwargs)
+        left -= 1
+        return original(*args, **kwargs)
 
-        def write(*args: Any, **kwargs: Any) -> Any:
-            nonlocal left, inside
-            if inside:  # a claim may append
-                return original(*args, **kwargs)
-            if left == 0:
-                job.sim.crash_next(point)
-                return getattr(store, name)(*args, **kwargs)
-            left, inside = left - 1, True
-            try:
-                return original(*args, **kwargs)
-            finally:
-                inside = False
-
-        return write
-
-    store.append, store.claim = counted("append"), counted("claim")
+    store.append = append
 
 
 # -- others meanwhile ------------------------------------------------------------------------------

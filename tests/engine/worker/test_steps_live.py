@@ -327,8 +327,7 @@ async def test_I4_K2_a_shutdown_waits_for_a_step_in_a_thread_and_keeps_its_resul
         await closing_down
     # then it is recorded, the run was given back, and the next worker goes on behind it
     async with Jobs(job=task).open(sqlite_url, worker=True) as app:
-        await app.task("job").send("a", {}, wait=True, timeout=WAIT_S)
-        events = names_of(await app.history("task:job:a"))
+        events = await ran(app)
         assert await app.task("job").get_state("a") == ["one", "TWO"]
     assert events[3:6] == ["RunStarted", "StepCompleted", "ExecutionLost"]
     assert calls == ["one", "after"]

@@ -51,7 +51,8 @@ CREATE TABLE {schema}.snapshots (
     PRIMARY KEY (stream, version)
 );
 
--- The columns are the fields of `StatusRow`, in its order. No index holds a column that each append
+-- The columns are the fields of `StatusRow`, in its order; then the head of the stream, which a claim
+-- returns so that nothing has to be read again: only if there is an alarm, and it is short. No index holds a column that each append
 -- changes, so that a changed row stays on its page.
 CREATE TABLE {schema}.status (
     stream text COLLATE "C" NOT NULL PRIMARY KEY,
@@ -83,7 +84,8 @@ CREATE TABLE {schema}.status (
     code_error text,
     error_type text,
     last_error text,
-    state text
+    state text,
+    head text
 ) WITH (fillfactor = 70);
 
 CREATE INDEX status_executing ON {schema}.status (stream) WHERE executing;
@@ -232,7 +234,7 @@ BEGIN
                 event_count bigint, run_count bigint, failure_count bigint, deferred_count bigint,
                 reason text, unfinished_count bigint, window_count bigint, window_opened_us bigint,
                 flush_due_us bigint, dead_count bigint, code_error text, error_type text,
-                last_error text, state text)
+                last_error text, state text, head text)
             ORDER BY c.stream COLLATE "C"
             ON CONFLICT DO NOTHING;
         GET DIAGNOSTICS found_count = ROW_COUNT;
@@ -263,7 +265,8 @@ BEGIN
             unfinished_count = c.unfinished_count, window_count = c.window_count,
             window_opened_us = c.window_opened_us, flush_due_us = c.flush_due_us,
             dead_count = c.dead_count, code_error = c.code_error,
-            error_type = c.error_type, last_error = c.last_error, state = c.state
+            error_type = c.error_type, last_error = c.last_error, state = c.state,
+            head = c.head
         FROM json_to_recordset(changed) AS c (
             stream text, base bigint, base_hash text, version bigint, hash text, checksum bigint,
             status text, executing boolean,
@@ -271,7 +274,7 @@ BEGIN
             updated_us bigint, last_run_us bigint, event_count bigint, run_count bigint,
             failure_count bigint, deferred_count bigint, reason text, unfinished_count bigint,
             window_count bigint, window_opened_us bigint, flush_due_us bigint, dead_count bigint,
-            code_error text, error_type text, last_error text, state text)
+            code_error text, error_type text, last_error text, state text, head text)
         WHERE s.stream = c.stream AND s.version = c.base AND s.hash = c.base_hash;
         GET DIAGNOSTICS found_count = ROW_COUNT;
         IF found_count <> expected THEN
@@ -476,6 +479,7 @@ DECLARE
     locked text[];
     versions bigint[];
     hashes text[];
+    heads text[];
     ended text[] := '{}';
     dues json;
 BEGIN
@@ -539,11 +543,11 @@ BEGIN
                     ORDER BY l.until_us LIMIT look)
             ) c GROUP BY c.stream ORDER BY min(c.due_us), c.stream LIMIT look);
         EXIT WHEN found = '{}';
-        SELECT array_agg(n.stream), array_agg(n.version), array_agg(n.hash)
-            INTO locked, versions, hashes
+        SELECT array_agg(n.stream), array_agg(n.version), array_agg(n.hash), array_agg(n.head)
+            INTO locked, versions, hashes, heads
             FROM (
                 SELECT l.* FROM unnest(found) AS f (stream), LATERAL (
-                    SELECT s.stream, s.version, s.hash FROM {schema}.status s
+                    SELECT s.stream, s.version, s.hash, s.head FROM {schema}.status s
                     WHERE s.stream = f.stream FOR UPDATE SKIP LOCKED) l
                 LIMIT most) n;
         IF coalesce(cardinality(locked), 0) < most AND cardinality(found) >= look AND look = most THEN
@@ -562,10 +566,10 @@ BEGIN
                 PARTITION BY b.job, b.adds ORDER BY b.due_us, b.stream) AS place
             FROM (
                 SELECT n.stream, least(a.due_us, l.until_us - ahead_us) AS due_us, n.version,
-                    n.hash, l.owner, l.until_us, l.token, l.run, coalesce(a.job, l.job) AS job,
+                    n.hash, n.head, l.owner, l.until_us, l.token, l.run, coalesce(a.job, l.job) AS job,
                     a.action NOT IN ('clear', 'deferred') AS begins,
                     a.action NOT IN ('clear', 'deferred') AND l.run IS NOT TRUE AS adds
-                FROM unnest(locked, versions, hashes) AS n (stream, version, hash)
+                FROM unnest(locked, versions, hashes, heads) AS n (stream, version, hash, head)
                 LEFT JOIN LATERAL (SELECT * FROM {schema}.alarms
                     WHERE stream = n.stream AND due_us <= now_us OFFSET 0) a ON true
                 LEFT JOIN LATERAL (SELECT * FROM {schema}.leases
@@ -585,7 +589,7 @@ BEGIN
                     until_us = excluded.until_us, token = excluded.token, run = excluded.run
         )
         SELECT json_agg(json_build_object('stream', g.stream, 'due_us', g.due_us,
-                'version', g.version, 'hash', g.hash, 'expired', CASE WHEN g.owner IS NOT NULL THEN
+                'version', g.version, 'hash', g.hash, 'head', g.head, 'expired', CASE WHEN g.owner IS NOT NULL THEN
                     json_build_object('owner', g.owner, 'until_us', g.until_us - ahead_us,
                         'token', g.token, 'run', g.run) END) ORDER BY g.due_us, g.stream)
             INTO dues FROM granted g;

@@ -33,7 +33,8 @@ CREATE TABLE {prefix}snapshots (
     PRIMARY KEY (stream, version)
 );
 
--- The columns are the fields of `StatusRow`, in its order.
+-- The columns are the fields of `StatusRow`, in its order; then the head of the stream, which a claim
+-- returns so that nothing has to be read again: only if there is an alarm, and it is short.
 CREATE TABLE {prefix}status (
     stream TEXT NOT NULL PRIMARY KEY,
     kind TEXT NOT NULL,
@@ -64,7 +65,8 @@ CREATE TABLE {prefix}status (
     code_error TEXT,
     error_type TEXT,
     last_error TEXT,
-    state TEXT
+    state TEXT,
+    head TEXT
 );
 
 CREATE INDEX {prefix}status_executing ON {prefix}status (updated_us) WHERE executing = 1;
@@ -87,6 +89,7 @@ CREATE INDEX {prefix}alarms_of_runs ON {prefix}alarms (job, due_us)
 CREATE INDEX {prefix}alarms_of_others ON {prefix}alarms (job, due_us)
     WHERE action IN ('clear', 'deferred');
 
+-- No index by owner: a heartbeat walks the few rows that there are, and each run writes them thrice.
 CREATE TABLE {prefix}leases (
     stream TEXT NOT NULL PRIMARY KEY,
     job TEXT NOT NULL,
@@ -97,8 +100,6 @@ CREATE TABLE {prefix}leases (
 ) WITHOUT ROWID;
 
 CREATE INDEX {prefix}leases_until ON {prefix}leases (job, until_us);
-
-CREATE INDEX {prefix}leases_owner ON {prefix}leases (owner);
 
 CREATE TABLE {prefix}kept_replies (
     stream TEXT NOT NULL,
