@@ -185,7 +185,8 @@ def test_view_rows_are_written_as_plain_columns(
     store.append(
         [builder.begin(NOW), builder.unit(failed), builder.unit(Scheduled(due_us=NOW + 9))]
     )
-    assert bare.execute("SELECT * FROM status").fetchall() == [astuple(builder.row)]
+    rows = bare.execute("SELECT * FROM status").fetchall()
+    assert [row[:-1] for row in rows] == [astuple(builder.row)]  # without the head
     assert bare.execute("SELECT * FROM alarms").fetchall() == [
         (builder.stream, ORDERS, NOW + 9, "execute")
     ]

@@ -129,11 +129,13 @@ def test_a_locked_instance_that_is_due_is_left_to_later_claims(
 ) -> None:
     held, other = UnitBuilder("held"), UnitBuilder("other")
     store.append([held.begin(NOW - 1), other.begin(NOW)])
-    request = claim_request(lease_us=60_000_000)
+    minute_us = 60_000_000
     with bare.transaction():
         bare.execute(STATUS.encode())
-        assert [due.stream for due in store.claim(request)] == [other.stream]
-    assert [due.stream for due in store.claim(request._replace(token=-2))] == [held.stream]
+        assert [due.stream for due in store.claim(claim_request(-1, lease_us=minute_us))] == [
+            other.stream
+        ]
+    assert [due.stream for due in store.claim(claim_request(-2))] == [held.stream]
 
 
 def test_U2_a_lease_that_ends_while_another_session_only_locks_it_is_still_held(

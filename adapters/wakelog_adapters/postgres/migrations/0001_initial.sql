@@ -442,6 +442,10 @@ END $$;
 -- That is so for a run that was claimed and has never begun: its alarm is still due.
 --
 -- A lease whose owner lives is not taken over: another session has kept it from prolonging that row.
+--
+-- To plan its statements took as long as to find what is due, so they are planned once in a session;
+-- then nothing may depend on how large the tables are: each row is looked up by its key (OFFSET 0),
+-- and what is due is read in the order of its index.
 CREATE FUNCTION {schema}.claim_1(
     jobs text[],
     limits int[],           -- of the runs of each job; null if it has none
@@ -457,8 +461,9 @@ CREATE FUNCTION {schema}.claim_1(
     passed text[],          -- streams that are left to others
     passed_us bigint        -- while they have events recorded after this
 ) RETURNS text LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET jit = off
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     paused text[] := ARRAY(SELECT p.job FROM {schema}.job_pauses p FOR KEY SHARE);
     lease_us bigint := coalesce(clock_us, {schema}.server_us());
@@ -514,7 +519,7 @@ BEGIN
                     AND a.action NOT IN ('clear', 'deferred') AND NOT EXISTS (
                         SELECT FROM {schema}.leases l
                         WHERE l.stream = a.stream AND (l.until_us > lease_us
-                            OR NOT takes_over OR l.owner = ANY (living) OR l.run))
+                            OR NOT takes_over OR l.owner = ANY (living) OR l.run) OFFSET 0)
                     AND a.stream <> ALL (passed)
                     ORDER BY a.due_us, a.stream LIMIT greatest(0, least(j.free, look)))
                 UNION ALL
@@ -523,7 +528,7 @@ BEGIN
                     AND a.action IN ('clear', 'deferred') AND NOT EXISTS (
                         SELECT FROM {schema}.leases l
                         WHERE l.stream = a.stream AND (l.until_us > lease_us
-                            OR NOT takes_over OR l.owner = ANY (living)))
+                            OR NOT takes_over OR l.owner = ANY (living)) OFFSET 0)
                     AND a.stream <> ALL (passed)
                     ORDER BY a.due_us, a.stream LIMIT look)
                 UNION ALL
@@ -533,7 +538,7 @@ BEGIN
                     AND (l.run OR NOT EXISTS (
                         SELECT FROM {schema}.alarms a
                         WHERE a.stream = l.stream AND a.due_us <= now_us
-                        AND a.action NOT IN ('clear', 'deferred')))
+                        AND a.action NOT IN ('clear', 'deferred') OFFSET 0))
                     AND l.stream <> ALL (passed)
                     ORDER BY l.until_us LIMIT look)
             ) c GROUP BY c.stream ORDER BY min(c.due_us), c.stream LIMIT look);
@@ -541,10 +546,10 @@ BEGIN
         SELECT array_agg(n.stream), array_agg(n.version), array_agg(n.hash), array_agg(n.head)
             INTO locked, versions, hashes, heads
             FROM (
-                SELECT s.stream, s.version, s.hash, s.head
-                FROM unnest(found) WITH ORDINALITY AS n (stream, place)
-                JOIN {schema}.status s ON s.stream = n.stream
-                ORDER BY n.place LIMIT most FOR UPDATE OF s SKIP LOCKED) n;
+                SELECT l.* FROM unnest(found) AS f (stream), LATERAL (
+                    SELECT s.stream, s.version, s.hash, s.head FROM {schema}.status s
+                    WHERE s.stream = f.stream FOR UPDATE SKIP LOCKED) l
+                LIMIT most) n;
         IF coalesce(cardinality(locked), 0) < most AND cardinality(found) >= look AND look = most THEN
             look := further;
             CONTINUE;
@@ -565,8 +570,10 @@ BEGIN
                     a.action NOT IN ('clear', 'deferred') AS begins,
                     a.action NOT IN ('clear', 'deferred') AND l.run IS NOT TRUE AS adds
                 FROM unnest(locked, versions, hashes, heads) AS n (stream, version, hash, head)
-                LEFT JOIN {schema}.alarms a ON a.stream = n.stream AND a.due_us <= now_us
-                LEFT JOIN {schema}.leases l ON l.stream = n.stream
+                LEFT JOIN LATERAL (SELECT * FROM {schema}.alarms
+                    WHERE stream = n.stream AND due_us <= now_us OFFSET 0) a ON true
+                LEFT JOIN LATERAL (SELECT * FROM {schema}.leases
+                    WHERE stream = n.stream OFFSET 0) l ON true
                 WHERE CASE WHEN l.stream IS NULL THEN a.stream IS NOT NULL
                     ELSE l.stream = ANY (ended) END
             ) b
