@@ -165,7 +165,8 @@ class Queries(Struct, frozen=True):
         SELECT dues, heads, CASE dues WHEN '[]' THEN ({_NEXT_DUE}) END FROM found"""
     """(jobs, now, limit, allowed, owner: see `Takeover`; left, left since: see `ClaimRequest`) ->
     what can be claimed, as `take` takes it; the heads that the status rows of these keep, each
-    with topic and state of the newest event, in the same order; and, if that is nothing, when something can be claimed."""
+    with topic and state of the newest event, in the same order; and, if that is nothing, when
+    something can be claimed."""
     take: str = """INSERT INTO {prefix}leases (stream, job, owner, until_us, token, run)
         SELECT s.stream, j.value ->> 1, ?2, ?3, ?4, j.value ->> 4
         FROM (SELECT value FROM json_each(?1) LIMIT -1) j CROSS JOIN {prefix}status s

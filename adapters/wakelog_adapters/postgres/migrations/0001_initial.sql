@@ -589,10 +589,18 @@ BEGIN
                     until_us = excluded.until_us, token = excluded.token, run = excluded.run
         )
         SELECT json_agg(json_build_object('stream', g.stream, 'due_us', g.due_us,
-                'version', g.version, 'hash', g.hash, 'head', g.head, 'expired', CASE WHEN g.owner IS NOT NULL THEN
+                'version', g.version, 'hash', g.hash, 'expired', CASE WHEN g.owner IS NOT NULL THEN
                     json_build_object('owner', g.owner, 'until_us', g.until_us - ahead_us,
-                        'token', g.token, 'run', g.run) END) ORDER BY g.due_us, g.stream)
-            INTO dues FROM granted g;
+                        'token', g.token, 'run', g.run) END,
+                'head', g.head, 'newest', CASE WHEN e.topic IS NOT NULL THEN
+                    json_build_object('stream', g.stream, 'version', g.version, 'topic', e.topic,
+                        'state', translate(encode(e.state, 'base64'), E'\n', '')) END)
+                ORDER BY g.due_us, g.stream)
+            INTO dues
+            FROM granted g LEFT JOIN LATERAL (
+                SELECT * FROM {schema}.stored_events
+                WHERE g.head IS NOT NULL AND originator_id = g.stream
+                AND originator_version = g.version AND length(state) <= 65536 OFFSET 0) e ON true;
         EXIT WHEN dues IS NOT NULL;  -- else all of it was claimed while it was looked for
     END LOOP;
     IF NOT takes_over AND is_up THEN
