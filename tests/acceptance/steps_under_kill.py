@@ -4,8 +4,9 @@
 
 The id of an instance says where its worker is to die, once: `2-before` is just before the commit
 of its write number 2 is on the disk, `2-after` just after it. Write 0 begins the run, 1 to 3 are
-its steps, 4 is its outcome. What a step does in the world is a line in the file of its instance:
-its name and its key. A death is a file too, so that the next worker lives on.
+its steps, 4 is its outcome; `claimed` is just after the claim, which writes no event. What a step
+does in the world is a line in the file of its instance: its name and its key. A death is a file
+too, so that the next worker lives on.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wakelog import Jobs, Task, TaskContext
 from wakelog.ids import InstanceId
 from wakelog.ports.rows import Due
-from wakelog.ports.units import Appended, Unit
+from wakelog.ports.units import Appended, ClaimRequest, NothingDue, Unit
 from wakelog_adapters.postgres.store import PostgresStore
 from wakelog_adapters.sqlite import SQLiteStore
 
-__all__ = ["ACCEPTED", "STEPS", "errand", "jobs", "world_of"]
+__all__ = ["ACCEPTED", "CLAIMED", "STEPS", "errand", "jobs", "world_of"]
 
 STEPS = ("order", "pay", "mail")
+CLAIMED = "claimed"
+"""The instance whose worker dies between its claim and the beginning of its run."""
 ACCEPTED = 3
 """The version before the run: `Started`, `EventReceived`, `Scheduled`."""
 
@@ -81,19 +84,12 @@ def mortal(store_type: Any, folder: Path) -> None:
         die_if_due(units, "after", folder)
         return appended
 
-    def dying_claim(
-        store: Any, *, begin: Callable[[Sequence[Due]], Sequence[Unit]], **options: Any
-    ) -> Appended:
-        claimed: list[Unit] = []
-
-        def begin_or_die(dues: Sequence[Due]) -> Sequence[Unit]:
-            claimed.extend(begin(dues))
-            die_if_due(claimed, "before", folder)  # in the middle of the transaction
-            return claimed
-
-        appended: Appended = claim(store, begin=begin_or_die, **options)
-        die_if_due(claimed, "after", folder)
-        return appended
+    def dying_claim(store: Any, request: ClaimRequest) -> Sequence[Due] | NothingDue:
+        claimed: Sequence[Due] | NothingDue = claim(store, request)
+        for due in () if isinstance(claimed, NothingDue) else claimed:
+            if InstanceId.parse(due.stream).id == CLAIMED:
+                die_once(CLAIMED, folder)
+        return claimed
 
     store_type.append, store_type.claim = dying_append, dying_claim
     if issubclass(store_type, PostgresStore):
@@ -125,11 +121,16 @@ def mortal_on_loop(store_type: Any, folder: Path) -> None:
 def die_if_due(units: Sequence[Unit], point: str, folder: Path) -> None:
     for unit in units:
         id = InstanceId.parse(unit.stream).id
-        died = folder / f"{id}.died"
         write = unit.base_version - ACCEPTED
-        if id == f"{write}-{point}" and unit.events and not died.exists():
-            died.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        if id == f"{write}-{point}" and unit.events:
+            die_once(id, folder)
+
+
+def die_once(id: str, folder: Path) -> None:
+    died = folder / f"{id}.died"
+    if not died.exists():
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def worker(url: str, lease: str, folder: str) -> None:

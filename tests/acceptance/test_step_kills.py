@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.acceptance.processes import Child, Children, audited, wait_until
-from tests.acceptance.steps_under_kill import ACCEPTED, STEPS, errand, jobs, world_of
+from tests.acceptance.steps_under_kill import ACCEPTED, CLAIMED, STEPS, errand, jobs, world_of
 from wakelog import HistoryEntry
 from wakelog.core.events import ExecutionLost, StepCompleted
 
 WRITES = 5
 """The run's beginning, its three steps, its outcome."""
-BOUNDARIES = [f"{write}-{point}" for write in range(WRITES) for point in ("before", "after")]
+WRITTEN = [f"{write}-{point}" for write in range(WRITES) for point in ("before", "after")]
+BOUNDARIES = [CLAIMED, *WRITTEN]
 LEASE = "300ms"
 
 
@@ -44,7 +45,7 @@ def test_I4_K1_killed_at_every_commit_no_recorded_step_is_done_again(
         events = [recorded.event for recorded in histories[f"task:errand:{id}"]]
         assert [e.step for e in events if isinstance(e, StepCompleted)] == list(STEPS)
         lost = sum(isinstance(event, ExecutionLost) for event in events)
-        assert lost == (id not in ("0-before", "4-after")), f"{id}: {events}"
+        assert lost == (id not in (CLAIMED, "0-before", "4-after")), f"{id}: {events}"
         assert states[id] == [f"{step} done" for step in STEPS]
     done = sum(len(world(tmp_path, id)) for id in BOUNDARIES)
     print(f"kills {len(told)}, runs {len(BOUNDARIES)}, steps recorded {3 * len(BOUNDARIES)}, "
@@ -53,7 +54,7 @@ def test_I4_K1_killed_at_every_commit_no_recorded_step_is_done_again(
 
 def check(id: str, recorded: list[str], before: list[str], after: list[str]) -> None:
     """What was recorded when its worker died is not done again; what was cut is, with its key."""
-    write, point = id.split("-")
+    write, point = ("0", "before") if id == CLAIMED else id.split("-")
     boundary = int(write) + (point == "after")
     assert recorded == list(STEPS)[: max(0, boundary - 1)], f"{id}: recorded {recorded}"
     is_cut = point == "before" and 1 <= int(write) <= 3

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, get_type_hints
 
-from tests.bench.written import CHANGING, Batch, Written, batched, units
+from tests.bench.written import CHANGING, STATUS, Batch, Written, batched, units
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.rows import StatusRow
 from wakelog_adapters.postgres.connections import connect, rows_of
@@ -25,9 +25,12 @@ __all__ = ["copy", "rate", "recorded"]
 _STORED = ("stored_events", "status", "alarms", "leases", "snapshots")
 _EVENT_TYPES = ("text", "bigint", "text", "bytea")
 _TYPES = {str: "text", bool: "boolean", int: "bigint"}
-_STATUS_TYPES = tuple(
-    next(name for type_, name in _TYPES.items() if hint in (type_, type_ | None))
-    for hint in get_type_hints(StatusRow).values()
+_STATUS_TYPES = (
+    *(
+        next(name for type_, name in _TYPES.items() if hint in (type_, type_ | None))
+        for hint in get_type_hints(StatusRow).values()
+    ),
+    "text",  # the head
 )
 _ALARM_TYPES = ("text", "text", "bigint", "text")
 _LEASE_TYPES = ("text", "text", "text", "bigint", "bigint", "boolean")
@@ -58,7 +61,7 @@ def _sql(schema: str) -> _Sql:
         sets = ", ".join(f"{column} = excluded.{column}" for column in columns)
         return f"ON CONFLICT (stream) DO UPDATE SET {sets}"
 
-    columns = ", ".join(StatusRow.__struct_fields__)
+    columns = ", ".join(STATUS)
     events = "stored_events (originator_id, originator_version, topic, state)"
     return _Sql(
         event=insert(events, _EVENT_TYPES),

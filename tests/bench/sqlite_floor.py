@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.bench.written import CHANGING, Batch, Written, batched, units
+from tests.bench.written import CHANGING, STATUS, Batch, Written, batched, units
 from wakelog.ports.records import StoredEvent
-from wakelog.ports.rows import StatusRow
 from wakelog_adapters.sqlite.connections import connect
 from wakelog_adapters.sqlite.url import StoreLocation
 
@@ -37,8 +36,8 @@ class _Sql(NamedTuple):
 def _sql(prefix: str) -> _Sql:
     return _Sql(
         event=f"INSERT INTO {prefix}stored_events VALUES (?, ?, ?, ?)",
-        status=f"INSERT INTO {prefix}status ({', '.join(StatusRow.__struct_fields__)}) "
-        f"VALUES ({', '.join('?' for _ in StatusRow.__struct_fields__)}) "
+        status=f"INSERT INTO {prefix}status ({', '.join(STATUS)}) "
+        f"VALUES ({', '.join('?' for _ in STATUS)}) "
         "ON CONFLICT (stream) DO UPDATE SET "
         + ", ".join(f"{column} = excluded.{column}" for column in CHANGING),
         alarm=f"INSERT INTO {prefix}alarms VALUES (?, ?, ?, ?) ON CONFLICT (stream) "

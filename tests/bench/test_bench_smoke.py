@@ -189,7 +189,7 @@ def unit(*, at_us: int, claims: bool = False) -> written.Written:
     """The rows of a unit, one that takes a lease or another one."""
     shown = status_row(Instance(InstanceId("task", "job", "a"), recorded_us=at_us), "", None)
     lease = ("task:job:a",) if claims else None
-    return written.Written(shown.stream, (), shown, None, lease, False, None)
+    return written.Written(shown.stream, (), shown, None, None, lease, False, None)
 
 
 # -- the command

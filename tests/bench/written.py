@@ -14,17 +14,20 @@ from msgspec.structs import astuple
 from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance, next_wake
 from wakelog.ids import InstanceId
+from wakelog.log.rebuild import kept_head
 from wakelog.log.records import decode
 from wakelog.log.status_row import status_row
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.rows import StatusRow
 from wakelog_projections.inline.alarms import AlarmRow, alarm_row
 
-__all__ = ["CHANGING", "Batch", "Snapshot", "Written", "batched", "batches", "units"]
+__all__ = ["CHANGING", "STATUS", "Batch", "Snapshot", "Written", "batched", "batches", "units"]
 
+STATUS = (*StatusRow.__struct_fields__, "head")
+"""The columns of a status row."""
 _CONSTANT = ("stream", "kind", "name", "id")
-CHANGING = tuple(c for c in StatusRow.__struct_fields__ if c not in _CONSTANT)
-"""The columns of a status row that an append may change."""
+CHANGING = tuple(column for column in STATUS if column not in _CONSTANT)
+"""Those that an append may change."""
 LEASE_US = 30_000_000
 """The length of the leases in the copied rows: any number of this size will do."""
 
@@ -39,6 +42,8 @@ class Written(NamedTuple):
     stream: str
     events: Sequence[StoredEvent]
     status: StatusRow
+    head: str | None
+    """What the status row keeps of it."""
     alarm: AlarmRow | None
     lease: tuple[Any, ...] | None
     """Taken with it."""
@@ -57,18 +62,18 @@ class Batch:
     def __init__(self, units: Sequence[Written]) -> None:
         self.events: _Rows = []
         self.snapshots: _Rows = []
-        status: dict[str, StatusRow] = {}
+        status: dict[str, tuple[Any, ...]] = {}
         alarm: dict[str, AlarmRow | None] = {}
         lease: dict[str, tuple[Any, ...] | None] = {}
         for unit in units:
             self.events += map(astuple, unit.events)
-            status[unit.stream] = unit.status
+            status[unit.stream] = (*astuple(unit.status), unit.head)
             alarm[unit.stream] = unit.alarm
             if unit.lease is not None or unit.drops_lease:
                 lease[unit.stream] = unit.lease
             if unit.snapshot is not None:
                 self.snapshots.append(unit.snapshot)
-        self.status: _Rows = [*map(astuple, status.values())]
+        self.status: _Rows = [*status.values()]
         self.alarms: _Rows = [astuple(row) for row in alarm.values() if row is not None]
         self.no_alarms = [stream for stream, row in alarm.items() if row is None]
         self.leases: _Rows = [row for row in lease.values() if row is not None]
@@ -128,6 +133,7 @@ def _written(
         stream,
         events,
         status_row(after, hash, wake, stream),
+        None if wake is None else kept_head(after, hash),
         alarm_row(stream, after.id.job, wake),
         lease,
         drops_lease=before.run is not None and run is None,

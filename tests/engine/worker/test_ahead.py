@@ -140,8 +140,9 @@ async def claiming(store_url: str) -> AsyncIterator[Claiming]:
     async with Jobs(job=task_of(execute=execute)).open(store_url) as app:
         for id in "ab":
             await app.task("job").send(id, {"schedule": 0})
-        clocks = Clocks()
-        yield Claiming(app, clocks)
+        claiming = Claiming(app, Clocks())
+        yield claiming
+        await claiming.worker.close(0)
 
 
 @pytest.mark.anyio
