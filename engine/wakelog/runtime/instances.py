@@ -96,22 +96,23 @@ class Instances:
         if cached is not None and cached.pending is not None:
             await asyncio.wait([cached.pending])
 
-    def expect(self, due: Due) -> None:
+    def expect(self, due: Due) -> Head | None:
         """What a claim has seen: what is older in memory is of no use, and the head that came with
-        the claim need not be read again."""
+        the claim need not be read again. Returns the head that is in memory then."""
         stream = due.stream
         cached = self._cache.get(stream)
         if cached is not None:
             known, committed = cached.head.instance.version, cached.committed
             is_other = committed.instance.version == due.version and committed.hash != due.hash
             if known >= due.version and not is_other:
-                return
+                return cached.head
             self._cache.evict(stream)
         if due.head is not None and due.newest is not None:
             with contextlib.suppress(HistoryError):  # it is met again when the log is read
                 head = read_kept_head(stream, due.head, due.newest)
                 if head is not None and head.hash == due.hash:
-                    self._cache.put(stream, head)
+                    return self._cache.put(stream, head).head
+        return None
 
     def appended(self, stream: str, after: Instance, hash: str, key: str | None) -> None:
         """A unit decided on here is on the disk; `key` is its idempotency key."""

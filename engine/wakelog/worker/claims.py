@@ -135,10 +135,10 @@ def claim_due(
         left=() if given_back is None else given_back.streams(),
         left_since_us=now_us - YIELD_US,
     )
-    claimed_us = app.clock.monotonic_us()  # before the store is asked: it counts from then
     dues = app.store.claim(request)
     if isinstance(dues, NothingDue):
         return [], dues
+    claimed_us = app.clock.monotonic_us()
     return [Claimed(due, worker, request.token, claimed_us) for due in dues], None
 
 
@@ -155,8 +155,8 @@ async def begin(
     no run was open; after it, the run is lost then.
     """
     due = claimed.due
-    id = InstanceId.parse(due.stream)
-    app.instances.expect(due)
+    known = app.instances.expect(due)
+    id = InstanceId.parse(due.stream) if known is None else known.instance.id
     now_us = app.clock.now_us()
     takes_over = due.expired is not None and due.expired.run
 
