@@ -129,7 +129,7 @@ class Wake(Struct, frozen=True):
     """`execute` includes the next attempt of a run, if one is pending."""
 
 
-class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Instance(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One job instance. It exists (is alive) while `started_us` is set."""
 
     id: InstanceId

@@ -52,7 +52,7 @@ is folded from its first event on."""
 _STATES = (Started, StateSet)
 
 
-class Head(Struct, frozen=True):
+class Head(Struct, frozen=True, gc=False):
     """The end of a stream: the folded instance, and the hash of its newest event."""
 
     instance: Instance

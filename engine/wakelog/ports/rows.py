@@ -12,7 +12,7 @@ from wakelog.ports.units import Lease
 __all__ = ["Due", "HeldLease", "JobPauseRow", "Listing", "StatusCount", "StatusRow", "WorkerRow"]
 
 
-class Due(Struct, frozen=True):
+class Due(Struct, frozen=True, gc=False):
     """An instance that was claimed: its alarm is due, or its lease has ended."""
 
     stream: str

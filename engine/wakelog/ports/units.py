@@ -53,7 +53,7 @@ class Lease(Struct, frozen=True):
     """Whether a run is open under it or about to begin (else deferred events are handled)."""
 
 
-class Unit(Struct, frozen=True):
+class Unit(Struct, frozen=True, gc=False):
     """One unit of work, ready to be appended: all of it becomes visible, or nothing.
 
     A store writes the events with versions `base_version + 1 …` only if the stream is at
