@@ -19,12 +19,13 @@ from wakelog.core.calls import HandlerCall, HandlerFailed, Outcome, PayloadUnrea
 from wakelog.core.decide import decide
 from wakelog.core.events import Event
 from wakelog.core.instance import Instance
+from wakelog.core.policy import Policy
 from wakelog.core.requests import Claim, Receive, Request
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.steps import StepRunner
 from wakelog.execution.handler_runner import HandlerRunner
 
-__all__ = ["MAX_CALLS", "HandlerOutcomes", "Turn", "perform", "take_turn"]
+__all__ = ["MAX_CALLS", "HandlerOutcomes", "Turn", "claim_turn", "perform", "take_turn"]
 
 MAX_CALLS = 3
 """The most handler calls of one unit: a handler, then `on_error`, then `on_idle`."""
@@ -68,14 +69,12 @@ async def take_turn(
     `outcomes` holds the outcomes of an earlier try of the same unit, and receives those of this
     one. Raises what `decide` raises, and a cancellation of the task that it runs in.
     """
-    policy = definition.policy
-    if policy is None:
-        raise AssertionError(f"{definition!r} is not registered")
+    if isinstance(request, Claim):
+        return claim_turn(definition, instance, request, now_us)
+    policy = _policy_of(definition)
     events: tuple[Event, ...] = ()
     raises: tuple[HandlerFailed, ...] = ()
     decision = decide(instance, request, policy, now_us)
-    if isinstance(request, Claim):
-        return Turn(instance, decision.after, decision.events, (), decision.stale, decision.call)
     for _ in range(MAX_CALLS + 1):
         events = decision.events if decision.starts_over else events + decision.events
         raises += decision.raises
@@ -93,6 +92,18 @@ async def take_turn(
             return Turn(instance, decision.after, decision.events, (), decision.stale)
         decision = decide(decision.after, Settle(call, outcome), policy, now_us)
     raise AssertionError(f"{request!r} of {instance.id} was not settled in {MAX_CALLS} calls")
+
+
+def claim_turn(definition: Definition, instance: Instance, request: Claim, now_us: int) -> Turn:
+    """The turn of a claim: it calls no handler. Raises what `decide` raises."""
+    decision = decide(instance, request, _policy_of(definition), now_us)
+    return Turn(instance, decision.after, decision.events, (), decision.stale, decision.call)
+
+
+def _policy_of(definition: Definition) -> Policy:
+    if definition.policy is None:
+        raise AssertionError(f"{definition!r} is not registered")
+    return definition.policy
 
 
 async def perform(

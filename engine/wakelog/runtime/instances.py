@@ -44,6 +44,12 @@ class Instances:
         """The cache entry of a stream, loaded if need be."""
         return self._cache.get(stream) or self._cache.put(stream, await self._heads.read(stream))
 
+    def at_hand(self, stream: str) -> CachedInstance | None:
+        """The cache entry of a stream, if nothing has to be waited for: it is in memory, no task
+        has it or waits for it, and nothing of it is being appended."""
+        cached = self._cache.get(stream)
+        return None if cached is None or cached.in_use else cached
+
     async def load(self, stream: str, *, stale_ok: bool = False) -> Head:
         """The instance as it is recorded now, by any process; with `stale_ok` the cached one, if
         there is one."""

@@ -19,7 +19,7 @@ from wakelog.clock import Clock
 from wakelog.core.calls import HandlerCall, HandlerFailed, Settle
 from wakelog.core.events import Cleared
 from wakelog.core.instance import Instance
-from wakelog.core.requests import HandleDeferred, Receive, RecordStep, Request
+from wakelog.core.requests import Claim, HandleDeferred, Receive, RecordStep, Request
 from wakelog.definitions.definition import Definition
 from wakelog.errors import (
     ConflictError,
@@ -42,7 +42,7 @@ from wakelog.runtime.job_pauses import JobPauses
 from wakelog.runtime.parking import parking
 from wakelog.runtime.store_threads import StoreThreads
 from wakelog.runtime.unit_records import NO_ORIGIN, Origin, UnitRecords
-from wakelog.turn import HandlerOutcomes, Turn, take_turn
+from wakelog.turn import HandlerOutcomes, Turn, claim_turn, take_turn
 
 __all__ = ["IdempotencyKey", "RequestOutcome", "UnitsOfWork"]
 
@@ -194,6 +194,39 @@ class UnitsOfWork:
             else:
                 if outcome is not None:
                     return outcome
+
+    def claim_at_once(
+        self,
+        definition: Definition,
+        id: InstanceId,
+        request: Claim,
+        *,
+        claim: Lease,
+        ends_lease: Callable[[Instance], bool],
+    ) -> tuple[RequestOutcome, asyncio.Future[None] | None] | None:
+        """`run` for a claim up to its append, if nothing has to be waited for before it; None: only
+        `run` can do it. If the append fails, `run` finds out what to do. Raises what `decide`
+        raises."""
+        cached = self._instances.at_hand(str(id))
+        if cached is None:
+            return None
+        work = _Work(
+            definition,
+            id,
+            cached.stream,
+            request,
+            None,
+            NO_ORIGIN,
+            None,
+            claim.token,
+            claim,
+            ends_lease,
+            None,
+            None,
+        )
+        now_us = self._clock.now_us()
+        turn = claim_turn(definition, cached.head.instance, request, now_us)
+        return self._claimed(cached, turn, work, now_us)
 
     async def _try(self, work: _Work) -> RequestOutcome | None:
         """One try; None if the cached instance was evicted: the caller retries."""

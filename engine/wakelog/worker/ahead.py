@@ -1,8 +1,9 @@
 """What a worker has claimed and not begun: a little more than it has free slots for, if its runs
 are short, so that no slot waits for a claim.
 
-What lies ahead is kept from idle workers. So it is what the worker does in `AHEAD_US` by its pace, nothing at all if its handlers are slow or a job has
-a limit on its runs, and whatever has not begun by `LATE_US` is given back (A1).
+What lies ahead is kept from idle workers. So it is what the worker does in `AHEAD_US` by its pace,
+nothing at all if its handlers are slow or a job has a limit on its runs, and whatever has not begun
+by `LATE_US` is given back (A1).
 """
 
 from __future__ import annotations

@@ -1,31 +1,46 @@
-"""The instances that a worker is working on: one task for each, on the event loop."""
+"""The instances that a worker is working on: at most one task for each, on the event loop."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator
 
 from wakelog.application import Application
 from wakelog.core.commands import HandlerName
 from wakelog.ids import InstanceId
 from wakelog.worker.claims import Claimed
 from wakelog.worker.leases import LeaseKey
+from wakelog.worker.runs import Appending, Step, error_of
 
 __all__ = ["BegunWork"]
 
 
 class BegunWork:
-    """What was begun and has not ended. Used on the event loop; any thread may take its length."""
+    """What was begun and has not ended. Used on the event loop; any thread may take its length.
 
-    def __init__(self, app: Application, on_ended: Callable[[Claimed], None]) -> None:
-        """`on_ended` is called when a task has ended, or was stopped before it began."""
+    While something of it is being appended it has no task.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        begin: Callable[[Claimed], Appending | Step],
+        guarded: Callable[[Claimed, Step], Step],
+        on_ended: Callable[[Claimed], None],
+    ) -> None:
+        """`begin` makes the first step, `guarded` a step that raises nothing; `on_ended` is called
+        when the last one has ended, or was stopped before it began."""
         self._app = app
+        self._begin = begin
+        self._guarded = guarded
         self._on_ended = on_ended
         self._loop = asyncio.get_running_loop()
-        self._tasks: dict[Claimed, asyncio.Task[None]] = {}
+        self._tasks: dict[Claimed, asyncio.Task[Appending | None] | None] = {}
         self._latest: dict[str, Claimed] = {}
         """The last one that was begun of each stream."""
+        self._ends: set[asyncio.Event] = set()
+        """Set whenever one has ended."""
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -33,39 +48,71 @@ class BegunWork:
     def __iter__(self) -> Iterator[Claimed]:
         return iter(tuple(self._tasks))
 
-    def begin(self, claimed: Claimed, work: Callable[[Claimed], Coroutine[Any, Any, None]]) -> None:
-        """Begin `work`, once an earlier one on the same instance has ended: its lease was taken
-        over, and two handlers of one instance never run side by side in a process (U2)."""
+    def begin(self, claimed: Claimed) -> None:
+        """Begin it, once an earlier one on the same instance has ended: its lease was taken over,
+        and two handlers of one instance never run side by side in a process (U2)."""
         older = self._latest.get(claimed.stream)
-        running = work(claimed) if older is None else self._after(older, claimed, work)
-        task = self._loop.create_task(running)
-        self._app.handler_runner.own(task)
-        self._tasks[claimed] = task
+        self._tasks[claimed] = None
         self._latest[claimed.stream] = claimed
-        task.add_done_callback(lambda _: self._ended(claimed))
+        if older is None:
+            self._go_on(claimed, self._begin(claimed))
+        else:
+            self._go_on(claimed, self._after(older, claimed))
 
-    async def _after(
-        self,
-        older: Claimed,
-        claimed: Claimed,
-        work: Callable[[Claimed], Coroutine[Any, Any, None]],
-    ) -> None:
-        task = self._tasks.get(older)
-        if task is not None:
-            self.stop_if_possible(older)
-            await asyncio.wait([task])
-        await work(claimed)
+    async def _after(self, older: Claimed, claimed: Claimed) -> Appending | None:
+        self.stop_if_possible(older)
+        await self._ended_or_late({older}, None)
+        step = self._begin(claimed)
+        return step if isinstance(step, Appending) else await step
+
+    def _go_on(self, claimed: Claimed, step: Appending | Step | None) -> None:
+        if step is None:
+            self._end(claimed)
+        elif not isinstance(step, Appending):
+            task = self._loop.create_task(self._guarded(claimed, step))
+            self._app.handler_runner.own(task)
+            self._tasks[claimed] = task
+            task.add_done_callback(functools.partial(self._stepped, claimed))
+        elif step.appending.done():
+            self._go_on(claimed, step.then(error_of(step.appending)))
+        else:
+            step.appending.add_done_callback(
+                lambda appending: self._go_on(claimed, step.then(error_of(appending)))
+            )
+
+    def _stepped(self, claimed: Claimed, task: asyncio.Task[Appending | None]) -> None:
+        self._tasks[claimed] = None
+        self._go_on(claimed, None if task.cancelled() else task.result())
+
+    def _end(self, claimed: Claimed) -> None:
+        del self._tasks[claimed]
+        if self._latest.get(claimed.stream) is claimed:
+            del self._latest[claimed.stream]
+        for event in self._ends:
+            event.set()
+        self._on_ended(claimed)
 
     async def ended(self, timeout_s: float) -> None:
         """Wait until all have ended, for so long at most."""
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=timeout_s)
+        await self._ended_or_late(set(self._tasks), timeout_s)
 
     async def stop_all(self, timeout_s: float) -> None:
         """Stop those that can be stopped, and wait for their end, for so long at most."""
-        stopped = [task for each, task in [*self._tasks.items()] if self.stop_if_possible(each)]
-        if stopped:
-            await asyncio.wait(stopped, timeout=timeout_s)
+        stopped = {claimed for claimed in self if self.stop_if_possible(claimed)}
+        await self._ended_or_late(stopped, timeout_s)
+
+    async def _ended_or_late(self, awaited: set[Claimed], timeout_s: float | None) -> None:
+        ended = asyncio.Event()
+        self._ends.add(ended)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while awaited & self._tasks.keys():
+                    ended.clear()
+                    await ended.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._ends.discard(ended)
 
     def under(self, key: LeaseKey) -> Claimed | None:
         """What is worked on under this lease."""
@@ -85,10 +132,11 @@ class BegunWork:
         return can_stop
 
     def _stop(self, claimed: Claimed) -> None:
-        """Cancel its task, or let it end by itself if its beginning is being recorded."""
+        """Cancel its task, or let it end by itself if something of it is being recorded."""
         claimed.is_stopped = True
-        if claimed.stage != "recorded":
-            self._app.handler_runner.stop(self._tasks[claimed])
+        task = self._tasks.get(claimed)
+        if task is not None and claimed.stage != "recorded":
+            self._app.handler_runner.stop(task)
 
     def _is_async(self, claimed: Claimed) -> bool:
         """Whether none of its handlers may be running in a thread."""
@@ -96,9 +144,3 @@ class BegunWork:
         first: HandlerName = "execute" if claimed.is_run else "on_event"
         names: tuple[HandlerName, ...] = (first, "on_error", "on_idle")
         return all(handlers[name].is_async for name in names if name in handlers)
-
-    def _ended(self, claimed: Claimed) -> None:
-        del self._tasks[claimed]
-        if self._latest.get(claimed.stream) is claimed:
-            del self._latest[claimed.stream]
-        self._on_ended(claimed)

@@ -6,6 +6,7 @@ whatever it is by then, and `RunStarted` goes with other units in a group append
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -19,13 +20,14 @@ from wakelog.core.requests import Claim
 from wakelog.ids import InstanceId
 from wakelog.ports.rows import Due
 from wakelog.ports.units import ANY_ENDED, ClaimRequest, JobPaused, Lease, NothingDue, Takeover
+from wakelog.runtime.unit_of_work import RequestOutcome
 from wakelog.worker.leases import LeaseKey
 
 __all__ = [
+    "Beginning",
     "Begun",
     "Claimed",
     "GivenBack",
-    "begin",
     "claim_due",
     "give_up",
     "has_ready_event",
@@ -142,48 +144,92 @@ def claim_due(
     return [Claimed(due, worker, request.token, claimed_us) for due in dues], None
 
 
-async def begin(
-    app: Application, claimed: Claimed, on_run: Callable[[LeaseKey, LeaseKey], None]
-) -> Begun | None:
-    """Decide what a claimed instance is due for, and record that; None if it is not to be begun:
-    then nothing is recorded, and the lease is given up. `on_run` is told the keys of a lease that
-    has become that of a run, before and after.
+class Beginning:
+    """One claimed instance on its way to be begun."""
 
-    Waits for a handler of the instance that is running. Raises `LeaseLostError` if the instance was
-    cleared or taken over meanwhile, `HistoryError` if it cannot be read (it is parked then), and
-    `StoreUnavailableError`. Killed before the append: it is claimed again when the lease ends, and
-    no run was open; after it, the run is lost then.
-    """
-    due = claimed.due
-    known = app.instances.expect(due)
-    id = InstanceId.parse(due.stream) if known is None else known.instance.id
-    now_us = app.clock.now_us()
-    takes_over = due.expired is not None and due.expired.run
+    def __init__(
+        self, app: Application, claimed: Claimed, on_run: Callable[[LeaseKey, LeaseKey], None]
+    ) -> None:
+        """`on_run` is told the keys of a lease that has become that of a run, before and after."""
+        self._app = app
+        self._claimed = claimed
+        self._on_run = on_run
+        self._now_us = app.clock.now_us()
 
-    def gives_up(after: Instance) -> bool:
-        claimed.stage = "recorded"
-        return not has_ready_event(after, now_us)
-
-    try:
-        outcome = await app.request(
-            app.registry.of(id),
-            id,
-            Claim(claimed.worker, takes_over, app.settings.max_lost),
-            claim=Lease(claimed.worker, now_us + app.settings.lease_us, claimed.token, run=True),
-            ends_lease=gives_up,
+    def at_once(self) -> tuple[Begun | None, asyncio.Future[None] | None] | None:
+        """`recorded`, if nothing has to be waited for before its append, which is returned with it:
+        it holds if that succeeds. None: only `recorded` can do it, also if that fails."""
+        claimed = self._claimed
+        known = self._app.instances.expect(claimed.due)
+        if known is None:
+            return None
+        id = known.instance.id
+        definition = self._app.registry.of(id)
+        begun = self._app.units.claim_at_once(
+            definition, id, self._request, claim=self._lease, ends_lease=self._gives_up
         )
-    except JobPaused:
+        if begun is None:
+            return None
+        outcome, appending = begun
+        return self._begun(outcome), appending
+
+    async def recorded(self) -> Begun | None:
+        """Decide what the instance is due for, and record that; None if it is not to be begun: then
+        nothing is recorded, and the lease is given up.
+
+        Waits for a handler of the instance that is running. Raises `LeaseLostError` if the instance
+        was cleared or taken over meanwhile, `HistoryError` if it cannot be read (it is parked
+        then), and `StoreUnavailableError`. Killed before the append: it is claimed again when the
+        lease ends, and no run was open; after it, the run is lost then.
+        """
+        claimed = self._claimed
+        self._app.instances.expect(claimed.due)
+        id = InstanceId.parse(claimed.stream)
+        try:
+            outcome = await self._app.request(
+                self._app.registry.of(id),
+                id,
+                self._request,
+                claim=self._lease,
+                ends_lease=self._gives_up,
+            )
+        except JobPaused:
+            return None
+        finally:
+            claimed.stage = "waits"
+        begun = self._begun(outcome)
+        self.ended(begun)
+        return begun
+
+    def ended(self, begun: Begun | None) -> None:
+        """The append has succeeded."""
+        self._claimed.stage = "begun"
+        if begun is not None and begun.call is not None:
+            before, self._claimed.token = self._claimed.key, begun.instance.version
+            self._on_run(before, self._claimed.key)
+
+    @property
+    def _request(self) -> Claim:
+        expired = self._claimed.due.expired
+        takes_over = expired is not None and expired.run
+        return Claim(self._claimed.worker, takes_over, self._app.settings.max_lost)
+
+    @property
+    def _lease(self) -> Lease:
+        until_us = self._now_us + self._app.settings.lease_us
+        return Lease(self._claimed.worker, until_us, self._claimed.token, run=True)
+
+    def _gives_up(self, after: Instance) -> bool:
+        self._claimed.stage = "recorded"
+        return not has_ready_event(after, self._now_us)
+
+    def _begun(self, outcome: RequestOutcome) -> Begun | None:
+        after = outcome.after
+        if after is None:
+            raise AssertionError(f"a claim of {self._claimed.stream} had no outcome")
+        if outcome.call is not None or has_ready_event(after, self._now_us):
+            return Begun(after, outcome.call)
         return None
-    finally:
-        claimed.stage = "begun"
-    if outcome.after is None:
-        raise AssertionError(f"a claim of {due.stream} had no outcome")
-    call, instance = outcome.call, outcome.after
-    if call is not None:
-        before, claimed.token = claimed.key, instance.version
-        on_run(before, claimed.key)
-        return Begun(instance, call)
-    return Begun(instance) if has_ready_event(instance, now_us) else None
 
 
 async def give_up(app: Application, claimed: Claimed) -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -28,14 +29,15 @@ from wakelog.errors import (
 )
 from wakelog.ids import InstanceId
 from wakelog.log.records import decode, whole
+from wakelog.ports.units import LeaseGone, VersionConflict
 from wakelog.runtime.unit_records import Origin
 from wakelog.turn import HandlerOutcomes, perform
-from wakelog.worker.claims import Begun, Claimed, begin, give_up
+from wakelog.worker.claims import Beginning, Begun, Claimed, give_up
 from wakelog.worker.deferred_events import handle_deferred, received_event
 from wakelog.worker.leases import LeaseKey
 from wakelog.worker.step_recorder import StepRecorder
 
-__all__ = ["recorded_payloads", "work"]
+__all__ = ["Appending", "Step", "begin", "error_of", "recorded_payloads", "work"]
 
 _LOG = logging.getLogger("wakelog.worker")
 
@@ -45,20 +47,74 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.05, 5.0
 """Pauses between two tries to record an outcome while the store is unavailable."""
 
 
+class Appending(NamedTuple):
+    """What is being appended, and how to go on after it. No task waits meanwhile: a worker has
+    hundreds of these, and each waiting task is dozens of objects for the garbage collector."""
+
+    appending: asyncio.Future[None]
+    then: Callable[[BaseException | None], Coroutine[Any, Any, Appending | None] | None]
+    """How to go on, given why the append has failed; None: it is done."""
+
+
+Step = Coroutine[Any, Any, Appending | None]
+"""A part of the work on what was claimed; it returns what it leaves to be appended."""
+
+
+def _unnoted(before: LeaseKey, after: LeaseKey) -> None: ...
+
+
 async def work(
-    app: Application,
-    claimed: Claimed,
-    on_run: Callable[[LeaseKey, LeaseKey], None] = lambda before, after: None,
+    app: Application, claimed: Claimed, on_run: Callable[[LeaseKey, LeaseKey], None] = _unnoted
 ) -> None:
-    """Begin what was claimed, do it, record how it ended, and give the lease up.
+    """All the work on what was claimed, to its end. Raises what its steps raise: see `begin`."""
+    step: Appending | Step | None = begin(app, claimed, on_run)
+    while step is not None:
+        if isinstance(step, Appending):
+            await asyncio.wait([step.appending])
+            step = step.then(error_of(step.appending))
+        else:
+            step = await step
+
+
+def error_of(appending: asyncio.Future[None]) -> BaseException | None:
+    """Why an append that has ended has failed."""
+    return asyncio.CancelledError() if appending.cancelled() else appending.exception()
+
+
+def begin(
+    app: Application, claimed: Claimed, on_run: Callable[[LeaseKey, LeaseKey], None]
+) -> Appending | Step:
+    """The first step of the work: begin what was claimed, do it, record how it ended, and give the
+    lease up. At once if nothing has to be waited for before the append.
 
     If it cannot be begun (it is parked, its job is paused, the store is away) the lease is given
-    up, and it is claimed again if it is still due. Raises `LeaseLostError` if the instance was
-    cleared or taken over meanwhile: then nothing was recorded.
+    up, and it is claimed again if it is still due. Its steps raise `LeaseLostError` if the instance
+    was cleared or taken over meanwhile: then nothing was recorded.
     """
+    beginning = Beginning(app, claimed, on_run)
+    try:
+        at_once = beginning.at_once()
+    except Exception:  # it is met again
+        at_once = None
+    if at_once is None:
+        return _begun(app, claimed, beginning)
+    begun, appending = at_once
+
+    def then(error: BaseException | None) -> Step:
+        if error is not None:
+            claimed.stage = "waits"
+            return _begun(app, claimed, beginning)
+        beginning.ended(begun)
+        return _go_on(app, claimed, begun)
+
+    return then(None) if appending is None else Appending(appending, then)
+
+
+async def _begun(app: Application, claimed: Claimed, beginning: Beginning) -> Appending | None:
+    """Begin it, whatever has to be waited for."""
     begun: Begun | None = None
     try:
-        begun = await begin(app, claimed, on_run)
+        begun = await beginning.recorded()
     except HistoryError:  # it is parked, and that was logged
         pass
     except StoreUnavailableError as error:
@@ -67,16 +123,22 @@ async def work(
         with contextlib.suppress(StoreUnavailableError):
             await give_up(app, claimed)
         raise
-    if begun is None or (claimed.is_stopped and begun.call is None):
-        with contextlib.suppress(StoreUnavailableError):  # then the lease ends, or a beat drops it
-            await give_up(app, claimed)
-    elif begun.call is None:
+    return await _go_on(app, claimed, begun)
+
+
+async def _go_on(app: Application, claimed: Claimed, begun: Begun | None) -> Appending | None:
+    """Do what was begun."""
+    if begun is not None and begun.call is not None:
+        return await _run(app, claimed, begun.call)
+    if begun is not None and not claimed.is_stopped:
         await handle_deferred(app, claimed, begun.instance)
     else:
-        await _run(app, claimed, begun.call)
+        with contextlib.suppress(StoreUnavailableError):  # then the lease ends, or a beat drops it
+            await give_up(app, claimed)
+    return None
 
 
-async def _run(app: Application, claimed: Claimed, call: HandlerCall) -> None:
+async def _run(app: Application, claimed: Claimed, call: HandlerCall) -> Appending | None:
     """Call `execute`, then settle on whatever the instance is by then."""
     id = call.base.id
     definition = app.registry.of(id)
@@ -90,7 +152,7 @@ async def _run(app: Application, claimed: Claimed, call: HandlerCall) -> None:
     else:
         steps = StepRecorder(app, definition, call, origin)
         settle = await _performed(app, definition, claimed, call, steps)
-    await _record(app, definition, id, settle, origin, token)
+    return await _Outcome(app, definition, settle, origin, token).recorded()
 
 
 async def _performed(
@@ -114,37 +176,74 @@ async def _performed(
     return settle
 
 
-async def _record(
-    app: Application,
-    definition: Definition,
-    id: InstanceId,
-    settle: Settle,
-    origin: Origin,
-    token: int,
-) -> None:
-    """Append the outcome, however long the store is unavailable. An outcome that the database
-    refuses is recorded as a failure instead."""
-    outcomes = HandlerOutcomes()
-    pause_s = FIRST_PAUSE_S
-    while True:
-        try:
-            await app.request(
-                definition,
-                id,
-                settle,
-                origin=origin,
-                lease_token=token,
-                ends_lease=_always,
-                outcomes=outcomes,
-            )
-            return
-        except StoreUnavailableError as error:
+class _Outcome:
+    """How a run has ended, to be recorded."""
+
+    def __init__(
+        self,
+        app: Application,
+        definition: Definition,
+        settle: Settle,
+        origin: Origin,
+        token: int,
+    ) -> None:
+        self._app = app
+        self._definition = definition
+        self._settle = settle
+        self._origin = origin
+        self._token = token
+        self._outcomes = HandlerOutcomes()
+
+    async def recorded(self) -> Appending | None:
+        """Append it, however long the store is unavailable. An outcome that the database refuses is
+        recorded as a failure instead."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._appending()
+            except StoreUnavailableError as error:
+                _LOG.error("the outcome of %s cannot be recorded yet: %s", self._id, error)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    @property
+    def _id(self) -> InstanceId:
+        return self._settle.call.base.id
+
+    async def _appending(self) -> Appending | None:
+        appending: list[asyncio.Future[None]] = []
+        await self._app.request(
+            self._definition,
+            self._id,
+            self._settle,
+            origin=self._origin,
+            lease_token=self._token,
+            ends_lease=_always,
+            outcomes=self._outcomes,
+            appending=appending,
+        )
+        return Appending(appending[0], self._appended) if appending else None
+
+    def _appended(self, error: BaseException | None) -> Step | None:
+        return None if error is None else self._again(error)
+
+    async def _again(self, error: BaseException) -> Appending | None:
+        """The append has failed: settle it on what the instance is by now, when that is possible.
+        The handlers are not called again."""
+        if isinstance(error, LeaseGone):
+            run = self._settle.call.run
+            raise LeaseLostError(str(self._id), run.number if run else 0)
+        if isinstance(error, StoreUnavailableError):
+            settle = self._settle
             if error.reason == "refused" and isinstance(settle.outcome, HandlerEnded):
-                settle = Settle(settle.call, HandlerFailed.by_engine(error, settle.outcome.now_us))
-                continue
-            _LOG.error("the outcome of %s cannot be recorded yet: %s", id, error)
-        await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, MAX_PAUSE_S)
+                failed = HandlerFailed.by_engine(error, settle.outcome.now_us)
+                self._settle = Settle(settle.call, failed)
+            else:
+                _LOG.error("the outcome of %s cannot be recorded yet: %s", self._id, error)
+                await asyncio.sleep(FIRST_PAUSE_S)
+        elif not isinstance(error, VersionConflict):
+            raise error
+        return await self.recorded()
 
 
 async def recorded_payloads(

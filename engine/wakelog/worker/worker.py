@@ -30,7 +30,7 @@ from wakelog.worker.heartbeat import Heartbeat
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.loop_watchdog import LoopWatchdog
 from wakelog.worker.next_look import NextLook
-from wakelog.worker.runs import work
+from wakelog.worker.runs import Appending, Step, begin
 from wakelog.worker.schedule_keeper import ScheduleKeeper
 from wakelog.worker.schedules import Schedules, rules_of
 from wakelog.worker.startup import autostart
@@ -65,7 +65,8 @@ class Worker:
         self._watchdog = LoopWatchdog(self._loop, self._clock.wakeup)
         self.next_look = NextLook(app, self.jobs)
         """When the alarm clock looks again; not part of the stable interface."""
-        self._begun = BegunWork(app, self._ended)
+        self._begun = BegunWork(app, self._first_step, self._guarded, self._ended)
+        self._is_beginning = False
         self._ahead = Ahead(app.clock, is_allowed=not self._limited.keys() & set(self.jobs))
         self._waits_for_room = False
         """The alarm clock looks again when there is room for another claim."""
@@ -235,18 +236,26 @@ class Worker:
 
     def _begin_next(self) -> None:
         """Begin what lies ahead, as far as there are free slots."""
-        while len(self._begun) < self._settings.concurrency and not self._closing:
-            claimed = self._ahead.take()
-            if claimed is None:
-                return
-            self._begun.begin(claimed, self._work)
+        if self._is_beginning:  # something that was begun has ended at once: the loop goes on
+            return
+        self._is_beginning = True
+        try:
+            while len(self._begun) < self._settings.concurrency and not self._closing:
+                claimed = self._ahead.take()
+                if claimed is None:
+                    break
+                self._begun.begin(claimed)
+        finally:
+            self._is_beginning = False
 
-    async def _work(self, claimed: Claimed) -> None:
+    def _first_step(self, claimed: Claimed) -> Appending | Step:
+        return begin(self._app, claimed, self._leases.rekey)
+
+    async def _guarded(self, claimed: Claimed, step: Step) -> Appending | None:
+        """A step of the work; what it raises is logged, and ends the work."""
         stream = claimed.stream
         try:
-            await work(self._app, claimed, self._leases.rekey)
-            if (head := self._app.instances.peek(stream)) is not None:
-                self._given_back.note(head.instance)
+            return await step
         except LeaseLostError as error:
             _LOG.warning("%s: its outcome is dropped", error, extra={"instance": stream})
         except asyncio.CancelledError:
@@ -254,16 +263,19 @@ class Worker:
         except Exception as error:
             if self._abandoned:
                 _LOG.info("%s ended too late: %s", stream, error, extra={"instance": stream})
-                return
+                return None
             _LOG.exception(
                 "%s could not be worked on; it is taken up again a little later",
                 stream,
                 extra={"instance": stream},
             )
+        return None
 
     def _ended(self, claimed: Claimed) -> None:
         """Its slot is free."""
         self._watchdog.note_progress()
+        if (head := self._app.instances.peek(claimed.stream)) is not None:
+            self._given_back.note(head.instance)
         self._leases.discard(claimed.key)
         self._ahead.note_ended(claimed.handler_us)
         self._begin_next()

@@ -10,7 +10,7 @@ import pytest
 from tests.support import Ctx, task_of
 from wakelog import Jobs, LeaseLostError
 from wakelog.app import App
-from wakelog.worker.claims import Claimed, begin, claim_due
+from wakelog.worker.claims import Beginning, Claimed, claim_due
 from wakelog.worker.runs import work
 
 pytestmark = pytest.mark.anyio
@@ -143,7 +143,8 @@ async def test_U2_a_run_that_was_lost_is_recovered_though_a_claim_of_it_was_lost
     app: App,
 ) -> None:
     # given a run of a worker that died, and a claim of it by another one that died too
-    begun = await begin(app.application, await claim_one(app, "w1"), lambda before, after: None)
+    claimed = await claim_one(app, "w1")
+    begun = await Beginning(app.application, claimed, lambda before, after: None).recorded()
     assert begun is not None
     assert begun.call is not None
     await end_leases(app, "w1")
