@@ -19,6 +19,7 @@ from wakelog.core.requests import Request
 from wakelog.definitions.context import context_of_caller
 from wakelog.definitions.definition import Definition
 from wakelog.errors import ExecutionError, InvalidStateError
+from wakelog.execution.outliving import outliving
 from wakelog.ids import InstanceId, check_text
 from wakelog.ports.rows import StatusRow
 from wakelog.runtime.unit_of_work import IdempotencyKey, RequestOutcome
@@ -109,13 +110,14 @@ class RequestGateway:
     ) -> R:
         self._running += 1
         self._idle.clear()
-        if self._threads and definition.has_threads:
-            outcome = await self._uncancelled(running)
-        else:
-            try:
+        try:
+            if self._threads and definition.has_threads:
+                hand_down = self.app.handler_runner.hand_down
+                outcome = await outliving(running, hand_down, self._go_on)
+            else:
                 outcome = await running
-            finally:
-                self._request_ended()
+        finally:
+            self._request_ended()
         if outcome.raises:
             _raise(id, outcome.raises)
         if outcome.kept_reply is not None:
@@ -123,13 +125,15 @@ class RequestGateway:
         reply: R = outcome.reply
         return reply
 
-    async def _uncancelled(self, running: Coroutine[Any, Any, RequestOutcome]) -> RequestOutcome:
-        """Go on if the caller is cancelled: a handler in a thread does, and holds its turn."""
+    def _go_on(self, running: Coroutine[Any, Any, RequestOutcome]) -> asyncio.Task[RequestOutcome]:
+        """Go on with a request if its caller is cancelled: a handler in a thread does, and holds
+        its turn."""
+        self._running += 1
         task = asyncio.create_task(running)
         self.app.handler_runner.own(task)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        return task
 
     def _ended(self, task: asyncio.Task[RequestOutcome]) -> None:
         self._tasks.discard(task)

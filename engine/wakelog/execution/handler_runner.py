@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import inspect
 import logging
 import traceback
@@ -30,6 +32,7 @@ from wakelog.definitions.handlers import Handler
 from wakelog.definitions.schema import issues_of
 from wakelog.definitions.steps import StepRunner
 from wakelog.errors import HandlerTimeoutError, ThreadsExhaustedError
+from wakelog.execution.outliving import in_a_task, is_outliving
 from wakelog.execution.retry_advice import advice, cause_of
 from wakelog.execution.thread_pool import HandlerPool, Returned
 
@@ -71,6 +74,10 @@ class HandlerRunner:
         """Whether no `def` handler can be called: see `HandlerPool.is_exhausted`."""
         return self._threads.is_exhausted
 
+    def hand_down(self, future: object) -> bool:
+        """Whether a `def` is waited for by `future`: see `HandlerPool.hand_down`."""
+        return self._threads.hand_down(future)
+
     def close(self) -> None:
         """Close the thread pool; a thread that is stuck in a handler ends after it."""
         self._threads.close()
@@ -97,6 +104,8 @@ class HandlerRunner:
             extra = _read(definition, call, ctx)
             if isinstance(extra, PayloadUnread):
                 return extra
+            if (handler.is_async or handler.timeout_us is not None) and is_outliving():
+                await in_a_task()
             result, error = await self._run(handler, call, (ctx, *extra))
             if self._is_self_cancelled():
                 await self._raise_own_cancellation()
@@ -118,7 +127,7 @@ class HandlerRunner:
                 return self._failed(error, definition.retry, call)
         finally:
             ctx.close()
-            CURRENT.reset(token)
+            _reset(token)
         now_us = self._clock.now_us()
         return HandlerEnded(tuple(ctx.commands), ctx.cleared, ctx.clear_reason, now_us)
 
@@ -152,7 +161,7 @@ class HandlerRunner:
             return raised
         finally:
             ctx.close()
-            CURRENT.reset(token)
+            _reset(token)
         if self.inline and isinstance(error, KeyboardInterrupt):
             raise error  # Ctrl-C ends the simulation, not the handler
         return result if error is None else error
@@ -214,7 +223,7 @@ class HandlerRunner:
         result: Any = None
         if is_threaded:
             result, error = await self._threads.call(fn, args, on_begin)
-            if error is not None:
+            if error is not None or result is None:
                 return None, error
         try:
             if not is_threaded:
@@ -222,6 +231,8 @@ class HandlerRunner:
                     on_begin()
                 result = fn(*args)
             if is_async or inspect.isawaitable(result):
+                if is_outliving():
+                    await in_a_task()
                 return await result, None
             return result, None
         except asyncio.CancelledError:
@@ -317,6 +328,13 @@ def _argument(definition: Definition, call: HandlerCall) -> tuple[Any, ...]:
         return ()
     event = TAKEN if call.copy is None else call.copy.take()
     return (definition.event.load(call.payload) if event is TAKEN else event,)
+
+
+def _reset(token: contextvars.Token[Context[Any] | None]) -> None:
+    """Let the caller be without a context again; not if the rest of it is in another task: see
+    `outliving`."""
+    with contextlib.suppress(ValueError):
+        CURRENT.reset(token)
 
 
 def _uncancel(task: asyncio.Task[Any]) -> None:

@@ -2,34 +2,37 @@
 
 A handler is often shorter than the overhead of a usual thread pool (50 µs per call with anyio's, 16
 with the standard library's). Here calls go through one queue, and outcomes are handed back to the
-event loop in batches, which costs 2.
+event loop in batches. Calls of functions that were short so far share a thread, which makes many of
+them in one go; as soon as one of them takes longer, the others have threads of their own: see
+`quick_lane`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
 from wakelog.errors import ThreadsExhaustedError
+from wakelog.execution.pool_task import PoolTask, Returned
+from wakelog.execution.quick_lane import Drain, Paces
 from wakelog.threads import log_failure, start_thread
 
 __all__ = ["HandlerPool", "Returned"]
 
 _LOG = logging.getLogger("wakelog.call")
 
-Returned = tuple[Any, BaseException | None]
-"""What a function returned, or the exception it raised, as a value: some exceptions cannot be set
-on a future, or would end more than the function."""
-
 START_AGAIN_S = 0.1
 """How long to wait until a thread that could not be started is tried again, while calls wait."""
+LEND_S = 0.001
+"""How long the loop stands still for a thread that makes short calls and gets on with none."""
+MAX_LENT = 4
+"""So many times as long if it does: it would keep the interpreter about as long in any case."""
 CLOSE_S = 5.0
 """How long closing waits for threads that are in no call: they end at once."""
 _ADVICE = "find the handlers that do not end (the log names some), and restart this process"
@@ -46,8 +49,16 @@ class HandlerPool:
     def __init__(self, limit: int, *, starts: bool = True) -> None:
         """`starts`: whether to start the first thread now."""
         self._limit = limit
-        self._calls: SimpleQueue[PoolTask | None] = SimpleQueue()
-        self._outcomes: deque[tuple[asyncio.Future[Returned], Returned]] = deque()
+        self._queue: SimpleQueue[PoolTask | Drain | None] = SimpleQueue()
+        """What waits for a thread; None ends one."""
+        self._quick: deque[PoolTask] = deque()
+        """The short calls that wait for the thread that makes them."""
+        self._drain: Drain | None = None
+        """That thread's way through them: under way, or asked for."""
+        self._paces = Paces()
+        self._waiting: dict[object, PoolTask] = {}
+        """The calls that callers wait for, by the future that each awaits."""
+        self._outcomes: deque[tuple[PoolTask, Returned]] = deque()
         self._is_notified = False
         """The event loop is going to collect outcomes."""
         self._threads: set[HandlerThread] = set()
@@ -55,8 +66,9 @@ class HandlerPool:
         self._usable = 0
         """The threads that take calls; not those stuck in an abandoned call."""
         self._open = 0
-        """The calls that a caller waits for."""
+        """The calls that a caller waits for and that do not share a thread."""
         self._closed = False
+        self._checking: asyncio.TimerHandle | None = None
         self._starting_again: asyncio.TimerHandle | None = None
         self._is_refused = False
         """The last start of a thread has failed, and was logged."""
@@ -82,31 +94,61 @@ class HandlerPool:
         another thread may be started in place of its own. Raises `ThreadsExhaustedError` if `limit`
         threads were replaced so, and those in their place are stuck too: it has not started.
         """
-        call = PoolTask(fn, args, on_begin)
-        self._open += 1
+        if self.is_exhausted:
+            raise self._exhausted()
+        call = PoolTask(fn, args, on_begin, self._paces.of(fn))
+        if call.is_quick:
+            self._quick.append(call)
+            if self._drain is None:
+                self._start_drain()
+        else:
+            self._open += 1
+            self._queue.put(call)
+            self._grow()
         try:
-            self._grow()
-            if self.is_exhausted:
-                raise self._exhausted()
-            self._calls.put(call)
-            return await call.future
-        except asyncio.CancelledError:
-            if call.abandon() and not self._closed:
-                self._usable -= 1
-            raise
+            while True:
+                future = call.future
+                self._waiting[future] = call
+                try:
+                    return await future
+                except asyncio.CancelledError:
+                    if call.future is future:  # nobody takes its caller's place
+                        self._abandon(call)
+                        raise
+                finally:
+                    del self._waiting[future]
         finally:
-            self._open -= 1
-            self._grow()
-            if self._open and self.is_exhausted:
-                self._refuse_waiting()
+            if not call.is_quick:
+                self._open -= 1
+
+    def hand_down(self, future: object) -> bool:
+        """Whether a caller waits for `future` here: then its call goes on, though the caller is
+        cancelled, and what is left of its coroutine is to be continued in another task."""
+        call = self._waiting.get(future)
+        if call is not None:
+            call.hand_down()
+            self._waiting[call.future] = call
+        return call is not None
+
+    def _abandon(self, call: PoolTask) -> None:
+        """Its caller has gone: another thread takes the place of the one that makes it, if any."""
+        if not call.abandon() or self._closed:
+            return
+        self._usable -= 1
+        if self._drain is not None and self._drain.current is call:
+            self._retire(self._drain, call)
+        self._grow()
+        if self.is_exhausted:
+            self._refuse_waiting()
 
     def close(self) -> None:
         """End the threads; one that is in a call ends after it, and is not waited for."""
         self._closed = True
-        if self._starting_again is not None:
-            self._starting_again.cancel()
+        for timer in (self._starting_again, self._checking):
+            if timer is not None:
+                timer.cancel()
         for _ in range(self._usable):
-            self._calls.put(None)
+            self._queue.put(None)
         self._usable = 0
         for thread in tuple(self._threads):
             if not thread.is_busy:
@@ -114,9 +156,84 @@ class HandlerPool:
                 if thread.is_alive():  # one that the system does not let run: wait for it once
                     break
 
+    # -- short calls, which share a thread
+
+    def _start_drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._drain = drain = Drain(loop)
+        self._queue.put(drain)
+        self._grow()
+        self._checking = loop.call_later(drain.pause_s(), self._check)
+        if self._open < self._usable:  # else no thread is free to make them
+            loop.call_soon(self._lend, drain)
+
+    def _lend(self, drain: Drain) -> None:
+        """Lend the interpreter to the thread that makes the short calls, and take over at once.
+
+        Runs when all that is ready now has made its calls. The loop would rest soon anyway, or its
+        calls would wait until it does; they are fresh in the processor's cache now.
+        """
+        if drain is not self._drain or drain.is_over or self._closed:
+            return
+        try:
+            drain.is_lent = True
+            for _ in range(MAX_LENT):
+                made = drain.current
+                if drain.ended.acquire(timeout=LEND_S) or drain.current is made:
+                    break
+        finally:
+            drain.is_lent = False  # before the look: either it is seen here, or the thread tells
+        if drain.is_over:
+            self._collect()
+
+    def _end_drain(self) -> None:
+        self._drain = None
+        if self._checking is not None:
+            self._checking.cancel()
+            self._checking = None
+
+    def _check(self) -> None:
+        """Look whether the thread that makes the short calls gets on with them."""
+        self._collect()
+        drain = self._drain
+        if drain is None or self._closed:
+            return
+        if drain.current is not None:
+            drain.current.tell_begun()
+        stuck = drain.stuck()
+        if stuck is not None:
+            self._retire(drain, stuck)
+            return
+        self._checking = drain.loop.call_later(drain.pause_s(), self._check)
+
+    def _retire(self, drain: Drain, stuck: PoolTask) -> None:
+        """This call is not short: its thread takes other calls after it, and those that wait behind
+        it have threads of their own now."""
+        drain.is_retired = True
+        self._end_drain()
+        stuck.tell_begun()
+        stuck.was_stuck()
+        self._parted(stuck)
+        with contextlib.suppress(IndexError):
+            while True:
+                call = self._quick.popleft()
+                self._parted(call)
+                self._queue.put(call)
+        while self._grow():
+            pass
+
+    def _parted(self, call: PoolTask) -> None:
+        """It does not share a thread any longer."""
+        if call.future in self._waiting:
+            call.is_quick = False
+            self._open += 1
+
+    # -- threads
+
     def _grow(self) -> bool:
         """Start one more thread if calls may be waiting for one, and as many may run."""
-        if self._usable >= min(self._open, self._limit) or self._closed:
+        wanted = self._open if self._drain is None else self._open + 1
+        if self._usable >= min(wanted, self._limit) or self._closed:
             return False
         if len(self._threads) >= 2 * self._limit or self._starting_again is not None:
             return False
@@ -153,45 +270,71 @@ class HandlerPool:
 
     def _refuse_waiting(self) -> None:
         """No thread is left for the calls that wait."""
+        refused: list[PoolTask] = []
         with contextlib.suppress(Empty):
             while True:
-                call = self._calls.get_nowait()
-                if call is not None and not call.future.done():
-                    call.future.set_exception(self._exhausted())
+                waiting = self._queue.get_nowait()
+                if isinstance(waiting, PoolTask):
+                    refused.append(waiting)
+        if self._drain is not None:  # no thread has begun it
+            self._end_drain()
+            refused.extend(self._quick)
+            self._quick.clear()
+        for call in refused:
+            call.resolve(self._exhausted())
 
     # -- on a thread
 
     def _work(self, thread: HandlerThread) -> None:
         try:
-            while (call := self._calls.get()) is not None:
-                try:
-                    if not self._serve(thread, call):
-                        return
-                except BaseException as error:  # out of memory, around the call
-                    log_failure(_LOG, "a handler's thread failed; it goes on", error=error)
-                    with contextlib.suppress(Exception):
-                        self._hand_over(call, (None, error))
-                del call  # else it would stay alive until the next one
+            while (item := self._queue.get()) is not None:
+                thread.is_busy = True
+                if isinstance(item, Drain):
+                    goes_on = self._make_short(item)
+                else:
+                    goes_on = self._make(item) and self._notify(item.loop)
+                thread.is_busy = False
+                if not goes_on:
+                    return
+                del item  # else it would stay alive until the next one
         finally:
             self._threads.discard(thread)
 
-    def _serve(self, thread: HandlerThread, call: PoolTask) -> bool:
-        """Make a call and hand its outcome over; False: this thread is not wanted any longer."""
-        if not call.begin():
-            return True
-        thread.is_busy = True
-        outcome = call.outcome()
-        thread.is_busy = False
-        return call.end() and self._hand_over(call, outcome)
+    def _make_short(self, drain: Drain) -> bool:
+        """Make the short calls that wait; False: this thread is not wanted any longer."""
+        goes_on = True
+        while goes_on and not drain.is_retired:
+            try:
+                call = self._quick.popleft()
+            except IndexError:
+                break
+            drain.current = call
+            goes_on = self._make(call)
+        drain.is_over = True  # before it is told: the loop looks whether more have come by then
+        drain.ended.release()
+        return (drain.is_lent or self._notify(drain.loop)) and goes_on
 
-    def _hand_over(self, call: PoolTask, outcome: Returned) -> bool:
-        """Give the event loop an outcome; False if it is closed."""
-        self._outcomes.append((call.future, outcome))
+    def _make(self, call: PoolTask) -> bool:
+        """Make a call and keep its outcome; False: this thread is not wanted any longer."""
+        try:
+            if not call.begin():
+                return True
+            outcome = call.outcome()
+            if not call.end():
+                return False
+        except BaseException as error:  # out of memory, around the call
+            log_failure(_LOG, "a handler's thread failed; it goes on", error=error)
+            outcome = None, error
+        self._outcomes.append((call, outcome))
+        return True
+
+    def _notify(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Have outcomes collected; False if the event loop is closed: there is no caller."""
         if not self._is_notified:
             self._is_notified = True
             try:
-                call.future.get_loop().call_soon_threadsafe(self._collect)
-            except RuntimeError:  # the event loop is closed: there is no caller
+                loop.call_soon_threadsafe(self._collect)
+            except RuntimeError:
                 return False
         return True
 
@@ -200,9 +343,12 @@ class HandlerPool:
     def _collect(self) -> None:
         self._is_notified = False  # first, so that outcomes from now on notify again
         while self._outcomes:
-            future, outcome = self._outcomes.popleft()
-            if not future.done():
-                future.set_result(outcome)
+            call, outcome = self._outcomes.popleft()
+            call.resolve(outcome)
+        if self._drain is not None and self._drain.is_over:
+            self._end_drain()
+            if self._quick:  # they have come since
+                self._start_drain()
 
 
 class HandlerThread(threading.Thread):
@@ -216,60 +362,3 @@ class HandlerThread(threading.Thread):
 
     def run(self) -> None:
         self._work(self)
-
-
-class PoolTask:
-    """One call: it waits, then runs on a thread, then has ended, unless its caller abandons it."""
-
-    __slots__ = ("_args", "_context", "_fn", "_lock", "_on_begin", "_state", "future")
-
-    def __init__(
-        self,
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        on_begin: Callable[[], object] | None,
-    ) -> None:
-        self.future: asyncio.Future[Returned] = asyncio.get_running_loop().create_future()
-        self._context = contextvars.copy_context()
-        self._fn = fn
-        self._args = args
-        self._on_begin = on_begin
-        self._lock = threading.Lock()
-        self._state: Literal["waits", "runs", "ended", "abandoned"] = "waits"
-
-    def outcome(self) -> Returned:
-        """Call the function."""
-        try:
-            return self._context.run(self._fn, *self._args), None
-        except BaseException as error:
-            return None, error
-
-    def begin(self) -> bool:
-        """On the thread, before the call: False if it has been abandoned."""
-        with self._lock:
-            is_wanted = self._state == "waits"
-            if is_wanted:
-                self._state = "runs"
-        if is_wanted and self._on_begin is not None:
-            with contextlib.suppress(RuntimeError):  # the event loop is closed: there is no caller
-                self.future.get_loop().call_soon_threadsafe(self._begun, self._on_begin)
-        return is_wanted
-
-    def _begun(self, on_begin: Callable[[], object]) -> None:
-        if not self.future.done():
-            on_begin()
-
-    def end(self) -> bool:
-        """On the thread, after the call: False if it has been abandoned, so that another thread
-        takes the place of this one."""
-        with self._lock:
-            is_wanted = self._state == "runs"
-            self._state = "ended"
-            return is_wanted
-
-    def abandon(self) -> bool:
-        """The caller does not wait; True if a thread is still running the call."""
-        with self._lock:
-            is_running = self._state == "runs"
-            self._state = "abandoned"
-            return is_running
