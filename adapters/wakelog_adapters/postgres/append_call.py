@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, defstruct
 from msgspec.structs import asdict, astuple
 
 from wakelog.ports.rows import StatusRow
@@ -56,19 +56,26 @@ class _Placed(Struct, frozen=True):
     length: int
 
 
-class _Created(StatusRow, frozen=True):
-    """A status row, with the head that it keeps."""
+_BASE = [("base", int), ("base_hash", str)]
+"""The version and the hash that a row must have."""
+_REQUIRED = StatusRow.__struct_fields__.index("due_us")
+"""The fields before it are never null, and never 0 but where that counts."""
 
-    head: str | None
+
+def _sparse(name: str, first: Sequence[tuple[str, type]]) -> type[Struct]:
+    """A status row and the head that it keeps, whose JSON leaves out what is null or 0: most of it
+    is, and the server pays for each field of each row."""
+    fields = StatusRow.__struct_fields__
+    always = [(field, Any) for field in fields[:_REQUIRED]]
+    rest = (*fields[_REQUIRED:], "head")
+    sometimes = [(field, Any, 0 if field.endswith("_count") else None) for field in rest]
+    return defstruct(name, [*first, *always, *sometimes], omit_defaults=True, gc=False)
 
 
-class _Changed(_Created, frozen=True):
-    """A status row that must exist."""
-
-    base: int
-    """The version that it must have."""
-    base_hash: str
-    """And the hash."""
+_Created = _sparse("_Created", [])
+"""A row that must not exist yet."""
+_Changed = _sparse("_Changed", _BASE)
+"""A row that must exist."""
 
 
 class AppendCall:
@@ -99,16 +106,17 @@ class AppendCall:
     def arguments(self, options: AppendOptions) -> tuple[Any, ...]:
         """What `append_1` takes, in its order."""
         rows, bases = self._rows, self._rows.bases
-        changed: list[_Changed] = []
-        created: list[_Created] = []
+        streams: list[str] = []
+        changed: list[Struct] = []
+        created: list[Struct] = []
         for row in rows.status_rows:
-            base = bases[row.stream]
-            values: list[Any] = [*astuple(row), rows.heads.get(row.stream)]
+            stream = row.stream
+            base = bases[stream]
             if base.version:
-                values += base
-                changed.append(_Changed(*values))
+                streams.append(stream)
+                changed.append(_Changed(*base, *astuple(row), rows.heads.get(stream)))
             else:
-                created.append(_Created(*values))
+                created.append(_Created(*astuple(row), rows.heads.get(stream)))
         replies: list[_Row] = [
             {"stream": stream, **asdict(reply), "now_us": now_us}
             for stream, reply, now_us in rows.kept_replies
@@ -119,6 +127,7 @@ class AppendCall:
             options.lock_timeout,
             None if options.server_clock else 0,
             rows.started_jobs or None,
+            _json(streams),
             _json(changed),
             _json(created),
             rows.absent or None,

@@ -47,7 +47,7 @@ class Queries(Struct, frozen=True):
     # -- functions of the migrations: see there
 
     append: bytes = b"""SELECT {schema}.append_1(
-        %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
+        %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
     insert: bytes = b"SELECT {schema}.insert_1(%s, %s::bigint[], %s, %s::bytea[])"
     facts: bytes = b"SELECT {schema}.facts_1(%s, %s, %s, %s)"
     locked: bytes = b"SELECT {schema}.locked_1(%s, %s)"

@@ -192,7 +192,9 @@ CREATE FUNCTION {schema}.append_1(
     lock_timeout text,      -- how long to wait for the ordering lock and the job pauses
     clock_us bigint,        -- added to the ends of leases; null: the time by this server's clock
     starts text[],          -- jobs of which runs start, and that must not be paused
-    changed json,           -- status rows that must exist, with the version they must have
+    changed_streams json,   -- of `changed`
+    changed json,           -- status rows that must exist, with the version they must have; without
+                            -- what is null or 0
     created json,           -- status rows that must not exist yet
     absent text[],          -- streams that must have no status row and get none: only replies
     events json,            -- the events, and where in `blob` their states are
@@ -205,7 +207,7 @@ CREATE FUNCTION {schema}.append_1(
     snapshots json,
     blob bytea              -- states of events and snapshots, one after the other
 ) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET jit = off
+SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     expected int;
@@ -227,7 +229,14 @@ BEGIN
 
     IF created IS NOT NULL THEN
         INSERT INTO {schema}.status AS s
-            SELECT c.* FROM json_to_recordset(created) AS c (
+            SELECT c.stream, c.kind, c.name, c.id, c.version, c.hash, c.checksum, c.status,
+                c.executing, c.due_us, c.retry_us, c.clear_us, c.wake_us, c.created_us,
+                c.updated_us, c.last_run_us, coalesce(c.event_count, 0), coalesce(c.run_count, 0),
+                coalesce(c.failure_count, 0), coalesce(c.deferred_count, 0), c.reason,
+                coalesce(c.unfinished_count, 0), coalesce(c.window_count, 0), c.window_opened_us,
+                c.flush_due_us, coalesce(c.dead_count, 0), c.code_error, c.error_type, c.last_error,
+                c.state, c.head
+            FROM json_to_recordset(created) AS c (
                 stream text, kind text, name text, id text, version bigint, hash text,
                 checksum bigint, status text, executing boolean, due_us bigint, retry_us bigint, clear_us bigint,
                 wake_us bigint, created_us bigint, updated_us bigint, last_run_us bigint,
@@ -249,10 +258,10 @@ BEGIN
         END IF;
     END IF;
     IF changed IS NOT NULL THEN
-        expected := json_array_length(changed);
+        expected := json_array_length(changed_streams);
         IF expected > 1 THEN
             PERFORM FROM {schema}.status s WHERE s.stream = ANY (ARRAY(
-                SELECT c.stream FROM json_to_recordset(changed) AS c (stream text)))
+                SELECT json_array_elements_text(changed_streams)))
                 ORDER BY s.stream FOR UPDATE;
         END IF;
         UPDATE {schema}.status s SET
@@ -260,11 +269,11 @@ BEGIN
             executing = c.executing,
             due_us = c.due_us, retry_us = c.retry_us, clear_us = c.clear_us, wake_us = c.wake_us,
             created_us = c.created_us, updated_us = c.updated_us, last_run_us = c.last_run_us,
-            event_count = c.event_count, run_count = c.run_count, failure_count = c.failure_count,
-            deferred_count = c.deferred_count, reason = c.reason,
-            unfinished_count = c.unfinished_count, window_count = c.window_count,
+            event_count = coalesce(c.event_count, 0), run_count = coalesce(c.run_count, 0), failure_count = coalesce(c.failure_count, 0),
+            deferred_count = coalesce(c.deferred_count, 0), reason = c.reason,
+            unfinished_count = coalesce(c.unfinished_count, 0), window_count = coalesce(c.window_count, 0),
             window_opened_us = c.window_opened_us, flush_due_us = c.flush_due_us,
-            dead_count = c.dead_count, code_error = c.code_error,
+            dead_count = coalesce(c.dead_count, 0), code_error = c.code_error,
             error_type = c.error_type, last_error = c.last_error, state = c.state,
             head = c.head
         FROM json_to_recordset(changed) AS c (
