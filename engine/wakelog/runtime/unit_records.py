@@ -82,21 +82,21 @@ class UnitRecords:
         base = before.instance.version
         records, hash = encode(stream, base, before.hash, events, meta, self._salts)
         is_due = is_whole and _crosses(base, after, self._snapshot_every)
-        return Unit(
-            stream=stream,
-            base_version=base,
-            base_hash=before.hash,
-            events=records,
-            after=after,
-            hash=hash,
-            commit=commit,
-            kept_reply=kept_reply,
-            snapshot=snapshot(Head(after, hash)) if is_due else None,
-            take=take,
-            lease_token=lease_token,
-            ends_lease=ends_lease,
-            unless_paused=take is not None,
-            now_us=now_us,
+        return Unit(  # by position: by name it takes 0.5 us more
+            stream,
+            base,
+            before.hash,
+            records,
+            after,
+            hash,
+            commit,
+            kept_reply,
+            snapshot(Head(after, hash)) if is_due else None,
+            take,
+            lease_token,
+            ends_lease,
+            take is not None,  # unless_paused
+            now_us,
         )
 
 

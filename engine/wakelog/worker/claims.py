@@ -69,6 +69,7 @@ class GivenBack:
 class Claimed(Struct, eq=False):
     """An instance under a lease of this worker's: to be begun or, by now, worked on."""
 
+    stream: str
     due: Due
     worker: str
     token: int
@@ -83,10 +84,6 @@ class Claimed(Struct, eq=False):
     """How long its handlers took, once they have ended."""
 
     @property
-    def stream(self) -> str:
-        return self.due.stream
-
-    @property
     def is_run(self) -> bool:
         """Whether a run has begun."""
         return self.token > 0
@@ -94,7 +91,7 @@ class Claimed(Struct, eq=False):
     @property
     def key(self) -> LeaseKey:
         """The stream, and the token of the lease on it."""
-        return self.due.stream, self.token
+        return self.stream, self.token
 
 
 class Begun(Struct, frozen=True):
@@ -141,7 +138,7 @@ def claim_due(
     if isinstance(dues, NothingDue):
         return [], dues
     claimed_us = app.clock.monotonic_us()
-    return [Claimed(due, worker, request.token, claimed_us) for due in dues], None
+    return [Claimed(due.stream, due, worker, request.token, claimed_us) for due in dues], None
 
 
 class Beginning:

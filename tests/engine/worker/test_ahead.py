@@ -23,7 +23,7 @@ SECOND_US = 1_000_000
 
 def claimed(clocks: Clocks, id: str = "a") -> Claimed:
     due = Due(f"task:job:{id}", 0, 3, "hash", None)
-    return Claimed(due, "w1", -1, clocks.monotonic_us())
+    return Claimed(due.stream, due, "w1", -1, clocks.monotonic_us())
 
 
 def paced(runs: int, us: int, *, handler_us: int = 10, is_allowed: bool = True) -> Ahead:
