@@ -164,7 +164,8 @@ def _scripted(ctx: Any, event: dict[str, Any]) -> None:
 
 def folded(instance: Instance) -> dict[str, Any]:
     """An instance as JSON data."""
-    data: dict[str, Any] = json.loads(msgspec.json.encode(asdict(instance)))
+    fields = {**asdict(instance), "deferred": [*instance.deferred]}
+    data: dict[str, Any] = json.loads(msgspec.json.encode(fields))
     return data
 
 
