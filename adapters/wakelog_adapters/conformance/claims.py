@@ -204,9 +204,9 @@ class ClaimsExam(ExamBase):
         store.append([builders[0].receive(at_us=NOW - 10), builders[1].receive(at_us=NOW - 9)])
         store.append([builders[2].receive(at_us=NOW - 9)])
         left = [builders[0].stream, builders[1].stream, "task:order:none"]
-        claimed = self.claimed(store, claim_request(left=left, left_since_us=NOW - 10))
+        claimed = self.claimed(store, claim_request(left=left, left_us=10))
         assert [due.stream for due in claimed] == [builders[0].stream, builders[2].stream]
-        claimed = self.claimed(store, claim_request(-2, left=left, left_since_us=NOW - 9))
+        claimed = self.claimed(store, claim_request(-2, left=left, left_us=9))
         assert [due.stream for due in claimed] == [builders[1].stream]
 
     def test_those_that_are_left_do_not_hide_others(self, tmp_path: Path) -> None:

@@ -212,7 +212,8 @@ class MemoryStore(MemoryLog):
     def _is_left(self, request: ClaimRequest) -> Callable[[str], bool]:
         left = frozenset(request.left)
         return lambda stream: (
-            stream in left and self._heads[stream][0].recorded_us > request.left_since_us
+            stream in left
+            and abs(self._heads[stream][0].recorded_us - request.now_us) < request.left_us
         )
 
     def _not_paused(self, jobs: Sequence[str]) -> Sequence[str]:

@@ -119,7 +119,7 @@ class Claimer:
             request.takeover.owner,
             request.takeover.server_up_us,
             [*request.left],
-            request.left_since_us,
+            request.left_us,
         )
         return _DECODER.decode(rows_of(connection, self._queries.claim, params)[0][0])
 

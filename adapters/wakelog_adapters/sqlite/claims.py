@@ -70,7 +70,7 @@ def look(row_of: _Row, queries: Queries, request: ClaimRequest) -> Found | Nothi
         queries.due,
         *(jobs_with(request.limits, request.jobs), request.now_us, request.limit),
         *(request.takeover.allowed, request.takeover.owner),
-        *(dumps(list(request.left)) if request.left else None, request.left_since_us),
+        *(dumps(list(request.left)) if request.left else None, request.left_us),
     )
     found = Found(packed, heads)
     return found if found.dues else NothingDue(next_due_us)

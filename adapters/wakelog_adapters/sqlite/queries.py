@@ -67,7 +67,7 @@ _MAY_TAKE_OVER = "l.until_us <= ?2 AND ?4 AND l.owner <> ?5"
 _NOT_LEFT = "%s.stream NOT IN (SELECT stream FROM left_to_others)"
 _LEFT = """left_to_others AS MATERIALIZED (
         SELECT s.stream FROM json_each(?6) j JOIN {prefix}status s ON s.stream = j.value
-        WHERE s.updated_us > ?7)"""
+        WHERE abs(s.updated_us - ?2) < ?7)"""
 _DUE_ALARMS = f"""(SELECT json_group_array(json_array(stream, due_us)) FROM (
         SELECT a.stream, a.due_us FROM {{prefix}}alarms a
         WHERE a.job = j.job AND a.due_us <= ?2 AND %s AND {_NOT_LEFT % "a"}
@@ -163,7 +163,7 @@ class Queries(Struct, frozen=True):
             LEFT JOIN {{prefix}}stored_events e ON s.head IS NOT NULL
                 AND e.originator_id = s.stream AND e.originator_version = s.version)
         SELECT dues, heads, CASE dues WHEN '[]' THEN ({_NEXT_DUE}) END FROM found"""
-    """(jobs, now, limit, allowed, owner: see `Takeover`; left, left since: see `ClaimRequest`) ->
+    """(jobs, now, limit, allowed, owner: see `Takeover`; left, left for: see `ClaimRequest`) ->
     what can be claimed, as `take` takes it; the heads that the status rows of these keep, each
     with topic and state of the newest event, in the same order; and, if that is nothing, when
     something can be claimed."""

@@ -143,8 +143,9 @@ class ClaimRequest(NamedTuple):
     """Asked once the store has found ended leases, before they are taken over: False leaves them.
     The store may have stalled with the claim in it."""
     left: Sequence[str] = ()
-    """Streams to leave to others while they have events recorded after `left_since_us`."""
-    left_since_us: int = 0
+    """Streams to leave to others while their newest event is less than `left_us` away from now:
+    it may be later than this claim, or of a clock that was ahead."""
+    left_us: int = 1_000_000
 
 
 class Refused(Exception):

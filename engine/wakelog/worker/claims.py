@@ -132,7 +132,7 @@ def claim_due(
         takeover=takeover,
         may_take_over=may_take_over,
         left=() if given_back is None else given_back.streams(),
-        left_since_us=now_us - YIELD_US,
+        left_us=YIELD_US,
     )
     dues = app.store.claim(request)
     if isinstance(dues, NothingDue):

@@ -468,7 +468,7 @@ CREATE FUNCTION {schema}.claim_1(
     spared text,            -- but none of this owner, or of one that lives,
     server_up_us bigint,    -- and none before this server has been up for so long
     passed text[],          -- streams that are left to others
-    passed_us bigint        -- while they have events recorded after this
+    passed_us bigint        -- while their newest event is so near to now
 ) RETURNS text LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -502,7 +502,7 @@ BEGIN
             SELECT w.worker FROM {schema}.workers w WHERE w.lives_until_us > lease_us);
     END IF;
     passed := ARRAY(SELECT s.stream FROM {schema}.status s
-        WHERE s.stream = ANY (passed) AND s.updated_us > passed_us);
+        WHERE s.stream = ANY (passed) AND abs(s.updated_us - now_us) < passed_us);
     IF limits IS NOT NULL THEN
         free := ARRAY(
             SELECT CASE WHEN j.most IS NULL THEN further
