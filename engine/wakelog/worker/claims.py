@@ -166,7 +166,12 @@ class Beginning:
         id = known.instance.id
         definition = self._app.registry.of(id)
         begun = self._app.units.claim_at_once(
-            definition, id, self._request, claim=self._lease, ends_lease=self._gives_up
+            definition,
+            id,
+            self._request,
+            lease_token=claimed.token,
+            claim=self._lease,
+            ends_lease=self._gives_up,
         )
         if begun is None:
             return None
@@ -190,6 +195,7 @@ class Beginning:
                 self._app.registry.of(id),
                 id,
                 self._request,
+                lease_token=claimed.token,
                 claim=self._lease,
                 ends_lease=self._gives_up,
             )
@@ -214,9 +220,8 @@ class Beginning:
         takes_over = expired is not None and expired.run
         return Claim(self._claimed.worker, takes_over, self._app.settings.max_lost)
 
-    @property
-    def _lease(self) -> Lease:
-        until_us = self._now_us + self._app.settings.lease_us
+    def _lease(self, now_us: int) -> Lease:
+        until_us = now_us + self._app.settings.lease_us
         return Lease(self._claimed.worker, until_us, self._claimed.token, run=True)
 
     def _gives_up(self, after: Instance) -> bool:
