@@ -91,6 +91,8 @@ def begin(
     up, and it is claimed again if it is still due. Its steps raise `LeaseLostError` if the instance
     was cleared or taken over meanwhile: then nothing was recorded.
     """
+    if claimed.is_stopped:
+        return _go_on(app, claimed, None)
     beginning = Beginning(app, claimed, on_run)
     try:
         at_once = beginning.at_once()
@@ -114,7 +116,8 @@ async def _begun(app: Application, claimed: Claimed, beginning: Beginning) -> Ap
     """Begin it, whatever has to be waited for."""
     begun: Begun | None = None
     try:
-        begun = await beginning.recorded()
+        if not claimed.is_stopped:
+            begun = await beginning.recorded()
     except HistoryError:  # it is parked, and that was logged
         pass
     except StoreUnavailableError as error:
