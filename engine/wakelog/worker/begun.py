@@ -30,9 +30,9 @@ class BegunWork:
         guarded: Callable[[Claimed, Step], Step],
         on_ended: Callable[[Claimed], None],
     ) -> None:
-        """`begin` makes the first step, `guarded` a step that raises nothing. Of what
-        is stopped the next step gives back what it holds. `on_ended` is called when the last one
-        has ended."""
+        """`begin` makes the first step, `guarded` a step that raises nothing. Of what is
+        stopped the next step gives back what it holds. `on_ended` is called when the last one has
+        ended."""
         self._app = app
         self._begin = begin
         self._guarded = guarded
@@ -90,8 +90,8 @@ class BegunWork:
         self._tasks[claimed] = None
         if not task.cancelled():
             self._go_on(claimed, task.result())
-        elif inspect.getcoroutinestate(step) == inspect.CORO_CREATED:
-            self._go_on(claimed, step)  # stopped before it began: it gives back what it holds
+        elif claimed.is_stopped and inspect.getcoroutinestate(step) == inspect.CORO_CREATED:
+            self._go_on(claimed, step)  # it had not begun: it gives back what it holds
         else:
             self._end(claimed)
 

@@ -13,6 +13,7 @@ from wakelog import Jobs
 from wakelog.app import App
 from wakelog.ports.alarm_clock import Claimant
 from wakelog.ports.rows import Due
+from wakelog.ports.units import NothingDue
 from wakelog.settings import WorkerSettings
 from wakelog.worker.ahead import AHEAD_US, LATE_US, MAX_AHEAD, SLOW_US, Ahead
 from wakelog.worker.claims import Claimed
@@ -196,3 +197,27 @@ async def test_A1_no_more_begin_than_there_are_free_slots(store_url: str) -> Non
         await asyncio.gather(*(job.send(f"{n}", {"schedule": 0}) for n in range(100)))
         await all_done.wait()
     assert most == 3
+
+
+@pytest.mark.anyio
+async def test_A1_an_alarm_that_is_set_while_a_look_ends_is_looked_at(claiming: Claiming) -> None:
+    """The alarm clock's thread is about to say when it looks again: it waits for no room."""
+    await claiming.claim()
+    worker, now_us = claiming.worker, claiming.clocks.now_us()
+    room = worker._room
+
+    class Interrupted(Worker):
+        @property
+        def _room(self) -> int:
+            self._on_alarm_set(now_us + 1)
+            return room
+
+    # given a look that has found nothing
+    worker.next_look.begin()
+    worker.next_look.claimed(now_us, 0, NothingDue(None), is_full=False)
+    # when an alarm is set just then
+    worker.__class__ = Interrupted
+    next_us = worker.next_look_us(now_us)
+    worker.__class__ = Worker
+    # then it is not missed
+    assert next_us == now_us + 1
