@@ -96,7 +96,7 @@ class _Work(Struct):
     origin: Origin
     key: IdempotencyKey | None
     lease_token: int | None
-    claim: Callable[[int], Lease] | None
+    claim: Callable[[int, int], Lease] | None
     ends_lease: Callable[[Instance], bool] | None
     outcomes: HandlerOutcomes | None
     appending: list[asyncio.Future[None]] | None
@@ -145,7 +145,7 @@ class UnitsOfWork:
         origin: Origin = NO_ORIGIN,
         key: IdempotencyKey | None = None,
         lease_token: int | None = None,
-        claim: Callable[[int], Lease] | None = None,
+        claim: Callable[[int, int], Lease] | None = None,
         ends_lease: Callable[[Instance], bool] | None = None,
         outcomes: HandlerOutcomes | None = None,
         appending: list[asyncio.Future[None]] | None = None,
@@ -156,7 +156,7 @@ class UnitsOfWork:
         Redone on the fresh instance if another process was faster; a run's handlers are not called
         again (`outcomes` has how they ended). `lease_token` is the lease under which the request
         works; it ends with the unit if `ends_lease` says so of the instance then. `claim` makes
-        the lease of the run that begins with a `Claim`, from the time at which it begins. With
+        the lease of the run that begins with a `Claim`, of the time and version of that. With
         `appending` the append is not waited for, but added there: the caller looks how it ends.
         Raises `ConflictError` if it lost too often, `LeaseLostError` if the run belongs to another
         worker by now, `JobPaused` if one was to begin, `IdempotencyConflictError`, `HistoryError`
@@ -202,7 +202,7 @@ class UnitsOfWork:
         request: Claim,
         *,
         lease_token: int,
-        claim: Callable[[int], Lease],
+        claim: Callable[[int, int], Lease],
         ends_lease: Callable[[Instance], bool],
     ) -> tuple[RequestOutcome, asyncio.Future[None] | None] | None:
         """`run` for a claim up to its append, if nothing has to be waited for before it; None: only
@@ -309,7 +309,7 @@ class UnitsOfWork:
         ends_lease = work.ends_lease is not None and work.ends_lease(after)
         take = None
         if work.claim is not None and turn.call is not None:
-            take, ends_lease = replace(work.claim(now_us), token=after.version), False
+            take, ends_lease = work.claim(now_us, after.version), False
         unit = self._records.unit(
             cached.stream,
             cached.head,

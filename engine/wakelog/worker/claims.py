@@ -148,12 +148,18 @@ class Beginning:
     """One claimed instance on its way to be begun."""
 
     def __init__(
-        self, app: Application, claimed: Claimed, on_run: Callable[[LeaseKey, LeaseKey], None]
+        self,
+        app: Application,
+        claimed: Claimed,
+        on_run: Callable[[LeaseKey, LeaseKey], None],
+        on_append: Callable[[LeaseKey, LeaseKey], None],
     ) -> None:
-        """`on_run` is told the keys of a lease that has become that of a run, before and after."""
+        """`on_run` is told the keys of a lease that has become that of a run, before and after;
+        `on_append` before that is appended."""
         self._app = app
         self._claimed = claimed
         self._on_run = on_run
+        self._on_append = on_append
         self._now_us = app.clock.now_us()
 
     def at_once(self) -> tuple[Begun | None, asyncio.Future[None] | None] | None:
@@ -220,9 +226,11 @@ class Beginning:
         takes_over = expired is not None and expired.run
         return Claim(self._claimed.worker, takes_over, self._app.settings.max_lost)
 
-    def _lease(self, now_us: int) -> Lease:
+    def _lease(self, now_us: int, version: int) -> Lease:
+        """That of the run, which is about to be appended."""
+        self._on_append(self._claimed.key, (self._claimed.stream, version))
         until_us = now_us + self._app.settings.lease_us
-        return Lease(self._claimed.worker, until_us, self._claimed.token, run=True)
+        return Lease(self._claimed.worker, until_us, version, run=True)
 
     def _gives_up(self, after: Instance) -> bool:
         self._claimed.stage = "recorded"

@@ -249,7 +249,7 @@ class Worker:
             self._is_beginning = False
 
     def _first_step(self, claimed: Claimed) -> Appending | Step:
-        return begin(self._app, claimed, self._leases.rekey)
+        return begin(self._app, claimed, self._leases.rekey, self._leases.becomes)
 
     async def _guarded(self, claimed: Claimed, step: Step) -> Appending | None:
         """A step of the work; what it raises is logged, and ends the work."""

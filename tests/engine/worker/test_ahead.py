@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -221,3 +223,30 @@ async def test_A1_an_alarm_that_is_set_while_a_look_ends_is_looked_at(claiming: 
     worker.__class__ = Worker
     # then it is not missed
     assert next_us == now_us + 1
+
+
+@pytest.mark.anyio
+async def test_U2_a_run_that_begins_while_the_loop_is_blocked_has_not_lost_its_lease(
+    claiming: Claiming,
+) -> None:
+    """The store has the lease of the run already, and the event loop does not know it yet."""
+    worker, store = claiming.worker, claiming.store
+    await claiming.claim()
+    worker.begin([])
+    for _ in range(5):  # until the append is under way
+        await asyncio.sleep(0)
+    # when the loop is blocked by user code until the heartbeat has looked, and renewed
+    until_s = time.monotonic() + 1
+    while time.monotonic() < until_s and (store.lease_tokens(["task:job:a"])[0] or 0) < 1:
+        time.sleep(0.01)  # noqa: ASYNC251
+    for look in (worker.look, worker.look, worker.beat, worker.beat):
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join(WAIT_S)
+    async with asyncio.timeout(WAIT_S):
+        while worker.running:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    # then the runs went on
+    for id in "ab":
+        names = [entry.event for entry in await claiming.app.history(f"task:job:{id}")]
+        assert names[-2:] == ["RunStarted", "Executed"]

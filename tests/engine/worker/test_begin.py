@@ -13,6 +13,7 @@ from wakelog import Jobs, LeaseLostError
 from wakelog.app import App
 from wakelog.clock import Clock
 from wakelog.worker.claims import Beginning, Claimed, claim_due
+from wakelog.worker.leases import LeaseKey
 from wakelog.worker.runs import work
 
 pytestmark = pytest.mark.anyio
@@ -146,7 +147,10 @@ async def test_U2_a_run_that_was_lost_is_recovered_though_a_claim_of_it_was_lost
 ) -> None:
     # given a run of a worker that died, and a claim of it by another one that died too
     claimed = await claim_one(app, "w1")
-    begun = await Beginning(app.application, claimed, lambda before, after: None).recorded()
+
+    def unnoted(before: LeaseKey, after: LeaseKey) -> None: ...
+
+    begun = await Beginning(app.application, claimed, unnoted, unnoted).recorded()
     assert begun is not None
     assert begun.call is not None
     await end_leases(app, "w1")

@@ -14,10 +14,14 @@ from wakelog import Jobs, LeaseLostError
 from wakelog.app import App
 from wakelog.worker.begun import BegunWork
 from wakelog.worker.claims import Claimed, claim_due
+from wakelog.worker.leases import LeaseKey
 from wakelog.worker.runs import Appending, Step, begin
 
 pytestmark = pytest.mark.anyio
 STREAM = "task:job:a"
+
+
+def _unnoted(before: LeaseKey, after: LeaseKey) -> None: ...
 
 
 class Work:
@@ -29,7 +33,7 @@ class Work:
         self.begun = BegunWork(self.app, self._first_step, self._guarded, self._on_ended)
 
     def _first_step(self, claimed: Claimed) -> Appending | Step:
-        return begin(self.app, claimed, lambda before, after: None)
+        return begin(self.app, claimed, _unnoted, _unnoted)
 
     async def _guarded(self, claimed: Claimed, step: Step) -> Appending | None:
         try:
