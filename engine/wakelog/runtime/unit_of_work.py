@@ -96,7 +96,7 @@ class _Work(Struct):
     origin: Origin
     key: IdempotencyKey | None
     lease_token: int | None
-    claim: Lease | None
+    claim: Callable[[int, int], Lease] | None
     ends_lease: Callable[[Instance], bool] | None
     outcomes: HandlerOutcomes | None
     appending: list[asyncio.Future[None]] | None
@@ -145,7 +145,7 @@ class UnitsOfWork:
         origin: Origin = NO_ORIGIN,
         key: IdempotencyKey | None = None,
         lease_token: int | None = None,
-        claim: Lease | None = None,
+        claim: Callable[[int, int], Lease] | None = None,
         ends_lease: Callable[[Instance], bool] | None = None,
         outcomes: HandlerOutcomes | None = None,
         appending: list[asyncio.Future[None]] | None = None,
@@ -155,13 +155,13 @@ class UnitsOfWork:
 
         Redone on the fresh instance if another process was faster; a run's handlers are not called
         again (`outcomes` has how they ended). `lease_token` is the lease under which the request
-        works; it ends with the unit if `ends_lease` says so of the instance then. `claim` is that
-        lease for a `Claim`: if a run begins, it becomes the lease of the run. With `appending`
-        the append is not waited for, but added there: the caller looks how it ends. Raises
-        `ConflictError` if it lost too often, `LeaseLostError` if the run belongs to another worker
-        by now, `JobPaused` if one was to begin, `IdempotencyConflictError`, `HistoryError` if the
-        instance is damaged (it is parked then), and what `decide` and the store raise. A crash
-        before the append leaves nothing, a crash after it everything.
+        works; it ends with the unit if `ends_lease` says so of the instance then. `claim` makes
+        the lease of the run that begins with a `Claim`, of the time and version of that. With
+        `appending` the append is not waited for, but added there: the caller looks how it ends.
+        Raises `ConflictError` if it lost too often, `LeaseLostError` if the run belongs to another
+        worker by now, `JobPaused` if one was to begin, `IdempotencyConflictError`, `HistoryError`
+        if the instance is damaged (it is parked then), and what `decide` and the store raise. A
+        crash before the append leaves nothing, a crash after it everything.
         """
         if isinstance(request, Receive):
             pauses = self._job_pauses.fresh()
@@ -175,7 +175,7 @@ class UnitsOfWork:
             make_reply,
             origin,
             key,
-            lease_token if claim is None else claim.token,
+            lease_token,
             claim,
             ends_lease,
             outcomes,
@@ -201,7 +201,8 @@ class UnitsOfWork:
         id: InstanceId,
         request: Claim,
         *,
-        claim: Lease,
+        lease_token: int,
+        claim: Callable[[int, int], Lease],
         ends_lease: Callable[[Instance], bool],
     ) -> tuple[RequestOutcome, asyncio.Future[None] | None] | None:
         """`run` for a claim up to its append, if nothing has to be waited for before it; None: only
@@ -218,7 +219,7 @@ class UnitsOfWork:
             None,
             NO_ORIGIN,
             None,
-            claim.token,
+            lease_token,
             claim,
             ends_lease,
             None,
@@ -308,7 +309,7 @@ class UnitsOfWork:
         ends_lease = work.ends_lease is not None and work.ends_lease(after)
         take = None
         if work.claim is not None and turn.call is not None:
-            take, ends_lease = replace(work.claim, token=after.version), False
+            take, ends_lease = work.claim(now_us, after.version), False
         unit = self._records.unit(
             cached.stream,
             cached.head,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 
 from wakelog.application import Application
@@ -29,8 +30,9 @@ class BegunWork:
         guarded: Callable[[Claimed, Step], Step],
         on_ended: Callable[[Claimed], None],
     ) -> None:
-        """`begin` makes the first step, `guarded` a step that raises nothing; `on_ended` is called
-        when the last one has ended, or was stopped before it began."""
+        """`begin` makes the first step, `guarded` a step that raises nothing. Of what is
+        stopped the next step gives back what it holds. `on_ended` is called when the last one has
+        ended."""
         self._app = app
         self._begin = begin
         self._guarded = guarded
@@ -61,7 +63,11 @@ class BegunWork:
 
     async def _after(self, older: Claimed, claimed: Claimed) -> Appending | None:
         self.stop_if_possible(older)
-        await self._ended_or_late({older}, None)
+        try:
+            await self._ended_or_late({older}, None)
+        except asyncio.CancelledError:
+            if not claimed.is_stopped:
+                raise
         step = self._begin(claimed)
         return step if isinstance(step, Appending) else await step
 
@@ -72,7 +78,7 @@ class BegunWork:
             task = self._loop.create_task(self._guarded(claimed, step))
             self._app.handler_runner.own(task)
             self._tasks[claimed] = task
-            task.add_done_callback(functools.partial(self._stepped, claimed))
+            task.add_done_callback(functools.partial(self._stepped, claimed, step))
         elif step.appending.done():
             self._go_on(claimed, step.then(error_of(step.appending)))
         else:
@@ -80,9 +86,14 @@ class BegunWork:
                 lambda appending: self._go_on(claimed, step.then(error_of(appending)))
             )
 
-    def _stepped(self, claimed: Claimed, task: asyncio.Task[Appending | None]) -> None:
+    def _stepped(self, claimed: Claimed, step: Step, task: asyncio.Task[Appending | None]) -> None:
         self._tasks[claimed] = None
-        self._go_on(claimed, None if task.cancelled() else task.result())
+        if not task.cancelled():
+            self._go_on(claimed, task.result())
+        elif claimed.is_stopped and inspect.getcoroutinestate(step) == inspect.CORO_CREATED:
+            self._go_on(claimed, step)  # it had not begun: it gives back what it holds
+        else:
+            self._end(claimed)
 
     def _end(self, claimed: Claimed) -> None:
         del self._tasks[claimed]

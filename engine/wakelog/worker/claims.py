@@ -145,12 +145,18 @@ class Beginning:
     """One claimed instance on its way to be begun."""
 
     def __init__(
-        self, app: Application, claimed: Claimed, on_run: Callable[[LeaseKey, LeaseKey], None]
+        self,
+        app: Application,
+        claimed: Claimed,
+        on_run: Callable[[LeaseKey, LeaseKey], None],
+        on_append: Callable[[LeaseKey, LeaseKey], None],
     ) -> None:
-        """`on_run` is told the keys of a lease that has become that of a run, before and after."""
+        """`on_run` is told the keys of a lease that has become that of a run, before and after;
+        `on_append` before that is appended."""
         self._app = app
         self._claimed = claimed
         self._on_run = on_run
+        self._on_append = on_append
         self._now_us = app.clock.now_us()
 
     def at_once(self) -> tuple[Begun | None, asyncio.Future[None] | None] | None:
@@ -163,7 +169,12 @@ class Beginning:
         id = known.instance.id
         definition = self._app.registry.of(id)
         begun = self._app.units.claim_at_once(
-            definition, id, self._request, claim=self._lease, ends_lease=self._gives_up
+            definition,
+            id,
+            self._request,
+            lease_token=claimed.token,
+            claim=self._lease,
+            ends_lease=self._gives_up,
         )
         if begun is None:
             return None
@@ -187,6 +198,7 @@ class Beginning:
                 self._app.registry.of(id),
                 id,
                 self._request,
+                lease_token=claimed.token,
                 claim=self._lease,
                 ends_lease=self._gives_up,
             )
@@ -211,10 +223,11 @@ class Beginning:
         takes_over = expired is not None and expired.run
         return Claim(self._claimed.worker, takes_over, self._app.settings.max_lost)
 
-    @property
-    def _lease(self) -> Lease:
-        until_us = self._now_us + self._app.settings.lease_us
-        return Lease(self._claimed.worker, until_us, self._claimed.token, run=True)
+    def _lease(self, now_us: int, version: int) -> Lease:
+        """That of the run, which is about to be appended."""
+        self._on_append(self._claimed.key, (self._claimed.stream, version))
+        until_us = now_us + self._app.settings.lease_us
+        return Lease(self._claimed.worker, until_us, version, run=True)
 
     def _gives_up(self, after: Instance) -> bool:
         self._claimed.stage = "recorded"

@@ -38,6 +38,8 @@ class HeldLeases:
         self._clock = clock
         self._lock = threading.Lock()
         self._held: set[LeaseKey] = set()
+        self._next: dict[LeaseKey, LeaseKey] = {}
+        """What some of them become with what is being appended, which may be recorded already."""
         self._doubtful: set[LeaseKey] = set()
         """Those on which the last renewal found the worker and the store to disagree."""
         self._lost: set[LeaseKey] = set()
@@ -50,18 +52,27 @@ class HeldLeases:
         with self._lock:
             self._held.update(keys)
 
+    def becomes(self, before: LeaseKey, after: LeaseKey) -> None:
+        """An append that begins a run under a lease is about to be made: the store has one of the
+        two from now on. The event loop, which hears of the append's end, may be blocked then."""
+        with self._lock:
+            self._next[before] = after
+
     def rekey(self, before: LeaseKey, after: LeaseKey) -> None:
         """A run has begun under a lease, which has its version as its token from now on."""
         with self._lock:
             self._held.add(after)
-            self._held.discard(before)
-            self._lost.discard(before)
+            self._forget(before)
 
     def discard(self, key: LeaseKey) -> None:
         """This one is finished, and given up with its outcome."""
         with self._lock:
-            self._held.discard(key)
-            self._lost.discard(key)
+            self._forget(key)
+
+    def _forget(self, key: LeaseKey) -> None:
+        self._held.discard(key)
+        self._lost.discard(key)
+        self._next.pop(key, None)
 
     def give_back(self, keys: Sequence[LeaseKey]) -> None:
         """Give up the leases of what has not begun: it is claimed again, here or elsewhere. Blocks.
@@ -93,7 +104,8 @@ class HeldLeases:
             missing = {
                 key
                 for key, token in zip(before, tokens, strict=True)
-                if token != key[1] and key in self._held - self._lost
+                if token not in (key[1], self._next.get(key, key)[1])
+                and key in self._held - self._lost
             }
             confirmed, self._missing = missing & self._missing, missing
             self._lost |= confirmed
@@ -110,8 +122,8 @@ class HeldLeases:
             before = set(self._held)
         stored = set(self._store.renew(self._owner, now_us + self._lease_us, now_us))
         with self._lock:
-            held = before & self._held
-            orphaned = stored - before - self._held
+            held = {key for key in before & self._held if self._next.get(key) not in stored}
+            orphaned = stored - before - self._held - set(self._next.values())
         doubtful = (held - stored) | orphaned
         confirmed, self._doubtful = doubtful & self._doubtful, doubtful
         with self._lock:

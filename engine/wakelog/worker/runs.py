@@ -63,11 +63,9 @@ Step = Coroutine[Any, Any, Appending | None]
 def _unnoted(before: LeaseKey, after: LeaseKey) -> None: ...
 
 
-async def work(
-    app: Application, claimed: Claimed, on_run: Callable[[LeaseKey, LeaseKey], None] = _unnoted
-) -> None:
+async def work(app: Application, claimed: Claimed) -> None:
     """All the work on what was claimed, to its end. Raises what its steps raise: see `begin`."""
-    step: Appending | Step | None = begin(app, claimed, on_run)
+    step: Appending | Step | None = begin(app, claimed, _unnoted, _unnoted)
     while step is not None:
         if isinstance(step, Appending):
             await asyncio.wait([step.appending])
@@ -82,7 +80,10 @@ def error_of(appending: asyncio.Future[None]) -> BaseException | None:
 
 
 def begin(
-    app: Application, claimed: Claimed, on_run: Callable[[LeaseKey, LeaseKey], None]
+    app: Application,
+    claimed: Claimed,
+    on_run: Callable[[LeaseKey, LeaseKey], None],
+    on_append: Callable[[LeaseKey, LeaseKey], None],
 ) -> Appending | Step:
     """The first step of the work: begin what was claimed, do it, record how it ended, and give the
     lease up. At once if nothing has to be waited for before the append.
@@ -91,7 +92,9 @@ def begin(
     up, and it is claimed again if it is still due. Its steps raise `LeaseLostError` if the instance
     was cleared or taken over meanwhile: then nothing was recorded.
     """
-    beginning = Beginning(app, claimed, on_run)
+    if claimed.is_stopped:
+        return _go_on(app, claimed, None)
+    beginning = Beginning(app, claimed, on_run, on_append)
     try:
         at_once = beginning.at_once()
     except Exception:  # it is met again
@@ -114,7 +117,8 @@ async def _begun(app: Application, claimed: Claimed, beginning: Beginning) -> Ap
     """Begin it, whatever has to be waited for."""
     begun: Begun | None = None
     try:
-        begun = await beginning.recorded()
+        if not claimed.is_stopped:
+            begun = await beginning.recorded()
     except HistoryError:  # it is parked, and that was logged
         pass
     except StoreUnavailableError as error:

@@ -249,7 +249,7 @@ class Worker:
             self._is_beginning = False
 
     def _first_step(self, claimed: Claimed) -> Appending | Step:
-        return begin(self._app, claimed, self._leases.rekey)
+        return begin(self._app, claimed, self._leases.rekey, self._leases.becomes)
 
     async def _guarded(self, claimed: Claimed, step: Step) -> Appending | None:
         """A step of the work; what it raises is logged, and ends the work."""
@@ -286,7 +286,7 @@ class Worker:
 
     def _on_alarm_set(self, due_us: int) -> None:
         """An append of this process has set an alarm."""
-        if not self._waits_for_room and self.next_look.comes_too_late(due_us):
+        if self.next_look.comes_too_late(due_us) and not self._waits_for_room:
             self._wake()
 
     def _on_others_alarm(self, due_us: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -13,6 +15,7 @@ from wakelog import Jobs
 from wakelog.app import App
 from wakelog.ports.alarm_clock import Claimant
 from wakelog.ports.rows import Due
+from wakelog.ports.units import NothingDue
 from wakelog.settings import WorkerSettings
 from wakelog.worker.ahead import AHEAD_US, LATE_US, MAX_AHEAD, SLOW_US, Ahead
 from wakelog.worker.claims import Claimed
@@ -196,3 +199,54 @@ async def test_A1_no_more_begin_than_there_are_free_slots(store_url: str) -> Non
         await asyncio.gather(*(job.send(f"{n}", {"schedule": 0}) for n in range(100)))
         await all_done.wait()
     assert most == 3
+
+
+@pytest.mark.anyio
+async def test_A1_an_alarm_that_is_set_while_a_look_ends_is_looked_at(claiming: Claiming) -> None:
+    """The alarm clock's thread is about to say when it looks again: it waits for no room."""
+    await claiming.claim()
+    worker, now_us = claiming.worker, claiming.clocks.now_us()
+    room = worker._room
+
+    class Interrupted(Worker):
+        @property
+        def _room(self) -> int:
+            self._on_alarm_set(now_us + 1)
+            return room
+
+    # given a look that has found nothing
+    worker.next_look.begin()
+    worker.next_look.claimed(now_us, 0, NothingDue(None), is_full=False)
+    # when an alarm is set just then
+    worker.__class__ = Interrupted
+    next_us = worker.next_look_us(now_us)
+    worker.__class__ = Worker
+    # then it is not missed
+    assert next_us == now_us + 1
+
+
+@pytest.mark.anyio
+async def test_U2_a_run_that_begins_while_the_loop_is_blocked_has_not_lost_its_lease(
+    claiming: Claiming,
+) -> None:
+    """The store has the lease of the run already, and the event loop does not know it yet."""
+    worker, store = claiming.worker, claiming.store
+    await claiming.claim()
+    worker.begin([])
+    for _ in range(5):  # until the append is under way
+        await asyncio.sleep(0)
+    # when the loop is blocked by user code until the heartbeat has looked, and renewed
+    until_s = time.monotonic() + 1
+    while time.monotonic() < until_s and (store.lease_tokens(["task:job:a"])[0] or 0) < 1:
+        time.sleep(0.01)  # noqa: ASYNC251
+    for look in (worker.look, worker.look, worker.beat, worker.beat):
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join(WAIT_S)
+    async with asyncio.timeout(WAIT_S):
+        while worker.running:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    # then the runs went on
+    for id in "ab":
+        names = [entry.event for entry in await claiming.app.history(f"task:job:{id}")]
+        assert names[-2:] == ["RunStarted", "Executed"]

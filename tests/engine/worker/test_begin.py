@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from tests.support import Ctx, task_of
+from tests.support import WAIT_S, Ctx, task_of
 from wakelog import Jobs, LeaseLostError
 from wakelog.app import App
+from wakelog.clock import Clock
 from wakelog.worker.claims import Beginning, Claimed, claim_due
+from wakelog.worker.leases import LeaseKey
 from wakelog.worker.runs import work
 
 pytestmark = pytest.mark.anyio
@@ -144,7 +147,10 @@ async def test_U2_a_run_that_was_lost_is_recovered_though_a_claim_of_it_was_lost
 ) -> None:
     # given a run of a worker that died, and a claim of it by another one that died too
     claimed = await claim_one(app, "w1")
-    begun = await Beginning(app.application, claimed, lambda before, after: None).recorded()
+
+    def unnoted(before: LeaseKey, after: LeaseKey) -> None: ...
+
+    begun = await Beginning(app.application, claimed, unnoted, unnoted).recorded()
     assert begun is not None
     assert begun.call is not None
     await end_leases(app, "w1")
@@ -158,3 +164,64 @@ async def test_U2_a_run_that_was_lost_is_recovered_though_a_claim_of_it_was_lost
     assert names.count("RunStarted") == 2
     with pytest.raises(LeaseLostError):
         await work(app.application, late)
+
+
+class LaterClock:
+    """A clock that is moved on."""
+
+    def __init__(self, clock: Clock, us: int) -> None:
+        self._clock = clock
+        self._us = us
+
+    def now_us(self) -> int:
+        return self._clock.now_us() + self._us
+
+    def monotonic_us(self) -> int:
+        return self._clock.monotonic_us() + self._us
+
+    def wait(self, event: threading.Event, us: int) -> None:
+        self._clock.wait(event, us)
+
+
+async def test_U2_a_run_that_had_to_wait_for_a_handler_has_a_whole_lease(store_url: str) -> None:
+    """However long it waited: the lease of its claim was renewed meanwhile."""
+    begun, go, ran = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def on_event(ctx: Ctx, event: str) -> None:
+        if event == "schedule":
+            ctx.schedule(0)
+        else:
+            begun.set()
+            await go.wait()
+
+    async def execute(ctx: Ctx) -> None:
+        ran.set()
+        await asyncio.Event().wait()
+
+    async with (
+        asyncio.timeout(WAIT_S),
+        Jobs(job=task_of(on_event, execute=execute)).open(store_url) as app,
+    ):
+        # given a claim that waits for a handler
+        await app.task("job").send("a", "schedule")
+        claimed = await claim_one(app)
+        application = app.application
+        store, lease_us = application.store, application.settings.lease_us
+        sending = asyncio.create_task(app.task("job").send("a", "block"))
+        await begun.wait()
+        working = asyncio.create_task(work(application, claimed))
+        await asyncio.sleep(0.01)
+        # when that takes longer than a lease
+        clock = LaterClock(application.clock, 2 * lease_us)
+        application.clock = application.units._clock = clock
+        now_us = clock.now_us()
+        await asyncio.to_thread(store.renew, "w1", now_us + lease_us, now_us)
+        go.set()
+        await sending
+        await ran.wait()
+        # then nobody can take the run over
+        assert await claim(app, "w2") == []
+        [held] = await asyncio.to_thread(store.leases, now_us, 9)
+        assert held.lease.until_us > now_us
+        working.cancel()
+        await asyncio.wait([working])
