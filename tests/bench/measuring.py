@@ -24,6 +24,7 @@ __all__ = [
     "Plan",
     "Round",
     "Row",
+    "Used",
     "call_all",
     "fresh_heap",
     "opened",
@@ -59,6 +60,17 @@ class Round(NamedTuple):
     mean_batch: float | None = None
     latencies_s: Sequence[float] = ()
     counts: dict[str, int] = {}  # noqa: RUF012  a NamedTuple's default, never changed
+    used: Used | None = None
+
+
+class Used(NamedTuple):
+    """Processor time for each run, in microseconds."""
+
+    clients_us: float
+    """To send what it is for."""
+    workers_us: float
+    server_us: float | None
+    """While the workers worked; None if the database has no process of its own here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +91,8 @@ class Row:
     mean_batch: float | None
     p50_ms: float | None
     p99_ms: float | None
+    used: Used | None
+    """The medians of the rounds."""
     counts: dict[str, int]
     """What the last round counted: proof that the work was done."""
     target: str
@@ -111,8 +125,20 @@ def row(
         mean_batch=median(batches) if batches else None,
         p50_ms=percentile(latencies_s, 50) * 1000 if latencies_s else None,
         p99_ms=percentile(latencies_s, 99) * 1000 if latencies_s else None,
+        used=_median_use([each.used for each in rounds if each.used is not None]),
         counts=rounds[-1].counts,
         target=target,
+    )
+
+
+def _median_use(rounds: Sequence[Used]) -> Used | None:
+    if not rounds:
+        return None
+    servers = [each.server_us for each in rounds if each.server_us is not None]
+    return Used(
+        median(each.clients_us for each in rounds),
+        median(each.workers_us for each in rounds),
+        median(servers) if servers else None,
     )
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tests.bench.measuring import Row
+from tests.bench.measuring import Row, Used
 
 __all__ = ["as_json", "as_markdown", "line"]
 
 HEADER = (
     "| workload | store | case | size | figure | floor | ratio | mean batch | p50 ms | p99 ms "
-    "| target |\n|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|"
+    "| processor time | target |\n|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|---|"
 )
 
 
@@ -36,6 +36,7 @@ def line(row: Row) -> str:
         _number(row.mean_batch),
         _number(row.p50_ms),
         _number(row.p99_ms),
+        _processor(row.used),
         row.target,
     )
     return f"| {' | '.join(cells)} |"
@@ -45,6 +46,14 @@ def as_json(facts: dict[str, str], rows: Sequence[Row]) -> str:
     """The same, and every round and count."""
     said: dict[str, Any] = {**facts, "rows": [asdict(row) for row in rows]}
     return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
+
+
+def _processor(used: Used | None) -> str:
+    """Of one run, by who has used it."""
+    if used is None:
+        return ""
+    server = "" if used.server_us is None else f", server {_number(used.server_us)}"
+    return f"clients {_number(used.clients_us)}, workers {_number(used.workers_us)}{server} us"
 
 
 def _number(value: float | None) -> str:

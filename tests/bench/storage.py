@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import psutil  # type: ignore[import-untyped]
+
 from tests.bench import postgres_floor, sqlite_floor
 from tests.support_postgres import a_server, bare_connection, with_options
 from wakelog_adapters.postgres import url as postgres_url
@@ -61,6 +63,11 @@ class Storage(Protocol):
         """Units a second of a bare loop that writes what the engine has written since `mark`."""
         ...
 
+    def processor_s(self) -> float | None:
+        """The processor time that the database has used so far in processes of its own; None if it
+        has none on this machine."""
+        ...
+
 
 @contextmanager
 def storage(name: str, folder: Path) -> Iterator[Storage]:
@@ -89,6 +96,9 @@ class MemoryStorage:
         return None
 
     def floor(self, url: str, mark: Mark | None, mean_batch: float) -> float | None:
+        return None
+
+    def processor_s(self) -> float | None:
         return None
 
 
@@ -126,6 +136,9 @@ class SQLiteStorage:
             return None
         units = sqlite_floor.recorded(sqlite_url.parse(url), mark.position)
         return sqlite_floor.rate(sqlite_url.parse(mark.copy), units, max(1, round(mean_batch)))
+
+    def processor_s(self) -> float | None:
+        return None
 
 
 @dataclass
@@ -174,6 +187,20 @@ class PostgresStorage:
             return None
         units = postgres_floor.recorded(postgres_url.parse(url), mark.position)
         return postgres_floor.rate(postgres_url.parse(mark.copy), units, max(1, round(mean_batch)))
+
+    def processor_s(self) -> float | None:
+        """Of all processes of the server, also of those that have ended."""
+        with bare_connection(self.server) as connection:
+            if connection.info.host and not connection.info.host.startswith("/"):
+                return None  # perhaps another machine's
+            backend = psutil.Process(connection.info.backend_pid)
+            server = backend.parent()
+            if server is None:
+                return None
+            used = [server.cpu_times(), *(each.cpu_times() for each in server.children())]
+        first = used[0]
+        ended_s: float = first.children_user + first.children_system
+        return float(ended_s + sum(each.user + each.system for each in used))
 
     def close(self) -> None:
         """Leave nothing on the server."""

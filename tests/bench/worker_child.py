@@ -40,11 +40,12 @@ async def main(url: str) -> None:
         print("open", flush=True)
         await loop.run_in_executor(None, sys.stdin.readline)
         await app.start_worker(WorkerSettings(), open_alarm_clock)
+        before_s = time.process_time()
         print("working", flush=True)
         await loop.run_in_executor(None, sys.stdin.readline)
         while not app.is_idle:  # noqa: ASYNC110  an event for each run would be measured with it
             await asyncio.sleep(0)
-        print("idle", flush=True)
+        print(f"idle {time.process_time() - before_s}", flush=True)
 
 
 if __name__ == "__main__":

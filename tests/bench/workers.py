@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from tests.bench.drain import recorded
-from tests.bench.measuring import Plan, Round, Row, call_all, fresh_heap, opened, row
+from tests.bench.measuring import Plan, Round, Row, Used, call_all, fresh_heap, opened, row
 from tests.bench.sample import Tick, ticking
 from wakelog.application import Application
 from wakelog.core.events import Executed, RunStarted
@@ -68,6 +68,12 @@ class _Child:
             raise EOFError("a worker process has ended")
         return line
 
+    async def used_s(self) -> float:
+        """Once it is idle: the processor time that it has used since it began to work."""
+        word, used_s = (await self.hear()).split()
+        assert word == "idle"
+        return float(used_s)
+
     async def runs(self) -> Sequence[float]:
         """When the next runs began, by `time.perf_counter` (one clock for all processes)."""
         began_s: list[float] = json.loads(await self.hear())
@@ -110,20 +116,28 @@ async def _drained(plan: Plan, size: int, number: int) -> Round:
     url = plan.storage.fresh()
     async with opened(ticking(first=0), url) as (app, application):
         client = app.task("ticker")
+        clients_s = -time.process_time()
         await call_all(lambda n: client.send(f"t-{n}", Tick()), size, 64)
+        clients_s += time.process_time()
         position = application.recorder.max_notification_id() or 0
         async with _children(url, number) as children:
+            before_s = plan.storage.processor_s()
             began = time.perf_counter()
             began_s = await _all_runs(children, size)
             for child in children:
                 child.go_on()
-            for child in children:
-                assert await child.hear() == "idle"
+            workers_s = sum([await child.used_s() for child in children])
             elapsed_s = time.perf_counter() - began
+            after_s = plan.storage.processor_s()
+        server_s = None if before_s is None or after_s is None else after_s - before_s
         counts = _counted(application, position)
     if counts != {"runs": size, "instances": size}:
         raise AssertionError(f"{size} alarms: {counts}")
-    return Round(size / elapsed_s, latencies_s=[each - began for each in began_s], counts=counts)
+    per_run = 1_000_000 / size
+    server_us = None if server_s is None else server_s * per_run
+    used = Used(clients_s * per_run, workers_s * per_run, server_us)
+    latencies_s = [each - began for each in began_s]
+    return Round(size / elapsed_s, latencies_s=latencies_s, counts=counts, used=used)
 
 
 async def _all_runs(children: Sequence[_Child], size: int) -> list[float]:
@@ -175,7 +189,7 @@ async def _picked_up(plan: Plan, size: int) -> Round:
                 await client.send(f"t-{number}", Tick())
                 latencies_s += [began_s - sent_s for began_s in await child.runs()]
             child.go_on()
-            assert await child.hear() == "idle"
+            await child.used_s()
         counts = _counted(application, 0)
     if counts != {"runs": size, "instances": size}:
         raise AssertionError(f"{size} sends: {counts}")
