@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import psutil  # type: ignore[import-untyped]
 
@@ -197,10 +197,10 @@ class PostgresStorage:
             server = backend.parent()
             if server is None:
                 return None
-            used = [server.cpu_times(), *(each.cpu_times() for each in server.children())]
-        first = used[0]
-        ended_s: float = first.children_user + first.children_system
-        return float(ended_s + sum(each.user + each.system for each in used))
+            used = [times for each in server.children() if (times := _times(each)) is not None]
+            first = server.cpu_times()  # at last: with those that have ended meanwhile
+        ended_s = float(first.children_user + first.children_system)
+        return ended_s + sum(float(each.user + each.system) for each in (first, *used))
 
     def close(self) -> None:
         """Leave nothing on the server."""
@@ -208,3 +208,11 @@ class PostgresStorage:
             while self._schemas:
                 schema = self._schemas.pop()
                 connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE".encode())
+
+
+def _times(process: psutil.Process) -> Any:
+    """Its processor times; None if it has ended."""
+    try:
+        return process.cpu_times()
+    except psutil.NoSuchProcess:
+        return None
