@@ -35,8 +35,8 @@ class ClaimsExam(ExamBase):
         hashes = [builder.hash for builder in builders]
         first = self.claim(store, *builders, limit=2)
         assert first == [
-            Due(builders[1].stream, NOW - 3, 3, hashes[1], None),
-            Due(builders[3].stream, NOW - 2, 3, hashes[3], None),
+            Due(builders[1].stream, NOW - 3, 3, hashes[1], None, run=True),
+            Due(builders[3].stream, NOW - 2, 3, hashes[3], None, run=True),
         ]
         rest = self.claim(store, *builders)
         assert [due.stream for due in rest] == [builders[0].stream, builders[2].stream]
@@ -87,7 +87,7 @@ class ClaimsExam(ExamBase):
         first = builders[0].begin(NOW - 1)
         store.append([first, builders[1].begin(NOW + 1)])
         claimed = self.claimed(store, claim_request(-7))
-        assert claimed == [Due(builders[0].stream, NOW - 1, 3, builders[0].hash, None)]
+        assert claimed == [Due(builders[0].stream, NOW - 1, 3, builders[0].hash, None, run=True)]
         lease = Lease("w1", NOW + 1000, -7, True)
         assert store.leases(NOW, 9) == [HeldLease(builders[0].stream, lease, None)]
         assert store.lease_tokens([builder.stream for builder in builders]) == [-7, None]
@@ -159,9 +159,23 @@ class ClaimsExam(ExamBase):
         assert store.next_due_us([ORDERS], NOW) == NOW + 5
         assert self.claim(store, now_us=NOW + 4) == []
         assert self.claim(store, now_us=NOW + 7) == [
-            Due(builders[1].stream, NOW + 2, 4, builders[1].hash, Lease("w1", NOW + 7, 3, True)),
-            Due(builders[0].stream, NOW + 5, 3, builders[0].hash, Lease("w1", NOW + 5, 3, True)),
-            Due(builders[2].stream, NOW + 6, 3, builders[2].hash, None),
+            Due(
+                builders[1].stream,
+                NOW + 2,
+                4,
+                builders[1].hash,
+                Lease("w1", NOW + 7, 3, True),
+                run=True,
+            ),
+            Due(
+                builders[0].stream,
+                NOW + 5,
+                3,
+                builders[0].hash,
+                Lease("w1", NOW + 5, 3, True),
+                run=True,
+            ),
+            Due(builders[2].stream, NOW + 6, 3, builders[2].hash, None, run=True),
         ]
 
     def test_a_claim_that_never_began_is_taken_over_when_its_lease_ends(
@@ -173,7 +187,9 @@ class ClaimsExam(ExamBase):
         assert self.claimed(store, claim_request(-8, owner="w2", now_us=NOW + 999)) == []
         late = claim_request(-8, owner="w2", now_us=NOW + 1000)
         before = Lease("w1", NOW + 1000, -7, True)
-        assert self.claimed(store, late) == [Due(builder.stream, NOW - 5, 3, builder.hash, before)]
+        assert self.claimed(store, late) == [
+            Due(builder.stream, NOW - 5, 3, builder.hash, before, run=True)
+        ]
         assert kinds(store.append([builder.fork().run("w1", NOW + 9, lease_token=-7)])) == [
             LeaseGone
         ]

@@ -117,7 +117,9 @@ class RunLimitsExam(ExamBase):
         assert store.next_due_us([ORDERS], late, two) == NOW + 1000
         again = claim_request(-2, now_us=late, owner="w2", limits=two)
         assert self.claimed(store, again) == [
-            Due(builder.stream, due_us, 3, builder.hash, Lease("w1", NOW + 1000, -1, True))
+            Due(
+                builder.stream, due_us, 3, builder.hash, Lease("w1", NOW + 1000, -1, True), run=True
+            )
             for builder, due_us in ((builders[0], NOW - 4), (builders[1], NOW - 3))
         ]
         more = claim_request(-3, now_us=late, owner="w3", limits={ORDERS: 3})

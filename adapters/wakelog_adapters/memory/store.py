@@ -197,7 +197,8 @@ class MemoryStore(MemoryLog):
                 is_run = self._claims.begins_run(stream, now_us) or bool(expired and expired.run)
                 lease = Lease(owner, until_us, token, is_run)
                 self._claims.take(instance.id.job, stream, lease)
-                dues.append(Due(stream, due_us, instance.version, hash, expired))
+                version = instance.version
+                dues.append(Due(stream, due_us, version, hash, expired, run=is_run))
         return dues
 
     def _due(self, request: ClaimRequest) -> Sequence[tuple[str, int]]:

@@ -57,10 +57,10 @@ def _due(
         owner, until_us, is_run = ended
         expired = lease(owner, until_us, token, is_run)
     if kept is None:
-        return Due(stream, due_us, version, hash, expired)
+        return Due(stream, due_us, version, hash, expired, run=bool(run))
     head, topic, state = kept
     newest = StoredEvent(stream, version, topic, bytes.fromhex(state))
-    return Due(stream, due_us, version, hash, expired, head, newest)
+    return Due(stream, due_us, version, hash, expired, head, newest, bool(run))
 
 
 @readable

@@ -51,6 +51,8 @@ def claim(instance: Instance, request: Claim, policy: Policy, now_us: int) -> De
     if wake.action == "clear":
         cleared = Cleared(reason=instance.clear_reason, discarded=instance.unfinished)
         return decided(instance, (cleared,), now_us)
+    if not request.may_run:
+        return decided(instance, (), now_us)
     trigger: Trigger = "manual" if wake.action == "trigger" else "alarm"
     number, attempt, retry = instance.run_count + 1, 1, instance.retry
     if retry is not None:

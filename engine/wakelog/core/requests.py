@@ -65,6 +65,9 @@ class Claim(Struct, frozen=True):
     takes_over: bool = False
     """Whether the lease under which a run was open has ended: that run is lost."""
     max_lost: int = 5
+    may_run: bool = True
+    """Whether a run may begin. Else it was claimed for something else, and does not count as one of
+    those that there may be at a time."""
 
 
 class RecordStep(Struct, frozen=True):

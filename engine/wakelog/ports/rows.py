@@ -27,6 +27,8 @@ class Due(Struct, frozen=True, gc=False):
     """The head of its stream, if the status row keeps it: see `wakelog.log.rebuild.kept_head`."""
     newest: StoredEvent | None = None
     """The newest event, with such a head."""
+    run: bool = False
+    """Whether its lease counts as a run: see `ClaimRequest.limits`."""
 
 
 class HeldLease(Struct, frozen=True):

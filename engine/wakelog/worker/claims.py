@@ -17,7 +17,7 @@ from wakelog.application import Application
 from wakelog.core.calls import HandlerCall
 from wakelog.core.instance import Instance, next_wake
 from wakelog.core.requests import Claim
-from wakelog.ids import InstanceId
+from wakelog.ids import InstanceId, job_of
 from wakelog.ports.rows import Due
 from wakelog.ports.units import ANY_ENDED, ClaimRequest, JobPaused, Lease, NothingDue, Takeover
 from wakelog.runtime.unit_of_work import RequestOutcome
@@ -219,9 +219,10 @@ class Beginning:
 
     @property
     def _request(self) -> Claim:
-        expired = self._claimed.due.expired
-        takes_over = expired is not None and expired.run
-        return Claim(self._claimed.worker, takes_over, self._app.settings.max_lost)
+        due = self._claimed.due
+        takes_over = due.expired is not None and due.expired.run
+        may_run = due.run or job_of(due.stream) not in self._app.registry.limits()
+        return Claim(self._claimed.worker, takes_over, self._app.settings.max_lost, may_run)
 
     def _lease(self, now_us: int, version: int) -> Lease:
         """That of the run, which is about to be appended."""

@@ -13,7 +13,9 @@ from tests.support import START, WAIT_S, Ctx, Staging, nothing, task_of
 from wakelog import Jobs, Task, ValidationError
 from wakelog.core.events import RunStarted
 from wakelog.testing import SimulatedCrash
+from wakelog.worker.claims import claim_due
 from wakelog.worker.next_look import ENDED_US
+from wakelog.worker.runs import work
 
 LIMIT = 3
 
@@ -141,3 +143,34 @@ def test_A6_a_limit_goes_with_its_definition() -> None:
     limited = task_of(execute=nothing, max_running=2)
     jobs = Jobs(one=limited, two=limited.with_resources(1), three=task_of())
     assert jobs.registry.limits() == {"task:one": 2, "task:two": 2}
+
+
+@pytest.mark.anyio
+async def test_A6_what_was_claimed_for_something_else_is_no_run_more(store_url: str) -> None:
+    async with Jobs(job=task_of(max_running=1)).open(store_url) as app:
+        # given an instance that was claimed to be cleared, beside a run
+        application, job = app.application, app.task("job")
+        await job.send("a", {"schedule": 3600})
+        await job.clear("a", after=0)
+        await job.send("a", {"schedule": 0})
+        await job.send("b", {"schedule": 0})
+        claimed, _ = await asyncio.to_thread(
+            claim_due,
+            application,
+            worker="w1",
+            jobs=["task:job"],
+            limit=9,
+            now_us=application.clock.now_us(),
+        )
+        a, b = sorted(claimed, key=lambda each: each.stream)
+        assert (a.due.run, b.due.run) == (False, True)
+        # when it is due for a run when it begins
+        await job.cancel_clear("a")
+        await work(application, a)
+        # then it waits until the other one has ended
+        assert "RunStarted" not in [entry.event for entry in await app.history("task:job:a")]
+        assert await asyncio.to_thread(application.store.lease_tokens, [a.stream]) == [None]
+        await work(application, b)
+        row = await asyncio.to_thread(application.store.status, [a.stream])
+        assert row[0] is not None
+        assert row[0].wake_us is not None

@@ -601,6 +601,7 @@ BEGIN
                 'version', g.version, 'hash', g.hash, 'expired', CASE WHEN g.owner IS NOT NULL THEN
                     json_build_object('owner', g.owner, 'until_us', g.until_us - ahead_us,
                         'token', g.token, 'run', g.run) END,
+                'run', coalesce(g.begins, false) OR coalesce(g.run, false),
                 'head', g.head, 'newest', CASE WHEN e.topic IS NOT NULL THEN
                     json_build_object('stream', g.stream, 'version', g.version, 'topic', e.topic,
                         'state', translate(encode(e.state, 'base64'), E'\n', '')) END)
