@@ -22,6 +22,7 @@ from wakelog.ports.rows import Due
 from wakelog.ports.units import ANY_ENDED, ClaimRequest, JobPaused, Lease, NothingDue, Takeover
 from wakelog.runtime.unit_of_work import RequestOutcome
 from wakelog.worker.leases import LeaseKey
+from wakelog.worker.rearm import rearm
 
 __all__ = [
     "Beginning",
@@ -247,9 +248,16 @@ class Beginning:
 
 
 async def give_up(app: Application, claimed: Claimed) -> None:
-    """Give the lease up, once all that was done under it is appended. Killed before: it ends."""
+    """Give the lease up, once all that was done under it is appended. Killed before: it ends.
+
+    A run that was lost, and that this claim took over, has no lease then: its loss is recorded, or
+    nobody would find it before a sweep.
+    """
     await app.instances.settled(claimed.stream)  # what is being appended was done under this lease
     await app.threads.write(app.store.release, claimed.worker, [claimed.key])
+    expired = claimed.due.expired
+    if expired is not None and expired.run and not claimed.is_run:
+        await rearm(app, claimed.stream, claimed.due.version)
 
 
 def next_due_us(app: Application, jobs: Sequence[str], now_us: int) -> int | None:
