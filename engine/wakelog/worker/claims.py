@@ -93,6 +93,13 @@ class Claimed(Struct, eq=False):
         return self.token > 0
 
     @property
+    def holds_lost_run(self) -> bool:
+        """Whether it took over a run that was lost, and has not begun: without its lease nobody
+        would find that run before a sweep."""
+        expired = self.due.expired
+        return expired is not None and expired.run and not self.is_run
+
+    @property
     def key(self) -> LeaseKey:
         """The stream, and the token of the lease on it."""
         return self.due.stream, self.token
@@ -255,8 +262,7 @@ async def give_up(app: Application, claimed: Claimed) -> None:
     """
     await app.instances.settled(claimed.stream)  # what is being appended was done under this lease
     await app.threads.write(app.store.release, claimed.worker, [claimed.key])
-    expired = claimed.due.expired
-    if expired is not None and expired.run and not claimed.is_run:
+    if claimed.holds_lost_run:
         await rearm(app, claimed.stream, claimed.due.version)
 
 

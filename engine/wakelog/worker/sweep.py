@@ -70,10 +70,12 @@ class Sweep:
         """Re-arm these streams at the versions that they have now. Blocks."""
         for stream, row in zip(streams, self._app.store.status(streams), strict=True):
             if row is not None:
-                done = asyncio.run_coroutine_threadsafe(
-                    rearm(self._app, stream, row.version), self._loop
-                )
-                done.add_done_callback(functools.partial(_log_failure, stream))
+                self.rearm_at(stream, row.version)
+
+    def rearm_at(self, stream: str, version: int) -> None:
+        """Re-arm a stream, if it is at this version still. Any thread may call."""
+        done = asyncio.run_coroutine_threadsafe(rearm(self._app, stream, version), self._loop)
+        done.add_done_callback(functools.partial(_log_failure, stream))
 
 
 def _log_rereading(done: concurrent.futures.Future[int]) -> None:
