@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 from wakelog.clock import Clock
 from wakelog.worker.claims import Claimed
-from wakelog.worker.leases import LeaseKey
 
 __all__ = ["AHEAD_US", "LATE_US", "MAX_AHEAD", "SLOW_US", "Ahead"]
 
@@ -64,20 +63,20 @@ class Ahead:
                 return self._claimed.popleft()
         return None
 
-    def take_late(self) -> Sequence[LeaseKey]:
-        """The leases to be given back now."""
-        late: list[LeaseKey] = []
+    def take_late(self) -> Sequence[Claimed]:
+        """What is to be given back now."""
+        late: list[Claimed] = []
         with self._lock:
             while self._claimed and self._is_late(self._claimed[0]):
-                late.append(self._claimed.popleft().key)
+                late.append(self._claimed.popleft())
         return late
 
-    def take_all(self) -> Sequence[LeaseKey]:
-        """The leases of all of them: the worker closes."""
+    def take_all(self) -> Sequence[Claimed]:
+        """All of them: the worker closes."""
         with self._lock:
-            keys = [each.key for each in self._claimed]
+            claimed = tuple(self._claimed)
             self._claimed.clear()
-        return keys
+        return claimed
 
     def late_in_us(self) -> int | None:
         """When the first of them is late, from now on; None if there is none."""

@@ -22,6 +22,7 @@ from wakelog.ports.rows import Due
 from wakelog.ports.units import ANY_ENDED, ClaimRequest, JobPaused, Lease, NothingDue, Takeover
 from wakelog.runtime.unit_of_work import RequestOutcome
 from wakelog.worker.leases import LeaseKey
+from wakelog.worker.rearm import rearm
 
 __all__ = [
     "Beginning",
@@ -87,6 +88,13 @@ class Claimed(Struct, eq=False):
     def is_run(self) -> bool:
         """Whether a run has begun."""
         return self.token > 0
+
+    @property
+    def holds_lost_run(self) -> bool:
+        """Whether it took over a run that was lost, and has not begun: without its lease nobody
+        would find that run before a sweep."""
+        expired = self.due.expired
+        return expired is not None and expired.run and not self.is_run
 
     @property
     def key(self) -> LeaseKey:
@@ -244,9 +252,15 @@ class Beginning:
 
 
 async def give_up(app: Application, claimed: Claimed) -> None:
-    """Give the lease up, once all that was done under it is appended. Killed before: it ends."""
+    """Give the lease up, once all that was done under it is appended. Killed before: it ends.
+
+    A run that was lost, and that this claim took over, has no lease then: its loss is recorded, or
+    nobody would find it before a sweep.
+    """
     await app.instances.settled(claimed.stream)  # what is being appended was done under this lease
     await app.threads.write(app.store.release, claimed.worker, [claimed.key])
+    if claimed.holds_lost_run:
+        await rearm(app, claimed.stream, claimed.due.version)
 
 
 def next_due_us(app: Application, jobs: Sequence[str], now_us: int) -> int | None:

@@ -10,12 +10,11 @@ import threading
 from collections.abc import Sequence
 
 from wakelog.application import Application
-from wakelog.core.requests import Rearm
-from wakelog.ids import InstanceId, job_of
-from wakelog.runtime.unit_records import Origin
+from wakelog.ids import job_of
+from wakelog.worker.rearm import rearm
 from wakelog.worker.unread import Rereader
 
-__all__ = ["Sweep", "rearm"]
+__all__ = ["Sweep"]
 
 _LOG = logging.getLogger("wakelog.worker")
 
@@ -25,20 +24,6 @@ SWEEP_LIMIT = 100
 """Stranded instances that one sweep re-arms."""
 PURGE_LIMIT = 10_000
 """Expired replies that one sweep deletes."""
-
-
-async def rearm(app: Application, stream: str, version: int) -> None:
-    """Restore the alarm, or end the run, of an instance that was found stranded at `version`.
-
-    Nothing happens if it has moved on since: then somebody works on it.
-    """
-    id = InstanceId.parse(stream)
-    app.instances.evict(stream)
-    request = Rearm(version, app.settings.max_lost)
-    origin = Origin(actor="sweep")
-    outcome = await app.request(app.registry.of(id), id, request, origin=origin)
-    if outcome.after is not None:
-        _LOG.warning("%s had work but no alarm: re-armed", stream, extra={"instance": stream})
 
 
 class Sweep:
@@ -85,10 +70,12 @@ class Sweep:
         """Re-arm these streams at the versions that they have now. Blocks."""
         for stream, row in zip(streams, self._app.store.status(streams), strict=True):
             if row is not None:
-                done = asyncio.run_coroutine_threadsafe(
-                    rearm(self._app, stream, row.version), self._loop
-                )
-                done.add_done_callback(functools.partial(_log_failure, stream))
+                self.rearm_at(stream, row.version)
+
+    def rearm_at(self, stream: str, version: int) -> None:
+        """Re-arm a stream, if it is at this version still. Any thread may call."""
+        done = asyncio.run_coroutine_threadsafe(rearm(self._app, stream, version), self._loop)
+        done.add_done_callback(functools.partial(_log_failure, stream))
 
 
 def _log_rereading(done: concurrent.futures.Future[int]) -> None:

@@ -135,7 +135,7 @@ class Worker:
         closer = self._closer or InlineExecutor()
         await closer.run(self._stop_watching)
         await closer.run(self._clock.stop)
-        await closer.run(self._leases.give_back, self._ahead.take_all())
+        await closer.run(self._give_back, self._ahead.take_all())
         await self._begun.ended(grace_us / 1_000_000)
         await self._begun.stop_all(LAST_S)
         self._abandon()
@@ -175,7 +175,7 @@ class Worker:
             self._heartbeat = self._new_heartbeat()
             start_thread(self._heartbeat)
         self.next_look.begin()
-        self._leases.give_back(self._ahead.take_late())
+        self._give_back(self._ahead.take_late())
         self._ahead.pace()
         jobs = self._async_jobs if self._app.handler_runner.is_exhausted else self.jobs
         room = self._room
@@ -200,6 +200,13 @@ class Worker:
         self._leases.add([each.key for each in claimed])
         self._ahead.put(claimed)
         return claimed
+
+    def _give_back(self, claimed: Sequence[Claimed]) -> None:
+        """Give back what has not begun. Blocks."""
+        self._leases.give_back([each.key for each in claimed])
+        for each in claimed:
+            if each.holds_lost_run:
+                self.sweep.rearm_at(each.stream, each.due.version)
 
     def begin(self, claimed: Sequence[object]) -> None:
         """Tell the event loop that something was claimed: once for each claim, since each hand-over

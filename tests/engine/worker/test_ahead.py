@@ -18,7 +18,7 @@ from wakelog.ports.rows import Due
 from wakelog.ports.units import NothingDue
 from wakelog.settings import WorkerSettings
 from wakelog.worker.ahead import AHEAD_US, LATE_US, MAX_AHEAD, SLOW_US, Ahead
-from wakelog.worker.claims import Claimed
+from wakelog.worker.claims import Beginning, Claimed, claim_due
 from wakelog.worker.worker import Worker
 
 SECOND_US = 1_000_000
@@ -90,7 +90,7 @@ def test_A1_the_oldest_begins_first_and_what_is_late_is_given_back() -> None:
     clocks.go_on(1)
     # then it does not begin any more, nor what comes after it before it is given back
     assert ahead.take() is None
-    assert ahead.take_late() == [second.key]
+    assert ahead.take_late() == [second]
     assert ahead.take() is third
     assert (len(ahead), ahead.late_in_us(), ahead.take()) == (0, None, None)
 
@@ -250,3 +250,26 @@ async def test_U2_a_run_that_begins_while_the_loop_is_blocked_has_not_lost_its_l
     for id in "ab":
         names = [entry.event for entry in await claiming.app.history(f"task:job:{id}")]
         assert names[-2:] == ["RunStarted", "Executed"]
+
+
+@pytest.mark.anyio
+async def test_A4_a_run_that_was_lost_is_found_though_a_claim_of_it_was_given_back(
+    claiming: Claiming,
+) -> None:
+    # given a run of a worker that died, taken over by one whose event loop begins nothing
+    app, store, clocks = claiming.app.application, claiming.store, claiming.clocks
+    due = claim_due(app, worker="w0", jobs=["task:job"], limit=1, now_us=clocks.now_us())[0]
+    await Beginning(app, due[0], lambda *_: None, lambda *_: None).recorded()
+    now_us = clocks.now_us()
+    store.renew("w0", now_us - 1, now_us)
+    late, _ = claim_due(app, worker="w1", jobs=["task:job"], limit=9, now_us=now_us)
+    assert [each.holds_lost_run for each in late if each.stream == due[0].stream] == [True]
+    claiming.worker._ahead.put(late)
+    # when that is given back
+    clocks.go_on(LATE_US)
+    await asyncio.to_thread(claiming.worker._give_back, claiming.worker._ahead.take_late())
+    # then its loss is recorded, with no sweep
+    async with asyncio.timeout(WAIT_S):
+        while (row := store.status([due[0].stream])[0]) is None or row.executing:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await claiming.claim()

@@ -166,6 +166,24 @@ async def test_U2_a_run_that_was_lost_is_recovered_though_a_claim_of_it_was_lost
         await work(app.application, late)
 
 
+async def test_A4_a_run_that_was_lost_is_found_though_a_claim_of_it_was_given_up(app: App) -> None:
+    def unnoted(before: LeaseKey, after: LeaseKey) -> None: ...
+
+    # given a run of a worker that died, and a claim of it while its job is paused
+    claimed = await claim_one(app, "w1")
+    await Beginning(app.application, claimed, unnoted, unnoted).recorded()
+    await end_leases(app, "w1")
+    late = await claim_one(app, "w2")
+    await app.pause("job")
+    await work(app.application, late)
+    assert await tokens(app) == [None]
+    # when the pause ends
+    await app.resume("job")
+    # then it can be claimed at once, and is done
+    await work(app.application, await claim_one(app, "w3"))
+    assert (await recorded(app))[-4:] == ["ExecutionLost", "RunStarted", "Executed", "StateSet"]
+
+
 class LaterClock:
     """A clock that is moved on."""
 
