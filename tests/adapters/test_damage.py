@@ -151,7 +151,7 @@ def test_K4_a_request_that_finds_damage_parks_the_instance_once(
     assert level_of(shared_url, "parked") == "problem"
 
 
-@pytest.mark.parametrize(("damage", "said"), DAMAGES)
+@pytest.mark.parametrize(("damage", "said"), FOUND_BY_LOADS)
 def test_K4_a_claim_that_finds_damage_parks_the_instance(
     shared_url: str, damage: Callable[[str], str], said: str
 ) -> None:
@@ -163,18 +163,6 @@ def test_K4_a_claim_that_finds_damage_parks_the_instance(
         assert said in status.last_error.message
         assert sim.alarms() == []
         assert sim.task("job").status("b").execute_count == 1
-
-
-def test_a_claim_goes_by_the_head_that_the_status_row_keeps_as_by_a_snapshot(
-    shared_url: str,
-) -> None:
-    """So it does not read the older events, which are found damaged when they are read."""
-    with damaged(shared_url, change_payload) as sim:
-        sim.advance("2h")
-        assert sim.task("job").status("a").execute_count == 1
-        sim.restart()
-        with pytest.raises(IntegrityError):
-            sim.history(STREAM)
 
 
 @pytest.mark.parametrize(("damage", "said"), DAMAGES)

@@ -20,6 +20,7 @@ from wakelog.log.status_row import status_row
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.rows import StatusRow
 from wakelog_projections.inline.alarms import AlarmRow, alarm_row
+from wakelog_projections.inline.append_rows import SOON_US
 
 __all__ = ["CHANGING", "STATUS", "Batch", "Snapshot", "Written", "batched", "batches", "units"]
 
@@ -125,6 +126,7 @@ def _written(
     snapshots: Mapping[tuple[str, int], Snapshot],
 ) -> Written:
     stream, run, wake = str(after.id), after.run, next_wake(after)
+    now_us = after.recorded_us
     lease = None
     if run is not None and run != before.run:
         until_us = run.started_us + LEASE_US
@@ -133,7 +135,7 @@ def _written(
         stream,
         events,
         status_row(after, hash, wake, stream),
-        None if wake is None else kept_head(after, hash),
+        None if wake is None or wake.due_us - now_us > SOON_US else kept_head(after, hash),
         alarm_row(stream, after.id.job, wake),
         lease,
         drops_lease=before.run is not None and run is None,

@@ -6,12 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from wakelog.core.events import Cleared, ScheduleCancelled, Scheduled
+from wakelog.log.rebuild import kept_head
 from wakelog.ports.conflicts import NO_EVENT
 from wakelog.ports.records import Newest, StoredSnapshot
 from wakelog.ports.units import Lease
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply
 from wakelog_projections.inline.alarms import AlarmRow
-from wakelog_projections.inline.append_rows import AppendRows, ReplyRow, TakenLease
+from wakelog_projections.inline.append_rows import SOON_US, AppendRows, ReplyRow, TakenLease
 
 
 def lease(token: int, owner: str = "w1") -> Lease:
@@ -173,3 +174,9 @@ def test_the_jobs_are_collected_of_which_runs_start() -> None:
     units = [orders[0].run("w1", NOW + 9), mail.receive(), orders[1].run("w1", NOW + 9)]
     assert AppendRows(units).started_jobs == [ORDERS]
     assert AppendRows([*units, mail.run("w1", NOW + 9)]).started_jobs == [ORDERS, "task:mail"]
+
+
+def test_the_head_of_an_instance_is_kept_if_its_alarm_is_due_soon() -> None:
+    soon, later, never = UnitBuilder("soon"), UnitBuilder("later"), UnitBuilder("never")
+    rows = AppendRows([soon.begin(NOW + SOON_US), later.begin(NOW + SOON_US + 1), never.begin()])
+    assert rows.heads == {soon.stream: kept_head(soon.instance, soon.hash)}

@@ -18,7 +18,11 @@ from wakelog.ports.rows import StatusRow
 from wakelog.ports.units import KeptReply, Lease, Unit
 from wakelog_projections.inline.alarms import AlarmRow, alarm_row
 
-__all__ = ["AppendRows", "ReplyRow", "TakenLease"]
+__all__ = ["SOON_US", "AppendRows", "ReplyRow", "TakenLease"]
+
+SOON_US = 10_000_000
+"""The status row of an instance whose alarm is due so soon keeps its head, for the claim: if it is
+due later the head would mostly be replaced, or in memory, by then."""
 
 
 class TakenLease(NamedTuple):
@@ -142,9 +146,10 @@ class AppendRows:
             self.unset_alarms.append(stream)
             return
         self.alarm_rows.append(alarm)
-        head = kept_head(after, unit.hash)
-        if head is not None:
-            self.heads[stream] = head
+        if alarm.due_us - unit.now_us <= SOON_US:
+            head = kept_head(after, unit.hash)
+            if head is not None:
+                self.heads[stream] = head
         if self.next_due_us is None or alarm.due_us < self.next_due_us:
             self.next_due_us = alarm.due_us
 

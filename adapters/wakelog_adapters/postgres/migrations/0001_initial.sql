@@ -52,7 +52,7 @@ CREATE TABLE {schema}.snapshots (
 );
 
 -- The columns are the fields of `StatusRow`, in its order; then the head of the stream, which a claim
--- returns so that nothing has to be read again: only if there is an alarm, and it is short. No index holds a column that each append
+-- returns so that nothing has to be read again: only if an alarm is due soon, and it is short. No index holds a column that each append
 -- changes, so that a changed row stays on its page.
 CREATE TABLE {schema}.status (
     stream text COLLATE "C" NOT NULL PRIMARY KEY,

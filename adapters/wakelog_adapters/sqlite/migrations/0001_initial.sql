@@ -34,7 +34,7 @@ CREATE TABLE {prefix}snapshots (
 );
 
 -- The columns are the fields of `StatusRow`, in its order; then the head of the stream, which a claim
--- returns so that nothing has to be read again: only if there is an alarm, and it is short.
+-- returns so that nothing has to be read again: only if an alarm is due soon, and it is short.
 CREATE TABLE {prefix}status (
     stream TEXT NOT NULL PRIMARY KEY,
     kind TEXT NOT NULL,
