@@ -127,7 +127,7 @@ class UnitsOfWork:
         self._records = records
         self._commits = commits
         self._job_pauses = job_pauses
-        self._clock = clock
+        self.clock = clock
         self._entropy = entropy
         self._idempotency_window_us = idempotency_window_us
         inline = handler_runner.inline
@@ -225,7 +225,7 @@ class UnitsOfWork:
             None,
             None,
         )
-        now_us = self._clock.now_us()
+        now_us = self.clock.now_us()
         turn = claim_turn(definition, cached.head.instance, request, now_us)
         return self._claimed(cached, turn, work, now_us)
 
@@ -242,11 +242,10 @@ class UnitsOfWork:
                 outcome, committed = None, None
         if same_key is not None:  # the same request is about to be appended: wait for its reply
             await asyncio.wait([same_key])
-        if committed is not None:
-            if work.appending is None:
-                await committed
-            else:
-                work.appending.append(committed)
+        if committed is not None and work.appending is None:
+            await committed
+        elif committed is not None and work.appending is not None:
+            work.appending.append(committed)
         return outcome
 
     async def _take_turn(
@@ -258,7 +257,7 @@ class UnitsOfWork:
         if work.claim is not None:
             await self._recorded(cached)
         instance = cached.head.instance
-        now_us = self._clock.now_us()
+        now_us = self.clock.now_us()
         if isinstance(work.request, HandleDeferred):
             _forget_outdated(work, instance)
         try:
@@ -334,7 +333,7 @@ class UnitsOfWork:
     async def park(self, stream: str, error: HistoryError, *, again: bool = False) -> None:
         """Set a damaged instance aside, and with `again` what wakes one that is parked. If that is
         not possible now, the next request does it."""
-        now_us = self._clock.now_us()
+        now_us = self.clock.now_us()
         with contextlib.suppress(Refused, WakelogError):
             parked = await self._threads.read(
                 parking, self._store, self._records, stream, error, now_us, again=again
@@ -360,7 +359,7 @@ class UnitsOfWork:
         kept = await self._replies.read((work.stream, key.key))
         if kept is None:
             return None
-        now_us = self._clock.now_us()
+        now_us = self.clock.now_us()
         if (kept.expires_us or 0) <= now_us:
             await self._purge(now_us)
             return None

@@ -7,6 +7,7 @@ whatever it is by then, and `RunStarted` goes with other units in a group append
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -16,13 +17,13 @@ from msgspec import Struct
 from wakelog.application import Application
 from wakelog.core.calls import HandlerCall
 from wakelog.core.instance import Instance, next_wake
-from wakelog.core.requests import Claim
+from wakelog.core.requests import Claim, Rearm
 from wakelog.ids import InstanceId, job_of
 from wakelog.ports.rows import Due
 from wakelog.ports.units import ANY_ENDED, ClaimRequest, JobPaused, Lease, NothingDue, Takeover
 from wakelog.runtime.unit_of_work import RequestOutcome
+from wakelog.runtime.unit_records import Origin
 from wakelog.worker.leases import LeaseKey
-from wakelog.worker.rearm import rearm
 
 __all__ = [
     "Beginning",
@@ -33,8 +34,10 @@ __all__ = [
     "give_up",
     "has_ready_event",
     "next_due_us",
+    "rearm",
 ]
 
+_LOG = logging.getLogger("wakelog.worker")
 
 YIELD_US = 1_000_000
 """How long a worker leaves to others what is due again and what its own code could not read."""
@@ -249,6 +252,20 @@ class Beginning:
         if outcome.call is not None or has_ready_event(after, self._now_us):
             return Begun(after, outcome.call)
         return None
+
+
+async def rearm(app: Application, stream: str, version: int) -> None:
+    """Restore the alarm, or end the run, of an instance that was found stranded at `version`.
+
+    Nothing happens if it has moved on since: then somebody works on it.
+    """
+    id = InstanceId.parse(stream)
+    app.instances.evict(stream)
+    request = Rearm(version, app.settings.max_lost)
+    origin = Origin(actor="sweep")
+    outcome = await app.request(app.registry.of(id), id, request, origin=origin)
+    if outcome.after is not None:
+        _LOG.warning("%s had work but no alarm: re-armed", stream, extra={"instance": stream})
 
 
 async def give_up(app: Application, claimed: Claimed) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from wakelog.application import Application
 from wakelog.ids import job_of
-from wakelog.worker.rearm import rearm
+from wakelog.worker.claims import rearm
 from wakelog.worker.unread import Rereader
 
 __all__ = ["Sweep"]

@@ -178,7 +178,7 @@ class Worker:
         self._give_back(self._ahead.take_late())
         self._ahead.pace()
         jobs = self._async_jobs if self._app.handler_runner.is_exhausted else self.jobs
-        room = self._room
+        room = self.room
         if room <= 0 or self._closing or not self._watchdog.is_responsive():
             return ()
         takeover = self._guard.takeover()
@@ -221,14 +221,14 @@ class Worker:
         if self._closing or self._watchdog.found_blocked or self._awaits_beat:
             return late_us  # the event loop or the heartbeat wakes the alarm clock
         self._waits_for_room = True
-        if self._room <= 0:
+        if self.room <= 0:
             return late_us  # room for another claim wakes it
         self._waits_for_room = False
         looks = [at_us for at_us in (self.next_look.next_us(now_us), late_us) if at_us is not None]
         return min(looks, default=None)
 
     @property
-    def _room(self) -> int:
+    def room(self) -> int:
         """For how many instances another claim is worth its while: while all slots are used, for at
         least half of what may lie ahead."""
         ahead = self._ahead.allowed
@@ -286,7 +286,7 @@ class Worker:
         self._leases.discard(claimed.key)
         self._ahead.note_ended(claimed.handler_us)
         self._begin_next()
-        waits = self._waits_for_room and self._room > 0
+        waits = self._waits_for_room and self.room > 0
         if waits or (self._limited and job_of(claimed.stream) in self._limited):
             self._waits_for_room = False
             self._wake()  # what was due could not be claimed until now

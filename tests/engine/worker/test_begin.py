@@ -231,7 +231,7 @@ async def test_U2_a_run_that_had_to_wait_for_a_handler_has_a_whole_lease(store_u
         await asyncio.sleep(0.01)
         # when that takes longer than a lease
         clock = LaterClock(application.clock, 2 * lease_us)
-        application.clock = application.units._clock = clock
+        application.clock = application.units.clock = clock
         now_us = clock.now_us()
         await asyncio.to_thread(store.renew, "w1", now_us + lease_us, now_us)
         go.set()

@@ -17,7 +17,7 @@ from tests.support_steps import Way, World, both_ways, errors, executing, starte
 from wakelog import Backoff, GiveUp, InvalidStateError, Jobs, LeaseLostError, Retry, RetryAfter
 from wakelog.core.events import ExecutionFailed, RunStarted, StepCompleted
 from wakelog.testing import SimulatedCrash, Simulation
-from wakelog.worker.rearm import rearm
+from wakelog.worker.claims import rearm
 
 Point = Literal["before_write", "after_write"]
 
