@@ -66,10 +66,11 @@ class Sweep:
         if self._rereading is not None:
             self._rereading.cancel()
 
-    def rearm(self, streams: Sequence[str]) -> None:
-        """Re-arm these streams at the versions that they have now. Blocks."""
+    def rearm(self, streams: Sequence[str], *, only_runs: bool = False) -> None:
+        """Re-arm these streams at the versions that they have now; with `only_runs` those that have
+        an open run. Blocks."""
         for stream, row in zip(streams, self._app.store.status(streams), strict=True):
-            if row is not None:
+            if row is not None and (row.executing or not only_runs):
                 self.rearm_at(stream, row.version)
 
     def rearm_at(self, stream: str, version: int) -> None:

@@ -323,8 +323,8 @@ class Worker:
         self._app.store.put_worker(self._row())
         for key in renewal.orphaned:  # work that failed unexpectedly has left its lease behind
             self._app.store.release(self.name, [key])
-            if key[1] > 0:  # else nothing had begun: its alarm is there
-                self.sweep.rearm([key[0]])
+            # of a claim that had not begun the alarm is there, unless it had taken over a lost run
+            self.sweep.rearm([key[0]], only_runs=key[1] < 0)
 
     def look(self) -> None:
         """Stop the work of which another process has ended or taken over the lease (U14)."""

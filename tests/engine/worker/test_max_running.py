@@ -14,7 +14,7 @@ from wakelog import Jobs, Task, ValidationError
 from wakelog.core.events import RunStarted
 from wakelog.testing import SimulatedCrash
 from wakelog.worker.claims import claim_due
-from wakelog.worker.next_look import ENDED_US
+from wakelog.worker.next_look import ENDED_US, NextLook
 from wakelog.worker.runs import work
 
 LIMIT = 3
@@ -104,11 +104,12 @@ async def test_A6_a_worker_at_the_limit_does_not_keep_looking(shared_url: str) -
         for id in "abc":
             await app.task("job").send(id, {"schedule": 0})
         await crowd.next()
-        # when it is asked when to look again
-        worker = app.worker
-        assert worker is not None
+        # when a look has got nothing
         now_us = app.application.clock.now_us()
-        next_us = await asyncio.to_thread(worker.next_look_us, now_us)
+        look = NextLook(app.application, ["task:job"])
+        look.begin()
+        look.claimed(now_us, 0, None, is_full=False)
+        next_us = await asyncio.to_thread(look.next_us, now_us)
         # then that is at the next poll, though two are due; and soon, for a run may end elsewhere
         assert next_us is not None
         assert now_us + min(app.application.store.poll_us or 0, ENDED_US) <= next_us
