@@ -39,6 +39,8 @@ WORKER = "simulation"
 _NUMBERS = itertools.count(1)
 MAX_FIRED = 10_000_000
 """Alarms that one call may fire: a job that re-arms itself for the same instant would never end."""
+MAX_CLAIMED = 1_000
+"""Leases that are looked at in a restart: a simulation claims one instance at a time."""
 MAX_EMPTY = 100
 """Claims in a row that may find nothing to do before the simulation says that it is stuck."""
 SIMULATION_START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -160,8 +162,17 @@ class Simulation(BlockingCalls):
         crash_next(self.application.store, point)
 
     def restart(self) -> None:
-        """Begin again as a new process would, with nothing but what the store holds."""
-        revive(self.application.store)
+        """Begin again as a new process would, with nothing but what the store holds.
+
+        What the old one had claimed and not begun is due at once; a real one would leave it until
+        its lease ends.
+        """
+        store = self.application.store
+        revive(store)
+        held = store.leases(self.clock.now_us(), MAX_CLAIMED)
+        store.release(
+            WORKER, [(each.stream, each.lease.token) for each in held if each.lease.token < 0]
+        )
         self._restarts += 1
         self._open()
 
