@@ -164,14 +164,19 @@ class Simulation(BlockingCalls):
     def restart(self) -> None:
         """Begin again as a new process would, with nothing but what the store holds.
 
-        What the old one had claimed and not begun is due at once; a real one would leave it until
-        its lease ends.
+        A run that the old one had claimed and not begun is due at once; a real one would leave it
+        until its lease ends.
         """
         store = self.application.store
         revive(store)
         held = store.leases(self.clock.now_us(), MAX_CLAIMED)
         store.release(
-            WORKER, [(each.stream, each.lease.token) for each in held if each.lease.token < 0]
+            WORKER,
+            [
+                (each.stream, each.lease.token)
+                for each in held
+                if each.lease.run and each.lease.token < 0
+            ],
         )
         self._restarts += 1
         self._open()

@@ -334,10 +334,15 @@ class TaskMachine(RuleBasedStateMachine):
                 for name, model in self.models.items()
                 if (at := model.claimable_us(now_us)) is not None and at <= now_us
             ]
-            model = self.models[min(due)[2]]
-            if self.next_write == "before_write":
-                return True
+            name = min(due)[2]
+            model, before = self.models[name], self.models[name].copy()
             left = model.claim(now_us)
+            if self.next_write == "before_write":
+                if left != "waiting":  # a claim for waiting events appends nothing by itself
+                    self.models[name] = before
+                return True
+            if self.next_write == "after_write" and left == "waiting":
+                model.handle_next(now_us)
             if self.next_write == "after_write" or (left and self._work(model, left, now_us)):
                 return True
 
