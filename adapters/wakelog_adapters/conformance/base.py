@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from wakelog.ports.rows import Due
 from wakelog.ports.store import Store
 from wakelog.ports.units import ANY_ENDED, ClaimRequest, NothingDue, Takeover
-from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder
+from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, claim_request
 
 __all__ = ["ExamBase"]
 
@@ -53,8 +53,14 @@ class ExamBase:
     ) -> Sequence[Due]:
         """Claim orders, start a run of those that have a builder here, give the others back, and
         return all that was claimed."""
-        request = ClaimRequest(
-            now_us, jobs, limit, owner, 1000, next(_TOKENS), limits=limits, takeover=takeover
+        request = claim_request(
+            next(_TOKENS),
+            now_us=now_us,
+            jobs=jobs,
+            limit=limit,
+            owner=owner,
+            limits=limits,
+            takeover=takeover,
         )
         claimed = self.claimed(store, request)
         by_stream = {builder.stream: builder for builder in builders}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -64,7 +65,7 @@ class BegunWork:
     async def _after(self, older: Claimed, claimed: Claimed) -> Appending | None:
         self.stop_if_possible(older)
         try:
-            await self._ended_or_late({older}, None)
+            await self._wait_for({older}, None)
         except asyncio.CancelledError:
             if not claimed.is_stopped:
                 raise
@@ -103,25 +104,25 @@ class BegunWork:
             event.set()
         self._on_ended(claimed)
 
-    async def ended(self, timeout_s: float) -> None:
+    async def wait(self, timeout_s: float) -> None:
         """Wait until all have ended, for so long at most."""
-        await self._ended_or_late(set(self._tasks), timeout_s)
+        await self._wait_for(set(self._tasks), timeout_s)
 
     async def stop_all(self, timeout_s: float) -> None:
         """Stop those that can be stopped, and wait for their end, for so long at most."""
         stopped = {claimed for claimed in self if self.stop_if_possible(claimed)}
-        await self._ended_or_late(stopped, timeout_s)
+        await self._wait_for(stopped, timeout_s)
 
-    async def _ended_or_late(self, awaited: set[Claimed], timeout_s: float | None) -> None:
+    async def _wait_for(self, awaited: set[Claimed], timeout_s: float | None) -> None:
+        """Wait until these have ended, for so long at most; None: as long as it takes."""
         ended = asyncio.Event()
         self._ends.add(ended)
         try:
-            async with asyncio.timeout(timeout_s):
-                while awaited & self._tasks.keys():
-                    ended.clear()
-                    await ended.wait()
-        except TimeoutError:
-            pass
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    while awaited & self._tasks.keys():
+                        ended.clear()
+                        await ended.wait()
         finally:
             self._ends.discard(ended)
 

@@ -218,11 +218,11 @@ class Beginning:
         finally:
             claimed.stage = "waits"
         begun = self._begun(outcome)
-        self.ended(begun)
+        self.appended(begun)
         return begun
 
-    def ended(self, begun: Begun | None) -> None:
-        """The append has succeeded."""
+    def appended(self, begun: Begun | None) -> None:
+        """What was decided is recorded."""
         self._claimed.stage = "begun"
         if begun is not None and begun.call is not None:
             before, self._claimed.token = self._claimed.key, begun.instance.version
@@ -242,6 +242,7 @@ class Beginning:
         return Lease(self._claimed.worker, until_us, version, run=True)
 
     def _gives_up(self, after: Instance) -> bool:
+        """Whether the lease ends with what was decided; asked right before that is appended."""
         self._claimed.stage = "recorded"
         return not has_ready_event(after, self._now_us)
 

@@ -107,7 +107,7 @@ def begin(
         if error is not None:
             claimed.stage = "waits"
             return _begun(app, claimed, beginning)
-        beginning.ended(begun)
+        beginning.appended(begun)
         return _go_on(app, claimed, begun)
 
     return then(None) if appending is None else Appending(appending, then)

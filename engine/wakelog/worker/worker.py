@@ -136,7 +136,7 @@ class Worker:
         await closer.run(self._stop_watching)
         await closer.run(self._clock.stop)
         await closer.run(self._give_back, self._ahead.take_all())
-        await self._begun.ended(grace_us / 1_000_000)
+        await self._begun.wait(grace_us / 1_000_000)
         await self._begun.stop_all(LAST_S)
         self._abandon()
         await closer.run(self._heartbeat.stop)

@@ -36,7 +36,7 @@ class Held:
             await asyncio.to_thread(self.release.wait, WAIT_S)
 
 
-async def cancelled_and_going_on(app: App, held: Held) -> None:
+async def cancelled_and_going_on(app: App, held: Held, id: str = "b", word: str = "other") -> None:
     """Cancel a caller in its handler; then the same task goes on to use the app."""
 
     async def call() -> None:
@@ -45,7 +45,7 @@ async def cancelled_and_going_on(app: App, held: Held) -> None:
         task = asyncio.current_task()
         assert task is not None
         task.uncancel()
-        await app.task("job").send("b", "other")
+        await app.task("job").send(id, word)
 
     caller = asyncio.create_task(call())
     assert await asyncio.to_thread(held.begun.wait, WAIT_S)
@@ -94,20 +94,9 @@ async def test_U10_a_timeout_is_not_felt_by_a_caller_that_has_gone(shared_url: s
     held = Held()
     async with Jobs(job=task_of(held.blocking, timeout="50ms")).open(shared_url) as app:
         # given a caller that has left a handler that is stuck, and goes on
-        async def call() -> None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await app.task("job").send("a", "holds")
-            task = asyncio.current_task()
-            assert task is not None
-            task.uncancel()
-            # when the handler's time is over: the next one has its turn
-            await app.task("job").send("a", "behind")
-
-        caller = asyncio.create_task(call())
-        assert await asyncio.to_thread(held.begun.wait, WAIT_S)
-        caller.cancel()
+        # when the handler's time is over: the next one has its turn
+        await cancelled_and_going_on(app, held, "a", "behind")
         # then
-        await asyncio.wait_for(caller, WAIT_S)
         assert await app.task("job").get_state("a") == "behind"
         held.release.set()
 
