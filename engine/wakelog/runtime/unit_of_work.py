@@ -259,7 +259,7 @@ class UnitsOfWork:
         instance = cached.head.instance
         now_us = self.clock.now_us()
         if isinstance(work.request, HandleDeferred):
-            _forget_outdated(work, instance)
+            _forget_outdated(work, work.request, instance)
         try:
             turn = await take_turn(
                 self._handler_runner, work.definition, instance, work.request, now_us, work.outcomes
@@ -292,8 +292,7 @@ class UnitsOfWork:
         self, cached: CachedInstance, turn: Turn, work: _Work, now_us: int
     ) -> tuple[RequestOutcome, asyncio.Future[None] | None]:
         """What a claim came to: a run that begins is appended, and so is that nothing was to be
-        done, so that the views agree again. To handle deferred events needs no more than the
-        lease."""
+        done: the views agree again. To handle deferred events needs no more than the lease."""
         outcome = RequestOutcome(turn.after, call=turn.call)
         if not turn.events and work.ends_lease is not None and not work.ends_lease(turn.after):
             return outcome, None
@@ -378,10 +377,11 @@ class UnitsOfWork:
         return KeptReply(key.key, key.action, key.fingerprint, key.encode(reply), expires_us)
 
 
-def _forget_outdated(work: _Work, instance: Instance) -> None:
-    """Drop the kept outcomes of a deferred event's handlers if they would see another instance
-    now: an `on_event` elsewhere was faster, and its outcome must be seen."""
-    if work.outcomes is not None:
+def _forget_outdated(work: _Work, request: HandleDeferred, instance: Instance) -> None:
+    """Drop the kept outcomes of an event whose turn it is if its handlers would see another
+    instance now. Before its turn, what they were built on may be recorded after all."""
+    first = instance.next_deferred
+    if work.outcomes is not None and first is not None and first.version == request.version:
         visible = (instance.state, instance.visible_schedule_us, instance.lives)
         if work.outcomes.visible not in ((), visible):
             work.outcomes.clear()

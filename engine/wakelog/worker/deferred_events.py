@@ -170,7 +170,7 @@ class _DeferredEvents:
             outcomes["on_event"] = HandlerFailed.by_engine(error, self._app.clock.now_us())
             after = (await unit()).after
         self._appending += [(version, each) for each in appending]
-        if not appending:
+        if after is not None and not appending:
             del self._outcomes[version]
         return after
 

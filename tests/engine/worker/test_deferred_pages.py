@@ -3,6 +3,7 @@ few appends (T15, U1 to U3)."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -139,6 +140,28 @@ def test_U3_what_others_accept_meanwhile_costs_no_order_and_no_second_call(opene
     assert go_on.wait(WAIT_S)
     assert handled(worker) == [*expected, MANY]
     assert calls == [*expected, MANY]
+
+
+@pytest.mark.anyio
+async def test_U3_one_that_was_handled_on_top_of_a_refused_one_is_not_called_again(
+    opened: Opened, store_url: str
+) -> None:
+    called: list[int] = []
+
+    async def on_event(ctx: Ctx, event: int) -> None:
+        called.append(event)
+        if event == 0:  # another writer is faster than the append of this one
+            outside(lambda: other.task("job").send("a", 2))
+        if event == 1:  # which is refused while this one runs, on top of it
+            await worker.application.commits.drained()
+        await collect(ctx, event)
+
+    other = await asyncio.to_thread(opened, handlers=False)
+    expected = await asyncio.to_thread(waiting, other, 2)
+    jobs = Jobs(job=task_of(on_event, event=int, execute=lambda ctx: None))
+    async with jobs.open(store_url, worker=True) as worker:
+        assert await asyncio.to_thread(handled, other) == [*expected, 2]
+    assert called == [*expected, 2]
 
 
 @pytest.mark.parametrize("limit", ["SLOW_US", "PAGE_US"])
