@@ -15,6 +15,8 @@ from wakelog_adapters.conformance.claims import ClaimsExam
 from wakelog_adapters.conformance.job_pauses import JobPauseTableExam
 from wakelog_adapters.conformance.kept_replies import KeptRepliesExam
 from wakelog_adapters.conformance.leases import LeasesExam
+from wakelog_adapters.conformance.pool_reads import PoolReadsExam
+from wakelog_adapters.conformance.pools import PoolCallsExam
 from wakelog_adapters.conformance.reads import EventReadsExam
 from wakelog_adapters.conformance.run_limits import RunLimitsExam
 from wakelog_adapters.conformance.units import UnitBuilder
@@ -26,6 +28,7 @@ __all__ = [
     "EventLogExam",
     "JobPauseTableExam",
     "KeptRepliesExam",
+    "PoolTablesExam",
     "StoreExam",
     "UnitBuilder",
     "ViewsExam",
@@ -41,6 +44,10 @@ class ClaimQueueExam(LeasesExam, ClaimsExam, RunLimitsExam):
     """What `ClaimQueue` promises."""
 
 
+class PoolTablesExam(PoolCallsExam, PoolReadsExam):
+    """What `PoolTables` promises."""
+
+
 class StoreExam(
     EventLogExam,
     ClaimQueueExam,
@@ -48,5 +55,6 @@ class StoreExam(
     KeptRepliesExam,
     WorkerRegistryExam,
     JobPauseTableExam,
+    PoolTablesExam,
 ):
     """What `Store` promises, as tests."""

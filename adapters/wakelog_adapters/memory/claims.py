@@ -78,6 +78,10 @@ class MemoryClaims:
             if lease is not None and (lease.owner, lease.token) == (owner, token):
                 self.drop(stream)
 
+    def leases_of(self, job: str) -> Sequence[tuple[str, Lease]]:
+        """All leases of a job."""
+        return [(stream, self._leases[stream][1]) for stream in self._lease_ends.get(job, ())]
+
     def first_leases(self, limit: int) -> Sequence[tuple[str, Lease]]:
         """The first `limit` leases by stream."""
         return [(s, lease) for s, (_, lease) in heapq.nsmallest(limit, self._leases.items())]

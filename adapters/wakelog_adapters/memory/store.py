@@ -32,16 +32,16 @@ from wakelog.ports.rows import (
     WorkerRow,
 )
 from wakelog.ports.units import Appended, ClaimRequest, KeptReply, Lease, Takeover, Unit
-from wakelog_adapters.memory.claims import MemoryClaims
-from wakelog_adapters.memory.event_log import MemoryLog, version_of
+from wakelog_adapters.memory.event_log import version_of
 from wakelog_adapters.memory.filters import matches
+from wakelog_adapters.memory.pools import MemoryPools
 
 __all__ = ["MemoryStore"]
 
 _POLL_US = 20_000
 
 
-class MemoryStore(MemoryLog):
+class MemoryStore(MemoryPools):
     """All that a store promises, for as long as the process lives.
 
     The views are kept as the instances that they are made from, and made when they are read.
@@ -53,9 +53,7 @@ class MemoryStore(MemoryLog):
         self._is_shared = is_shared
         self._heads: dict[str, tuple[Instance, str]] = {}
         self._snapshots: dict[str, list[StoredSnapshot]] = {}
-        self._claims = MemoryClaims()
         self._kept_replies: dict[tuple[str, str], KeptReply] = {}
-        self._job_pauses: dict[str, JobPauseRow] = {}
         self._workers: dict[str, WorkerRow] = {}
 
     @property
@@ -94,8 +92,7 @@ class MemoryStore(MemoryLog):
                     dues[unit.stream] = due_us
                 else:
                     dues.pop(unit.stream, None)
-        for listener in tuple(self._listeners):  # others come and go on threads of their own
-            listener.set()
+        self._notify()
         return Appended(errors, min(dues.values(), default=None))
 
     def _error_of(self, unit: Unit) -> Exception | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from wakelog.ports.pools import PoolTables
 from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import (
     Due,
@@ -204,7 +205,9 @@ class JobPauseTable(Protocol):
         ...
 
 
-class Store(EventLog, ClaimQueue, Views, KeptReplies, WorkerRegistry, JobPauseTable, Protocol):
+class Store(
+    EventLog, ClaimQueue, Views, KeptReplies, WorkerRegistry, JobPauseTable, PoolTables, Protocol
+):
     """Everything the engine keeps, in one place."""
 
     @property

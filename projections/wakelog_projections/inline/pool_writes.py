@@ -1,0 +1,54 @@
+"""What all stores make of a pool's document and of what a plan writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from wakelog.ports.pools import Group, PoolLook, PoolWrites, WaitingLane
+
+__all__ = ["PoolDocument", "is_empty", "unblocked_us"]
+
+_TABLES = tuple(
+    name for name in PoolWrites.__struct_fields__ if name not in ("state", "due_us", "commit")
+)
+
+
+class PoolDocument(Struct, frozen=True):
+    """The two members of a pool's document that stores know."""
+
+    lanes: Sequence[Sequence[Any]] = ()
+    groups: Sequence[Sequence[Any]] = ()
+
+    @classmethod
+    def of(cls, state: bytes | None) -> PoolDocument:
+        """Those of a document; None: there is none yet. Raises `ValueError` for what is none."""
+        return cls() if state is None else _DECODER.decode(state)
+
+    def waiting(self) -> Sequence[tuple[WaitingLane, int]]:
+        """The lanes in which items wait, each with how many places are to be skipped."""
+        return [(WaitingLane(*lane[:2]), lane[2]) for lane in self.lanes]
+
+    def due(self) -> Sequence[Group]:
+        """The groups in which there are items."""
+        return [Group(*group[:3]) for group in self.groups]
+
+
+_DECODER = msgspec.json.Decoder(PoolDocument)
+
+
+def is_empty(writes: PoolWrites) -> bool:
+    """Whether a plan writes nothing: no events, no state and no rows."""
+    return writes.state is None and not any(getattr(writes, name) for name in _TABLES)
+
+
+def unblocked_us(look: PoolLook, seen: bytes | None, writes: PoolWrites) -> int:
+    """When items that are due now are due: not before a floor of the newest document, below which
+    nobody looks. `seen`: the document that the plan has seen. Raises `ValueError`."""
+    if not writes.unblock:
+        return look.now_us
+    document = PoolDocument.of(seen if writes.state is None else writes.state)
+    return max([look.now_us, *(group.floor_us for group in document.due())])
