@@ -9,6 +9,7 @@ from wakelog.blocking import (
     BlockingContinuousClient,
     BlockingDebounceClient,
     BlockingTaskClient,
+    BlockingWorkerPoolClient,
 )
 from wakelog.client.bulk import BulkResult, NotDone
 from wakelog.client.continuous import (
@@ -22,6 +23,17 @@ from wakelog.client.dead_letters import DeadLetter, DeadLetterResult
 from wakelog.client.debounce import AddResult, DebounceClient, DebounceStatus
 from wakelog.client.job_pause import JobPause
 from wakelog.client.listing import InstanceRow, JobCount
+from wakelog.client.pool.results import (
+    CancelResult,
+    EnqueueResult,
+    ItemsResult,
+    PartitionStatus,
+    PoolControl,
+    PoolDeadLetter,
+    PoolEvent,
+    PoolStatus,
+    Why,
+)
 from wakelog.client.results import (
     ClearResult,
     ErrorInfo,
@@ -33,11 +45,13 @@ from wakelog.client.results import (
 from wakelog.client.status import LastError, WaitsForCode
 from wakelog.client.task import SendResult, TaskClient, TaskStatus
 from wakelog.client.wait_flush import FlushResult
+from wakelog.client.worker_pool import NewEvent, WorkerPoolClient
 from wakelog.client.workers import Work, WorkerStatus
 from wakelog.core.retry import Backoff, GiveUp, Retry, RetryAfter
 from wakelog.definitions.continuous import Continuous, ContinuousContext
 from wakelog.definitions.debounce import Debounce, DebounceContext
 from wakelog.definitions.task import Task, TaskContext
+from wakelog.definitions.worker_pool import Fair, WorkerPool, WorkerPoolContext
 from wakelog.errors import (
     ConflictError,
     ExecutionError,
@@ -73,7 +87,9 @@ __all__ = [
     "BlockingContinuousClient",
     "BlockingDebounceClient",
     "BlockingTaskClient",
+    "BlockingWorkerPoolClient",
     "BulkResult",
+    "CancelResult",
     "ClearResult",
     "ConflictError",
     "Continuous",
@@ -86,8 +102,10 @@ __all__ = [
     "DebounceClient",
     "DebounceContext",
     "DebounceStatus",
+    "EnqueueResult",
     "ErrorInfo",
     "ExecutionError",
+    "Fair",
     "FlushResult",
     "GiveUp",
     "HandlerTimeoutError",
@@ -99,14 +117,21 @@ __all__ = [
     "IntegrityError",
     "InvalidIdError",
     "InvalidStateError",
+    "ItemsResult",
     "JobCount",
     "JobPause",
     "Jobs",
     "LastError",
     "LeaseLostError",
+    "NewEvent",
     "NotDone",
+    "PartitionStatus",
     "PastState",
     "PauseResult",
+    "PoolControl",
+    "PoolDeadLetter",
+    "PoolEvent",
+    "PoolStatus",
     "QueueFullError",
     "ResumeResult",
     "Retry",
@@ -132,7 +157,11 @@ __all__ = [
     "WaitTimeoutError",
     "WaitsForCode",
     "WakelogError",
+    "Why",
     "Work",
+    "WorkerPool",
+    "WorkerPoolClient",
+    "WorkerPoolContext",
     "WorkerStatus",
     "errors",
 ]

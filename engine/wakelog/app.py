@@ -19,12 +19,14 @@ from wakelog.client.job_pause import JobPause, list_job_pauses, pause_job, resum
 from wakelog.client.job_types import CLIENTS, Status, make_status
 from wakelog.client.listing import Filters, InstanceRow, JobCount, count_jobs, list_instances
 from wakelog.client.task import TaskClient
+from wakelog.client.worker_pool import WorkerPoolClient
 from wakelog.client.workers import WorkerStatus, list_workers
 from wakelog.core.time import Duration, duration_us, moment_us
 from wakelog.definitions.continuous import Continuous
 from wakelog.definitions.debounce import Debounce
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.task import Task
+from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.history.past import PastState, state_at
 from wakelog.history.timeline import HistoryEntry, history
 from wakelog.ids import InstanceId, Kind
@@ -49,7 +51,7 @@ class App:
         """The worker of this process, if it is one; not part of the stable interface."""
         self._gateway = RequestGateway(application, handlers=handlers)
         self._closing: asyncio.Task[None] | None = None
-        self._clients: dict[str, JobClient[Any, Any]] = {}
+        self._clients: dict[str, JobClient[Any, Any] | WorkerPoolClient[Any]] = {}
 
     # -- clients, one for each type of job
 
@@ -89,6 +91,18 @@ class App:
         Raises `UnknownJobError`.
         """
         client: DebounceClient[Any, Any] = self._client(job, Debounce.kind)
+        return client
+
+    @overload
+    def worker_pool(self, job: WorkerPool[E]) -> WorkerPoolClient[E]: ...
+    @overload
+    def worker_pool(self, job: str) -> WorkerPoolClient[Any]: ...
+    def worker_pool(self, job: WorkerPool[E] | str) -> WorkerPoolClient[E] | WorkerPoolClient[Any]:
+        """A WorkerPool, given by its definition (fully typed) or by its name.
+
+        Raises `UnknownJobError`.
+        """
+        client: WorkerPoolClient[Any] = self._client(job, WorkerPool.kind)
         return client
 
     def _client(self, job: Definition | str, kind: Kind) -> Any:

@@ -19,6 +19,7 @@ from wakelog.clock import Clock
 from wakelog.definitions.registry import Registry
 from wakelog.execution.handler_runner import HandlerRunner
 from wakelog.log.mapper import LogMapper
+from wakelog.pools.state import job_stream
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.store import Store
 from wakelog.ports.units import Unit
@@ -27,6 +28,7 @@ from wakelog.runtime.batch_reads import BatchReader
 from wakelog.runtime.group_commit import GroupCommit
 from wakelog.runtime.instances import Instances
 from wakelog.runtime.job_pauses import JobPauses
+from wakelog.runtime.pool_calls import PoolCalls
 from wakelog.runtime.store_threads import StoreThreads
 from wakelog.runtime.stream_watch import StreamWatch
 from wakelog.runtime.unit_of_work import UnitsOfWork
@@ -89,6 +91,8 @@ class Application(library.Application[str]):
             entropy,
             idempotency_window_us=settings.idempotency_window_us,
         )
+        self.pools = PoolCalls(self.store, self.threads, clock, entropy)
+        self.pools.on_call = lambda job: self.stream_watch.notify(job_stream(job))
         self.request = self.units.run
         """Put a request to an instance: one unit of work; see `UnitsOfWork.run`."""
 

@@ -19,10 +19,12 @@ from wakelog.client.debounce import DebounceClient, DebounceStatus
 from wakelog.client.gateway import CLOSED, refuse_in_handler
 from wakelog.client.status import InstanceStatus
 from wakelog.client.task import TaskClient, TaskStatus
+from wakelog.client.worker_pool import WorkerPoolClient
 from wakelog.core.time import Duration
 from wakelog.definitions.continuous import Continuous
 from wakelog.definitions.debounce import Debounce
 from wakelog.definitions.task import Task
+from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import InvalidStateError
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "BlockingContinuousClient",
     "BlockingDebounceClient",
     "BlockingTaskClient",
+    "BlockingWorkerPoolClient",
     "Portal",
 ]
 
@@ -134,6 +137,28 @@ class BlockingDebounceClient(BlockingEventClient[S, DebounceStatus], Generic[S, 
         self.flush = portal.wraps(client.flush)
 
 
+class BlockingWorkerPoolClient(Generic[E]):
+    """What can be requested of one WorkerPool; see `WorkerPoolClient` for each method."""
+
+    def __init__(self, client: WorkerPoolClient[E], portal: Portal) -> None:
+        self.enqueue = portal.wraps(client.enqueue)
+        self.enqueue_many = portal.wraps(client.enqueue_many)
+        self.status = portal.wraps(client.status)
+        self.get = portal.wraps(client.get)
+        self.wait = portal.wraps(client.wait)
+        self.history = portal.wraps(client.history)
+        self.why = portal.wraps(client.why)
+        self.dead_letters = portal.wraps(client.dead_letters)
+        self.pause = portal.wraps(client.pause)
+        self.resume = portal.wraps(client.resume)
+        self.drain = portal.wraps(client.drain)
+        self.cancel_event = portal.wraps(client.cancel_event)
+        self.set_priority = portal.wraps(client.set_priority)
+        self.requeue = portal.wraps(client.requeue)
+        self.discard = portal.wraps(client.discard)
+        self.name = client.name
+
+
 class BlockingCalls:
     """The calls of an app and its clients, made blocking by a portal; see `App` for each method.
 
@@ -198,10 +223,25 @@ class BlockingCalls:
         )
         return client
 
+    @overload
+    def worker_pool(self, job: WorkerPool[E]) -> BlockingWorkerPoolClient[E]: ...
+    @overload
+    def worker_pool(self, job: str) -> BlockingWorkerPoolClient[Any]: ...
+    def worker_pool(
+        self, job: WorkerPool[E] | str
+    ) -> BlockingWorkerPoolClient[E] | BlockingWorkerPoolClient[Any]:
+        """A WorkerPool, given by its definition (fully typed) or by its name."""
+        client: BlockingWorkerPoolClient[Any] = self._client(
+            BlockingWorkerPoolClient, self.app.worker_pool(job)
+        )
+        return client
+
     def __contains__(self, name: object) -> bool:
         return name in self.app
 
-    def _client(self, make: Callable[..., Any], client: JobClient[Any, Any]) -> Any:
+    def _client(
+        self, make: Callable[..., Any], client: JobClient[Any, Any] | WorkerPoolClient[Any]
+    ) -> Any:
         found = self._clients.get(client.name)
         if found is None:
             found = self._clients[client.name] = make(client, self._portal)

@@ -105,7 +105,6 @@ EXAMPLES: dict[str, e.Event] = {
     "Returned.1": e.Returned(event_version=4, error_type="E", message="m"),
     "Returned.2": e.Returned(run=2, attempt=3, error_type="E", message="m"),
     "Cancelled.1": e.Cancelled(event_version=4, reason="too late"),
-    "PriorityChanged.1": e.PriorityChanged(event_version=4, priority=-1),
     "Parked.1": e.Parked(reason="unreadable", error_type="E", message="m"),
     "Cleared.1": e.Cleared(reason="done", by="handler", discarded=2),
     "Archived.1": e.Archived(upto_version=90, location="archive/1.zst"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from heapq import nsmallest
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -28,11 +29,12 @@ from wakelog.ports.rows import JobPauseRow
 from wakelog.ports.units import Lease
 from wakelog_adapters.memory.claims import MemoryClaims
 from wakelog_adapters.memory.event_log import MemoryLog, version_of
-from wakelog_projections.inline.pool_writes import PoolDocument, is_empty, unblocked_us
+from wakelog_projections.inline.pool_writes import PoolDocument, is_empty
 
 __all__ = ["MemoryPools"]
 
 _MOST_SKIPS = 1_000
+_MOST_BEHIND = 16
 _upto: Callable[[Any], int] = attrgetter("upto")
 
 
@@ -73,13 +75,11 @@ class _Pool:
         if skips[index : index + 1] != [off]:
             skips.insert(index, off)
 
-    def due(self, group: Group, upto_us: int, limit: int) -> Sequence[ExceptionRow]:
+    def due(self, group: Group, limit: int) -> Sequence[ExceptionRow]:
         rows = self._due.get(group[:2], [])
         first = bisect_left(rows, (group.floor_us,))
         return [
-            self.exceptions[ExceptionKey(lane, off)]
-            for due_us, lane, off in rows[first : first + limit]
-            if due_us <= upto_us
+            self.exceptions[ExceptionKey(lane, off)] for _, lane, off in rows[first : first + limit]
         ]
 
     def of_key(self, key: str) -> Iterator[ExceptionRow]:
@@ -105,9 +105,14 @@ class _Pool:
         if row is not None and row.key is not None:
             _remove(self._keys[row.key], (row.seq, row.lane, row.off))
 
-    def unblock(self, key: str, due_us: int) -> None:
-        for row in [row for row in self.of_key(key) if row.why == "behind"]:
-            self.put(row._replace(due_us=due_us))
+    def behind(self, key: str) -> Iterator[ExceptionRow]:
+        """The first items that wait behind another one of this partition key."""
+        return islice((row for row in self.of_key(key) if row.why == "behind"), _MOST_BEHIND)
+
+    def is_skipped(self, key: ExceptionKey) -> bool:
+        skips = self.skips.get(key.lane, [])
+        index = bisect_left(skips, key.off)
+        return skips[index : index + 1] == [key.off]
 
 
 def _remove(rows: list[tuple[int, int, int]], row: tuple[int, int, int]) -> None:
@@ -132,7 +137,7 @@ class MemoryPools(MemoryLog):
                 return
             self._check(pool, writes)
             self._pools[look.pool] = pool
-            self._write(pool, look, writes, unblocked_us(look, seen.state, writes))
+            self._write(pool, look, writes)
         self._notify()
 
     def pool_look(self, look: PoolLook) -> PoolSeen:
@@ -155,17 +160,19 @@ class MemoryPools(MemoryLog):
             due=[
                 row
                 for group in document.due()
-                for row in pool.due(group, look.now_us, look.due_limit)
+                for row in pool.due(group, look.due_limit)
             ],
             ids=[pool.ids[id] for id in {*look.ids} if id in pool.ids],
             exceptions=[pool.exceptions[key] for key in keys if key in pool.exceptions],
+            behind=[row for key in {*look.behind} for row in pool.behind(key)],
             leases=self._leases_of(look.pool, look.now_us) if look.leases else (),
             skips=[
                 skip
                 for lane, skips in document.waiting()
                 if skips > 0
                 for skip in pool.skipped(lane.lane, lane.taken)
-            ],
+            ]
+            + [key for key in keys if pool.is_skipped(key)],
         )
 
     def _leases_of(self, job: str, now_us: int) -> Sequence[PartitionLease]:
@@ -186,7 +193,7 @@ class MemoryPools(MemoryLog):
             if len({*keys}) < len(keys) or any(map(is_used, keys)):
                 raise StoreUnavailableError("refused", "a row of a pool is there already")
 
-    def _write(self, pool: _Pool, look: PoolLook, writes: PoolWrites, unblocked: int) -> None:
+    def _write(self, pool: _Pool, look: PoolLook, writes: PoolWrites) -> None:
         positions: dict[tuple[str, int], int] = {}
         for event in writes.events:
             self._log.append(event)
@@ -201,8 +208,6 @@ class MemoryPools(MemoryLog):
         pool.ids.update((row.id, row) for row in writes.ids)
         for key in writes.gone:
             pool.drop(ExceptionKey(*key))
-        for each in writes.unblock:
-            pool.unblock(each, unblocked)
         for row in writes.put:
             pool.put(row)
         for lane, off in writes.skips:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from wakelog.client.base import JobClient, MakeStatus
 from wakelog.client.continuous import ContinuousClient, ContinuousStatus, continuous_status
 from wakelog.client.debounce import DebounceClient, DebounceStatus, debounce_status
 from wakelog.client.gateway import RequestGateway
 from wakelog.client.task import TaskClient, TaskStatus, task_status
+from wakelog.client.worker_pool import WorkerPoolClient
 from wakelog.definitions.continuous import Continuous
 from wakelog.definitions.debounce import Debounce
 from wakelog.definitions.task import Task
+from wakelog.definitions.worker_pool import WorkerPool
+from wakelog.errors import UnknownActionError
 from wakelog.ids import Kind
 from wakelog.ports.rows import StatusRow
 
@@ -25,14 +28,21 @@ Status = TaskStatus | ContinuousStatus | DebounceStatus
 class ClientType(NamedTuple):
     """What the clients of one type of job are made of."""
 
-    client: Callable[[RequestGateway, Any], JobClient[Any, Any]]
+    client: Callable[[RequestGateway, Any], JobClient[Any, Any] | WorkerPoolClient[Any]]
     make_status: MakeStatus[Status]
+
+
+def _no_instance(stream: str, row: StatusRow | None, *, unhandled: bool) -> NoReturn:
+    raise UnknownActionError(
+        "status_of", "workerPool", "ask app.worker_pool(name).status() or .get(event_id)"
+    )
 
 
 CLIENTS: dict[Kind, ClientType] = {
     Task.kind: ClientType(TaskClient, task_status),
     Continuous.kind: ClientType(ContinuousClient, continuous_status),
     Debounce.kind: ClientType(DebounceClient, debounce_status),
+    WorkerPool.kind: ClientType(WorkerPoolClient, _no_instance),
 }
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "HandlerFailed",
     "Outcome",
     "PayloadUnread",
+    "PoolPlace",
     "RunGivenBack",
     "Settle",
 ]
@@ -23,6 +24,9 @@ __all__ = [
 
 TAKEN = object()
 """What is left of an `EventCopy` that a handler has got."""
+
+
+EPILOGUES: tuple[HandlerName, ...] = ("on_idle", "on_dead_letter", "on_empty")
 
 
 class EventCopy:
@@ -40,6 +44,17 @@ class EventCopy:
         """The value, once; then `TAKEN`."""
         value, self._value = self._value, TAKEN
         return value
+
+
+class PoolPlace(Struct, frozen=True, gc=False):
+    """Where an event of a pool is worked on."""
+
+    partition: int
+    key: str | None
+    """The partition key that its caller gave."""
+    attempt: int
+    processed: int
+    """How many events of the pool had ended well before."""
 
 
 class HandlerCall(Struct, frozen=True):
@@ -67,7 +82,16 @@ class HandlerCall(Struct, frozen=True):
     recovers: Settle | None = None
     """The failed settlement that `on_error` or `on_retry_exhausted` may recover."""
     source: HandlerName | None = None
-    """The handler that failed (`on_error`), or after which nothing is left to do (`on_idle`)."""
+    """The handler that failed (`on_error`, `on_dead_letter`), or after which nothing is left to do
+    (`on_idle`)."""
+    place: PoolPlace | None = None
+    """For an event of a pool."""
+
+    @property
+    def is_epilogue(self) -> bool:
+        """Whether it only follows what is recorded whatever it does: its failure is recorded too,
+        and changes nothing else."""
+        return self.handler in EPILOGUES
 
     @property
     def may_be_repeated(self) -> bool:

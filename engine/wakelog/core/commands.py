@@ -11,6 +11,7 @@ __all__ = [
     "Command",
     "Emit",
     "HandlerName",
+    "KeepResult",
     "Pause",
     "ScheduleAt",
     "SetState",
@@ -18,7 +19,14 @@ __all__ = [
 ]
 
 HandlerName = Literal[
-    "on_event", "execute", "on_idle", "on_error", "on_retry_exhausted", "on_client_get_state"
+    "on_event",
+    "execute",
+    "on_idle",
+    "on_error",
+    "on_retry_exhausted",
+    "on_dead_letter",
+    "on_empty",
+    "on_client_get_state",
 ]
 
 
@@ -53,10 +61,16 @@ class Pause(Struct, frozen=True):
     reason: str | None
 
 
+class KeepResult(Struct, frozen=True):
+    """Record this JSON text with the run, as its result."""
+
+    result: str
+
+
 class Stop(Struct, frozen=True):
     """End recurring work; the state is kept."""
 
     reason: str | None
 
 
-Command = SetState | ScheduleAt | CancelSchedule | Emit | Pause | Stop
+Command = SetState | ScheduleAt | CancelSchedule | Emit | Pause | Stop | KeepResult

@@ -180,7 +180,7 @@ def _given_up(
         reason = "lost"
     if reason is None:
         return ()
-    return exhausted(after, None, policy, lost.number, lost.attempt, reason, now_us)
+    return exhausted(after, None, policy, lost.number, lost.attempt, reason, now_us).events
 
 
 def _run(

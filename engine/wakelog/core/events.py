@@ -8,8 +8,8 @@ JSON, at most one per event; fields typed `Said` hold what an error said. Both a
 rest, and can be destroyed (see `wakelog.log`). What surrounds every event (stream, version, time,
 commit, cause, hash) is in `wakelog.log.records.Recorded`.
 
-Announced by the contract and not produced yet: `Cancelled`, `PriorityChanged`, `Archived`,
-`Erased`.
+Announced by the contract and not produced yet: `Cancelled`, `Archived`, `Erased`.
+What is about many items of a pool at a time is in `wakelog.core.pool.events`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
-    "EVENTS", "Archived", "Cancelled", "Cleared", "DeadLettered", "Discarded", "Erased", "Event",
-    "EventHandled", "EventReceived", "Executed", "ExecutionFailed", "ExecutionLost", "Flushed",
-    "MessageSent", "Missed", "Parked", "Paused", "PriorityChanged", "Requeued", "Resumed",
-    "RetryExhausted", "RetryScheduled", "Returned", "RunStarted", "Said", "ScheduleCancelled",
-    "Scheduled",
-    "Started", "StateSet", "StepCompleted", "Stopped",
+    "EVENTS", "Archived", "By", "Cancelled", "Cleared", "DeadLettered", "Discarded", "Erased",
+    "Event", "EventHandled", "EventReceived", "Executed", "ExecutionFailed", "ExecutionLost",
+    "Flushed", "MessageSent", "Missed", "Parked", "Paused", "Requeued", "Resumed", "RetryExhausted",
+    "RetryScheduled", "Returned", "RunStarted", "Said", "ScheduleCancelled", "Scheduled", "Started",
+    "StateSet", "StepCompleted", "Stopped",
 ]  # fmt: skip
 
 Payload = Annotated[str | None, Field(exclude=True)]
@@ -43,6 +42,10 @@ FlushReason = Literal["flush_after", "max_wait", "max_events", "manual"]
 """Why a window is flushed: its time had come, it was full, or an operator asked for it."""
 
 
+EVENTS: dict[str, type[Event]] = {}
+"""Topic -> class. A topic is a chosen string, never a module path, so that files may move."""
+
+
 class Event(BaseModel):
     """The base of all events: immutable, each with a topic of its own."""
 
@@ -51,6 +54,14 @@ class Event(BaseModel):
     TOPIC: ClassVar[str] = ""
     PAYLOAD: ClassVar[str | None] = None
     """The name of the field that holds the user's raw JSON, if there is one."""
+
+    item: str | None = None
+    """The item of a pool that it is about, as in `#3.17`, or its partition, as in `2`."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
+        if cls.TOPIC:
+            EVENTS[cls.TOPIC] = cls
 
 
 class Started(Event):
@@ -348,15 +359,6 @@ class Cancelled(Event):
     reason: str | None = None
 
 
-class PriorityChanged(Event):
-    """A waiting event was moved in its queue."""
-
-    TOPIC = "wakelog.PriorityChanged"
-
-    event_version: int
-    priority: int
-
-
 class Parked(Event):
     """This instance cannot be read or run, and why."""
 
@@ -394,7 +396,3 @@ class Erased(Event):
     TOPIC = "wakelog.Erased"
 
     upto_version: int
-
-
-EVENTS: dict[str, type[Event]] = {cls.TOPIC: cls for cls in Event.__subclasses__()}
-"""Topic -> class. A topic is a chosen string, never a module path, so that files may move."""

@@ -23,6 +23,7 @@ from wakelog.core.commands import (
     CancelSchedule,
     Emit,
     HandlerName,
+    KeepResult,
     Pause,
     ScheduleAt,
     SetState,
@@ -48,7 +49,7 @@ from wakelog.core.events import (
 )
 from wakelog.core.evolve import fold
 from wakelog.core.instance import DeferredEvent, Instance
-from wakelog.core.policy import Decision, Policy, decided
+from wakelog.core.policy import Decision, Policy, Then, decided
 from wakelog.core.retry import Again, Over, Reason, Verdict, judge
 
 __all__ = ["exhausted", "settle", "stopping"]
@@ -87,18 +88,20 @@ def exhausted(
     attempts: int,
     reason: Reason,
     now_us: int,
-) -> tuple[Event, ...]:
-    """The events of a run that has no attempt left, and of what the policy does then (R5). `call`
-    is None if the run's worker was lost."""
+) -> Then:
+    """The events of a run that has no attempt left, and what the policy does then (R5). `call` is
+    None if the run's worker was lost."""
     then = policy.on_exhausted
     given_up = RetryExhausted(run=run, attempts=attempts, reason=reason, then=then)
     if then == "clear":
         lost = instance.unfinished
-        return given_up, Cleared(reason="no attempt is left", by="policy", discarded=lost)
+        cleared = Cleared(reason="no attempt is left", by="policy", discarded=lost)
+        return Then((given_up, cleared))
     if then == "fail":
-        return (given_up,)
+        return Then((given_up,))
     after = fold(instance, (given_up,), now_us)
-    return given_up, *policy.failed(after, call, now_us).events
+    follows = policy.failed(after, call, now_us)
+    return Then((given_up, *follows.events), follows.call)
 
 
 def stopping(instance: Instance, stopped: Stopped) -> tuple[Event, ...]:
@@ -137,7 +140,7 @@ def _ended(
         return _cleared(instance, call, outcome, policy, now_us)
     events = (*_closing(call, outcome), *_moves(instance, outcome))
     after = fold(instance, events, now_us)
-    if call.handler == "on_idle":
+    if call.is_epilogue:
         return Decision(events, after)
     then = policy.succeeded(after, call, outcome, now_us)
     after = fold(after, then.events, now_us)
@@ -159,6 +162,9 @@ def _closing(call: HandlerCall, outcome: HandlerEnded) -> tuple[Event, ...]:
                 attempt=call.run.attempt,
                 started_us=call.run.started_us,
                 duration_us=max(0, outcome.now_us - call.run.started_us),
+                result=next(
+                    (c.result for c in outcome.commands if isinstance(c, KeepResult)), None
+                ),
             ),
         )
     if call.event_version is not None:
@@ -184,6 +190,10 @@ def _cleared(
     return decided(instance, (*events, *then.events, *messages, cleared), now_us)
 
 
+def _result(outcome: HandlerEnded) -> str | None:
+    return next((c.result for c in outcome.commands if isinstance(c, KeepResult)), None)
+
+
 def _message(command: Emit) -> MessageSent:
     return MessageSent(topic=command.topic, payload=command.payload)
 
@@ -206,6 +216,8 @@ def _moves(instance: Instance, outcome: HandlerEnded) -> tuple[Event, ...]:
                 halt = Paused(reason=command.reason, by="handler")
             case Pause():
                 pass  # a stop goes further than a pause
+            case KeepResult():
+                pass  # it goes with `Executed`
             case Stop():
                 halt = Stopped(reason=command.reason, by="handler")
     if state is not None:
@@ -228,7 +240,7 @@ def _failed(
     instance: Instance, settle: Settle, outcome: HandlerFailed, policy: Policy, now_us: int
 ) -> Decision:
     call = settle.call
-    if call.handler == "on_idle":
+    if call.is_epilogue:
         return decided(instance, _failures(settle), now_us)
     first = call.recovers or settle
     verdict = _verdict(first, instance, policy, now_us)
@@ -308,11 +320,21 @@ def _run_failed(
     events = _failures(settle)
     after = fold(instance, events, now_us)
     if isinstance(verdict, Over):
-        given_up = exhausted(after, call, policy, run.number, call.attempt, verdict.reason, now_us)
-        events = (*events, *given_up)
+        then = exhausted(after, call, policy, run.number, call.attempt, verdict.reason, now_us)
     else:
-        events = (*events, *policy.failed(after, call, now_us).events)
-    return replace(decided(instance, events, now_us), raises=_raised(settle))
+        then = policy.failed(after, call, now_us)
+    decision = decided(instance, (*events, *then.events), now_us)
+    next_call: HandlerCall | None = None
+    if then.call is not None and isinstance(settle.outcome, HandlerFailed):
+        next_call = HandlerCall(
+            then.call,
+            base=decision.after,
+            payload=call.payload,
+            error=settle.outcome.error,
+            source=call.handler,
+            place=call.place,
+        )
+    return replace(decision, raises=_raised(settle), call=next_call)
 
 
 def _event_failed(settle: Settle, verdict: Verdict, now_us: int) -> Decision:
@@ -357,7 +379,7 @@ def _failure(
         recovered=recovered,
         will_retry=will_retry,
         event_version=call.event_version,
-        payload=call.payload if call.event_version is None else None,
+        payload=call.payload if call.event_version is None and call.place is None else None,
     )
 
 

@@ -32,6 +32,8 @@ class Definition:
     """What all types of definition have in common: handlers, policy and resources."""
 
     kind: ClassVar[Kind]
+    has_instances: ClassVar[bool] = True
+    """Whether its work is done by instances, each with a stream and alarms of its own."""
     needs: ClassVar[HandlerName]
     """The handler that a user must give."""
     state: TypeSchema[Any]

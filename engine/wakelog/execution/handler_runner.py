@@ -117,7 +117,7 @@ class HandlerRunner:
             if not ctx.cleared:
                 return self._cancelled(definition.retry, call, error)
         except ThreadsExhaustedError as error:  # it has not begun; one of the handler's is a value
-            if call.handler == "on_idle":
+            if call.is_epilogue:
                 return self._failed(error, definition.retry, call)
             if call.run is None:
                 raise
@@ -264,7 +264,7 @@ class HandlerRunner:
         if task is None or not task.cancelling():
             return self._failed(error, retry, call)
         is_stopped = self._is_stopped(task)
-        if is_stopped is None or (is_stopped and call.run is None and call.handler != "on_idle"):
+        if is_stopped is None or (is_stopped and call.run is None and not call.is_epilogue):
             raise error
         _uncancel(task)
         if is_stopped and call.run is not None:
@@ -290,7 +290,7 @@ class HandlerRunner:
 def _read(
     definition: Definition, call: HandlerCall, ctx: Context[Any]
 ) -> tuple[Any, ...] | PayloadUnread:
-    """The handler's second argument, if it has one. Everything recorded that the handler gets is
+    """The handler's arguments after its context. Everything recorded that the handler gets is
     read before it is called: what this code cannot read is no failure of the handler (K4).
 
     The handlers that follow one that was called get what it got, and the state that it has set.
@@ -321,11 +321,11 @@ def _unread_message(error: Exception) -> str:
 
 
 def _argument(definition: Definition, call: HandlerCall) -> tuple[Any, ...]:
-    """The handler's second argument, if it has one: the error or the event."""
-    if call.error is not None:
-        return (call.error,)
+    """The handler's arguments after its context: the event, the error, both or none."""
     if call.payload is None:
-        return ()
+        return () if call.error is None else (call.error,)
+    if call.error is not None:
+        return definition.event.load(call.payload), call.error
     event = TAKEN if call.copy is None else call.copy.take()
     return (definition.event.load(call.payload) if event is TAKEN else event,)
 

@@ -174,7 +174,6 @@ _WORDS: dict[type[e.Event], Callable[[Any], str]] = {
     e.Discarded: lambda x: f"discarded the {_accepted(x)}{_why(x.reason)}",
     e.Returned: _returned,
     e.Cancelled: lambda x: f"cancelled the event accepted as {x.event_version}{_why(x.reason)}",
-    e.PriorityChanged: lambda x: f"event {x.event_version} now has priority {x.priority}",
     e.Parked: lambda x: f"parked: {x.reason}: {x.error_type}: {_shown(x.message)}",
     e.Cleared: _cleared,
     e.Archived: lambda x: f"archived events up to {x.upto_version} to {x.location}",

@@ -19,7 +19,7 @@ from wakelog.log.records import Recorded
 from wakelog.ports.records import Newest, StoredEvent
 from wakelog.ports.store import Store
 
-__all__ = ["HistoryEntry", "checked", "history"]
+__all__ = ["HistoryEntry", "checked", "entries_of", "history"]
 
 PAGE = 1_000
 """How many events are read at a time."""
@@ -59,10 +59,15 @@ class HistoryEntry:
 def history(store: Store, id: InstanceId) -> list[HistoryEntry]:
     """Every event of every life, in order. Raises `InstanceNotFoundError` if there is none, and
     `UnreadableEventError` or `IntegrityError` if one cannot be read or is missing."""
-    entries = [_entry(recorded, after.instance) for after, recorded in checked(store, id)]
+    entries = [_entry(recorded, after.instance.lives) for after, recorded in checked(store, id)]
     if not entries:
         raise InstanceNotFoundError(str(id))
     return entries
+
+
+def entries_of(recorded: Sequence[Recorded]) -> list[HistoryEntry]:
+    """Events of several streams, about one thing, as entries of its one life."""
+    return [_entry(each, 1) for each in recorded]
 
 
 def checked(store: Store, id: InstanceId) -> Iterator[tuple[Head, Recorded]]:
@@ -95,7 +100,7 @@ def _pages(store: Store, stream: str) -> Iterator[Sequence[StoredEvent]]:
         after = page[-1].version
 
 
-def _entry(recorded: Recorded, after: Instance) -> HistoryEntry:
+def _entry(recorded: Recorded, life: int) -> HistoryEntry:
     event = recorded.event
     try:
         at, description = as_datetime(recorded.at_us), describe(recorded)
@@ -116,7 +121,7 @@ def _entry(recorded: Recorded, after: Instance) -> HistoryEntry:
     return HistoryEntry(
         version=recorded.version,
         at=at,
-        life=after.lives,
+        life=life,
         event=type(event).__name__,
         description=description,
         data=data,

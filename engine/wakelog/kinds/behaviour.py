@@ -97,7 +97,6 @@ class BoundPolicy:
     __slots__ = (
         "_behaviour",
         "cleared",
-        "failed",
         "handlers",
         "max_waiting",
         "on_exhausted",
@@ -124,7 +123,6 @@ class BoundPolicy:
         self.place = behaviour.place
         self.triggered = behaviour.triggered
         self.retimed = behaviour.retimed
-        self.failed = behaviour.failed
         self.cleared = behaviour.cleared
 
     def received(self, instance: Instance, now_us: int) -> Then:
@@ -140,6 +138,9 @@ class BoundPolicy:
         self, instance: Instance, call: HandlerCall, outcome: HandlerEnded, now_us: int
     ) -> Then:
         return self._callable(self._behaviour.succeeded(instance, call, outcome, now_us))
+
+    def failed(self, instance: Instance, call: HandlerCall | None, now_us: int) -> Then:
+        return self._callable(self._behaviour.failed(instance, call, now_us))
 
     def _callable(self, then: Then) -> Then:
         """`then` without the call of a handler that the definition does not have."""

@@ -19,6 +19,7 @@ from hashlib import sha256
 from typing import Any, cast
 
 from wakelog.core.events import EVENTS, Event
+from wakelog.core.pool.events import Batch
 from wakelog.errors import IntegrityError
 from wakelog.ports.records import StoredEvent
 
@@ -68,6 +69,8 @@ class Salts:
 
 def payload_of(event: Event) -> str | Sequence[str] | None:
     """What is stored beside an event: its payload; what an error said is an item in front of it."""
+    if isinstance(event, Batch):
+        return None
     name = event.PAYLOAD
     payload: str | None = getattr(event, name) if name else None
     if not (names := SAID[type(event)]):

@@ -25,8 +25,10 @@ from typing import Any
 from msgspec import Struct
 
 from wakelog.core.events import EVENTS, Event
+from wakelog.core.pool.events import Batch
 from wakelog.core.time import MAX_US, MIN_US
 from wakelog.errors import UnreadableEventError
+from wakelog.log.batches import check_root
 from wakelog.log.payloads import Salts, check, opened, payload_of, put_payload, sealed
 from wakelog.ports.records import StoredEvent
 
@@ -103,7 +105,10 @@ def encode(
         own: bytes = event.__pydantic_serializer__.to_json(event, exclude_defaults=True)
         comma = b"," if own != b"{}" else b""
         payload = payload_of(event)
-        if payload is None:
+        if isinstance(event, Batch):
+            line = b'%b"%b"%b%b' % (opening, prev.encode(), comma, own[1:])
+            state = b"%b\n%b" % (line, event.lines)
+        elif payload is None:
             state = line = b'%b"%b"%b%b' % (opening, prev.encode(), comma, own[1:])
         else:
             digest, body = sealed(payload, salts)
@@ -129,6 +134,9 @@ def decode(stored: StoredEvent) -> Recorded:
         line, _, body = stored.state.partition(b"\n")
         fields: dict[str, Any] = json.loads(line)
         digest = fields.get("digest")
+        if issubclass(cls, Batch):
+            check_root(stored, fields.get("root"), body)
+            fields["lines"], body = body, b""
         erased = put_payload(cls, fields, opened(stored, digest, body)) if digest or body else False
         if not isinstance(fields["at_us"], int) or not MIN_US <= fields["at_us"] <= MAX_US:
             raise ValueError("at_us is no moment")
@@ -167,7 +175,11 @@ def hash_of(stored: StoredEvent) -> str:
     """
     try:
         line, _, body = stored.state.partition(b"\n")
-        check(stored, line, body)
+        cls = EVENTS.get(stored.topic)
+        if cls is not None and issubclass(cls, Batch):
+            check_root(stored, json.loads(line).get("root"), body)
+        else:
+            check(stored, line, body)
         return _hash(stored.stream, stored.version, stored.topic, line)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         detail = f"{type(error).__name__}: {error}"

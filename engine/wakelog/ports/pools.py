@@ -140,9 +140,11 @@ class PoolLook(Struct, frozen=True):
     ids: Sequence[str] = ()
     """Look for these ids."""
     due_limit: int = 0
-    """How many items that are due of each group of the state; 0: none."""
+    """How many items of each group of the state, the earliest ones, due or not; 0: none."""
     keys: Sequence[ExceptionKey] = ()
     """Look for these items in the table of exceptions."""
+    behind: Sequence[str] = ()
+    """Look for the items that wait behind another one of these partition keys."""
     leases: bool = False
 
 
@@ -156,14 +158,17 @@ class PoolSeen(Struct, frozen=True):
     firsts: Sequence[SegmentRow] = ()
     """Of each lane of the state in which items wait, the segment of the first one."""
     due: Sequence[ExceptionRow] = ()
-    """Up to `due_limit` of each group of the state, by due time, lane and place."""
+    """Up to `due_limit` of each group of the state from its floor on, by due time, lane and place;
+    also those that will be due later, so that a plan knows when."""
     ids: Sequence[IdRow] = ()
     exceptions: Sequence[ExceptionRow] = ()
     """Those among `keys` that there are."""
+    behind: Sequence[ExceptionRow] = ()
+    """Of each key in `behind` the first 16 with `why` `behind`, in the order of acceptance."""
     leases: Sequence[PartitionLease] = ()
     skips: Sequence[ExceptionKey] = ()
     """The places to skip in the lanes of the state that have any: the first 1,000 of each lane
-    beyond what was taken."""
+    beyond what was taken; and those among `keys`."""
 
 
 class PoolWrites(Struct, frozen=True):
@@ -180,8 +185,6 @@ class PoolWrites(Struct, frozen=True):
     gone: Sequence[ExceptionKey] = ()
     """Deleted, before `put` is written."""
     skips: Sequence[ExceptionKey] = ()
-    unblock: Sequence[str] = ()
-    """Keys whose rows with `why` `behind` are due now."""
     trail: Sequence[TrailRow] = ()
     leases: Sequence[tuple[str, str, int, int]] = ()
     """Stream, owner, token and length of a lease (microseconds from now) to take, in place of

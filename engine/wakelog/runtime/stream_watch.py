@@ -46,6 +46,25 @@ class StreamWatch:
 
         Raises `WaitTimeoutError`.
         """
+
+        async def look() -> R | None:
+            nonlocal after
+            for stored in await self._events_after(stream, after):
+                after = stored.version
+                if (found := find(decode(stored))) is not None:
+                    return found
+            return None
+
+        return await self.until(stream, look, timeout_us)
+
+    async def until(
+        self, stream: str, look: Callable[[], Awaitable[R | None]], timeout_us: int | None
+    ) -> R:
+        """Wait until `look` answers something; it is asked again when this process appends to the
+        stream, and every now and then, since others do.
+
+        Raises `WaitTimeoutError`.
+        """
         changed = asyncio.Event()
         self._watchers.setdefault(stream, set()).add(changed)
         until_us = None if timeout_us is None else self._clock.now_us() + timeout_us
@@ -54,10 +73,8 @@ class StreamWatch:
             async with asyncio.timeout(timeout_s):
                 for pause_s in itertools.chain((0.01, 0.02, 0.05, 0.1), itertools.repeat(0.25)):
                     changed.clear()
-                    for stored in await self._events_after(stream, after):
-                        after = stored.version
-                        if (found := find(decode(stored))) is not None:
-                            return found
+                    if (found := await look()) is not None:
+                        return found
                     await self._pause(changed, pause_s, until_us)
         except TimeoutError:
             raise WaitTimeoutError(stream, (timeout_us or 0) / 1_000_000) from None

@@ -203,7 +203,7 @@ class StepRecorder:
                 f"own, and retry= to one that is to be tried again"
             )
         self._names.add(step.name)
-        if self._run.token == self._base.run_version:  # the first attempt
+        if self._is_first_attempt():
             return None
         async with self._reading:
             if self._recorded is None:
@@ -252,22 +252,27 @@ class StepRecorder:
 
     async def _record(self, step: Step, text: str, check: Check) -> None:
         check()
-        request = RecordStep(self._run, step.name, text)
-
-        def record() -> Coroutine[Any, Any, Any]:
-            return self._app.request(
-                self._definition,
-                self._base.id,
-                request,
-                origin=self._origin,
-                lease_token=self._run.token,
-            )
-
         try:
-            await self._patiently(step, record)
+            await self._patiently(step, lambda: self._append(step.name, text))
         except LeaseLostError as error:
             self._lost = error
             raise
+
+    # -- where it is recorded
+
+    def _is_first_attempt(self) -> bool:
+        """Whether no step of the run can be recorded yet."""
+        return self._run.token == self._base.run_version
+
+    def _append(self, name: str, text: str) -> Coroutine[Any, Any, Any]:
+        """Record a result. Raises `LeaseLostError` and `StoreUnavailableError`."""
+        return self._app.request(
+            self._definition,
+            self._base.id,
+            RecordStep(self._run, name, text),
+            origin=self._origin,
+            lease_token=self._run.token,
+        )
 
     async def _patiently(self, step: Step, call: Callable[[], Coroutine[Any, Any, R]]) -> R:
         """Repeat until the store answers: a run does not fail because it was unavailable."""

@@ -30,6 +30,7 @@ from wakelog.worker.heartbeat import Heartbeat
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.loop_watchdog import LoopWatchdog
 from wakelog.worker.next_look import NextLook
+from wakelog.worker.pool.pools import DuePool, Pools
 from wakelog.worker.runs import Appending, Step, begin
 from wakelog.worker.schedule_keeper import ScheduleKeeper
 from wakelog.worker.schedules import Schedules, rules_of
@@ -55,7 +56,9 @@ class Worker:
         self._app = app
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self.jobs = _jobs(app, settings.only)
+        self._all_jobs = _jobs(app, settings.only)
+        self.jobs = tuple(job for job in self._all_jobs if _has_instances(app, job))
+        """Those whose instances it claims."""
         self._async_jobs = tuple(job for job in self.jobs if _is_async(app, job))
         """Those that need no thread."""
         self._limited = app.registry.limits()
@@ -97,6 +100,10 @@ class Worker:
             beat_us=self._beat_us,
             renew=lambda: self._heartbeat.beat_now(),
         )
+        self._pools = Pools(
+            app, self._all_jobs, self.name, self._leases, lambda: self._guard.may_take_over()
+        )
+        app.pools.on_change = self._on_pool_changed
         app.on_wake = self._on_alarm_set
         app.on_cleared = self.cancel
 
@@ -106,6 +113,7 @@ class Worker:
         Raises `ThreadsExhaustedError`, and leaves no thread then.
         """
         await self._app.threads.write(self._app.store.put_worker, self._row())
+        await self._app.threads.write(self._pools.count_workers)
         await autostart(self._app, self.jobs)
         try:
             self._closer = ThreadExecutor("closing")
@@ -136,8 +144,10 @@ class Worker:
         await closer.run(self._stop_watching)
         await closer.run(self._clock.stop)
         await closer.run(self._give_back, self._ahead.take_all())
+        pools = asyncio.ensure_future(self._pools.close(grace_us / 1_000_000))
         await self._begun.wait(grace_us / 1_000_000)
         await self._begun.stop_all(LAST_S)
+        await pools
         self._abandon()
         await closer.run(self._heartbeat.stop)
         closer.close()
@@ -159,8 +169,8 @@ class Worker:
 
     @property
     def running(self) -> int:
-        """How many instances it is working on."""
-        return len(self._begun)
+        """How many instances and events of pools it is working on."""
+        return len(self._begun) + self._pools.running
 
     # -- on the alarm clock's thread
 
@@ -174,6 +184,10 @@ class Worker:
         if not self._heartbeat.is_alive() and not self._closing:  # something has ended it
             self._heartbeat = self._new_heartbeat()
             start_thread(self._heartbeat)
+        pools = () if self._closing else self._pools.claim(now_us)
+        return [*pools, *self._claim_instances(now_us)]
+
+    def _claim_instances(self, now_us: int) -> Sequence[Claimed]:
         self.next_look.begin()
         self._give_back(self._ahead.take_late())
         self._ahead.pace()
@@ -211,11 +225,19 @@ class Worker:
     def begin(self, claimed: Sequence[object]) -> None:
         """Tell the event loop that something was claimed: once for each claim, since each hand-over
         is a system call after which the loop may keep the GIL."""
-        self._loop.call_soon_threadsafe(self._begin_next)
+        pools = [each for each in claimed if isinstance(each, DuePool)]
+        if pools:
+            self._loop.call_soon_threadsafe(self._pools.begin, pools)
+        if len(pools) < len(claimed):
+            self._loop.call_soon_threadsafe(self._begin_next)
 
     def next_look_us(self, now_us: int) -> int | None:
         """When to look again: never while there is no room or the loop is blocked, except to give
         back what lies ahead for too long."""
+        looks = (self._next_look_us(now_us), self._pools.next_look_us())
+        return min((at_us for at_us in looks if at_us is not None), default=None)
+
+    def _next_look_us(self, now_us: int) -> int | None:
         late_in_us = self._ahead.late_in_us()
         late_us = None if late_in_us is None else now_us + late_in_us
         if self._closing or self._watchdog.found_blocked or self._awaits_beat:
@@ -291,6 +313,12 @@ class Worker:
             self._waits_for_room = False
             self._wake()  # what was due could not be claimed until now
 
+    def _on_pool_changed(self, job: str, due_us: int) -> None:
+        """A call of this process has changed when a pool has work."""
+        if due_us <= self._app.clock.now_us() and self._pools.changed(job):
+            return
+        self._on_alarm_set(due_us)
+
     def _on_alarm_set(self, due_us: int) -> None:
         """An append of this process has set an alarm."""
         if self.next_look.comes_too_late(due_us) and not self._waits_for_room:
@@ -321,6 +349,8 @@ class Worker:
         for key in renewal.lost:  # first: it is told once, and the store may fail
             self._loop.call_soon_threadsafe(self._lease_lost, key)
         self._app.store.put_worker(self._row())
+        self._pools.count_workers()
+        self._loop.call_soon_threadsafe(self._pools.beat)
         for key in renewal.orphaned:  # work that failed unexpectedly has left its lease behind
             self._app.store.release(self.name, [key])
             # of a claim that had not begun the alarm is there, unless it had taken over a lost run
@@ -333,6 +363,7 @@ class Worker:
                 self._loop.call_soon_threadsafe(self._lease_lost, key)
 
     def _lease_lost(self, key: LeaseKey) -> None:
+        self._pools.lost(key)
         claimed = self._begun.under(key)
         if claimed is not None:
             stream = claimed.stream
@@ -352,7 +383,7 @@ class Worker:
         now_us = self._app.clock.now_us()
         return WorkerRow(
             worker=self.name,
-            jobs=self.jobs,
+            jobs=self._all_jobs,
             concurrency=self._settings.concurrency,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -361,6 +392,10 @@ class Worker:
             until_us=now_us + self._app.settings.lease_us,
             rules=self._rules,
         )
+
+
+def _has_instances(app: Application, job: str) -> bool:
+    return all(each.has_instances for each in app.registry if each.job == job)
 
 
 def _is_async(app: Application, job: str) -> bool:

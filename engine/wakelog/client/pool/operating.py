@@ -1,0 +1,195 @@
+"""What operators do to a pool and its events: planned under the lock, each in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from wakelog.application import Application
+from wakelog.client.gateway import origin_of
+from wakelog.client.pool.reading import Located, dead_letters, locate
+from wakelog.client.pool.results import CancelResult, ItemsResult, PoolControl
+from wakelog.errors import InstanceNotFoundError
+from wakelog.log.batches import read_item
+from wakelog.pools.items import Slices
+from wakelog.pools.operate import (
+    Found,
+    ItemAct,
+    plan_act,
+    plan_drain,
+    plan_pause,
+    plan_resume,
+)
+from wakelog.pools.writing import Writing
+from wakelog.ports.pools import ExceptionKey, PoolLook, PoolSeen, SegmentRow
+
+__all__ = ["Operator"]
+
+PAGE = 1_000
+"""Events that one transaction changes."""
+TRIES, PAUSE_S = 40, 0.05
+"""How often, and after which pauses, it is looked whether a taken event was given back."""
+
+_SKIPPED: dict[Found, str] = {
+    "not_found": "not_found",
+    "taken": "already_processing",
+    "dead": "dead",
+    "unchanged": "unchanged",
+}
+
+
+class Operator:
+    """Operates one pool."""
+
+    def __init__(self, app: Application, job: str) -> None:
+        self._app = app
+        self._job = job
+
+    # -- the pool
+
+    async def pause(
+        self, partition: int | None, reason: str | None, actor: str | None
+    ) -> PoolControl:
+        """See `WorkerPoolClient.pause`."""
+        return await self._control(
+            lambda writing: plan_pause(writing, partition, reason, actor), reason, "paused", actor
+        )
+
+    async def resume(self, partition: int | None, actor: str | None) -> PoolControl:
+        """See `WorkerPoolClient.resume`."""
+        return await self._control(
+            lambda writing: plan_resume(writing, partition, actor), None, "not_paused", actor
+        )
+
+    async def drain(self, reason: str | None, actor: str | None) -> PoolControl:
+        """See `WorkerPoolClient.drain`."""
+        return await self._control(
+            lambda writing: plan_drain(writing, reason, actor), reason, "draining", actor
+        )
+
+    async def _control(
+        self,
+        plan: Callable[[Writing], bool],
+        reason: str | None,
+        otherwise: str,
+        actor: str | None,
+    ) -> PoolControl:
+        origin_of(actor, None)
+        pools = self._app.pools
+        meta = pools.meta()
+        look = PoolLook(self._job, meta.now_us)
+        done = await pools.call(look, lambda writing, seen: plan(writing), meta=meta)
+        return PoolControl(done=done, reason=reason if done else otherwise)
+
+    # -- events
+
+    async def cancel(self, event_id: str, reason: str | None, actor: str | None) -> CancelResult:
+        """See `WorkerPoolClient.cancel_event`."""
+        origin_of(actor, None)
+        try:
+            located = await locate(self._app, self._job, event_id)
+        except InstanceNotFoundError:
+            return CancelResult(event_id=event_id, status="not_found")
+        act = ItemAct("cancel", reason, actor=actor)
+        found: Found = "taken"
+        for _ in range(TRIES):
+            [found] = await self._act([located], act, dry_run=False)
+            if found != "taken" or self._app.handler_runner.inline:
+                break
+            await asyncio.sleep(PAUSE_S)
+        word: Literal["cancelled", "not_found", "already_processing", "already_completed"]
+        if found == "done":
+            word = "cancelled"
+        elif found == "taken":
+            word = "already_processing"
+        else:
+            word = "already_completed" if await self._is_known(located) else "not_found"
+        return CancelResult(event_id=event_id, status=word)
+
+    async def _is_known(self, located: Located) -> bool:
+        ranges = [(located.lane, located.off - 1, located.off)]
+        return bool(await self._app.threads.read(self._app.store.pool_slices, self._job, ranges))
+
+    async def prioritize(
+        self, priority: int, event_ids: Sequence[str], actor: str | None, *, dry_run: bool
+    ) -> ItemsResult:
+        """See `WorkerPoolClient.set_priority`."""
+        act = ItemAct("prioritize", None, priority, actor)
+        return await self._each(act, event_ids, dry_run=dry_run)
+
+    async def dead(
+        self,
+        what: Literal["requeue", "discard"],
+        event_ids: Sequence[str] | None,
+        error: str | None,
+        reason: str | None,
+        actor: str | None,
+        *,
+        dry_run: bool,
+    ) -> ItemsResult:
+        """See `WorkerPoolClient.requeue` and `discard`."""
+        act = ItemAct(what, reason, actor=actor)
+        if event_ids is not None:
+            return await self._each(act, event_ids, dry_run=dry_run)
+        after: str | None = None
+        events: list[str] = []
+        skipped: dict[str, str] = {}
+        while True:
+            page = await dead_letters(self._app, self._job, limit=PAGE, after=after, error=error)
+            if not page:
+                return ItemsResult(events=tuple(events), skipped=skipped, dry_run=dry_run)
+            result = await self._each(act, [letter.item for letter in page], dry_run=dry_run)
+            named = {letter.item: letter.event_id for letter in page}
+            events += [named[item] for item in result.events]
+            skipped |= {named[item]: why for item, why in result.skipped.items()}
+            after = page[-1].item
+
+    async def _each(self, act: ItemAct, event_ids: Sequence[str], *, dry_run: bool) -> ItemsResult:
+        origin_of(act.actor, None)
+        done: list[str] = []
+        skipped: dict[str, str] = {}
+        for at in range(0, len(event_ids), PAGE):
+            located: list[Located] = []
+            for event_id in dict.fromkeys(event_ids[at : at + PAGE]):
+                try:
+                    located.append(await locate(self._app, self._job, event_id))
+                except InstanceNotFoundError:
+                    skipped[event_id] = "not_found"
+            found = await self._act(located, act, dry_run=dry_run) if located else []
+            for each, what in zip(located, found, strict=True):
+                if what == "done":
+                    done.append(each.event_id)
+                else:
+                    skipped[each.event_id] = _SKIPPED[what]
+        return ItemsResult(events=tuple(done), skipped=skipped, dry_run=dry_run)
+
+    async def _act(self, located: Sequence[Located], act: ItemAct, *, dry_run: bool) -> list[Found]:
+        keys = [ExceptionKey(each.lane, each.off) for each in located]
+        segments = await self._segments(keys)
+        pools = self._app.pools
+        meta = pools.meta()
+        look = PoolLook(self._job, meta.now_us, keys=keys)
+
+        def plan(writing: Writing, seen: PoolSeen) -> list[Found]:
+            return plan_act(writing, seen, keys, act, segments.get)
+
+        if dry_run:
+            seen = await pools.look(look)
+            return plan(Writing(self._job, seen, meta, pools.salts), seen)
+        return await pools.call(look, plan, meta=meta)
+
+    async def _segments(
+        self, keys: Sequence[ExceptionKey]
+    ) -> dict[ExceptionKey, tuple[SegmentRow, str | None]]:
+        """Where each was accepted, and its partition key. Events never move, so no lock is
+        needed."""
+        ranges = [(key.lane, key.off - 1, key.off) for key in keys]
+        read = self._app.threads.read
+        slices = Slices(self._job, await read(self._app.store.pool_slices, self._job, ranges))
+        found: dict[ExceptionKey, tuple[SegmentRow, str | None]] = {}
+        for key in keys:
+            for _, segment, line in slices.found(key.lane, key.off):
+                item = read_item(line)
+                found[key] = segment, None if item is None else item.key
+        return found

@@ -1,0 +1,157 @@
+"""Results of requests to a WorkerPool: frozen values, times aware and in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from wakelog.client.results import ErrorInfo
+
+__all__ = [
+    "CancelResult", "EnqueueResult", "ItemStatus", "ItemsResult", "PartitionStatus", "PoolControl",
+    "PoolDeadLetter", "PoolEvent", "PoolStatus", "Why",
+]  # fmt: skip
+
+ItemStatus = Literal[
+    "pending", "delayed", "retrying", "processing", "completed", "dead", "cancelled", "discarded",
+    "waiting_for_code",
+]  # fmt: skip
+"""Where an event of a pool is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnqueueResult:
+    """The result of an `enqueue`."""
+
+    event_id: str
+    """The id that was given, or the event's place, as in `#3.17`: it names the event for ever."""
+    partition: int | None
+    """The partition that serves its key; None without a key: whichever is free takes it."""
+    position: int
+    """How many events of the pool were pending before it when it was accepted."""
+    duplicate: bool = False
+    """The id was used before: nothing was accepted, this names the event of then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionStatus:
+    """One partition of a pool."""
+
+    partition: int
+    status: Literal["processing", "idle", "paused", "not_found"]
+    """`not_found`: no worker holds it."""
+    current_event_id: str | None = None
+    """The first event that it has taken and not settled, if it has any."""
+    worker: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolStatus:
+    """A pool in numbers: as of one moment, at a cost that does not grow with them."""
+
+    pending: int
+    delayed: int
+    retrying: int
+    processing: int
+    """Taken and not settled."""
+    processed: int
+    """Ended well, over all time."""
+    dead: int
+    cancelled: int
+    discarded: int
+    waiting_for_code: int
+    active_partitions: int
+    paused: bool
+    draining: bool
+    reason: str | None
+    oldest_pending_age: timedelta | None
+    """How long the oldest pending event has waited; None if none waits in a lane."""
+    partitions: tuple[PartitionStatus, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolEvent:
+    """One event of a pool."""
+
+    event_id: str
+    status: ItemStatus
+    payload: Any
+    """Its JSON data; None if it was destroyed."""
+    partition_key: str | None
+    attempts: int
+    """How many runs of it have begun."""
+    accepted_at: datetime
+    due_at: datetime | None = None
+    """When it can be taken, if it is delayed or retrying."""
+    result: Any = None
+    """What `execute` returned, if the pool keeps results."""
+    error: ErrorInfo | None = None
+    """How its last attempt failed."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing follows unless an operator acts."""
+        return self.status in ("completed", "dead", "cancelled", "discarded")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolDeadLetter:
+    """An event that has no attempt left, kept for an operator."""
+
+    event_id: str
+    item: str
+    """Its place, as in `#3.17`: where the next page begins."""
+    reason: str
+    error_type: str
+    error_message: str
+    attempts: int
+    given_up_at: datetime
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelResult:
+    """The result of a `cancel_event`."""
+
+    event_id: str
+    status: Literal["cancelled", "not_found", "already_processing", "already_completed"]
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cancelled now."""
+        return self.status == "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemsResult:
+    """What was, or with `dry_run` would be, done to events."""
+
+    events: tuple[str, ...]
+    """The ids of those to which it was done."""
+    skipped: Mapping[str, str]
+    """The others, each with why not."""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolControl:
+    """The result of a `pause`, `resume` or `drain`."""
+
+    done: bool
+    reason: str | None = None
+    """The reason given; or why nothing happened: it was so already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Why:
+    """Why an event is where it is: one cause, in a word and in a sentence."""
+
+    event_id: str
+    status: ItemStatus
+    cause: Literal[
+        "over", "running", "paused", "rate_limit", "delayed", "retrying", "behind_key",
+        "no_worker", "waiting_for_code", "slots_taken", "next",
+    ]  # fmt: skip
+    text: str

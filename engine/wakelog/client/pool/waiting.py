@@ -1,0 +1,22 @@
+"""Waiting until an event of a pool is over, whichever process works on it."""
+
+from __future__ import annotations
+
+from wakelog.application import Application
+from wakelog.client.pool.reading import Located, pool_event
+from wakelog.client.pool.results import PoolEvent
+from wakelog.pools.state import job_stream
+
+__all__ = ["wait_until_over"]
+
+
+async def wait_until_over(
+    app: Application, job: str, located: Located, timeout_us: int | None
+) -> PoolEvent:
+    """The event once it is over. Raises `WaitTimeoutError`."""
+
+    async def look() -> PoolEvent | None:
+        event = await pool_event(app, job, located)
+        return event if event.is_over else None
+
+    return await app.stream_watch.until(job_stream(job), look, timeout_us)

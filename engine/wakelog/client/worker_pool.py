@@ -1,0 +1,310 @@
+"""The async client of a WorkerPool: what can be requested of it, and what there is to know."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from wakelog.arguments import at_least, check_key, reason_of, timeout_us
+from wakelog.client.gateway import RequestGateway, origin_of
+from wakelog.client.pool.operating import Operator
+from wakelog.client.pool.reading import dead_letters, locate, pool_event, pool_status
+from wakelog.client.pool.results import (
+    CancelResult,
+    EnqueueResult,
+    ItemsResult,
+    PoolControl,
+    PoolDeadLetter,
+    PoolEvent,
+    PoolStatus,
+    Why,
+)
+from wakelog.client.pool.waiting import wait_until_over
+from wakelog.client.pool.why import why
+from wakelog.core.time import Duration, later_us, moment_us
+from wakelog.definitions.worker_pool import WorkerPool
+from wakelog.errors import Issue, ValidationError
+from wakelog.history.timeline import HistoryEntry, entries_of
+from wakelog.log.batches import digest_of, item_line
+from wakelog.pools.accept import Accept, Accepted, NewItem, slot_of
+from wakelog.pools.items import item_name, place_of
+from wakelog.runtime.pool_history import item_history
+
+__all__ = ["NewEvent", "WorkerPoolClient"]
+
+E = TypeVar("E")
+
+MAX_MANY = 100_000
+"""Events of one `enqueue_many`."""
+MAX_PRIORITY = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent(Generic[E]):
+    """An event for `enqueue_many`, with what `enqueue` takes beside it."""
+
+    event: E
+    id: str | None = None
+    partition_key: str | None = None
+    priority: int = 0
+    delay: Duration | None = None
+    at: datetime | None = None
+
+
+class WorkerPoolClient(Generic[E]):
+    """What can be requested of one WorkerPool. All times are aware datetimes in UTC.
+
+    Every call may raise `StoreUnavailableError`. A crash before a call returns leaves all of it or
+    nothing.
+    """
+
+    def __init__(self, gateway: RequestGateway, definition: WorkerPool[E]) -> None:
+        self._gateway = gateway
+        self._definition = definition
+        self._operator = Operator(gateway.app, definition.job)
+
+    @property
+    def name(self) -> str:
+        """The name under which the definition is registered."""
+        return self._definition.name
+
+    # -- accepting
+
+    async def enqueue(
+        self,
+        event: E,
+        *,
+        id: str | None = None,
+        partition_key: str | None = None,
+        priority: int = 0,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+    ) -> EnqueueResult:
+        """Accept an event: recorded when this returns, worked on when a partition is free.
+
+        Higher `priority` first, then in the order of acceptance. `partition_key`: events of one
+        key are worked on one at a time, in order. `delay` or `at`: not before then. `id` names the
+        event for ever: the same id again answers with `duplicate=True`, and raises
+        `IdempotencyConflictError` for another event or options. Raises `ValidationError`,
+        `QueueFullError` (`max_pending`) and `InvalidStateError` (drained).
+        """
+        new = NewEvent(
+            event=event, id=id, partition_key=partition_key, priority=priority, delay=delay, at=at
+        )
+        [result] = await self._accept([self._item(new)], actor, correlation_id)
+        return result
+
+    async def enqueue_many(
+        self,
+        events: Sequence[E | NewEvent[E]],
+        *,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+    ) -> list[EnqueueResult]:
+        """Accept many events, all of them or none, in one transaction; up to 100,000.
+
+        An event with an id that was used before is answered as a duplicate; the others are
+        accepted. Raises what `enqueue` raises: then none was accepted.
+        """
+        if len(events) > MAX_MANY:
+            issue = Issue(loc="", msg=f"at most {MAX_MANY} in one call", type="bound")
+            raise ValidationError(f"{len(events)} events for {self.name!r}", [issue])
+        news = [each if isinstance(each, NewEvent) else NewEvent(event=each) for each in events]
+        items = [self._item(new) for new in news]
+        return await self._accept(items, actor, correlation_id) if items else []
+
+    def _item(self, new: NewEvent[E]) -> NewItem:
+        definition, app = self._definition, self._gateway.app
+        payload, copy = definition.event.dump(new.event, definition.name)
+        key = None if new.partition_key is None else check_key(new.partition_key)
+        if new.id is not None:
+            _check_id(new.id)
+        _check_priority(new.priority)
+        due_us = None
+        if new.delay is not None and new.at is not None:
+            issue = Issue(loc="", msg="give delay= or at=, not both", type="arguments")
+            raise ValidationError("enqueue", [issue])
+        if new.delay is not None:
+            due_us = later_us(new.delay, app.clock.now_us(), "delay")
+        elif new.at is not None:
+            due_us = moment_us(new.at, "at")
+        fair = definition.fair
+        line = item_line(app.pools.salts.next(), payload, key, new.id)
+        options = f"{key}\n{new.priority}\n{new.delay}\n{new.at}\n{payload}"
+        return NewItem(
+            line,
+            digest_of(line),
+            new.priority,
+            key,
+            None if fair is None or key is not None else check_key(fair.key_of(copy)),
+            new.id,
+            "" if new.id is None else hashlib.sha256(options.encode()).hexdigest(),
+            due_us,
+        )
+
+    async def _accept(
+        self, items: Sequence[NewItem], actor: str | None, correlation_id: str | None
+    ) -> list[EnqueueResult]:
+        self._gateway.check()
+        origin = origin_of(actor, correlation_id)
+        definition, pools = self._definition, self._gateway.app.pools
+        accept = Accept(
+            items, origin.actor, origin.correlation, origin.trace, definition.max_pending
+        )
+        accepted = await pools.accept(definition.job, accept)
+        return [self._enqueued(item, found) for item, found in zip(items, accepted, strict=True)]
+
+    def _enqueued(self, item: NewItem, found: Accepted) -> EnqueueResult:
+        slot = slot_of(item.key)
+        return EnqueueResult(
+            event_id=item.id or item_name(found.lane, found.off),
+            partition=None if not slot else (slot - 1) % self._definition.concurrency,
+            position=found.position,
+            duplicate=found.duplicate,
+        )
+
+    # -- reading
+
+    async def status(self) -> PoolStatus:
+        """The pool in numbers; costs the same at 10 and at 1,000,000 pending events."""
+        self._gateway.check()
+        return await pool_status(self._gateway.app, self._definition)
+
+    async def get(self, event_id: str) -> PoolEvent:
+        """One event: where it is, its attempts, its result. Raises `InstanceNotFoundError`."""
+        self._gateway.check()
+        app, job = self._gateway.app, self._definition.job
+        return await pool_event(app, job, await locate(app, job, event_id))
+
+    async def wait(self, event_id: str, timeout: Duration | None = None) -> PoolEvent:
+        """Wait until an event is over: completed, dead, cancelled or discarded. Raises
+        `WaitTimeoutError` and `InstanceNotFoundError`."""
+        self._gateway.check()
+        app, job = self._gateway.app, self._definition.job
+        located = await locate(app, job, event_id)
+        return await wait_until_over(app, job, located, timeout_us(timeout))
+
+    async def history(self, event_id: str) -> list[HistoryEntry]:
+        """Everything that was recorded about an event, in order, in plain words and as data.
+        Raises `InstanceNotFoundError`."""
+        self._gateway.check()
+        app, job = self._gateway.app, self._definition.job
+        located = await locate(app, job, event_id)
+        return entries_of(await item_history(app.store, app.threads, job, located))
+
+    async def why(self, event_id: str) -> Why:
+        """Why an event is where it is, and what it waits for. Raises `InstanceNotFoundError`."""
+        self._gateway.check()
+        app, job = self._gateway.app, self._definition.job
+        return await why(self._gateway, self._definition, await locate(app, job, event_id))
+
+    async def dead_letters(
+        self, *, limit: int = 100, after: str | None = None, error: str | None = None
+    ) -> list[PoolDeadLetter]:
+        """The events that have no attempt left, up to `limit` (1 to 1,000); of this error type, if
+        given. `after`: the `item` of the last one of the page before."""
+        self._gateway.check()
+        at_least(1, "limit", limit)
+        app, job = self._gateway.app, self._definition.job
+        return await dead_letters(app, job, limit=min(limit, 1_000), after=after, error=error)
+
+    # -- operating
+
+    async def pause(
+        self,
+        partition: int | None = None,
+        *,
+        reason: str | None = None,
+        actor: str | None = None,
+    ) -> PoolControl:
+        """Take nothing more, in the whole pool or in one partition. What has been taken, at most
+        250 ms of work in each, is finished."""
+        self._gateway.check()
+        return await self._operator.pause(self._partition(partition), reason_of(reason), actor)
+
+    async def resume(
+        self, partition: int | None = None, *, actor: str | None = None
+    ) -> PoolControl:
+        """Take again; the whole pool accepts again after a `drain`."""
+        self._gateway.check()
+        return await self._operator.resume(self._partition(partition), actor)
+
+    async def drain(self, *, reason: str | None = None, actor: str | None = None) -> PoolControl:
+        """Accept nothing new, and finish what is there; until `resume`."""
+        self._gateway.check()
+        return await self._operator.drain(reason_of(reason), actor)
+
+    async def cancel_event(
+        self, event_id: str, *, reason: str | None = None, actor: str | None = None
+    ) -> CancelResult:
+        """Remove an event that has not begun. One that is taken is waited for up to 2 seconds: it
+        begins, or is given back."""
+        self._gateway.check()
+        return await self._operator.cancel(event_id, reason_of(reason), actor)
+
+    async def set_priority(
+        self,
+        priority: int,
+        event_ids: Sequence[str],
+        *,
+        actor: str | None = None,
+        dry_run: bool = False,
+    ) -> ItemsResult:
+        """Move pending events in their queue. With `dry_run` it says what it would do."""
+        self._gateway.check()
+        _check_priority(priority)
+        return await self._operator.prioritize(priority, event_ids, actor, dry_run=dry_run)
+
+    async def requeue(
+        self,
+        event_ids: Sequence[str] | None = None,
+        *,
+        error: str | None = None,
+        actor: str | None = None,
+        dry_run: bool = False,
+    ) -> ItemsResult:
+        """Let dead events wait again: these, or all, or all with this error type. They keep their
+        ids and histories. With `dry_run` it says what it would do."""
+        self._gateway.check()
+        return await self._operator.dead("requeue", event_ids, error, None, actor, dry_run=dry_run)
+
+    async def discard(
+        self,
+        event_ids: Sequence[str] | None = None,
+        *,
+        error: str | None = None,
+        reason: str | None = None,
+        actor: str | None = None,
+        dry_run: bool = False,
+    ) -> ItemsResult:
+        """Drop dead events for good, and those that wait for code that can read them: these, or all
+        dead ones, or all with this error type. With `dry_run` it says what it would do."""
+        self._gateway.check()
+        said = reason_of(reason)
+        return await self._operator.dead("discard", event_ids, error, said, actor, dry_run=dry_run)
+
+    def _partition(self, partition: int | None) -> int | None:
+        if partition is not None and not 0 <= partition < self._definition.concurrency:
+            last = self._definition.concurrency - 1
+            issue = Issue(loc="partition", msg=f"must be 0 to {last}", type="bound")
+            raise ValidationError(f"partition {partition!r} of {self.name!r}", [issue])
+        return partition
+
+
+def _check_id(id: str) -> None:
+    check_key(id)
+    if place_of(id) is not None:
+        issue = Issue(loc="id", msg="ids such as #3.17 are given by the pool", type="id")
+        raise ValidationError(f"id {id!r}", [issue])
+
+
+def _check_priority(priority: int) -> None:
+    at_least(-MAX_PRIORITY, "priority", priority)
+    if priority > MAX_PRIORITY:
+        issue = Issue(loc="priority", msg=f"must be at most {MAX_PRIORITY}", type="bound")
+        raise ValidationError(f"priority {priority!r}", [issue])

@@ -1,0 +1,200 @@
+"""Plans what is accepted into a pool: the events in its stream, and where each item lies (P2, P3).
+
+Everything that needs no lock is done before: validation, the items' lines and their digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from wakelog.core.events import Event
+from wakelog.core.pool.events import EventsReceived
+from wakelog.errors import IdempotencyConflictError, InvalidStateError, QueueFullError
+from wakelog.log.batches import root_of
+from wakelog.pools.state import KEY_SLOTS, Lane, PoolState, job_stream
+from wakelog.pools.writing import CallMeta, Writing
+from wakelog.ports.pools import ExceptionRow, IdRow, PoolSeen, SegmentRow
+
+__all__ = ["MAX_BATCH", "Accept", "Accepted", "NewItem", "plan_accepts", "slot_of"]
+
+MAX_BATCH = 512
+"""Items of one event in the log, at most: a take reads the part of it that it needs."""
+
+DELAYED_LANE = 0
+
+
+class NewItem(Struct, frozen=True, gc=False):
+    """An item to be accepted; it has been validated."""
+
+    line: bytes
+    digest: bytes
+    priority: int = 0
+    key: str | None = None
+    fair: str | None = None
+    id: str | None = None
+    fingerprint: str = ""
+    due_us: int | None = None
+    """For a delayed one: when it can be taken."""
+
+
+class Accept(Struct, frozen=True):
+    """What one caller wants to have accepted: all of it, or nothing."""
+
+    items: Sequence[NewItem]
+    actor: str | None = None
+    correlation: str | None = None
+    trace: str | None = None
+    max_pending: int | None = None
+
+
+class Accepted(NamedTuple):
+    """Where an item lies now, or lay before if its id was known."""
+
+    lane: int
+    off: int
+    position: int
+    """How many items of the pool were pending before it."""
+    duplicate: bool = False
+
+
+def slot_of(key: str | None) -> int:
+    """The slot of a partition key: the same in every process and for ever."""
+    if key is None:
+        return 0
+    return 1 + int.from_bytes(sha256(key.encode()).digest()[:4]) % KEY_SLOTS
+
+
+def plan_accepts(
+    writing: Writing, seen: PoolSeen, accepts: Sequence[Accept]
+) -> list[list[Accepted] | Exception]:
+    """Plan all that can be accepted, in the order given; what became of each."""
+    known = {row.id: row for row in seen.ids}
+    answers: list[list[Accepted] | Exception] = []
+    for accept in accepts:
+        try:
+            answers.append(_accept(writing, accept, known))
+        except (IdempotencyConflictError, QueueFullError, InvalidStateError) as error:
+            answers.append(error)
+    return answers
+
+
+def _accept(writing: Writing, accept: Accept, known: dict[str, IdRow]) -> list[Accepted]:
+    state = writing.state
+    answers: list[Accepted | None] = [None] * len(accept.items)
+    news: list[int] = []
+    own: dict[str, int] = {}
+    copies: list[tuple[int, int]] = []
+    for index, item in enumerate(accept.items):
+        if item.id is not None and item.id in own:
+            _check_same(writing.job, item, accept.items[own[item.id]].fingerprint)
+            copies.append((index, own[item.id]))
+        elif item.id is not None and (row := known.get(item.id)) is not None:
+            _check_same(writing.job, item, row.fingerprint)
+            answers[index] = Accepted(row.lane, row.off, 0, duplicate=True)
+        else:
+            if item.id is not None:
+                own[item.id] = index
+            news.append(index)
+    if news:
+        _check_open(writing.job, state, len(news), accept.max_pending)
+    meta = writing.meta
+    if accept.actor or accept.correlation or accept.trace:
+        meta = CallMeta(meta.now_us, meta.commit, accept.actor, accept.correlation, accept.trace)
+    for at in range(0, len(news), MAX_BATCH):
+        _append(writing, meta, accept.items, news[at : at + MAX_BATCH], answers)
+    for item, found in zip(accept.items, answers, strict=True):
+        if item.id is not None and found is not None and not found.duplicate:
+            row = IdRow(item.id, found.lane, found.off, item.fingerprint, meta.now_us)
+            known[item.id] = row
+            writing.ids.append(row)
+    for index, first in copies:
+        found = answers[first]
+        answers[index] = None if found is None else found._replace(duplicate=True)
+    return [found for found in answers if found is not None]
+
+
+def _check_same(job: str, item: NewItem, fingerprint: str) -> None:
+    if item.fingerprint != fingerprint:
+        raise IdempotencyConflictError(job_stream(job), item.id or "", "enqueue", "enqueue")
+
+
+def _check_open(job: str, state: PoolState, count: int, max_pending: int | None) -> None:
+    if state.draining:
+        raise InvalidStateError(f"{job} is drained: it accepts nothing until it is resumed")
+    waiting = state.pending + state.counts.get("delayed", 0)
+    if max_pending is not None and waiting + count > max_pending:
+        advice = "wait, or raise max_pending"
+        raise QueueFullError(f"{job}: what is pending", max_pending, advice)
+
+
+def _append(
+    writing: Writing,
+    meta: CallMeta,
+    items: Sequence[NewItem],
+    indexes: list[int],
+    answers: list[Accepted | None],
+) -> None:
+    """One event: the lines by lane, in the order of acceptance within each."""
+    state = writing.state
+    lanes: dict[int, tuple[Lane, list[int]]] = {}
+    for index in indexes:
+        item = items[index]
+        slot = slot_of(item.key)
+        if item.due_us is not None:
+            lane = Lane(DELAYED_LANE, received=state.delayed_upto)
+        else:
+            lane = state.lane_for(item.priority, slot, item.fair)
+        lanes.setdefault(lane.number, (lane, []))[1].append(index)
+    version, at, pending = state.head.version + 1, 0, state.pending
+    before = {index: pending + place for place, index in enumerate(indexes)}
+    lines: list[bytes] = []
+    digests: list[bytes] = []
+    accepted: list[tuple[int, int, int, int, int, str | None]] = []
+    delayed: list[tuple[int, int, int]] = []
+    for lane, mine in lanes.values():
+        own = [items[index].line for index in mine]
+        size = sum(map(len, own)) + len(own) - 1
+        first = lane.received + 1
+        slot = lane.slot
+        accepted.append((lane.number, first, len(own), lane.priority, slot, lane.fair))
+        row = SegmentRow(
+            lane.number, first + len(own) - 1, len(own), version, at, size, meta.now_us,
+            state.accepted + 1,
+        )  # fmt: skip
+        writing.segments.append(row)
+        for place, index in enumerate(mine):
+            off = first + place
+            answers[index] = Accepted(lane.number, off, before[index])
+            if lane.number == DELAYED_LANE:
+                item = items[index]
+                delayed.append((off, item.due_us or 0, item.priority))
+                _put_delayed(writing, item, off, state.accepted + 1 + place)
+        if lane.number == DELAYED_LANE:
+            state.delayed_upto = row.upto
+        else:
+            lane.received = row.upto
+        lines += own
+        digests += [items[index].digest for index in mine]
+        state.accepted += len(own)
+        at += size + 1
+    event: Event = EventsReceived(
+        count=len(lines),
+        root=root_of(digests),
+        lanes=tuple(accepted),
+        delayed=tuple(delayed),
+        lines=b"\n".join(lines),
+    )
+    writing.append(job_stream(writing.job), state.head, [event], meta)
+
+
+def _put_delayed(writing: Writing, item: NewItem, off: int, seq: int) -> None:
+    writing.put(
+        ExceptionRow(
+            DELAYED_LANE, off, "delayed", slot_of(item.key), item.priority, item.due_us, seq,
+            item.key, "{}",
+        )
+    )  # fmt: skip

@@ -1,0 +1,174 @@
+"""The book of a take: what its items' decisions come to in the partition's stream (P5, P6).
+
+What `decide` answers for an item is the same as for any job. Most of it is one `Executed`: those
+are put together, a line each. Everything else is recorded as it is, naming its item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wakelog.core.events import (
+    DeadLettered,
+    Event,
+    Executed,
+    ExecutionLost,
+    RetryScheduled,
+    Returned,
+)
+from wakelog.core.pool.events import RunsExecuted, RunsLost, RunsReturned
+from wakelog.log.batches import digest_of, root_of
+from wakelog.log.payloads import Salts
+from wakelog.pools.items import TakenItem
+from wakelog.pools.settle import Outcome
+from wakelog.pools.state import Detail, Take
+
+__all__ = ["Book"]
+
+UNREAD_US = 30_000_000
+"""How soon an item is looked at again that waits for code that can read it (K4)."""
+BEHIND_US = 30_000_000
+"""How soon an item that waits behind another one of its key is looked at, at the latest."""
+
+
+class Book:
+    """Collects the outcomes of the items of one take."""
+
+    def __init__(self, take: Take, salts: Salts, *, is_ordered: bool) -> None:
+        self._take = take
+        self._salts = salts
+        self._is_ordered = is_ordered
+        self._lines: list[bytes] = []
+        self._singles: list[Event] = []
+        self._returned: dict[str, list[TakenItem]] = {}
+        self._outcome = Outcome()
+        self.blocked: set[str] = set()
+        """Keys of which an item waits for its next attempt."""
+
+    @property
+    def settled(self) -> int:
+        """How many items are settled with this."""
+        return self._outcome.settled
+
+    def ended(self, item: TakenItem, events: Sequence[Event]) -> None:
+        """An item's run was decided."""
+        outcome = self._outcome
+        outcome.settled += 1
+        first = events[0]
+        if isinstance(first, Executed):
+            self._executed(item, first)
+            events = events[1:]
+        name = item.name
+        for event in events:
+            if not isinstance(event, Returned):
+                self._singles.append(event.model_copy(update={"item": name}))
+            self._follow(item, event)
+        if self._is_ordered and item.key is not None:
+            last = outcome.put[-1] if outcome.put else None
+            if last is not None and last[:2] == (item.lane, item.off) and last.why != "dead":
+                self.blocked.add(item.key)
+            elif item.row is not None or item.key in self.blocked:
+                outcome.unblock.append(item.key)
+
+    def _executed(self, item: TakenItem, executed: Executed) -> None:
+        began_us = executed.started_us - self._take.at_us
+        line = f"[{item.lane},{item.off},{began_us},{executed.duration_us}"
+        if executed.result is not None:
+            line += f',"{self._salts.next()}",{executed.result}'
+        self._lines.append(f"{line}]".encode())
+        self._outcome.processed += 1
+        self._outcome.starts.append(executed.started_us)
+
+    def _follow(self, item: TakenItem, event: Event) -> None:
+        """What an event means for where the item is now."""
+        put, before = self._outcome.put, item.detail
+        match event:
+            case RetryScheduled():
+                detail = Detail(attempt=event.attempt, first_us=before.first_us or self._take.at_us)
+                put.append(item.put("retrying", event.due_us, detail))
+            case DeadLettered():
+                detail = Detail(
+                    attempt=event.attempts,
+                    reason=event.reason,
+                    error_type=event.error_type,
+                    message=event.message,
+                    at_us=self._take.at_us,
+                )
+                put.append(item.put("dead", None, detail))
+            case ExecutionLost():  # given back at a shutdown: that is no attempt of it
+                put.append(item.put("returned", self._take.at_us, before))
+            case Returned():
+                self._unread(item, event)
+            case _:
+                pass
+
+    def _unread(self, item: TakenItem, event: Returned) -> None:
+        """This code cannot read it: it waits for code that can. Recorded once."""
+        detail = Detail(
+            attempt=item.detail.attempt,
+            first_us=item.detail.first_us,
+            losses=item.detail.losses,
+            reason="unread",
+            error_type=event.error_type,
+            message=event.message,
+        )
+        due_us = self._take.at_us + UNREAD_US
+        if item.row is None or item.row.why != "unread":
+            self._returned.setdefault("unread", []).append(item)
+        self._outcome.put.append(item.put("unread", due_us, detail))
+
+    def given_back(self, items: Sequence[TakenItem], why: str, now_us: int) -> None:
+        """Items that did not begin: others may take them."""
+        for item in items:
+            self._outcome.settled += 1
+            due_us = now_us + BEHIND_US if why == "behind" else now_us
+            row_why = "behind" if why == "behind" else "returned"
+            if why != "behind" or item.row is None or item.row.why != "behind":
+                self._returned.setdefault(why, []).append(item)
+            self._outcome.put.append(item.put(row_why, due_us, item.detail))
+
+    def lost(self, items: Sequence[TakenItem], max_lost: int, now_us: int) -> None:
+        """The worker that had taken them is gone. One that was alone in its take was being worked
+        on: that counts as an attempt of it, and `max_lost` in a row are its end (R6)."""
+        places = tuple((item.lane, item.off) for item in items)
+        self._singles.append(RunsLost(run=self._take.version, items=places))
+        alone = len(items) == 1 and self._take.count == 1
+        for item in items:
+            self._outcome.settled += 1
+            before = item.detail
+            losses = before.losses + 1 if alone else before.losses
+            detail = Detail(
+                attempt=before.attempt + 1 if alone else before.attempt,
+                first_us=before.first_us or self._take.at_us,
+                losses=losses,
+            )
+            if losses < max_lost:
+                self._outcome.put.append(item.put("lost", now_us, detail))
+                continue
+            dead = DeadLettered(event_version=1, reason="lost", attempts=losses, item=item.name)
+            self._singles.append(dead)
+            detail = Detail(attempt=losses, reason="lost", at_us=now_us)
+            self._outcome.put.append(item.put("dead", None, detail))
+
+    def emptied(self, events: Sequence[Event]) -> None:
+        """`on_empty` was called, with these outcomes."""
+        self._singles += events
+        self._lines = []
+        self._outcome.is_emptied = True
+
+    def outcome(self) -> Outcome:
+        """All of it, for the next call."""
+        outcome, run = self._outcome, self._take.version
+        if self._lines or outcome.is_emptied:
+            root = root_of(map(digest_of, self._lines))
+            lines = b"\n".join(self._lines)
+            outcome.events.append(
+                RunsExecuted(run=run, count=len(self._lines), root=root, lines=lines)
+            )
+        outcome.events += self._singles
+        for why, items in self._returned.items():
+            places = tuple((item.lane, item.off) for item in items)
+            outcome.events.append(
+                RunsReturned.model_validate({"run": run, "items": places, "reason": why})
+            )
+        return outcome

@@ -1,0 +1,202 @@
+"""Plans the turns of a pool's partitions: what their takes came to, and what they take next.
+
+The stream of a partition is written by the holder of its lease alone. So what a handler's outcome
+is, in events, is decided before the call; here it is only checked that the lease is still held, and
+the document and the rows are made to follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from wakelog.core.events import Event
+from wakelog.pools.state import Partition, PoolState, Take, partition_stream
+from wakelog.pools.takes import PoolRules, Taking
+from wakelog.pools.writing import Writing
+from wakelog.ports.pools import ExceptionRow, PartitionLease, PoolSeen
+
+__all__ = [
+    "Acquire", "Acquired", "Outcome", "SlotAnswer", "SlotTurn", "Turn", "next_us", "plan_turn",
+]  # fmt: skip
+
+
+class Outcome(Struct):
+    """What became of items that a partition had taken."""
+
+    events: list[Event] = []
+    """In the order of the partition's stream."""
+    settled: int = 0
+    """How many items are no longer taken."""
+    processed: int = 0
+    put: list[ExceptionRow] = []
+    unblock: list[str] = []
+    """Partition keys that may hold back others no longer: the call looks for those."""
+    starts: list[int] = []
+    """When runs of them started, for a rate limit."""
+    discarded: int = 0
+    is_emptied: bool = False
+    """`on_empty` was called."""
+
+
+class SlotTurn(Struct):
+    """What one partition asks of a call."""
+
+    partition: int
+    token: int
+    version: int
+    """The newest version of the partition's stream, as its holder knows it."""
+    outcome: Outcome
+    rest: Take | None = None
+    """What of its take is not settled with this."""
+    want: int = 0
+    """How many items to take next."""
+    gives_up: bool = False
+    """Give up the lease."""
+
+
+class SlotAnswer(NamedTuple):
+    """What a partition has got."""
+
+    version: int
+    """The newest version of its stream."""
+    take: Take | None
+
+
+class Acquire(Struct, frozen=True):
+    """A worker wants partitions to work at."""
+
+    worker: str
+    lease_us: int
+    share: int
+    """How many partitions it may hold."""
+    may_take_over: Callable[[], bool]
+    """Whether leases that have ended may be taken over now."""
+
+
+class Acquired(NamedTuple):
+    """A partition that a worker holds from now on."""
+
+    partition: int
+    token: int
+    version: int
+    open_take: Take | None
+    """What its last holder had taken and not settled: lost."""
+
+
+class Turn(Struct):
+    """The answer of a call."""
+
+    slots: list[SlotAnswer | None] = []
+    """For each turn that was asked for; None: its lease is gone, and nothing was recorded."""
+    acquired: list[Acquired] = []
+    next_us: int | None = None
+    """When there may be something to take that was not taken now; None: not before something
+    happens."""
+
+
+def plan_turn(
+    writing: Writing,
+    seen: PoolSeen,
+    slots: Sequence[SlotTurn],
+    acquire: Acquire | None,
+    taking: Taking,
+) -> Turn:
+    """Settle what is to be settled, then take; then acquire partitions that nobody holds."""
+    turn = Turn()
+    state = writing.state
+    state.n = taking.rules.n
+    leases = {lease.stream: lease for lease in seen.leases}
+    for row in seen.behind:  # those behind one that is settled now, or has been meanwhile
+        writing.remove(row)
+        writing.put(row._replace(due_us=writing.meta.now_us))
+    held: list[tuple[SlotTurn, Partition] | None] = []
+    for slot in slots:
+        partition = state.partition(slot.partition)
+        stream = partition_stream(writing.job, slot.partition)
+        lease = leases.get(stream)
+        if lease is None or lease.token != slot.token or partition.head.version != slot.version:
+            held.append(None)
+            continue
+        _settle(writing, partition, slot, taking.rules)
+        if slot.gives_up:
+            writing.dropped.append(stream)
+        held.append((slot, partition))
+    for each in held:
+        if each is None:
+            turn.slots.append(None)
+        else:
+            take = taking.take(each[1], each[0].want)
+            turn.slots.append(SlotAnswer(each[1].head.version, take))
+    if acquire is not None:
+        turn.acquired = _acquire(writing, acquire, leases, taking.rules)
+    turn.next_us = next_us(state, writing.meta.now_us, taking.rules)
+    return turn
+
+
+def _settle(writing: Writing, partition: Partition, slot: SlotTurn, rules: PoolRules) -> None:
+    state, outcome = writing.state, slot.outcome
+    if outcome.events:
+        stream = partition_stream(writing.job, partition.number)
+        writing.append(stream, partition.head, outcome.events)
+    state.processed += outcome.processed
+    state.discarded += outcome.discarded
+    for row in outcome.put:
+        writing.put(row)
+    if rules.rate is not None and outcome.starts:
+        since_us = writing.meta.now_us - rules.span_us
+        state.starts = [each for each in state.starts if each[0] > since_us]
+        state.starts += [(at_us, 1) for at_us in outcome.starts if at_us > since_us]
+    if outcome.is_emptied:
+        state.emptied = max(state.emptied, state.accepted)
+    if outcome.settled or outcome.is_emptied:
+        partition.take = slot.rest
+
+
+def _acquire(
+    writing: Writing, acquire: Acquire, leases: dict[str, PartitionLease], rules: PoolRules
+) -> list[Acquired]:
+    """Partitions that are free, or whose lease has ended; those with an open take first."""
+    state = writing.state
+    mine = sum(lease.owner == acquire.worker for lease in leases.values())
+    free: list[Partition] = []
+    for number in range(max(rules.n, len(state.partitions))):
+        partition = state.partition(number)
+        lease = leases.get(partition_stream(writing.job, number))
+        is_needed = number < rules.n or partition.take is not None
+        is_free = lease is None or (lease.has_ended and lease.owner != acquire.worker)
+        if is_needed and is_free and (lease is None or acquire.may_take_over()):
+            free.append(partition)
+    free.sort(key=lambda each: (each.take is None, each.number))
+    acquired: list[Acquired] = []
+    for partition in free[: max(0, acquire.share - mine)]:
+        token, state.next_token = state.next_token, state.next_token + 1
+        stream = partition_stream(writing.job, partition.number)
+        writing.leases.append((stream, acquire.worker, token, acquire.lease_us))
+        head = partition.head.version
+        acquired.append(Acquired(partition.number, token, head, partition.take))
+    return acquired
+
+
+def next_us(state: PoolState, now_us: int, rules: PoolRules) -> int | None:
+    """When a free partition may find something to take; None if only an event or an operator can
+    bring it. A moment that has passed means now."""
+    if state.paused:
+        return None
+    looks: list[int] = [group.next_us for group in state.groups if group.count]
+    if any(lane.waiting > 0 for lane in state.lanes):
+        looks.append(now_us)
+    empties = rules.on_empty and state.is_empty and state.emptied < state.accepted
+    if empties:
+        looks.append(now_us)
+    at_us = min(looks, default=None)
+    if at_us is None or rules.rate is None:
+        return at_us
+    since_us = now_us - rules.span_us
+    recent = sorted(at for at, _ in state.starts if at > since_us)
+    over = len(recent) + state.processing - rules.rate
+    if over < 0 or not recent:
+        return at_us if over < 0 else None
+    return max(at_us, recent[min(over, len(recent) - 1)] + rules.span_us)

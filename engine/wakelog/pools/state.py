@@ -1,0 +1,268 @@
+"""The document of a pool: the fold of its streams, as far as the next call needs it.
+
+It grows with the lanes in which items wait and with the partitions, never with the items. It can be
+made anew from the log. Stores look into `lanes` and `groups` only: see `wakelog.ports.pools`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct, field
+
+from wakelog.ids import InstanceId
+from wakelog.ports.pools import ExceptionRow
+
+__all__ = [
+    "KEY_SLOTS",
+    "READY",
+    "Detail",
+    "Group",
+    "Head",
+    "Lane",
+    "Partition",
+    "PoolState",
+    "Take",
+    "TakenRange",
+    "detail_of",
+    "dumped",
+    "job_stream",
+    "loaded",
+    "partition_stream",
+]  # fmt: skip
+
+KEY_SLOTS = 64
+"""Into how many slots partition keys are hashed, fixed at a pool's birth; slot 0 is for items
+without a key. Which partition serves a slot may change, so the order of a key outlives a change of
+the number of partitions."""
+
+READY = ("lost", "returned", "requeued", "moved", "behind", "unread")
+"""Why items are in the table of exceptions although they simply wait."""
+
+
+class Head(Struct, array_like=True):
+    """The newest event of a stream."""
+
+    version: int = 0
+    hash: str = ""
+    at_us: int = 0
+
+
+class Lane(Struct, array_like=True):
+    """Items that wait, in the order of acceptance: of one priority and one key slot or fair key."""
+
+    number: int
+    taken: int = 0
+    """Up to which place."""
+    skips: int = 0
+    """How many places beyond are to be skipped."""
+    received: int = 0
+    priority: int = 0
+    slot: int = 0
+    fair: str | None = None
+    tag: float = 0.0
+    """The start tag of its next item, for fair sharing."""
+
+    @property
+    def waiting(self) -> int:
+        """How many items can be taken."""
+        return self.received - self.taken - self.skips
+
+
+class Group(Struct, array_like=True):
+    """Items in the table of exceptions, of one priority and slot, that are or will be due."""
+
+    slot: int
+    priority: int
+    floor_us: int = 0
+    count: int = 0
+    next_us: int = 0
+    """None is due before it."""
+
+
+class TakenRange(NamedTuple):
+    """Items `after + 1` to `upto` of a lane."""
+
+    lane: int
+    after: int
+    upto: int
+    priority: int
+    slot: int
+
+
+class Take(Struct, array_like=True):
+    """What a partition has taken, and not settled."""
+
+    version: int
+    """Of its `RunsStarted`."""
+    at_us: int
+    ranges: list[TakenRange] = []
+    without: list[tuple[int, int]] = []
+    rows: list[ExceptionRow] = []
+    """Items that were in the table of exceptions, as they were there."""
+    count: int = 0
+    """How many items are not settled yet."""
+    is_empty: bool = False
+    """It is for `on_empty`."""
+
+    @property
+    def slots(self) -> set[int]:
+        """The key slots of its items: no other partition takes of them meanwhile."""
+        slots = {each.slot for each in self.ranges} | {row.slot for row in self.rows}
+        return slots - {0}
+
+
+class Partition(Struct, array_like=True):
+    """One of the places at which one item at a time is worked on."""
+
+    number: int
+    head: Head = field(default_factory=Head)
+    take: Take | None = None
+    paused: bool = False
+    reason: str | None = None
+
+
+class Detail(Struct, frozen=True, omit_defaults=True):
+    """What is kept of an item in the table of exceptions, beside what stores look at."""
+
+    attempt: int = 1
+    """The number of its next attempt; of a dead one, how many it had."""
+    first_us: int = 0
+    """When the first attempt began."""
+    losses: int = 0
+    """How many workers in a row were lost with it alone."""
+    reason: str = ""
+    error_type: str = ""
+    message: str = ""
+    at_us: int = 0
+    """When that was recorded."""
+
+    def dumped(self) -> str:
+        """As stored."""
+        return _ENCODER.encode(self).decode()
+
+
+class PoolState(Struct):
+    """Everything that a call decides by."""
+
+    head: Head = field(default_factory=Head)
+    """Of the pool's own stream."""
+    n: int = 1
+    """How many partitions there are by the newest definition that took anything."""
+    partitions: list[Partition] = []
+    lanes: list[Lane] = []
+    groups: list[Group] = []
+    next_lane: int = 1
+    """Lane 0 is for items that were accepted with a delay."""
+    delayed_upto: int = 0
+    next_token: int = 1
+    accepted: int = 0
+    """Also the number of the newest item in the order of acceptance."""
+    processed: int = 0
+    cancelled: int = 0
+    discarded: int = 0
+    counts: dict[str, int] = {}
+    """How many items the table of exceptions has, by `why`."""
+    emptied: int = 0
+    """`accepted` when `on_empty` was called last."""
+    virtual: float = 0.0
+    """The virtual time of fair sharing."""
+    starts: list[tuple[int, int]] = []
+    """For a rate limit: when runs started (the last one of a settled take), and how many."""
+    recent: list[str] = []
+    """The fair keys of the newest starts."""
+    paused: bool = False
+    draining: bool = False
+    reason: str | None = None
+
+    def partition(self, number: int) -> Partition:
+        """The partition, made when it is first asked for."""
+        while len(self.partitions) <= number:
+            self.partitions.append(Partition(len(self.partitions)))
+        return self.partitions[number]
+
+    def lane_for(self, priority: int, slot: int, fair: str | None) -> Lane:
+        """The lane in which such items wait; a new one if none do. One that is emptied is dropped,
+        so its number never comes again."""
+        for lane in self.lanes:
+            if lane.priority == priority and lane.slot == slot and lane.fair == fair:
+                return lane
+        lane = Lane(self.next_lane, priority=priority, slot=slot, fair=fair, tag=self.virtual)
+        self.next_lane += 1
+        self.lanes.append(lane)
+        return lane
+
+    def group_for(self, slot: int, priority: int) -> Group:
+        """The group of exceptions, made when it is first asked for."""
+        for group in self.groups:
+            if group.slot == slot and group.priority == priority:
+                return group
+        group = Group(slot, priority)
+        self.groups.append(group)
+        return group
+
+    def tidy(self) -> None:
+        """Drop the lanes and groups that are empty."""
+        self.lanes = [lane for lane in self.lanes if lane.received > lane.taken]
+        self.groups = [group for group in self.groups if group.count > 0]
+
+    def count(self, why: str, by: int) -> None:
+        """Change the number of exceptions of a kind."""
+        self.counts[why] = self.counts.get(why, 0) + by
+
+    @property
+    def pending(self) -> int:
+        """How many items wait and are not delayed, retrying or dead."""
+        ready = sum(self.counts.get(why, 0) for why in READY)
+        return ready + sum(lane.waiting for lane in self.lanes)
+
+    @property
+    def processing(self) -> int:
+        """How many items are taken and not settled."""
+        return sum(each.take.count for each in self.partitions if each.take is not None)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is pending, delayed, retrying or being worked on."""
+        later = self.counts.get("delayed", 0) + self.counts.get("retrying", 0)
+        return not (self.pending or later or self.processing)
+
+    def partition_of(self, slot: int) -> int:
+        """Which partition serves a key slot."""
+        return (slot - 1) % self.n
+
+
+def detail_of(row: ExceptionRow) -> Detail:
+    """What is kept of an item in the table of exceptions."""
+    return _DETAIL.decode(row.detail)
+
+
+_DETAIL = msgspec.json.Decoder(Detail)
+_DECODER = msgspec.json.Decoder(PoolState)
+_ENCODER = msgspec.json.Encoder()
+
+
+def loaded(state: bytes | None) -> PoolState:
+    """The document, to be changed by a plan."""
+    return PoolState() if state is None else _DECODER.decode(state)
+
+
+def dumped(state: PoolState) -> bytes:
+    """The document as stored."""
+    return _ENCODER.encode(state)
+
+
+def job_stream(job: str) -> str:
+    """The stream of a pool itself."""
+    return f"{job}:shared"
+
+
+def partition_stream(job: str, number: int) -> str:
+    """The stream of a partition."""
+    return f"{job}:{number}"
+
+
+def partition_number(stream: str) -> int:
+    """The number of the partition with that stream."""
+    return int(InstanceId.parse(stream).id)

@@ -1,0 +1,251 @@
+"""Plans which items a partition takes next (P4 to P6, P10, P11).
+
+The most urgent first, then in the order of acceptance: of the lanes that the partition serves, and
+of the items in the table of exceptions that are due. A take is a range of one lane, or items out of
+the table; under fair sharing it is one item of each key in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from wakelog.core.pool.events import RunsStarted
+from wakelog.pools.state import (
+    Group,
+    Lane,
+    Partition,
+    PoolState,
+    Take,
+    TakenRange,
+    detail_of,
+    partition_stream,
+)
+from wakelog.pools.writing import Writing
+from wakelog.ports.pools import ExceptionRow, PoolSeen, TakenRow, TrailRow
+
+__all__ = ["PoolRules", "Taking"]
+
+MAX_RECENT = 100
+"""How many of the newest starts are remembered with their fair keys, for `why`."""
+
+
+class PoolRules(Struct, frozen=True):
+    """What the definition says about takes."""
+
+    n: int
+    """How many partitions."""
+    ordered: bool = False
+    rate: int | None = None
+    """So many starts at most in any `span_us`."""
+    span_us: int = 0
+    weights: Mapping[str, float] = {}
+    on_empty: bool = False
+    max_lost: int = 5
+
+
+@dataclass
+class Taking:
+    """The takes of one call: what one partition gets the next one does not see."""
+
+    writing: Writing
+    seen: PoolSeen
+    rules: PoolRules
+    worker: str
+    due: list[ExceptionRow] = field(default_factory=list[ExceptionRow])
+    """What is due of the table of exceptions, and not taken yet."""
+
+    def __post_init__(self) -> None:
+        now_us = self.writing.meta.now_us
+        for group in self.state.groups:
+            mine = [r.due_us or 0 for r in self.seen.due if _is_of(r, group)]
+            group.next_us = min(mine, default=group.next_us)
+        self.due = [row for row in self.seen.due if (row.due_us or 0) <= now_us]
+        self._firsts = {row.lane: row for row in self.seen.firsts}
+        self._gone: set[tuple[int, int]] = set()
+        self._skips: dict[int, list[int]] = {}
+        for lane, off in self.seen.skips:
+            self._skips.setdefault(lane, []).append(off)
+
+    @property
+    def state(self) -> PoolState:
+        return self.writing.state
+
+    def take(self, partition: Partition, want: int) -> Take | None:
+        """Up to `want` items for a partition that has settled its last take; None if there is
+        nothing for it now."""
+        state = self.state
+        if state.paused or partition.paused or self.seen.is_paused or partition.take is not None:
+            return None
+        if sum(each.take is not None for each in state.partitions) >= self.rules.n:
+            return None  # partitions that a smaller definition no longer has count too
+        want = min(want, self._allowed_by_rate())
+        if want <= 0:
+            return None
+        served = self._served(partition.number)
+        rows = self._best_due(served, want)
+        lane = self._best_lane(served)
+        if rows and (lane is None or self._rank_of(rows[0]) <= self._rank(lane)):
+            return self._take_rows(partition, rows)
+        if lane is None:
+            return self._take_empty(partition)
+        if lane.fair is not None:
+            return self._take_fairly(partition, lane.priority, want)
+        return self._take_ranges(partition, {lane.number: self._cut(lane, want)})
+
+    # -- what there is
+
+    def _allowed_by_rate(self) -> int:
+        """How many runs may start now. Those that are taken may all start now (P10)."""
+        rate = self.rules.rate
+        if rate is None:
+            return 1_000_000
+        since_us = self.writing.meta.now_us - self.rules.span_us
+        started = sum(count for at_us, count in self.state.starts if at_us > since_us)
+        return rate - started - self.state.processing
+
+    def _served(self, number: int) -> frozenset[int]:
+        """The slots of which it may take: none of those that another one is still working on."""
+        state = self.state
+        busy = {slot for each in state.partitions if each.take for slot in each.take.slots}
+        mine = {s for s in self._slots() if s and state.partition_of(s) == number}
+        return frozenset({0} | mine - busy)
+
+    def _slots(self) -> set[int]:
+        return {lane.slot for lane in self.state.lanes} | {row.slot for row in self.due}
+
+    def _rank(self, lane: Lane) -> tuple[int, float, int]:
+        first = self._firsts.get(lane.number)
+        place = 0 if first is None else lane.taken + 1 - (first.upto - first.n + 1)
+        seq = self.state.accepted if first is None else first.seq + place
+        return -lane.priority, lane.tag if lane.fair is not None else 0.0, seq
+
+    def _rank_of(self, row: ExceptionRow) -> tuple[int, float, int]:
+        return -row.priority, 0.0, row.seq
+
+    def _best_due(self, served: frozenset[int], want: int) -> list[ExceptionRow]:
+        """Items of one priority. What was lost with others is taken alone, so that one that kills
+        its process is found out (P6)."""
+        mine = sorted((row for row in self.due if row.slot in served), key=self._rank_of)
+        if not mine:
+            return []
+        if mine[0].why == "lost":
+            return mine[:1]
+        same = [r for r in mine if r.priority == mine[0].priority and r.why != "lost"]
+        return same[:want]
+
+    def _best_lane(self, served: frozenset[int]) -> Lane | None:
+        lanes = (lane for lane in self.state.lanes if lane.waiting > 0 and lane.slot in served)
+        return min(lanes, key=self._rank, default=None)
+
+    # -- taking it
+
+    def _take_rows(self, partition: Partition, rows: list[ExceptionRow]) -> Take:
+        taken = set(rows)
+        self.due = [row for row in self.due if row not in taken]
+        for row in rows:
+            self.writing.remove(row)
+        state = self.state
+        for slot in {row.slot for row in rows}:
+            group = state.group_for(slot, rows[0].priority)
+            upto_us = max(row.due_us or 0 for row in rows if row.slot == slot)
+            self._gone |= {(row.lane, row.off) for row in rows}
+            seen = (r for r in self.seen.due if _is_of(r, group))
+            left = [r.due_us or 0 for r in seen if (r.lane, r.off) not in self._gone]
+            group.next_us = min(left, default=upto_us)
+            group.floor_us = max(group.floor_us, min(upto_us, group.next_us))
+        take = self._started(partition, Take(0, 0, rows=rows, count=len(rows)))
+        stream = partition_stream(self.writing.job, partition.number)
+        self.writing.trail += [TrailRow(r.lane, r.off, stream, take.version) for r in rows]
+        return take
+
+    def _take_empty(self, partition: Partition) -> Take | None:
+        """The run of `on_empty`, once for each time that the pool is emptied."""
+        state = self.state
+        if not self.rules.on_empty or not state.is_empty or state.emptied >= state.accepted:
+            return None
+        if any(each.take is not None for each in state.partitions):
+            return None
+        return self._started(partition, Take(0, 0, is_empty=True))
+
+    def _cut(self, lane: Lane, want: int) -> tuple[int, int, list[tuple[int, int]]]:
+        """The next range of a lane with `want` items: after which place, up to which, and the
+        places in it to be skipped."""
+        skips = [off for off in self._skips.get(lane.number, ()) if off > lane.taken]
+        upto, found, without = lane.taken, 0, list[tuple[int, int]]()
+        end = lane.received
+        if len(skips) < lane.skips:
+            end = skips[-1]  # more are beyond that: the next look shows them
+        if not skips:
+            upto = min(end, lane.taken + want)
+            return lane.taken, upto, []
+        skipped = set(skips)
+        while upto < end and found < want:
+            upto += 1
+            if upto in skipped:
+                without.append((lane.number, upto))
+            else:
+                found += 1
+        return lane.taken, upto, without
+
+    def _take_fairly(self, partition: Partition, priority: int, want: int) -> Take:
+        """One item of each key in turn, by start tags (P11): the key that had least comes first."""
+        state = self.state
+        lanes = [each for each in state.lanes if each.priority == priority and not each.slot]
+        lanes = [lane for lane in lanes if lane.waiting > 0]
+        cuts: dict[int, tuple[int, int, list[tuple[int, int]]]] = {}
+        while want > 0 and lanes:
+            lane = min(lanes, key=lambda each: (each.tag, each.number))
+            after, upto, without = self._cut(lane, 1)
+            begun = cuts.get(lane.number, (after, after, []))
+            cuts[lane.number] = (begun[0], upto, [*begun[2], *without])
+            lane.skips -= len(without)
+            lane.taken = upto
+            state.virtual = max(state.virtual, lane.tag)
+            weight = self.rules.weights.get(lane.fair or "", 1.0)
+            lane.tag = max(state.virtual, lane.tag) + 1.0 / weight
+            state.recent = [*state.recent, lane.fair or ""][-MAX_RECENT:]
+            want -= 1
+            if lane.waiting <= 0:
+                lanes.remove(lane)
+        return self._take_ranges(partition, cuts)
+
+    def _take_ranges(
+        self, partition: Partition, cuts: Mapping[int, tuple[int, int, list[tuple[int, int]]]]
+    ) -> Take:
+        ranges: list[TakenRange] = []
+        without: list[tuple[int, int]] = []
+        for number, (after, upto, skipped) in cuts.items():
+            lane = next(each for each in self.state.lanes if each.number == number)
+            ranges.append(TakenRange(number, after, upto, lane.priority, lane.slot))
+            without += skipped
+            if lane.taken < upto:
+                lane.skips -= len(skipped)
+                lane.taken = upto
+        count = sum(each.upto - each.after for each in ranges) - len(without)
+        take = self._started(partition, Take(0, 0, ranges, without, count=count))
+        for each in ranges:
+            row = TakenRow(each.lane, each.upto, partition.number, take.version)
+            self.writing.taken.append(row)
+        return take
+
+    def _started(self, partition: Partition, take: Take) -> Take:
+        """Record it in the partition's stream."""
+        started = RunsStarted(
+            ranges=tuple(each[:3] for each in take.ranges),
+            without=tuple(take.without),
+            items=tuple((row.lane, row.off, detail_of(row).attempt) for row in take.rows),
+            trigger="empty" if take.is_empty else "alarm",
+            worker=self.worker,
+        )
+        stream = partition_stream(self.writing.job, partition.number)
+        take.version = self.writing.append(stream, partition.head, [started])
+        take.at_us = self.writing.meta.now_us
+        partition.take = take
+        return take
+
+
+def _is_of(row: ExceptionRow, group: Group) -> bool:
+    return row.slot == group.slot and row.priority == group.priority

@@ -1,0 +1,155 @@
+"""The calls of pools: what waits is put together, and planned while the store holds the lock.
+
+A pool has at most two calls under way: while one waits for the disk the next one is filled. Calls
+that only look take no lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from wakelog.clock import Clock
+from wakelog.log.payloads import Salts
+from wakelog.pools.accept import Accept, Accepted, plan_accepts
+from wakelog.pools.settle import next_us
+from wakelog.pools.takes import PoolRules
+from wakelog.pools.writing import CallMeta, Writing
+from wakelog.ports.pools import PoolLook, PoolSeen, PoolWrites
+from wakelog.ports.store import Store
+from wakelog.runtime.store_threads import StoreThreads
+
+__all__ = ["PoolCalls"]
+
+R = TypeVar("R")
+MAX_CALLS = 2
+"""How many calls that accept are under way at a time, for each pool."""
+MAX_GROUP = 2_000
+"""Items that one call accepts, unless a caller alone has more."""
+
+_Waiting = tuple[Accept, "asyncio.Future[list[Accepted]]"]
+
+
+class PoolCalls:
+    """All calls of one process, of all pools. Used on the event loop."""
+
+    def __init__(
+        self, store: Store, threads: StoreThreads, clock: Clock, entropy: random.Random
+    ) -> None:
+        self._store = store
+        self._threads = threads
+        self._clock = clock
+        self.salts = Salts(entropy)
+        self._commit_prefix = f"{entropy.getrandbits(64):016x}"
+        self._commit_numbers = itertools.count(1)
+        self._waiting: dict[str, deque[_Waiting]] = {}
+        self._under_way: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.on_call: Callable[[str], None] = lambda job: None
+        """Called with a pool after each call that has written."""
+        self.on_change: Callable[[str, int], None] = lambda job, due_us: None
+        """Called with a pool and when it has work next, after such a call."""
+
+    # -- any call
+
+    async def call(
+        self, look: PoolLook, plan: Callable[[Writing, PoolSeen], R], *, meta: CallMeta
+    ) -> R:
+        """Plan and write in one transaction; what the plan has answered. Raises what it raises, and
+        `StoreUnavailableError`. A crash leaves all of it, or nothing."""
+        answer: list[R] = []
+        due: list[int | None] = [None]
+
+        def planned(seen: PoolSeen) -> PoolWrites:
+            writing = Writing(look.pool, seen, meta, self.salts)
+            answer[:] = [plan(writing, seen)]
+            due[0] = next_us(writing.state, meta.now_us, PoolRules(n=writing.state.n))
+            return writing.writes(due[0])
+
+        await self._threads.write(self._store.pool_call, look, planned)
+        self.on_call(look.pool)
+        if due[0] is not None:
+            self.on_change(look.pool, due[0])
+        return answer[0]
+
+    def meta(self, actor: str | None = None, correlation: str | None = None) -> CallMeta:
+        """What surrounds the events of a call that is made now."""
+        commit = f"{self._commit_prefix}{next(self._commit_numbers):x}"
+        return CallMeta(self._clock.now_us(), commit, actor, correlation)
+
+    async def look(self, look: PoolLook) -> PoolSeen:
+        """What there is, without the lock."""
+        return await self._threads.read(self._store.pool_look, look)
+
+    # -- accepting
+
+    async def accept(self, job: str, accept: Accept) -> list[Accepted]:
+        """Accept items, all of them or none, together with what others wait to have accepted.
+
+        Raises `QueueFullError`, `IdempotencyConflictError`, `InvalidStateError` (the pool is
+        drained), and `StoreUnavailableError`. A caller that is cancelled may have had it accepted.
+        """
+        future: asyncio.Future[list[Accepted]] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(job, deque()).append((accept, future))
+        self._begin(job)
+        return await future
+
+    def _begin(self, job: str) -> None:
+        """Begin another call, if there is something to accept and not too many are under way."""
+        if not self._waiting.get(job) or self._under_way.get(job, 0) >= MAX_CALLS:
+            return
+        self._under_way[job] = self._under_way.get(job, 0) + 1
+        task = asyncio.get_running_loop().create_task(self._accept_group(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept_group(self, job: str) -> None:
+        """One call after the other, until nothing waits."""
+        try:
+            while group := _group(self._waiting[job]):
+                await self._accepted(job, group)
+        finally:
+            self._under_way[job] -= 1
+
+    async def _accepted(self, job: str, group: list[_Waiting]) -> None:
+        accepts = [accept for accept, _ in group]
+        meta = self.meta()
+        ids = [item.id for accept in accepts for item in accept.items if item.id is not None]
+        look = PoolLook(job, meta.now_us, ids=ids)
+        try:
+            answers = await self.call(
+                look, lambda writing, seen: plan_accepts(writing, seen, accepts), meta=meta
+            )
+        except BaseException as error:
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), answer in zip(group, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+    async def drained(self) -> None:
+        """Wait until nothing is being accepted."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+def _group(waiting: deque[_Waiting]) -> list[_Waiting]:
+    """What the next call accepts."""
+    group: list[_Waiting] = []
+    count = 0
+    while waiting and (not group or count + len(waiting[0][0].items) <= MAX_GROUP):
+        group.append(waiting.popleft())
+        count += len(group[-1][0].items)
+    return group

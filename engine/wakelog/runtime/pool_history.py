@@ -1,0 +1,98 @@
+"""The history of one item of a pool, put together from the streams that have a part in it.
+
+Its acceptance lies in the pool's stream, its takes and their outcomes in those of partitions; what
+operators did to it is found by its trail.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from wakelog.core.events import Event
+from wakelog.core.pool.events import (
+    EventsReceived,
+    RunsExecuted,
+    RunsLost,
+    RunsReturned,
+    RunsStarted,
+)
+from wakelog.log.records import Recorded, decode
+from wakelog.pools.items import item_name
+from wakelog.pools.state import job_stream, partition_stream
+from wakelog.ports.store import Store
+from wakelog.runtime.store_threads import StoreThreads
+
+__all__ = ["concerns", "item_history", "read_history"]
+
+PAGE = 100
+"""Events of a partition that are read at a time, from a take on to the next one."""
+
+
+class HasPlace(Protocol):
+    """An item."""
+
+    @property
+    def lane(self) -> int: ...
+    @property
+    def off(self) -> int: ...
+
+
+async def item_history(
+    store: Store, threads: StoreThreads, job: str, item: HasPlace
+) -> list[Recorded]:
+    """Everything that was recorded about an item, in order. Raises what reading the log raises."""
+    return await threads.browse(read_history, store, job, item.lane, item.off)
+
+
+def read_history(store: Store, job: str, lane: int, off: int) -> list[Recorded]:
+    """The same. Blocks."""
+    found: list[Recorded] = []
+    slices = store.pool_slices(job, [(lane, off - 1, off)])
+    for segment, _ in slices:
+        version = segment.version
+        found += map(decode, store.events(job_stream(job), after=version - 1, upto=version))
+    taken = store.pool_taken(job, lane, off) if lane else None
+    starts = [] if taken is None else [(partition_stream(job, taken.partition), taken.version)]
+    for row in store.pool_trail(job, lane, off):
+        if row.stream == job_stream(job):
+            found += map(decode, store.events(row.stream, after=row.version - 1, upto=row.version))
+        else:
+            starts.append((row.stream, row.version))
+    for stream, version in starts:
+        found += [r for r in _of_take(store, stream, version) if concerns(r.event, lane, off)]
+    return sorted(found, key=lambda recorded: recorded.at_us)
+
+
+def _of_take(store: Store, stream: str, version: int) -> list[Recorded]:
+    """The events of a partition from a take on to the next one."""
+    found: list[Recorded] = []
+    after = version - 1
+    while True:
+        page = store.events(stream, after=after, limit=PAGE)
+        for stored in page:
+            recorded = decode(stored)
+            if isinstance(recorded.event, RunsStarted) and recorded.version != version:
+                return found
+            found.append(recorded)
+        if len(page) < PAGE:
+            return found
+        after = page[-1].version
+
+
+def concerns(event: Event, lane: int, off: int) -> bool:
+    """Whether an event says something about an item."""
+    match event:
+        case EventsReceived():
+            return any(n == lane and first <= off < first + k for n, first, k, *_ in event.lanes)
+        case RunsStarted():
+            in_range = any(n == lane and a < off <= upto for n, a, upto in event.ranges)
+            if in_range and (lane, off) not in event.without:
+                return True
+            return any(each[:2] == (lane, off) for each in event.items)
+        case RunsExecuted():
+            opening = f"[{lane},{off},".encode()
+            return any(line.startswith(opening) for line in event.lines.split(b"\n"))
+        case RunsLost() | RunsReturned():
+            return (lane, off) in event.items
+        case _:
+            return event.item == item_name(lane, off)

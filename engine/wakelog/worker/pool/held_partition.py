@@ -1,0 +1,216 @@
+"""One partition of a pool, as its worker holds it: it works on one item at a time.
+
+    take -> for each item: call `execute` (`turn.perform`), decide (`turn.take_turn`) -> book
+    -> the next call of the pool records the book and takes again
+
+What is written is put together for a whole take; what a handler gets and what follows from its
+outcome are as for every job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from wakelog.core.calls import HandlerCall, HandlerFailed, Settle
+from wakelog.core.events import StepCompleted
+from wakelog.core.instance import Instance
+from wakelog.errors import IntegrityError, LeaseLostError
+from wakelog.ids import InstanceId
+from wakelog.pools.book import Book
+from wakelog.pools.items import TakenItem
+from wakelog.pools.settle import Outcome, SlotTurn
+from wakelog.pools.state import Take, partition_stream
+from wakelog.turn import perform, take_turn
+from wakelog.worker.leases import LeaseKey
+from wakelog.worker.pool.pool_steps import PoolSteps
+
+if TYPE_CHECKING:
+    from wakelog.worker.pool.pool_worker import PoolWorker
+
+__all__ = ["TAKE_US", "HeldPartition"]
+
+_LOG = logging.getLogger("wakelog.worker")
+
+TAKE_US = 250_000
+"""How much work a take holds, by the time that items have taken so far."""
+MAX_TAKE = 100
+"""How many items it holds at most."""
+OVERSTAY_US = 2 * TAKE_US
+"""After how long what has not begun is given back, since one item takes longer than expected."""
+
+
+class HeldPartition:
+    """A partition whose lease this worker holds."""
+
+    def __init__(self, pool: PoolWorker, number: int, token: int, version: int) -> None:
+        self._pool = pool
+        self.number = number
+        self.token = token
+        self.version = version
+        self.is_lost = False
+        self.is_asking = False
+        """A call with its turn is under way or about to be made."""
+        self._waiting: deque[TakenItem] = deque()
+        self._take: Take | None = None
+        self._book: Book | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._current: TakenItem | None = None
+        self._asked = asyncio.Event()
+
+    @property
+    def key(self) -> LeaseKey:
+        """Of its lease."""
+        return partition_stream(self._pool.job, self.number), self.token
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it could take something."""
+        return self._task is None and not self.is_asking and not self.is_lost
+
+    @property
+    def is_working(self) -> bool:
+        """Whether an item of it has begun, or is about to."""
+        return self._task is not None
+
+    # -- a take
+
+    def work(self, take: Take, items: Sequence[TakenItem], blocked: set[str]) -> None:
+        """Begin to work on what it has got."""
+        self._take = take
+        self._waiting = deque(items)
+        self._book = self._new_book(take)
+        self._book.blocked |= blocked
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._worked(take))
+        self._pool.app.handler_runner.own(self._task)
+        self._task.add_done_callback(self._ended)
+
+    def _new_book(self, take: Take) -> Book:
+        pool = self._pool
+        return Book(take, pool.app.pools.salts, is_ordered=pool.definition.ordered)
+
+    async def _worked(self, take: Take) -> None:
+        """All items of a take; then ask for the next one."""
+        timer = asyncio.get_running_loop().call_later(OVERSTAY_US / 1e6, self.give_back, "overstay")
+        try:
+            if take.is_empty:
+                await self._on_empty()
+            while self._waiting and not self.is_lost:
+                item = self._waiting.popleft()
+                self._current = item
+                await self._worked_on(take, item)
+                self._current = None
+        finally:
+            timer.cancel()
+        await self._until_answered()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _LOG.error("partition %s:%d failed", self._pool.job, self.number, exc_info=error)
+            self.is_lost = True  # its lease ends, and what it had taken is taken up again
+        self._pool.ended(self)
+
+    async def _worked_on(self, take: Take, item: TakenItem) -> None:
+        book, pool = self._book, self._pool
+        if book is None:
+            raise AssertionError("a take has a book")
+        app = pool.app
+        if item.key is not None and item.key in book.blocked:
+            book.given_back([item], "behind", app.clock.now_us())
+            return
+        began_us = app.clock.now_us()
+        call = item.call(
+            pool.definition.name, take, began_us, pool.worker, self.number, pool.processed
+        )
+        settle = await self._performed(item, call)
+        now_us = max(began_us, app.clock.now_us())
+        turn = await take_turn(app.handler_runner, pool.definition, call.base, settle, now_us)
+        book.ended(item, turn.events)
+        pool.pace(max(0, app.clock.now_us() - began_us))
+
+    async def _performed(self, item: TakenItem, call: HandlerCall) -> Settle:
+        app, definition = self._pool.app, self._pool.definition
+        if item.payload is None:
+            error = IntegrityError(f"{self._pool.job}:shared", 0, f"{item.name} was destroyed")
+            return Settle(call, HandlerFailed.by_engine(error, app.clock.now_us()))
+        steps = PoolSteps(app, definition, call, self, item)
+        return await perform(app.handler_runner, definition, call, steps)
+
+    async def _on_empty(self) -> None:
+        app, definition, book = self._pool.app, self._pool.definition, self._book
+        now_us = app.clock.now_us()
+        id = InstanceId("workerPool", definition.name, str(self.number))
+        instance = Instance(id, lives=1, started_us=now_us, recorded_us=now_us)
+        call = HandlerCall("on_empty", base=instance, source="execute")
+        outcome = await app.handler_runner.call(definition, call, instance, now_us)
+        turn = await take_turn(
+            app.handler_runner, definition, instance, Settle(call, outcome), now_us
+        )
+        if book is not None:
+            book.emptied(turn.events)
+
+    # -- giving back
+
+    def give_back(self, why: str) -> None:
+        """Give back what has not begun."""
+        if not self._waiting or self._book is None or self._take is None or self.is_asking:
+            return
+        items, self._waiting = list(self._waiting), deque()
+        current = self._current
+        book, self._book = self._book, self._new_book(self._take)
+        self._book.blocked |= book.blocked
+        book.given_back(items, why, self._pool.app.clock.now_us())
+        rows = [] if current is None else [current.put("lost", None, current.detail)]
+        take = self._take
+        rest = Take(take.version, take.at_us, rows=rows, count=len(rows))
+        self._pool.ask(self, SlotTurn(self.number, self.token, self.version, book.outcome(), rest))
+
+    def stop(self) -> None:
+        """Stop the handler that is running: its run is given back."""
+        if self._task is not None:
+            self._pool.app.handler_runner.stop(self._task)
+
+    # -- turns
+
+    async def record_step(self, item: TakenItem, step: str, result: str) -> None:
+        """Record the result of a step of the item that is being worked on. Raises
+        `LeaseLostError`."""
+        await self._until_answered()
+        event = StepCompleted(run=1, step=step, result=result, item=item.name)
+        turn = SlotTurn(self.number, self.token, self.version, Outcome(events=[event]))
+        self._pool.ask(self, turn)
+        await self._until_answered()
+        if self.is_lost:
+            raise LeaseLostError(self.key[0], 1)
+
+    async def _until_answered(self) -> None:
+        """Wait until no turn of it is under way."""
+        while self.is_asking:
+            self._asked.clear()
+            await self._asked.wait()
+
+    def next_turn(self, want: int) -> SlotTurn:
+        """What it asks of the next call: record what its take came to, and take so many."""
+        book, self._book = self._book, None
+        self._take = None
+        outcome = Outcome() if book is None else book.outcome()
+        return SlotTurn(self.number, self.token, self.version, outcome, None, want)
+
+    def answered(self) -> None:
+        """Its turn was recorded, or refused."""
+        self.is_asking = False
+        self._asked.set()
+
+    def recover(self, take: Take, items: Sequence[TakenItem], max_lost: int) -> None:
+        """What the partition's last holder had taken is lost."""
+        self._book = self._new_book(take)
+        if take.is_empty:
+            self._book.lost((), max_lost, self._pool.app.clock.now_us())
+        else:
+            self._book.lost(items, max_lost, self._pool.app.clock.now_us())

@@ -1,0 +1,319 @@
+"""The work of one process on one pool: the partitions it holds, and the calls they make together.
+
+What partitions ask for goes into the next call; two calls are under way at most, so while one waits
+for the disk the other partitions work. A pool is presented by the alarm clock like everything else
+(`due`, on its thread); once a partition has work it takes the next by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+
+from wakelog.application import Application
+from wakelog.definitions.worker_pool import WorkerPool
+from wakelog.errors import StoreUnavailableError
+from wakelog.pools.items import Slices, TakenItem, items_of
+from wakelog.pools.settle import Acquire, Acquired, SlotAnswer, SlotTurn, Turn, next_us, plan_turn
+from wakelog.pools.state import Take, loaded
+from wakelog.pools.takes import PoolRules, Taking
+from wakelog.pools.writing import Writing
+from wakelog.ports.pools import PoolLook, PoolSeen
+from wakelog.worker.leases import HeldLeases, LeaseKey
+from wakelog.worker.pool.held_partition import MAX_TAKE, TAKE_US, HeldPartition
+
+__all__ = ["PoolWorker"]
+
+_LOG = logging.getLogger("wakelog.worker")
+
+MAX_CALLS = 2
+"""Calls of one pool that are under way at a time: while one waits for the disk another is made."""
+DUE_LIMIT = 200
+"""Items of each group of the table of exceptions that a call looks at."""
+LAST_S = 5.0
+"""How long a shutdown waits until what it has given back is recorded."""
+PAUSE_S = 0.5
+"""How soon a call is made again that the store could not answer."""
+SHARE_OF_MEAN = 0.2
+"""How much the newest item changes the mean time that an item takes."""
+
+
+class PoolWorker:
+    """Holds partitions of one pool. Used on the event loop, but for `due`."""
+
+    def __init__(
+        self,
+        app: Application,
+        definition: WorkerPool[object],
+        worker: str,
+        leases: HeldLeases,
+        share: Callable[[int], int],
+        may_take_over: Callable[[], bool],
+    ) -> None:
+        """`share`: of so many partitions, how many this worker may hold. Blocks."""
+        self.app = app
+        self.definition = definition
+        self.worker = worker
+        self.job = definition.job
+        self.processed = 0
+        """How many items of the pool had ended well at the last call."""
+        self._leases = leases
+        self._share = share
+        self._may_take_over = may_take_over
+        self._held: dict[int, HeldPartition] = {}
+        self._asking: list[tuple[HeldPartition, SlotTurn]] = []
+        self._calls: set[asyncio.Task[None]] = set()
+        self._wants_more = False
+        """Partitions are to be acquired with the next call."""
+        self._is_closing = False
+        self._changed = asyncio.Event()
+        self._mean_us = float(TAKE_US)
+        rate, span_us = definition.rate_limit or (None, 0)
+        self.rules = PoolRules(
+            n=definition.concurrency,
+            ordered=definition.ordered,
+            rate=rate,
+            span_us=span_us,
+            weights=definition.fair.weights if definition.fair else {},
+            on_empty="on_empty" in definition.handlers,
+            max_lost=app.settings.max_lost,
+        )
+
+    # -- on the alarm clock's thread
+
+    def due_us(self, now_us: int) -> int | None:
+        """When a partition that this worker holds, or could, may find something to take; None if
+        all of them work, or nothing waits. Blocks."""
+        if self._is_closing:
+            return None
+        held = tuple(self._held.values())
+        idle = sum(each.is_idle for each in held)
+        if len(held) >= self.rules.n and not idle:
+            return None  # each takes again by itself
+        seen = self.app.store.pool_look(PoolLook(self.job, now_us, leases=True))
+        if seen.state is None or seen.is_paused:
+            return None
+        free = max(0, self.rules.n - sum(not lease.has_ended for lease in seen.leases))
+        if not idle and (not free or len(held) >= self._share(self.rules.n)):
+            return None
+        state = loaded(seen.state)
+        open_takes = any(each.take is not None for each in state.partitions)
+        at_us = next_us(state, now_us, self.rules)
+        if open_takes and any(lease.has_ended for lease in seen.leases):
+            return now_us  # what a worker that is gone had taken
+        return at_us
+
+    # -- on the loop
+
+    @property
+    def running(self) -> int:
+        """How many items are being worked on."""
+        return sum(each.is_working for each in self._held.values())
+
+    def wake(self) -> None:
+        """There is something to take, or may be."""
+        if self._is_closing:
+            return
+        for held in self._held.values():
+            if held.is_idle:
+                self._ask_next(held)
+        if len(self._held) < min(self.rules.n, self._share(self.rules.n)):
+            self._wants_more = True
+        self._pump()
+
+    def wake_idle(self) -> bool:
+        """Let one partition that is idle take; whether there was one."""
+        if self._is_closing:
+            return False
+        for held in self._held.values():
+            if held.is_idle:
+                self._ask_next(held)
+                self._pump()
+                return True
+        return False
+
+    def balance(self) -> None:
+        """Give up a partition that does not work, if this worker has more than its share."""
+        too_many = len(self._held) - max(1, self._share(self.rules.n))
+        for held in tuple(self._held.values()):
+            if too_many > 0 and held.is_idle:
+                too_many -= 1
+                self._ask_next(held)
+        self._pump()
+
+    def ask(self, held: HeldPartition, turn: SlotTurn) -> None:
+        """Put a partition's turn into the next call."""
+        held.is_asking = True
+        self._asking.append((held, turn))
+        self._pump()
+
+    def pace(self, item_us: int) -> None:
+        """An item has taken so long."""
+        self._mean_us += (item_us - self._mean_us) * SHARE_OF_MEAN
+
+    def ended(self, held: HeldPartition) -> None:
+        """A partition has worked off its take."""
+        if held.is_lost:
+            self._drop(held)
+        else:
+            self._ask_next(held)
+        self._pump()
+        self._changed.set()
+
+    def _ask_next(self, held: HeldPartition) -> None:
+        gives_up = self._is_closing or len(self._held) > max(1, self._share(self.rules.n))
+        want = 0 if gives_up else max(1, min(MAX_TAKE, round(TAKE_US / max(1.0, self._mean_us))))
+        turn = held.next_turn(want)
+        turn.gives_up = gives_up
+        held.is_asking = True
+        self._asking.append((held, turn))
+
+    def _pump(self) -> None:
+        """Make another call, if something is asked for and not too many are under way. With one
+        under way it waits for half of the partitions that work, so that calls are worth it."""
+        if not (self._asking or self._wants_more) or len(self._calls) >= MAX_CALLS:
+            return
+        task = asyncio.get_running_loop().create_task(self._call())
+        self._calls.add(task)
+        task.add_done_callback(self._called)
+
+    def _called(self, task: asyncio.Task[None]) -> None:
+        self._calls.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOG.error("a call of %s failed", self.job, exc_info=error)
+        self._pump()
+        self._changed.set()
+
+    async def _call(self) -> None:
+        asking, self._asking = self._asking, []
+        wants_more, self._wants_more = self._wants_more, False
+        slots = [turn for _, turn in asking]
+        acquire = self._acquire() if wants_more else None
+        while True:
+            try:
+                turn = await self._turn(slots, acquire)
+                break
+            except StoreUnavailableError as error:
+                _LOG.warning("what %s has done cannot be recorded yet: %s", self.job, error)
+                if self._is_closing and self.app.handler_runner.inline:
+                    raise
+            await asyncio.sleep(PAUSE_S)
+        await self._answered(asking, turn)
+
+    def _acquire(self) -> Acquire:
+        lease_us = self.app.settings.lease_us
+        share = self._share(self.rules.n)
+        return Acquire(self.worker, lease_us, share, self._may_take_over)
+
+    async def _turn(self, slots: Sequence[SlotTurn], acquire: Acquire | None) -> Turn:
+        pools = self.app.pools
+        meta = pools.meta()
+        behind = [key for slot in slots for key in slot.outcome.unblock]
+        look = PoolLook(self.job, meta.now_us, due_limit=DUE_LIMIT, behind=behind, leases=True)
+
+        def plan(writing: Writing, seen: PoolSeen) -> Turn:
+            taking = Taking(writing, seen, self.rules, self.worker)
+            self.processed = writing.state.processed
+            return plan_turn(writing, seen, slots, acquire, taking)
+
+        return await pools.call(look, plan, meta=meta)
+
+    async def _answered(self, asking: list[tuple[HeldPartition, SlotTurn]], turn: Turn) -> None:
+        answers = list(zip(asking, turn.slots, strict=True))
+        takes = [answer.take for _, answer in answers if answer is not None and answer.take]
+        takes += [each.open_take for each in turn.acquired if each.open_take is not None]
+        slices = await self._read(takes)
+        for (held, slot), answer in answers:
+            held.answered()
+            if answer is None:
+                self.lost(held.key)
+            else:
+                held.version = answer.version
+                await self._begin(held, slot, answer, slices)
+        for acquired in turn.acquired:
+            self._hold(acquired, slices)
+
+    async def _begin(
+        self, held: HeldPartition, slot: SlotTurn, answer: SlotAnswer, slices: Slices
+    ) -> None:
+        if slot.gives_up:
+            self._drop(held)
+        elif answer.take is not None:
+            items = items_of(answer.take, slices)
+            held.work(answer.take, items, await self._blocked(items))
+
+    async def _blocked(self, items: Sequence[TakenItem]) -> set[str]:
+        """The keys of items that must not overtake one that waits elsewhere (P5)."""
+        firsts = {item.key: item.seq for item in reversed(items) if item.key is not None}
+        if not self.definition.ordered or not firsts:
+            return set()
+        app = self.app
+        found = await app.threads.read(app.store.pool_blocked, self.job, list(firsts))
+        return {key for key, seq in found if seq < firsts[key]}
+
+    async def _read(self, takes: Sequence[Take]) -> Slices:
+        """The parts of the log that takes need; waits for a store that is away."""
+        ranges = [(r.lane, r.after, r.upto) for take in takes for r in take.ranges]
+        ranges += [(row.lane, row.off - 1, row.off) for take in takes for row in take.rows]
+        app = self.app
+        while ranges:
+            try:
+                found = await app.threads.read(app.store.pool_slices, self.job, ranges)
+                return Slices(self.job, found)
+            except StoreUnavailableError as error:
+                _LOG.warning("what %s has taken cannot be read yet: %s", self.job, error)
+            await asyncio.sleep(PAUSE_S)
+        return Slices(self.job, ())
+
+    def _hold(self, acquired: Acquired, slices: Slices) -> None:
+        held = HeldPartition(self, acquired.partition, acquired.token, acquired.version)
+        self._held[acquired.partition] = held
+        self._leases.add([held.key])
+        take = acquired.open_take
+        if take is not None:
+            held.recover(take, items_of(take, slices), self.rules.max_lost)
+        self._ask_next(held)
+        self._pump()
+
+    def lost(self, key: LeaseKey) -> None:
+        """Its lease is lost: what it had taken is taken up elsewhere."""
+        for held in tuple(self._held.values()):
+            if held.key == key:
+                _LOG.warning("the lease on %s is lost: stopping", key[0])
+                held.is_lost = True
+                held.stop()
+                if not held.is_working:
+                    self._drop(held)
+
+    def _drop(self, held: HeldPartition) -> None:
+        self._leases.discard(held.key)
+        if self._held.get(held.number) is held:
+            del self._held[held.number]
+
+    # -- the end
+
+    async def close(self, grace_s: float) -> None:
+        """Take nothing more, give back what has not begun, let what has begun end within the grace;
+        then stop it. Everything is recorded, if the store is there."""
+        self._is_closing = True
+        for held in tuple(self._held.values()):
+            held.give_back("shutdown")
+            if held.is_idle:
+                self._ask_next(held)
+        self._pump()
+        for seconds in (grace_s, LAST_S):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.idle()
+            for held in tuple(self._held.values()):
+                held.stop()
+        for call in tuple(self._calls):
+            call.cancel()
+
+    async def idle(self) -> None:
+        """Wait until nothing is being taken or worked on."""
+        while self._calls or self.running:
+            self._changed.clear()
+            await self._changed.wait()

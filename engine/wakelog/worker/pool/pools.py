@@ -1,0 +1,128 @@
+"""All pools of one worker: which the alarm clock presents, and how partitions are shared."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from wakelog.application import Application
+from wakelog.definitions.worker_pool import WorkerPool
+from wakelog.errors import StoreUnavailableError
+from wakelog.worker.leases import HeldLeases, LeaseKey
+from wakelog.worker.pool.pool_worker import PoolWorker
+
+__all__ = ["DuePool", "Pools"]
+
+_LOG = logging.getLogger("wakelog.worker")
+
+
+class DuePool(str):
+    """A pool that has something to take, as the alarm clock presents it: its job."""
+
+    __slots__ = ()
+
+
+class Pools:
+    """The pools that one worker works on. Made and closed on the event loop."""
+
+    def __init__(
+        self,
+        app: Application,
+        jobs: Sequence[str],
+        worker: str,
+        leases: HeldLeases,
+        may_take_over: Callable[[], bool],
+    ) -> None:
+        self._app = app
+        self._living: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._next_us: dict[str, int | None] = {}
+        definitions = [d for d in app.registry if not d.has_instances and d.job in jobs]
+        self._workers = {
+            each.job: PoolWorker(
+                app,
+                cast("WorkerPool[Any]", each),
+                worker,
+                leases,
+                self._share_of(each.job),
+                may_take_over,
+            )
+            for each in definitions
+        }
+
+    def _share_of(self, job: str) -> Callable[[int], int]:
+        """Of so many partitions, how many one of the living workers may hold (P2)."""
+
+        def share(n: int) -> int:
+            return -(-n // max(1, self._living.get(job, 1)))
+
+        return share
+
+    # -- on any thread
+
+    def count_workers(self) -> None:
+        """Look how many workers live that have each pool. Blocks."""
+        if not self._workers:
+            return
+        rows = self._app.store.workers(self._app.clock.now_us())
+        self._living = {job: sum(job in row.jobs for row in rows) for job in self._workers}
+
+    def claim(self, now_us: int) -> list[DuePool]:
+        """The pools that have something for this worker now. Blocks."""
+        due: list[DuePool] = []
+        for job, pool in self._workers.items():
+            at_us = pool.due_us(now_us)
+            with self._lock:
+                self._next_us[job] = at_us
+            if at_us is not None and at_us <= now_us:
+                due.append(DuePool(job))
+        return due
+
+    def next_look_us(self) -> int | None:
+        """When one of them has something next, as far as the last look has seen."""
+        with self._lock:
+            looks = [at_us for at_us in self._next_us.values() if at_us is not None]
+        return min(looks, default=None)
+
+    # -- on the event loop
+
+    @property
+    def running(self) -> int:
+        """How many items are being worked on."""
+        return sum(pool.running for pool in self._workers.values())
+
+    def begin(self, jobs: Sequence[DuePool]) -> None:
+        """Let these take what they have."""
+        for job in jobs:
+            self._workers[job].wake()
+
+    def changed(self, job: str) -> bool:
+        """Something was accepted into a pool by this process: let a partition that this worker
+        holds take it at once. Returns whether one does."""
+        pool = self._workers.get(job)
+        return pool is not None and pool.wake_idle()
+
+    def lost(self, key: LeaseKey) -> None:
+        """The lease on a partition is lost."""
+        for pool in self._workers.values():
+            pool.lost(key)
+
+    def beat(self) -> None:
+        """Give up what others should have by now."""
+        for pool in self._workers.values():
+            pool.balance()
+
+    async def idle(self) -> None:
+        """Wait until nothing is being taken or worked on."""
+        for pool in self._workers.values():
+            await pool.idle()
+
+    async def close(self, grace_s: float) -> None:
+        """Give back what has not begun, let what has begun end within the grace."""
+        for pool in self._workers.values():
+            try:
+                await pool.close(grace_s)
+            except StoreUnavailableError as error:
+                _LOG.warning("what %s had taken could not be given back: %s", pool.job, error)
