@@ -50,6 +50,19 @@ class Registry:
         """All jobs as `kind:name`."""
         return tuple(d.job for d in self)
 
+    def chosen(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The jobs of these names, all if there are none. Raises `UnknownJobError`."""
+        return tuple(map(self.job_of, names)) if names else self.jobs()
+
+    def with_instances(self, jobs: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of `jobs` whose work is done by instances."""
+        return tuple(d.job for d in self if d.has_instances and d.job in jobs)
+
+    def without_threads(self, jobs: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of `jobs` of which no handler is called in a thread."""
+        called = {d.job: d.handlers.values() for d in self if d.job in jobs}
+        return tuple(job for job in jobs if all(each.is_async for each in called[job]))
+
     def limits(self) -> Mapping[str, int]:
         """The most concurrent runs of the jobs that have a limit, by `kind:name`."""
         return self._limits

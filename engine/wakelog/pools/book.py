@@ -50,10 +50,11 @@ class Book:
         """How many items are settled with this."""
         return self._outcome.settled
 
-    def ended(self, item: TakenItem, events: Sequence[Event]) -> None:
-        """An item's run was decided."""
+    def ended(self, item: TakenItem, events: Sequence[Event], started_us: int) -> None:
+        """A run of an item, which began then, was decided."""
         outcome = self._outcome
         outcome.settled += 1
+        outcome.starts.append(started_us)
         first = events[0]
         if isinstance(first, Executed):
             self._executed(item, first)
@@ -77,7 +78,6 @@ class Book:
             line += f',"{self._salts.next()}",{executed.result}'
         self._lines.append(f"{line}]".encode())
         self._outcome.processed += 1
-        self._outcome.starts.append(executed.started_us)
 
     def _follow(self, item: TakenItem, event: Event) -> None:
         """What an event means for where the item is now."""
@@ -135,6 +135,7 @@ class Book:
         alone = len(items) == 1 and self._take.count == 1
         for item in items:
             self._outcome.settled += 1
+            self._outcome.starts.append(now_us)  # it may have begun until now
             before = item.detail
             losses = before.losses + 1 if alone else before.losses
             detail = Detail(

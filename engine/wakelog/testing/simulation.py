@@ -17,14 +17,17 @@ from wakelog.blocking import BlockingCalls
 from wakelog.client.gateway import refuse_in_handler
 from wakelog.core.time import Duration, as_datetime, duration_us, moment_us
 from wakelog.errors import InvalidStateError
-from wakelog.ids import InstanceId
+from wakelog.ids import InstanceId, job_of
 from wakelog.jobs import Jobs, open_store
 from wakelog.log.records import Recorded, decode
+from wakelog.pools.state import job_stream
 from wakelog.ports.rows import Listing, StatusRow, WorkerRow
 from wakelog.settings import Settings, WorkerSettings
 from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
 from wakelog.worker.claims import Claimed, claim_due, next_due_us
+from wakelog.worker.leases import HeldLeases
+from wakelog.worker.pool.pools import Pools
 from wakelog.worker.runs import work
 from wakelog.worker.schedules import Schedules, rules_of
 from wakelog.worker.startup import autostart
@@ -41,6 +44,8 @@ MAX_FIRED = 10_000_000
 """Alarms that one call may fire: a job that re-arms itself for the same instant would never end."""
 MAX_CLAIMED = 1_000
 """Leases that are looked at in a restart: a simulation claims one instance at a time."""
+POOL_LEASE_US = 100 * 366 * 86_400_000_000
+"""A simulation is never silent: how far time jumps says nothing about its worker."""
 MAX_EMPTY = 100
 """Claims in a row that may find nothing to do before the simulation says that it is stuck."""
 SIMULATION_START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -109,6 +114,7 @@ class Simulation(BlockingCalls):
         life before them was ended."""
         rows = [row for page in self._pages() for row in page]
         found = [Alarm(r.stream, as_datetime(r.wake_us)) for r in rows if r.wake_us is not None]
+        found += [Alarm(job_stream(job), as_datetime(us)) for job, us in self._pools.due().items()]
         return sorted(found, key=lambda alarm: (alarm.due_at, alarm.instance_id))
 
     def events(self, instance_id: str) -> list[Recorded]:
@@ -124,7 +130,7 @@ class Simulation(BlockingCalls):
     @property
     def fired(self) -> int:
         """How many alarms have fired so far."""
-        return self._fired
+        return self._fired + self._pools.worked
 
     # -- letting time pass
 
@@ -175,7 +181,7 @@ class Simulation(BlockingCalls):
             [
                 (each.stream, each.lease.token)
                 for each in held
-                if each.lease.run and each.lease.token < 0
+                if each.lease.token < 0 or job_of(each.stream) in self._pools.jobs
             ],
         )
         self._restarts += 1
@@ -211,8 +217,11 @@ class Simulation(BlockingCalls):
         self.application.stream_watch.drive = self._next
         super().__init__(App(self.application, handlers=self._handlers), self)
         self._work_on = self._jobs.registry.jobs()
+        self._jobs_claimed = tuple(d.job for d in self._jobs.registry if d.has_instances)
         self.run(autostart(self.application, self._work_on))
         app, now_us = self.application, self.clock.now_us()
+        leases = HeldLeases(app.store, WORKER, self._settings.lease_us, self.clock)
+        self._pools = Pools(app, self._work_on, WORKER, leases, lambda: True, POOL_LEASE_US)
         self._worker = WorkerRow(
             worker=f"{WORKER}-{next(_NUMBERS):09}",
             jobs=self._work_on,
@@ -258,10 +267,10 @@ class Simulation(BlockingCalls):
             return self._loop.run_until_complete(coroutine)
 
     async def _fire_until(self, until_us: int | None, limit: int = MAX_FIRED) -> int:
-        before, empty = self._fired, 0
+        before, empty = self.fired, 0
         sweep_us: int | None = self.clock.now_us() + WorkerSettings().sweep_us
         while True:
-            due_us = next_due_us(self.application, self._work_on, self.clock.now_us())
+            due_us = self._next_due_us()
             target_us = until_us if due_us is None else due_us
             if sweep_us is not None and target_us is not None and target_us > sweep_us:
                 if until_us is None or until_us > sweep_us:
@@ -270,25 +279,41 @@ class Simulation(BlockingCalls):
                 sweep_us = None
                 continue
             if due_us is None or (until_us is not None and due_us > until_us):
-                return self._fired - before
+                return self.fired - before
             self.clock.move_to(due_us)
             empty = 0 if await self._take() else empty + 1
-            if self._fired - before > limit or empty > MAX_EMPTY:
+            if self.fired - before > limit or empty > MAX_EMPTY:
                 raise InvalidStateError(
-                    f"the simulation has fired {self._fired - before} alarms and is not done"
+                    f"the simulation has fired {self.fired - before} alarms and is not done"
                 )
 
     async def _take(self) -> bool:
         claimed, _ = claim_due(
             self.application,
             worker=WORKER,
-            jobs=self._work_on,
+            jobs=self._jobs_claimed,
             limit=1,
             now_us=self.clock.now_us(),
         )
         for each in claimed:
             await self._work(each)
-        return bool(claimed)
+        return bool(claimed) or await self._take_of_pools()
+
+    async def _take_of_pools(self) -> bool:
+        """Let pools take what they have now, and work on it to its end."""
+        before = self._pools.worked
+        due = self._pools.claim(self.clock.now_us())
+        self._pools.begin(due)
+        await self._pools.idle()
+        return self._pools.worked > before
+
+    def _next_due_us(self) -> int | None:
+        """When an instance or a pool has something to do next."""
+        now_us = self.clock.now_us()
+        self._pools.claim(now_us)
+        looks = (next_due_us(self.application, self._jobs_claimed, now_us),
+                 self._pools.next_look_us())  # fmt: skip
+        return min((at_us for at_us in looks if at_us is not None), default=None)
 
     async def _work(self, claimed: Claimed) -> None:
         self._fired += 1
@@ -304,7 +329,7 @@ class Simulation(BlockingCalls):
 
     async def _next(self, until_us: int | None) -> None:
         """A caller waits for an outcome: go to the next alarm, or to the end of its patience."""
-        due_us = next_due_us(self.application, self._work_on, self.clock.now_us())
+        due_us = self._next_due_us()
         if until_us is not None and (due_us is None or due_us > until_us):
             self.clock.move_to(until_us)
             return

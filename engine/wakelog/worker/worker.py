@@ -56,10 +56,10 @@ class Worker:
         self._app = app
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._all_jobs = _jobs(app, settings.only)
-        self.jobs = tuple(job for job in self._all_jobs if _has_instances(app, job))
+        self._all_jobs = app.registry.chosen(settings.only)
+        self.jobs = app.registry.with_instances(self._all_jobs)
         """Those whose instances it claims."""
-        self._async_jobs = tuple(job for job in self.jobs if _is_async(app, job))
+        self._async_jobs = app.registry.without_threads(self.jobs)
         """Those that need no thread."""
         self._limited = app.registry.limits()
         self._started_us = app.clock.now_us()
@@ -101,7 +101,12 @@ class Worker:
             renew=lambda: self._heartbeat.beat_now(),
         )
         self._pools = Pools(
-            app, self._all_jobs, self.name, self._leases, lambda: self._guard.may_take_over()
+            app,
+            self._all_jobs,
+            self.name,
+            self._leases,
+            lambda: self._guard.may_take_over(),
+            app.settings.lease_us,
         )
         app.pools.on_change = self._on_pool_changed
         app.on_wake = self._on_alarm_set
@@ -392,19 +397,3 @@ class Worker:
             until_us=now_us + self._app.settings.lease_us,
             rules=self._rules,
         )
-
-
-def _has_instances(app: Application, job: str) -> bool:
-    return all(each.has_instances for each in app.registry if each.job == job)
-
-
-def _is_async(app: Application, job: str) -> bool:
-    [definition] = [each for each in app.registry if each.job == job]
-    return all(handler.is_async for handler in definition.handlers.values())
-
-
-def _jobs(app: Application, only: tuple[str, ...]) -> tuple[str, ...]:
-    """The jobs to work on, as `kind:name`. Raises `UnknownJobError`."""
-    if not only:
-        return app.registry.jobs()
-    return tuple(app.registry.job_of(name) for name in only)

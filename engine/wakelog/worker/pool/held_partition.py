@@ -131,7 +131,7 @@ class HeldPartition:
         settle = await self._performed(item, call)
         now_us = max(began_us, app.clock.now_us())
         turn = await take_turn(app.handler_runner, pool.definition, call.base, settle, now_us)
-        book.ended(item, turn.events)
+        book.ended(item, turn.events, began_us)
         pool.pace(max(0, app.clock.now_us() - began_us))
 
     async def _performed(self, item: TakenItem, call: HandlerCall) -> Settle:

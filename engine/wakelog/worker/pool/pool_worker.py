@@ -51,8 +51,9 @@ class PoolWorker:
         leases: HeldLeases,
         share: Callable[[int], int],
         may_take_over: Callable[[], bool],
+        lease_us: int,
     ) -> None:
-        """`share`: of so many partitions, how many this worker may hold. Blocks."""
+        """`share`: of so many partitions, how many this worker may hold."""
         self.app = app
         self.definition = definition
         self.worker = worker
@@ -62,6 +63,7 @@ class PoolWorker:
         self._leases = leases
         self._share = share
         self._may_take_over = may_take_over
+        self._lease_us = lease_us
         self._held: dict[int, HeldPartition] = {}
         self._asking: list[tuple[HeldPartition, SlotTurn]] = []
         self._calls: set[asyncio.Task[None]] = set()
@@ -69,6 +71,10 @@ class PoolWorker:
         """Partitions are to be acquired with the next call."""
         self._is_closing = False
         self._changed = asyncio.Event()
+        self._crash: BaseException | None = None
+        """What ended a call: a simulated crash."""
+        self.worked = 0
+        """How many items were worked on."""
         self._mean_us = float(TAKE_US)
         rate, span_us = definition.rate_limit or (None, 0)
         self.rules = PoolRules(
@@ -151,6 +157,7 @@ class PoolWorker:
 
     def pace(self, item_us: int) -> None:
         """An item has taken so long."""
+        self.worked += 1
         self._mean_us += (item_us - self._mean_us) * SHARE_OF_MEAN
 
     def ended(self, held: HeldPartition) -> None:
@@ -181,8 +188,8 @@ class PoolWorker:
 
     def _called(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _LOG.error("a call of %s failed", self.job, exc_info=error)
+        if not task.cancelled():
+            self._crash = task.exception()
         self._pump()
         self._changed.set()
 
@@ -191,21 +198,30 @@ class PoolWorker:
         wants_more, self._wants_more = self._wants_more, False
         slots = [turn for _, turn in asking]
         acquire = self._acquire() if wants_more else None
+        try:
+            await self._answered(asking, await self._recorded(slots, acquire))
+        except Exception:
+            _LOG.exception("a call of %s failed: what it was about is taken up again", self.job)
+            for held, _ in asking:
+                held.answered()
+                held.is_lost = True
+                if not held.is_working:
+                    self._drop(held)
+
+    async def _recorded(self, slots: Sequence[SlotTurn], acquire: Acquire | None) -> Turn:
+        """The turn, however long the store is away."""
         while True:
             try:
-                turn = await self._turn(slots, acquire)
-                break
+                return await self._turn(slots, acquire)
             except StoreUnavailableError as error:
-                _LOG.warning("what %s has done cannot be recorded yet: %s", self.job, error)
-                if self._is_closing and self.app.handler_runner.inline:
+                if error.reason == "refused":
                     raise
+                _LOG.warning("what %s has done cannot be recorded yet: %s", self.job, error)
             await asyncio.sleep(PAUSE_S)
-        await self._answered(asking, turn)
 
     def _acquire(self) -> Acquire:
-        lease_us = self.app.settings.lease_us
         share = self._share(self.rules.n)
-        return Acquire(self.worker, lease_us, share, self._may_take_over)
+        return Acquire(self.worker, self._lease_us, share, self._may_take_over)
 
     async def _turn(self, slots: Sequence[SlotTurn], acquire: Acquire | None) -> Turn:
         pools = self.app.pools
@@ -313,7 +329,10 @@ class PoolWorker:
             call.cancel()
 
     async def idle(self) -> None:
-        """Wait until nothing is being taken or worked on."""
+        """Wait until nothing is being taken or worked on. Raises what has crashed a call."""
         while self._calls or self.running:
             self._changed.clear()
             await self._changed.wait()
+        crash, self._crash = self._crash, None
+        if crash is not None:
+            raise crash

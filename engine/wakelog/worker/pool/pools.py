@@ -34,6 +34,7 @@ class Pools:
         worker: str,
         leases: HeldLeases,
         may_take_over: Callable[[], bool],
+        lease_us: int,
     ) -> None:
         self._app = app
         self._living: dict[str, int] = {}
@@ -48,6 +49,7 @@ class Pools:
                 leases,
                 self._share_of(each.job),
                 may_take_over,
+                lease_us,
             )
             for each in definitions
         }
@@ -80,6 +82,16 @@ class Pools:
                 due.append(DuePool(job))
         return due
 
+    @property
+    def jobs(self) -> Sequence[str]:
+        """The pools, as in `workerPool:emails`."""
+        return tuple(self._workers)
+
+    def due(self) -> dict[str, int]:
+        """When each of them has something next, as far as the last look has seen."""
+        with self._lock:
+            return {job: at_us for job, at_us in self._next_us.items() if at_us is not None}
+
     def next_look_us(self) -> int | None:
         """When one of them has something next, as far as the last look has seen."""
         with self._lock:
@@ -92,6 +104,11 @@ class Pools:
     def running(self) -> int:
         """How many items are being worked on."""
         return sum(pool.running for pool in self._workers.values())
+
+    @property
+    def worked(self) -> int:
+        """How many items were worked on so far."""
+        return sum(pool.worked for pool in self._workers.values())
 
     def begin(self, jobs: Sequence[DuePool]) -> None:
         """Let these take what they have."""
