@@ -25,7 +25,7 @@ from wakelog_adapters.postgres.errors import (
     is_refusal,
     server_message,
 )
-from wakelog_adapters.postgres.reads import can_be_stored
+from wakelog_adapters.sql.rows import can_be_stored
 
 __all__ = ["append_without_refused"]
 

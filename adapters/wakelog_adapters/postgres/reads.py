@@ -16,9 +16,9 @@ from wakelog_adapters.postgres.errors import translated
 from wakelog_adapters.postgres.queries import DIALECT, PAGE, Queries
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.listing import listing_condition
-from wakelog_adapters.sql.rows import lease, readable, worker_row
+from wakelog_adapters.sql.rows import can_be_stored, lease, readable, worker_row
 
-__all__ = ["PostgresReads", "can_be_stored"]
+__all__ = ["PostgresReads"]
 
 R = TypeVar("R")
 
@@ -179,14 +179,6 @@ class PostgresReads(library.PostgresApplicationRecorder):
     @readable
     def workers(self, now_us: int) -> Sequence[WorkerRow]:
         return [worker_row(row) for row in self._rows(self.queries.workers, (now_us,))]
-
-
-def can_be_stored(text: str) -> bool:
-    """Whether a text column can hold it. If not, no row has it, and a search finds nothing."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
 
 
 def _can_match(listing: Listing) -> bool:

@@ -16,7 +16,7 @@ from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import WorkerRow
 from wakelog.ports.units import Lease
 
-__all__ = ["damaged", "lease", "readable", "worker_row"]
+__all__ = ["can_be_stored", "damaged", "lease", "readable", "worker_row"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,3 +54,11 @@ def lease(owner: object, until_us: object, token: object, run: object) -> Lease:
     """A row of the table `leases`. Raises `ValueError`."""
     fields = {"owner": owner, "until_us": until_us, "token": token, "run": bool(run)}
     return msgspec.convert(fields, Lease)
+
+
+def can_be_stored(text: str) -> bool:
+    """Whether a text column can hold it. If not, no row has it, and a search finds nothing."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False

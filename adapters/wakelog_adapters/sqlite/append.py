@@ -17,14 +17,13 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import cast
 
-import msgspec
 from msgspec.structs import astuple
 
 from wakelog.ports.rows import StatusRow
 from wakelog.ports.units import Unit
 from wakelog_adapters.sql.blob import Blob
+from wakelog_adapters.sqlite.json_rows import blob_at, field, fields, json_of, rows_of, text_at
 from wakelog_projections.inline.append_rows import AppendRows, ReplyRow, TakenLease
 
 __all__ = ["AppendStatement", "dumps", "packed"]
@@ -83,7 +82,7 @@ def packed(rows: AppendRows) -> tuple[str | bytes | None, ...]:
         rows.snapshots
         and [(stream, each.version, *blob.put(each.state)) for stream, each in rows.snapshots],
     )
-    return (*map(_json, lists), blob.joined())
+    return (*map(json_of, lists), blob.joined())
 
 
 def _taken(row: TakenLease) -> _Row:
@@ -105,48 +104,7 @@ def _long(value: str | None, blob: Blob) -> tuple[int | None, int | None]:
     return _NOWHERE if value is None else blob.put(value.encode())
 
 
-def _json(rows: Sequence[object]) -> str | None:
-    """JSON text, None if there are no rows. Raises `ValueError` for a NUL, at which SQLite would
-    cut the text, and for a lone surrogate."""
-    if not rows:
-        return None
-    text = msgspec.json.encode(rows).decode()
-    if "\\u0000" in text and _has_nul(rows):
-        raise ValueError("a text holds a NUL character")
-    return text
-
-
-def _has_nul(value: object) -> bool:
-    """Whether a NUL is in it: the JSON of a backslash before `u0000` looks like one."""
-    if isinstance(value, list | tuple):
-        return any(_has_nul(part) for part in cast(Sequence[object], value))
-    return isinstance(value, str) and "\0" in value
-
-
 # -- the view and its trigger. They belong to the connection, so they match this code, not the file.
-
-
-def _field(index: int) -> str:
-    return f"json_extract(j.value, '$[{index}]')"
-
-
-def _rows(column: str) -> str:
-    """The rows of a column of the view, as `j.value`. Not `json_each` itself: that would write the
-    JSON of the row anew for each field that is taken out of it, which costs three times as much as
-    all the rest of the append. `LIMIT` keeps SQLite from making it one query again."""
-    return f"(SELECT value FROM json_each(NEW.{column}) LIMIT -1) j"
-
-
-def _fields(first: int, end: int) -> str:
-    return ", ".join(_field(index) for index in range(first, end))
-
-
-def _blob(index: int) -> str:
-    return f"substr(NEW.blob, {_field(index)}, {_field(index + 1)})"
-
-
-def _text(index: int) -> str:
-    return f"CAST({_blob(index)} AS TEXT)"
 
 
 _COLUMNS = StatusRow.__struct_fields__
@@ -163,7 +121,7 @@ _UNSET = tuple(0 if column.endswith("_count") else None for column in _RARE)
 _OFTEN = tuple(each for each in _COLUMNS if each not in (*_RARE, "state"))
 _often = itemgetter(*map(_COLUMNS.index, _OFTEN))
 _rarely = itemgetter(*map(_COLUMNS.index, _RARE))
-_SET_RARE = ", ".join(f"{column} = {_field(index)}" for index, column in enumerate(_RARE[:-1], 1))
+_SET_RARE = ", ".join(f"{column} = {field(index)}" for index, column in enumerate(_RARE[:-1], 1))
 _UNSET_RARE = ", ".join("NULL" if value is None else str(value) for value in _UNSET)
 _SETS = ", ".join(
     f"{column} = excluded.{column}"
@@ -179,44 +137,44 @@ _VIEW = """CREATE TEMP VIEW {prefix}append
 _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}append_rows INSTEAD OF INSERT ON {{prefix}}append
     BEGIN
         SELECT RAISE(ABORT, 'version')
-            FROM {_rows("bases")} LEFT JOIN {{prefix}}status s ON s.stream = {_field(0)}
-            WHERE ifnull(s.version || ' ' || s.hash, '0 ') <> {_field(1)};
+            FROM {rows_of("bases")} LEFT JOIN {{prefix}}status s ON s.stream = {field(0)}
+            WHERE ifnull(s.version || ' ' || s.hash, '0 ') <> {field(1)};
         SELECT RAISE(ABORT, 'lease')
-            FROM {_rows("required")} LEFT JOIN {{prefix}}leases l ON l.stream = {_field(0)}
-            WHERE l.token IS NOT {_field(1)};
+            FROM {rows_of("required")} LEFT JOIN {{prefix}}leases l ON l.stream = {field(0)}
+            WHERE l.token IS NOT {field(1)};
         SELECT RAISE(ABORT, 'paused')
             FROM json_each(NEW.starts) j JOIN {{prefix}}job_pauses p ON p.job = j.value;
         SELECT RAISE(ABORT, 'key')
-            FROM {_rows("replies")} JOIN {{prefix}}kept_replies k
-            ON k.stream = {_field(0)} AND k.key = {_field(1)}
-            WHERE k.expires_us IS NULL OR k.expires_us > {_field(7)};
+            FROM {rows_of("replies")} JOIN {{prefix}}kept_replies k
+            ON k.stream = {field(0)} AND k.key = {field(1)}
+            WHERE k.expires_us IS NULL OR k.expires_us > {field(7)};
         INSERT INTO {{prefix}}stored_events
-            SELECT {_fields(0, 3)}, {_blob(3)} FROM {_rows("events")};
+            SELECT {fields(0, 3)}, {blob_at(3)} FROM {rows_of("events")};
         INSERT INTO {{prefix}}status ({", ".join((*_OFTEN, "state", "head", *_RARE))})
-            SELECT {_fields(0, len(_OFTEN))}, {_text(len(_OFTEN))}, {_text(len(_OFTEN) + 2)},
+            SELECT {fields(0, len(_OFTEN))}, {text_at(len(_OFTEN))}, {text_at(len(_OFTEN) + 2)},
                 {_UNSET_RARE}
-            FROM {_rows("status")} WHERE true
+            FROM {rows_of("status")} WHERE true
             ON CONFLICT (stream) DO UPDATE SET {_SETS};
-        UPDATE {{prefix}}status SET {_SET_RARE}, last_error = {_text(len(_RARE))}
-            FROM {_rows("rare")} WHERE stream = {_field(0)};
+        UPDATE {{prefix}}status SET {_SET_RARE}, last_error = {text_at(len(_RARE))}
+            FROM {rows_of("rare")} WHERE stream = {field(0)};
         INSERT INTO {{prefix}}alarms (stream, job, due_us, action)
-            SELECT {_fields(0, 4)} FROM {_rows("alarms")} WHERE true
+            SELECT {fields(0, 4)} FROM {rows_of("alarms")} WHERE true
             ON CONFLICT (stream) DO UPDATE SET due_us = excluded.due_us, action = excluded.action
             WHERE due_us <> excluded.due_us OR action <> excluded.action;
         DELETE FROM {{prefix}}alarms
             WHERE stream IN (SELECT j.value FROM json_each(NEW.unset) j);
         INSERT INTO {{prefix}}leases (stream, job, owner, until_us, token, run)
-            SELECT {_fields(0, 6)} FROM {_rows("taken")} WHERE true
+            SELECT {fields(0, 6)} FROM {rows_of("taken")} WHERE true
             ON CONFLICT (stream) DO UPDATE SET owner = excluded.owner,
                 until_us = excluded.until_us, token = excluded.token, run = excluded.run;
         DELETE FROM {{prefix}}leases
             WHERE stream IN (SELECT j.value FROM json_each(NEW.dropped) j);
         INSERT INTO {{prefix}}kept_replies (stream, key, action, fingerprint, body, expires_us)
-            SELECT {_fields(0, 4)}, {_text(4)}, {_field(6)} FROM {_rows("replies")} WHERE true
+            SELECT {fields(0, 4)}, {text_at(4)}, {field(6)} FROM {rows_of("replies")} WHERE true
             ON CONFLICT (stream, key) DO UPDATE SET action = excluded.action,
                 fingerprint = excluded.fingerprint, body = excluded.body,
                 expires_us = excluded.expires_us;
         INSERT INTO {{prefix}}snapshots (stream, version, state)
-            SELECT {_fields(0, 2)}, {_blob(2)} FROM {_rows("snapshots")} WHERE true
+            SELECT {fields(0, 2)}, {blob_at(2)} FROM {rows_of("snapshots")} WHERE true
             ON CONFLICT (stream, version) DO UPDATE SET state = excluded.state;
     END"""

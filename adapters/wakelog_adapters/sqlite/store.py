@@ -11,6 +11,7 @@ from typing import Any
 from eventsourcing import persistence
 from eventsourcing import sqlite as library
 
+from wakelog.ports.pools import Plan, PoolLook
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, ClaimRequest, NothingDue, Unit
 from wakelog_adapters.sql.rows import readable
@@ -22,7 +23,7 @@ from wakelog_adapters.sqlite.conflicts import append_without_refused
 from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
 from wakelog_adapters.sqlite.errors import REFUSALS, translated
 from wakelog_adapters.sqlite.open_file import OpenFile
-from wakelog_adapters.sqlite.reads import SQLiteReads
+from wakelog_adapters.sqlite.pools import PoolStatement, SQLitePools
 from wakelog_adapters.sqlite.schema import SQLiteSchema
 from wakelog_adapters.sqlite.url import StoreLocation
 
@@ -33,7 +34,7 @@ _NOTHING = Appended((), None)
 _UNKNOWN = "; it is not known whether the last write was recorded"
 
 
-class SQLiteStore(SmallWrites, SQLiteReads):
+class SQLiteStore(SmallWrites, SQLitePools):
     """Events, views, leases and replies in one file, each append in one transaction.
 
     A crash at any point leaves the transactions that were acknowledged, and no part of another.
@@ -47,6 +48,7 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             with translated(location.path):
                 SQLiteSchema(location).prepare(self._writer)
                 self._statement = AppendStatement(self._writer, location.prefix)
+                self._pools = PoolStatement(self._writer, location.path, location.prefix)
                 file = OpenFile(location.path)
         except BaseException:
             self._writer.close()
@@ -121,6 +123,13 @@ class SQLiteStore(SmallWrites, SQLiteReads):
             appended = append_without_refused(connection, self.queries, self._statement, units)
         self._listeners.notify()
         return appended
+
+    def pool_call(self, look: PoolLook, plan: Plan) -> None:
+        """Other writers wait for the plan. Killed here: all of it was written, or nothing."""
+        with self._transaction():
+            writes = self._pools.call(look, plan)
+        if writes.events:
+            self._listeners.notify()
 
     def _run(self, sql: str, *params: object) -> int:
         """One writing statement, and how many rows it changed."""

@@ -14,6 +14,13 @@
 --   positions       how far the followers of the log are
 --   job_pauses      jobs that are paused as a whole
 --   workers         workers, and the jobs they can run
+--   pool_states     of each pool the document that its calls are planned by
+--   pool_segments   where in the log the items of each lane are
+--   pool_taken      which take had which items of a lane
+--   pool_exceptions items that do not simply wait in their lane
+--   pool_skips      places of a lane that are to be skipped
+--   pool_trail      the other events about an item
+--   pool_ids        the ids that callers gave to items
 --   migrations      which of these files were applied; made before the first of them is
 -- Functions: none. An append is a view with a trigger on it, of each connection: sqlite/append.py.
 
@@ -135,4 +142,84 @@ CREATE TABLE {prefix}workers (
     seen_us INTEGER NOT NULL,
     until_us INTEGER NOT NULL,
     rules TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Pools: see `wakelog.ports.pools`. What is in these tables is in the log too. A pool's document has
+-- a new row for each call that changes it; the newest has the highest number.
+CREATE TABLE {prefix}pool_states (
+    pool TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    state BLOB NOT NULL,
+    PRIMARY KEY (pool, n)
+);
+
+-- Rows of this one, of the takes, the skips, the trail and the ids are only ever added.
+CREATE TABLE {prefix}pool_segments (
+    pool TEXT NOT NULL,
+    lane INTEGER NOT NULL,
+    upto INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    len INTEGER NOT NULL,
+    at_us INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (pool, lane, upto)
+) WITHOUT ROWID;
+
+CREATE TABLE {prefix}pool_taken (
+    pool TEXT NOT NULL,
+    lane INTEGER NOT NULL,
+    upto INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (pool, lane, upto)
+) WITHOUT ROWID;
+
+CREATE TABLE {prefix}pool_exceptions (
+    pool TEXT NOT NULL,
+    lane INTEGER NOT NULL,
+    off INTEGER NOT NULL,
+    why TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    due_us INTEGER,
+    seq INTEGER NOT NULL,
+    key TEXT,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (pool, lane, off)
+) WITHOUT ROWID;
+
+CREATE INDEX {prefix}pool_exceptions_due
+    ON {prefix}pool_exceptions (pool, slot, priority, due_us, lane, off) WHERE due_us IS NOT NULL;
+
+CREATE INDEX {prefix}pool_exceptions_key
+    ON {prefix}pool_exceptions (pool, key, seq) WHERE key IS NOT NULL;
+
+CREATE INDEX {prefix}pool_exceptions_why ON {prefix}pool_exceptions (pool, why, lane, off);
+
+CREATE TABLE {prefix}pool_skips (
+    pool TEXT NOT NULL,
+    lane INTEGER NOT NULL,
+    off INTEGER NOT NULL,
+    PRIMARY KEY (pool, lane, off)
+) WITHOUT ROWID;
+
+CREATE TABLE {prefix}pool_trail (
+    pool TEXT NOT NULL,
+    lane INTEGER NOT NULL,
+    off INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (pool, lane, off, stream, version)
+) WITHOUT ROWID;
+
+CREATE TABLE {prefix}pool_ids (
+    pool TEXT NOT NULL,
+    id TEXT NOT NULL,
+    lane INTEGER NOT NULL,
+    off INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL,
+    at_us INTEGER NOT NULL,
+    PRIMARY KEY (pool, id)
 ) WITHOUT ROWID;
