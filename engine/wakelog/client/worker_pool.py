@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from wakelog.arguments import at_least, check_key, reason_of, timeout_us
 from wakelog.client.gateway import RequestGateway, origin_of
@@ -114,8 +114,7 @@ class WorkerPoolClient(Generic[E]):
         if len(events) > MAX_MANY:
             issue = Issue(loc="", msg=f"at most {MAX_MANY} in one call", type="bound")
             raise ValidationError(f"{len(events)} events for {self.name!r}", [issue])
-        news = [each if isinstance(each, NewEvent) else NewEvent(event=each) for each in events]
-        items = [self._item(new) for new in news]
+        items = [self._item(_as_new(each)) for each in events]
         return await self._accept(items, actor, correlation_id) if items else []
 
     def _item(self, new: NewEvent[E]) -> NewItem:
@@ -294,6 +293,12 @@ class WorkerPoolClient(Generic[E]):
             issue = Issue(loc="partition", msg=f"must be 0 to {last}", type="bound")
             raise ValidationError(f"partition {partition!r} of {self.name!r}", [issue])
         return partition
+
+
+def _as_new(event: E | NewEvent[E]) -> NewEvent[E]:
+    if isinstance(event, NewEvent):
+        return cast("NewEvent[E]", event)
+    return NewEvent(event=event)
 
 
 def _check_id(id: str) -> None:

@@ -162,9 +162,7 @@ def _closing(call: HandlerCall, outcome: HandlerEnded) -> tuple[Event, ...]:
                 attempt=call.run.attempt,
                 started_us=call.run.started_us,
                 duration_us=max(0, outcome.now_us - call.run.started_us),
-                result=next(
-                    (c.result for c in outcome.commands if isinstance(c, KeepResult)), None
-                ),
+                result=_result(outcome),
             ),
         )
     if call.event_version is not None:

@@ -54,11 +54,12 @@ class Fair:
         try:
             if callable(self.by):
                 return str(self.by(event))
-            named = event.get(self.by) if isinstance(event, dict) else getattr(event, self.by)
+            if isinstance(event, dict):
+                return str(cast("dict[str, Any]", event)[self.by])
+            return str(getattr(event, self.by))
         except Exception as error:  # the function is the user's
             message = f"the key of fair sharing cannot be read: {type(error).__name__}: {error}"
             raise _unfit("fair", message) from error
-        return str(cast("Any", named))
 
 
 class WorkerPoolContext(Context[None]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -28,20 +28,13 @@ is dead, and so does not wait; there is nothing to change."""
 DEAD = "dead"
 
 
-class ItemAct:
+class ItemAct(NamedTuple):
     """What is to be done to some items."""
 
-    def __init__(
-        self,
-        act: Literal["cancel", "requeue", "discard", "prioritize"],
-        reason: str | None = None,
-        priority: int = 0,
-        actor: str | None = None,
-    ) -> None:
-        self.act = act
-        self.reason = reason
-        self.priority = priority
-        self.actor = actor
+    act: Literal["cancel", "requeue", "discard", "prioritize"]
+    reason: str | None = None
+    priority: int = 0
+    actor: str | None = None
 
 
 def plan_act(
