@@ -69,10 +69,12 @@ class PoolReadsExam(ExamBase):
         hidden = [ExceptionKey(3, 1)]
         store = self.written(tmp_path, PoolWrites(skips=[*many, *few, *hidden], state=state))
         assert seen_by(store).skips == [few[1], *many[5 : 5 + MOST_SKIPS]]
+        keys = [many[0], ExceptionKey(1, 5_000), *hidden]
+        assert seen_by(store, keys=keys).skips[-2:] == [many[0], *hidden]
         call(store, PoolWrites(skips=[many[5], ExceptionKey(2, 4)]))
         assert seen_by(store).skips[:3] == [ExceptionKey(2, 4), few[1], many[5]]
 
-    def test_what_is_due_of_each_group_by_due_time_lane_and_place(self, tmp_path: Path) -> None:
+    def test_the_first_of_each_group_by_due_time_lane_and_place(self, tmp_path: Path) -> None:
         rows = [
             excepted(2, 1, due_us=NOW - 5),
             excepted(1, 2, due_us=NOW - 5),
@@ -85,11 +87,10 @@ class PoolReadsExam(ExamBase):
         ]
         state = document(groups=[[0, 7, 0, 3], Group(0, 0, 0), Group(5, 5, 0)])
         store = self.written(tmp_path, PoolWrites(put=rows, state=state))
-        expected = [rows[7], rows[2], rows[1], rows[0], rows[3]]
-        assert seen_by(store, due_limit=9).due == expected
+        expected = [rows[7], rows[2], rows[1], rows[0], rows[3], rows[4]]
+        assert seen_by(store, due_limit=9).due == expected  # also what is due later
         assert seen_by(store, due_limit=2).due == expected[:3]
         assert seen_by(store, due_limit=0).due == []
-        assert seen_by(store, due_limit=9, now_us=NOW + 1).due == [*expected, rows[4]]
 
     def test_nothing_is_due_below_the_floor(self, tmp_path: Path) -> None:
         rows = [excepted(1, off, due_us=NOW - 10 + off) for off in range(1, 9)]
@@ -125,33 +126,18 @@ class PoolReadsExam(ExamBase):
         keys = [ExceptionKey(1, 3), ExceptionKey(1, 1), ExceptionKey(1, 1)]
         assert seen_by(store, keys=keys).exceptions == [again]
 
-    def test_items_behind_a_key_are_due_when_it_is_unblocked(self, tmp_path: Path) -> None:
-        behind = [
-            excepted(1, off, "behind", due_us=None, key=key)
-            for off, key in enumerate(["k", "l", "k", "m"], 1)
+    def test_the_first_items_behind_each_key_are_found(self, tmp_path: Path) -> None:
+        behind = [excepted(1, off, "behind", key="k", seq=100 - off) for off in range(1, 21)]
+        others = [
+            excepted(2, 1, "dead", due_us=None, key="k"),
+            excepted(2, 2, "retrying", key="k"),
+            excepted(2, 3, "behind", key="l"),
         ]
-        dead = excepted(1, 9, "dead", due_us=None, key="k")
-        later = excepted(1, 8, due_us=NOW + 50, key="k")
-        store = self.written(tmp_path, PoolWrites(put=[*behind, dead, later]))
-        put = excepted(1, 7, "behind", due_us=None, key="l")
-        call(store, PoolWrites(unblock=["k", "l", "none"], put=[put]), now_us=NOW + 9)
-        free = [row._replace(due_us=NOW + 9) for row in behind[:3]]
-        assert self._listed(store) == [*free, behind[3], put, later, dead]
-        call(store, PoolWrites(state=document(groups=[[0, 0, 0]])))
-        assert seen_by(store, due_limit=9, now_us=NOW + 9).due == free
-
-    def test_what_is_unblocked_is_not_due_below_a_floor(self, tmp_path: Path) -> None:
-        """The clock of another process was ahead when it took up to the floor."""
-        behind = excepted(1, 1, "behind", due_us=None, key="k")
-        state = document(groups=[[0, 0, NOW + 40], [1, 0, NOW + 20]])
-        store = self.written(tmp_path, PoolWrites(put=[behind], state=state))
-        call(store, PoolWrites(unblock=["k"]))
-        assert seen_by(store, due_limit=9, now_us=NOW + 39).due == []
-        [due] = seen_by(store, due_limit=9, now_us=NOW + 40).due
-        assert due[:2] == (1, 1)
-        state = document(groups=[[0, 0, NOW + 60]])
-        call(store, PoolWrites(unblock=["k"], state=state))
-        assert len(seen_by(store, due_limit=9, now_us=NOW + 60).due) == 1
+        store = self.written(tmp_path, PoolWrites(put=[*behind, *others]))
+        assert seen_by(store).behind == []
+        found = seen_by(store, behind=["k", "none"]).behind
+        assert found == sorted(behind, key=lambda row: row.seq)[:16]
+        assert seen_by(store, behind=["l", "l"]).behind == [others[2]]
 
     def test_exceptions_are_listed_by_place_and_filtered(self, tmp_path: Path) -> None:
         whys = ("dead", "retrying", "delayed")

@@ -157,11 +157,7 @@ class MemoryPools(MemoryLog):
             state=pool.state,
             is_paused=look.pool in self._job_pauses,
             firsts=[first for first in firsts if first is not None],
-            due=[
-                row
-                for group in document.due()
-                for row in pool.due(group, look.due_limit)
-            ],
+            due=[row for group in document.due() for row in pool.due(group, look.due_limit)],
             ids=[pool.ids[id] for id in {*look.ids} if id in pool.ids],
             exceptions=[pool.exceptions[key] for key in keys if key in pool.exceptions],
             behind=[row for key in {*look.behind} for row in pool.behind(key)],

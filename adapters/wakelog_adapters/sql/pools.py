@@ -21,10 +21,12 @@ from wakelog.ports.pools import (
 from wakelog_adapters.sql.rows import can_be_stored
 
 __all__ = [
-    "BLOCKED", "EXCEPTION", "EXCEPTIONS", "ID", "MOST_SKIPS", "SEGMENT", "TAKEN", "TRAIL",
-    "findable", "known", "overlapping", "seen_of",
+    "BLOCKED", "EXCEPTION", "EXCEPTIONS", "ID", "MOST_BEHIND", "MOST_SKIPS", "SEGMENT", "TAKEN",
+    "TRAIL", "findable", "known", "overlapping", "seen_of",
 ]  # fmt: skip
 
+MOST_BEHIND = 16
+"""How many items that wait behind another one a look finds of each key."""
 MOST_SKIPS = 1_000
 """How many places to skip a look finds in each lane."""
 
@@ -47,9 +49,12 @@ class _Found(Struct, frozen=True):
     """Of each group."""
     ids: list[IdRow]
     exceptions: list[ExceptionRow]
+    behind: list[list[ExceptionRow]]
+    """Of each key."""
     leases: list[tuple[str, str, int, int]]
     skips: list[list[ExceptionKey]]
     """Of each lane."""
+    skipped: list[ExceptionKey]
 
 
 _FOUND = msgspec.json.Decoder(_Found)
@@ -69,7 +74,8 @@ def seen_of(state: bytes | None, answer: str | bytes) -> PoolSeen:
             PartitionLease(stream, owner, token, bool(has_ended))
             for stream, owner, token, has_ended in found.leases
         ],
-        skips=[*chain.from_iterable(found.skips)],
+        behind=[*chain.from_iterable(found.behind)],
+        skips=[*chain.from_iterable(found.skips), *found.skipped],
     )
 
 

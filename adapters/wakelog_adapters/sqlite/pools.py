@@ -29,6 +29,7 @@ from wakelog_adapters.sql.pools import (
     EXCEPTION,
     EXCEPTIONS,
     ID,
+    MOST_BEHIND,
     MOST_SKIPS,
     SEGMENT,
     TAKEN,
@@ -43,7 +44,7 @@ from wakelog_adapters.sqlite.append import dumps
 from wakelog_adapters.sqlite.errors import REFUSALS, translated
 from wakelog_adapters.sqlite.json_rows import blob_at, fields, json_of, rows_of
 from wakelog_adapters.sqlite.reads import SQLiteReads
-from wakelog_projections.inline.pool_writes import is_empty, unblocked_us
+from wakelog_projections.inline.pool_writes import is_empty
 
 __all__ = ["PoolStatement", "SQLitePools"]
 
@@ -65,7 +66,7 @@ class PoolStatement:
         number, seen = self._seen(look)
         writes = plan(seen)
         if not is_empty(writes):
-            self._write(look, number, seen, writes)
+            self._write(look, number, writes)
         return writes
 
     @readable
@@ -74,9 +75,9 @@ class PoolStatement:
             row = self._connection.execute(self._look, look_params(look)).fetchone()
         return row[0], seen_of(row[1], row[2])
 
-    def _write(self, look: PoolLook, number: int, seen: PoolSeen, writes: PoolWrites) -> None:
+    def _write(self, look: PoolLook, number: int, writes: PoolWrites) -> None:
         try:
-            params = _packed(look, number, seen, writes)
+            params = _packed(look, number, writes)
             self._connection.execute(self._insert, params)
         except REFUSALS as error:
             message = f"{self._path}: a call of {look.pool}: {error}"
@@ -89,12 +90,11 @@ class PoolStatement:
 def look_params(look: PoolLook) -> Sequence[object]:
     """The parameters of a look."""
     ids, keys = dumps(findable(look.ids)), dumps(known(look))
-    return look.pool, look.now_us, look.due_limit, ids, keys, look.leases
+    behind = dumps(findable(look.behind))
+    return look.pool, look.now_us, look.due_limit, ids, keys, look.leases, behind
 
 
-def _packed(
-    look: PoolLook, number: int, seen: PoolSeen, writes: PoolWrites
-) -> Sequence[str | bytes | int | None]:
+def _packed(look: PoolLook, number: int, writes: PoolWrites) -> Sequence[str | bytes | int | None]:
     """A value for each column of the view."""
     blob, now_us, leases = Blob(), look.now_us, writes.leases
     return (
@@ -104,8 +104,6 @@ def _packed(
         json_of(writes.taken),
         json_of(writes.ids),
         json_of(writes.gone),
-        json_of(writes.unblock),
-        unblocked_us(look, seen.state, writes),
         json_of(writes.put),
         json_of(writes.skips),
         json_of(writes.trail),
@@ -181,10 +179,15 @@ _FIRSTS = f"""{_LANES} CROSS JOIN {{prefix}}pool_segments s ON s.pool = ?1 AND s
             WHERE f.pool = ?1 AND f.lane = l.lane AND f.upto > l.taken)"""
 _DUE = """(SELECT * FROM {prefix}pool_exceptions
             WHERE pool = ?1 AND slot = g.slot AND priority = g.priority
-            AND due_us >= g.floor_us AND due_us <= ?2
+            AND due_us >= g.floor_us
             ORDER BY due_us, lane, off LIMIT ?3) x"""
 _SKIPPED = f"""(SELECT lane, off FROM {{prefix}}pool_skips
             WHERE pool = ?1 AND lane = l.lane AND off > l.taken ORDER BY off LIMIT {MOST_SKIPS})"""
+_SKIPPED_KEYS = """json_each(?5) j CROSS JOIN {prefix}pool_skips k
+        ON k.pool = ?1 AND k.lane = j.value ->> 0 AND k.off = j.value ->> 1"""
+_BEHIND = f"""(SELECT * FROM {{prefix}}pool_exceptions INDEXED BY {{prefix}}pool_exceptions_key
+            WHERE pool = ?1 AND key = j.value AND why = 'behind'
+            ORDER BY seq LIMIT {MOST_BEHIND}) x"""
 _IDS = "json_each(?4) j CROSS JOIN {prefix}pool_ids i ON i.pool = ?1 AND i.id = j.value"
 _KEYS = """json_each(?5) j CROSS JOIN {prefix}pool_exceptions x
         ON x.pool = ?1 AND x.lane = j.value ->> 0 AND x.off = j.value ->> 1"""
@@ -198,13 +201,16 @@ _LOOK = f"""WITH newest AS MATERIALIZED (
             WHERE ?3 > 0),
         'ids', {_list(ID, _IDS)},
         'exceptions', {_list(EXCEPTION, _KEYS)},
+        'behind', (SELECT json_group_array(json({_list(EXCEPTION, _BEHIND)}))
+            FROM json_each(?7) j),
         'leases', {
     _list("stream, owner, token, until_us <= ?2", "{prefix}leases WHERE ?6 AND job = ?1")
 },
         'skips', (SELECT json_group_array(json({_list("lane, off", _SKIPPED)}))
-            FROM {_LANES} WHERE l.skips > 0))"""
-"""(pool, now, how many are due at most, ids, [[lane, place], …], whether leases are wanted) -> the
-number of the newest document, the document, and the fields of a look as JSON"""
+            FROM {_LANES} WHERE l.skips > 0),
+        'skipped', {_list("k.lane, k.off", _SKIPPED_KEYS)})"""
+"""(pool, now, how many of each group, ids, [[lane, place], …], whether leases are wanted, keys) ->
+the number of the newest document, the document, and the fields of a look as JSON"""
 
 _SLICES = f"""SELECT json_group_array(json_array(hex(
         substr(e.state, instr(e.state, x'0a') + 1 + s.at, s.len)), {SEGMENT}))
@@ -251,7 +257,7 @@ _BLOCKED = """SELECT json_group_array(json_array(key, seq)) FROM (
 # -- the view and its trigger, as those of an append
 
 _COLUMNS = (
-    *("pool", "events", "segments", "taken", "ids", "gone", "unblock", "unblocked_us", "put"),
+    *("pool", "events", "segments", "taken", "ids", "gone", "put"),
     *("skips", "trail", "dropped", "leases", "n", "state", "blob"),
 )
 _VIEW = f"""CREATE TEMP VIEW {{prefix}}pool_write ({", ".join(_COLUMNS)})
@@ -268,11 +274,6 @@ _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}pool_write_rows
             SELECT NEW.pool, {fields(0, 5)} FROM {rows_of("ids")};
         DELETE FROM {{prefix}}pool_exceptions WHERE pool = NEW.pool
             AND (lane, off) IN (SELECT {fields(0, 2)} FROM {rows_of("gone")});
-        UPDATE {{prefix}}pool_exceptions SET due_us = NEW.unblocked_us
-            WHERE pool = NEW.pool AND (lane, off) IN (
-                SELECT x.lane, x.off FROM json_each(NEW.unblock) j
-                CROSS JOIN {{prefix}}pool_exceptions x INDEXED BY {{prefix}}pool_exceptions_key
-                ON x.pool = NEW.pool AND x.key = j.value AND x.why = 'behind');
         INSERT OR REPLACE INTO {{prefix}}pool_exceptions
             SELECT NEW.pool, {fields(0, 9)} FROM {rows_of("put")};
         INSERT OR IGNORE INTO {{prefix}}pool_skips

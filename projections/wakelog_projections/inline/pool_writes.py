@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from wakelog.ports.pools import Group, PoolLook, PoolWrites, WaitingLane
+from wakelog.ports.pools import Group, PoolWrites, WaitingLane
 
-__all__ = ["PoolDocument", "is_empty", "unblocked_us"]
+__all__ = ["PoolDocument", "is_empty"]
 
 _TABLES = tuple(
     name for name in PoolWrites.__struct_fields__ if name not in ("state", "due_us", "commit")
@@ -43,12 +43,3 @@ _DECODER = msgspec.json.Decoder(PoolDocument)
 def is_empty(writes: PoolWrites) -> bool:
     """Whether a plan writes nothing: no events, no state and no rows."""
     return writes.state is None and not any(getattr(writes, name) for name in _TABLES)
-
-
-def unblocked_us(look: PoolLook, seen: bytes | None, writes: PoolWrites) -> int:
-    """When items that are due now are due: not before a floor of the newest document, below which
-    nobody looks. `seen`: the document that the plan has seen. Raises `ValueError`."""
-    if not writes.unblock:
-        return look.now_us
-    document = PoolDocument.of(seen if writes.state is None else writes.state)
-    return max([look.now_us, *(group.floor_us for group in document.due())])
