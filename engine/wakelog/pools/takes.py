@@ -190,7 +190,7 @@ class Taking:
                 found += 1
         return lane.taken, upto, without
 
-    def _take_fairly(self, partition: Partition, priority: int, want: int) -> Take:
+    def _take_fairly(self, partition: Partition, priority: int, want: int) -> Take | None:
         """One item of each key in turn, by start tags (P11): the key that had least comes first."""
         state = self.state
         lanes = [each for each in state.lanes if each.priority == priority and not each.slot]
@@ -214,7 +214,8 @@ class Taking:
 
     def _take_ranges(
         self, partition: Partition, cuts: Mapping[int, tuple[int, int, list[tuple[int, int]]]]
-    ) -> Take:
+    ) -> Take | None:
+        """Record the ranges as taken; None if all in them was to be skipped."""
         ranges: list[TakenRange] = []
         without: list[tuple[int, int]] = []
         for number, (after, upto, skipped) in cuts.items():
@@ -229,6 +230,9 @@ class Taking:
         for each in ranges:
             row = TakenRow(each.lane, each.upto, partition.number, take.version)
             self.writing.taken.append(row)
+        if not count:
+            partition.take = None
+            return None
         return take
 
     def _started(self, partition: Partition, take: Take) -> Take:
