@@ -39,6 +39,8 @@ class Outcome(Struct):
     discarded: int = 0
     is_emptied: bool = False
     """`on_empty` was called."""
+    is_over: bool = False
+    """The take is over, though it had no items: it was for `on_empty`."""
 
 
 class SlotTurn(Struct):
@@ -149,9 +151,9 @@ def _settle(writing: Writing, partition: Partition, slot: SlotTurn, rules: PoolR
         since_us = writing.meta.now_us - rules.span_us
         state.starts = [each for each in state.starts if each[0] > since_us]
         state.starts += [(at_us, 1) for at_us in outcome.starts if at_us > since_us]
-    if outcome.is_emptied:
-        state.emptied = max(state.emptied, state.accepted)
-    if outcome.settled or outcome.is_emptied:
+    if outcome.is_emptied and partition.take is not None:
+        state.emptied = max(state.emptied, partition.take.filled)
+    if outcome.settled or outcome.is_over:
         partition.take = slot.rest
 
 
@@ -188,8 +190,7 @@ def next_us(state: PoolState, now_us: int, rules: PoolRules) -> int | None:
     looks: list[int] = [group.next_us for group in state.groups if group.count]
     if any(lane.waiting > 0 for lane in state.lanes):
         looks.append(now_us)
-    empties = rules.on_empty and state.is_empty and state.emptied < state.accepted
-    if empties:
+    if rules.on_empty and state.has_been_emptied:
         looks.append(now_us)
     at_us = min(looks, default=None)
     if at_us is None or rules.rate is None:

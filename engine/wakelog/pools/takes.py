@@ -164,11 +164,11 @@ class Taking:
     def _take_empty(self, partition: Partition) -> Take | None:
         """The run of `on_empty`, once for each time that the pool is emptied."""
         state = self.state
-        if not self.rules.on_empty or not state.is_empty or state.emptied >= state.accepted:
+        if not self.rules.on_empty or not state.has_been_emptied:
             return None
         if any(each.take is not None for each in state.partitions):
             return None
-        return self._started(partition, Take(0, 0, is_empty=True))
+        return self._started(partition, Take(0, 0, is_empty=True, filled=state.filled))
 
     def _cut(self, lane: Lane, want: int) -> tuple[int, int, list[tuple[int, int]]]:
         """The next range of a lane with `want` items: after which place, up to which, and the
