@@ -61,7 +61,9 @@ class Taking:
         now_us = self.writing.meta.now_us
         for group in self.state.groups:
             mine = [r.due_us or 0 for r in self.seen.due if _is_of(r, group)]
-            group.next_us = min(mine, default=group.next_us)
+            next_us = min(mine, default=group.next_us)
+            self.writing.bound_moved |= group.next_us <= now_us < next_us
+            group.next_us = next_us
         self.due = [row for row in self.seen.due if (row.due_us or 0) <= now_us]
         self._firsts = {row.lane: row for row in self.seen.firsts}
         self._gone: set[tuple[int, int]] = set()
@@ -154,6 +156,7 @@ class Taking:
             self._gone |= {(row.lane, row.off) for row in rows}
             seen = (r for r in self.seen.due if _is_of(r, group))
             left = [r.due_us or 0 for r in seen if (r.lane, r.off) not in self._gone]
+            left += self.writing.due_of(slot, group.priority)
             group.next_us = min(left, default=upto_us)
             group.floor_us = max(group.floor_us, min(upto_us, group.next_us))
         take = self._started(partition, Take(0, 0, rows=rows, count=len(rows)))
