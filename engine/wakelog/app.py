@@ -314,4 +314,5 @@ class App:
             closing.append(self.worker.close(grace_us))
         await asyncio.gather(*closing)
         await self.application.commits.drained()
+        await self.application.pools.drained()
         self.application.close()

@@ -172,7 +172,8 @@ def _acquire(
     free.sort(key=lambda each: (each.take is None, each.number))
     acquired: list[Acquired] = []
     for partition in free[: max(0, acquire.share - mine)]:
-        token, state.next_token = state.next_token, state.next_token + 1
+        state.next_token += 1
+        token = -state.next_token  # no version, so that nobody looks for its event
         stream = partition_stream(writing.job, partition.number)
         writing.leases.append((stream, acquire.worker, token, acquire.lease_us))
         head = partition.head.version

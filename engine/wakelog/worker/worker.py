@@ -100,14 +100,8 @@ class Worker:
             beat_us=self._beat_us,
             renew=lambda: self._heartbeat.beat_now(),
         )
-        self._pools = Pools(
-            app,
-            self._all_jobs,
-            self.name,
-            self._leases,
-            lambda: self._guard.may_take_over(),
-            app.settings.lease_us,
-        )
+        may_take_over = self._guard.may_take_over
+        self._pools = Pools(app, self._all_jobs, self.name, self._leases, may_take_over)
         app.pools.on_change = self._on_pool_changed
         app.on_wake = self._on_alarm_set
         app.on_cleared = self.cancel
@@ -320,9 +314,8 @@ class Worker:
 
     def _on_pool_changed(self, job: str, due_us: int) -> None:
         """A call of this process has changed when a pool has work."""
-        if due_us <= self._app.clock.now_us() and self._pools.changed(job):
-            return
-        self._on_alarm_set(due_us)
+        if not self._pools.changed(job) or due_us > self._app.clock.now_us():
+            self._wake()
 
     def _on_alarm_set(self, due_us: int) -> None:
         """An append of this process has set an alarm."""
@@ -331,7 +324,9 @@ class Worker:
 
     def _on_others_alarm(self, due_us: int) -> None:
         """Another process has set an alarm; called on any thread."""
-        if not self._waits_for_room and self.next_look.expects_others_alarm(due_us):
+        if self._pools.notice():
+            self._wake()
+        elif not self._waits_for_room and self.next_look.expects_others_alarm(due_us):
             self._on_alarm_set(due_us)
 
     def _wake(self) -> None:
@@ -359,7 +354,8 @@ class Worker:
         for key in renewal.orphaned:  # work that failed unexpectedly has left its lease behind
             self._app.store.release(self.name, [key])
             # of a claim that had not begun the alarm is there, unless it had taken over a lost run
-            self.sweep.rearm([key[0]], only_runs=key[1] < 0)
+            if job_of(key[0]) in self.jobs:
+                self.sweep.rearm([key[0]], only_runs=key[1] < 0)
 
     def look(self) -> None:
         """Stop the work of which another process has ended or taken over the lease (U14)."""

@@ -18,6 +18,10 @@ __all__ = ["DuePool", "Pools"]
 _LOG = logging.getLogger("wakelog.worker")
 
 
+POLL_US = 1_000_000
+"""How often pools are looked at, at least."""
+
+
 class DuePool(str):
     """A pool that has something to take, as the alarm clock presents it: its job."""
 
@@ -34,12 +38,15 @@ class Pools:
         worker: str,
         leases: HeldLeases,
         may_take_over: Callable[[], bool],
-        lease_us: int,
+        lease_us: int | None = None,
     ) -> None:
         self._app = app
         self._living: dict[str, int] = {}
         self._lock = threading.Lock()
         self._next_us: dict[str, int | None] = {}
+        self._looked_us = 0
+        self._noticed: set[str] = set()
+        """Pools in which something has changed since the last look."""
         definitions = [d for d in app.registry if not d.has_instances and d.job in jobs]
         self._workers = {
             each.job: PoolWorker(
@@ -49,7 +56,7 @@ class Pools:
                 leases,
                 self._share_of(each.job),
                 may_take_over,
-                lease_us,
+                lease_us or app.settings.lease_us,
             )
             for each in definitions
         }
@@ -74,7 +81,15 @@ class Pools:
     def claim(self, now_us: int) -> list[DuePool]:
         """The pools that have something for this worker now. Blocks."""
         due: list[DuePool] = []
+        with self._lock:
+            noticed, self._noticed = self._noticed, set()
+        is_time = now_us >= self._looked_us + self._poll_us
+        if is_time:
+            self._looked_us = now_us
         for job, pool in self._workers.items():
+            next_us = self._next_us.get(job)
+            if not (is_time or job in noticed or (next_us is not None and next_us <= now_us)):
+                continue
             at_us = pool.due_us(now_us)
             with self._lock:
                 self._next_us[job] = at_us
@@ -92,11 +107,27 @@ class Pools:
         with self._lock:
             return {job: at_us for job, at_us in self._next_us.items() if at_us is not None}
 
+    @property
+    def _poll_us(self) -> int:
+        """How often to look for what other processes have changed."""
+        return min(self._app.store.poll_us or POLL_US, POLL_US)
+
     def next_look_us(self) -> int | None:
-        """When one of them has something next, as far as the last look has seen."""
+        """When to look again: when one of them has something next, as far as the last look has
+        seen, or for what other processes have changed."""
+        if not self._workers:
+            return None
         with self._lock:
             looks = [at_us for at_us in self._next_us.values() if at_us is not None]
+        if self._app.store.poll_us is not None:
+            looks.append(self._looked_us + self._poll_us)
         return min(looks, default=None)
+
+    def notice(self, job: str | None = None) -> bool:
+        """Something may have changed in a pool, or in any of them; whether there are any."""
+        with self._lock:
+            self._noticed |= set(self._workers) if job is None else {job}
+        return bool(self._workers)
 
     # -- on the event loop
 
@@ -119,7 +150,10 @@ class Pools:
         """Something was accepted into a pool by this process: let a partition that this worker
         holds take it at once. Returns whether one does."""
         pool = self._workers.get(job)
-        return pool is not None and pool.wake_idle()
+        if pool is None:
+            return True  # other workers have it, and are notified
+        self.notice(job)
+        return pool.wake_idle()
 
     def lost(self, key: LeaseKey) -> None:
         """The lease on a partition is lost."""
