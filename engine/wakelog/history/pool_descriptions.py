@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from wakelog.core.events import Event
 from wakelog.core.pool import events as p
 from wakelog.history.words import because, counted, length, moment, shown
 from wakelog.log.batches import ERASED_LINE, read_item
@@ -86,7 +87,7 @@ def _operated(done: str) -> Callable[[Any], str]:
     return lambda x: f"{done} {_named(x.items)}{because(x.reason)}"
 
 
-POOL_WORDS: dict[type[p.Event], Callable[[Any], str]] = {
+POOL_WORDS: dict[type[Event], Callable[[Any], str]] = {
     p.EventsReceived: _received,
     p.RunsStarted: _started,
     p.RunsExecuted: _executed,
@@ -104,7 +105,7 @@ POOL_WORDS: dict[type[p.Event], Callable[[Any], str]] = {
 # -- what an event says about one item -------------------------------------------------------------
 
 
-def describe_for(event: p.Event, lane: int, off: int) -> str | None:
+def describe_for(event: Event, lane: int, off: int) -> str | None:
     """An event as a part of the history of one item; None if it has other words for that."""
     match event:
         case p.EventsReceived():
