@@ -153,7 +153,7 @@ def _settle(writing: Writing, partition: Partition, slot: SlotTurn, rules: PoolR
     if outcome.is_emptied and partition.take is not None:
         state.emptied = max(state.emptied, partition.take.filled)
     if outcome.settled or outcome.is_over:
-        partition.take = slot.rest
+        partition.take = slot.rest if slot.rest is not None and slot.rest.count else None
 
 
 def _acquire(
