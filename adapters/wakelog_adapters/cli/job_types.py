@@ -21,8 +21,8 @@ from wakelog.ids import InstanceId
 from wakelog_adapters.cli.render import continuous, debounce, task, worker_pool
 
 __all__ = [
-    "INSTANCE_KINDS", "JOB_TYPES", "POOL", "JobType", "check_instances", "check_verb", "client_of", "pool_name",
-    "render_status", "status_of", "whole_id",
+    "INSTANCE_KINDS", "JOB_TYPES", "POOL", "JobType", "check_instances", "check_verb", "client_of",
+    "pool_name", "render_status", "status_of", "whole_id",
 ]  # fmt: skip
 
 
