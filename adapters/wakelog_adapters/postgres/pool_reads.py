@@ -49,6 +49,9 @@ def seen_in(row: Sequence[Any]) -> tuple[int, PoolSeen]:
 class PostgresPools(PostgresReads):
     """Raises `StoreUnavailableError`."""
 
+    def pool_jobs(self) -> Sequence[str]:
+        return [job for (job,) in self._rows(self.queries.pool_jobs, ())]
+
     def pool_look(self, look: PoolLook) -> PoolSeen:
         params = *_UNLOCKED, *look_params(look, server_clock=self.datastore.server_clock)
         return seen_in(self._rows(self.queries.pool_look, params)[0])[1]

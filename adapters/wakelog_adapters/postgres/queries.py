@@ -214,6 +214,8 @@ class Queries(Struct, frozen=True):
         %s, %s, %s::bigint, %s::bigint, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
     pool_slices: bytes = f"""SELECT {SEGMENT}, s.lines FROM {{schema}}.pool_slices_1(
         %s, %s, %s::bigint[], %s::bigint[], %s::bigint[]) s""".encode()
+    pool_jobs: bytes = b"""SELECT DISTINCT pool FROM {schema}.pool_states ORDER BY pool"""
+    """() -> the jobs"""
     pool_taken: bytes = f"""SELECT {TAKEN} FROM {{schema}}.pool_taken t
         WHERE t.pool = %s AND t.lane = %s AND t.upto >= %s ORDER BY t.upto LIMIT 1""".encode()
     """(pool, lane, place) -> the fields of `TakenRow`"""
