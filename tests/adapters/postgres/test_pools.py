@@ -308,7 +308,7 @@ def test_a_pool_keeps_its_two_newest_documents(
 
 # -- what a call costs, with tables that the server has never analysed
 
-LOOK = (None, None, None, POOL, NOW, NOW, ["id-3"], 5, [2, 2], [3, 7], True, ["k7"])
+LOOK = (None, None, None, POOL, NOW, NOW, ["id-3"], 5, [2, 2], [3, 7], True, ["k8"])
 EXPLAIN = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
 
 
