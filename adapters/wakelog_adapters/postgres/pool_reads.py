@@ -35,6 +35,7 @@ def look_params(look: PoolLook, *, server_clock: bool) -> Sequence[object]:
         [lane for lane, _ in keys],
         [off for _, off in keys],
         look.leases,
+        findable(look.behind),
     )
 
 
