@@ -60,6 +60,8 @@ class HeldPartition:
         self._task: asyncio.Task[None] | None = None
         self._current: TakenItem | None = None
         self._asked = asyncio.Event()
+        self._gives_back: str | None = None
+        """Why what has not begun is to be given back with the next turn."""
 
     @property
     def key(self) -> LeaseKey:
@@ -116,13 +118,19 @@ class HeldPartition:
             self.is_lost = True  # its lease ends, and what it had taken is taken up again
         self._pool.ended(self)
 
-    async def _worked_on(self, take: Take, item: TakenItem) -> None:
-        book, pool = self._book, self._pool
-        if book is None:
+    @property
+    def _open_book(self) -> Book:
+        """The one that is not recorded yet: what is given back meanwhile is recorded with the one
+        before."""
+        if self._book is None:
             raise AssertionError("a take has a book")
+        return self._book
+
+    async def _worked_on(self, take: Take, item: TakenItem) -> None:
+        pool = self._pool
         app = pool.app
-        if item.key is not None and item.key in book.blocked:
-            book.given_back([item], "behind", app.clock.now_us())
+        if item.key is not None and item.key in self._open_book.blocked:
+            self._open_book.given_back([item], "behind", app.clock.now_us())
             return
         began_us = app.clock.now_us()
         call = item.call(
@@ -131,7 +139,7 @@ class HeldPartition:
         settle = await self._performed(item, call)
         now_us = max(began_us, app.clock.now_us())
         turn = await take_turn(app.handler_runner, pool.definition, call.base, settle, now_us)
-        book.ended(item, turn.events, began_us)
+        self._open_book.ended(item, turn.events, began_us)
         pool.pace(max(0, app.clock.now_us() - began_us))
 
     async def _performed(self, item: TakenItem, call: HandlerCall) -> Settle:
@@ -158,8 +166,11 @@ class HeldPartition:
     # -- giving back
 
     def give_back(self, why: str) -> None:
-        """Give back what has not begun."""
-        if not self._waiting or self._book is None or self._take is None or self.is_asking:
+        """Give back what has not begun; once the step that is being recorded is."""
+        if not self._waiting or self._book is None or self._take is None:
+            return
+        if self.is_asking:
+            self._gives_back = why
             return
         items, self._waiting = list(self._waiting), deque()
         current = self._current
@@ -198,7 +209,7 @@ class HeldPartition:
     def next_turn(self, want: int) -> SlotTurn:
         """What it asks of the next call: record what its take came to, and take so many."""
         book, self._book = self._book, None
-        self._take = None
+        self._take = self._gives_back = None
         outcome = Outcome() if book is None else book.outcome()
         return SlotTurn(self.number, self.token, self.version, outcome, None, want)
 
@@ -206,6 +217,9 @@ class HeldPartition:
         """Its turn was recorded, or refused."""
         self.is_asking = False
         self._asked.set()
+        why, self._gives_back = self._gives_back, None
+        if why is not None:
+            self.give_back(why)
 
     def recover(self, take: Take, items: Sequence[TakenItem], max_lost: int) -> None:
         """What the partition's last holder had taken is lost."""
