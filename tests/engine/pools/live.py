@@ -86,5 +86,3 @@ async def warm(client: WorkerPoolClient[Any], event: Any) -> None:
     """Let the worker find out that its items are quick, so that its takes become large."""
     accepted = await client.enqueue_many([event] * 40)
     await ended(client, [each.event_id for each in accepted])
-
-

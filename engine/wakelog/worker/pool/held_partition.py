@@ -22,7 +22,7 @@ from wakelog.errors import IntegrityError, LeaseLostError
 from wakelog.ids import InstanceId
 from wakelog.pools.book import Book
 from wakelog.pools.items import TakenItem
-from wakelog.pools.settle import Outcome, SlotTurn
+from wakelog.pools.settle import Outcome, SlotAnswer, SlotTurn
 from wakelog.pools.state import Take, partition_stream
 from wakelog.turn import perform, take_turn
 from wakelog.worker.leases import LeaseKey
@@ -213,12 +213,16 @@ class HeldPartition:
         outcome = Outcome() if book is None else book.outcome()
         return SlotTurn(self.number, self.token, self.version, outcome, None, want)
 
-    def answered(self) -> None:
-        """Its turn was recorded, or refused."""
+    def answered(self, answer: SlotAnswer | None) -> None:
+        """Its turn was recorded, or refused: then its lease is gone."""
         self.is_asking = False
+        if answer is None:
+            self.is_lost = True
+        else:
+            self.version = answer.version
         self._asked.set()
         why, self._gives_back = self._gives_back, None
-        if why is not None:
+        if why is not None and not self.is_lost:
             self.give_back(why)
 
     def recover(self, take: Take, items: Sequence[TakenItem], max_lost: int) -> None:
