@@ -39,6 +39,8 @@ TAKE_US = 250_000
 """How much work a take holds, by the time that items have taken so far."""
 MAX_TAKE = 100
 """How many items it holds at most."""
+LONG_US = 1_000
+"""An item that took longer lets go of the event loop before the next one."""
 OVERSTAY_US = 2 * TAKE_US
 """After how long what has not begun is given back, since one item takes longer than expected."""
 
@@ -140,7 +142,10 @@ class HeldPartition:
         now_us = max(began_us, app.clock.now_us())
         turn = await take_turn(app.handler_runner, pool.definition, call.base, settle, now_us)
         self._open_book.ended(item, turn.events, began_us)
-        pool.pace(max(0, app.clock.now_us() - began_us))
+        took_us = max(0, app.clock.now_us() - began_us)
+        pool.pace(took_us)
+        if took_us > LONG_US:  # it may not have waited for anything: let others have the loop
+            await asyncio.sleep(0)
 
     async def _performed(self, item: TakenItem, call: HandlerCall) -> Settle:
         app, definition = self._pool.app, self._pool.definition
