@@ -23,6 +23,7 @@ __all__ = [
     "instance_and_payload",
     "moment",
     "moment_or_duration",
+    "payload",
 ]
 
 MAX_SHOWN = 60
@@ -48,14 +49,14 @@ def instance(job: str | None, id: str | None) -> InstanceRef:
     return _instance([job, id], more=0)[0]
 
 
-def instance_and_payload(job: str, id: str | None, payload: str | None) -> tuple[InstanceRef, str]:
+def instance_and_payload(job: str, id: str | None, text: str | None) -> tuple[InstanceRef, str]:
     """The instance, and the JSON text of what goes to it: as given, from `@file`, from stdin for
     `-`; without one it is null. After a whole id the second word is the payload.
 
     Raises as `instance` does, and `UsageError` for a file that cannot be read or invalid JSON.
     """
-    ref, rest = _instance([job, id, payload], more=1)
-    return ref, _payload(rest[0]) if rest else "null"
+    ref, rest = _instance([job, id, text], more=1)
+    return ref, payload(rest[0]) if rest else "null"
 
 
 def duration(word: str | None, option: str) -> Duration | None:
@@ -114,7 +115,9 @@ def _instance(given: Sequence[str | None], *, more: int) -> tuple[InstanceRef, l
     return ref, rest
 
 
-def _payload(word: str) -> str:
+def payload(word: str) -> str:
+    """The JSON text of an event: as given, from `@file`, from stdin for `-`. Raises `UsageError`
+    for a file that cannot be read or invalid JSON."""
     data = _read(word)
     try:
         text = data.decode("utf-8-sig")

@@ -150,7 +150,10 @@ def _append(
             lane = state.lane_for(item.priority, slot, item.fair)
         lanes.setdefault(lane.number, (lane, []))[1].append(index)
     version, at, pending = state.head.version + 1, 0, state.pending
-    before = {index: pending + place for place, index in enumerate(indexes)}
+    before: dict[int, int] = {}
+    for index in indexes:
+        before[index] = pending
+        pending += items[index].due_us is None  # a delayed one is not pending yet
     lines: list[bytes] = []
     digests: list[bytes] = []
     accepted: list[tuple[int, int, int, int, int, str | None]] = []

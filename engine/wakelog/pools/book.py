@@ -132,6 +132,7 @@ class Book:
         on: that counts as an attempt of it, and `max_lost` in a row are its end (R6)."""
         places = tuple((item.lane, item.off) for item in items)
         self._singles.append(RunsLost(run=self._take.version, items=places))
+        self._outcome.is_over = self._take.is_empty
         alone = len(items) == 1 and self._take.count == 1
         for item in items:
             self._outcome.settled += 1
@@ -154,8 +155,7 @@ class Book:
     def emptied(self, events: Sequence[Event]) -> None:
         """`on_empty` was called, with these outcomes."""
         self._singles += events
-        self._lines = []
-        self._outcome.is_emptied = True
+        self._outcome.is_emptied = self._outcome.is_over = True
 
     def outcome(self) -> Outcome:
         """All of it, for the next call."""

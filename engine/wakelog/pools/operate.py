@@ -79,6 +79,7 @@ def _act_on_row(writing: Writing, row: ExceptionRow, act: ItemAct) -> Found:
                 return "unchanged"
             writing.remove(row)
             writing.put(row._replace(why="requeued", due_us=now_us, detail="{}"))
+            state.requeued += 1
         case "discard":
             if not is_dead and row.why != "unread":
                 return "not_found"

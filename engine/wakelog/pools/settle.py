@@ -7,7 +7,7 @@ the document and the rows are made to follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -39,6 +39,8 @@ class Outcome(Struct):
     discarded: int = 0
     is_emptied: bool = False
     """`on_empty` was called."""
+    is_over: bool = False
+    """The take is over, though it had no items: it was for `on_empty`."""
 
 
 class SlotTurn(Struct):
@@ -93,8 +95,8 @@ class Turn(Struct):
     """For each turn that was asked for; None: its lease is gone, and nothing was recorded."""
     acquired: list[Acquired] = []
     next_us: int | None = None
-    """When there may be something to take that was not taken now; None: not before something
-    happens."""
+    """When there may be something to take for partitions that have got nothing; None: not before
+    something happens."""
 
 
 def plan_turn(
@@ -132,7 +134,6 @@ def plan_turn(
             turn.slots.append(SlotAnswer(each[1].head.version, take))
     if acquire is not None:
         turn.acquired = _acquire(writing, acquire, leases, taking.rules)
-    turn.next_us = next_us(state, writing.meta.now_us, taking.rules)
     return turn
 
 
@@ -149,10 +150,10 @@ def _settle(writing: Writing, partition: Partition, slot: SlotTurn, rules: PoolR
         since_us = writing.meta.now_us - rules.span_us
         state.starts = [each for each in state.starts if each[0] > since_us]
         state.starts += [(at_us, 1) for at_us in outcome.starts if at_us > since_us]
-    if outcome.is_emptied:
-        state.emptied = max(state.emptied, state.accepted)
-    if outcome.settled or outcome.is_emptied:
-        partition.take = slot.rest
+    if outcome.is_emptied and partition.take is not None:
+        state.emptied = max(state.emptied, partition.take.filled)
+    if outcome.settled or outcome.is_over:
+        partition.take = slot.rest if slot.rest is not None and slot.rest.count else None
 
 
 def _acquire(
@@ -181,23 +182,36 @@ def _acquire(
     return acquired
 
 
-def next_us(state: PoolState, now_us: int, rules: PoolRules) -> int | None:
-    """When a free partition may find something to take; None if only an event or an operator can
-    bring it. A moment that has passed means now."""
-    if state.paused:
+def next_us(
+    state: PoolState, now_us: int, rules: PoolRules, among: Collection[int] | None = None
+) -> int | None:
+    """When one of these partitions (None: of all) may find something to take; None if only an event
+    or an operator can bring it. A moment that has passed means now."""
+    taken = [each for each in state.partitions if each.take is not None]
+    if state.paused or len(taken) >= rules.n:
         return None
-    looks: list[int] = [group.next_us for group in state.groups if group.count]
-    if any(lane.waiting > 0 for lane in state.lanes):
+    numbers = range(rules.n) if among is None else among
+    closed = {each.number for each in state.partitions if each.paused} | {p.number for p in taken}
+    free = {number for number in numbers if number < rules.n} - closed
+    busy = {slot for each in taken if each.take for slot in each.take.slots}
+
+    def is_served(slot: int) -> bool:
+        return bool(free) if not slot else slot not in busy and (slot - 1) % rules.n in free
+
+    looks = [group.next_us for group in state.groups if group.count and is_served(group.slot)]
+    if any(lane.waiting > 0 and is_served(lane.slot) for lane in state.lanes):
         looks.append(now_us)
-    empties = rules.on_empty and state.is_empty and state.emptied < state.accepted
-    if empties:
+    if rules.on_empty and free and not taken and state.has_been_emptied:
         looks.append(now_us)
     at_us = min(looks, default=None)
-    if at_us is None or rules.rate is None:
-        return at_us
+    return at_us if at_us is None or rules.rate is None else _by_rate(state, now_us, at_us, rules)
+
+
+def _by_rate(state: PoolState, now_us: int, at_us: int, rules: PoolRules) -> int | None:
+    """When the next run may start; None if that depends on when those under way end."""
     since_us = now_us - rules.span_us
     recent = sorted(at for at, _ in state.starts if at > since_us)
-    over = len(recent) + state.processing - rules.rate
-    if over < 0 or not recent:
-        return at_us if over < 0 else None
-    return max(at_us, recent[min(over, len(recent) - 1)] + rules.span_us)
+    over = len(recent) + state.processing - (rules.rate or 0)
+    if over < 0:
+        return at_us
+    return max(at_us, recent[over] + rules.span_us) if over < len(recent) else None

@@ -105,6 +105,8 @@ class Take(Struct, array_like=True):
     """How many items are not settled yet."""
     is_empty: bool = False
     """It is for `on_empty`."""
+    filled: int = 0
+    """If it is: `PoolState.filled` when it was taken."""
 
     @property
     def slots(self) -> set[int]:
@@ -165,7 +167,9 @@ class PoolState(Struct):
     counts: dict[str, int] = {}
     """How many items the table of exceptions has, by `why`."""
     emptied: int = 0
-    """`accepted` when `on_empty` was called last."""
+    """What `filled` was at the emptying for which `on_empty` was called last."""
+    requeued: int = 0
+    """How often items were requeued."""
     virtual: float = 0.0
     """The virtual time of fair sharing."""
     starts: list[tuple[int, int]] = []
@@ -223,10 +227,20 @@ class PoolState(Struct):
         return sum(each.take.count for each in self.partitions if each.take is not None)
 
     @property
+    def filled(self) -> int:
+        """How often an item has come to wait here, from outside or out of the dead letters."""
+        return self.accepted + self.requeued
+
+    @property
     def is_empty(self) -> bool:
         """Nothing is pending, delayed, retrying or being worked on."""
         later = self.counts.get("delayed", 0) + self.counts.get("retrying", 0)
         return not (self.pending or later or self.processing)
+
+    @property
+    def has_been_emptied(self) -> bool:
+        """It is empty, and `on_empty` was not called for that."""
+        return self.emptied < self.filled and self.is_empty
 
     def partition_of(self, slot: int) -> int:
         """Which partition serves a key slot."""

@@ -61,7 +61,9 @@ class Taking:
         now_us = self.writing.meta.now_us
         for group in self.state.groups:
             mine = [r.due_us or 0 for r in self.seen.due if _is_of(r, group)]
-            group.next_us = min(mine, default=group.next_us)
+            next_us = min(mine, default=group.next_us)
+            self.writing.bound_moved |= group.next_us <= now_us < next_us
+            group.next_us = next_us
         self.due = [row for row in self.seen.due if (row.due_us or 0) <= now_us]
         self._firsts = {row.lane: row for row in self.seen.firsts}
         self._gone: set[tuple[int, int]] = set()
@@ -154,6 +156,7 @@ class Taking:
             self._gone |= {(row.lane, row.off) for row in rows}
             seen = (r for r in self.seen.due if _is_of(r, group))
             left = [r.due_us or 0 for r in seen if (r.lane, r.off) not in self._gone]
+            left += self.writing.due_of(slot, group.priority)
             group.next_us = min(left, default=upto_us)
             group.floor_us = max(group.floor_us, min(upto_us, group.next_us))
         take = self._started(partition, Take(0, 0, rows=rows, count=len(rows)))
@@ -164,11 +167,11 @@ class Taking:
     def _take_empty(self, partition: Partition) -> Take | None:
         """The run of `on_empty`, once for each time that the pool is emptied."""
         state = self.state
-        if not self.rules.on_empty or not state.is_empty or state.emptied >= state.accepted:
+        if not self.rules.on_empty or not state.has_been_emptied:
             return None
         if any(each.take is not None for each in state.partitions):
             return None
-        return self._started(partition, Take(0, 0, is_empty=True))
+        return self._started(partition, Take(0, 0, is_empty=True, filled=state.filled))
 
     def _cut(self, lane: Lane, want: int) -> tuple[int, int, list[tuple[int, int]]]:
         """The next range of a lane with `want` items: after which place, up to which, and the
@@ -190,7 +193,7 @@ class Taking:
                 found += 1
         return lane.taken, upto, without
 
-    def _take_fairly(self, partition: Partition, priority: int, want: int) -> Take:
+    def _take_fairly(self, partition: Partition, priority: int, want: int) -> Take | None:
         """One item of each key in turn, by start tags (P11): the key that had least comes first."""
         state = self.state
         lanes = [each for each in state.lanes if each.priority == priority and not each.slot]
@@ -214,7 +217,8 @@ class Taking:
 
     def _take_ranges(
         self, partition: Partition, cuts: Mapping[int, tuple[int, int, list[tuple[int, int]]]]
-    ) -> Take:
+    ) -> Take | None:
+        """Record the ranges as taken; None if all in them was to be skipped."""
         ranges: list[TakenRange] = []
         without: list[tuple[int, int]] = []
         for number, (after, upto, skipped) in cuts.items():
@@ -229,6 +233,9 @@ class Taking:
         for each in ranges:
             row = TakenRow(each.lane, each.upto, partition.number, take.version)
             self.writing.taken.append(row)
+        if not count:
+            partition.take = None
+            return None
         return take
 
     def _started(self, partition: Partition, take: Take) -> Take:

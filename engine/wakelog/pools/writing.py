@@ -51,6 +51,8 @@ class Writing:
         self.trail: list[TrailRow] = []
         self.leases: list[tuple[str, str, int, int]] = []
         self.dropped: list[str] = []
+        self.bound_moved = False
+        """The document says when something is due, and that was not so: it is written again."""
         self._put: dict[ExceptionKey, ExceptionRow] = {}
         self._gone: dict[ExceptionKey, None] = {}
 
@@ -88,6 +90,11 @@ class Writing:
         state.count(row.why, 1)
         self._put[ExceptionKey(row.lane, row.off)] = row
 
+    def due_of(self, slot: int, priority: int) -> list[int]:
+        """When those are due that this call has added to a group."""
+        rows = [row for row in self._put.values() if (row.slot, row.priority) == (slot, priority)]
+        return [row.due_us for row in rows if row.due_us is not None]
+
     def remove(self, row: ExceptionRow) -> None:
         """Take an item out of the table of exceptions, as it is stored."""
         state = self.state
@@ -101,7 +108,7 @@ class Writing:
     def writes(self, due_us: int | None) -> PoolWrites:
         """All of it; nothing if nothing has changed."""
         rows = self.segments or self._put or self._gone or self.leases or self.dropped
-        if not (self.events or rows):
+        if not (self.events or rows or self.bound_moved):
             return PoolWrites()
         self.state.tidy()
         return PoolWrites(

@@ -62,18 +62,20 @@ class PoolCalls:
         """Plan and write in one transaction; what the plan has answered. Raises what it raises, and
         `StoreUnavailableError`. A crash leaves all of it, or nothing."""
         answer: list[R] = []
-        due: list[int | None] = [None]
+        written: list[PoolWrites] = []
 
         def planned(seen: PoolSeen) -> PoolWrites:
             writing = Writing(look.pool, seen, meta, self.salts)
             answer[:] = [plan(writing, seen)]
-            due[0] = next_us(writing.state, meta.now_us, PoolRules(n=writing.state.n))
-            return writing.writes(due[0])
+            due_us = next_us(writing.state, meta.now_us, PoolRules(n=writing.state.n))
+            written[:] = [writing.writes(due_us)]
+            return written[0]
 
         await self._threads.write(self._store.pool_call, look, planned)
-        self.on_call(look.pool)
-        if due[0] is not None:
-            self.on_change(look.pool, due[0])
+        if written[0].state is not None:
+            self.on_call(look.pool)
+            if written[0].due_us is not None:
+                self.on_change(look.pool, written[0].due_us)
         return answer[0]
 
     def meta(self, actor: str | None = None, correlation: str | None = None) -> CallMeta:

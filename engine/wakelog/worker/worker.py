@@ -314,7 +314,10 @@ class Worker:
 
     def _on_pool_changed(self, job: str, due_us: int) -> None:
         """A call of this process has changed when a pool has work."""
-        if not self._pools.changed(job) or due_us > self._app.clock.now_us():
+        if due_us > self._app.clock.now_us():
+            self._pools.notice(job)
+            self._wake()
+        elif not self._pools.changed(job):
             self._wake()
 
     def _on_alarm_set(self, due_us: int) -> None:

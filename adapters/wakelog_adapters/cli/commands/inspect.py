@@ -48,14 +48,12 @@ def status(
     json: options.Json = False,
 ) -> None:
     """Show the status of an instance."""
-    from wakelog_adapters.cli.job_types import render_status
+    from wakelog_adapters.cli.job_types import render_status, status_of
     from wakelog_adapters.cli.parsing import instance
     from wakelog_adapters.cli.target import look_up
 
     ref = instance(job, id)
-    print_result(
-        lambda: look_up(where, ref, lambda app, id: app.status_of(str(id))), render_status, json
-    )
+    print_result(lambda: look_up(where, ref, status_of), render_status, json)
 
 
 @command
@@ -191,6 +189,12 @@ class ListOptions(FilterOptions):
         ),
     ] = None
 
+    @property
+    def is_of_instances(self) -> bool:
+        """Whether a filter is given that pools do not have."""
+        given = (self.status, self.error, self.prefix, self.due_before, self.updated_after)
+        return any(each is not None for each in (*given, self.type))
+
     def checked(self, where: Where) -> Filters:
         """As the engine takes them. Raises `UsageError`, and `UnknownJobError` with `--jobs`."""
         from wakelog_adapters.cli.parsing import moment
@@ -253,7 +257,9 @@ def _count(where: Where, options: ListOptions) -> CountReport:
     async def call(app: App) -> CountReport:
         jobs = await app.counts(**filters)
         total, running = sum(job.total for job in jobs), sum(job.running for job in jobs)
-        return CountReport(total=total, running=running, jobs=jobs)
+        pools = [] if options.is_of_instances else await app.pools()
+        pools = [pool for pool in pools if options.name in (None, pool.name)]
+        return CountReport(total=total, running=running, jobs=jobs, pools=pools)
 
     return with_app(where.store_url(), None, call)
 

@@ -39,6 +39,7 @@ TAKE_US = 250_000
 """How much work a take holds, by the time that items have taken so far."""
 MAX_TAKE = 100
 """How many items it holds at most."""
+AGAIN_S = 0.02
 OVERSTAY_US = 2 * TAKE_US
 """After how long what has not begun is given back, since one item takes longer than expected."""
 
@@ -159,7 +160,10 @@ class HeldPartition:
 
     def give_back(self, why: str) -> None:
         """Give back what has not begun."""
-        if not self._waiting or self._book is None or self._take is None or self.is_asking:
+        if not self._waiting or self._book is None or self._take is None or self.is_lost:
+            return
+        if self.is_asking:  # a step is being recorded
+            asyncio.get_running_loop().call_later(AGAIN_S, self.give_back, why)
             return
         items, self._waiting = list(self._waiting), deque()
         current = self._current

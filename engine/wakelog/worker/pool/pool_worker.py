@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from wakelog.application import Application
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import StoreUnavailableError
 from wakelog.pools.items import Slices, TakenItem, items_of
 from wakelog.pools.settle import Acquire, Acquired, SlotAnswer, SlotTurn, Turn, next_us, plan_turn
-from wakelog.pools.state import Take, loaded
+from wakelog.pools.state import PoolState, Take, loaded, partition_stream
 from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import Writing
-from wakelog.ports.pools import PoolLook, PoolSeen
+from wakelog.ports.pools import PartitionLease, PoolLook, PoolSeen
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.pool.held_partition import MAX_TAKE, TAKE_US, HeldPartition
 
@@ -36,6 +36,8 @@ LAST_S = 5.0
 """How long a shutdown waits until what it has given back is recorded."""
 PAUSE_S = 0.5
 """How soon a call is made again that the store could not answer."""
+AGAIN_US = 500_000
+"""How soon it is looked again whether leases that have ended may be taken over."""
 SHARE_OF_MEAN = 0.2
 """How much the newest item changes the mean time that an item takes."""
 
@@ -69,6 +71,8 @@ class PoolWorker:
         self._calls: set[asyncio.Task[None]] = set()
         self._wants_more = False
         """Partitions are to be acquired with the next call."""
+        self._was_missed = False
+        """Something may have come too late for a call that was under way."""
         self._is_closing = False
         self._changed = asyncio.Event()
         self._crash: BaseException | None = None
@@ -95,21 +99,35 @@ class PoolWorker:
         if self._is_closing:
             return None
         held = tuple(self._held.values())
-        idle = sum(each.is_idle for each in held)
-        if len(held) >= self.rules.n and not idle:
+        mine = {each.number for each in held if each.is_idle}
+        self._was_missed |= any(each.is_asking for each in held)
+        if len(held) >= self.rules.n and not mine:
             return None  # each takes again by itself
         seen = self.app.store.pool_look(PoolLook(self.job, now_us, leases=True))
         if seen.state is None or seen.is_paused:
             return None
-        free = max(0, self.rules.n - sum(not lease.has_ended for lease in seen.leases))
-        if not idle and (not free or len(held) >= self._share(self.rules.n)):
-            return None
         state = loaded(seen.state)
-        open_takes = any(each.take is not None for each in state.partitions)
-        at_us = next_us(state, now_us, self.rules)
-        if open_takes and any(lease.has_ended for lease in seen.leases):
-            return now_us  # what a worker that is gone had taken
-        return at_us
+        if len(held) < self._share(self.rules.n):
+            unheld, ended = self._unheld(state, seen.leases)
+            if ended and not self._may_take_over():
+                return now_us + AGAIN_US
+            if any(state.partition(number).take is not None for number in unheld | ended):
+                return now_us  # what a worker that is gone had taken
+            mine |= unheld | ended
+        return next_us(state, now_us, self.rules, mine)
+
+    def _unheld(
+        self, state: PoolState, leases: Sequence[PartitionLease]
+    ) -> tuple[set[int], set[int]]:
+        """The partitions that no worker holds, and those of which the lease has ended."""
+        numbers = range(max(self.rules.n, len(state.partitions)))
+        streams = {partition_stream(self.job, number): number for number in numbers}
+        leased = {each.stream for each in leases}
+        ended = {each.stream for each in leases if each.has_ended and each.owner != self.worker}
+        return (
+            {number for stream, number in streams.items() if stream not in leased},
+            {number for stream, number in streams.items() if stream in ended},
+        )
 
     # -- on the loop
 
@@ -122,6 +140,7 @@ class PoolWorker:
         """There is something to take, or may be."""
         if self._is_closing:
             return
+        self._was_missed |= any(each.is_asking for each in self._held.values())
         for held in self._held.values():
             if held.is_idle:
                 self._ask_next(held)
@@ -138,6 +157,7 @@ class PoolWorker:
                 self._ask_next(held)
                 self._pump()
                 return True
+        self._was_missed = True
         return False
 
     def balance(self) -> None:
@@ -228,11 +248,15 @@ class PoolWorker:
         meta = pools.meta()
         behind = [key for slot in slots for key in slot.outcome.unblock]
         look = PoolLook(self.job, meta.now_us, due_limit=DUE_LIMIT, behind=behind, leases=True)
+        held = tuple(self._held)
 
         def plan(writing: Writing, seen: PoolSeen) -> Turn:
             taking = Taking(writing, seen, self.rules, self.worker)
             self.processed = writing.state.processed
-            return plan_turn(writing, seen, slots, acquire, taking)
+            turn = plan_turn(writing, seen, slots, acquire, taking)
+            if not seen.is_paused:
+                turn.next_us = next_us(writing.state, meta.now_us, self.rules, held)
+            return turn
 
         return await pools.call(look, plan, meta=meta)
 
@@ -250,6 +274,23 @@ class PoolWorker:
                 await self._begin(held, slot, answer, slices)
         for acquired in turn.acquired:
             self._hold(acquired, slices)
+        self._look_again({held for held, _ in asking}, turn.next_us)
+
+    def _look_again(self, asked: Collection[HeldPartition], next_us: int | None) -> None:
+        """A partition was left without anything: let others take what it may not, and see to it
+        that what is due later is looked at then."""
+        idle = [held for held in self._held.values() if held.is_idle]
+        if not idle or self._is_closing:
+            return
+        if self._was_missed:
+            self._was_missed = False
+            self.wake()
+        elif next_us is not None and next_us > self.app.clock.now_us():
+            self.app.pools.on_change(self.job, next_us)
+        elif next_us is not None:
+            for held in idle:
+                if held not in asked:
+                    self._ask_next(held)
 
     async def _begin(
         self, held: HeldPartition, slot: SlotTurn, answer: SlotAnswer, slices: Slices
@@ -259,6 +300,8 @@ class PoolWorker:
         elif answer.take is not None:
             items = items_of(answer.take, slices)
             held.work(answer.take, items, await self._blocked(items))
+            if self._is_closing:
+                held.give_back("shutdown")
 
     async def _blocked(self, items: Sequence[TakenItem]) -> set[str]:
         """The keys of items that must not overtake one that waits elsewhere (P5)."""

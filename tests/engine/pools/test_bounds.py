@@ -1,0 +1,190 @@
+"""The bounds that spare a pool looking: floors and `next_us` hide nothing that is due, and do not
+say "now" if it is later (P5, P9)."""
+
+from __future__ import annotations
+
+from tests.engine.pools.played import MS, SECOND, Hand, Played, item
+from tests.engine.pools.test_taking import key_for
+from wakelog.pools.operate import ItemAct, plan_pause
+from wakelog.pools.settle import next_us
+
+
+def looks(pool: Played) -> int | None:
+    """When the pool has something next, from now on."""
+    at_us = next_us(pool.state, pool.now_us, pool.rules)
+    return None if at_us is None else max(0, at_us - pool.now_us)
+
+
+def retrying(hand: Hand, *delays_us: int) -> None:
+    """As many items as delays, each of which fails and is to be tried again after its delay."""
+    hand.pool.accept(*(f"{delay}" for delay in delays_us))
+    hand.take()
+    for each, delay in zip(list(hand.items), delays_us, strict=True):
+        hand.fails(each, delay_us=delay)
+    hand.take(0)
+
+
+def test_P5_a_retry_is_due_when_it_was_scheduled_for() -> None:
+    pool = Played()
+    hand = pool.hand()
+    retrying(hand, SECOND, 2 * SECOND)
+    assert looks(pool) == SECOND
+    pool.now_us += SECOND - 1
+    assert hand.take() == []
+    pool.now_us += 1
+    assert hand.take() == [f"{SECOND}"]
+    hand.ends(hand.items[0])
+    hand.take(0)
+    assert looks(pool) == SECOND
+
+
+def test_P5_what_is_due_is_not_hidden_by_a_take_in_the_call_that_has_recorded_it() -> None:
+    # given an item that is due, and another one that became due before it and is not recorded yet
+    pool = Played(n=2)
+    zero, one = pool.hands()
+    retrying(zero, SECOND)
+    pool.accept("slow")
+    assert one.take() == ["slow"]
+    one.fails(one.items[0], delay_us=500 * MS)
+    pool.now_us += SECOND
+    # when one call records that one and takes the first
+    turn = pool.turn(one.next_turn(0), zero.next_turn(100))
+    one.got(turn, 0)
+    zero.got(turn, 1)
+    assert zero.names == [f"{SECOND}"]
+    # then
+    assert looks(pool) == 0
+    assert one.take() == ["slow"]
+
+
+def test_P5_a_take_does_not_forget_when_an_item_is_due_that_its_call_has_recorded() -> None:
+    # given one that is due now, and one far off
+    pool = Played(n=2)
+    zero, one = pool.hands()
+    retrying(zero, SECOND, 3_600 * SECOND)
+    pool.accept("soon")
+    assert one.take() == ["soon"]
+    pool.now_us += SECOND
+    one.fails(one.items[0], delay_us=SECOND)
+    # when
+    turn = pool.turn(one.next_turn(0), zero.next_turn(100))
+    one.got(turn, 0)
+    zero.got(turn, 1)
+    # then
+    assert zero.names == [f"{SECOND}"]
+    assert looks(pool) == SECOND
+
+
+def test_P5_what_waited_behind_a_key_is_taken_at_once_when_it_is_released() -> None:
+    pool = Played(ordered=True)
+    pool.accept(item("a", key="k"), item("b", key="k"))
+    hand = pool.hand()
+    hand.take()
+    hand.fails(hand.items[0], delay_us=SECOND)
+    assert hand.holds_back(hand.items[0])
+    hand.take(0)
+    pool.accept("x", item("c", key="k"))
+    pool.now_us += SECOND
+    assert hand.take(1) == ["a"]
+    hand.ends(hand.items[0])
+    # when its end is recorded
+    hand.take(0)
+    # then what was behind it can be taken now, before what was accepted later
+    assert looks(pool) == 0
+    assert hand.take(1) == ["b"]
+
+
+def test_P9_a_bound_that_was_true_once_does_not_keep_saying_now() -> None:
+    # given a retry that was cancelled, and one that is due much later
+    pool = Played()
+    hand = pool.hand()
+    retrying(hand, SECOND, 3_600 * SECOND)
+    assert pool.act(ItemAct("cancel"), (1, 1)) == ["done"]
+    pool.now_us += 2 * SECOND
+    # when a worker has looked, and found nothing
+    assert hand.take() == []
+    # then it knows when to look again
+    assert looks(pool) == 3_598 * SECOND
+
+
+def test_P9_a_bound_is_right_when_not_all_that_is_due_was_looked_at() -> None:
+    pool = Played()
+    hand = pool.hand()
+    retrying(hand, *(n * MS for n in range(1, 8)))
+    pool.now_us += SECOND
+    turn = pool.turn(hand.next_turn(3), due_limit=3)
+    hand.got(turn, 0)
+    assert len(hand.names) == 3
+    for each in list(hand.items):
+        hand.ends(each)
+    hand.take(0)
+    assert looks(pool) == 0
+    assert len(hand.take()) == 4
+
+
+def test_P9_what_has_another_priority_now_is_not_hidden() -> None:
+    pool = Played()
+    hand = pool.hand()
+    retrying(hand, SECOND, 2 * SECOND)
+    assert pool.act(ItemAct("prioritize", None, 7), (1, 2)) == ["done"]
+    assert looks(pool) == SECOND
+    pool.now_us += SECOND
+    assert hand.take() == [f"{SECOND}"]
+    hand.ends(hand.items[0])
+    hand.take(0)
+    assert looks(pool) == SECOND
+
+
+def test_P7_a_paused_partition_does_not_make_others_look_all_the_time() -> None:
+    # given an item that only a paused partition may take
+    pool = Played(n=2)
+    pool.hands()
+    pool.operate(lambda writing: plan_pause(writing, 0, None, None))
+    pool.accept(item("a", key=key_for(pool, 0)))
+    # then there is nothing to look for
+    assert looks(pool) is None
+
+
+def test_P2_a_key_that_is_being_worked_on_does_not_make_others_look_all_the_time() -> None:
+    # given items of one key, of which one is taken
+    pool = Played(n=2)
+    pool.accept(*(item(f"{n}", key=key_for(pool, 0)) for n in range(2)))
+    zero, _ = pool.hands()
+    assert zero.take(1) == ["0"]
+    # then the other partition has nothing to look for, until that has ended
+    assert looks(pool) is None
+    zero.ends(zero.items[0])
+    zero.take(0)
+    assert looks(pool) == 0
+
+
+def test_P10_a_rate_limit_says_when_the_next_run_may_start() -> None:
+    pool = Played(rate=2, span_us=SECOND)
+    pool.accept("a", "b", "c")
+    hand = pool.hand()
+    assert hand.take() == ["a", "b"]
+    assert looks(pool) is None
+    hand.ends(hand.items[0])
+    pool.now_us += 100 * MS
+    hand.ends(hand.items[0])
+    assert hand.take() == []
+    assert looks(pool) == 900 * MS
+    pool.now_us += 900 * MS
+    assert hand.take() == ["c"]
+
+
+def test_P7_a_paused_pool_has_nothing_to_look_for() -> None:
+    pool = Played()
+    pool.accept("a")
+    assert looks(pool) == 0
+    pool.operate(lambda writing: plan_pause(writing, None, None, None))
+    assert looks(pool) is None
+
+
+def test_P9_a_lane_is_dropped_when_it_is_empty_and_its_number_never_comes_again() -> None:
+    pool = Played()
+    pool.accept("a", item("b", key="k"))
+    hand = pool.hand()
+    hand.work()
+    assert (pool.state.lanes, pool.state.groups) == ([], [])
+    assert [a.lane for a in pool.accept("c", item("d", key="k"))] == [3, 4]
