@@ -49,6 +49,9 @@ class HeldPartition:
 
     def __init__(self, pool: PoolWorker, number: int, token: int, version: int) -> None:
         self._pool = pool
+        self.app = pool.app
+        self.definition = pool.definition
+        self.loop = asyncio.get_running_loop()
         self.number = number
         self.token = token
         self.version = version
@@ -121,27 +124,22 @@ class HeldPartition:
         book, pool = self._book, self._pool
         if book is None:
             raise AssertionError("a take has a book")
-        app = pool.app
+        app, definition = self.app, self.definition
         if item.key is not None and item.key in book.blocked:
             book.given_back([item], "behind", app.clock.now_us())
             return
         began_us = app.clock.now_us()
-        call = item.call(
-            pool.definition.name, take, began_us, pool.worker, self.number, pool.processed
-        )
-        settle = await self._performed(item, call)
-        now_us = max(began_us, app.clock.now_us())
-        turn = await take_turn(app.handler_runner, pool.definition, call.base, settle, now_us)
-        book.ended(item, turn.events, began_us)
-        pool.pace(max(0, app.clock.now_us() - began_us))
-
-    async def _performed(self, item: TakenItem, call: HandlerCall) -> Settle:
-        app, definition = self._pool.app, self._pool.definition
+        call = item.call(definition.name, take, began_us, pool.worker, self.number, pool.processed)
         if item.payload is None:
-            error = IntegrityError(f"{self._pool.job}:shared", 0, f"{item.name} was destroyed")
-            return Settle(call, HandlerFailed.by_engine(error, app.clock.now_us()))
-        steps = PoolSteps(app, definition, call, self, item)
-        return await perform(app.handler_runner, definition, call, steps)
+            error = IntegrityError(f"{pool.job}:shared", 0, f"{item.name} was destroyed")
+            settle = Settle(call, HandlerFailed.by_engine(error, app.clock.now_us()))
+        else:
+            steps = PoolSteps(call, self, item)
+            settle = await perform(app.handler_runner, definition, call, steps)
+        now_us = max(began_us, app.clock.now_us())
+        turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
+        book.ended(item, turn.events, began_us)
+        pool.pace(now_us - began_us)
 
     async def _on_empty(self) -> None:
         app, definition, book = self._pool.app, self._pool.definition, self._book
