@@ -150,9 +150,10 @@ class App:
         self, instance_id: str, *, version: int | None = None, at: datetime | None = None
     ) -> PastState:
         """The state and status of an instance at a version, or at a moment (aware): give one of
-        the two."""
+        the two. Raises `UnknownActionError` for a pool, which has no instances."""
         self._gateway.check()
         id, app = InstanceId.parse(instance_id), self.application
+        CLIENTS[id.kind].check_instances()
         at_us = None if at is None else moment_us(at, "at")
         return await app.threads.browse(state_at, app.store, id, version=version, at_us=at_us)
 

@@ -21,8 +21,8 @@ from wakelog.ids import InstanceId
 from wakelog_adapters.cli.render import continuous, debounce, task, worker_pool
 
 __all__ = [
-    "INSTANCE_KINDS", "JOB_TYPES", "POOL", "JobType", "check_verb", "client_of", "pool_name",
-    "render_status", "status_of",
+    "INSTANCE_KINDS", "JOB_TYPES", "POOL", "JobType", "check_instances", "check_verb", "client_of",
+    "pool_name", "render_status", "status_of", "whole_id",
 ]  # fmt: skip
 
 
@@ -65,6 +65,12 @@ def pool_name(word: str) -> str:
     return word.removeprefix(f"{POOL}:")
 
 
+def whole_id(word: str) -> str:
+    """The id of what a word with a colon names; `workerPool:emails` is the pool as a whole."""
+    is_pool = word.startswith(f"{POOL}:") and word.count(":") == 1
+    return f"{word}:shared" if is_pool else word
+
+
 async def status_of(app: App, id: InstanceId) -> Any:
     """The status of an instance; of a pool, if it is one of its partitions or `shared`.
 
@@ -85,12 +91,18 @@ def client_of(app: App, id: InstanceId) -> Any:
 
 def check_verb(id: InstanceId, verb: str) -> None:
     """Raise `UnknownActionError` if the instance's type of job has no such command."""
+    check_instances(id, verb)
     client = JOB_TYPES[id.kind].client
-    if not JOB_TYPES[id.kind].has_instances:
-        raise UnknownActionError(verb, id.kind, f"it has no instances; {_ADVICE.format(id.name)}")
     if not hasattr(client, verb):
         known = ", ".join(each for each in VERBS if hasattr(client, each))
         raise UnknownActionError(verb, id.kind, f"of these commands it knows {known}")
+
+
+def check_instances(id: InstanceId, action: str) -> None:
+    """Raise `UnknownActionError` if there are no instances of its type of job."""
+    if not JOB_TYPES[id.kind].has_instances:
+        advice = f"it has no instances; {_ADVICE.format(id.name)}"
+        raise UnknownActionError(action, id.kind, advice)
 
 
 def render_status(status: Status | PoolStatus) -> RenderableType:

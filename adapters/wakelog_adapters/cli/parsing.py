@@ -15,6 +15,7 @@ from wakelog.core.time import Duration, as_datetime, duration_us, moment_us, whe
 from wakelog.errors import ValidationError
 from wakelog.ids import InstanceId
 from wakelog_adapters.cli.exit_codes import UsageError
+from wakelog_adapters.cli.job_types import whole_id
 
 __all__ = [
     "InstanceRef",
@@ -102,7 +103,7 @@ def _instance(given: Sequence[str | None], *, more: int) -> tuple[InstanceRef, l
     words = [word for word in given if word is not None]
     first = words[0]
     if ":" in first:
-        full = InstanceId.parse(first)
+        full = InstanceId.parse(whole_id(first))
         ref, rest = InstanceRef(full, full.name, full.id), words[1:]
     elif len(words) > 1:
         ref, rest = InstanceRef(None, first, words[1]), words[2:]

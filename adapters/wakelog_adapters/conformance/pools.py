@@ -84,7 +84,7 @@ class PoolCallsExam(ExamBase):
         store = self.open(tmp_path)
         wide = {"ids": ["a"], "due_limit": 9, "keys": [ExceptionKey(1, 1)], "leases": True}
         assert seen_by(store, **wide) == replace(
-            NOTHING, firsts=[], due=[], ids=[], exceptions=[], leases=[], skips=[]
+            NOTHING, firsts=[], due=[], ids=[], exceptions=[], behind=[], leases=[], skips=[]
         )
         assert call(store, PoolWrites(), **wide).state is None
         assert [*store.pool_slices(POOL, [(1, 0, 9)])] == []

@@ -35,6 +35,7 @@ def look_params(look: PoolLook, *, server_clock: bool) -> Sequence[object]:
         [lane for lane, _ in keys],
         [off for _, off in keys],
         look.leases,
+        findable(look.behind),
     )
 
 
@@ -47,6 +48,9 @@ def seen_in(row: Sequence[Any]) -> tuple[int, PoolSeen]:
 
 class PostgresPools(PostgresReads):
     """Raises `StoreUnavailableError`."""
+
+    def pool_jobs(self) -> Sequence[str]:
+        return [job for (job,) in self._rows(self.queries.pool_jobs, ())]
 
     def pool_look(self, look: PoolLook) -> PoolSeen:
         params = *_UNLOCKED, *look_params(look, server_clock=self.datastore.server_clock)

@@ -27,7 +27,7 @@ from wakelog_adapters.postgres.pool_reads import look_params, seen_in
 from wakelog_adapters.postgres.queries import Queries
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.blob import Blob
-from wakelog_projections.inline.pool_writes import is_empty, unblocked_us
+from wakelog_projections.inline.pool_writes import is_empty
 
 __all__ = ["PLAN_TIMEOUT", "PoolCaller"]
 
@@ -119,7 +119,7 @@ class PoolCaller:
             if is_empty(writes):
                 connection.execute(b"ROLLBACK")
             else:
-                self._write(attempt, connection, look, number, seen, writes)
+                self._write(attempt, connection, look, number, writes)
         except BaseException:
             if connection.pgconn.transaction_status in _OPEN:
                 with suppress(psycopg.Error, OSError):
@@ -132,12 +132,11 @@ class PoolCaller:
         connection: Connection,
         look: PoolLook,
         number: int,
-        seen: PoolSeen,
         writes: PoolWrites,
     ) -> None:
         """Also raises `StoreUnavailableError` ("refused") for what cannot be sent."""
         try:
-            arguments = self._arguments(look, number, seen, writes)
+            arguments = self._arguments(look, number, writes)
             attempt.sent = writes
             with connection.pipeline():
                 connection.execute(self._queries.pool_write, arguments)
@@ -154,9 +153,7 @@ class PoolCaller:
         connection.execute(self._queries.begin)
         return seen_in(rows_of(connection, self._queries.pool_look, (*locks, *params))[0])
 
-    def _arguments(
-        self, look: PoolLook, number: int, seen: PoolSeen, writes: PoolWrites
-    ) -> tuple[object, ...]:
+    def _arguments(self, look: PoolLook, number: int, writes: PoolWrites) -> tuple[object, ...]:
         """What `pool_write_1` takes, in its order. Raises `ValueError`."""
         blob = Blob()
         events = [
@@ -175,13 +172,11 @@ class PoolCaller:
             look.pool,
             None if self._datastore.server_clock else look.now_us,
             number,
-            unblocked_us(look, seen.state, writes),
             writes.state,
             _json([row._asdict() for row in writes.segments]),
             _json([row._asdict() for row in writes.taken]),
             _json([row._asdict() for row in writes.ids]),
             _json([{"lane": lane, "off": off} for lane, off in writes.gone]),
-            [*writes.unblock] or None,
             _json([row._asdict() for row in writes.put]),
             _json([{"lane": lane, "off": off} for lane, off in writes.skips]),
             _json([row._asdict() for row in writes.trail]),

@@ -209,12 +209,13 @@ class Queries(Struct, frozen=True):
     """So that what is read after a lock was waited for is what was committed before it was had."""
     pool_look: bytes = b"""SELECT number, state, seen FROM {schema}.pool_look_1(
         %s, %s, %s, %s, %s::bigint, %s::bigint, %s::text[], %s::int, %s::bigint[], %s::bigint[],
-        %s)"""
+        %s, %s::text[])"""
     pool_write: bytes = b"""SELECT {schema}.pool_write_1(
-        %s, %s, %s::bigint, %s::bigint, %s::bigint, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
-        %b)"""
+        %s, %s, %s::bigint, %s::bigint, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
     pool_slices: bytes = f"""SELECT {SEGMENT}, s.lines FROM {{schema}}.pool_slices_1(
         %s, %s, %s::bigint[], %s::bigint[], %s::bigint[]) s""".encode()
+    pool_jobs: bytes = b"""SELECT DISTINCT pool FROM {schema}.pool_states ORDER BY pool"""
+    """() -> the jobs"""
     pool_taken: bytes = f"""SELECT {TAKEN} FROM {{schema}}.pool_taken t
         WHERE t.pool = %s AND t.lane = %s AND t.upto >= %s ORDER BY t.upto LIMIT 1""".encode()
     """(pool, lane, place) -> the fields of `TakenRow`"""

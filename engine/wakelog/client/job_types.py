@@ -34,25 +34,32 @@ class ClientType(NamedTuple):
     client: Callable[[RequestGateway, Any], JobClient[Any, Any] | WorkerPoolClient[Any]]
     make_status: MakeStatus[Status]
     history: Callable[[Application, InstanceId], Awaitable[list[HistoryEntry]]]
+    check_instances: Callable[[], None]
+    """Raises `UnknownActionError` if there are no instances."""
 
 
 async def _history(app: Application, id: InstanceId) -> list[HistoryEntry]:
     return await app.threads.browse(history, app.store, id)
 
 
-def _no_instance(stream: str, row: StatusRow | None, *, unhandled: bool) -> NoReturn:
-    raise UnknownActionError(
-        "status_of",
-        "workerPool",
-        "a pool has no instances: app.worker_pool(name).status() or .get(event_id)",
-    )
+def _instances() -> None:
+    """There are some."""
+
+
+def _no_instances() -> NoReturn:
+    what = "it has no instances: ask app.worker_pool(name).status() or .get(event_id)"
+    raise UnknownActionError("have a status or a state", "workerPool", what)
+
+
+def _no_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> NoReturn:
+    _no_instances()
 
 
 CLIENTS: dict[Kind, ClientType] = {
-    Task.kind: ClientType(TaskClient, task_status, _history),
-    Continuous.kind: ClientType(ContinuousClient, continuous_status, _history),
-    Debounce.kind: ClientType(DebounceClient, debounce_status, _history),
-    WorkerPool.kind: ClientType(WorkerPoolClient, _no_instance, pool_history),
+    Task.kind: ClientType(TaskClient, task_status, _history, _instances),
+    Continuous.kind: ClientType(ContinuousClient, continuous_status, _history, _instances),
+    Debounce.kind: ClientType(DebounceClient, debounce_status, _history, _instances),
+    WorkerPool.kind: ClientType(WorkerPoolClient, _no_status, pool_history, _no_instances),
 }
 
 

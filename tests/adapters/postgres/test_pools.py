@@ -139,7 +139,7 @@ def test_a_call_that_was_abandoned_is_refused_if_it_arrives_later(
     store: PostgresStore, bare: psycopg.Connection
 ) -> None:
     bare.execute("SELECT settle_1('late', '1s', NULL, NULL, NULL)")
-    look: tuple[Any, ...] = ("late", "1s", "1s", POOL, NOW, NOW, [], 0, [], [], False)
+    look: tuple[Any, ...] = ("late", "1s", "1s", POOL, NOW, NOW, [], 0, [], [], False, [])
     with pytest.raises(psycopg.Error) as raised:
         bare.execute(store.queries.pool_look, look)
     assert raised.value.sqlstate == "WK004"
@@ -167,7 +167,6 @@ def test_what_a_plan_raises_is_raised_whatever_it_is(store: PostgresStore) -> No
 def test_what_cannot_be_stored_is_refused(store: PostgresStore, text: str) -> None:
     for writes in (
         PoolWrites(put=[excepted(1, 1, key=text)]),
-        PoolWrites(unblock=[text]),
         PoolWrites(leases=[(text, "w", 1, 1)]),
     ):
         with pytest.raises(StoreUnavailableError) as raised:
@@ -309,7 +308,7 @@ def test_a_pool_keeps_its_two_newest_documents(
 
 # -- what a call costs, with tables that the server has never analysed
 
-LOOK = (None, None, None, POOL, NOW, NOW, ["id-3"], 5, [2, 2], [3, 7], True)
+LOOK = (None, None, None, POOL, NOW, NOW, ["id-3"], 5, [2, 2], [3, 7], True, ["k7"])
 EXPLAIN = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
 
 
@@ -350,14 +349,13 @@ def statements(store: PostgresStore) -> dict[str, tuple[bytes, Any]]:
     gone, lease = Json([{"lane": 2, "off": 5}]), {"owner": "w", "token": 1, "lasts_us": 9}
     leases = Json([{"stream": PARTITION, **lease}])
     nothing = (None, None, None, None)
-    written = ("1s", POOL, NOW, 1, NOW, document(), None, None, None)
+    written = ("1s", POOL, NOW, 1, document(), None, None, None)
     why = {"why": ["behind", "dead"], "pool": POOL, "lane": 0, "off": 0, "limit": 5}
     return {
         "look": (queries.pool_look, LOOK),
-        "put": (queries.pool_write, (*written, None, None, put, None, None, None, None, None, b"")),
-        "gone": (queries.pool_write, (*written, gone, *nothing, None, None, None, None, b"")[:18]),
-        "unblock": (queries.pool_write, (*written, None, ["none"], *nothing, None, None, b"")),
-        "leases": (queries.pool_write, (*written, *nothing, None, leases, [SHARED], None, b"")),
+        "put": (queries.pool_write, (*written, None, put, *nothing, None, b"")),
+        "gone": (queries.pool_write, (*written, gone, *nothing, None, None, b"")),
+        "leases": (queries.pool_write, (*written, *nothing, leases, [SHARED], None, b"")),
         "slices": (queries.pool_slices, (POOL, SHARED, [1, 2, 1], [50, 0, 250], [260, 90, 420])),
         "taken": (queries.pool_taken, (POOL, 1, 3)),
         "trail": (queries.pool_trail, (POOL, 1, 3)),

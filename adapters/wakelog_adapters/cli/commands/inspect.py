@@ -103,6 +103,7 @@ def history(
 ) -> None:
     """Show all that happened to an instance, or its status and state in the past."""
     from wakelog_adapters.cli import parsing
+    from wakelog_adapters.cli.job_types import check_instances
     from wakelog_adapters.cli.render import inspect as render
     from wakelog_adapters.cli.target import look_up
 
@@ -114,6 +115,7 @@ def history(
         raise UsageError("--at and --version go with no other of --at, --version, --life, --limit")
 
     async def query(app: App, id: InstanceId) -> PastState:
+        check_instances(id, "have a state")
         return await app.state_at(str(id), version=version, at=moment)
 
     print_result(lambda: look_up(where, ref, query), render.past, json)
@@ -121,12 +123,14 @@ def history(
 
 def _state(where: Where, ref: InstanceRef, *, raw: bool) -> StateReport:
     from wakelog_adapters.cli.environment import load_jobs
+    from wakelog_adapters.cli.job_types import check_instances
     from wakelog_adapters.cli.target import look_up
 
     reference = None if raw else where.reference()
     jobs = load_jobs(reference) if reference else None
 
     async def query(app: App, id: InstanceId) -> StateReport:
+        check_instances(id, "have a state")
         status = await app.status_of(str(id))
         value: Any = None
         if status.status == "not_found":

@@ -21,6 +21,8 @@ from wakelog_adapters.cli.render.parts import (
     time_of,
     title_of,
 )
+from wakelog_adapters.cli.render.worker_pool import pools
+from wakelog_adapters.cli.reports import PoolsReport
 
 if TYPE_CHECKING:
     from wakelog.client.listing import InstanceRow

@@ -89,7 +89,7 @@ def status(status: PoolStatus) -> RenderableType:
         if number or name in _ALWAYS:
             rows.append((name.replace("_", " "), Text(str(number), style)))
     if age is not None:
-        rows.append(("oldest pending", f"{gap(age).removeprefix('+') or '0 s'} old"))
+        rows.append(("oldest pending", f"for {gap(age).removeprefix('+') or '0 s'}"))
     active = f"{status.active_partitions} of {len(status.partitions)} partitions are working"
     return Group(card(status.name, [*rows, ("active", active)]), _partitions(status))
 

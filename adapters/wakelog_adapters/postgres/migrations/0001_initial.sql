@@ -769,6 +769,7 @@ CREATE FUNCTION {schema}.pool_look_1(
     key_lanes bigint[],     -- the items to look for
     key_offs bigint[],
     with_leases boolean,
+    behind text[],          -- the keys behind which items wait
     OUT number bigint, OUT state bytea, OUT seen text
 ) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
@@ -820,7 +821,7 @@ BEGIN
                     x.key, x.detail)
                 FROM {schema}.pool_exceptions x
                 WHERE x.pool = pool_look_1.pool AND x.slot = g.slot AND x.priority = g.priority
-                AND x.due_us >= g.floor_us AND x.due_us <= pool_look_1.now_us
+                AND x.due_us >= g.floor_us
                 ORDER BY x.due_us, x.lane, x.off LIMIT due_limit))
             FROM groups g),
         'ids', ARRAY(
@@ -834,6 +835,14 @@ BEGIN
             FROM unnest(key_lanes, key_offs) AS k (lane, off), LATERAL (
                 SELECT * FROM {schema}.pool_exceptions e
                 WHERE e.pool = pool_look_1.pool AND e.lane = k.lane AND e.off = k.off OFFSET 0) x),
+        'behind', ARRAY(
+            SELECT to_json(ARRAY(
+                SELECT json_build_array(x.lane, x.off, x.why, x.slot, x.priority, x.due_us, x.seq,
+                    x.key, x.detail)
+                FROM {schema}.pool_exceptions x
+                WHERE x.pool = pool_look_1.pool AND x.key = k.key AND x.why = 'behind'
+                ORDER BY x.seq LIMIT 16))
+            FROM unnest(pool_look_1.behind) AS k (key)),
         'leases', ARRAY(
             SELECT json_build_array(l.stream, l.owner, l.token, (l.until_us <= lease_us)::int)
             FROM {schema}.leases l WHERE with_leases AND l.job = pool_look_1.pool),
@@ -842,7 +851,13 @@ BEGIN
                 SELECT json_build_array(k.lane, k.off) FROM {schema}.pool_skips k
                 WHERE k.pool = pool_look_1.pool AND k.lane = l.lane AND k.off > l.taken
                 ORDER BY k.off LIMIT 1000))
-            FROM lanes l WHERE l.skips > 0))::text
+            FROM lanes l WHERE l.skips > 0),
+        'skipped', ARRAY(
+            SELECT json_build_array(s.lane, s.off)
+            FROM unnest(key_lanes, key_offs) AS k (lane, off), LATERAL (
+                SELECT * FROM {schema}.pool_skips p
+                WHERE p.pool = pool_look_1.pool AND p.lane = k.lane AND p.off = k.off OFFSET 0) s)
+        )::text
         INTO number, state, seen;
 END $$;
 
@@ -852,13 +867,11 @@ CREATE FUNCTION {schema}.pool_write_1(
     pool text,
     clock_us bigint,        -- added to the lengths of leases; null: the time by this server's clock
     number bigint,          -- of the newest document
-    unblocked_us bigint,    -- when what is unblocked is due
     document bytea,         -- the next one
     segments json,
     taken json,
     ids json,
     gone json,
-    unblocked text[],
     put json,
     skips json,
     trail json,
@@ -894,14 +907,6 @@ BEGIN
         DELETE FROM {schema}.pool_exceptions x
             USING json_to_recordset(gone) AS r (lane bigint, off bigint)
             WHERE x.pool = pool_write_1.pool AND x.lane = r.lane AND x.off = r.off;
-    END IF;
-    IF unblocked IS NOT NULL THEN
-        UPDATE {schema}.pool_exceptions x SET due_us = unblocked_us
-            FROM unnest(unblocked) AS u (key), LATERAL (
-                SELECT e.lane, e.off FROM {schema}.pool_exceptions e
-                WHERE e.pool = pool_write_1.pool AND e.key = u.key AND e.why = 'behind'
-                ORDER BY e.seq OFFSET 0) b  -- the order of the index of keys: it takes no other
-            WHERE x.pool = pool_write_1.pool AND x.lane = b.lane AND x.off = b.off;
     END IF;
     IF put IS NOT NULL THEN
         INSERT INTO {schema}.pool_exceptions (
