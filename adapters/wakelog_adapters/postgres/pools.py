@@ -140,7 +140,8 @@ class PoolCaller:
             attempt.sent = writes
             with connection.pipeline():
                 connection.execute(self._queries.pool_write, arguments)
-                connection.execute(b"COMMIT")
+                # not prepared: if the write fails the server skips this, and knows no such statement
+                connection.execute(b"COMMIT", prepare=False)
         except ValueError as error:
             message = f"{self._location.label}: a call of {look.pool}: {error}"
             raise StoreUnavailableError("refused", message) from error

@@ -13,6 +13,7 @@ from wakelog.core.events import (
     Event,
     Executed,
     ExecutionLost,
+    Paused,
     RetryScheduled,
     Returned,
 )
@@ -100,6 +101,8 @@ class Book:
                 put.append(item.put("returned", self._take.at_us, before))
             case Returned():
                 self._unread(item, event)
+            case Paused():
+                self._outcome.paused = event
             case _:
                 pass
 

@@ -3,6 +3,7 @@ P12, A9)."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -92,8 +93,7 @@ def test_P7_a_pool_is_shown_in_numbers(with_dead: CommandLine) -> None:
     status = pool(with_dead, "status")
     assert (status["processed"], status["dead"], status["pending"]) == (1, 2, 0)
     assert [each["partition"] for each in status["partitions"]] == [0, 1]
-    shown = with_dead("pool", "status", "letters").stdout
-    assert "no worker" in shown
+    assert re.search(r"dead +2", with_dead("pool", "status", "letters").stdout)
     [row] = with_dead.answer("pool", "status")["pools"]
     assert (row["name"], row["dead"]) == ("letters", 2)
     assert with_dead("pool", "status").stdout.startswith("pool     status")
@@ -108,9 +108,9 @@ def test_P7_status_needs_no_jobs(with_dead: CommandLine, shared_url: str) -> Non
 
 
 def test_P7_is_paused_resumed_and_drained(wakelog: CommandLine, shared_url: str) -> None:
+    wakelog.answer("enqueue", "letters", ANN, "--id", "l-1")
     assert pool(wakelog, "pause", "--reason", "lunch", "--actor", "ann")["done"] is True
     assert wakelog("pool", "pause", "letters").exit_code == 1
-    wakelog.answer("enqueue", "letters", ANN, "--id", "l-1")
     worked(shared_url)
     status = pool(wakelog, "status")
     assert (status["paused"], status["reason"], status["pending"]) == (True, "lunch", 1)
@@ -125,6 +125,7 @@ def test_P7_is_paused_resumed_and_drained(wakelog: CommandLine, shared_url: str)
 
 
 def test_P7_one_partition_is_paused(wakelog: CommandLine) -> None:
+    wakelog.answer("enqueue", "letters", ANN)
     said = wakelog("pool", "pause", "letters", "--partition", "1", "--reason", "hot").stdout
     assert said == "letters, partition 1  paused; hot\n"
     assert [each["status"] for each in pool(wakelog, "status")["partitions"]][1] == "paused"
@@ -156,7 +157,8 @@ def test_P8_an_event_is_shown_waited_for_and_has_a_history(with_dead: CommandLin
 
 def test_P8_waiting_ends_with_its_timeout(wakelog: CommandLine) -> None:
     wakelog.answer("enqueue", "letters", ANN, "--id", "l-1")
-    assert "timeout" in wakelog.refusal(1, "pool", "wait", "letters", "l-1", "--timeout", "1ms")
+    said = wakelog.refusal(1, "pool", "wait", "letters", "l-1", "--timeout", "1ms")
+    assert "workerPool:letters:l-1 was not done within" in said
 
 
 def _history(wakelog: CommandLine, id: str) -> list[dict[str, Any]]:
@@ -213,7 +215,8 @@ def test_P8_dead_events_are_requeued(with_dead: CommandLine) -> None:
 def test_P8_dead_events_are_discarded(with_dead: CommandLine) -> None:
     gone = with_dead("pool", "discard", "letters", "l-2", "--reason", "moved away")
     assert (gone.exit_code, gone.stdout) == (0, "letters  1 event dropped for good\n")
-    assert _history(with_dead, "l-2")[-1]["description"] == "discarded: moved away"
+    told = [each["description"] for each in _history(with_dead, "l-2")]
+    assert "discarded: moved away" in told
     assert pool(with_dead, "discard", "--all", "--yes")["events"] == ["l-3"]
     assert with_dead("pool", "discard", "letters", "--all", "--yes").exit_code == 1
 

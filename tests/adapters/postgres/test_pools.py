@@ -298,6 +298,14 @@ def test_a_call_that_is_refused_leaves_no_gap_in_the_log(store: PostgresStore) -
     assert store.max_notification_id() == 3
 
 
+def test_a_connection_is_good_after_any_number_of_refused_calls(store: PostgresStore) -> None:
+    for version in range(1, 20):
+        call(store, PoolWrites(events=[pool_event(version)]))
+        with pytest.raises(StoreUnavailableError, match="refused"):
+            call(store, PoolWrites(events=[pool_event(version)]))
+    assert store.counters["store_retries"] == 0
+
+
 def test_a_pool_keeps_its_two_newest_documents(
     store: PostgresStore, bare: psycopg.Connection
 ) -> None:
@@ -308,7 +316,7 @@ def test_a_pool_keeps_its_two_newest_documents(
 
 # -- what a call costs, with tables that the server has never analysed
 
-LOOK = (None, None, None, POOL, NOW, NOW, ["id-3"], 5, [2, 2], [3, 7], True, ["k7"])
+LOOK = (None, None, None, POOL, NOW, NOW, ["id-3"], 5, [2, 2], [3, 7], True, ["k8"])
 EXPLAIN = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
 
 

@@ -22,7 +22,7 @@ from wakelog.errors import IntegrityError, LeaseLostError
 from wakelog.ids import InstanceId
 from wakelog.pools.book import Book
 from wakelog.pools.items import TakenItem
-from wakelog.pools.settle import Outcome, SlotTurn
+from wakelog.pools.settle import Outcome, SlotAnswer, SlotTurn
 from wakelog.pools.state import Take, partition_stream
 from wakelog.turn import perform, take_turn
 from wakelog.worker.leases import LeaseKey
@@ -39,7 +39,8 @@ TAKE_US = 250_000
 """How much work a take holds, by the time that items have taken so far."""
 MAX_TAKE = 100
 """How many items it holds at most."""
-AGAIN_S = 0.02
+LONG_US = 1_000
+"""An item that took longer lets go of the event loop before the next one."""
 OVERSTAY_US = 2 * TAKE_US
 """After how long what has not begun is given back, since one item takes longer than expected."""
 
@@ -64,6 +65,8 @@ class HeldPartition:
         self._task: asyncio.Task[None] | None = None
         self._current: TakenItem | None = None
         self._asked = asyncio.Event()
+        self._gives_back: str | None = None
+        """Why what has not begun is to be given back with the next turn."""
 
     @property
     def key(self) -> LeaseKey:
@@ -120,13 +123,18 @@ class HeldPartition:
             self.is_lost = True  # its lease ends, and what it had taken is taken up again
         self._pool.ended(self)
 
-    async def _worked_on(self, take: Take, item: TakenItem) -> None:
-        book, pool = self._book, self._pool
-        if book is None:
+    @property
+    def _open_book(self) -> Book:
+        """The one that is not recorded yet: what is given back meanwhile is recorded with the one
+        before."""
+        if self._book is None:
             raise AssertionError("a take has a book")
-        app, definition = self.app, self.definition
-        if item.key is not None and item.key in book.blocked:
-            book.given_back([item], "behind", app.clock.now_us())
+        return self._book
+
+    async def _worked_on(self, take: Take, item: TakenItem) -> None:
+        app, definition, pool = self.app, self.definition, self._pool
+        if item.key is not None and item.key in self._open_book.blocked:
+            self._open_book.given_back([item], "behind", app.clock.now_us())
             return
         began_us = app.clock.now_us()
         call = item.call(definition.name, take, began_us, pool.worker, self.number, pool.processed)
@@ -138,8 +146,11 @@ class HeldPartition:
             settle = await perform(app.handler_runner, definition, call, steps)
         now_us = max(began_us, app.clock.now_us())
         turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
-        book.ended(item, turn.events, began_us)
-        pool.pace(now_us - began_us)
+        self._open_book.ended(item, turn.events, began_us)
+        took_us = max(0, app.clock.now_us() - began_us)
+        pool.pace(took_us)
+        if took_us > LONG_US:  # it may not have waited for anything: let others have the loop
+            await asyncio.sleep(0)
 
     async def _on_empty(self) -> None:
         app, definition, book = self._pool.app, self._pool.definition, self._book
@@ -157,11 +168,11 @@ class HeldPartition:
     # -- giving back
 
     def give_back(self, why: str) -> None:
-        """Give back what has not begun."""
+        """Give back what has not begun; once the step that is being recorded is."""
         if not self._waiting or self._book is None or self._take is None or self.is_lost:
             return
-        if self.is_asking:  # a step is being recorded
-            asyncio.get_running_loop().call_later(AGAIN_S, self.give_back, why)
+        if self.is_asking:
+            self._gives_back = why
             return
         items, self._waiting = list(self._waiting), deque()
         current = self._current
@@ -200,14 +211,21 @@ class HeldPartition:
     def next_turn(self, want: int) -> SlotTurn:
         """What it asks of the next call: record what its take came to, and take so many."""
         book, self._book = self._book, None
-        self._take = None
+        self._take = self._gives_back = None
         outcome = Outcome() if book is None else book.outcome()
         return SlotTurn(self.number, self.token, self.version, outcome, None, want)
 
-    def answered(self) -> None:
-        """Its turn was recorded, or refused."""
+    def answered(self, answer: SlotAnswer | None) -> None:
+        """Its turn was recorded, or refused: then its lease is gone."""
         self.is_asking = False
+        if answer is None:
+            self.is_lost = True
+        else:
+            self.version = answer.version
         self._asked.set()
+        why, self._gives_back = self._gives_back, None
+        if why is not None and not self.is_lost:
+            self.give_back(why)
 
     def recover(self, take: Take, items: Sequence[TakenItem], max_lost: int) -> None:
         """What the partition's last holder had taken is lost."""

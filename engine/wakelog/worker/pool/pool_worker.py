@@ -223,8 +223,8 @@ class PoolWorker:
         except Exception:
             _LOG.exception("a call of %s failed: what it was about is taken up again", self.job)
             for held, _ in asking:
-                held.answered()
                 held.is_lost = True
+                held.answered(None)
                 if not held.is_working:
                     self._drop(held)
 
@@ -266,11 +266,10 @@ class PoolWorker:
         takes += [each.open_take for each in turn.acquired if each.open_take is not None]
         slices = await self._read(takes)
         for (held, slot), answer in answers:
-            held.answered()
+            held.answered(answer)
             if answer is None:
                 self.lost(held.key)
             else:
-                held.version = answer.version
                 await self._begin(held, slot, answer, slices)
         for acquired in turn.acquired:
             self._hold(acquired, slices)
