@@ -1,4 +1,4 @@
-"""Mails of several tenants, sent through a provider that fails. Run it: python examples/email_pool.py
+"""Mails of several tenants, by a provider that fails. Run it: python examples/email_pool.py
 
 The provider allows 100 mails a minute. One tenant sends a newsletter; the others do not wait for
 the end of it. A mail to an address that does not exist has one attempt. Then the provider is down
@@ -105,7 +105,7 @@ def main() -> None:
         status = pool.status()
         print(f"  processed: {status.processed}, dead: {status.dead}, dropped: {status.discarded}")
         for entry in pool.history("receipt-cyd")[-4:]:
-            print(entry)
+            print(f"  {entry.at:%H:%M} {entry.description}")
 
 
 if __name__ == "__main__":

@@ -240,7 +240,7 @@ def test_the_page_on_operations_names_every_command() -> None:
     text = prose(ROOT / "docs" / "operations.md")
     groups = {"": app} | {f"{each.name} ": each.typer_instance for each in app.registered_groups}
     commands = [
-        group + (c.name or getattr(c.callback, "__name__", "")).replace("_", "-")
+        group + str(c.name or getattr(c.callback, "__name__", "")).replace("_", "-")
         for group, each in groups.items()
         if each is not None
         for c in each.registered_commands

@@ -92,10 +92,10 @@ the desk:
   ProviderDownError: 2
   requeued receipt-cyd, receipt-dan; dropped 1
   processed: 304, dead: 0, dropped: 1
-  36  2026-03-02 09:17:30  dead-lettered after 4 attempts (handler failed: ProviderDownError: no answer)
-   7  2026-03-02 10:10:30  requeued: it waits again (by ann)
-  40  2026-03-02 10:10:30  taken by simulation, attempt 1
-  41  2026-03-02 10:10:30  ended well after 0 ms with "accepted at 10:10"
+  09:17 dead-lettered after 4 attempts (handler failed: ProviderDownError: no answer)
+  10:10 requeued: it waits again
+  10:10 taken by simulation, attempt 1
+  10:10 ended well after 0 ms with "accepted at 10:10"
 """
 
 
