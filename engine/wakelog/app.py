@@ -18,6 +18,8 @@ from wakelog.client.gateway import RequestGateway, origin_of, refuse_in_handler
 from wakelog.client.job_pause import JobPause, list_job_pauses, pause_job, resume_job
 from wakelog.client.job_types import CLIENTS, Status, make_status
 from wakelog.client.listing import Filters, InstanceRow, JobCount, count_jobs, list_instances
+from wakelog.client.pool.reading import list_pools
+from wakelog.client.pool.results import PoolStatus
 from wakelog.client.task import TaskClient
 from wakelog.client.worker_pool import WorkerPoolClient
 from wakelog.client.workers import WorkerStatus, list_workers
@@ -28,7 +30,7 @@ from wakelog.definitions.definition import Definition
 from wakelog.definitions.task import Task
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.history.past import PastState, state_at
-from wakelog.history.timeline import HistoryEntry, history
+from wakelog.history.timeline import HistoryEntry
 from wakelog.ids import InstanceId, Kind
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import WorkerSettings
@@ -135,20 +137,23 @@ class App:
     async def history(self, instance_id: str) -> list[HistoryEntry]:
         """Every event of every life of an instance, in order, in plain words and as data.
 
+        Of a pool: the stream of a partition (`workerPool:emails:0`) or of the pool
+        (`workerPool:emails:shared`), or all about one of its events (`workerPool:emails:#3.17`).
         Raises `InvalidIdError`, `InstanceNotFoundError` for one that never was, and
         `UnreadableEventError` or `IntegrityError` if the log is damaged.
         """
         self._gateway.check()
-        id, app = InstanceId.parse(instance_id), self.application
-        return await app.threads.browse(history, app.store, id)
+        id = InstanceId.parse(instance_id)
+        return await CLIENTS[id.kind].history(self.application, id)
 
     async def state_at(
         self, instance_id: str, *, version: int | None = None, at: datetime | None = None
     ) -> PastState:
         """The state and status of an instance at a version, or at a moment (aware): give one of
-        the two."""
+        the two. Raises `UnknownActionError` for a pool, which has no instances."""
         self._gateway.check()
         id, app = InstanceId.parse(instance_id), self.application
+        CLIENTS[id.kind].check_instances()
         at_us = None if at is None else moment_us(at, "at")
         return await app.threads.browse(state_at, app.store, id, version=version, at_us=at_us)
 
@@ -182,6 +187,12 @@ class App:
         One question to the store, which looks at each of them. Raises what `list` raises.
         """
         return await count_jobs(self._gateway, **filters)
+
+    async def pools(self) -> builtins.list[PoolStatus]:
+        """The pools of which something was recorded, by name, in numbers; no definition of them is
+        needed. Costs the same at 10 and at 1,000,000 pending events."""
+        self._gateway.check()
+        return await list_pools(self.application)
 
     async def workers(self) -> builtins.list[WorkerStatus]:
         """The workers, by name, and what each has taken.

@@ -174,6 +174,7 @@ class BlockingCalls:
         self.names = app.names
         self.metrics = app.metrics
         self.status_of = wraps(app.status_of)
+        self.pools = wraps(app.pools)
         self.history = wraps(app.history)
         self.state_at = wraps(app.state_at)
         self.list = wraps(app.list)

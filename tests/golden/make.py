@@ -24,8 +24,10 @@ from tests.support import Paid, Placed, Stage, order_task, scripted, staged, tas
 from wakelog import ExecutionError
 from wakelog.core import events as e
 from wakelog.core.instance import Instance
+from wakelog.core.pool import events as p
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
+from wakelog.log.batches import digest_of, item_line, root_of
 from wakelog.log.payloads import SAID, Salts
 from wakelog.log.rebuild import GENESIS, Head, replayed
 from wakelog.log.records import Meta, decode, encode
@@ -37,6 +39,13 @@ AT_US = 1_795_449_240_123_456
 STREAM = "task:order:ö-17:a"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 META = Meta(AT_US, "5f0c1a2b3c4d5e6f1", "task:order:b@7", "c-1", "ann é", trace=TRACE)
+
+LINES = (
+    item_line("b3c1", '{"to":"ü@example.org"}', "tenant-a", "mail-17"),
+    item_line("b3c2", "[1,2.5,null]", None, None),
+    item_line("b3c3", "null", None, "mail-18"),
+)
+ENDED = (b'[3,17,250,1500,"b3c4",{"id":9}]', b"[0,4,1800,20]")
 
 EXAMPLES: dict[str, e.Event] = {
     "Started.1": e.Started(kind="task", name="order", id="ö-17:a", input='{"x":1}'),
@@ -109,6 +118,30 @@ EXAMPLES: dict[str, e.Event] = {
     "Cleared.1": e.Cleared(reason="done", by="handler", discarded=2),
     "Archived.1": e.Archived(upto_version=90, location="archive/1.zst"),
     "Erased.1": e.Erased(upto_version=90),
+    "ExecutionFailed.2": e.ExecutionFailed(
+        handler="execute", error_type="E", message="m", run=1, attempt=1, item="#3.17"
+    ),
+    "Paused.2": e.Paused(reason="maintenance", item="2"),
+    "EventsReceived.1": p.EventsReceived(
+        count=3,
+        root=root_of(map(digest_of, LINES)),
+        lines=b"\n".join(LINES),
+        lanes=((3, 17, 2, 5, 9, "acme"), (0, 4, 1, 0, 0, None)),
+        delayed=((4, AT_US + 5, -1),),
+    ),
+    "RunsStarted.1": p.RunsStarted(
+        ranges=((3, 16, 20), (4, 0, 1)), without=((3, 18),), items=((0, 4, 2),), worker="host:1:a"
+    ),
+    "RunsStarted.2": p.RunsStarted(trigger="empty", worker="host:1:a"),
+    "RunsExecuted.1": p.RunsExecuted(
+        run=7, count=2, root=root_of(map(digest_of, ENDED)), lines=b"\n".join(ENDED)
+    ),
+    "RunsLost.1": p.RunsLost(run=7, items=((3, 17), (3, 19)), worker="host:1:a"),
+    "RunsReturned.1": p.RunsReturned(run=7, items=((3, 20),), reason="overstay"),
+    "EventsCancelled.1": p.EventsCancelled(items=("#3.17", "#0.4"), reason="too late"),
+    "EventsRequeued.1": p.EventsRequeued(items=("#3.17",), reason="it is mended"),
+    "EventsDiscarded.1": p.EventsDiscarded(items=("#3.17",), reason="a test", by="policy"),
+    "PrioritiesChanged.1": p.PrioritiesChanged(items=("#3.17",), reason="urgent", priority=-3),
 }
 
 
@@ -177,7 +210,7 @@ def main() -> None:
             "version": record.version,
             "topic": record.topic,
             "state": record.state.decode(),
-            "event": event.model_dump(mode="json") | _payload(event),
+            "event": event.model_dump(mode="json") | payload(event),
         }
         _write(HERE / "events" / f"{name}.json", example)
     for name, (make, tell) in HISTORIES.items():
@@ -187,9 +220,11 @@ def main() -> None:
             _write(HERE / "histories" / f"{name}.json", _history(job))
 
 
-def _payload(event: e.Event) -> dict[str, Any]:
+def payload(event: e.Event) -> dict[str, Any]:
+    """What of an event is not on its first line, as texts."""
     names = [name for name in (event.PAYLOAD, *SAID[type(event)]) if name]
-    return {name: getattr(event, name) for name in names}
+    said = {name: getattr(event, name) for name in names}
+    return said | ({"lines": event.lines.decode()} if isinstance(event, p.Batch) else {})
 
 
 def _history(job: Stage) -> dict[str, Any]:

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.golden.make import EXAMPLES, HERE, HISTORIES, folded
+from tests.golden.make import EXAMPLES, HERE, HISTORIES, folded, payload
 from wakelog.core.events import EVENTS
 from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance
 from wakelog.ids import InstanceId
 from wakelog.kinds import BEHAVIOURS
-from wakelog.log.payloads import SAID
 from wakelog.log.rebuild import GENESIS, Head, replayed
 from wakelog.log.records import decode
 from wakelog.ports.records import StoredEvent
@@ -51,7 +50,7 @@ def test_a_golden_record_is_read_as_it_was_meant(path: Path) -> None:
     # then every field that it had has the value that it had
     event = recorded.event
     now = event.model_dump(mode="json")
-    now |= {name: getattr(event, name) for name in (event.PAYLOAD, *SAID[type(event)]) if name}
+    now |= payload(event)
     assert {name: now[name] for name in said["event"]} == said["event"]
     assert (recorded.at_us, recorded.commit) == (1_795_449_240_123_456, "5f0c1a2b3c4d5e6f1")
     assert (recorded.cause, recorded.correlation) == ("task:order:b@7", "c-1")

@@ -15,7 +15,9 @@ from typer.core import TyperGroup
 from wakelog_adapters.cli.exit_codes import EXIT_CODES, reporting
 from wakelog_adapters.cli.signatures import flattened
 
-__all__ = ["app", "command", "print_document", "print_result", "stdout_to_stderr"]
+__all__ = [
+    "app", "command", "group", "print_document", "print_result", "stdout_to_stderr", "subcommand",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., None])
 R = TypeVar("R")
@@ -69,6 +71,23 @@ def command(function: F) -> F:
     """Register a command; a parameter that is a dataclass stands for the options in its fields."""
     app.command()(flattened(function))
     return function
+
+
+def group(name: str, about: str) -> typer.Typer:
+    """Register a group of commands."""
+    commands = typer.Typer(help=about, no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(commands, name=name)
+    return commands
+
+
+def subcommand(commands: typer.Typer) -> Callable[[F], F]:
+    """Register a command of a group, as `command` does."""
+
+    def register(function: F) -> F:
+        commands.command()(flattened(function))
+        return function
+
+    return register
 
 
 def _print_version(wanted: bool) -> None:

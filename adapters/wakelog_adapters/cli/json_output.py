@@ -1,11 +1,12 @@
-"""Results as JSON documents: times as ISO-8601 in UTC, and only ASCII, for any reader."""
+"""Results as JSON documents: times as ISO-8601 in UTC, lengths of time in seconds, and only
+ASCII, for any reader."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from wakelog.core.time import as_datetime
@@ -40,6 +41,8 @@ def _plain(value: Any) -> Any:
     match value:
         case datetime():
             return iso(value)
+        case timedelta():
+            return value.total_seconds()
         case HistoryEntry():
             return {**_fields(value), "data": _data(value.data)}
         case list() | tuple():

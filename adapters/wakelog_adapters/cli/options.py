@@ -118,7 +118,7 @@ All = Annotated[bool, typer.Option("--all", help="All instances of the job, or o
 BulkLimit = Annotated[
     int | None, typer.Option("--limit", min=1, help="Of those that match, this many at most.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Do nothing: say which instances match.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Do nothing: say which match.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 # -- the request -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from wakelog.core.time import Duration, as_datetime, duration_us, moment_us, whe
 from wakelog.errors import ValidationError
 from wakelog.ids import InstanceId
 from wakelog_adapters.cli.exit_codes import UsageError
+from wakelog_adapters.cli.job_types import whole_id
 
 __all__ = [
     "InstanceRef",
@@ -23,6 +24,7 @@ __all__ = [
     "instance_and_payload",
     "moment",
     "moment_or_duration",
+    "payload",
 ]
 
 MAX_SHOWN = 60
@@ -48,14 +50,14 @@ def instance(job: str | None, id: str | None) -> InstanceRef:
     return _instance([job, id], more=0)[0]
 
 
-def instance_and_payload(job: str, id: str | None, payload: str | None) -> tuple[InstanceRef, str]:
+def instance_and_payload(job: str, id: str | None, text: str | None) -> tuple[InstanceRef, str]:
     """The instance, and the JSON text of what goes to it: as given, from `@file`, from stdin for
     `-`; without one it is null. After a whole id the second word is the payload.
 
     Raises as `instance` does, and `UsageError` for a file that cannot be read or invalid JSON.
     """
-    ref, rest = _instance([job, id, payload], more=1)
-    return ref, _payload(rest[0]) if rest else "null"
+    ref, rest = _instance([job, id, text], more=1)
+    return ref, payload(rest[0]) if rest else "null"
 
 
 def duration(word: str | None, option: str) -> Duration | None:
@@ -101,7 +103,7 @@ def _instance(given: Sequence[str | None], *, more: int) -> tuple[InstanceRef, l
     words = [word for word in given if word is not None]
     first = words[0]
     if ":" in first:
-        full = InstanceId.parse(first)
+        full = InstanceId.parse(whole_id(first))
         ref, rest = InstanceRef(full, full.name, full.id), words[1:]
     elif len(words) > 1:
         ref, rest = InstanceRef(None, first, words[1]), words[2:]
@@ -114,7 +116,9 @@ def _instance(given: Sequence[str | None], *, more: int) -> tuple[InstanceRef, l
     return ref, rest
 
 
-def _payload(word: str) -> str:
+def payload(word: str) -> str:
+    """The JSON text of an event: as given, from `@file`, from stdin for `-`. Raises `UsageError`
+    for a file that cannot be read or invalid JSON."""
     data = _read(word)
     try:
         text = data.decode("utf-8-sig")

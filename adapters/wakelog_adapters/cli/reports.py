@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from wakelog.client.dead_letters import DeadLetter
     from wakelog.client.job_pause import JobPause
     from wakelog.client.listing import InstanceRow, JobCount
+    from wakelog.client.pool.results import PoolDeadLetter, PoolStatus
     from wakelog.client.workers import WorkerStatus
     from wakelog.history.timeline import HistoryEntry
     from wakelog_adapters.sql.findings import Finding
@@ -23,6 +24,8 @@ __all__ = [
     "JobPausesReport",
     "JobResumeReport",
     "PageReport",
+    "PoolDeadReport",
+    "PoolsReport",
     "SchemaReport",
     "ScriptReport",
     "StateReport",
@@ -68,6 +71,8 @@ class CountReport:
     total: int
     running: int
     jobs: list[JobCount]
+    pools: list[PoolStatus]
+    """The pools, whose events are no instances; none if a filter is for instances."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +80,8 @@ class DeadLettersReport:
     """What was given up, by instance."""
 
     dead_letters: list[DeadLetter]
+    pools: dict[str, int]
+    """The pools that have dead events too, and how many: see `wakelog pool dead`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +90,26 @@ class WorkersReport:
 
     now: datetime
     workers: list[WorkerStatus]
+
+
+# -- pools -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolsReport:
+    """The pools of a store, in numbers."""
+
+    pools: list[PoolStatus]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolDeadReport:
+    """A page of the dead events of a pool; `next` is what `--after` takes for the next page, None
+    on the last."""
+
+    name: str
+    dead_letters: list[PoolDeadLetter]
+    next: str | None
 
 
 # -- jobs ------------------------------------------------------------------------------------------

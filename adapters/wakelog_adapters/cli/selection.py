@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
 
 from wakelog_adapters.cli import options
 from wakelog_adapters.cli.exit_codes import UsageError
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from wakelog_adapters.cli.context import Where
     from wakelog_adapters.cli.parsing import InstanceRef
 
-__all__ = ["FilterOptions", "Matching", "Selection"]
+__all__ = ["Events", "FilterOptions", "Matching", "Selection"]
 
 
 class Matching(NamedTuple):
@@ -95,3 +97,29 @@ class Selection(FilterOptions):
         filters = self.filters()
         filters["name"] = self.job
         return Matching(filters, self.limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """Which dead events of a pool a command acts on."""
+
+    event: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[EVENT]...", help="Ids or places of events.", show_default=False),
+    ] = None
+    all: Annotated[bool, typer.Option("--all", help="All dead events of the pool.")] = False
+    error: Annotated[
+        str | None,
+        typer.Option("--error", metavar="TYPE", help="Those with an error of this type."),
+    ] = None
+    dry_run: options.DryRun = False
+    yes: options.Yes = False
+
+    def chosen(self) -> list[str] | None:
+        """The ids that are named, None if all that match are meant. Raises `UsageError`."""
+        is_bulk = self.all or self.error is not None
+        if self.event and is_bulk:
+            raise UsageError("give events, or --error or --all, not both")
+        if not self.event and not is_bulk:
+            raise UsageError("nothing is named: give events, --error TYPE, or --all")
+        return self.event or None

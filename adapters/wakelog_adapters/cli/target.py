@@ -11,15 +11,15 @@ import pydantic
 from wakelog.app import App
 from wakelog.definitions.schema import TypeSchema, issues_of
 from wakelog.errors import ValidationError
-from wakelog.ids import KINDS, InstanceId
+from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs
 from wakelog_adapters.cli.app import stdout_to_stderr
 from wakelog_adapters.cli.context import Where, with_app
 from wakelog_adapters.cli.exit_codes import UsageError
-from wakelog_adapters.cli.job_types import check_verb, client_of
+from wakelog_adapters.cli.job_types import INSTANCE_KINDS, POOL, check_verb, client_of
 from wakelog_adapters.cli.parsing import InstanceRef
 
-__all__ = ["Target", "find_target", "look_up"]
+__all__ = ["Target", "find_target", "loaded", "look_up"]
 
 R = TypeVar("R")
 
@@ -48,12 +48,12 @@ class Target:
     def event(self, text: str) -> Any:
         """The event with this JSON text. Raises `ValidationError` with each issue."""
         definition = self.jobs.registry.of(self.id)
-        return _loaded(definition.event, text, f"event of {definition.name!r}")
+        return loaded(definition.event, text, f"event of {definition.name!r}")
 
     def input(self, text: str) -> Any:
         """The first state with this JSON text. Raises `ValidationError` with each issue."""
         definition = self.jobs.registry.of(self.id)
-        return _loaded(definition.state, text, f"input of {definition.name!r}")
+        return loaded(definition.state, text, f"input of {definition.name!r}")
 
 
 def find_target(where: Where, ref: InstanceRef, verb: str, **settings: Any) -> Target:
@@ -99,14 +99,17 @@ def _registered(jobs: Jobs, ref: InstanceRef) -> InstanceId:
 
 async def _stored(app: App, ref: InstanceRef) -> InstanceId:
     """The whole id, with the type of job under which the store has the instance."""
-    ids = [InstanceId.parse(f"{kind}:{ref.name}:{ref.id}") for kind in KINDS]
+    ids = [InstanceId.parse(f"{kind}:{ref.name}:{ref.id}") for kind in INSTANCE_KINDS]
     stored = [id for id in ids if (await app.status_of(str(id))).version > 0]
     if len(stored) > 1:
         raise UsageError(f"{ref} may be any of {', '.join(map(str, stored))}: give the whole id")
+    if not stored and any(pool.name == ref.name for pool in await app.pools()):
+        return InstanceId.parse(f"{POOL}:{ref.name}:{ref.id}")
     return stored[0] if stored else ids[0]
 
 
-def _loaded(schema: TypeSchema[Any], text: str, what: str) -> Any:
+def loaded(schema: TypeSchema[Any], text: str, what: str) -> Any:
+    """The value with this JSON text. Raises `ValidationError` with each issue."""
     try:
         return schema.load(text)
     except pydantic.ValidationError as error:

@@ -11,6 +11,7 @@ from wakelog.ports.pools import (
     Group,
     IdRow,
     PoolFilter,
+    PoolLook,
     PoolWrites,
     SegmentRow,
     TakenRow,
@@ -45,6 +46,14 @@ class PoolReadsExam(ExamBase):
         store = self.open(folder)
         call(store, writes)
         return store
+
+    def test_the_jobs_of_which_something_was_recorded(self, tmp_path: Path) -> None:
+        store = self.open(tmp_path)
+        assert [*store.pool_jobs()] == []
+        for job in ("workerPool:b", "workerPool:a", "workerPool:b"):
+            store.pool_call(PoolLook(job, NOW), lambda seen: PoolWrites(state=document()))
+        store.pool_call(PoolLook("workerPool:c", NOW), lambda seen: PoolWrites())
+        assert [*store.pool_jobs()] == ["workerPool:a", "workerPool:b"]
 
     # -- the look
 

@@ -140,6 +140,10 @@ class MemoryPools(MemoryLog):
             self._write(pool, look, writes)
         self._notify()
 
+    def pool_jobs(self) -> Sequence[str]:
+        with self._database_lock:
+            return sorted(job for job, pool in self._pools.items() if pool.state is not None)
+
     def pool_look(self, look: PoolLook) -> PoolSeen:
         with self._database_lock:
             return self._seen(self._pools.get(look.pool) or _Pool(), look)

@@ -38,6 +38,9 @@ SETTLE_S = 30.0
 _PAUSE_S = 0.1
 """The first pause between two looks; it doubles each time, up to:"""
 _MAX_PAUSE_S = 2.0
+Evidence = tuple[str, int, str] | tuple[None, None, None]
+"""Stream, version and commit of an event."""
+_NO_EVIDENCE: Evidence = (None, None, None)
 
 
 class Appender:
@@ -54,7 +57,11 @@ class Appender:
 
     def attempt(self, units: Sequence[Unit]) -> Attempt:
         """An attempt that has not been sent."""
-        return Attempt(f"{self._prefix}{next(self._numbers):x}", units)
+        return Attempt(self.new_id(), units)
+
+    def new_id(self) -> str:
+        """An append id that was never used."""
+        return f"{self._prefix}{next(self._numbers):x}"
 
     def options(self, attempt: Attempt) -> AppendOptions:
         """How to call `append_1` for it."""
@@ -153,29 +160,37 @@ class Appender:
         return attempt.expected
 
     def was_recorded(self, attempt: Attempt, lost: Exception) -> bool:
-        """After the connection broke: whether the server has committed it. If not, it never will.
+        """After the connection broke: whether the server has committed it; see `look_up`. False if
+        no unit has events: there is nothing to see it by."""
+        where: Evidence | None = None
+        if attempt.expected.errors:
+            unit = attempt.evidence()
+            where = (unit.stream, unit.base_version + 1, unit.commit) if unit else _NO_EVIDENCE
+        return self.look_up(attempt.id, where, lost, f"{len(attempt.units)} units were recorded")
 
-        False if no unit has events: there is nothing to see it by. Raises `StoreUnavailableError`
-        if no server can be asked within `SETTLE_S`.
+    def look_up(self, append_id: str, where: Evidence | None, lost: Exception, what: str) -> bool:
+        """After an answer was lost: whether the server has committed what has this id. If not, it
+        never will.
+
+        `where`: stream, version and commit of one of its events; None: it had not been sent. Raises
+        `StoreUnavailableError` if no server can be asked within `SETTLE_S`: then it is not known
+        whether `what`.
         """
         _LOG.warning("%s: an answer was lost, looking it up: %s", self._location.label, lost)
         self._datastore.count("store_lost_answers")
         self._datastore.drop_broken()
-        if not attempt.expected.errors:
+        if where is None:
             return False
-        unit = attempt.evidence()
-        first = (unit.stream, unit.base_version + 1, unit.commit) if unit else (None, None, None)
         deadline_s = time.monotonic() + SETTLE_S
         pause_s = _PAUSE_S
         while True:
             try:
                 with translated(self._location.label), self._datastore.lend() as connection:
-                    params = (attempt.id, self._waits.full, *first)
+                    params = (append_id, self._waits.full, *where)
                     return bool(rows_of(connection, self._queries.settle, params)[0][0])
             except StoreUnavailableError as error:
                 if time.monotonic() >= deadline_s or self._closed.wait(pause_s):
-                    count = len(attempt.units)
-                    detail = f"it is not known whether {count} units were recorded: {error.detail}"
+                    detail = f"it is not known whether {what}: {error.detail}"
                     raise StoreUnavailableError("unreachable", detail) from lost
             pause_s = min(2 * pause_s, _MAX_PAUSE_S)
 

@@ -15,6 +15,7 @@ from msgspec.structs import astuple
 
 from wakelog.ports.rows import JobPauseRow, StatusRow, WorkerRow
 from wakelog_adapters.sql.listing import Dialect
+from wakelog_adapters.sql.pools import EXCEPTION, SEGMENT, TAKEN
 from wakelog_projections.inline.alarms import NO_RUN
 
 __all__ = ["DIALECT", "PAGE", "Queries", "numbered"]
@@ -201,6 +202,48 @@ class Queries(Struct, frozen=True):
     """(job) -> the fields of its pause"""
     job_pauses: bytes = f"SELECT {_JOB_PAUSE} FROM {{schema}}.job_pauses".encode()
     """() -> the fields of `JobPauseRow`"""
+
+    # -- pools
+
+    begin: bytes = b"BEGIN ISOLATION LEVEL READ COMMITTED"
+    """So that what is read after a lock was waited for is what was committed before it was had."""
+    pool_look: bytes = b"""SELECT number, state, seen FROM {schema}.pool_look_1(
+        %s, %s, %s, %s, %s::bigint, %s::bigint, %s::text[], %s::int, %s::bigint[], %s::bigint[],
+        %s, %s::text[])"""
+    pool_write: bytes = b"""SELECT {schema}.pool_write_1(
+        %s, %s, %s::bigint, %s::bigint, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
+    pool_slices: bytes = f"""SELECT {SEGMENT}, s.lines FROM {{schema}}.pool_slices_1(
+        %s, %s, %s::bigint[], %s::bigint[], %s::bigint[]) s""".encode()
+    pool_jobs: bytes = b"""SELECT DISTINCT pool FROM {schema}.pool_states ORDER BY pool"""
+    """() -> the jobs"""
+    pool_taken: bytes = f"""SELECT {TAKEN} FROM {{schema}}.pool_taken t
+        WHERE t.pool = %s AND t.lane = %s AND t.upto >= %s ORDER BY t.upto LIMIT 1""".encode()
+    """(pool, lane, place) -> the fields of `TakenRow`"""
+    pool_trail: bytes = b"""SELECT t.lane, t.off, t.stream, t.version
+        FROM {schema}.pool_trail t LEFT JOIN LATERAL (
+            SELECT notification_id FROM {schema}.stored_events
+            WHERE originator_id = t.stream AND originator_version = t.version OFFSET 0) e ON true
+        WHERE t.pool = %s AND t.lane = %s AND t.off = %s
+        ORDER BY e.notification_id, t.stream, t.version"""
+    """(pool, lane, place) -> the fields of `TrailRow`"""
+    pool_exceptions: bytes = f"""SELECT {EXCEPTION} FROM {{schema}}.pool_exceptions x
+        WHERE x.pool = %s AND (x.lane, x.off) > (%s, %s) ORDER BY x.lane, x.off LIMIT %s""".encode()
+    """(pool, lane, place, limit) -> the fields of `ExceptionRow`"""
+    pool_exceptions_why: bytes = f"""SELECT {EXCEPTION}
+        FROM unnest(%(why)s::text[]) AS w (why), LATERAL (
+            SELECT * FROM {{schema}}.pool_exceptions
+            WHERE pool = %(pool)s AND why = w.why AND (lane, off) > (%(lane)s, %(off)s)
+            ORDER BY lane, off LIMIT %(limit)s) x
+        ORDER BY x.lane, x.off LIMIT %(limit)s""".encode()
+    """(why, pool, lane, off, limit), with one why at least -> the fields of `ExceptionRow`"""
+    pool_exceptions_key: bytes = f"""SELECT {EXCEPTION} FROM {{schema}}.pool_exceptions x
+        WHERE x.pool = %s AND x.key = %s AND (x.lane, x.off) > (%s, %s)
+        AND (%s::text[] = '{{}}' OR x.why = ANY (%s)) ORDER BY x.lane, x.off LIMIT %s""".encode()
+    """(pool, key, lane, place, why, why, limit) -> the fields of `ExceptionRow`"""
+    pool_blocked: bytes = b"""SELECT k.key, x.seq FROM unnest(%s::text[]) AS k (key), LATERAL (
+        SELECT seq FROM {schema}.pool_exceptions
+        WHERE pool = %s AND key = k.key AND why <> 'dead' ORDER BY seq LIMIT 1) x"""
+    """(keys, pool) -> key, number"""
 
     @classmethod
     def of(cls, schema: str) -> Queries:

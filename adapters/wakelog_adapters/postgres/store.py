@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from eventsourcing import persistence
 
+from wakelog.ports.pools import Plan, PoolLook
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, ClaimRequest, Unit
 from wakelog_adapters.postgres.append import Appender
@@ -23,7 +24,8 @@ from wakelog_adapters.postgres.notifications import (
     Listener,
     Notifier,
 )
-from wakelog_adapters.postgres.reads import PostgresReads
+from wakelog_adapters.postgres.pool_reads import PostgresPools
+from wakelog_adapters.postgres.pools import PoolCaller
 from wakelog_adapters.postgres.schema import PostgresSchema
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.small_writes import SmallWrites
@@ -40,7 +42,7 @@ _POOLER_FOUND = (
 )
 
 
-class PostgresStore(SmallWrites, PostgresReads):
+class PostgresStore(SmallWrites, PostgresPools):
     """Events, views, leases and replies in one schema, each append in one transaction.
 
     A crash at any point leaves the transactions that were acknowledged, and no part of another. The
@@ -54,6 +56,7 @@ class PostgresStore(SmallWrites, PostgresReads):
         super().__init__(datastore, location)
         self.appender = Appender(datastore, self.queries, location)
         self._starter = AppendStarter(datastore, self.queries, self.appender, self._on_appended)
+        self._pools = PoolCaller(datastore, self.queries, location, self.appender)
         self._claimer = Claimer(datastore, self.queries, location)
         self.listeners = LogListeners()
         """What waits for the appends of this process."""
@@ -119,6 +122,13 @@ class PostgresStore(SmallWrites, PostgresReads):
     def start_append(self, units: Sequence[Unit]) -> SentAppend | None:
         """`append` on an idle connection, for an event loop. Killed here: as there."""
         return self._starter.start(units) if units else None
+
+    def pool_call(self, look: PoolLook, plan: Plan) -> None:
+        """All other writers wait for the plan, `pools.PLAN_TIMEOUT` at most. Killed here: all of it
+        was written, or nothing."""
+        writes = self._pools.call(look, plan)
+        if writes is not None:
+            self._on_appended(Appended((), writes.due_us))
 
     def _on_appended(self, appended: Appended) -> None:
         self.listeners.notify()

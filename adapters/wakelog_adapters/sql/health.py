@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from wakelog_adapters.sql.findings import Finding, counted, duration, ok, problem, warning
 from wakelog_adapters.sql.log_check import check_log
+from wakelog_adapters.sql.pool_health import check_pools
 
 __all__ = ["HealthQueries", "check_jobs"]
 
@@ -49,6 +50,7 @@ def check_jobs(queries: HealthQueries) -> Iterator[Finding]:
     yield from _failed(queries)
     yield _dead_letters(queries)
     yield _waiting_for_code(queries)
+    yield from check_pools(queries.rows, served)
 
 
 def _workers(queries: HealthQueries) -> tuple[frozenset[str], Finding]:
@@ -94,11 +96,13 @@ def _due(queries: HealthQueries, served: frozenset[str]) -> Iterator[Finding]:
 
 
 def _leases(queries: HealthQueries) -> Finding:
-    """Any worker that knows its job takes over an expired lease at once."""
+    """Any worker that knows its job takes over an expired lease at once, but for those on the
+    partitions of a pool, which have no status row: those it takes over when there is work."""
     [(number, expired, oldest_us)] = queries.rows(
-        f"""SELECT count(*),
-            coalesce(sum(CASE WHEN until_us <= {queries.lease_now_us - LATE_US} THEN 1 END), 0),
-            min(until_us) FROM {{t}}leases"""
+        f"""SELECT count(*), coalesce(sum(CASE WHEN s.stream IS NOT NULL
+                AND l.until_us <= {queries.lease_now_us - LATE_US} THEN 1 END), 0),
+            min(CASE WHEN s.stream IS NOT NULL THEN l.until_us END)
+        FROM {{t}}leases l LEFT JOIN {{t}}status s ON s.stream = l.stream"""
     )
     if not expired:
         return ok("leases", f"{counted(number, 'lease')}, none that expired long ago")

@@ -119,6 +119,11 @@ class SQLitePools(SQLiteReads):
     """The reading half of the pools. Raises `StoreUnavailableError`."""
 
     @readable
+    def pool_jobs(self) -> Sequence[str]:
+        jobs: list[str] = json.loads(self._row(self._at(_JOBS))[0])
+        return jobs
+
+    @readable
     def pool_look(self, look: PoolLook) -> PoolSeen:
         row = self._row(self._at(_LOOK), *look_params(look))
         return seen_of(row[1], row[2])
@@ -224,6 +229,9 @@ _SLICES = f"""SELECT json_group_array(json_array(hex(
     CROSS JOIN {{prefix}}stored_events e
         ON e.originator_id = ?2 AND e.originator_version = s.version"""
 """(pool, stream, [[lane, after, upto], …]) -> [[lines in hex, the fields of `SegmentRow`], …]"""
+_JOBS = """SELECT json_group_array(pool)
+    FROM (SELECT DISTINCT pool FROM {prefix}pool_states ORDER BY pool)"""
+"""() -> the jobs"""
 _TAKEN = f"""SELECT {TAKEN} FROM {{prefix}}pool_taken t
     WHERE t.pool = ? AND t.lane = ? AND t.upto >= ? ORDER BY t.upto LIMIT 1"""
 """(pool, lane, place) -> the fields of `TakenRow`"""

@@ -47,11 +47,13 @@ async def resume_job(gateway: RequestGateway, job: Definition | str) -> JobPause
     """Resume a job; the pause that has ended, None if there was none."""
     gateway.check()
     app = gateway.app
+    name = _name_of(gateway, job)
     try:
-        ended = await app.threads.write(app.store.resume_job, _name_of(gateway, job))
+        ended = await app.threads.write(app.store.resume_job, name)
     finally:
         app.job_pauses.forget()
     app.on_wake(app.clock.now_us())
+    app.pools.on_change(name, app.clock.now_us())
     return None if ended is None else _job_pause(ended)
 
 

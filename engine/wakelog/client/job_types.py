@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, NoReturn
 
+from wakelog.application import Application
 from wakelog.client.base import JobClient, MakeStatus
 from wakelog.client.continuous import ContinuousClient, ContinuousStatus, continuous_status
 from wakelog.client.debounce import DebounceClient, DebounceStatus, debounce_status
 from wakelog.client.gateway import RequestGateway
+from wakelog.client.pool.histories import pool_history
 from wakelog.client.task import TaskClient, TaskStatus, task_status
 from wakelog.client.worker_pool import WorkerPoolClient
 from wakelog.definitions.continuous import Continuous
@@ -16,7 +18,8 @@ from wakelog.definitions.debounce import Debounce
 from wakelog.definitions.task import Task
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import UnknownActionError
-from wakelog.ids import Kind
+from wakelog.history.timeline import HistoryEntry, history
+from wakelog.ids import InstanceId, Kind
 from wakelog.ports.rows import StatusRow
 
 __all__ = ["CLIENTS", "ClientType", "Status", "make_status"]
@@ -30,19 +33,33 @@ class ClientType(NamedTuple):
 
     client: Callable[[RequestGateway, Any], JobClient[Any, Any] | WorkerPoolClient[Any]]
     make_status: MakeStatus[Status]
+    history: Callable[[Application, InstanceId], Awaitable[list[HistoryEntry]]]
+    check_instances: Callable[[], None]
+    """Raises `UnknownActionError` if there are no instances."""
 
 
-def _no_instance(stream: str, row: StatusRow | None, *, unhandled: bool) -> NoReturn:
-    raise UnknownActionError(
-        "status_of", "workerPool", "ask app.worker_pool(name).status() or .get(event_id)"
-    )
+async def _history(app: Application, id: InstanceId) -> list[HistoryEntry]:
+    return await app.threads.browse(history, app.store, id)
+
+
+def _instances() -> None:
+    """There are some."""
+
+
+def _no_instances() -> NoReturn:
+    what = "it has no instances: ask app.worker_pool(name).status() or .get(event_id)"
+    raise UnknownActionError("have a status or a state", "workerPool", what)
+
+
+def _no_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> NoReturn:
+    _no_instances()
 
 
 CLIENTS: dict[Kind, ClientType] = {
-    Task.kind: ClientType(TaskClient, task_status),
-    Continuous.kind: ClientType(ContinuousClient, continuous_status),
-    Debounce.kind: ClientType(DebounceClient, debounce_status),
-    WorkerPool.kind: ClientType(WorkerPoolClient, _no_instance),
+    Task.kind: ClientType(TaskClient, task_status, _history, _instances),
+    Continuous.kind: ClientType(ContinuousClient, continuous_status, _history, _instances),
+    Debounce.kind: ClientType(DebounceClient, debounce_status, _history, _instances),
+    WorkerPool.kind: ClientType(WorkerPoolClient, _no_status, pool_history, _no_instances),
 }
 
 

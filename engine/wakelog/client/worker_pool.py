@@ -10,6 +10,7 @@ from typing import Generic, TypeVar, cast
 
 from wakelog.arguments import at_least, check_key, reason_of, timeout_us
 from wakelog.client.gateway import RequestGateway, origin_of
+from wakelog.client.pool.histories import event_history
 from wakelog.client.pool.operating import Operator
 from wakelog.client.pool.reading import dead_letters, locate, pool_event, pool_status
 from wakelog.client.pool.results import (
@@ -27,11 +28,10 @@ from wakelog.client.pool.why import why
 from wakelog.core.time import Duration, later_us, moment_us
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import Issue, ValidationError
-from wakelog.history.timeline import HistoryEntry, entries_of
+from wakelog.history.timeline import HistoryEntry
 from wakelog.log.batches import digest_of, item_line
 from wakelog.pools.accept import Accept, Accepted, NewItem, slot_of
 from wakelog.pools.items import item_name, place_of
-from wakelog.runtime.pool_history import item_history
 
 __all__ = ["NewEvent", "WorkerPoolClient"]
 
@@ -172,7 +172,9 @@ class WorkerPoolClient(Generic[E]):
     async def status(self) -> PoolStatus:
         """The pool in numbers; costs the same at 10 and at 1,000,000 pending events."""
         self._gateway.check()
-        return await pool_status(self._gateway.app, self._definition)
+        return await pool_status(
+            self._gateway.app, self._definition.job, self._definition.concurrency
+        )
 
     async def get(self, event_id: str) -> PoolEvent:
         """One event: where it is, its attempts, its result. Raises `InstanceNotFoundError`."""
@@ -193,8 +195,7 @@ class WorkerPoolClient(Generic[E]):
         Raises `InstanceNotFoundError`."""
         self._gateway.check()
         app, job = self._gateway.app, self._definition.job
-        located = await locate(app, job, event_id)
-        return entries_of(await item_history(app.store, app.threads, job, located))
+        return await event_history(app, job, await locate(app, job, event_id))
 
     async def why(self, event_id: str) -> Why:
         """Why an event is where it is, and what it waits for. Raises `InstanceNotFoundError`."""

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from wakelog.core.instance import Instance
 from wakelog.core.time import as_datetime
-from wakelog.errors import InstanceNotFoundError, UnreadableEventError
-from wakelog.history.descriptions import describe
+from wakelog.errors import InstanceNotFoundError, IntegrityError, UnreadableEventError
+from wakelog.history.descriptions import describe, describe_item
 from wakelog.ids import InstanceId
 from wakelog.log.payloads import SAID
 from wakelog.log.rebuild import GENESIS, Head, check_newest, replayed
-from wakelog.log.records import Recorded
+from wakelog.log.records import Recorded, decode
 from wakelog.ports.records import Newest, StoredEvent
 from wakelog.ports.store import Store
 
-__all__ = ["HistoryEntry", "checked", "entries_of", "history"]
+__all__ = ["HistoryEntry", "checked", "history", "item_entries", "stream_entries"]
 
 PAGE = 1_000
 """How many events are read at a time."""
@@ -65,9 +65,32 @@ def history(store: Store, id: InstanceId) -> list[HistoryEntry]:
     return entries
 
 
-def entries_of(recorded: Sequence[Recorded]) -> list[HistoryEntry]:
-    """Events of several streams, about one thing, as entries of its one life."""
-    return [_entry(each, 1) for each in recorded]
+def item_entries(recorded: Sequence[Recorded], lane: int, off: int) -> list[HistoryEntry]:
+    """Events of several streams, about one item of a pool, as entries of its one life."""
+    return [_entry(each, 1, lambda event: describe_item(event, lane, off)) for each in recorded]
+
+
+def stream_entries(store: Store, stream: str, newest: Newest) -> list[HistoryEntry]:
+    """Every event of a stream of a pool, in order; it has no instance, and one life.
+
+    Raises `UnreadableEventError`, and `IntegrityError` if the chain is broken or, after the last
+    one, if it does not end with `newest`.
+    """
+    entries: list[HistoryEntry] = []
+    version, hash = 0, GENESIS
+    for page in _pages(store, stream):
+        for recorded in map(decode, page):
+            if (recorded.version, recorded.prev) != (version + 1, hash):
+                detail = "it does not follow the event before it"
+                raise IntegrityError(stream, recorded.version, detail)
+            version, hash = recorded.version, recorded.hash
+            if version == newest.version and hash != newest.hash:
+                raise IntegrityError(stream, version, "it does not have the hash that its pool has")
+            entries.append(_entry(recorded, 1))
+    if version < newest.version:
+        detail = f"the log ends here, its pool says at {newest.version}"
+        raise IntegrityError(stream, version + 1, detail)
+    return entries
 
 
 def checked(store: Store, id: InstanceId) -> Iterator[tuple[Head, Recorded]]:
@@ -100,10 +123,12 @@ def _pages(store: Store, stream: str) -> Iterator[Sequence[StoredEvent]]:
         after = page[-1].version
 
 
-def _entry(recorded: Recorded, life: int) -> HistoryEntry:
+def _entry(
+    recorded: Recorded, life: int, words: Callable[[Recorded], str] = describe
+) -> HistoryEntry:
     event = recorded.event
     try:
-        at, description = as_datetime(recorded.at_us), describe(recorded)
+        at, description = as_datetime(recorded.at_us), words(recorded)
     except (ValueError, OverflowError) as error:  # a moment that no calendar has
         raise UnreadableEventError(
             recorded.stream, recorded.version, event.TOPIC, f"a time in it: {error}"

@@ -36,7 +36,9 @@ _NOT_PLAIN = ("codec", "key")
 
 SAID = {
     cls: tuple(
-        name for name, field in cls.model_fields.items() if field.exclude and name != cls.PAYLOAD
+        name
+        for name, field in cls.model_fields.items()
+        if field.exclude and name != cls.PAYLOAD and not issubclass(cls, Batch)
     )
     for cls in EVENTS.values()
 }

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from wakelog.core.events import Event
+from wakelog.core.events import Event, Paused
 from wakelog.pools.state import Partition, PoolState, Take, partition_stream
 from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import Writing
@@ -37,6 +37,8 @@ class Outcome(Struct):
     starts: list[int] = []
     """When runs of them started, for a rate limit."""
     discarded: int = 0
+    paused: Paused | None = None
+    """A handler has paused the pool."""
     is_emptied: bool = False
     """`on_empty` was called."""
     is_over: bool = False
@@ -144,6 +146,8 @@ def _settle(writing: Writing, partition: Partition, slot: SlotTurn, rules: PoolR
         writing.append(stream, partition.head, outcome.events)
     state.processed += outcome.processed
     state.discarded += outcome.discarded
+    if outcome.paused is not None and not state.paused:
+        state.paused, state.reason = True, outcome.paused.reason
     for row in outcome.put:
         writing.put(row)
     if rules.rate is not None and outcome.starts:
@@ -153,7 +157,7 @@ def _settle(writing: Writing, partition: Partition, slot: SlotTurn, rules: PoolR
     if outcome.is_emptied and partition.take is not None:
         state.emptied = max(state.emptied, partition.take.filled)
     if outcome.settled or outcome.is_over:
-        partition.take = slot.rest
+        partition.take = slot.rest if slot.rest is not None and slot.rest.count else None
 
 
 def _acquire(

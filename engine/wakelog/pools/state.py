@@ -172,6 +172,9 @@ class PoolState(Struct):
     """How often items were requeued."""
     virtual: float = 0.0
     """The virtual time of fair sharing."""
+    finished: dict[str, float] = {}
+    """The tags of keys that have nothing waiting and had their share already: an event that comes
+    now waits for its turn as if the key had had one all the time."""
     starts: list[tuple[int, int]] = []
     """For a rate limit: when runs started (the last one of a settled take), and how many."""
     recent: list[str] = []
@@ -192,7 +195,8 @@ class PoolState(Struct):
         for lane in self.lanes:
             if lane.priority == priority and lane.slot == slot and lane.fair == fair:
                 return lane
-        lane = Lane(self.next_lane, priority=priority, slot=slot, fair=fair, tag=self.virtual)
+        tag = max(self.virtual, self.finished.pop(fair, 0.0) if fair is not None else 0.0)
+        lane = Lane(self.next_lane, priority=priority, slot=slot, fair=fair, tag=tag)
         self.next_lane += 1
         self.lanes.append(lane)
         return lane
@@ -207,7 +211,13 @@ class PoolState(Struct):
         return group
 
     def tidy(self) -> None:
-        """Drop the lanes and groups that are empty."""
+        """Drop the lanes and groups that are empty, and the tags of fair keys that have been waited
+        for long enough."""
+        ahead = {key: tag for key, tag in self.finished.items() if tag > self.virtual}
+        for lane in self.lanes:
+            if lane.fair is not None and lane.received <= lane.taken and lane.tag > self.virtual:
+                ahead[lane.fair] = lane.tag
+        self.finished = ahead
         self.lanes = [lane for lane in self.lanes if lane.received > lane.taken]
         self.groups = [group for group in self.groups if group.count > 0]
 

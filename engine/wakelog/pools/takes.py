@@ -7,6 +7,7 @@ the table; under fair sharing it is one item of each key in turn.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -196,11 +197,16 @@ class Taking:
     def _take_fairly(self, partition: Partition, priority: int, want: int) -> Take | None:
         """One item of each key in turn, by start tags (P11): the key that had least comes first."""
         state = self.state
-        lanes = [each for each in state.lanes if each.priority == priority and not each.slot]
-        lanes = [lane for lane in lanes if lane.waiting > 0]
+        lanes = {
+            each.number: each
+            for each in state.lanes
+            if each.priority == priority and not each.slot and each.waiting > 0
+        }
+        tags = [(each.tag, each.number) for each in lanes.values()]
+        heapq.heapify(tags)
         cuts: dict[int, tuple[int, int, list[tuple[int, int]]]] = {}
-        while want > 0 and lanes:
-            lane = min(lanes, key=lambda each: (each.tag, each.number))
+        while want > 0 and tags:
+            lane = lanes[heapq.heappop(tags)[1]]
             after, upto, without = self._cut(lane, 1)
             begun = cuts.get(lane.number, (after, after, []))
             cuts[lane.number] = (begun[0], upto, [*begun[2], *without])
@@ -209,10 +215,11 @@ class Taking:
             state.virtual = max(state.virtual, lane.tag)
             weight = self.rules.weights.get(lane.fair or "", 1.0)
             lane.tag = max(state.virtual, lane.tag) + 1.0 / weight
-            state.recent = [*state.recent, lane.fair or ""][-MAX_RECENT:]
+            state.recent.append(lane.fair or "")
             want -= 1
-            if lane.waiting <= 0:
-                lanes.remove(lane)
+            if lane.waiting > 0:
+                heapq.heappush(tags, (lane.tag, lane.number))
+        state.recent = state.recent[-MAX_RECENT:]
         return self._take_ranges(partition, cuts)
 
     def _take_ranges(
@@ -221,8 +228,9 @@ class Taking:
         """Record the ranges as taken; None if all in them was to be skipped."""
         ranges: list[TakenRange] = []
         without: list[tuple[int, int]] = []
+        lanes = {lane.number: lane for lane in self.state.lanes if lane.number in cuts}
         for number, (after, upto, skipped) in cuts.items():
-            lane = next(each for each in self.state.lanes if each.number == number)
+            lane = lanes[number]
             ranges.append(TakenRange(number, after, upto, lane.priority, lane.slot))
             without += skipped
             if lane.taken < upto:

@@ -224,6 +224,10 @@ class PoolTables(Protocol):
         """
         ...
 
+    def pool_jobs(self) -> Sequence[str]:
+        """The pools of which something was recorded, as in `workerPool:emails`, in order."""
+        ...
+
     def pool_look(self, look: PoolLook) -> PoolSeen:
         """The same look, without the lock."""
         ...

@@ -310,9 +310,10 @@ class Simulation(BlockingCalls):
     def _next_due_us(self) -> int | None:
         """When an instance or a pool has something to do next."""
         now_us = self.clock.now_us()
+        self._pools.notice()  # it looks before each step, and so never for what others may do
         self._pools.claim(now_us)
         looks = (next_due_us(self.application, self._jobs_claimed, now_us),
-                 self._pools.next_look_us())  # fmt: skip
+                 *self._pools.due().values())  # fmt: skip
         return min((at_us for at_us in looks if at_us is not None), default=None)
 
     async def _work(self, claimed: Claimed) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.adapters.cli.command_line import CommandLine
 
 COMMANDS = (
-    *("demo", "worker", "send", "add", "flush", "start", "stop", "terminate"),
+    *("demo", "worker", "send", "add", "flush", "start", "stop", "terminate", "enqueue"),
     *("trigger", "retry", "clear", "pause", "resume", "pauses"),
     *("status", "state", "history", "ls", "count", "workers", "migrate", "doctor"),
 )

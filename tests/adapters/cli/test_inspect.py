@@ -169,7 +169,12 @@ class TestLs:
         assert parcels["statuses"]["failed"] == 1
         assert sum(parcels["statuses"].values()) == 5
         assert five.answer("count", "--status", "failed", "--prefix", "p-3")["total"] == 1
-        assert five.answer("count", "--error", "KeyError") == {"total": 0, "running": 0, "jobs": []}
+        assert five.answer("count", "--error", "KeyError") == {
+            "total": 0,
+            "running": 0,
+            "jobs": [],
+            "pools": [],
+        }
         head, row = five("count").stdout.splitlines()
         assert head.split()[:3] == ["job", "total", "running"]
         assert row.split()[:2] == ["task:parcel", "5"]

@@ -119,10 +119,11 @@ class Wire:
                     self._needle = None  # from here on a test may set another cut
                     if where != "before":
                         line.server.sendall(data)
+                    if where == "after":  # what belongs to it may follow
+                        continue
                     if where == "during":
                         self.go.wait()
-                    if where != "after":
-                        self._cut(line.client)
+                    self._cut(line.client)
                     if where == "before":
                         line.server.shutdown(socket.SHUT_RDWR)
                     return

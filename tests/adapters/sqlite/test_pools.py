@@ -105,7 +105,6 @@ def one_call(store: SQLiteStore) -> None:
             ids=[IdRow(f"id-{off}", 3, off, "", NOW)],
             put=[excepted(3, off)],
             gone=[ExceptionKey(2, number)],
-            unblock=["k7"],
             skips=[ExceptionKey(3, off)],
             leases=[(f"{POOL}:0", "w", 1, 1000)],
         )

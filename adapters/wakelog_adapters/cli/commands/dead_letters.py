@@ -52,7 +52,8 @@ def dead_letters(
 
         async def call(app: App) -> DeadLettersReport:
             found = await app.dead_letters(limit=limit, after=after, **matching)
-            return DeadLettersReport(dead_letters=found)
+            pools = {} if filters.is_of_instances else await _of_pools(app, filters.name)
+            return DeadLettersReport(dead_letters=found, pools=pools)
 
         return with_app(where.store_url(), None, call)
 
@@ -116,6 +117,11 @@ def dead_letter(
         lambda: target.run("dead_letter", **arguments), render.made_dead_letter, json
     )
     exit_unless(result.done)
+
+
+async def _of_pools(app: App, name: str | None) -> dict[str, int]:
+    pools = [pool for pool in await app.pools() if pool.dead and name in (None, pool.name)]
+    return {pool.name: pool.dead for pool in pools}
 
 
 def _act(

@@ -48,14 +48,12 @@ def status(
     json: options.Json = False,
 ) -> None:
     """Show the status of an instance."""
-    from wakelog_adapters.cli.job_types import render_status
+    from wakelog_adapters.cli.job_types import render_status, status_of
     from wakelog_adapters.cli.parsing import instance
     from wakelog_adapters.cli.target import look_up
 
     ref = instance(job, id)
-    print_result(
-        lambda: look_up(where, ref, lambda app, id: app.status_of(str(id))), render_status, json
-    )
+    print_result(lambda: look_up(where, ref, status_of), render_status, json)
 
 
 @command
@@ -105,6 +103,7 @@ def history(
 ) -> None:
     """Show all that happened to an instance, or its status and state in the past."""
     from wakelog_adapters.cli import parsing
+    from wakelog_adapters.cli.job_types import check_instances
     from wakelog_adapters.cli.render import inspect as render
     from wakelog_adapters.cli.target import look_up
 
@@ -116,6 +115,7 @@ def history(
         raise UsageError("--at and --version go with no other of --at, --version, --life, --limit")
 
     async def query(app: App, id: InstanceId) -> PastState:
+        check_instances(id, "have a state")
         return await app.state_at(str(id), version=version, at=moment)
 
     print_result(lambda: look_up(where, ref, query), render.past, json)
@@ -123,12 +123,14 @@ def history(
 
 def _state(where: Where, ref: InstanceRef, *, raw: bool) -> StateReport:
     from wakelog_adapters.cli.environment import load_jobs
+    from wakelog_adapters.cli.job_types import check_instances
     from wakelog_adapters.cli.target import look_up
 
     reference = None if raw else where.reference()
     jobs = load_jobs(reference) if reference else None
 
     async def query(app: App, id: InstanceId) -> StateReport:
+        check_instances(id, "have a state")
         status = await app.status_of(str(id))
         value: Any = None
         if status.status == "not_found":
@@ -190,6 +192,12 @@ class ListOptions(FilterOptions):
             help="With something recorded since then: 2026-01-31T09:00:00Z.",
         ),
     ] = None
+
+    @property
+    def is_of_instances(self) -> bool:
+        """Whether a filter is given that pools do not have."""
+        given = (self.status, self.error, self.prefix, self.due_before, self.updated_after)
+        return any(each is not None for each in (*given, self.type))
 
     def checked(self, where: Where) -> Filters:
         """As the engine takes them. Raises `UsageError`, and `UnknownJobError` with `--jobs`."""
@@ -253,7 +261,9 @@ def _count(where: Where, options: ListOptions) -> CountReport:
     async def call(app: App) -> CountReport:
         jobs = await app.counts(**filters)
         total, running = sum(job.total for job in jobs), sum(job.running for job in jobs)
-        return CountReport(total=total, running=running, jobs=jobs)
+        pools = [] if options.is_of_instances else await app.pools()
+        pools = [pool for pool in pools if options.name in (None, pool.name)]
+        return CountReport(total=total, running=running, jobs=jobs, pools=pools)
 
     return with_app(where.store_url(), None, call)
 

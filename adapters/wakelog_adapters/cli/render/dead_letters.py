@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from wakelog_adapters.cli.exit_codes import printable
@@ -19,8 +19,12 @@ __all__ = ["discarded", "letters", "made_dead_letter", "requeued"]
 
 def letters(report: DeadLettersReport) -> RenderableType:
     """The dead letters, one on each line."""
+    of_pools = [
+        Text(f"{printable(name)}: {count_of(count, 'dead event')}, see wakelog pool dead {name}")
+        for name, count in report.pools.items()
+    ]
     if not report.dead_letters:
-        return Text("there are no dead letters", "dim")
+        return Group(*of_pools) if of_pools else Text("there are no dead letters", "dim")
     rows = table()
     rows.add_column("instance", overflow="fold")
     rows.add_column("event", justify="right", no_wrap=True)
@@ -40,7 +44,7 @@ def letters(report: DeadLettersReport) -> RenderableType:
             printable(each.reason.replace("_", " ")),
             Text(printable(error or each.error_type), "red"),
         )
-    return rows
+    return Group(rows, *of_pools)
 
 
 def requeued(result: DeadLetterResult) -> RenderableType:

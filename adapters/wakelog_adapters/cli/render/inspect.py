@@ -21,6 +21,8 @@ from wakelog_adapters.cli.render.parts import (
     time_of,
     title_of,
 )
+from wakelog_adapters.cli.render.worker_pool import pools
+from wakelog_adapters.cli.reports import PoolsReport
 
 if TYPE_CHECKING:
     from wakelog.client.listing import InstanceRow
@@ -139,6 +141,12 @@ def instances(page: PageReport) -> RenderableType:
 
 def totals(report: CountReport) -> RenderableType:
     """How many instances there are, by job and status."""
+    if report.pools:
+        return Group(_instance_totals(report), Text(), pools(PoolsReport(pools=report.pools)))
+    return _instance_totals(report)
+
+
+def _instance_totals(report: CountReport) -> RenderableType:
     if not report.jobs:
         return Text("no living instance matches", "dim")
     words = sorted({word for job in report.jobs for word in job.statuses})

@@ -14,7 +14,14 @@
 --   positions          how far the followers of the log are
 --   job_pauses         jobs that are paused as a whole
 --   workers            workers, and the jobs they can run
---   abandoned_appends  calls of append_1 that must be refused if they still arrive
+--   abandoned_appends  calls of append_1 and pool_look_1 that must be refused if they still arrive
+--   pool_states        of each pool the document that its calls are planned by
+--   pool_segments      where in the log the items of each lane are
+--   pool_taken         which take had which items of a lane
+--   pool_exceptions    items that do not simply wait in their lane
+--   pool_skips         places of a lane that are to be skipped
+--   pool_trail         the other events about an item
+--   pool_ids           the ids that callers gave to items
 --   migrations         which of these files were applied; made before the first of them is
 -- Functions. The number in a name is its version: one that changes takes the next, so that two
 -- versions of the package can work side by side.
@@ -24,6 +31,9 @@
 --   settle_1           whether an append whose answer was lost was committed; if not, it never will be
 --   claim_1            takes leases on due instances
 --   renew_1            prolongs leases
+--   pool_look_1        what a call of a pool is planned by; takes the locks for it
+--   pool_write_1       writes what was planned, in the same transaction
+--   pool_slices_1      the items of a pool's lanes, out of its events
 --   server_us          the time by this server's clock
 
 -- The log. Positions (notification_id) are given under the ordering lock, so their order is the
@@ -41,6 +51,10 @@ CREATE TABLE {schema}.stored_events (
     autovacuum_analyze_threshold = 1000,
     autovacuum_analyze_scale_factor = 0.01
 );
+
+-- Bodies are read in slices, and a slice of what is not compressed reads only its own pages; besides,
+-- to compress bodies of more than 2 kB cost three to five times as much as all the rest.
+ALTER TABLE {schema}.stored_events ALTER COLUMN state SET STORAGE EXTERNAL;
 
 CREATE UNIQUE INDEX stored_events_notification_id_idx ON {schema}.stored_events (notification_id);
 
@@ -163,6 +177,90 @@ CREATE TABLE {schema}.workers (
 CREATE TABLE {schema}.abandoned_appends (
     id text COLLATE "C" NOT NULL PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Pools: see `wakelog.ports.pools`. What is in these tables is in the log too. They are changed under
+-- the ordering lock only. A pool's document has a new row for each call that changes it, the newest
+-- with the highest number: while an old snapshot is held, one row that is updated again and again is
+-- ever slower to find.
+CREATE TABLE {schema}.pool_states (
+    pool text COLLATE "C" NOT NULL,
+    n bigint NOT NULL,
+    state bytea NOT NULL,
+    PRIMARY KEY (pool, n)
+);
+
+ALTER TABLE {schema}.pool_states ALTER COLUMN state SET STORAGE EXTERNAL;
+
+-- Rows of this one, of the takes, the skips, the trail and the ids are only ever added.
+CREATE TABLE {schema}.pool_segments (
+    pool text COLLATE "C" NOT NULL,
+    lane bigint NOT NULL,
+    upto bigint NOT NULL,
+    n bigint NOT NULL,
+    version bigint NOT NULL,
+    at bigint NOT NULL,
+    len bigint NOT NULL,
+    at_us bigint NOT NULL,
+    seq bigint NOT NULL,
+    PRIMARY KEY (pool, lane, upto)
+);
+
+CREATE TABLE {schema}.pool_taken (
+    pool text COLLATE "C" NOT NULL,
+    lane bigint NOT NULL,
+    upto bigint NOT NULL,
+    partition bigint NOT NULL,
+    version bigint NOT NULL,
+    PRIMARY KEY (pool, lane, upto)
+);
+
+CREATE TABLE {schema}.pool_exceptions (
+    pool text COLLATE "C" NOT NULL,
+    lane bigint NOT NULL,
+    off bigint NOT NULL,
+    why text COLLATE "C" NOT NULL,
+    slot bigint NOT NULL,
+    priority bigint NOT NULL,
+    due_us bigint,
+    seq bigint NOT NULL,
+    key text COLLATE "C",
+    detail text NOT NULL,
+    PRIMARY KEY (pool, lane, off)
+);
+
+CREATE INDEX pool_exceptions_due
+    ON {schema}.pool_exceptions (pool, slot, priority, due_us, lane, off) WHERE due_us IS NOT NULL;
+
+CREATE INDEX pool_exceptions_key
+    ON {schema}.pool_exceptions (pool, key, seq) WHERE key IS NOT NULL;
+
+CREATE INDEX pool_exceptions_why ON {schema}.pool_exceptions (pool, why, lane, off);
+
+CREATE TABLE {schema}.pool_skips (
+    pool text COLLATE "C" NOT NULL,
+    lane bigint NOT NULL,
+    off bigint NOT NULL,
+    PRIMARY KEY (pool, lane, off)
+);
+
+CREATE TABLE {schema}.pool_trail (
+    pool text COLLATE "C" NOT NULL,
+    lane bigint NOT NULL,
+    off bigint NOT NULL,
+    stream text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    PRIMARY KEY (pool, lane, off, stream, version)
+);
+
+CREATE TABLE {schema}.pool_ids (
+    pool text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    lane bigint NOT NULL,
+    off bigint NOT NULL,
+    fingerprint text NOT NULL,
+    at_us bigint NOT NULL,
+    PRIMARY KEY (pool, id)
 );
 
 CREATE FUNCTION {schema}.server_us() RETURNS bigint LANGUAGE sql VOLATILE AS
@@ -651,4 +749,248 @@ SET search_path = pg_catalog, pg_temp AS $$
     SELECT r.stream, r.token FROM renewed r
     UNION
     SELECT l.stream, l.token FROM {schema}.leases l WHERE l.owner = renew_1.owner
+$$;
+
+-- What a call of a pool is planned by: the number of its newest document (0: there is none), the
+-- document, and the rest as JSON, all as of one moment.
+--
+-- With an append id it begins a transaction in which `pool_write_1` follows: it takes the locks of an
+-- append, in the same order, and keeps them until the commit. Whoever calls it plans meanwhile, and
+-- all other writers wait; so if that process is stopped, the server ends the session after a while.
+CREATE FUNCTION {schema}.pool_look_1(
+    append_id text,         -- of this call alone; null: look, and lock nothing
+    lock_timeout text,      -- how long to wait for the ordering lock and the job pauses
+    idle_timeout text,      -- how long the plan may take
+    pool text,
+    now_us bigint,
+    clock_us bigint,        -- the time that leases are judged by; null: this server's clock
+    ids text[],
+    due_limit int,          -- of each group of the document
+    key_lanes bigint[],     -- the items to look for
+    key_offs bigint[],
+    with_leases boolean,
+    behind text[],          -- the keys behind which items wait
+    OUT number bigint, OUT state bytea, OUT seen text
+) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    lease_us bigint;
+BEGIN
+    IF append_id IS NOT NULL THEN
+        PERFORM set_config('lock_timeout', pool_look_1.lock_timeout, true),
+            set_config('idle_in_transaction_session_timeout', idle_timeout, true);
+        PERFORM FROM {schema}.job_pauses p WHERE p.job = pool_look_1.pool FOR KEY SHARE;
+        PERFORM pg_advisory_xact_lock(
+            '{schema}.abandoned_appends'::regclass::oid::int, hashtext(append_id));
+        PERFORM FROM {schema}.abandoned_appends a WHERE a.id = append_id;
+        IF FOUND THEN
+            RAISE EXCEPTION 'this append was abandoned' USING ERRCODE = 'WK004';
+        END IF;
+        PERFORM pg_advisory_xact_lock('{schema}.stored_events'::regclass::oid::int, 0);
+    END IF;
+    lease_us := CASE WHEN with_leases THEN coalesce(clock_us, {schema}.server_us()) END;
+    WITH newest AS MATERIALIZED (
+        SELECT d.n, d.state, convert_from(d.state, 'UTF8')::json AS document
+        FROM (SELECT * FROM {schema}.pool_states s WHERE s.pool = pool_look_1.pool
+            ORDER BY s.n DESC LIMIT 1) d
+    ), lanes AS MATERIALIZED (
+        SELECT (l.lane ->> 0)::bigint AS lane, (l.lane ->> 1)::bigint AS taken,
+            (l.lane ->> 2)::bigint AS skips
+        FROM newest, json_array_elements(newest.document -> 'lanes') AS l (lane)
+    ), groups AS MATERIALIZED (
+        SELECT (g.one ->> 0)::bigint AS slot, (g.one ->> 1)::bigint AS priority,
+            (g.one ->> 2)::bigint AS floor_us
+        FROM newest, json_array_elements(newest.document -> 'groups') AS g (one)
+        WHERE due_limit > 0
+    )
+    SELECT coalesce((SELECT n FROM newest), 0), (SELECT newest.state FROM newest), json_build_object(
+        'paused', EXISTS (
+            SELECT FROM {schema}.job_pauses p WHERE p.job = pool_look_1.pool)::int,
+        'firsts', ARRAY(
+            SELECT json_build_array(
+                s.lane, s.upto, s.n, s.version, s.at, s.len, s.at_us, s.seq)
+            FROM lanes l, LATERAL (
+                SELECT * FROM {schema}.pool_segments c
+                WHERE c.pool = pool_look_1.pool AND c.lane = l.lane AND c.upto > l.taken
+                ORDER BY c.upto LIMIT 1) s),
+        'due', ARRAY(
+            SELECT to_json(ARRAY(
+                SELECT json_build_array(x.lane, x.off, x.why, x.slot, x.priority, x.due_us, x.seq,
+                    x.key, x.detail)
+                FROM {schema}.pool_exceptions x
+                WHERE x.pool = pool_look_1.pool AND x.slot = g.slot AND x.priority = g.priority
+                AND x.due_us >= g.floor_us
+                ORDER BY x.due_us, x.lane, x.off LIMIT due_limit))
+            FROM groups g),
+        'ids', ARRAY(
+            SELECT json_build_array(i.id, i.lane, i.off, i.fingerprint, i.at_us)
+            FROM unnest(pool_look_1.ids) AS k (id), LATERAL (
+                SELECT * FROM {schema}.pool_ids n
+                WHERE n.pool = pool_look_1.pool AND n.id = k.id OFFSET 0) i),
+        'exceptions', ARRAY(
+            SELECT json_build_array(x.lane, x.off, x.why, x.slot, x.priority, x.due_us, x.seq,
+                x.key, x.detail)
+            FROM unnest(key_lanes, key_offs) AS k (lane, off), LATERAL (
+                SELECT * FROM {schema}.pool_exceptions e
+                WHERE e.pool = pool_look_1.pool AND e.lane = k.lane AND e.off = k.off OFFSET 0) x),
+        'behind', ARRAY(
+            SELECT to_json(ARRAY(
+                SELECT json_build_array(x.lane, x.off, x.why, x.slot, x.priority, x.due_us, x.seq,
+                    x.key, x.detail)
+                FROM {schema}.pool_exceptions x
+                WHERE x.pool = pool_look_1.pool AND x.key = k.key AND x.why = 'behind'
+                ORDER BY x.seq LIMIT 16))
+            FROM unnest(pool_look_1.behind) AS k (key)),
+        'leases', ARRAY(
+            SELECT json_build_array(l.stream, l.owner, l.token, (l.until_us <= lease_us)::int)
+            FROM {schema}.leases l WHERE with_leases AND l.job = pool_look_1.pool),
+        'skips', ARRAY(
+            SELECT to_json(ARRAY(
+                SELECT json_build_array(k.lane, k.off) FROM {schema}.pool_skips k
+                WHERE k.pool = pool_look_1.pool AND k.lane = l.lane AND k.off > l.taken
+                ORDER BY k.off LIMIT 1000))
+            FROM lanes l WHERE l.skips > 0),
+        'skipped', ARRAY(
+            SELECT json_build_array(s.lane, s.off)
+            FROM unnest(key_lanes, key_offs) AS k (lane, off), LATERAL (
+                SELECT * FROM {schema}.pool_skips p
+                WHERE p.pool = pool_look_1.pool AND p.lane = k.lane AND p.off = k.off OFFSET 0) s)
+        )::text
+        INTO number, state, seen;
+END $$;
+
+-- Write what a call of a pool has planned. The locks have been taken by `pool_look_1`.
+CREATE FUNCTION {schema}.pool_write_1(
+    row_timeout text,       -- how long to wait for a lease: all other writers wait meanwhile
+    pool text,
+    clock_us bigint,        -- added to the lengths of leases; null: the time by this server's clock
+    number bigint,          -- of the newest document
+    document bytea,         -- the next one
+    segments json,
+    taken json,
+    ids json,
+    gone json,
+    put json,
+    skips json,
+    trail json,
+    taken_leases json,
+    dropped text[],
+    events json,            -- the events, and where in `blob` their states are
+    blob bytea
+) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    IF segments IS NOT NULL THEN
+        INSERT INTO {schema}.pool_segments (
+                pool, lane, upto, n, version, at, len, at_us, seq)
+            SELECT pool_write_1.pool, r.lane, r.upto, r.n, r.version, r.at, r.len, r.at_us, r.seq
+            FROM json_to_recordset(segments) AS r (lane bigint, upto bigint, n bigint,
+                version bigint, at bigint, len bigint, at_us bigint, seq bigint);
+    END IF;
+    IF taken IS NOT NULL THEN
+        INSERT INTO {schema}.pool_taken (pool, lane, upto, partition, version)
+            SELECT pool_write_1.pool, r.lane, r.upto, r.partition, r.version
+            FROM json_to_recordset(taken) AS r (
+                lane bigint, upto bigint, partition bigint, version bigint);
+    END IF;
+    IF ids IS NOT NULL THEN
+        INSERT INTO {schema}.pool_ids (pool, id, lane, off, fingerprint, at_us)
+            SELECT pool_write_1.pool, r.id, r.lane, r.off, r.fingerprint, r.at_us
+            FROM json_to_recordset(ids) AS r (
+                id text, lane bigint, off bigint, fingerprint text, at_us bigint);
+    END IF;
+    IF gone IS NOT NULL THEN
+        DELETE FROM {schema}.pool_exceptions x
+            USING json_to_recordset(gone) AS r (lane bigint, off bigint)
+            WHERE x.pool = pool_write_1.pool AND x.lane = r.lane AND x.off = r.off;
+    END IF;
+    IF put IS NOT NULL THEN
+        INSERT INTO {schema}.pool_exceptions (
+                pool, lane, off, why, slot, priority, due_us, seq, key, detail)
+            SELECT pool_write_1.pool, r.lane, r.off, r.why, r.slot, r.priority, r.due_us, r.seq,
+                r.key, r.detail
+            FROM json_to_recordset(put) AS r (lane bigint, off bigint, why text, slot bigint,
+                priority bigint, due_us bigint, seq bigint, key text, detail text)
+            ON CONFLICT ON CONSTRAINT pool_exceptions_pkey DO UPDATE SET why = excluded.why,
+                slot = excluded.slot, priority = excluded.priority, due_us = excluded.due_us,
+                seq = excluded.seq, key = excluded.key, detail = excluded.detail;
+    END IF;
+    IF skips IS NOT NULL THEN
+        INSERT INTO {schema}.pool_skips (pool, lane, off)
+            SELECT pool_write_1.pool, r.lane, r.off
+            FROM json_to_recordset(skips) AS r (lane bigint, off bigint)
+            ON CONFLICT DO NOTHING;
+    END IF;
+    IF trail IS NOT NULL THEN
+        INSERT INTO {schema}.pool_trail (pool, lane, off, stream, version)
+            SELECT pool_write_1.pool, r.lane, r.off, r.stream, r.version
+            FROM json_to_recordset(trail) AS r (
+                lane bigint, off bigint, stream text, version bigint)
+            ON CONFLICT DO NOTHING;
+    END IF;
+    IF taken_leases IS NOT NULL OR dropped IS NOT NULL THEN
+        PERFORM set_config('lock_timeout', row_timeout, true);
+        PERFORM FROM {schema}.leases l WHERE l.stream = ANY (dropped || ARRAY(
+            SELECT r.stream FROM json_to_recordset(taken_leases) AS r (stream text)))
+            ORDER BY l.stream FOR UPDATE;
+        DELETE FROM {schema}.leases l WHERE l.stream = ANY (dropped);
+        INSERT INTO {schema}.leases (stream, job, owner, until_us, token, run)
+            SELECT r.stream, pool_write_1.pool, r.owner,
+                r.lasts_us + coalesce(clock_us, {schema}.server_us()), r.token, false
+            FROM json_to_recordset(taken_leases) AS r (
+                stream text, owner text, token bigint, lasts_us bigint)
+            ORDER BY r.stream COLLATE "C"
+            ON CONFLICT (stream) DO UPDATE SET owner = excluded.owner,
+                until_us = excluded.until_us, token = excluded.token, run = excluded.run;
+    END IF;
+    IF document IS NOT NULL THEN
+        INSERT INTO {schema}.pool_states (pool, n, state)
+            VALUES (pool_write_1.pool, number + 1, document);
+        DELETE FROM {schema}.pool_states s
+            WHERE s.pool = pool_write_1.pool AND s.n = number - 1;
+    END IF;
+    IF events IS NOT NULL THEN  -- at last: what is refused has used no position
+        INSERT INTO {schema}.stored_events (originator_id, originator_version, topic, state)
+            SELECT r.stream, r.version, r.topic, substring(blob FROM r.at FOR r.length)
+            FROM json_to_recordset(events) AS r (
+                stream text, version bigint, topic text, at int, length int);
+    END IF;
+END $$;
+
+-- The segments that overlap ranges of lanes, by lane and place, each once, and the bytes that they
+-- name of the body of their event. A range must end where the index knows: at the segment of its last
+-- item. The body begins after the first line, which is short enough to be looked for at the beginning.
+CREATE FUNCTION {schema}.pool_slices_1(
+    pool text, stream text, lanes bigint[], afters bigint[], uptos bigint[]
+) RETURNS TABLE (
+    lane bigint, upto bigint, n bigint, version bigint, at bigint, len bigint, at_us bigint,
+    seq bigint, lines bytea
+) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    WITH found AS MATERIALIZED (
+        SELECT DISTINCT ON (s.lane, s.upto) s.*
+        FROM unnest(lanes, afters, uptos) AS r (lane, after, upto), LATERAL (
+            SELECT c.* FROM {schema}.pool_segments c
+            WHERE c.pool = pool_slices_1.pool AND c.lane = r.lane AND c.upto > r.after
+            AND c.upto <= coalesce((
+                SELECT f.upto FROM {schema}.pool_segments f
+                WHERE f.pool = pool_slices_1.pool AND f.lane = r.lane AND f.upto >= r.upto
+                ORDER BY f.upto LIMIT 1), r.upto) OFFSET 0) s
+        ORDER BY s.lane, s.upto
+    )
+    SELECT s.lane, s.upto, s.n, s.version, s.at, s.len, s.at_us, s.seq, substring(
+        e.state FROM (s.at + 1 + coalesce(
+            nullif(position('\x0a'::bytea IN substring(e.state FROM 1 FOR 1990)), 0),
+            position('\x0a'::bytea IN e.state)))::int FOR s.len::int)
+    FROM found s, LATERAL (
+        SELECT v.state FROM {schema}.stored_events v
+        WHERE v.originator_id = pool_slices_1.stream AND v.originator_version = s.version
+        OFFSET 0) e
+    ORDER BY s.lane, s.upto
 $$;

@@ -24,16 +24,24 @@ from wakelog.core.pool.events import (
     RunsReturned,
     RunsStarted,
 )
-from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import InstanceNotFoundError
+from wakelog.ids import InstanceId
 from wakelog.log.batches import read_item
 from wakelog.log.records import Recorded
 from wakelog.pools.items import Slices, item_name, place_of
-from wakelog.pools.state import PoolState, Take, detail_of, loaded, partition_stream
+from wakelog.pools.state import PoolState, Take, detail_of, job_stream, loaded, partition_stream
 from wakelog.ports.pools import ExceptionKey, ExceptionRow, PoolFilter, PoolLook, PoolSeen
 from wakelog.runtime.pool_history import item_history
 
-__all__ = ["Located", "dead_letters", "locate", "pool_event", "pool_status", "status_word"]
+__all__ = [
+    "Located",
+    "dead_letters",
+    "list_pools",
+    "locate",
+    "pool_event",
+    "pool_status",
+    "status_word",
+]
 
 _WORDS: dict[str, ItemStatus] = {
     "delayed": "delayed",
@@ -65,14 +73,15 @@ async def locate(app: Application, job: str, event_id: str) -> Located:
 # -- the pool --------------------------------------------------------------------------------------
 
 
-async def pool_status(app: Application, definition: WorkerPool[Any]) -> PoolStatus:
-    """The pool in numbers."""
+async def pool_status(app: Application, job: str, concurrency: int | None = None) -> PoolStatus:
+    """The pool in numbers; without its definition with as many partitions as it had last."""
     now_us = app.clock.now_us()
-    seen = await app.pools.look(PoolLook(definition.job, now_us, leases=True))
+    seen = await app.pools.look(PoolLook(job, now_us, leases=True))
     state = loaded(seen.state)
     counts = state.counts
     oldest_us = min((row.at_us for row in seen.firsts), default=None)
     return PoolStatus(
+        name=InstanceId.parse(job_stream(job)).name,
         pending=state.pending - counts.get("unread", 0),
         delayed=counts.get("delayed", 0),
         retrying=counts.get("retrying", 0),
@@ -89,20 +98,20 @@ async def pool_status(app: Application, definition: WorkerPool[Any]) -> PoolStat
         oldest_pending_age=(
             None if oldest_us is None else timedelta(microseconds=max(0, now_us - oldest_us))
         ),
-        partitions=tuple(_partitions(definition, state, seen)),
+        partitions=tuple(_partitions(job, concurrency or state.n, state, seen)),
     )
 
 
 def _partitions(
-    definition: WorkerPool[Any], state: PoolState, seen: PoolSeen
+    job: str, concurrency: int, state: PoolState, seen: PoolSeen
 ) -> list[PartitionStatus]:
     owners = {each.stream: each.owner for each in seen.leases if not each.has_ended}
     found: list[PartitionStatus] = []
-    for number in range(max(definition.concurrency, len(state.partitions))):
+    for number in range(max(concurrency, len(state.partitions))):
         partition = state.partition(number)
-        owner = owners.get(partition_stream(definition.job, number))
+        owner = owners.get(partition_stream(job, number))
         take = partition.take
-        if number >= definition.concurrency and take is None:
+        if number >= concurrency and take is None:
             continue
         is_held = owner is not None
         word = "processing" if take is not None else "idle" if is_held else "not_found"
@@ -128,6 +137,11 @@ def _first_of(take: Take) -> str | None:
             if (lane, off) not in skipped:
                 return item_name(lane, off)
     return None
+
+
+async def list_pools(app: Application) -> list[PoolStatus]:
+    """Every pool of the store of which something was recorded, by name."""
+    return [await pool_status(app, job) for job in await app.threads.browse(app.store.pool_jobs)]
 
 
 # -- one event -------------------------------------------------------------------------------------

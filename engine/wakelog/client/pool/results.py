@@ -51,6 +51,7 @@ class PartitionStatus:
 class PoolStatus:
     """A pool in numbers: as of one moment, at a cost that does not grow with them."""
 
+    name: str
     pending: int
     delayed: int
     retrying: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from wakelog.application import Application
 from wakelog.client.pool.reading import Located, pool_event
 from wakelog.client.pool.results import PoolEvent
+from wakelog.errors import WaitTimeoutError
 from wakelog.pools.state import job_stream
 
 __all__ = ["wait_until_over"]
@@ -19,4 +20,7 @@ async def wait_until_over(
         event = await pool_event(app, job, located)
         return event if event.is_over else None
 
-    return await app.stream_watch.until(job_stream(job), look, timeout_us)
+    try:
+        return await app.stream_watch.until(job_stream(job), look, timeout_us)
+    except WaitTimeoutError as error:
+        raise WaitTimeoutError(f"{job}:{located.event_id}", error.timeout_s) from None

@@ -28,7 +28,7 @@ async def why(gateway: RequestGateway, definition: WorkerPool[Any], located: Loc
     event = await pool_event(app, job, located)
     key = ExceptionKey(located.lane, located.off)
     seen = await app.pools.look(PoolLook(job, app.clock.now_us(), keys=[key], leases=True))
-    status = await pool_status(app, definition)
+    status = await pool_status(app, definition.job, definition.concurrency)
     known = await gateway.known_jobs()
     cause, text = _own_cause(event) or await _behind(app, definition, event, seen) or _of_pool(
         definition, event, located, loaded(seen.state), status,

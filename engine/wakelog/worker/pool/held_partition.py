@@ -39,6 +39,8 @@ TAKE_US = 250_000
 """How much work a take holds, by the time that items have taken so far."""
 MAX_TAKE = 100
 """How many items it holds at most."""
+LONG_US = 1_000
+"""An item that took longer lets go of the event loop before the next one."""
 OVERSTAY_US = 2 * TAKE_US
 """After how long what has not begun is given back, since one item takes longer than expected."""
 
@@ -48,6 +50,9 @@ class HeldPartition:
 
     def __init__(self, pool: PoolWorker, number: int, token: int, version: int) -> None:
         self._pool = pool
+        self.app = pool.app
+        self.definition = pool.definition
+        self.loop = asyncio.get_running_loop()
         self.number = number
         self.token = token
         self.version = version
@@ -127,28 +132,25 @@ class HeldPartition:
         return self._book
 
     async def _worked_on(self, take: Take, item: TakenItem) -> None:
-        pool = self._pool
-        app = pool.app
+        app, definition, pool = self.app, self.definition, self._pool
         if item.key is not None and item.key in self._open_book.blocked:
             self._open_book.given_back([item], "behind", app.clock.now_us())
             return
         began_us = app.clock.now_us()
-        call = item.call(
-            pool.definition.name, take, began_us, pool.worker, self.number, pool.processed
-        )
-        settle = await self._performed(item, call)
-        now_us = max(began_us, app.clock.now_us())
-        turn = await take_turn(app.handler_runner, pool.definition, call.base, settle, now_us)
-        self._open_book.ended(item, turn.events, began_us)
-        pool.pace(max(0, app.clock.now_us() - began_us))
-
-    async def _performed(self, item: TakenItem, call: HandlerCall) -> Settle:
-        app, definition = self._pool.app, self._pool.definition
+        call = item.call(definition.name, take, began_us, pool.worker, self.number, pool.processed)
         if item.payload is None:
-            error = IntegrityError(f"{self._pool.job}:shared", 0, f"{item.name} was destroyed")
-            return Settle(call, HandlerFailed.by_engine(error, app.clock.now_us()))
-        steps = PoolSteps(app, definition, call, self, item)
-        return await perform(app.handler_runner, definition, call, steps)
+            error = IntegrityError(f"{pool.job}:shared", 0, f"{item.name} was destroyed")
+            settle = Settle(call, HandlerFailed.by_engine(error, app.clock.now_us()))
+        else:
+            steps = PoolSteps(call, self, item)
+            settle = await perform(app.handler_runner, definition, call, steps)
+        now_us = max(began_us, app.clock.now_us())
+        turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
+        self._open_book.ended(item, turn.events, began_us)
+        took_us = max(0, app.clock.now_us() - began_us)
+        pool.pace(took_us)
+        if took_us > LONG_US:  # it may not have waited for anything: let others have the loop
+            await asyncio.sleep(0)
 
     async def _on_empty(self) -> None:
         app, definition, book = self._pool.app, self._pool.definition, self._book
@@ -167,7 +169,7 @@ class HeldPartition:
 
     def give_back(self, why: str) -> None:
         """Give back what has not begun; once the step that is being recorded is."""
-        if not self._waiting or self._book is None or self._take is None:
+        if not self._waiting or self._book is None or self._take is None or self.is_lost:
             return
         if self.is_asking:
             self._gives_back = why

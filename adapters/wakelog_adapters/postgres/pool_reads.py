@@ -1,0 +1,93 @@
+"""The reading half of the pools in PostgreSQL: nothing here takes a lock or writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from wakelog.ports.pools import (
+    ExceptionRow,
+    PoolFilter,
+    PoolLook,
+    PoolSeen,
+    SegmentRow,
+    TakenRow,
+    TrailRow,
+)
+from wakelog_adapters.postgres.reads import PostgresReads
+from wakelog_adapters.sql.pools import findable, known, overlapping, seen_of
+from wakelog_adapters.sql.rows import readable
+
+__all__ = ["PostgresPools", "look_params", "seen_in"]
+
+_UNLOCKED = (None, None, None)
+
+
+def look_params(look: PoolLook, *, server_clock: bool) -> Sequence[object]:
+    """What `pool_look_1` takes, in its order, behind what is for the locks."""
+    keys = known(look)
+    return (
+        look.pool,
+        look.now_us,
+        None if server_clock else look.now_us,
+        findable(look.ids),
+        look.due_limit,
+        [lane for lane, _ in keys],
+        [off for _, off in keys],
+        look.leases,
+        findable(look.behind),
+    )
+
+
+@readable
+def seen_in(row: Sequence[Any]) -> tuple[int, PoolSeen]:
+    """What `pool_look_1` answers: the number of the document, and what was found."""
+    number, state, found = row
+    return number, seen_of(state, found)
+
+
+class PostgresPools(PostgresReads):
+    """Raises `StoreUnavailableError`."""
+
+    def pool_jobs(self) -> Sequence[str]:
+        return [job for (job,) in self._rows(self.queries.pool_jobs, ())]
+
+    def pool_look(self, look: PoolLook) -> PoolSeen:
+        params = *_UNLOCKED, *look_params(look, server_clock=self.datastore.server_clock)
+        return seen_in(self._rows(self.queries.pool_look, params)[0])[1]
+
+    def pool_slices(
+        self, pool: str, ranges: Sequence[tuple[int, int, int]]
+    ) -> Sequence[tuple[SegmentRow, bytes]]:
+        columns = [*zip(*overlapping(ranges), strict=True)] or [(), (), ()]
+        params = pool, f"{pool}:shared", *map(list, columns)
+        return [
+            (SegmentRow(*row), lines)
+            for *row, lines in self._rows(self.queries.pool_slices, params)
+        ]
+
+    def pool_taken(self, pool: str, lane: int, off: int) -> TakenRow | None:
+        rows = self._rows(self.queries.pool_taken, (pool, lane, off))
+        return TakenRow(*rows[0]) if rows else None
+
+    def pool_trail(self, pool: str, lane: int, off: int) -> Sequence[TrailRow]:
+        rows = self._rows(self.queries.pool_trail, (pool, lane, off))
+        return [TrailRow(*row) for row in rows]
+
+    def pool_exceptions(self, pool: str, filter: PoolFilter) -> Sequence[ExceptionRow]:
+        whys, key, (lane, off) = findable(filter.why), filter.key, filter.after
+        if (filter.why and not whys) or (key is not None and not findable([key])):
+            return []
+        params: Any = (pool, lane, off, filter.limit)
+        sql = self.queries.pool_exceptions
+        if key is not None:
+            sql = self.queries.pool_exceptions_key
+            params = (pool, key, lane, off, whys, whys, filter.limit)
+        elif whys:
+            sql = self.queries.pool_exceptions_why
+            params = {"why": whys, "pool": pool, "lane": lane, "off": off, "limit": filter.limit}
+        return [ExceptionRow(*row) for row in self._rows(sql, params)]
+
+    def pool_blocked(self, pool: str, keys: Sequence[str]) -> Sequence[tuple[str, int]]:
+        rows = self._rows(self.queries.pool_blocked, (findable(keys), pool))
+        return [(key, seq) for key, seq in rows]
