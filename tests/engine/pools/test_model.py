@@ -305,13 +305,11 @@ class PoolMachine(RuleBasedStateMachine):
 def test_P1_to_P11_any_sequence_leaves_every_item_with_one_end() -> None:
     run_state_machine_as_test(
         PoolMachine, settings=settings(max_examples=40, stateful_step_count=40)
-    )  # type: ignore[no-untyped-call]
+    )
 
 
 @pytest.mark.chaos
 def test_P1_to_P11_any_sequence_for_long() -> None:
     run_state_machine_as_test(
         PoolMachine, settings=settings(max_examples=2_000, stateful_step_count=80)
-    )  # type: ignore[no-untyped-call]
-
-
+    )

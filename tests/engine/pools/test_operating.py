@@ -20,7 +20,7 @@ PLACES = [
 WAITING = PLACES[:9]
 
 
-def placed(pool: Played, where: str) -> Place:  # noqa: C901, PLR0911, PLR0912
+def placed(pool: Played, where: str) -> Place:
     """An item that is there, in a pool with nothing else that waits."""
     if where == "unknown":
         return 7, 3
