@@ -3,6 +3,7 @@ P12, A9)."""
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -193,7 +194,8 @@ def test_A9_dead_events_are_counted(with_dead: CommandLine) -> None:
     assert "letters" in with_dead("count").stdout
     assert with_dead.answer("count", "--type", "task")["pools"] == []
     assert with_dead.answer("ls")["instances"] == []
-    findings = {each["text"]: each for each in with_dead.answer("doctor")["findings"]}
+    told = json.loads(with_dead("doctor", "--json").stdout)
+    findings = {each["text"]: each for each in told["findings"]}
     dead = findings["2 dead events of workerPool:letters"]
     assert (dead["check"], dead["level"]) == ("pools", "warning")
     assert "wakelog pool dead letters" in dead["advice"]
