@@ -13,14 +13,16 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, get_type_hints
 
-from tests.bench.written import CHANGING, STATUS, Batch, Written, batched, units
+from msgspec.structs import astuple
+
+from tests.bench.written import CHANGING, STATUS, Batch, Written, batched, commits, units
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.rows import StatusRow
 from wakelog_adapters.postgres.connections import connect, rows_of
 from wakelog_adapters.postgres.schema import PostgresSchema
 from wakelog_adapters.postgres.url import StoreLocation
 
-__all__ = ["copy", "rate", "recorded"]
+__all__ = ["append_s", "appended", "copy", "rate", "recorded"]
 
 _STORED = ("stored_events", "status", "alarms", "leases", "snapshots")
 _EVENT_TYPES = ("text", "bigint", "text", "bytea")
@@ -134,3 +136,28 @@ def rate(place: StoreLocation, units: Sequence[Written], size: int) -> float:
                     connection.execute(statement, columns, prepare=True)
         elapsed_s = time.perf_counter() - began
     return len(units) / elapsed_s
+
+
+def appended(place: StoreLocation, after: int) -> list[list[StoredEvent]]:
+    """The events that the engine appended behind position `after`, by commit, in order."""
+    log = (
+        "SELECT originator_id, originator_version, topic, state "
+        f"FROM {place.schema}.stored_events WHERE notification_id > {after} "
+        "ORDER BY notification_id"
+    )
+    with closing(connect(place)) as connection:
+        return commits(StoredEvent(*row) for row in rows_of(connection, log.encode()))
+
+
+def append_s(place: StoreLocation, appended: Sequence[Sequence[StoredEvent]]) -> float:
+    """Append these events, in as many commits; answer how many seconds that takes."""
+    statement = _sql(place.schema).event
+    prepared = [
+        [list(column) for column in zip(*map(astuple, commit), strict=True)] for commit in appended
+    ]
+    with closing(connect(place)) as connection:
+        began = time.perf_counter()
+        for columns in prepared:
+            with connection.pipeline(), connection.transaction():
+                connection.execute(statement, columns, prepare=True)
+        return time.perf_counter() - began

@@ -18,7 +18,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench import cold, drain, hot, machine, reads, report, send, simulated, steady, workers
+from tests.bench import (
+    cold,
+    drain,
+    hot,
+    machine,
+    pools,
+    reads,
+    report,
+    send,
+    simulated,
+    steady,
+    workers,
+)
 from tests.bench.measuring import Plan, Row
 from tests.bench.storage import STORES, MemoryStorage, Storage, storage
 
@@ -34,6 +46,7 @@ WORKLOADS: dict[str, tuple[str, Callable[[Plan], Iterator[Row]]]] = {
     "send": ("W1", send.measure),
     "hot": ("W2", hot.measure),
     "alarms": ("W3", _alarms),
+    "pool": ("W4", pools.measure),
     "cold": ("W5", cold.measure),
     "simulation": ("W7", simulated.measure),
     "reads": ("W8", reads.measure),

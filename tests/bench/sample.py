@@ -10,9 +10,13 @@ from pydantic import BaseModel
 from wakelog.core.time import Duration
 from wakelog.definitions.continuous import Continuous, ContinuousContext
 from wakelog.definitions.task import Task, TaskContext
+from wakelog.definitions.worker_pool import WorkerPool, WorkerPoolContext
 from wakelog.jobs import Jobs
 
-__all__ = ["Count", "Order", "Placed", "Tick", "counting", "hourly", "orders", "ticking"]
+__all__ = [
+    "Count", "Mail", "Order", "Placed", "Tick",
+    "counting", "hourly", "mailing", "orders", "ticking",
+]  # fmt: skip
 
 
 class Order(BaseModel):
@@ -29,6 +33,13 @@ class Placed(BaseModel):
     kind: Literal["placed"] = "placed"
     items: int
     note: str = "please ring twice"
+
+
+class Mail(BaseModel):
+    """An event of a pool."""
+
+    to: str = "someone@example.org"
+    n: int
 
 
 def orders(*, blocking: bool = False) -> Jobs:
@@ -101,3 +112,19 @@ def hourly(timezone: str) -> Jobs:
         ctx.update_state(lambda count: Count(n=count.n + 1))
 
     return Jobs(hourly=hourly)
+
+
+def mailing(
+    *, blocking: bool = False, concurrency: int = 16, on_run: Callable[[], object] = lambda: None
+) -> Jobs:
+    """A pool whose handler does nothing; `on_run` hears of each run, in whatever thread."""
+    mails = WorkerPool(event=Mail, concurrency=concurrency)
+
+    def sent(ctx: WorkerPoolContext, mail: Mail) -> None:
+        on_run()
+
+    async def sent_async(ctx: WorkerPoolContext, mail: Mail) -> None:
+        on_run()
+
+    mails.execute(sent if blocking else sent_async)
+    return Jobs(mails=mails)

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.bench.written import CHANGING, STATUS, Batch, Written, batched, units
+from msgspec.structs import astuple
+
+from tests.bench.written import CHANGING, STATUS, Batch, Written, batched, commits, units
 from wakelog.ports.records import StoredEvent
 from wakelog_adapters.sqlite.connections import connect
 from wakelog_adapters.sqlite.url import StoreLocation
 
-__all__ = ["copy", "rate", "recorded"]
+__all__ = ["append_s", "appended", "copy", "rate", "recorded"]
 
 
 class _Sql(NamedTuple):
@@ -97,3 +99,26 @@ def rate(place: StoreLocation, units: Sequence[Written], size: int) -> float:
     finally:
         connection.close()
     return len(units) / elapsed_s
+
+
+def appended(place: StoreLocation, after: int) -> list[list[StoredEvent]]:
+    """The events that the engine appended behind position `after`, by commit, in order."""
+    log = f"SELECT * FROM {place.prefix}stored_events WHERE rowid > ? ORDER BY rowid"
+    with contextlib.closing(sqlite3.connect(place.path)) as connection:
+        return commits(StoredEvent(*row) for row in connection.execute(log, (after,)))
+
+
+def append_s(place: StoreLocation, appended: Sequence[Sequence[StoredEvent]]) -> float:
+    """Append these events, in as many commits; answer how many seconds that takes."""
+    statement = _sql(place.prefix).event
+    prepared = [[astuple(event) for event in commit] for commit in appended]
+    connection = connect(place)
+    try:
+        began = time.perf_counter()
+        for rows in prepared:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(statement, rows)
+            connection.execute("COMMIT")
+        return time.perf_counter() - began
+    finally:
+        connection.close()

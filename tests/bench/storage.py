@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,6 +20,7 @@ from wakelog_adapters.sqlite.connections import connect
 
 __all__ = [
     "STORES",
+    "Appends",
     "Mark",
     "MemoryStorage",
     "PostgresStorage",
@@ -37,6 +38,13 @@ class Mark(NamedTuple):
     copy: str
     """The URL of a copy of it."""
     position: int
+
+
+class Appends(NamedTuple):
+    """Appends by a bare loop."""
+
+    commits: int
+    took_s: float
 
 
 class Storage(Protocol):
@@ -61,6 +69,16 @@ class Storage(Protocol):
 
     def floor(self, url: str, mark: Mark | None, mean_batch: float) -> float | None:
         """Units a second of a bare loop that writes what the engine has written since `mark`."""
+        ...
+
+    def bare_appends(self, url: str, mark: Mark | None) -> Appends | None:
+        """What a bare loop needs for the events that the engine has appended since `mark`, in as
+        many commits: it writes nothing beside them."""
+        ...
+
+    def old_snapshot(self, url: str) -> AbstractContextManager[None] | None:
+        """A transaction that has read, and stays open: what it has seen cannot be cleaned away.
+        None if the store has no such thing."""
         ...
 
     def processor_s(self) -> float | None:
@@ -96,6 +114,12 @@ class MemoryStorage:
         return None
 
     def floor(self, url: str, mark: Mark | None, mean_batch: float) -> float | None:
+        return None
+
+    def bare_appends(self, url: str, mark: Mark | None) -> Appends | None:
+        return None
+
+    def old_snapshot(self, url: str) -> AbstractContextManager[None] | None:
         return None
 
     def processor_s(self) -> float | None:
@@ -136,6 +160,22 @@ class SQLiteStorage:
             return None
         units = sqlite_floor.recorded(sqlite_url.parse(url), mark.position)
         return sqlite_floor.rate(sqlite_url.parse(mark.copy), units, max(1, round(mean_batch)))
+
+    def bare_appends(self, url: str, mark: Mark | None) -> Appends | None:
+        if mark is None:
+            return None
+        appended = sqlite_floor.appended(sqlite_url.parse(url), mark.position)
+        took_s = sqlite_floor.append_s(sqlite_url.parse(mark.copy), appended)
+        return Appends(len(appended), took_s)
+
+    @contextmanager
+    def old_snapshot(self, url: str) -> Iterator[None]:
+        place = sqlite_url.parse(url)
+        with closing(connect(place)) as connection:
+            connection.execute("BEGIN")
+            connection.execute(f"SELECT count(*) FROM {place.prefix}status").fetchone()
+            yield
+            connection.execute("ROLLBACK")
 
     def processor_s(self) -> float | None:
         return None
@@ -187,6 +227,21 @@ class PostgresStorage:
             return None
         units = postgres_floor.recorded(postgres_url.parse(url), mark.position)
         return postgres_floor.rate(postgres_url.parse(mark.copy), units, max(1, round(mean_batch)))
+
+    def bare_appends(self, url: str, mark: Mark | None) -> Appends | None:
+        if mark is None:
+            return None
+        appended = postgres_floor.appended(postgres_url.parse(url), mark.position)
+        took_s = postgres_floor.append_s(postgres_url.parse(mark.copy), appended)
+        return Appends(len(appended), took_s)
+
+    @contextmanager
+    def old_snapshot(self, url: str) -> Iterator[None]:
+        with bare_connection(url) as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT count(*) FROM pg_class")
+            yield
+            connection.execute("ROLLBACK")
 
     def processor_s(self) -> float | None:
         """Of all processes of the server, also of those that have ended."""

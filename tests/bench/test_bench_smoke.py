@@ -10,7 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import cold, drain, hot, reads, run, send, simulated, steady, workers, written
+from tests.bench import (
+    cold,
+    drain,
+    hot,
+    pools,
+    reads,
+    run,
+    send,
+    simulated,
+    steady,
+    workers,
+    written,
+)
 from tests.bench.measuring import Plan, Row, percentile
 from tests.bench.storage import STORES, Mark, MemoryStorage, PostgresStorage, SQLiteStorage, Storage
 from tests.support_postgres import bare_connection, with_options
@@ -93,6 +105,22 @@ def test_W3_alarms_beside_many_pending_run_once(planned: Planned) -> None:
     assert late.counts == {"runs": 1}
     assert late.p99_ms is not None
     assert idle.value >= 0
+
+
+@on_each
+def test_W4_each_event_of_a_pool_runs_once_and_is_counted_by_the_store(planned: Planned) -> None:
+    # when
+    rows = list(pools.measure(planned(40)))
+    # then
+    keeps = rows[0].store != "memory"
+    if keeps:
+        assert len(rows.pop().rounds) == pools.TENTHS  # the memory of a worker process
+    enqueued, completed, picked_up = rows[:3], rows[3:-1], rows[-1]
+    assert [row.counts for row in enqueued] == [{"pending": 40}] * 3
+    assert [row.counts for row in completed] == [{"runs": 40, "processed": 40}] * len(completed)
+    assert len(completed) == (4 if keeps else 2)  # with an old snapshot held open, and without
+    assert all(has_floor(row) == keeps for row in (*enqueued, *completed))
+    assert picked_up.counts == {"picked up": 40}
 
 
 @on_disk

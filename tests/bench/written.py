@@ -6,6 +6,7 @@ as the views show them after the unit, leases and snapshots.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +23,17 @@ from wakelog.ports.rows import StatusRow
 from wakelog_projections.inline.alarms import AlarmRow, alarm_row
 from wakelog_projections.inline.append_rows import SOON_US
 
-__all__ = ["CHANGING", "STATUS", "Batch", "Snapshot", "Written", "batched", "batches", "units"]
+__all__ = [
+    "CHANGING",
+    "STATUS",
+    "Batch",
+    "Snapshot",
+    "Written",
+    "batched",
+    "batches",
+    "commits",
+    "units",
+]
 
 STATUS = (*StatusRow.__struct_fields__, "head")
 """The columns of a status row."""
@@ -160,3 +171,9 @@ def batches(units: Sequence[Written], size: int) -> Iterator[Sequence[Written]]:
 def batched(units: Sequence[Written], size: int) -> list[Batch]:
     """The rows of each commit, for units in batches of `size`."""
     return [Batch(batch) for batch in batches(units, size)]
+
+
+def commits(log: Iterable[StoredEvent]) -> list[list[StoredEvent]]:
+    """The events of a log, by the commit that each says it is of."""
+    by_commit = itertools.groupby(log, lambda stored: decode(stored).commit)
+    return [list(events) for _, events in by_commit]

@@ -45,6 +45,7 @@ FIRST, SECOND = f"{POOL}:0", f"{POOL}:1"
 """The streams of two partitions."""
 CALLS = 50
 """How often each of several threads calls."""
+A_MOMENT_S = 0.05
 NOTHING = PoolSeen(state=None)
 
 
@@ -222,6 +223,25 @@ class PoolCallsExam(ExamBase):
         assert call(store, PoolWrites()).is_paused
         store.resume_job(POOL)
         assert not call(store, PoolWrites()).is_paused
+
+    def test_to_pause_a_pool_as_a_job_waits_for_a_call_under_way(self, tmp_path: Path) -> None:
+        store, other = self.open(tmp_path), self.open(tmp_path)
+        paused = threading.Event()
+
+        def pause() -> None:
+            other.pause_job(JobPauseRow(POOL, None, None, NOW))
+            paused.set()
+
+        def plan(seen: PoolSeen) -> PoolWrites:
+            pauses.start()
+            assert not paused.wait(A_MOMENT_S)
+            return count_up(seen)
+
+        pauses = threading.Thread(target=pause)
+        store.pool_call(pool_look(), plan)
+        pauses.join()
+        assert seen_by(store).is_paused
+        assert number_in(seen_by(store).state) == 1
 
     # -- leases
 

@@ -20,7 +20,9 @@ from pathlib import Path
 from wakelog.clock import SystemClock
 from wakelog.errors import StoreUnavailableError
 from wakelog.jobs import open_store
+from wakelog.ports.pools import PoolWrites
 from wakelog.ports.store import Store
+from wakelog_adapters.conformance.pool_units import POOL, call, document, excepted, pool_event
 from wakelog_adapters.conformance.units import UnitBuilder, in_parallel
 from wakelog_adapters.sql.admin import Finding, Migration, StoreAdmin, store_admin
 
@@ -169,6 +171,24 @@ class StoreAdminExam:
 
     # -- health
 
+    def test_a_pool_is_no_damage(self, tmp_path: Path) -> None:
+        """Its streams have events, and leases that may have ended long ago, but no status row."""
+        with self.opened(tmp_path) as store:
+            store.append([UnitBuilder().begin(at_us=SystemClock().now_us())])
+            before = self.check(tmp_path)
+            event = pool_event(1, b"item")
+            leases = [(f"{POOL}:{n}", "w1", 1, lasts) for n, lasts in enumerate((1, -HOUR_US))]
+            writes = PoolWrites(
+                events=[event], state=document(), put=[excepted(1, 1, "dead")], leases=leases
+            )
+            call(store, writes, now_us=SystemClock().now_us())
+            assert store.events(event.stream) == [event]
+        found = self.check(tmp_path)
+        changed = {name for name, each in found.items() if each != before[name]}
+        assert changed <= {"leases", "disk"}
+        assert found["leases"].level == "ok"
+        assert found["leases"].text.startswith("2 leases")
+
     def test_a_new_store_has_no_problem(self, tmp_path: Path) -> None:
         self.admin(tmp_path).migrate()
         found = self.check(tmp_path)
@@ -215,8 +235,8 @@ class StoreAdminExam:
         self.run_script(self.url(tmp_path), admin.script([later(admin, compatible_since=1)]))
         version = admin.schema_version()
         assert version.is_too_new
-        for call in (version.check, admin.migrate, lambda: open_store(self.url(tmp_path))):
-            assert reason_of_refusal(call) == "wrong_version"
+        for refused in (version.check, admin.migrate, lambda: open_store(self.url(tmp_path))):
+            assert reason_of_refusal(refused) == "wrong_version"
         found = self.check(tmp_path)
         assert found["schema"].level == "problem"
         assert "workers" not in found  # its tables may have changed

@@ -96,11 +96,13 @@ def _due(queries: HealthQueries, served: frozenset[str]) -> Iterator[Finding]:
 
 
 def _leases(queries: HealthQueries) -> Finding:
-    """Any worker that knows its job takes over an expired lease at once."""
+    """Any worker that knows its job takes over an expired lease at once, but for those on the
+    partitions of a pool, which have no status row: those it takes over when there is work."""
     [(number, expired, oldest_us)] = queries.rows(
-        f"""SELECT count(*),
-            coalesce(sum(CASE WHEN until_us <= {queries.lease_now_us - LATE_US} THEN 1 END), 0),
-            min(until_us) FROM {{t}}leases"""
+        f"""SELECT count(*), coalesce(sum(CASE WHEN s.stream IS NOT NULL
+                AND l.until_us <= {queries.lease_now_us - LATE_US} THEN 1 END), 0),
+            min(CASE WHEN s.stream IS NOT NULL THEN l.until_us END)
+        FROM {{t}}leases l LEFT JOIN {{t}}status s ON s.stream = l.stream"""
     )
     if not expired:
         return ok("leases", f"{counted(number, 'lease')}, none that expired long ago")

@@ -189,6 +189,8 @@ def _cleared(
 
 
 def _result(outcome: HandlerEnded) -> str | None:
+    if not outcome.commands:
+        return None
     return next((c.result for c in outcome.commands if isinstance(c, KeepResult)), None)
 
 
@@ -198,6 +200,8 @@ def _message(command: Emit) -> MessageSent:
 
 def _moves(instance: Instance, outcome: HandlerEnded) -> tuple[Event, ...]:
     """The commands as events: all messages, the last state, the last schedule or its end (T4)."""
+    if not outcome.commands:
+        return ()
     events: list[Event] = []
     state: SetState | None = None
     schedule: ScheduleAt | CancelSchedule | None = None

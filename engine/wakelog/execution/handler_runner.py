@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import inspect
 import logging
@@ -333,8 +332,10 @@ def _argument(definition: Definition, call: HandlerCall) -> tuple[Any, ...]:
 def _reset(token: contextvars.Token[Context[Any] | None]) -> None:
     """Let the caller be without a context again; not if the rest of it is in another task: see
     `outliving`."""
-    with contextlib.suppress(ValueError):
+    try:  # noqa: SIM105  `suppress` takes four times as long, and this is done for each call
         CURRENT.reset(token)
+    except ValueError:
+        pass
 
 
 def _uncancel(task: asyncio.Task[Any]) -> None:

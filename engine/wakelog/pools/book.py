@@ -59,11 +59,12 @@ class Book:
         first = events[0]
         if isinstance(first, Executed):
             self._executed(item, first)
+            if len(events) == 1 and not self._is_ordered:
+                return
             events = events[1:]
-        name = item.name
         for event in events:
             if not isinstance(event, Returned):
-                self._singles.append(event.model_copy(update={"item": name}))
+                self._singles.append(event.model_copy(update={"item": item.name}))
             self._follow(item, event)
         if self._is_ordered and item.key is not None:
             last = outcome.put[-1] if outcome.put else None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NoReturn, get_args
 
 from wakelog.errors import Issue, ValidationError
+from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites
 from wakelog.ports.store import Store
 
 __all__ = ["CrashPoint", "SimulatedCrash", "crash_next", "revive"]
@@ -13,6 +14,7 @@ __all__ = ["CrashPoint", "SimulatedCrash", "crash_next", "revive"]
 CrashPoint = Literal["before_write", "after_write"]
 WRITES = (
     "append",
+    "pool_call",
     "claim",
     "renew",
     "release",
@@ -24,6 +26,8 @@ WRITES = (
     "resume_job",
 )
 
+_NO_ROWS = ("state", "due_us", "commit")
+
 
 class SimulatedCrash(BaseException):
     """The simulated process has died; `restart()` the simulation to go on."""
@@ -32,8 +36,8 @@ class SimulatedCrash(BaseException):
 def crash_next(
     store: Store, point: CrashPoint, write: Literal["append", "claim"] = "append"
 ) -> None:
-    """Make the next append of `store` the last thing that this process writes; or the next claim,
-    which takes leases and leaves nothing in the log.
+    """Make the next append of `store`, or the next call of a pool that writes, the last thing that
+    this process writes; or the next claim, which takes leases and leaves nothing in the log.
 
     Raises `ValidationError` for what is no crash point.
     """
@@ -42,21 +46,57 @@ def crash_next(
         raise ValidationError(f"crash point {point!r}", [issue])
     revive(store)
 
-    def dying(original: Callable[..., Any]) -> Callable[..., Any]:
-        def die(*args: Any, **kwargs: Any) -> Any:
-            revive(store)
-            if point == "after_write":
-                original(*args, **kwargs)
-            for name in WRITES:
-                setattr(store, name, dead)
-            dead()
-
-        return die
+    def end() -> NoReturn:
+        revive(store)
+        for name in WRITES:
+            setattr(store, name, dead)
+        dead()
 
     def dead(*_: Any, **__: Any) -> NoReturn:
         raise SimulatedCrash(point)
 
-    setattr(store, write, dying(getattr(store, write)))
+    setattr(store, write, _dying(getattr(store, write), point, end))
+    if write == "append":
+        setattr(store, "pool_call", _dying_pool_call(store.pool_call, point, end))  # noqa: B010
+
+
+def _dying(
+    original: Callable[..., Any], point: CrashPoint, end: Callable[[], NoReturn]
+) -> Callable[..., NoReturn]:
+    def die(*args: Any, **kwargs: Any) -> NoReturn:
+        if point == "after_write":
+            original(*args, **kwargs)
+        end()
+
+    return die
+
+
+def _dying_pool_call(
+    original: Callable[[PoolLook, Plan], None], point: CrashPoint, end: Callable[[], NoReturn]
+) -> Callable[[PoolLook, Plan], None]:
+    """A call that dies if its plan writes something; what it looked at and planned is gone."""
+
+    def die(look: PoolLook, plan: Plan) -> None:
+        writes = PoolWrites()
+
+        def planned(seen: PoolSeen) -> PoolWrites:
+            nonlocal writes
+            writes = plan(seen)
+            if point == "before_write" and _is_written(writes):
+                end()
+            return writes
+
+        original(look, planned)
+        if _is_written(writes):
+            end()
+
+    return die
+
+
+def _is_written(writes: PoolWrites) -> bool:
+    """Whether there are events, a state or rows."""
+    rows = (name for name in PoolWrites.__struct_fields__ if name not in _NO_ROWS)
+    return writes.state is not None or any(getattr(writes, name) for name in rows)
 
 
 def revive(store: Store) -> None:

@@ -52,10 +52,16 @@ _LOG = logging.getLogger("wakelog.steps")
 
 
 class StepRecorder:
-    """The steps of one attempt: the `StepRunner` of its context. Made on the event loop."""
+    """The steps of one attempt: the `StepRunner` of its context. Made on the event loop, or for a
+    `loop` that is given."""
 
     def __init__(
-        self, app: Application, definition: Definition, call: HandlerCall, origin: Origin
+        self,
+        app: Application,
+        definition: Definition,
+        call: HandlerCall,
+        origin: Origin,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         if call.run is None:
             raise AssertionError("only a run has steps")
@@ -64,7 +70,7 @@ class StepRecorder:
         self._origin = origin
         self._base = call.base
         self._run: OpenRun = call.run
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
         self._names: set[str] = set()
         self._recorded: dict[str, str] | None = None
         self._reading = asyncio.Lock()

@@ -227,7 +227,7 @@ class Worker:
         pools = [each for each in claimed if isinstance(each, DuePool)]
         if pools:
             self._loop.call_soon_threadsafe(self._pools.begin, pools)
-        if len(pools) < len(claimed):
+        if not pools or len(pools) < len(claimed):
             self._loop.call_soon_threadsafe(self._begin_next)
 
     def next_look_us(self, now_us: int) -> int | None:

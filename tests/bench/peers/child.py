@@ -18,10 +18,12 @@ from typing import Any, TextIO
 
 from tests.bench.peers.protocol import Make, Peer
 
-__all__ = ["PEERS", "main"]
+__all__ = ["OURS", "PEERS", "main"]
 
 PEERS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "wakelog": ("with_wakelog", ()),
+    "pool": ("with_pool", ("async def",)),
+    "pool-def": ("with_pool", ("def",)),
     "pgqueuer-10": ("with_pgqueuer", (10,)),
     "pgqueuer-100": ("with_pgqueuer", (100,)),
     "procrastinate": ("with_procrastinate", ()),
@@ -30,6 +32,8 @@ PEERS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "awa": ("with_awa", ()),
 }
 """The module that opens it, and with what."""
+OURS = ("wakelog", "pool", "pool-def")
+"""Those that run in wakelog's own environment."""
 
 
 def main(name: str, url: str) -> None:

@@ -12,7 +12,16 @@ from statistics import median
 from tests.bench.peers.process import Child, child, fresh_database
 from tests.support_postgres import bare_connection
 
-__all__ = ["Figures", "Sizes", "measured", "prepared"]
+__all__ = [
+    "Figures",
+    "Sizes",
+    "in_batches",
+    "measured",
+    "picked_up",
+    "prepare",
+    "prepared",
+    "rate",
+]
 
 BATCH = 1_000
 """How many go with one call, where a library has such a call."""
@@ -63,27 +72,31 @@ async def measured(name: str, server: str, sizes: Sizes) -> Figures:
         in_flight=in_flight,
         batches=batches,
         drain=await _drained(name, server, sizes),
-        pick_up_ms=await _picked_up(name, server, sizes),
+        pick_up_ms=await picked_up(name, server, sizes.pick_ups, sizes.calm_s),
     )
 
 
 async def _enqueued(name: str, server: str, sizes: Sizes) -> tuple[float, float, float | None]:
     with fresh_database(server) as url:
-        await _prepare(name, url)
+        await prepare(name, url)
         async with child(name, url) as sender:
             await sender.ask("send", 1, 1)  # connections and plans
-            alone = await _rate(sender, sizes.alone, "send", sizes.alone, 1)
+            alone = await rate(sender, sizes.alone, "send", sizes.alone, 1)
             at_a_time = min(sizes.at_a_time, sizes.in_flight)
             await sender.ask("send", at_a_time, at_a_time)
-            in_flight = await _rate(sender, sizes.in_flight, "send", sizes.in_flight, at_a_time)
+            in_flight = await rate(sender, sizes.in_flight, "send", sizes.in_flight, at_a_time)
             batch = min(BATCH, sizes.batches)
-            began_ended = await sender.ask("send_batches", sizes.batches, batch)
-    if began_ended is None:
-        return alone, in_flight, None
-    return alone, in_flight, sizes.batches / (began_ended[1] - began_ended[0])
+            return alone, in_flight, await in_batches(sender, sizes.batches, batch)
 
 
-async def _rate(child: Child, count: int, *command: object) -> float:
+async def in_batches(child: Child, count: int, size: int) -> float | None:
+    """Jobs a second, so many with each call; None if the library has no such call."""
+    began_ended = await child.ask("send_batches", count, size)
+    return None if began_ended is None else count / (began_ended[1] - began_ended[0])
+
+
+async def rate(child: Child, count: int, *command: object) -> float:
+    """Jobs a second, for a command whose answer is when it began and ended."""
     began_s: float
     ended_s: float
     began_s, ended_s = await child.ask(*command)
@@ -93,23 +106,23 @@ async def _rate(child: Child, count: int, *command: object) -> float:
 async def _drained(name: str, server: str, sizes: Sizes) -> float:
     """By a process that knows nothing of the jobs yet, from the beginning of the first one."""
     with fresh_database(server) as url:
-        await _prepare(name, url)
+        await prepare(name, url)
         async with child(name, url) as sender:
             await sender.ask("send", sizes.due, min(sizes.at_a_time, sizes.due))
         async with child(name, url) as worker:
-            return await _rate(worker, sizes.due, "drain", sizes.due)
+            return await rate(worker, sizes.due, "drain", sizes.due)
 
 
-async def _picked_up(name: str, server: str, sizes: Sizes) -> float:
+async def picked_up(name: str, server: str, pick_ups: int, calm_s: float) -> float:
     """From before the call of one process to the beginning of the job in another; the median."""
     calm = random.Random(1)
     took_s: list[float] = []
     with fresh_database(server) as url:
-        await _prepare(name, url)
+        await prepare(name, url)
         async with child(name, url) as worker, child(name, url) as sender:
             assert await worker.ask("work") == "working"
-            for number in range(sizes.pick_ups + 1):
-                await asyncio.sleep(calm.uniform(0, sizes.calm_s))
+            for number in range(pick_ups + 1):
+                await asyncio.sleep(calm.uniform(0, calm_s))
                 sent_s, _ = await sender.ask("send", 1, 1)
                 began_s = await worker.answer()
                 if number:  # the first one waits for connections and plans
@@ -118,7 +131,8 @@ async def _picked_up(name: str, server: str, sizes: Sizes) -> float:
     return median(took_s) * 1_000
 
 
-async def _prepare(name: str, url: str) -> None:
+async def prepare(name: str, url: str) -> None:
+    """Make the tables. Raises as `prepared`."""
     async with prepared(name, url):
         pass
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.bench.peers.child import OURS
 from tests.support_postgres import bare_connection
 
 __all__ = ["INSTALLED", "PYTHON", "Child", "child", "fresh_database"]
@@ -72,7 +73,7 @@ class Child:
 @asynccontextmanager
 async def child(name: str, url: str) -> AsyncIterator[Child]:
     """A process with this library open. Raises `AssertionError` where it ends badly."""
-    python = sys.executable if name == "wakelog" else str(PYTHON)
+    python = sys.executable if name in OURS else str(PYTHON)
     process = await asyncio.create_subprocess_exec(
         *(python, "-m", "tests.bench.peers.child", name, url),
         cwd=ROOT,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-__all__ = ["CONNECTIONS", "JOB", "QUEUE", "SLOTS", "Count", "Make", "Peer", "until"]
+__all__ = ["CONNECTIONS", "JOB", "QUEUE", "SLOTS", "Count", "Make", "Peer", "payload", "until"]
 
 JOB = "job"
 QUEUE = "bench"
@@ -21,6 +21,11 @@ CONNECTIONS = 16
 """How many connections a process may have, where the library wants a number."""
 POLL_S = 0.002
 """How often the end of the work is looked for, once every job has begun."""
+
+
+def payload(number: int) -> bytes:
+    """What a job is given, where the library takes bytes: the JSON of `tests.bench.sample.Mail`."""
+    return b'{"to":"someone@example.org","n":%d}' % number
 
 
 class Peer(Protocol):

@@ -1,6 +1,7 @@
 """wakelog beside its peers, in turn on one PostgreSQL server, in one table.
 
     make bench-peers ARGS="--peers pgqueuer-10,awa --rounds 1"
+    make bench-peers ARGS="--peers pool,pgqueuer-100 --events 10000"     # W4
 
 Each figure stands with its ratio: wakelog's of the same round by the peer's (for the pick-up, which
 is better the shorter it is, the peer's by wakelog's), so that more than 1 is in favour of wakelog.
@@ -14,31 +15,42 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import median
+from typing import TypeVar
 
 from tests.bench import machine
 from tests.bench.peers.child import PEERS
 from tests.bench.peers.compare import Figures, Sizes, measured
+from tests.bench.peers.compare_pools import BATCH, PoolFigures, PoolSizes, measured_as_pool
 from tests.bench.peers.process import INSTALLED, PYTHON
+from tests.bench.peers.table import Column, as_markdown
 from tests.bench.storage import PostgresStorage
 from tests.support_postgres import a_server
 
-__all__ = ["as_markdown", "main"]
+__all__ = ["COLUMNS", "POOL_COLUMNS", "main"]
 
-Rounds = Mapping[str, Sequence[Figures]]
+F = TypeVar("F")
 
-COLUMNS: tuple[tuple[str, Callable[[Figures], float | None]], ...] = (
-    ("one at a time, /s", lambda each: each.alone),
-    ("many at a time, /s", lambda each: each.in_flight),
-    ("in batches, /s", lambda each: each.batches),
-    ("drain, /s", lambda each: each.drain),
-    ("pick-up, ms", lambda each: each.pick_up_ms),
+COLUMNS: tuple[Column[Figures], ...] = (
+    Column("one at a time, /s", lambda each: each.alone),
+    Column("many at a time, /s", lambda each: each.in_flight),
+    # wakelog puts calls of the same moment into one batch itself
+    Column("in batches, /s", lambda each: each.batches, instead=lambda each: each.in_flight),
+    Column("drain, /s", lambda each: each.drain),
+    Column("pick-up, ms", lambda each: each.pick_up_ms, shorter=True),
 )
+POOL_COLUMNS: tuple[Column[PoolFigures], ...] = (
+    Column(f"enqueue in batches of {BATCH}, /s", lambda each: each.batches),
+    Column("completions, /s", lambda each: each.completions),
+    Column("pick-up p50, ms", lambda each: each.pick_up_ms, shorter=True),
+)
+POOLS = ("pool", "pool-def")
+"""Those with which the comparison is W4's."""
 QUICK = Sizes(alone=5, in_flight=20, batches=20, due=20, pick_ups=1, calm_s=0.0)
+QUICK_POOL = PoolSizes(events=40, pick_ups=1, calm_s=0.0)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -46,64 +58,64 @@ def main(args: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(args)
     if not INSTALLED:
         raise SystemExit("the peers are not installed; run: make bench-peers")
-    names = ["wakelog", *(name for name in given.peers if name != "wakelog")]
-    sizes = QUICK if given.quick else Sizes().times(given.share)
     with tempfile.TemporaryDirectory(prefix="wakelog-peers-", dir=given.folder) as temporary:
         folder = Path(temporary)
         facts = {"commit": machine.commit(), **machine.describe(folder), "peers": _versions()}
         with a_server(safe=True, folder=folder) as server:
             with closing(PostgresStorage(server)) as storage:
                 facts["server"] = storage.settings()
-            rounds = asyncio.run(_rounds(names, server, sizes, given.rounds))
-    facts |= {"sizes": str(asdict(sizes)), "load at the end": machine.load()}
-    print(as_markdown(facts, rounds), end="")
+            compare = _as_pools if set(given.peers) & set(POOLS) else _as_jobs
+            table, found = compare(given, server, facts)
+    print(table, end="")
     if given.json:
-        found = {name: [asdict(each) for each in figures] for name, figures in rounds.items()}
         given.json.write_text(json.dumps({**facts, "rounds": found}, indent=2) + "\n")
 
 
-async def _rounds(names: Sequence[str], server: str, sizes: Sizes, rounds: int) -> Rounds:
+_Found = tuple[str, dict[str, list[dict[str, float | None]]]]
+"""The table, and each round of each library."""
+
+
+def _as_jobs(given: argparse.Namespace, server: str, facts: dict[str, str]) -> _Found:
+    """A Task of wakelog beside the peers."""
+    names = ["wakelog", *(name for name in given.peers if name != "wakelog")]
+    sizes = QUICK if given.quick else Sizes().times(given.share)
+    rounds = asyncio.run(_rounds(names, given.rounds, lambda name: measured(name, server, sizes)))
+    _conclude(facts, sizes)
+    return as_markdown(facts, COLUMNS, rounds), _dicts(rounds)
+
+
+def _as_pools(given: argparse.Namespace, server: str, facts: dict[str, str]) -> _Found:
+    """A WorkerPool beside the peers: W4."""
+    names = sorted(given.peers, key=lambda name: name not in POOLS)
+    usual = QUICK_POOL if given.quick else PoolSizes()
+    sizes = replace(usual, events=given.events or usual.events, pinned=given.pinned)
+    rounds = asyncio.run(
+        _rounds(names, given.rounds, lambda name: measured_as_pool(name, server, sizes))
+    )
+    _conclude(facts, sizes)
+    return as_markdown(facts, POOL_COLUMNS, rounds), _dicts(rounds)
+
+
+async def _rounds(
+    names: Sequence[str], rounds: int, measure: Callable[[str], Awaitable[F]]
+) -> dict[str, list[F]]:
     """All in turn, so often."""
-    found: dict[str, list[Figures]] = {name: [] for name in names}
+    found: dict[str, list[F]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
-            found[name].append(await measured(name, server, sizes))
+            found[name].append(await measure(name))
             print(f"{name}: {found[name][-1]}", file=sys.stderr, flush=True)
     return found
 
 
-def as_markdown(facts: Mapping[str, str], rounds: Rounds) -> str:
-    """The facts, then a line for each library: medians, and medians of the rounds' own ratios."""
-    said = "\n".join(f"- {name}: {value}" for name, value in facts.items())
-    head = "".join(f" | {title} | ratio" for title, _ in COLUMNS)
-    rule = "|---" + "|---:" * (2 * len(COLUMNS)) + "|"
-    lines = [f"\n{said}\n", f"| library{head} |", rule]
-    for name, figures in rounds.items():
-        cells = [cell for title, of in COLUMNS for cell in _cells(title, of, figures, rounds)]
-        lines.append(f"| {' | '.join([name, *cells])} |")
-    return "\n".join(lines) + "\n"
+def _conclude(facts: dict[str, str], sizes: Sizes | PoolSizes) -> None:
+    facts |= {"sizes": str(asdict(sizes)), "load at the end": machine.load()}
 
 
-def _cells(
-    title: str,
-    of: Callable[[Figures], float | None],
-    figures: Sequence[Figures],
-    rounds: Rounds,
-) -> tuple[str, str]:
-    """A figure and its ratio."""
-    ratios: list[float] = []
-    values: list[float] = []
-    for theirs, ours in zip(figures, rounds["wakelog"], strict=True):
-        value, own = of(theirs), of(ours)
-        if own is None:
-            own = ours.in_flight  # wakelog puts calls of the same moment into one batch itself
-        if value is not None:
-            values.append(value)
-            ratios.append(value / own if title.startswith("pick-up") else own / value)
-    if not values:
-        return "", ""
-    value = median(values)
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}", f"{median(ratios):.2f}"
+def _dicts(
+    rounds: Mapping[str, Sequence[Figures | PoolFigures]],
+) -> dict[str, list[dict[str, float | None]]]:
+    return {name: [asdict(each) for each in figures] for name, figures in rounds.items()}
 
 
 def _versions() -> str:
@@ -125,9 +137,14 @@ def _peers(text: str) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Compare.", allow_abbrev=False)
-    parser.add_argument("--peers", type=_peers, default=list(PEERS), help=", ".join(PEERS))
+    jobs = [name for name in PEERS if name not in POOLS]
+    what = f"of {', '.join(PEERS)}; with {' or '.join(POOLS)} the comparison is W4's"
+    parser.add_argument("--peers", type=_peers, default=jobs, help=what)
     parser.add_argument("--rounds", type=int, default=3, help="of each, in turn; medians count")
     parser.add_argument("--share", type=float, default=1.0, help="of the usual numbers of jobs")
+    parser.add_argument("--events", type=int, help="of W4: how many (10,000)")
+    pinned = "of W4: hold a snapshot open that is older than the events"
+    parser.add_argument("--pinned", action="store_true", help=pinned)
     parser.add_argument("--quick", action="store_true", help="a few jobs: only to see that it runs")
     parser.add_argument("--folder", type=Path, help="where files are written; its disk counts")
     parser.add_argument("--json", type=Path, help="write the figures of each round there too")

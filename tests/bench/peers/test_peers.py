@@ -6,17 +6,19 @@ import asyncio
 
 import pytest
 
-from tests.bench.peers.child import PEERS
+from tests.bench.peers.child import OURS, PEERS
 from tests.bench.peers.compare import Figures, prepared
+from tests.bench.peers.compare_pools import PoolFigures, PoolSizes, measured_as_pool
 from tests.bench.peers.process import INSTALLED, child, fresh_database
-from tests.bench.peers.run import as_markdown, main
+from tests.bench.peers.run import COLUMNS, POOL_COLUMNS, main
+from tests.bench.peers.table import as_markdown
 
 needs_peers = pytest.mark.skipif(
     not INSTALLED, reason="needs the packages of the peers: make peers"
 )
-OTHERS = tuple(name for name in PEERS if name not in ("wakelog", "pgqueuer-10"))
+OTHERS = tuple(name for name in PEERS if name not in (*OURS, "pgqueuer-10"))
 """But one whose program is the same as another's, with another number."""
-HAVE_BATCHES = ("pgqueuer-100", "procrastinate", "awa")
+HAVE_BATCHES = ("pool", "pool-def", "pgqueuer-100", "procrastinate", "awa")
 
 
 async def used(name: str, server: str) -> None:
@@ -31,8 +33,9 @@ async def used(name: str, server: str) -> None:
             assert began_s < ended_s
 
 
-def test_wakelog_does_what_is_asked_of_the_peers(postgres_server: str) -> None:
-    asyncio.run(used("wakelog", postgres_server))
+@pytest.mark.parametrize("name", OURS)
+def test_wakelog_does_what_is_asked_of_the_peers(name: str, postgres_server: str) -> None:
+    asyncio.run(used(name, postgres_server))
 
 
 @needs_peers
@@ -74,12 +77,39 @@ def test_a_ratio_of_more_than_one_is_in_favour_of_wakelog() -> None:
     theirs = Figures(alone=200, in_flight=500, batches=500, drain=50, pick_up_ms=10)
     without = Figures(alone=100, in_flight=1000, batches=None, drain=100, pick_up_ms=5)
     # when
-    said = as_markdown({}, {"wakelog": [ours], "fast": [theirs], "plain": [without]})
+    said = as_markdown({}, COLUMNS, {"wakelog": [ours], "fast": [theirs], "plain": [without]})
     # then: where wakelog has no call for a batch, what it does with many at a time counts
     *_, first, fast, plain = said.splitlines()
     assert first == "| wakelog | 100 | 1.00 | 1,000 | 1.00 |  |  | 100 | 1.00 | 5 | 1.00 |"
     assert fast == "| fast | 200 | 0.50 | 500 | 2.00 | 500 | 2.00 | 50 | 2.00 | 10 | 2.00 |"
     assert plain == "| plain | 100 | 1.00 | 1,000 | 1.00 |  |  | 100 | 1.00 | 5 | 1.00 |"
+
+
+@needs_peers
+@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize("name", ["pool", "pgqueuer-100"])
+def test_W4_is_measured_alike_for_a_pool_and_for_its_peer(
+    name: str, pinned: bool, postgres_server: str
+) -> None:
+    # when
+    sizes = PoolSizes(events=12, pick_ups=1, calm_s=0.0, pinned=pinned)
+    figures = asyncio.run(measured_as_pool(name, postgres_server, sizes))
+    # then
+    assert figures.batches is not None
+    assert min(figures.batches, figures.completions, figures.pick_up_ms) > 0
+
+
+def test_the_table_of_W4_has_a_ratio_for_each_figure() -> None:
+    # given
+    ours = PoolFigures(batches=300, completions=400, pick_up_ms=3)
+    theirs = PoolFigures(batches=150, completions=100, pick_up_ms=6)
+    without = PoolFigures(batches=None, completions=100, pick_up_ms=3)
+    # when
+    said = as_markdown({}, POOL_COLUMNS, {"pool": [ours], "fast": [theirs], "plain": [without]})
+    # then
+    *_, fast, plain = said.splitlines()
+    assert fast == "| fast | 150 | 2.00 | 100 | 4.00 | 6 | 2.00 |"
+    assert plain == "| plain |  |  | 100 | 4.00 | 3 | 1.00 |"
 
 
 def test_the_command_refuses_a_peer_that_it_does_not_know() -> None:

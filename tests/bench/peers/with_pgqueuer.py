@@ -13,7 +13,7 @@ import asyncpg
 from pgqueuer import AsyncpgDriver, AsyncpgPoolDriver, Job, PgQueuer, Queries
 from pgqueuer.domain.types import QueueExecutionMode
 
-from tests.bench.peers.protocol import CONNECTIONS, JOB, Make
+from tests.bench.peers.protocol import CONNECTIONS, JOB, Make, payload
 
 __all__ = ["make"]
 
@@ -52,10 +52,10 @@ class PgQueuerPeer:
         await self._queries.install()
 
     async def send(self, number: int) -> None:
-        await self._queries.enqueue(JOB, b"%d" % number)
+        await self._queries.enqueue(JOB, payload(number))
 
     async def send_batch(self, numbers: Sequence[int]) -> None:
-        payloads: list[bytes | None] = [b"%d" % number for number in numbers]
+        payloads: list[bytes | None] = [payload(number) for number in numbers]
         await self._queries.enqueue([JOB] * len(numbers), payloads, [0] * len(numbers))
 
     @asynccontextmanager

@@ -10,8 +10,12 @@ import pytest
 
 from tests.support import START, Ctx, Stage, Staging, staged, task_of
 from wakelog.core.events import ExecutionLost, RunStarted
+from wakelog.ports.pools import PoolSeen, PoolWrites
 from wakelog.testing import SimulatedCrash
-from wakelog.testing.crash import crash_next
+from wakelog.testing.crash import crash_next, revive
+from wakelog_adapters.conformance.pool_units import call, count_up, number_in, pool_look
+from wakelog_adapters.conformance.units import UnitBuilder
+from wakelog_adapters.memory import open_store
 
 Point = Literal["before_write", "after_write"]
 POINTS: list[Point] = ["before_write", "after_write"]
@@ -257,3 +261,37 @@ def test_K1_a_run_that_kills_its_process_does_not_circle_for_ever(stage: Staging
     # then
     assert seen == [1, 2, 3, 4, 5]
     assert job.status().status == "failed"
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_K1_a_call_of_a_pool_dies_before_or_after_its_write(point: Point) -> None:
+    store, builder = open_store("memory://").application_recorder(), UnitBuilder()
+    crash_next(store, point)
+    call(store, PoolWrites(due_us=1))  # it writes nothing
+    with pytest.raises(ValueError, match="no plan"):
+        store.pool_call(pool_look(), _no_plan)
+    with pytest.raises(SimulatedCrash):
+        store.pool_call(pool_look(), count_up)
+    written = 0 if point == "before_write" else 1
+    assert number_in(store.pool_look(pool_look()).state) == written
+    # it is dead
+    for write in (lambda: call(store, PoolWrites()), lambda: store.append([builder.begin()])):
+        with pytest.raises(SimulatedCrash):
+            write()
+    revive(store)
+    store.pool_call(pool_look(), count_up)
+    assert number_in(store.pool_look(pool_look()).state) == written + 1
+
+
+def test_K1_the_next_write_dies_be_it_an_append_or_a_call_of_a_pool() -> None:
+    store, builder = open_store("memory://").application_recorder(), UnitBuilder()
+    crash_next(store, "after_write")
+    with pytest.raises(SimulatedCrash):
+        store.append([builder.begin()])
+    with pytest.raises(SimulatedCrash):
+        store.pool_call(pool_look(), count_up)
+    assert store.pool_look(pool_look()).state is None
+
+
+def _no_plan(seen: PoolSeen) -> PoolWrites:
+    raise ValueError("no plan")

@@ -50,6 +50,9 @@ class HeldPartition:
 
     def __init__(self, pool: PoolWorker, number: int, token: int, version: int) -> None:
         self._pool = pool
+        self.app = pool.app
+        self.definition = pool.definition
+        self.loop = asyncio.get_running_loop()
         self.number = number
         self.token = token
         self.version = version
@@ -129,31 +132,25 @@ class HeldPartition:
         return self._book
 
     async def _worked_on(self, take: Take, item: TakenItem) -> None:
-        pool = self._pool
-        app = pool.app
+        app, definition, pool = self.app, self.definition, self._pool
         if item.key is not None and item.key in self._open_book.blocked:
             self._open_book.given_back([item], "behind", app.clock.now_us())
             return
         began_us = app.clock.now_us()
-        call = item.call(
-            pool.definition.name, take, began_us, pool.worker, self.number, pool.processed
-        )
-        settle = await self._performed(item, call)
+        call = item.call(definition.name, take, began_us, pool.worker, self.number, pool.processed)
+        if item.payload is None:
+            error = IntegrityError(f"{pool.job}:shared", 0, f"{item.name} was destroyed")
+            settle = Settle(call, HandlerFailed.by_engine(error, app.clock.now_us()))
+        else:
+            steps = PoolSteps(call, self, item)
+            settle = await perform(app.handler_runner, definition, call, steps)
         now_us = max(began_us, app.clock.now_us())
-        turn = await take_turn(app.handler_runner, pool.definition, call.base, settle, now_us)
+        turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
         self._open_book.ended(item, turn.events, began_us)
         took_us = max(0, app.clock.now_us() - began_us)
         pool.pace(took_us)
         if took_us > LONG_US:  # it may not have waited for anything: let others have the loop
             await asyncio.sleep(0)
-
-    async def _performed(self, item: TakenItem, call: HandlerCall) -> Settle:
-        app, definition = self._pool.app, self._pool.definition
-        if item.payload is None:
-            error = IntegrityError(f"{self._pool.job}:shared", 0, f"{item.name} was destroyed")
-            return Settle(call, HandlerFailed.by_engine(error, app.clock.now_us()))
-        steps = PoolSteps(app, definition, call, self, item)
-        return await perform(app.handler_runner, definition, call, steps)
 
     async def _on_empty(self) -> None:
         app, definition, book = self._pool.app, self._pool.definition, self._book

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from wakelog.application import Application
 from wakelog.core.calls import HandlerCall
 from wakelog.core.events import StepCompleted
-from wakelog.definitions.definition import Definition
-from wakelog.definitions.steps import Step
+from wakelog.definitions.steps import Check, Step
 from wakelog.errors import LeaseLostError
 from wakelog.log.records import whole
 from wakelog.pools.items import TakenItem
@@ -23,18 +22,50 @@ if TYPE_CHECKING:
 __all__ = ["PoolSteps"]
 
 
-class PoolSteps(StepRecorder):
-    """The steps of one attempt to work on an item."""
+_MAKING = threading.Lock()
+"""Held while a recorder is made: threads of one handler may call their first steps at once."""
 
-    def __init__(
-        self,
-        app: Application,
-        definition: Definition,
-        call: HandlerCall,
-        held: HeldPartition,
-        item: TakenItem,
-    ) -> None:
-        super().__init__(app, definition, call, NO_ORIGIN)
+
+class PoolSteps:
+    """The steps of one attempt to work on an item. What records them is made for the first one: few
+    handlers have steps."""
+
+    __slots__ = ("_call", "_closed", "_held", "_item", "_recorder")
+
+    def __init__(self, call: HandlerCall, held: HeldPartition, item: TakenItem) -> None:
+        self._call = call
+        self._held = held
+        self._item = item
+        self._recorder: _ItemSteps | None = None
+        self._closed = False
+
+    def run(self, step: Step, check: Check) -> Coroutine[Any, Any, Any]:
+        """For an `async def`: see `StepRecorder.run`."""
+        return self._made().run(step, check)
+
+    def run_blocking(self, step: Step, check: Check) -> Any:
+        """For a handler in a thread: see `StepRecorder.run_blocking`."""
+        return self._made().run_blocking(step, check)
+
+    def close(self) -> None:
+        """The handler has ended: no step is tried again."""
+        self._closed = True
+        if self._recorder is not None:
+            self._recorder.close()
+
+    def _made(self) -> _ItemSteps:
+        with _MAKING:
+            recorder = self._recorder
+            if recorder is None:
+                recorder = self._recorder = _ItemSteps(self._call, self._held, self._item)
+        if self._closed:  # meanwhile
+            recorder.close()
+        return recorder
+
+
+class _ItemSteps(StepRecorder):
+    def __init__(self, call: HandlerCall, held: HeldPartition, item: TakenItem) -> None:
+        super().__init__(held.app, held.definition, call, NO_ORIGIN, held.loop)
         self._held = held
         self._item = item
 
