@@ -416,10 +416,11 @@ async def test_I4_a_step_that_was_recorded_is_not_done_again_by_a_retry(pool_url
         return f"{name} done"
 
     async def execute(ctx: Any, event: Any) -> str:
-        first = await ctx.step("one", step, f"{event} one")
+        first: str = await ctx.step("one", step, f"{event} one")
         if ctx.attempts == 1:
             raise ValueError("no")
-        return first + ", " + await ctx.step("two", step, f"{event} two")
+        second: str = await ctx.step("two", step, f"{event} two")
+        return f"{first}, {second}"
 
     pool = pool_of(execute, concurrency=2, retry=AGAIN, keep_results=True)
     async with opened(pool_url, pool) as client:
