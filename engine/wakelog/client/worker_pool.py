@@ -93,10 +93,17 @@ class WorkerPoolClient(Generic[E]):
         `IdempotencyConflictError` for another event or options. Raises `ValidationError`,
         `QueueFullError` (`max_pending`) and `InvalidStateError` (drained).
         """
-        new = NewEvent(
-            event=event, id=id, partition_key=partition_key, priority=priority, delay=delay, at=at
-        )
-        [result] = await self._accept([self._item(new)], actor, correlation_id)
+        _check_priority(priority)
+        if id is None and partition_key is None and not priority and delay is None and at is None:
+            item = self._plain_item(event)
+        else:
+            item = self._item(
+                NewEvent(
+                    event=event, id=id, partition_key=partition_key, priority=priority,
+                    delay=delay, at=at,
+                )
+            )  # fmt: skip
+        [result] = await self._accept([item], actor, correlation_id)
         return result
 
     async def enqueue_many(
@@ -114,8 +121,21 @@ class WorkerPoolClient(Generic[E]):
         if len(events) > MAX_MANY:
             issue = Issue(loc="", msg=f"at most {MAX_MANY} in one call", type="bound")
             raise ValidationError(f"{len(events)} events for {self.name!r}", [issue])
-        items = [self._item(_as_new(each)) for each in events]
+        items = [
+            self._item(cast("NewEvent[E]", each))
+            if isinstance(each, NewEvent)
+            else self._plain_item(each)
+            for each in events
+        ]
         return await self._accept(items, actor, correlation_id) if items else []
+
+    def _plain_item(self, event: E) -> NewItem:
+        """As `_item`, for an event with nothing beside it."""
+        definition = self._definition
+        payload, copy = definition.event.dump(event, definition.name)
+        line = item_line(self._gateway.app.pools.salts.next(), payload, None, None)
+        fair = None if definition.fair is None else check_key(definition.fair.key_of(copy))
+        return NewItem(line, digest_of(line), 0, None, fair)
 
     def _item(self, new: NewEvent[E]) -> NewItem:
         definition, app = self._definition, self._gateway.app
@@ -134,7 +154,10 @@ class WorkerPoolClient(Generic[E]):
             due_us = moment_us(new.at, "at")
         fair = definition.fair
         line = item_line(app.pools.salts.next(), payload, key, new.id)
-        options = f"{key}\n{new.priority}\n{new.delay}\n{new.at}\n{payload}"
+        fingerprint = ""
+        if new.id is not None:
+            options = f"{key}\n{new.priority}\n{new.delay}\n{new.at}\n{payload}"
+            fingerprint = hashlib.sha256(options.encode()).hexdigest()
         return NewItem(
             line,
             digest_of(line),
@@ -142,7 +165,7 @@ class WorkerPoolClient(Generic[E]):
             key,
             None if fair is None or key is not None else check_key(fair.key_of(copy)),
             new.id,
-            "" if new.id is None else hashlib.sha256(options.encode()).hexdigest(),
+            fingerprint,
             due_us,
         )
 
@@ -159,10 +182,12 @@ class WorkerPoolClient(Generic[E]):
         return [self._enqueued(item, found) for item, found in zip(items, accepted, strict=True)]
 
     def _enqueued(self, item: NewItem, found: Accepted) -> EnqueueResult:
-        slot = slot_of(item.key)
+        partition = None
+        if item.key is not None:
+            partition = (slot_of(item.key) - 1) % self._definition.concurrency
         return EnqueueResult(
             event_id=item.id or item_name(found.lane, found.off),
-            partition=None if not slot else (slot - 1) % self._definition.concurrency,
+            partition=partition,
             position=found.position,
             duplicate=found.duplicate,
         )
@@ -294,12 +319,6 @@ class WorkerPoolClient(Generic[E]):
             issue = Issue(loc="partition", msg=f"must be 0 to {last}", type="bound")
             raise ValidationError(f"partition {partition!r} of {self.name!r}", [issue])
         return partition
-
-
-def _as_new(event: E | NewEvent[E]) -> NewEvent[E]:
-    if isinstance(event, NewEvent):
-        return cast("NewEvent[E]", event)
-    return NewEvent(event=event)
 
 
 def _check_id(id: str) -> None:

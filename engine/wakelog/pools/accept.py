@@ -5,11 +5,12 @@ Everything that needs no lock is done before: validation, the items' lines and t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import NamedTuple
+from itertools import accumulate
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from wakelog.core.events import Event
 from wakelog.core.pool.events import EventsReceived
@@ -51,7 +52,7 @@ class Accept(Struct, frozen=True):
     max_pending: int | None = None
 
 
-class Accepted(NamedTuple):
+class Accepted(Struct, frozen=True, gc=False):
     """Where an item lies now, or lay before if its id was known."""
 
     lane: int
@@ -59,6 +60,11 @@ class Accepted(NamedTuple):
     position: int
     """How many items of the pool were pending before it."""
     duplicate: bool = False
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its lane, and its number there."""
+        return self.lane, self.off
 
 
 def slot_of(key: str | None) -> int:
@@ -89,15 +95,16 @@ def _accept(writing: Writing, accept: Accept, known: dict[str, IdRow]) -> list[A
     own: dict[str, int] = {}
     copies: list[tuple[int, int]] = []
     for index, item in enumerate(accept.items):
-        if item.id is not None and item.id in own:
+        if item.id is None:
+            news.append(index)
+        elif item.id in own:
             _check_same(writing.job, item, accept.items[own[item.id]].fingerprint)
             copies.append((index, own[item.id]))
-        elif item.id is not None and (row := known.get(item.id)) is not None:
+        elif (row := known.get(item.id)) is not None:
             _check_same(writing.job, item, row.fingerprint)
             answers[index] = Accepted(row.lane, row.off, 0, duplicate=True)
         else:
-            if item.id is not None:
-                own[item.id] = index
+            own[item.id] = index
             news.append(index)
     if news:
         _check_open(writing.job, state, len(news), accept.max_pending)
@@ -106,14 +113,15 @@ def _accept(writing: Writing, accept: Accept, known: dict[str, IdRow]) -> list[A
         meta = CallMeta(meta.now_us, meta.commit, accept.actor, accept.correlation, accept.trace)
     for at in range(0, len(news), MAX_BATCH):
         _append(writing, meta, accept.items, news[at : at + MAX_BATCH], answers)
-    for item, found in zip(accept.items, answers, strict=True):
-        if item.id is not None and found is not None and not found.duplicate:
-            row = IdRow(item.id, found.lane, found.off, item.fingerprint, meta.now_us)
-            known[item.id] = row
+    for id, index in own.items():
+        found = answers[index]
+        if found is not None:
+            fingerprint = accept.items[index].fingerprint
+            known[id] = row = IdRow(id, found.lane, found.off, fingerprint, meta.now_us)
             writing.ids.append(row)
     for index, first in copies:
         found = answers[first]
-        answers[index] = None if found is None else found._replace(duplicate=True)
+        answers[index] = None if found is None else replace(found, duplicate=True)
     return [found for found in answers if found is not None]
 
 
@@ -140,25 +148,14 @@ def _append(
 ) -> None:
     """One event: the lines by lane, in the order of acceptance within each."""
     state = writing.state
-    lanes: dict[int, tuple[Lane, list[int]]] = {}
-    for index in indexes:
-        item = items[index]
-        slot = slot_of(item.key)
-        if item.due_us is not None:
-            lane = Lane(DELAYED_LANE, received=state.delayed_upto)
-        else:
-            lane = state.lane_for(item.priority, slot, item.fair)
-        lanes.setdefault(lane.number, (lane, []))[1].append(index)
-    version, at, pending = state.head.version + 1, 0, state.pending
-    before: dict[int, int] = {}
-    for index in indexes:
-        before[index] = pending
-        pending += items[index].due_us is None  # a delayed one is not pending yet
+    version, at = state.head.version + 1, 0
+    is_pending = (items[index].due_us is None for index in indexes)  # else it is delayed
+    before = dict(zip(indexes, accumulate(is_pending, initial=state.pending), strict=False))
     lines: list[bytes] = []
     digests: list[bytes] = []
     accepted: list[tuple[int, int, int, int, int, str | None]] = []
     delayed: list[tuple[int, int, int]] = []
-    for lane, mine in lanes.values():
+    for lane, mine in _by_lane(state, items, indexes):
         own = [items[index].line for index in mine]
         size = sum(map(len, own)) + len(own) - 1
         first = lane.received + 1
@@ -169,14 +166,13 @@ def _append(
             state.accepted + 1,
         )  # fmt: skip
         writing.segments.append(row)
-        for place, index in enumerate(mine):
-            off = first + place
+        for off, index in enumerate(mine, first):
             answers[index] = Accepted(lane.number, off, before[index])
-            if lane.number == DELAYED_LANE:
+        if lane.number == DELAYED_LANE:
+            for off, index in enumerate(mine, first):
                 item = items[index]
                 delayed.append((off, item.due_us or 0, item.priority))
-                _put_delayed(writing, item, off, state.accepted + 1 + place)
-        if lane.number == DELAYED_LANE:
+                _put_delayed(writing, item, off, row.seq + off - first)
             state.delayed_upto = row.upto
         else:
             lane.received = row.upto
@@ -192,6 +188,26 @@ def _append(
         lines=b"\n".join(lines),
     )
     writing.append(job_stream(writing.job), state.head, [event], meta)
+
+
+def _by_lane(
+    state: PoolState, items: Sequence[NewItem], indexes: list[int]
+) -> Iterable[tuple[Lane, list[int]]]:
+    """The lanes that the items go to, each with the indexes of its own, in their order."""
+    lanes: dict[int, tuple[Lane, list[int]]] = {}
+    same: dict[tuple[object, ...], list[int]] = {}
+    for index in indexes:
+        item = items[index]
+        about = item.key, item.priority, item.fair, item.due_us is None
+        mine = same.get(about)
+        if mine is None:
+            if item.due_us is not None:
+                lane = Lane(DELAYED_LANE, received=state.delayed_upto)
+            else:
+                lane = state.lane_for(item.priority, slot_of(item.key), item.fair)
+            mine = same[about] = lanes.setdefault(lane.number, (lane, []))[1]
+        mine.append(index)
+    return lanes.values()
 
 
 def _put_delayed(writing: Writing, item: NewItem, off: int, seq: int) -> None:

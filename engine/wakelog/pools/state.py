@@ -175,9 +175,6 @@ class PoolState(Struct):
     finished: dict[str, float] = {}
     """The tags of keys that have nothing waiting and had their share already: an event that comes
     now waits for its turn as if the key had had one all the time."""
-    ahead: list[tuple[int, str, float]] = []
-    """Priority, fair key and start tag of lanes that were emptied after they had been served beyond
-    the virtual time: they go on from there."""
     starts: list[tuple[int, int]] = []
     """For a rate limit: when runs started (the last one of a settled take), and how many."""
     recent: list[str] = []

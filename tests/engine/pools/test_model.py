@@ -98,8 +98,8 @@ class PoolMachine(RuleBasedStateMachine):
             assert self.pool.state.accepted == before.accepted
             return
         for answer, key in zip(accepted, keys, strict=True):
-            self.accepted.append(answer[:2])
-            self.keys[answer[:2]] = key
+            self.accepted.append(answer.place)
+            self.keys[answer.place] = key
             if key is not None and (priority or delay_us is not None):
                 self.moved.add(key)  # its order is not that of acceptance alone
         assert accepted[0].position == before.pending
