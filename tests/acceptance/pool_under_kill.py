@@ -23,7 +23,6 @@ from wakelog import Backoff, Jobs, Retry, WorkerPool, WorkerPoolContext
 from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites
 from wakelog_adapters.postgres.store import PostgresStore
 from wakelog_adapters.sqlite import SQLiteStore
-from wakelog_projections.inline.pool_writes import is_empty
 
 __all__ = ["EVENTS", "MAX_LIVES", "jobs", "killers", "lines_of"]
 
