@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 import pytest
 
-from wakelog import DebounceContext, Jobs, TaskContext, errors
+from wakelog import DebounceContext, Jobs, TaskContext, WorkerPoolContext, errors
+from wakelog.client.worker_pool import WorkerPoolClient
 from wakelog.core.events import EVENTS
 from wakelog_adapters.cli.commands import app
 
@@ -194,7 +195,9 @@ def test_the_page_on_the_log_names_every_event_and_every_field() -> None:
     rows = {row.split("`")[1]: row for row in text.splitlines() if row.startswith("| `")}
     for topic, event in EVENTS.items():
         row = rows[topic.removeprefix("wakelog.")]
-        assert [field for field in event.model_fields if f"`{field}`" not in row] == [], topic
+        fields = set(event.model_fields) - {"item"}  # of every event, and said above the table
+        assert [field for field in fields if f"`{field}`" not in row] == [], topic
+    assert "`item`" in text
 
 
 def test_the_guide_to_tasks_names_every_member_of_the_context() -> None:
@@ -213,6 +216,15 @@ def test_the_guide_to_debounces_names_every_member_of_the_context() -> None:
     assert [name for name in sorted(members) if f"`{name}" not in text] == []
 
 
+def test_the_guide_to_worker_pools_names_every_member_of_the_context_and_of_the_client() -> None:
+    text = prose(ROOT / "docs" / "worker_pool.md")
+    inside = {"cleared", "clear", "clear_reason", "close", "commands", "is_open", "returned"}
+    inside |= {"read_batch", "read_state", "result_schema", "state", "error_source"}
+    members = {name for name in dir(WorkerPoolContext) if not name.startswith("_")} - inside
+    members |= {name for name in vars(WorkerPoolClient) if not name.startswith("_")} - {"name"}
+    assert [name for name in sorted(members) if f"`{name}" not in text] == []
+
+
 def test_the_page_on_operations_names_every_setting_with_its_default() -> None:
     text = prose(ROOT / "docs" / "operations.md")
     rows = [row.split("|") for row in text.splitlines() if row.startswith("| `")]
@@ -226,7 +238,12 @@ def test_the_page_on_operations_names_every_setting_with_its_default() -> None:
 
 def test_the_page_on_operations_names_every_command() -> None:
     text = prose(ROOT / "docs" / "operations.md")
-    named = [c.name or getattr(c.callback, "__name__", "") for c in app.registered_commands]
-    commands = [name.replace("_", "-") for name in named]
-    assert commands
+    groups = {"": app} | {f"{each.name} ": each.typer_instance for each in app.registered_groups}
+    commands = [
+        group + str(c.name or getattr(c.callback, "__name__", "")).replace("_", "-")
+        for group, each in groups.items()
+        if each is not None
+        for c in each.registered_commands
+    ]
+    assert len(commands) > len(app.registered_commands)
     assert [name for name in commands if f"`wakelog {name}" not in text] == []

@@ -76,6 +76,28 @@ ann does not want to wait:
   flushed: False (empty)
 """
 
+FROM_A_POOL = """\
+a newsletter of big, and then two mails of small:
+  pending: 303
+  09:00 on the desk: typo@example.org (UnknownAddressError, 1)
+  after half a minute: 2 of small, 97 of big
+  accepted at 09:00
+  302 mails sent from 09:00 to 09:03
+the provider is down for an hour:
+  why: its next attempt is at 2026-03-02 09:13:30 UTC after ProviderDownError: no answer
+  09:17 on the desk: cyd (ProviderDownError, 4)
+  09:17 on the desk: dan (ProviderDownError, 4)
+the desk:
+  UnknownAddressError: 1
+  ProviderDownError: 2
+  requeued receipt-cyd, receipt-dan; dropped 1
+  processed: 304, dead: 0, dropped: 1
+  09:17 dead-lettered after 4 attempts (handler failed: ProviderDownError: no answer)
+  10:10 requeued: it waits again
+  10:10 taken by simulation, attempt 1
+  10:10 ended well after 0 ms with "accepted at 10:10"
+"""
+
 
 def run(*arguments: str, folder: Path, name: str = "orders.py") -> str:
     """What an example prints, run as a user would, without any warning."""
@@ -106,11 +128,13 @@ def test_with_a_url_the_order_is_kept_and_met_again(tmp_path: Path) -> None:
         ("token_refresher.py", REFRESHED),
         ("daily_report.py", REPORTED),
         ("webhook_batcher.py", IN_BATCHES),
+        ("email_pool.py", FROM_A_POOL),
     ],
 )
 def test_other_jobs_in_virtual_time(name: str, prints: str, tmp_path: Path) -> None:
     """A token that says when it is to be renewed, over an outage; a year of nights in Berlin, over
-    both changes of its clock; webhooks in batches, over an outage of their receiver."""
+    both changes of its clock; webhooks in batches, over an outage of their receiver; mails of
+    several tenants, over an outage of their provider."""
     assert run(folder=tmp_path, name=name) == prints
 
 
@@ -118,6 +142,7 @@ def test_other_jobs_in_virtual_time(name: str, prints: str, tmp_path: Path) -> N
     "name",
     [
         *("orders.py", "token_refresher.py", "daily_report.py", "webhook_batcher.py"),
+        "email_pool.py",
         "traffic_fines/fine.py",
     ],
 )

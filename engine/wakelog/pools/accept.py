@@ -61,6 +61,11 @@ class Accepted(NamedTuple):
     """How many items of the pool were pending before it."""
     duplicate: bool = False
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its lane, and its number there."""
+        return self.lane, self.off
+
 
 def slot_of(key: str | None) -> int:
     """The slot of a partition key: the same in every process and for ever."""

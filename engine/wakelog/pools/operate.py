@@ -50,9 +50,8 @@ def plan_act(
     """
     rows = {ExceptionKey(row.lane, row.off): row for row in seen.exceptions}
     skipped = set(seen.skips)
-    found: list[Found] = []
-    done: list[ExceptionKey] = []
-    for key in keys:
+    found: dict[ExceptionKey, Found] = {}
+    for key in dict.fromkeys(keys):
         row = rows.get(key)
         lane = next((each for each in writing.state.lanes if each.number == key.lane), None)
         waits = lane is not None and lane.taken < key.off <= lane.received and key not in skipped
@@ -62,12 +61,11 @@ def plan_act(
             what = _act_on_waiting(writing, key, lane, act, segment_of)
         else:
             what = "taken" if _is_taken(writing, key) else "not_found"
-        found.append(what)
-        if what == "done":
-            done.append(key)
+        found[key] = what
+    done = [key for key, what in found.items() if what == "done"]
     if done:
         _record(writing, done, act)
-    return found
+    return [found[key] for key in keys]
 
 
 def _act_on_row(writing: Writing, row: ExceptionRow, act: ItemAct) -> Found:

@@ -45,26 +45,32 @@ async def item_history(
 
 
 def read_history(store: Store, job: str, lane: int, off: int) -> list[Recorded]:
-    """The same. Blocks."""
+    """The same. Blocks.
+
+    The order is that of the log, also if clocks differ: acceptance, its first take, and what the
+    trail has. Between a take and its outcome nothing else can be recorded about an item.
+    """
     found: list[Recorded] = []
-    slices = store.pool_slices(job, [(lane, off - 1, off)])
-    for segment, _ in slices:
-        version = segment.version
-        found += map(decode, store.events(job_stream(job), after=version - 1, upto=version))
+    pool = job_stream(job)
+    for segment, _ in store.pool_slices(job, [(lane, off - 1, off)]):
+        found += _one(store, pool, segment.version)
     taken = store.pool_taken(job, lane, off) if lane else None
-    starts = [] if taken is None else [(partition_stream(job, taken.partition), taken.version)]
+    if taken is not None:
+        found += _of_take(store, partition_stream(job, taken.partition), taken.version, lane, off)
     for row in store.pool_trail(job, lane, off):
-        if row.stream == job_stream(job):
-            found += map(decode, store.events(row.stream, after=row.version - 1, upto=row.version))
+        if row.stream == pool:
+            found += _one(store, pool, row.version)
         else:
-            starts.append((row.stream, row.version))
-    for stream, version in starts:
-        found += [r for r in _of_take(store, stream, version) if concerns(r.event, lane, off)]
-    return sorted(found, key=lambda recorded: recorded.at_us)
+            found += _of_take(store, row.stream, row.version, lane, off)
+    return found
 
 
-def _of_take(store: Store, stream: str, version: int) -> list[Recorded]:
-    """The events of a partition from a take on to the next one."""
+def _one(store: Store, stream: str, version: int) -> list[Recorded]:
+    return [decode(stored) for stored in store.events(stream, after=version - 1, upto=version)]
+
+
+def _of_take(store: Store, stream: str, version: int, lane: int, off: int) -> list[Recorded]:
+    """What a take and its outcomes say about an item: of the events up to the next take."""
     found: list[Recorded] = []
     after = version - 1
     while True:
@@ -73,7 +79,8 @@ def _of_take(store: Store, stream: str, version: int) -> list[Recorded]:
             recorded = decode(stored)
             if isinstance(recorded.event, RunsStarted) and recorded.version != version:
                 return found
-            found.append(recorded)
+            if concerns(recorded.event, lane, off):
+                found.append(recorded)
         if len(page) < PAGE:
             return found
         after = page[-1].version

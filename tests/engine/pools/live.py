@@ -78,7 +78,7 @@ async def ended(
 async def until(is_so: Callable[[], Awaitable[bool]], within_s: float = WAIT_S) -> None:
     """Look, and let others run meanwhile, until something is so."""
     async with asyncio.timeout(within_s):
-        while not await is_so():
+        while not await is_so():  # noqa: ASYNC110 - no event tells it
             await asyncio.sleep(0.005)
 
 

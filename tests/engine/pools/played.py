@@ -127,7 +127,8 @@ class Played:
 
     def act(self, act: ItemAct, *places: tuple[int, int] | Accepted) -> list[Found]:
         """What an operator does to items."""
-        keys = [ExceptionKey(place[0], place[1]) for place in places]
+        at = (each.place if isinstance(each, Accepted) else each for each in places)
+        keys = [ExceptionKey(lane, off) for lane, off in at]
         ranges = [(lane, off - 1, off) for lane, off in keys]
         slices = Slices(self.job, self.store.pool_slices(self.job, ranges))
         segments: dict[ExceptionKey, tuple[SegmentRow, str | None]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 from wakelog.application import Application
@@ -37,6 +38,10 @@ async def why(gateway: RequestGateway, definition: WorkerPool[Any], located: Loc
     return Why(event_id=event.event_id, status=event.status, cause=cause, text=text)
 
 
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _own_cause(event: PoolEvent) -> tuple[Cause, str] | None:
     """What the event alone explains."""
     match event.status:
@@ -48,10 +53,10 @@ def _own_cause(event: PoolEvent) -> tuple[Cause, str] | None:
         case "waiting_for_code":
             return "waiting_for_code", "it waits for code that can read it"
         case "delayed":
-            return "delayed", f"it was accepted for {event.due_at}"
+            return "delayed", f"it was accepted for {_time(event.due_at)}"
         case "retrying":
             said = f" after {event.error.type}: {event.error.message}" if event.error else ""
-            return "retrying", f"its next attempt is at {event.due_at}{said}"
+            return "retrying", f"its next attempt is at {_time(event.due_at)}{said}"
         case _:
             return None
 
@@ -90,7 +95,10 @@ def _of_pool(
         recent = [at_us for at_us, _ in state.starts if at_us > now_us - span_us]
         if len(recent) + state.processing >= count:
             until = as_datetime(min(recent, default=now_us) + span_us)
-            return "rate_limit", f"{count} runs may start in {span_us / 1e6:g} s; next at {until}"
+            return (
+                "rate_limit",
+                f"{count} runs may start in {span_us / 1e6:g} s; next at {_time(until)}",
+            )
     taken = sum(each.take is not None for each in state.partitions)
     place = _place(state, located)
     share = _share(state, located)

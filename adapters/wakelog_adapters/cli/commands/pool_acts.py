@@ -1,0 +1,216 @@
+"""The commands of `wakelog pool` that change something: events that wait or are dead, and pools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wakelog_adapters.cli import options
+from wakelog_adapters.cli.app import print_result, subcommand
+from wakelog_adapters.cli.commands.worker_pool import Event, Pool, pool
+from wakelog_adapters.cli.context import Where
+from wakelog_adapters.cli.exit_codes import exit_unless
+from wakelog_adapters.cli.selection import Events
+
+if TYPE_CHECKING:
+    from wakelog.client.pool.results import ItemsResult
+    from wakelog_adapters.cli.pool_target import PoolTarget
+
+__all__ = ["cancel", "discard", "drain", "pause", "priority", "requeue", "resume"]
+
+Partition = Annotated[
+    int | None,
+    typer.Option("--partition", metavar="NUMBER", min=0, help="Only this partition, from 0."),
+]
+
+
+# -- events ---------------------------------------------------------------------------
+
+
+@subcommand(pool)
+def requeue(
+    *,
+    job: Pool,
+    where: Where,
+    events: Events,
+    actor: options.Actor = None,
+    json: options.Json = False,
+) -> None:
+    """Let dead events wait again: those named, all of an --error, or --all.
+
+    They keep their ids and histories. Exits with 1 if there are none, or one was skipped.
+    """
+    _act("requeue", where, job, events, {"actor": actor}, json)
+
+
+@subcommand(pool)
+def discard(
+    *,
+    job: Pool,
+    where: Where,
+    events: Events,
+    reason: options.Reason = None,
+    actor: options.Actor = None,
+    json: options.Json = False,
+) -> None:
+    """Drop dead events for good: those named, all of an --error, or --all.
+
+    Of those named also events that wait for code that can read them. Asks first if stdin is a
+    terminal. Exits with 1 if there are none, or one was skipped.
+    """
+    _act("discard", where, job, events, {"actor": actor, "reason": reason}, json)
+
+
+@subcommand(pool)
+def cancel(
+    *,
+    job: Pool,
+    event: Event,
+    where: Where,
+    reason: options.Reason = None,
+    actor: options.Actor = None,
+    json: options.Json = False,
+) -> None:
+    """Remove an event that has not begun. Exits with 1 if it has, or there is none."""
+    from wakelog_adapters.cli.pool_target import find_pool
+    from wakelog_adapters.cli.render import worker_pool as render
+
+    target = find_pool(where, job)
+    result = print_result(
+        lambda: target.run("cancel_event", event, reason=reason, actor=actor),
+        lambda result: render.cancelled(target.name, result),
+        json,
+    )
+    exit_unless(result.cancelled)
+
+
+@subcommand(pool)
+def priority(
+    *,
+    job: Pool,
+    event: Annotated[
+        list[str],
+        typer.Argument(metavar="EVENT...", help="Ids or places of events.", show_default=False),
+    ],
+    where: Where,
+    to: Annotated[int, typer.Option("--to", metavar="NUMBER", help="Higher ones are taken first.")],
+    dry_run: options.DryRun = False,
+    actor: options.Actor = None,
+    json: options.Json = False,
+) -> None:
+    """Move waiting events in their queue. Exits with 1 if one was skipped."""
+    from wakelog_adapters.cli.pool_target import find_pool
+    from wakelog_adapters.cli.render import worker_pool as render
+
+    target = find_pool(where, job)
+    result = print_result(
+        lambda: target.run("set_priority", to, event, actor=actor, dry_run=dry_run),
+        lambda result: render.items(target.name, f"moved to priority {to}", result),
+        json,
+    )
+    exit_unless(not result.skipped)
+
+
+# -- pools -------------------------------------------------------------------------
+
+
+@subcommand(pool)
+def pause(
+    *,
+    job: Pool,
+    where: Where,
+    partition: Partition = None,
+    reason: options.Reason = None,
+    actor: options.Actor = None,
+    json: options.Json = False,
+) -> None:
+    """Take nothing more, in the whole pool or in one partition; events are accepted all the same.
+
+    What is being worked on ends. Exits with 1 if it was paused before.
+    """
+    arguments = {"partition": partition, "reason": reason, "actor": actor}
+    _control(where, job, "pause", arguments, json)
+
+
+@subcommand(pool)
+def resume(
+    *,
+    job: Pool,
+    where: Where,
+    partition: Partition = None,
+    actor: options.Actor = None,
+    json: options.Json = False,
+) -> None:
+    """Take again; the whole pool accepts again after a drain.
+
+    Exits with 1 if it was not paused or drained.
+    """
+    _control(where, job, "resume", {"partition": partition, "actor": actor}, json)
+
+
+@subcommand(pool)
+def drain(
+    *,
+    job: Pool,
+    where: Where,
+    reason: options.Reason = None,
+    actor: options.Actor = None,
+    json: options.Json = False,
+) -> None:
+    """Accept nothing new, and finish what is there, until resume.
+
+    Exits with 1 if it was so before.
+    """
+    _control(where, job, "drain", {"reason": reason, "actor": actor}, json)
+
+
+def _control(where: Where, job: str, verb: str, arguments: dict[str, Any], json: bool) -> None:
+    from wakelog_adapters.cli.pool_target import find_pool
+    from wakelog_adapters.cli.render import worker_pool as render
+
+    target = find_pool(where, job)
+    subject, partition = target.name, arguments.get("partition")
+    if partition is not None:
+        subject += f", partition {partition}"
+    result = print_result(
+        lambda: target.run(verb, **arguments),
+        lambda result: render.controlled(subject, verb, result),
+        json,
+    )
+    exit_unless(result.done)
+
+
+def _act(
+    action: str, where: Where, job: str, events: Events, origin: dict[str, Any], json: bool
+) -> None:
+    """Exits with 1 if nothing was done, or something was skipped."""
+    from wakelog_adapters.cli.confirmation import ask_or_proceed
+    from wakelog_adapters.cli.pool_target import find_pool
+    from wakelog_adapters.cli.render import worker_pool as render
+
+    ids = events.chosen()
+    target = find_pool(where, job)
+    arguments = {"error": events.error, **origin}
+    if not events.dry_run and ids is None and not events.yes:
+        _confirm(target, action, events)
+    elif not events.dry_run and action == "discard":
+        ask_or_proceed(f"Drop dead events of {target.name} for good?", yes=events.yes)
+    done = {"requeue": "to be worked on again", "discard": "dropped for good"}[action]
+
+    def call() -> ItemsResult:
+        result: ItemsResult = target.run(action, ids, dry_run=events.dry_run, **arguments)
+        return result
+
+    result = print_result(call, lambda result: render.items(target.name, done, result), json)
+    exit_unless(bool(result.events) and not result.skipped)
+
+
+def _confirm(target: PoolTarget, action: str, events: Events) -> None:
+    from wakelog_adapters.cli.app import stdout_to_stderr
+    from wakelog_adapters.cli.confirmation import ask_or_refuse
+    from wakelog_adapters.cli.render.parts import count_of
+
+    with stdout_to_stderr():
+        matching = len(target.run(action, None, error=events.error, dry_run=True).events)
+    ask_or_refuse(f"{action.capitalize()} {count_of(matching, 'dead event')}?", yes=False)

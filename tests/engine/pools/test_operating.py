@@ -1,0 +1,186 @@
+"""What operators do to items, wherever they are (P4, P6, P8, A9, U14)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from tests.engine.pools.played import JOB, SECOND, Played, item
+from wakelog.core.pool.events import EventsCancelled, PrioritiesChanged
+from wakelog.pools.operate import ItemAct
+from wakelog.pools.state import job_stream
+
+Act = Literal["cancel", "requeue", "discard", "prioritize"]
+Place = tuple[int, int]
+PLACES = [
+    "waiting", "delayed", "retrying", "behind", "returned", "lost", "unread", "moved", "requeued",
+    "taken", "alone", "dead", "completed", "cancelled", "discarded", "unknown",
+]  # fmt: skip
+WAITING = PLACES[:9]
+
+
+def placed(pool: Played, where: str) -> Place:
+    """An item that is there, in a pool with nothing else that waits."""
+    if where == "unknown":
+        return 7, 3
+    if where == "delayed":
+        [accepted] = pool.accept(item("a", due_us=pool.now_us + SECOND))
+        return accepted.lane, accepted.off
+    [first, second] = pool.accept(item("a", key="k"), item("b", key="k"))
+    place = first.lane, first.off
+    if where == "waiting":
+        return place
+    if where == "moved":
+        assert pool.act(ItemAct("prioritize", None, 3), place) == ["done"]
+        return place
+    if where == "cancelled":
+        assert pool.act(ItemAct("cancel"), place) == ["done"]
+        return place
+    hand = pool.hand()
+    hand.take()
+    one, other = hand.items
+    if where == "lost":
+        pool.now_us += 31 * SECOND
+        pool.hand("w2").take(0)
+        return place
+    if where == "alone":
+        hand.gives_back(rest=[one])
+        return place
+    if where == "taken":
+        return place
+    if where == "returned":
+        hand.gives_back(rest=[one])
+        hand.ends(one)
+        hand.take(0)
+        return second.lane, second.off
+    match where:
+        case "retrying":
+            hand.fails(one)
+        case "behind":
+            hand.fails(one)
+            hand.book.blocked.add("k")  # type: ignore[union-attr]
+            assert hand.holds_back(other)
+        case "unread":
+            hand.unread(one)
+        case "completed":
+            hand.ends(one)
+        case _:
+            hand.dies(one)
+    if other in hand.items:
+        hand.ends(other)
+    hand.take(0)
+    if where in ("requeued", "discarded"):
+        act: Act = "requeue" if where == "requeued" else "discard"
+        assert pool.act(ItemAct(act), place) == ["done"]
+    return (second.lane, second.off) if where == "behind" else place
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_P6_U14_cancel_reaches_whatever_waits(where: str) -> None:
+    pool = Played()
+    place = placed(pool, where)
+    before = pool.state
+    [found] = pool.act(ItemAct("cancel", "no longer", actor="ops"), place)
+    expected = {"taken": "taken", "alone": "taken", "dead": "dead"}
+    assert found == expected.get(where, "done" if where in WAITING else "not_found")
+    assert pool.state.cancelled - before.cancelled == (found == "done")
+    assert pool.state.pending <= before.pending
+    # when it is asked again, it is gone
+    if found == "done":
+        assert pool.act(ItemAct("cancel"), place) == ["not_found"]
+        [event] = [
+            recorded.event
+            for recorded in pool.audit().events[job_stream(JOB)]
+            if isinstance(recorded.event, EventsCancelled)
+        ]
+        assert (event.reason, event.items) == ("no longer", (f"#{place[0]}.{place[1]}",))
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_P8_A9_requeue_reaches_dead_ones_alone(where: str) -> None:
+    pool = Played()
+    place = placed(pool, where)
+    [found] = pool.act(ItemAct("requeue"), place)
+    waits = "unchanged" if where in WAITING else "not_found"
+    assert found == {"dead": "done", "taken": "taken", "alone": "taken"}.get(where, waits)
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_P8_A9_K4_discard_reaches_dead_ones_and_those_that_wait_for_code(where: str) -> None:
+    pool = Played()
+    place = placed(pool, where)
+    [found] = pool.act(ItemAct("discard"), place)
+    expected = {"dead": "done", "unread": "done", "taken": "taken", "alone": "taken"}
+    assert found == expected.get(where, "not_found")
+    assert pool.state.discarded == (found == "done") + (where == "discarded")
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_P4_a_priority_is_changed_while_it_waits(where: str) -> None:
+    pool = Played()
+    place = placed(pool, where)
+    act = ItemAct("prioritize", None, 9)
+    [found] = pool.act(act, place)
+    expected = {"taken": "taken", "alone": "taken", "dead": "dead"}
+    assert found == expected.get(where, "done" if where in WAITING else "not_found")
+    if found == "done":
+        # then nothing is to be changed a second time, and it is the first one
+        assert pool.act(act, place) == ["unchanged"]
+        pool.accept(item("late", priority=8))
+        pool.now_us += 31 * SECOND
+        hand = pool.hand("w3")
+        hand.take(0)
+        hand.take(1)
+        assert (hand.items[0].lane, hand.items[0].off) == place
+
+
+@pytest.mark.parametrize("act", ["cancel", "requeue", "discard", "prioritize"])
+@pytest.mark.parametrize("where", ["waiting", "retrying", "dead"])
+def test_P8_an_item_that_is_named_twice_is_acted_on_once(act: Act, where: str) -> None:
+    pool = Played()
+    place = placed(pool, where)
+    before = pool.state
+    first, second = pool.act(ItemAct(act, None, 5), place, place)
+    assert first == second
+    after = pool.state
+    assert after.cancelled + after.discarded - before.cancelled - before.discarded <= 1
+
+
+def test_P8_several_items_are_changed_in_one_event() -> None:
+    pool = Played()
+    places = [(a.lane, a.off) for a in pool.accept("a", "b", "c")]
+    found = pool.act(ItemAct("prioritize", "now", 4), *places[1:], (9, 9))
+    assert found == ["done", "done", "not_found"]
+    events = [
+        recorded.event
+        for recorded in pool.audit().events[job_stream(JOB)]
+        if isinstance(recorded.event, PrioritiesChanged)
+    ]
+    assert [(event.items, event.priority) for event in events] == [(("#1.2", "#1.3"), 4)]
+    assert pool.hand().work() == ["b", "c", "a"]
+
+
+def test_P8_nothing_done_is_nothing_recorded() -> None:
+    pool = Played()
+    pool.accept("a")
+    versions = pool.state.head.version
+    assert pool.act(ItemAct("requeue"), (1, 1)) == ["unchanged"]
+    assert pool.act(ItemAct("discard"), (1, 9)) == ["not_found"]
+    assert pool.state.head.version == versions
+
+
+def test_P5_a_cancelled_retry_releases_those_behind_it() -> None:
+    # given, with `ordered`, an item that waits behind one that is to be tried again in an hour
+    pool = Played(ordered=True)
+    [first, _] = pool.accept(item("a", key="k"), item("b", key="k"))
+    hand = pool.hand()
+    hand.take()
+    hand.fails(hand.items[0], delay_us=3_600 * SECOND)
+    assert hand.holds_back(hand.items[0])
+    hand.take(0)
+    # when that one is cancelled
+    pool.act(ItemAct("cancel"), (first.lane, first.off))
+    # then, at the next look at the latest, it goes on
+    pool.now_us += 30 * SECOND
+    assert hand.work() == ["b"]

@@ -1,0 +1,84 @@
+"""At most so many runs start in any span, over all of the pool (P10)."""
+
+from __future__ import annotations
+
+from tests.engine.pools.played import MS, SECOND, Hand, Played
+
+
+def test_P10_no_more_starts_than_the_rate_in_any_span() -> None:
+    pool = Played(rate=3, span_us=SECOND, n=2)
+    pool.accept(*(f"{n}" for n in range(20)))
+    hands = pool.hands()
+    starts: list[int] = []
+    for tick in range(400):
+        hand = hands[tick % 2]
+        if not hand.items:
+            hand.take(5)
+        else:  # it begins with the next one
+            starts.append(pool.now_us)
+            hand.ends(hand.items[0])
+        pool.now_us += 37 * MS
+    assert len(starts) == 20
+    for at_us in starts:
+        assert sum(at_us - SECOND < other <= at_us for other in starts) <= 3
+
+
+def test_P10_a_take_that_has_not_begun_counts_as_if_it_began_now() -> None:
+    pool = Played(rate=5, span_us=SECOND, n=2)
+    pool.accept(*(f"{n}" for n in range(10)))
+    zero, one = pool.hands()
+    assert len(zero.take(4)) == 4
+    pool.now_us += 10 * SECOND
+    assert len(one.take(4)) == 1
+
+
+def test_P10_failed_runs_and_retries_count() -> None:
+    pool = Played(rate=2, span_us=SECOND)
+    pool.accept("a", "b", "c")
+    hand = pool.hand()
+    hand.take()
+    hand.fails(hand.items[0], delay_us=MS)
+    hand.dies(hand.items[0])
+    hand.take(0)
+    pool.now_us += 10 * MS
+    assert hand.take() == []
+    pool.now_us += SECOND - 10 * MS
+    assert hand.take() == ["a"]
+
+
+def test_P10_what_was_given_back_without_a_start_does_not_count() -> None:
+    pool = Played(rate=2, span_us=SECOND)
+    pool.accept("a", "b", "c")
+    hand = pool.hand()
+    hand.take()
+    hand.gives_back("shutdown")
+    assert hand.take() == ["a", "b"]
+
+
+def test_P10_it_holds_over_a_crash() -> None:
+    pool = Played(rate=2, span_us=60 * SECOND)
+    pool.accept(*(f"{n}" for n in range(4)))
+    hand = pool.hand("w1")
+    assert len(hand.take()) == 2
+    # when its worker dies, whatever had begun
+    pool.now_us += 31 * SECOND
+    other: Hand = pool.hand("w2")
+    other.take(0)
+    # then nothing starts until a span after the last moment at which they may have begun
+    assert other.take() == []
+    pool.now_us += 60 * SECOND - 1
+    assert other.take() == []
+    pool.now_us += 1
+    assert other.take() == ["0"]
+
+
+def test_P10_the_document_remembers_no_more_starts_than_the_rate() -> None:
+    pool = Played(rate=5, span_us=SECOND, check=False)
+    pool.accept(*(f"{n}" for n in range(100)))
+    hand = pool.hand()
+    for _ in range(60):
+        hand.take()
+        for each in list(hand.items):
+            hand.ends(each)
+        pool.now_us += 250 * MS
+    assert len(pool.state.starts) <= 5
