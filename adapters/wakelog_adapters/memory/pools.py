@@ -156,7 +156,7 @@ class MemoryPools(MemoryLog):
     def _seen(self, pool: _Pool, look: PoolLook) -> PoolSeen:
         document = PoolDocument.of(pool.state)
         firsts = [pool.first(lane.lane, lane.taken) for lane, _ in document.waiting()]
-        keys = {ExceptionKey(*key) for key in look.keys}
+        keys = [*dict.fromkeys(ExceptionKey(*key) for key in look.keys)]
         return PoolSeen(
             state=pool.state,
             is_paused=look.pool in self._job_pauses,
@@ -166,14 +166,19 @@ class MemoryPools(MemoryLog):
             exceptions=[pool.exceptions[key] for key in keys if key in pool.exceptions],
             behind=[row for key in {*look.behind} for row in pool.behind(key)],
             leases=self._leases_of(look.pool, look.now_us) if look.leases else (),
-            skips=[
-                skip
-                for lane, skips in document.waiting()
-                if skips > 0
-                for skip in pool.skipped(lane.lane, lane.taken)
-            ]
-            + [key for key in keys if pool.is_skipped(key)],
+            skips=self._skips(pool, document, keys),
         )
+
+    def _skips(
+        self, pool: _Pool, document: PoolDocument, keys: Sequence[ExceptionKey]
+    ) -> list[ExceptionKey]:
+        found = [
+            skip
+            for lane, skips in document.waiting()
+            if skips > 0
+            for skip in pool.skipped(lane.lane, lane.taken)
+        ]
+        return [*dict.fromkeys([*found, *(key for key in keys if pool.is_skipped(key))])]
 
     def _leases_of(self, job: str, now_us: int) -> Sequence[PartitionLease]:
         return [

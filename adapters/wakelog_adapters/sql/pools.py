@@ -75,7 +75,7 @@ def seen_of(state: bytes | None, answer: str | bytes) -> PoolSeen:
             for stream, owner, token, has_ended in found.leases
         ],
         behind=[*chain.from_iterable(found.behind)],
-        skips=[*chain.from_iterable(found.skips), *found.skipped],
+        skips=[*dict.fromkeys([*chain.from_iterable(found.skips), *found.skipped])],
     )
 
 

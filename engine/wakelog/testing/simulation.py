@@ -181,7 +181,8 @@ class Simulation(BlockingCalls):
             [
                 (each.stream, each.lease.token)
                 for each in held
-                if each.lease.token < 0 or job_of(each.stream) in self._pools.jobs
+                if (each.lease.run and each.lease.token < 0)
+                or job_of(each.stream) in self._pools.jobs
             ],
         )
         self._restarts += 1

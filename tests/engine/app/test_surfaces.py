@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import task_of
-from wakelog import App, BlockingApp, Continuous, Debounce, Jobs, Task
+from wakelog import App, BlockingApp, Continuous, Debounce, Jobs, Task, WorkerPool
 from wakelog.client.job_types import CLIENTS
 from wakelog.ids import KINDS
 from wakelog.testing import Simulation
@@ -54,7 +54,6 @@ def test_a_blocking_client_has_each_call_of_the_async_one(name: str) -> None:
 
 
 def test_each_type_of_job_that_can_be_defined_has_a_client() -> None:
-    kinds = {Task.kind, Continuous.kind, Debounce.kind}
-    assert set(CLIENTS) == kinds
-    assert kinds <= set(KINDS)
-    assert all(hasattr(app, kind) for kind in kinds for app in (App, BlockingApp, Simulation))
+    methods = {"task", "continuous", "debounce", "worker_pool"}
+    assert set(CLIENTS) == set(KINDS) == {d.kind for d in (Task, Continuous, Debounce, WorkerPool)}
+    assert all(hasattr(app, each) for each in methods for app in (App, BlockingApp, Simulation))

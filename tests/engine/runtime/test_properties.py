@@ -26,6 +26,7 @@ from wakelog.app import App
 from wakelog.application import Application
 from wakelog.core.events import EVENTS, Event
 from wakelog.core.instance import Instance
+from wakelog.core.pool.events import Batch
 from wakelog.core.time import MAX_US, as_datetime, duration_us, moment_us, when_us
 from wakelog.errors import ExecutionError, UnreadableEventError
 from wakelog.ids import InstanceId
@@ -43,7 +44,9 @@ quick = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.functi
 STREAM = "task:order:o-17"
 SALTS = Salts(random.Random(7))
 
-events = st.sampled_from(list(EVENTS.values())).flatmap(st.builds)
+# what is about many items has a root that its lines must fit: see tests/engine/log/test_batches.py
+kinds = [each for each in EVENTS.values() if not issubclass(each, Batch)]
+events = st.sampled_from(kinds).flatmap(st.builds)
 metas = st.builds(
     Meta,
     at_us=st.integers(0, MAX_US),
