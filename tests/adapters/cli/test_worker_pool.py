@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from tests.adapters.cli.command_line import CommandLine
 from tests.adapters.cli.pool_jobs import jobs
+from wakelog.blocking import BlockingApp
 from wakelog.testing import Simulation
 
 ANN, NOBODY = '{"to": "ann"}', '{"to": "nobody"}'
@@ -261,3 +263,36 @@ def test_each_command_explains_itself_and_knows_json(wakelog: CommandLine, word:
     result = wakelog("pool", word, "--help")
     assert (result.exit_code, "--json" in result.stdout) == (0, True)
     assert f"  {word} " in wakelog("pool", "--help").stdout
+
+
+# -- with a worker that lives ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def worker(wakelog: CommandLine, shared_url: str) -> Iterator[BlockingApp]:
+    """Works on the store of `wakelog`."""
+    with jobs.open(shared_url, worker=True, grace="0s") as app:
+        yield app
+
+
+def test_P2_P8_a_worker_takes_what_another_process_accepts(
+    wakelog: CommandLine, worker: BlockingApp
+) -> None:
+    wakelog.answer("enqueue", "letters", ANN, "--id", "l-1")
+    over = pool(wakelog, "wait", "l-1", "--timeout", "20s")
+    assert (over["status"], over["result"], over["attempts"]) == ("completed", "with ann", 1)
+    status = pool(wakelog, "status")
+    assert {each["status"] for each in status["partitions"]} <= {"idle", "processing"}
+    assert "no running worker knows" not in wakelog("doctor").stdout
+
+
+def test_P7_P12_what_is_paused_waits_for_the_operator_though_a_worker_lives(
+    wakelog: CommandLine, worker: BlockingApp
+) -> None:
+    wakelog.answer("enqueue", "letters", ANN, "--id", "l-1")
+    pool(wakelog, "wait", "l-1", "--timeout", "20s")
+    pool(wakelog, "pause", "--reason", "lunch")
+    wakelog.answer("enqueue", "letters", ANN, "--id", "l-2")
+    assert pool(wakelog, "why", "l-2")["cause"] == "paused"
+    pool(wakelog, "resume")
+    assert pool(wakelog, "wait", "l-2", "--timeout", "20s")["status"] == "completed"
