@@ -195,7 +195,11 @@ def test_A9_dead_events_are_counted(with_dead: CommandLine) -> None:
     assert with_dead.answer("count")["pools"][0]["dead"] == 2
     assert "letters" in with_dead("count").stdout
     assert with_dead.answer("count", "--type", "task")["pools"] == []
-    assert with_dead.answer("ls")["instances"] == []
+    listed = with_dead("ls")
+    assert (listed.stdout, "see wakelog pool status" in listed.stderr) == (
+        "no living instance matches\n",
+        True,
+    )
     told = json.loads(with_dead("doctor", "--json").stdout)
     findings = {each["text"]: each for each in told["findings"]}
     dead = findings["2 dead events of workerPool:letters"]
@@ -283,6 +287,11 @@ def test_P2_P8_a_worker_takes_what_another_process_accepts(
     assert (over["status"], over["result"], over["attempts"]) == ("completed", "with ann", 1)
     status = pool(wakelog, "status")
     assert {each["status"] for each in status["partitions"]} <= {"idle", "processing"}
+    [row] = wakelog.answer("workers")["workers"]
+    assert [each["is_partition"] for each in row["work"]] == [True, True]
+    shown = wakelog("workers").stdout
+    assert ("0 of 100" in shown, "a partition" in shown) == (True, True)
+    assert wakelog("pool", "why", "letters", "l-1").stdout == "letters l-1  it is completed\n"
     assert "no running worker knows" not in wakelog("doctor").stdout
 
 
