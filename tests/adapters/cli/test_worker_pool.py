@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +17,7 @@ from tests.adapters.cli.command_line import CommandLine
 from tests.adapters.cli.pool_jobs import jobs
 from wakelog.blocking import BlockingApp
 from wakelog.testing import Simulation
+from wakelog_adapters.sqlite.url import parse
 
 ANN, NOBODY = '{"to": "ann"}', '{"to": "nobody"}'
 SUBCOMMANDS = (
@@ -305,3 +308,44 @@ def test_P7_P12_what_is_paused_waits_for_the_operator_though_a_worker_lives(
     assert pool(wakelog, "why", "l-2")["cause"] == "paused"
     pool(wakelog, "resume")
     assert pool(wakelog, "wait", "l-2", "--timeout", "20s")["status"] == "completed"
+
+
+# -- what something else has changed ---------------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(sqlite_url: str) -> CommandLine:
+    """On a store with a delivered letter, the newest event of whose pool was taken away."""
+    wakelog = CommandLine(sqlite_url, "tests.adapters.cli.pool_jobs:jobs")
+    wakelog.answer("enqueue", "letters", ANN)
+    wakelog.answer("enqueue", "letters", ANN)
+    with closing(sqlite3.connect(parse(sqlite_url).path)) as file:
+        file.execute(
+            "DELETE FROM wakelog_stored_events"
+            " WHERE originator_id = 'workerPool:letters:shared' AND originator_version = 2"
+        )
+        file.commit()
+    return wakelog
+
+
+def test_a_stream_whose_end_is_gone_is_a_problem_for_doctor_and_for_its_history(
+    damaged: CommandLine,
+) -> None:
+    told = damaged("doctor")
+    assert told.exit_code == 1
+    assert "1 stream of workerPool:letters whose end is not where its pool says" in told.stdout
+    said = damaged.refusal(1, "history", "workerPool:letters")
+    assert "the log ends here, its pool says at 2" in said
+
+
+def test_a_document_that_cannot_be_read_is_a_problem_for_doctor(sqlite_url: str) -> None:
+    wakelog = CommandLine(sqlite_url, "tests.adapters.cli.pool_jobs:jobs")
+    wakelog.answer("enqueue", "letters", ANN)
+    with closing(sqlite3.connect(parse(sqlite_url).path)) as file:
+        file.execute('UPDATE wakelog_pool_states SET state = CAST(\'{"n": "x"}\' AS BLOB)')
+        file.commit()
+    told = wakelog("doctor")
+    assert told.exit_code == 1
+    assert "the document of workerPool:letters cannot be read" in told.stdout
+    assert "the document of a pool" in wakelog.refusal(3, "pool", "status", "letters")
+    assert "the document of a pool" in wakelog.refusal(3, "enqueue", "letters", ANN)
