@@ -16,7 +16,7 @@ from wakelog.client.dead_letters import DeadLetter, list_dead_letters
 from wakelog.client.debounce import DebounceClient
 from wakelog.client.gateway import RequestGateway, origin_of, refuse_in_handler
 from wakelog.client.job_pause import JobPause, list_job_pauses, pause_job, resume_job
-from wakelog.client.job_types import CLIENTS, Status, make_status
+from wakelog.client.job_types import CLIENTS, Status, check_instances, make_status
 from wakelog.client.listing import Filters, InstanceRow, JobCount, count_jobs, list_instances
 from wakelog.client.pool.reading import list_pools
 from wakelog.client.pool.results import PoolStatus
@@ -153,7 +153,7 @@ class App:
         the two. Raises `UnknownActionError` for a pool, which has no instances."""
         self._gateway.check()
         id, app = InstanceId.parse(instance_id), self.application
-        CLIENTS[id.kind].check_instances()
+        check_instances(str(id), id.kind)
         at_us = None if at is None else moment_us(at, "at")
         return await app.threads.browse(state_at, app.store, id, version=version, at_us=at_us)
 

@@ -62,6 +62,8 @@ class PageReport:
 
     instances: list[InstanceRow]
     next: str | None
+    pools: int
+    """How many worker pools there are beside them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

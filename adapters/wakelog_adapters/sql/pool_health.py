@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+from wakelog.errors import StoreUnavailableError
 from wakelog.ids import InstanceId
 from wakelog.pools.state import PoolState, job_stream, loaded, partition_stream
 from wakelog_adapters.sql.findings import Finding, counted, ok, problem, warning
@@ -26,8 +27,8 @@ def check_pools(rows: Rows, served: Collection[str]) -> Iterator[Finding]:
     for job, document in rows(_NEWEST):
         try:
             states[job] = loaded(bytes(document))
-        except ValueError as error:
-            text = f"the document of {job} cannot be read: {error}"
+        except StoreUnavailableError as error:
+            text = f"the document of {job} cannot be read: {error.detail}"
             yield problem("pools", text, "restore a copy of the store")
     if not states:
         yield ok("pools", "no worker pool")

@@ -22,7 +22,7 @@ from wakelog.history.timeline import HistoryEntry, history
 from wakelog.ids import InstanceId, Kind
 from wakelog.ports.rows import StatusRow
 
-__all__ = ["CLIENTS", "ClientType", "Status", "make_status"]
+__all__ = ["CLIENTS", "POOLS", "ClientType", "Status", "check_instances", "make_status"]
 
 Status = TaskStatus | ContinuousStatus | DebounceStatus
 """The status of an instance of any type of job."""
@@ -34,33 +34,32 @@ class ClientType(NamedTuple):
     client: Callable[[RequestGateway, Any], JobClient[Any, Any] | WorkerPoolClient[Any]]
     make_status: MakeStatus[Status]
     history: Callable[[Application, InstanceId], Awaitable[list[HistoryEntry]]]
-    check_instances: Callable[[], None]
-    """Raises `UnknownActionError` if there are no instances."""
+    has_instances: bool = True
 
 
 async def _history(app: Application, id: InstanceId) -> list[HistoryEntry]:
     return await app.threads.browse(history, app.store, id)
 
 
-def _instances() -> None:
-    """There are some."""
-
-
-def _no_instances() -> NoReturn:
+def _no_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> NoReturn:
     what = "it has no instances: ask app.worker_pool(name).status() or .get(event_id)"
     raise UnknownActionError("have a status or a state", "workerPool", what)
 
 
-def _no_status(stream: str, row: StatusRow | None, *, unhandled: bool) -> NoReturn:
-    _no_instances()
-
-
 CLIENTS: dict[Kind, ClientType] = {
-    Task.kind: ClientType(TaskClient, task_status, _history, _instances),
-    Continuous.kind: ClientType(ContinuousClient, continuous_status, _history, _instances),
-    Debounce.kind: ClientType(DebounceClient, debounce_status, _history, _instances),
-    WorkerPool.kind: ClientType(WorkerPoolClient, _no_status, pool_history, _no_instances),
+    Task.kind: ClientType(TaskClient, task_status, _history),
+    Continuous.kind: ClientType(ContinuousClient, continuous_status, _history),
+    Debounce.kind: ClientType(DebounceClient, debounce_status, _history),
+    WorkerPool.kind: ClientType(WorkerPoolClient, _no_status, pool_history, has_instances=False),
 }
+POOLS = tuple(kind for kind, types in CLIENTS.items() if not types.has_instances)
+"""The types of jobs that have partitions instead of instances."""
+
+
+def check_instances(stream: str, kind: Kind) -> None:
+    """Raise `UnknownActionError` if there are no instances of this type of job."""
+    if not CLIENTS[kind].has_instances:
+        _no_status(stream, None, unhandled=False)
 
 
 def make_status(stream: str, kind: Kind, row: StatusRow | None, *, unhandled: bool) -> Status:

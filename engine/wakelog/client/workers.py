@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from wakelog.client.job_types import POOLS
 from wakelog.client.results import stored_moment
 from wakelog.core.events import RunStarted
 from wakelog.core.time import moment
@@ -20,7 +21,7 @@ MAX_LEASES = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What a worker has taken: a run, or deferred events that it handles."""
+    """What a worker has taken: a run, deferred events that it handles, or a partition of a pool."""
 
     instance_id: str
     run: int | None
@@ -30,6 +31,8 @@ class Work:
     """When the run began."""
     lease_ends_at: datetime
     """From then on another worker takes it over; renewed as long as the worker is alive."""
+    is_partition: bool = False
+    """A partition of a pool: held whether there is something to do in it or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,7 @@ def _work(held: HeldLease) -> Work:
         attempt=run.attempt if isinstance(run, RunStarted) else None,
         since=moment(began.at_us) if began is not None else None,
         lease_ends_at=stored_moment(held.lease.until_us, f"the lease on {held.stream}"),
+        is_partition=any(held.stream.startswith(f"{kind}:") for kind in POOLS),
     )
 
 

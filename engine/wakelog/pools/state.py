@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct, field
 
+from wakelog.errors import StoreUnavailableError
 from wakelog.ids import InstanceId
 from wakelog.ports.pools import ExceptionRow
 
@@ -268,8 +269,13 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def loaded(state: bytes | None) -> PoolState:
-    """The document, to be changed by a plan."""
-    return PoolState() if state is None else _DECODER.decode(state)
+    """The document, to be changed by a plan. Raises `StoreUnavailableError` (damaged)."""
+    if state is None:
+        return PoolState()
+    try:
+        return _DECODER.decode(state)
+    except ValueError as error:
+        raise StoreUnavailableError("damaged", f"the document of a pool: {error}") from error
 
 
 def dumped(state: PoolState) -> bytes:

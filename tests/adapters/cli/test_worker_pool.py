@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +15,9 @@ import pytest
 
 from tests.adapters.cli.command_line import CommandLine
 from tests.adapters.cli.pool_jobs import jobs
+from wakelog.blocking import BlockingApp
 from wakelog.testing import Simulation
+from wakelog_adapters.sqlite.url import parse
 
 ANN, NOBODY = '{"to": "ann"}', '{"to": "nobody"}'
 SUBCOMMANDS = (
@@ -193,7 +198,11 @@ def test_A9_dead_events_are_counted(with_dead: CommandLine) -> None:
     assert with_dead.answer("count")["pools"][0]["dead"] == 2
     assert "letters" in with_dead("count").stdout
     assert with_dead.answer("count", "--type", "task")["pools"] == []
-    assert with_dead.answer("ls")["instances"] == []
+    listed = with_dead("ls")
+    assert (listed.stdout, "see wakelog pool status" in listed.stderr) == (
+        "no living instance matches\n",
+        True,
+    )
     told = json.loads(with_dead("doctor", "--json").stdout)
     findings = {each["text"]: each for each in told["findings"]}
     dead = findings["2 dead events of workerPool:letters"]
@@ -261,3 +270,82 @@ def test_each_command_explains_itself_and_knows_json(wakelog: CommandLine, word:
     result = wakelog("pool", word, "--help")
     assert (result.exit_code, "--json" in result.stdout) == (0, True)
     assert f"  {word} " in wakelog("pool", "--help").stdout
+
+
+# -- with a worker that lives ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def worker(wakelog: CommandLine, shared_url: str) -> Iterator[BlockingApp]:
+    """Works on the store of `wakelog`."""
+    with jobs.open(shared_url, worker=True, grace="0s") as app:
+        yield app
+
+
+def test_P2_P8_a_worker_takes_what_another_process_accepts(
+    wakelog: CommandLine, worker: BlockingApp
+) -> None:
+    wakelog.answer("enqueue", "letters", ANN, "--id", "l-1")
+    over = pool(wakelog, "wait", "l-1", "--timeout", "20s")
+    assert (over["status"], over["result"], over["attempts"]) == ("completed", "with ann", 1)
+    status = pool(wakelog, "status")
+    assert {each["status"] for each in status["partitions"]} <= {"idle", "processing"}
+    [row] = wakelog.answer("workers")["workers"]
+    assert [each["is_partition"] for each in row["work"]] == [True, True]
+    shown = wakelog("workers").stdout
+    assert ("0 of 100" in shown, "a partition" in shown) == (True, True)
+    assert wakelog("pool", "why", "letters", "l-1").stdout == "letters l-1  it is completed\n"
+    assert "no running worker knows" not in wakelog("doctor").stdout
+
+
+def test_P7_P12_what_is_paused_waits_for_the_operator_though_a_worker_lives(
+    wakelog: CommandLine, worker: BlockingApp
+) -> None:
+    wakelog.answer("enqueue", "letters", ANN, "--id", "l-1")
+    pool(wakelog, "wait", "l-1", "--timeout", "20s")
+    pool(wakelog, "pause", "--reason", "lunch")
+    wakelog.answer("enqueue", "letters", ANN, "--id", "l-2")
+    assert pool(wakelog, "why", "l-2")["cause"] == "paused"
+    pool(wakelog, "resume")
+    assert pool(wakelog, "wait", "l-2", "--timeout", "20s")["status"] == "completed"
+
+
+# -- what something else has changed ---------------------------------------------------------------
+
+
+@pytest.fixture
+def damaged(sqlite_url: str) -> CommandLine:
+    """On a store with a delivered letter, the newest event of whose pool was taken away."""
+    wakelog = CommandLine(sqlite_url, "tests.adapters.cli.pool_jobs:jobs")
+    wakelog.answer("enqueue", "letters", ANN)
+    wakelog.answer("enqueue", "letters", ANN)
+    with closing(sqlite3.connect(parse(sqlite_url).path)) as file:
+        file.execute(
+            "DELETE FROM wakelog_stored_events"
+            " WHERE originator_id = 'workerPool:letters:shared' AND originator_version = 2"
+        )
+        file.commit()
+    return wakelog
+
+
+def test_a_stream_whose_end_is_gone_is_a_problem_for_doctor_and_for_its_history(
+    damaged: CommandLine,
+) -> None:
+    told = damaged("doctor")
+    assert told.exit_code == 1
+    assert "1 stream of workerPool:letters whose end is not where its pool says" in told.stdout
+    said = damaged.refusal(1, "history", "workerPool:letters")
+    assert "the log ends here, its pool says at 2" in said
+
+
+def test_a_document_that_cannot_be_read_is_a_problem_for_doctor(sqlite_url: str) -> None:
+    wakelog = CommandLine(sqlite_url, "tests.adapters.cli.pool_jobs:jobs")
+    wakelog.answer("enqueue", "letters", ANN)
+    with closing(sqlite3.connect(parse(sqlite_url).path)) as file:
+        file.execute('UPDATE wakelog_pool_states SET state = CAST(\'{"n": "x"}\' AS BLOB)')
+        file.commit()
+    told = wakelog("doctor")
+    assert told.exit_code == 1
+    assert "the document of workerPool:letters cannot be read" in told.stdout
+    assert "the document of a pool" in wakelog.refusal(3, "pool", "status", "letters")
+    assert "the document of a pool" in wakelog.refusal(3, "enqueue", "letters", ANN)

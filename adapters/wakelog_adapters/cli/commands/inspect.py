@@ -233,6 +233,9 @@ def ls(
     page = print_result(lambda: _page(where, filters, limit, after), render.instances, json)
     if page.next and not json:
         print(f"there are more: --after {page.next}", file=sys.stderr)
+    if page.pools and not json:
+        print(f"worker pools are no instances: see wakelog pool status ({page.pools})",
+              file=sys.stderr)  # fmt: skip
 
 
 @command
@@ -250,7 +253,8 @@ def _page(where: Where, options: ListOptions, limit: int, after: str | None) -> 
         rows = await app.list(limit=limit, after=after, **filters)
         last = rows[-1].instance_id if len(rows) == limit else None
         more = await app.list(limit=1, after=last, **filters) if last else []
-        return PageReport(instances=rows, next=last if more else None)
+        pools = 0 if options.is_of_instances or after else len(await app.pools())
+        return PageReport(instances=rows, next=last if more else None, pools=pools)
 
     return with_app(where.store_url(), None, call)
 

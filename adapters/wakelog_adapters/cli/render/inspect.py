@@ -195,11 +195,12 @@ def workers(report: WorkersReport) -> RenderableType:
             Text("yes", "green") if worker.alive else Text("no", "bold red"),
             _ago(report.now, worker.seen_at),
             time_of(worker.started_at, "") if worker.started_at else "",
-            f"{len(worker.work)} of {worker.concurrency or '?'}",
+            f"{sum(not w.is_partition for w in worker.work)} of {worker.concurrency or '?'}",
             printable(", ".join(worker.jobs or ())),
         )
         for work in worker.work:
-            run = "deferred events" if work.run is None else f"{work.run}, attempt {work.attempt}"
+            taken = "a partition" if work.is_partition else "deferred events"
+            run = taken if work.run is None else f"{work.run}, attempt {work.attempt}"
             since = time_of(work.since, "") if work.since else ""
             ends = time_of(work.lease_ends_at, "")
             runs.add_row(printable(work.instance_id), run, since, ends, name)

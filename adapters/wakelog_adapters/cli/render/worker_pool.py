@@ -177,7 +177,8 @@ def event(pool: str, event: PoolEvent) -> RenderableType:
 
 def why(pool: str, why: Why) -> RenderableType:
     """What an event waits for."""
-    return sentence(f"{pool} {why.event_id}", f"{why.status.replace('_', ' ')}: {why.text}")
+    status = "" if why.cause == "over" else f"{why.status.replace('_', ' ')}: "
+    return sentence(f"{pool} {why.event_id}", f"{status}{why.text}")
 
 
 def cancelled(pool: str, result: CancelResult) -> RenderableType:
