@@ -23,7 +23,6 @@ from wakelog import Backoff, Jobs, Retry, WorkerPool, WorkerPoolContext
 from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites
 from wakelog_adapters.postgres.store import PostgresStore
 from wakelog_adapters.sqlite import SQLiteStore
-from wakelog_projections.inline.pool_writes import is_empty
 
 __all__ = ["EVENTS", "MAX_LIVES", "jobs", "killers", "lines_of"]
 
@@ -97,12 +96,12 @@ def mortal(store_type: Any, life: int) -> None:
 
         def planned(seen: PoolSeen) -> PoolWrites:
             writes[:] = [plan(seen)]
-            if written == write and not is_after and not is_empty(writes[0]):
+            if written == write and not is_after and not writes[0].is_empty:
                 os.kill(os.getpid(), signal.SIGKILL)
             return writes[0]
 
         pool_call(store, look, planned)
-        if is_empty(writes[0]):
+        if writes[0].is_empty:
             return
         if written == write and is_after:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -59,7 +59,7 @@ def measure(plan: Plan) -> Iterator[Row]:
     for size in (*plan.sized(PENDING), *full):
         for handler in ("async def", "def"):
             yield from _completions(plan, handler, size)
-    for size in plan.sized(PICK_UPS):
+    for size in sorted({min(size, PICK_UPS) for size in plan.sized(PICK_UPS)}):
         rounds = [asyncio.run(_picked_up(plan, size)) for _ in range(plan.rounds)]
         case = "picked up by an idle worker"
         yield row(plan, WORKLOAD, case, size, "events", rounds, TARGETS["pick-up"])

@@ -29,7 +29,7 @@ from wakelog.ports.rows import JobPauseRow
 from wakelog.ports.units import Lease
 from wakelog_adapters.memory.claims import MemoryClaims
 from wakelog_adapters.memory.event_log import MemoryLog, version_of
-from wakelog_projections.inline.pool_writes import PoolDocument, is_empty
+from wakelog_projections.inline.pool_document import PoolDocument
 
 __all__ = ["MemoryPools"]
 
@@ -133,7 +133,7 @@ class MemoryPools(MemoryLog):
             pool = self._pools.get(look.pool) or _Pool()
             seen = self._seen(pool, look)
             writes = plan(seen)
-            if is_empty(writes):
+            if writes.is_empty:
                 return
             self._check(pool, writes)
             self._pools[look.pool] = pool

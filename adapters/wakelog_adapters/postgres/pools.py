@@ -27,7 +27,6 @@ from wakelog_adapters.postgres.pool_reads import look_params, seen_in
 from wakelog_adapters.postgres.queries import Queries
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.blob import Blob
-from wakelog_projections.inline.pool_writes import is_empty
 
 __all__ = ["PLAN_TIMEOUT", "PoolCaller"]
 
@@ -116,7 +115,7 @@ class PoolCaller:
             except BaseException as error:
                 attempt.raised = error
                 raise
-            if is_empty(writes):
+            if writes.is_empty:
                 connection.execute(b"ROLLBACK")
             else:
                 self._write(attempt, connection, look, number, writes)
@@ -140,7 +139,7 @@ class PoolCaller:
             attempt.sent = writes
             with connection.pipeline():
                 connection.execute(self._queries.pool_write, arguments)
-                # not prepared: if the write fails the server skips this, and knows no such statement
+                # if the write fails this is not executed, nor would it be prepared
                 connection.execute(b"COMMIT", prepare=False)
         except ValueError as error:
             message = f"{self._location.label}: a call of {look.pool}: {error}"

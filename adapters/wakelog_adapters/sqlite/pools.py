@@ -44,7 +44,6 @@ from wakelog_adapters.sqlite.append import dumps
 from wakelog_adapters.sqlite.errors import REFUSALS, translated
 from wakelog_adapters.sqlite.json_rows import blob_at, fields, json_of, rows_of
 from wakelog_adapters.sqlite.reads import SQLiteReads
-from wakelog_projections.inline.pool_writes import is_empty
 
 __all__ = ["PoolStatement", "SQLitePools"]
 
@@ -65,7 +64,7 @@ class PoolStatement:
         and `StoreUnavailableError`: then the transaction is to be undone."""
         number, seen = self._seen(look)
         writes = plan(seen)
-        if not is_empty(writes):
+        if not writes.is_empty:
             self._write(look, number, writes)
         return writes
 

@@ -196,6 +196,15 @@ class PoolWrites(Struct, frozen=True):
     commit: str = ""
     """The commit id of the events, by which a store finds out whether they were recorded."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is written: no events, no state and no rows."""
+        return self.state is None and not any(getattr(self, name) for name in _ROWS)
+
+
+_ROWS = tuple(
+    name for name in PoolWrites.__struct_fields__ if name not in ("state", "due_us", "commit")
+)
 
 Plan = Callable[[PoolSeen], PoolWrites]
 """Called once or more often, on the thread of the call; the last call counts. What it raises is

@@ -26,8 +26,6 @@ WRITES = (
     "resume_job",
 )
 
-_NO_ROWS = ("state", "due_us", "commit")
-
 
 class SimulatedCrash(BaseException):
     """The simulated process has died; `restart()` the simulation to go on."""
@@ -82,21 +80,15 @@ def _dying_pool_call(
         def planned(seen: PoolSeen) -> PoolWrites:
             nonlocal writes
             writes = plan(seen)
-            if point == "before_write" and _is_written(writes):
+            if point == "before_write" and not writes.is_empty:
                 end()
             return writes
 
         original(look, planned)
-        if _is_written(writes):
+        if not writes.is_empty:
             end()
 
     return die
-
-
-def _is_written(writes: PoolWrites) -> bool:
-    """Whether there are events, a state or rows."""
-    rows = (name for name in PoolWrites.__struct_fields__ if name not in _NO_ROWS)
-    return writes.state is not None or any(getattr(writes, name) for name in rows)
 
 
 def revive(store: Store) -> None:

@@ -307,7 +307,7 @@ def test_long_histories_do_not_hold_up_requests(
         go_on.wait(WAIT_S)
         return []
 
-    monkeypatch.setattr("wakelog.app.history", endless)
+    monkeypatch.setattr("wakelog.client.job_types.history", endless)
     with Jobs(job=task_of()).open(sqlite_url) as app:
         asking = [
             threading.Thread(target=app.history, args=("task:job:a",), daemon=True)

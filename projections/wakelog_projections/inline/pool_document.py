@@ -1,4 +1,4 @@
-"""What all stores make of a pool's document and of what a plan writes."""
+"""What all stores make of a pool's document."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from wakelog.ports.pools import Group, PoolWrites, WaitingLane
+from wakelog.ports.pools import Group, WaitingLane
 
-__all__ = ["PoolDocument", "is_empty"]
-
-_TABLES = tuple(
-    name for name in PoolWrites.__struct_fields__ if name not in ("state", "due_us", "commit")
-)
+__all__ = ["PoolDocument"]
 
 
 class PoolDocument(Struct, frozen=True):
@@ -38,8 +34,3 @@ class PoolDocument(Struct, frozen=True):
 
 
 _DECODER = msgspec.json.Decoder(PoolDocument)
-
-
-def is_empty(writes: PoolWrites) -> bool:
-    """Whether a plan writes nothing: no events, no state and no rows."""
-    return writes.state is None and not any(getattr(writes, name) for name in _TABLES)
