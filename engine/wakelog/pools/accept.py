@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from itertools import accumulate
+from itertools import accumulate, groupby, islice
+from typing import NamedTuple
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from wakelog.core.events import Event
 from wakelog.core.pool.events import EventsReceived
@@ -52,7 +52,7 @@ class Accept(Struct, frozen=True):
     max_pending: int | None = None
 
 
-class Accepted(Struct, frozen=True, gc=False):
+class Accepted(NamedTuple):
     """Where an item lies now, or lay before if its id was known."""
 
     lane: int
@@ -80,12 +80,54 @@ def plan_accepts(
     """Plan all that can be accepted, in the order given; what became of each."""
     known = {row.id: row for row in seen.ids}
     answers: list[list[Accepted] | Exception] = []
-    for accept in accepts:
-        try:
-            answers.append(_accept(writing, accept, known))
-        except (IdempotencyConflictError, QueueFullError, InvalidStateError) as error:
-            answers.append(error)
+    for (has_ids, *_), same in groupby(accepts, _alike):
+        if not has_ids:
+            answers += _accept_together(writing, list(same))
+            continue
+        for accept in same:
+            try:
+                answers.append(_accept(writing, accept, known))
+            except (IdempotencyConflictError, QueueFullError, InvalidStateError) as error:
+                answers.append(error)
     return answers
+
+
+def _alike(accept: Accept) -> tuple[bool, str | None, str | None, str | None]:
+    """What accepts have in common that may lie in one event: who wants them; and no ids."""
+    has_ids = any(item.id is not None for item in accept.items)
+    return has_ids, accept.actor, accept.correlation, accept.trace
+
+
+def _accept_together(
+    writing: Writing, accepts: Sequence[Accept]
+) -> list[list[Accepted] | Exception]:
+    """Accept items without ids in as few events as possible, whoever of the callers has them."""
+    items: list[NewItem] = []
+    errors: dict[int, Exception] = {}
+    for number, accept in enumerate(accepts):
+        try:
+            count = len(items) + len(accept.items)
+            _check_open(writing.job, writing.state, count, accept.max_pending)
+            items += accept.items
+        except (QueueFullError, InvalidStateError) as error:
+            errors[number] = error
+    answers: list[Accepted | None] = [None] * len(items)
+    meta = _meta_of(writing, accepts[0])
+    for at in range(0, len(items), MAX_BATCH):
+        indexes = range(at, min(at + MAX_BATCH, len(items)))
+        _append(writing, meta, items, indexes, answers)
+    rest = iter(answers)
+    return [
+        errors.get(number) or [each for each in islice(rest, len(accept.items)) if each is not None]
+        for number, accept in enumerate(accepts)
+    ]
+
+
+def _meta_of(writing: Writing, accept: Accept) -> CallMeta:
+    meta = writing.meta
+    if not (accept.actor or accept.correlation or accept.trace):
+        return meta
+    return CallMeta(meta.now_us, meta.commit, accept.actor, accept.correlation, accept.trace)
 
 
 def _accept(writing: Writing, accept: Accept, known: dict[str, IdRow]) -> list[Accepted]:
@@ -108,9 +150,7 @@ def _accept(writing: Writing, accept: Accept, known: dict[str, IdRow]) -> list[A
             news.append(index)
     if news:
         _check_open(writing.job, state, len(news), accept.max_pending)
-    meta = writing.meta
-    if accept.actor or accept.correlation or accept.trace:
-        meta = CallMeta(meta.now_us, meta.commit, accept.actor, accept.correlation, accept.trace)
+    meta = _meta_of(writing, accept)
     for at in range(0, len(news), MAX_BATCH):
         _append(writing, meta, accept.items, news[at : at + MAX_BATCH], answers)
     for id, index in own.items():
@@ -121,7 +161,7 @@ def _accept(writing: Writing, accept: Accept, known: dict[str, IdRow]) -> list[A
             writing.ids.append(row)
     for index, first in copies:
         found = answers[first]
-        answers[index] = None if found is None else replace(found, duplicate=True)
+        answers[index] = None if found is None else found._replace(duplicate=True)
     return [found for found in answers if found is not None]
 
 
@@ -143,7 +183,7 @@ def _append(
     writing: Writing,
     meta: CallMeta,
     items: Sequence[NewItem],
-    indexes: list[int],
+    indexes: Sequence[int],
     answers: list[Accepted | None],
 ) -> None:
     """One event: the lines by lane, in the order of acceptance within each."""
@@ -191,7 +231,7 @@ def _append(
 
 
 def _by_lane(
-    state: PoolState, items: Sequence[NewItem], indexes: list[int]
+    state: PoolState, items: Sequence[NewItem], indexes: Sequence[int]
 ) -> Iterable[tuple[Lane, list[int]]]:
     """The lanes that the items go to, each with the indexes of its own, in their order."""
     lanes: dict[int, tuple[Lane, list[int]]] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import pytest
 
 from tests.engine.pools.played import JOB, SECOND, Played, item
@@ -112,6 +114,48 @@ def test_I1_an_id_that_was_used_answers_with_its_event_and_accepts_nothing() -> 
     # then
     assert again == Accepted(first.lane, first.off, 0, duplicate=True)
     assert len(accepted_events(pool)) == events
+
+
+def test_P3_what_callers_want_accepted_at_one_moment_lies_in_one_event() -> None:
+    pool = Played()
+    # when some have an id, or another origin
+    answers = pool.accepts(
+        Accept([item("a")]),
+        Accept([item("b", key="k"), item("c")]),
+        Accept([item("d", id="1")]),
+        Accept([item("e")], actor="an operator"),
+        Accept([item("f")], actor="an operator"),
+    )
+    # then each caller has the places of its own items
+    places = [[(a.lane, a.off, a.position) for a in each] for each in answers if is_places(each)]
+    assert places == [
+        [(1, 1, 0)],
+        [(2, 1, 1), (1, 2, 2)],
+        [(1, 3, 3)],
+        [(1, 4, 4)],
+        [(1, 5, 5)],
+    ]
+    assert [event.count for event in accepted_events(pool)] == [3, 1, 2]
+
+
+def test_P3_a_bound_refuses_a_caller_and_not_those_beside_it() -> None:
+    pool = Played()
+    # when
+    first, second, third = pool.accepts(
+        Accept([item("a"), item("b")], max_pending=3),
+        Accept([item("c"), item("d")], max_pending=3),
+        Accept([item("e")], max_pending=3),
+    )
+    # then
+    assert is_places(first)
+    assert isinstance(second, QueueFullError)
+    assert is_places(third)
+    assert pool.hand().work() == ["a", "b", "e"]
+
+
+def is_places(answer: list[Accepted] | Exception) -> TypeGuard[list[Accepted]]:
+    """Whether it was accepted."""
+    return isinstance(answer, list)
 
 
 def test_I1_in_bulk_the_new_ones_are_accepted_and_the_others_answered() -> None:
