@@ -125,7 +125,7 @@ def lives(url: str, lease: str, folder: Path) -> None:
         child = os.fork()
         if child == 0:
             asyncio.run(live(url, lease, folder, life))
-            return
+            sys.exit()
         _, status = os.waitpid(child, 0)
         if status == 0:
             print("whole", life, flush=True)

@@ -18,6 +18,7 @@ from wakelog.core.events import (
     Returned,
 )
 from wakelog.core.pool.events import RunsExecuted, RunsLost, RunsReturned
+from wakelog.core.retry import Advice, Over, Retry, judge
 from wakelog.log.batches import digest_of, root_of
 from wakelog.log.payloads import Salts
 from wakelog.pools.items import TakenItem
@@ -30,6 +31,9 @@ UNREAD_US = 30_000_000
 """How soon an item is looked at again that waits for code that can read it (K4)."""
 BEHIND_US = 30_000_000
 """How soon an item that waits behind another one of its key is looked at, at the latest."""
+
+_AT_ONCE = Advice(after_us=0)
+"""After a loss the next attempt is due at once, whatever delay the policy has."""
 
 
 class Book:
@@ -131,9 +135,12 @@ class Book:
                 self._returned.setdefault(why, []).append(item)
             self._outcome.put.append(item.put(row_why, due_us, item.detail))
 
-    def lost(self, items: Sequence[TakenItem], max_lost: int, now_us: int) -> None:
+    def lost(
+        self, items: Sequence[TakenItem], max_lost: int, now_us: int, retry: Retry | None = None
+    ) -> None:
         """The worker that had taken them is gone. One that was alone in its take was being worked
-        on: that counts as an attempt of it, and `max_lost` in a row are its end (R6)."""
+        on: that counts as an attempt of it, after which its policy may have no other; and
+        `max_lost` in a row are its end (R6)."""
         places = tuple((item.lane, item.off) for item in items)
         self._singles.append(RunsLost(run=self._take.version, items=places))
         self._outcome.is_over = self._take.is_empty
@@ -142,18 +149,18 @@ class Book:
             self._outcome.settled += 1
             self._outcome.starts.append(now_us)  # it may have begun until now
             before = item.detail
+            first_us = before.first_us or self._take.at_us
             losses = before.losses + 1 if alone else before.losses
-            detail = Detail(
-                attempt=before.attempt + 1 if alone else before.attempt,
-                first_us=before.first_us or self._take.at_us,
-                losses=losses,
-            )
-            if losses < max_lost:
+            verdict = judge(retry, _AT_ONCE, before.attempt, first_us, now_us, seed="")
+            if not alone or (losses < max_lost and not isinstance(verdict, Over)):
+                detail = Detail(before.attempt + alone, first_us, losses)
                 self._outcome.put.append(item.put("lost", now_us, detail))
                 continue
-            dead = DeadLettered(event_version=1, reason="lost", attempts=losses, item=item.name)
+            dead = DeadLettered(
+                event_version=1, reason="lost", attempts=before.attempt, item=item.name
+            )
             self._singles.append(dead)
-            detail = Detail(attempt=losses, reason="lost", at_us=now_us)
+            detail = Detail(attempt=before.attempt, reason="lost", at_us=now_us)
             self._outcome.put.append(item.put("dead", None, detail))
 
     def emptied(self, events: Sequence[Event]) -> None:

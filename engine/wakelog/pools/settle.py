@@ -151,9 +151,7 @@ def _settle(writing: Writing, partition: Partition, slot: SlotTurn, rules: PoolR
     for row in outcome.put:
         writing.put(row)
     if rules.rate is not None and outcome.starts:
-        since_us = writing.meta.now_us - rules.span_us
-        state.starts = [each for each in state.starts if each[0] > since_us]
-        state.starts += [(at_us, 1) for at_us in outcome.starts if at_us > since_us]
+        state.note_starts(outcome.starts, writing.meta.now_us, rules.span_us)
     if outcome.is_emptied and partition.take is not None:
         state.emptied = max(state.emptied, partition.take.filled)
     if outcome.settled or outcome.is_over:
@@ -213,9 +211,12 @@ def next_us(
 
 def _by_rate(state: PoolState, now_us: int, at_us: int, rules: PoolRules) -> int | None:
     """When the next run may start; None if that depends on when those under way end."""
-    since_us = now_us - rules.span_us
-    recent = sorted(at for at, _ in state.starts if at > since_us)
-    over = len(recent) + state.processing - (rules.rate or 0)
-    if over < 0:
+    recent = sorted(each for each in state.starts if each[0] > now_us - rules.span_us)
+    too_many = 1 + sum(count for _, count in recent) + state.processing - (rules.rate or 0)
+    if too_many <= 0:
         return at_us
-    return max(at_us, recent[over] + rules.span_us) if over < len(recent) else None
+    for started_us, count in recent:
+        too_many -= count
+        if too_many <= 0:
+            return max(at_us, started_us + rules.span_us)
+    return None

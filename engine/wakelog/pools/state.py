@@ -6,6 +6,7 @@ made anew from the log. Stores look into `lanes` and `groups` only: see `wakelog
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -38,6 +39,8 @@ KEY_SLOTS = 64
 without a key. Which partition serves a slot may change, so the order of a key outlives a change of
 the number of partitions."""
 
+SPAN_PARTS = 200
+"""In how many parts of a rate limit's span starts are told apart."""
 READY = ("lost", "returned", "requeued", "moved", "behind", "unread")
 """Why items are in the table of exceptions although they simply wait."""
 
@@ -177,7 +180,7 @@ class PoolState(Struct):
     """The tags of keys that have nothing waiting and had their share already: an event that comes
     now waits for its turn as if the key had had one all the time."""
     starts: list[tuple[int, int]] = []
-    """For a rate limit: when runs started (the last one of a settled take), and how many."""
+    """For a rate limit: when runs started, and how many; see `note_starts`."""
     recent: list[str] = []
     """The fair keys of the newest starts."""
     paused: bool = False
@@ -221,6 +224,18 @@ class PoolState(Struct):
         self.finished = ahead
         self.lanes = [lane for lane in self.lanes if lane.received > lane.taken]
         self.groups = [group for group in self.groups if group.count > 0]
+
+    def note_starts(self, starts: Sequence[int], now_us: int, span_us: int) -> None:
+        """Runs started then, for a rate limit over a span. Those in the same one of `SPAN_PARTS`
+        parts of it count as if they had started with the last one of them, so that the document
+        has a bound: never too early, and late by that part of a span at most."""
+        parts: dict[int, tuple[int, int]] = {}
+        for at_us, count in [*self.starts, *((at_us, 1) for at_us in starts)]:
+            if at_us > now_us - span_us:
+                part = at_us * SPAN_PARTS // span_us
+                last_us, before = parts.get(part, (0, 0))
+                parts[part] = max(last_us, at_us), before + count
+        self.starts = sorted(parts.values())
 
     def count(self, why: str, by: int) -> None:
         """Change the number of exceptions of a kind."""

@@ -173,25 +173,28 @@ class Simulation(BlockingCalls):
         A run that the old one had claimed and not begun is due at once; a real one would leave it
         until its lease ends.
         """
-        store = self.application.store
-        revive(store)
-        held = store.leases(self.clock.now_us(), MAX_CLAIMED)
-        store.release(
-            WORKER,
-            [
-                (each.stream, each.lease.token)
-                for each in held
-                if (each.lease.run and each.lease.token < 0)
-                or job_of(each.stream) in self._pools.jobs
-            ],
-        )
+        revive(self.application.store)
+        self._release(claims=True)
         self._restarts += 1
         self._open()
+
+    def _release(self, *, claims: bool) -> None:
+        """Give up the partitions of pools, and with `claims` what was claimed and has not begun."""
+        store, pools = self.application.store, self._pools.jobs
+        if claims or pools:
+            held = store.leases(self.clock.now_us(), MAX_CLAIMED)
+            keys = [
+                (each.stream, each.lease.token)
+                for each in held
+                if (claims and each.lease.token < 0) or job_of(each.stream) in pools
+            ]
+            store.release(WORKER, keys)
 
     def close(self) -> None:
         """Let go of the store and the loop."""
         if not self._loop.is_closed():
             revive(self.application.store)
+            self._release(claims=False)
             self.application.store.remove_worker(self._worker.worker)
             self.application.close()
             self._factory.close()

@@ -38,11 +38,8 @@ def test_items_are_read_back_as_they_were_accepted() -> None:
     event = decode(stored(LINES)).event
     assert isinstance(event, EventsReceived)
     items = [read_item(line) for line in event.lines.split(b"\n")]
-    assert [bytes(item.payload) for item in items if item] == [
-        b'{"to":"a"}',
-        b'"b\xe2\x80\xa8"',
-        b"3",
-    ]
+    payloads = [bytes(item.payload).decode() for item in items if item]
+    assert payloads == ['{"to":"a"}', '"b\u2028"', "3"]
     assert [(item.salt, item.key, item.id) for item in items if item] == [
         ("5a17", None, None), ("5a18", "key \u00e4", None), ("5a19", None, "mail-17"),
     ]  # fmt: skip

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from tests.auditing_pools import PoolAudit, audit_pool
 from wakelog.core.events import DeadLettered, Executed, ExecutionFailed, RetryScheduled, Returned
+from wakelog.core.retry import Retry
 from wakelog.log.batches import digest_of, item_line, read_item
 from wakelog.log.payloads import Salts
 from wakelog.pools.accept import Accept, Accepted, NewItem, plan_accepts
@@ -76,6 +77,8 @@ class Played:
         self.job = job
         self.rules = PoolRules(**{"n": 1, **rules})  # type: ignore[arg-type]
         self.now_us = START_US
+        self.retry: Retry | None = None
+        """The policy by which a loss is the last attempt."""
         self.calls = 0
         self._check = check
         self._commits = itertools.count(1)
@@ -201,7 +204,7 @@ class Hand:
             take = acquired.open_take
             self.book = self._new_book(take)
             lost = [] if take.is_empty else items_of(take, pool.slices(take))
-            self.book.lost(lost, pool.rules.max_lost, pool.now_us)
+            self.book.lost(lost, pool.rules.max_lost, pool.now_us, pool.retry)
 
     def _new_book(self, take: Take) -> Book:
         return Book(take, _salts, is_ordered=self.pool.rules.ordered)

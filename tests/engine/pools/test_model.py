@@ -7,6 +7,7 @@ completed, cancelled, discarded or dead.
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from hypothesis.stateful import (
 
 from tests.engine.pools.played import LEASE_US, MS, SECOND, Hand, Played, item
 from wakelog.errors import QueueFullError
+from wakelog.jobs import open_store
 from wakelog.pools.items import TakenItem
 from wakelog.pools.operate import ItemAct, plan_pause, plan_resume
 from wakelog.pools.settle import next_us
@@ -69,6 +71,7 @@ class PoolMachine(RuleBasedStateMachine):
         """Keys of which an operator has changed the order."""
         self.workers = 0
         self.empties: list[int] = []
+        self.worker_joins(2)
 
     # -- clients
 
@@ -302,14 +305,36 @@ class PoolMachine(RuleBasedStateMachine):
             hand.take(0)
 
 
-def test_P1_to_P11_any_sequence_leaves_every_item_with_one_end() -> None:
-    run_state_machine_as_test(
-        PoolMachine, settings=settings(max_examples=40, stateful_step_count=40)
-    )
+class OnSQLite(PoolMachine):
+    """The same on a file."""
+
+    def new_store(self) -> Store:
+        self.folder = tempfile.TemporaryDirectory()
+        self.factory = open_store(f"sqlite:///{self.folder.name}/jobs.db")
+        store: Store = self.factory.application_recorder()
+        return store
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "factory"):
+            self.factory.close()
+            self.folder.cleanup()
+
+
+def play(machine: type[PoolMachine], examples: int, steps: int = 40) -> None:
+    """Let Hypothesis play."""
+    bounds = settings(max_examples=examples, stateful_step_count=steps)
+    run_state_machine_as_test(machine, settings=bounds)
+
+
+@pytest.mark.parametrize(("machine", "examples"), [(PoolMachine, 40), (OnSQLite, 5)])
+def test_P1_to_P11_any_sequence_leaves_every_item_with_one_end(
+    machine: type[PoolMachine], examples: int
+) -> None:
+    play(machine, examples)
 
 
 @pytest.mark.chaos
-def test_P1_to_P11_any_sequence_for_long() -> None:
-    run_state_machine_as_test(
-        PoolMachine, settings=settings(max_examples=2_000, stateful_step_count=80)
-    )
+@pytest.mark.parametrize(("machine", "examples"), [(PoolMachine, 2_000), (OnSQLite, 200)])
+def test_P1_to_P11_any_sequence_for_long(machine: type[PoolMachine], examples: int) -> None:
+    play(machine, examples, 80)

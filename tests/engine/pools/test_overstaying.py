@@ -1,15 +1,18 @@
-"""What is given back while a step is being recorded (P6, I4)."""
+"""What is given back while a call of the pool is under way (P6, I4, K2)."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 
-from tests.engine.pools.live import ended, opened, pool_of, warm
+from tests.engine.pools.live import audited, ended, opened, pool_of, until, warm
 from tests.support import WAIT_S
 from tests.support_stores import writes_blocked
+from wakelog import Jobs
+from wakelog.ports.pools import Plan, PoolLook
 
 pytestmark = pytest.mark.anyio
 
@@ -48,3 +51,46 @@ async def test_P6_I4_an_overstay_while_a_step_waits_for_the_disk_gives_back_afte
         assert (await client.get(ids[0])).status == "processing"
         go.set()
         await ended(client, ids[:1])
+
+
+async def test_K2_what_a_call_has_taken_while_a_shutdown_began_is_given_back(
+    sqlite_url: str,
+) -> None:
+    began: list[Any] = []
+    taken, go = asyncio.Event(), threading.Event()
+
+    async def execute(ctx: Any, event: Any) -> None:
+        began.append((event, app.application.stopping))
+
+    pool = pool_of(execute, concurrency=1)
+    loop = asyncio.get_running_loop()
+    async with Jobs(pool=pool).open(sqlite_url, worker=True) as app:
+        client = app.worker_pool(pool)
+        await warm(client, "quick")
+        store = app.application.store
+        pool_call = store.pool_call
+
+        # given a call that takes, whose answer comes late
+        def late(look: PoolLook, plan: Plan) -> None:
+            pool_call(look, plan)
+            if look.due_limit:
+                loop.call_soon_threadsafe(taken.set)
+                assert go.wait(WAIT_S)
+
+        store.pool_call = late  # type: ignore[method-assign]
+        accepted = await client.enqueue_many(["a", "b", "c"])
+        await asyncio.wait_for(taken.wait(), WAIT_S)
+
+        # when the answer comes after the shutdown has begun
+        async def stopping() -> bool:
+            return app.application.stopping
+
+        async def let_go() -> None:
+            await until(stopping)
+            go.set()
+
+        ending = asyncio.ensure_future(let_go())
+    await ending
+    # then
+    assert not [each for each in began if each[1]]
+    assert audited(sqlite_url).ends() == {"completed": 40, None: len(accepted)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.engine.pools.played import MS, SECOND, Hand, Played
+from wakelog.pools.state import SPAN_PARTS
 
 
 def test_P10_no_more_starts_than_the_rate_in_any_span() -> None:
@@ -72,13 +73,37 @@ def test_P10_it_holds_over_a_crash() -> None:
     assert other.take() == ["0"]
 
 
-def test_P10_the_document_remembers_no_more_starts_than_the_rate() -> None:
-    pool = Played(rate=5, span_us=SECOND, check=False)
-    pool.accept(*(f"{n}" for n in range(100)))
+def test_P10_the_document_has_a_bound_whatever_the_rate_is() -> None:
+    pool = Played(rate=5_000, span_us=3_600 * SECOND, check=False)
     hand = pool.hand()
-    for _ in range(60):
-        hand.take()
-        for each in list(hand.items):
-            hand.ends(each)
-        pool.now_us += 250 * MS
-    assert len(pool.state.starts) <= 5
+    starts: list[int] = []
+    for number in range(1_500):
+        pool.accept(f"{number}")
+        if hand.take():
+            starts.append(pool.now_us)
+            hand.ends(hand.items[0])
+        pool.now_us += 7 * SECOND
+    assert len(starts) == 1_500
+    hand.take(0)
+    assert len(pool.state.starts) <= SPAN_PARTS + 1
+    assert sum(count for _, count in pool.state.starts) >= 3_600 // 7
+
+
+def test_P10_what_is_put_together_counts_as_the_last_of_it() -> None:
+    pool = Played(rate=3, span_us=2_000 * SECOND)
+    pool.accept(*"abcdef")
+    hand = pool.hand()
+    # given two starts in one part of the span, and one in a later one
+    first = pool.now_us
+    assert hand.take(3) == ["a", "b", "c"]
+    hand.ends(hand.items[0])
+    pool.now_us += SECOND
+    hand.ends(hand.items[0])
+    pool.now_us += 100 * SECOND
+    hand.ends(hand.items[0])
+    # then the next may start when both have left the span
+    assert hand.take() == []
+    pool.now_us = first + 2_000 * SECOND
+    assert hand.take() == []
+    pool.now_us += SECOND
+    assert hand.take() == ["d", "e"]

@@ -6,6 +6,7 @@ import pytest
 
 from tests.engine.pools.played import JOB, SECOND, Hand, Played, item
 from wakelog.core.pool.events import RunsStarted
+from wakelog.core.retry import Retry
 from wakelog.pools.accept import slot_of
 from wakelog.pools.operate import ItemAct, plan_pause, plan_resume
 from wakelog.pools.state import partition_stream
@@ -218,6 +219,21 @@ def test_R6_a_failure_of_the_handler_ends_the_row_of_losses() -> None:
     assert hand.take() == ["a"]
     assert hand.items[0].detail.losses == 0
     assert hand.items[0].detail.attempt == 3
+
+
+def test_R2_R6_a_loss_of_the_last_attempt_is_the_end() -> None:
+    pool = Played(max_lost=9)
+    pool.retry = Retry(max_attempts=2)
+    pool.accept("a")
+    hand = pool.hand("w0")
+    for number in (1, 2):
+        assert hand.take() == ["a"]
+        assert hand.items[0].detail.attempt == number
+        pool.now_us += 31 * SECOND
+        hand = pool.hand(f"w{number}")
+        hand.take(0)
+    assert hand.take() == []
+    assert pool.audit().ends() == {"dead": 1}
 
 
 def test_P6_the_one_that_ran_when_the_rest_was_given_back_is_known_to_have_run() -> None:

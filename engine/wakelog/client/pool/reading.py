@@ -20,6 +20,7 @@ from wakelog.core.events import DeadLettered, ExecutionFailed
 from wakelog.core.pool.events import (
     EventsCancelled,
     EventsDiscarded,
+    EventsRequeued,
     RunsExecuted,
     RunsReturned,
     RunsStarted,
@@ -171,7 +172,7 @@ async def pool_event(app: Application, job: str, located: Located) -> PoolEvent:
         status=status_word(row, is_waiting, history),
         payload=None if item is None else msgspec.json.decode(item.payload),
         partition_key=None if item is None else item.key,
-        attempts=_attempts(history, located),
+        attempts=_attempts(history, located, row),
         accepted_at=stored_moment(segment.at_us, f"an event of {job}"),
         due_at=(
             stored_moment(row.due_us, f"an event of {job}")
@@ -220,10 +221,24 @@ def status_word(row: ExceptionRow | None, is_waiting: bool, history: list[Record
     return "pending"
 
 
-def _attempts(history: list[Recorded], located: Located) -> int:
-    """How many runs began; those that were taken and given back did not."""
-    begun = sum(isinstance(r.event, RunsStarted) for r in history)
-    return begun - sum(isinstance(r.event, RunsReturned) for r in history)
+def _attempts(history: list[Recorded], located: Located, row: ExceptionRow | None) -> int:
+    """How many runs began; those that were taken and given back did not, and what waits for code
+    that can read it is taken again and again."""
+    before = current = 0
+    for recorded in history:
+        match recorded.event:
+            case RunsStarted():
+                listed = [each[2] for each in recorded.event.items if each[:2] == located[1:]]
+                current = listed[0] if listed else 1
+            case RunsReturned():
+                current -= 1
+            case EventsRequeued():
+                before, current = before + current, 0
+            case _:
+                pass
+    if row is not None and row.why != "dead":
+        current = detail_of(row).attempt - 1
+    return before + current
 
 
 def _result(history: list[Recorded], located: Located) -> Any:

@@ -92,9 +92,9 @@ def _of_pool(
         return "no_worker", "no living worker has this pool"
     if definition.rate_limit is not None:
         count, span_us = definition.rate_limit
-        recent = [at_us for at_us, _ in state.starts if at_us > now_us - span_us]
-        if len(recent) + state.processing >= count:
-            until = as_datetime(min(recent, default=now_us) + span_us)
+        recent = [each for each in state.starts if each[0] > now_us - span_us]
+        if sum(each[1] for each in recent) + state.processing >= count:
+            until = as_datetime(min((each[0] for each in recent), default=now_us) + span_us)
             return (
                 "rate_limit",
                 f"{count} runs may start in {span_us / 1e6:g} s; next at {_time(until)}",

@@ -230,7 +230,5 @@ class HeldPartition:
     def recover(self, take: Take, items: Sequence[TakenItem], max_lost: int) -> None:
         """What the partition's last holder had taken is lost."""
         self._book = self._new_book(take)
-        if take.is_empty:
-            self._book.lost((), max_lost, self._pool.app.clock.now_us())
-        else:
-            self._book.lost(items, max_lost, self._pool.app.clock.now_us())
+        now_us, retry = self._pool.app.clock.now_us(), self._pool.definition.retry
+        self._book.lost(() if take.is_empty else items, max_lost, now_us, retry)

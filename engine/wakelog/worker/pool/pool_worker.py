@@ -299,8 +299,8 @@ class PoolWorker:
         elif answer.take is not None:
             items = items_of(answer.take, slices)
             held.work(answer.take, items, await self._blocked(items))
-            if self._is_closing:
-                held.give_back("shutdown")
+            if self._is_closing or self.app.stopping:
+                held.give_back("shutdown")  # the call was under way when the shutdown began
 
     async def _blocked(self, items: Sequence[TakenItem]) -> set[str]:
         """The keys of items that must not overtake one that waits elsewhere (P5)."""
