@@ -179,17 +179,17 @@ class Simulation(BlockingCalls):
         self._open()
 
     def _release(self, *, claims: bool) -> None:
-        """Give up the partitions of pools, and with `claims` what was claimed and has not begun."""
+        """Give up the partitions of pools, and with `claims` the runs that were claimed and have
+        not begun; not those that were to be recovered, which are found by their ended leases."""
         store, pools = self.application.store, self._pools.jobs
-        if claims or pools:
-            held = store.leases(self.clock.now_us(), MAX_CLAIMED)
-            keys = [
-                (each.stream, each.lease.token)
-                for each in held
-                if (claims and each.lease.run and each.lease.token < 0)
-                or job_of(each.stream) in pools
-            ]
-            store.release(WORKER, keys)
+        if not claims and not pools:
+            return
+        held = store.leases(self.clock.now_us(), MAX_CLAIMED)
+        of_pools = [each for each in held if job_of(each.stream) in pools]
+        claimed = [each for each in held if claims and each.lease.run and each.lease.token < 0]
+        rows = store.status([each.stream for each in claimed])
+        free = [c for c, row in zip(claimed, rows, strict=True) if row is None or not row.executing]
+        store.release(WORKER, [(each.stream, each.lease.token) for each in [*of_pools, *free]])
 
     def close(self) -> None:
         """Let go of the store and the loop."""
