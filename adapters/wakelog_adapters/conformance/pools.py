@@ -103,6 +103,7 @@ class PoolCallsExam(ExamBase):
             due=[*writes.put],
             ids=[*writes.ids],
             exceptions=[*writes.put],
+            behind=[],
             leases=[PartitionLease(FIRST, "w1", 5, False)],
             skips=[*writes.skips],
         )

@@ -186,7 +186,8 @@ class Simulation(BlockingCalls):
             keys = [
                 (each.stream, each.lease.token)
                 for each in held
-                if (claims and each.lease.token < 0) or job_of(each.stream) in pools
+                if (claims and each.lease.run and each.lease.token < 0)
+                or job_of(each.stream) in pools
             ]
             store.release(WORKER, keys)
 
