@@ -126,12 +126,22 @@ class Taking:
         return -lane.priority, lane.tag if lane.fair is not None else 0.0, seq
 
     def _rank_of(self, row: ExceptionRow) -> tuple[int, float, int]:
-        return -row.priority, 0.0, row.seq
+        return -row.priority, self._tag_of_rows(row.priority) or 0.0, row.seq
+
+    def _tag_of_rows(self, priority: int) -> float | None:
+        """Beside lanes that share fairly, what was delayed or failed is one more key: else a key
+        could go before all others with delays of a moment. None if there are no such lanes."""
+        state = self.state
+        lanes = (lane for lane in state.lanes if lane.priority == priority and lane.waiting > 0)
+        if not any(lane.fair is not None for lane in lanes):
+            return None
+        return max(state.virtual, state.rows_tag)
 
     def _best_due(self, served: frozenset[int], want: int) -> list[ExceptionRow]:
         """Items of one priority. What was lost with others is taken alone, so that one that kills
         its process is found out (P6)."""
-        mine = sorted((row for row in self.due if row.slot in served), key=self._rank_of)
+        mine = [row for row in self.due if row.slot in served]
+        mine.sort(key=lambda row: (-row.priority, row.seq))
         if not mine:
             return []
         if mine[0].why == "lost":
@@ -151,6 +161,10 @@ class Taking:
         for row in rows:
             self.writing.remove(row)
         state = self.state
+        tag = self._tag_of_rows(rows[0].priority)
+        if tag is not None:
+            state.virtual = max(state.virtual, tag)
+            state.rows_tag = tag + len(rows)
         for slot in {row.slot for row in rows}:
             group = state.group_for(slot, rows[0].priority)
             upto_us = max(row.due_us or 0 for row in rows if row.slot == slot)

@@ -126,3 +126,28 @@ def test_P11_the_last_starts_are_remembered_for_why() -> None:
     work_one(pool, 120)
     recent = Counter(pool.state.recent)
     assert (sum(recent.values()), recent["b"]) == (100, 0)
+
+
+def test_P11_what_was_delayed_does_not_go_before_all_others() -> None:
+    # given a tenant with many events that were delayed for a moment
+    pool = Played(check=False)
+    pool.accept(*(item(f"a{n}", fair="a", due_us=pool.now_us + 1) for n in range(100)))
+    pool.now_us += 1
+    # when another one has events too
+    pool.accept(*of("b", 100))
+    shares = Counter(name[0] for name in work_one(pool, 40))
+    # then neither waits for the other
+    assert min(shares["a"], shares["b"]) >= 19
+    # and a newcomer is served at once
+    pool.accept(item("new", fair="new"))
+    assert "new" in work_one(pool, 3)
+
+
+def test_P11_a_lonely_key_is_tried_again_before_what_came_later() -> None:
+    pool = Played()
+    pool.accept(*of("a", 3))
+    hand = pool.hand()
+    assert hand.take(1) == ["a0"]
+    hand.fails(hand.items[0], delay_us=0)
+    hand.take(0)
+    assert hand.work(want=1) == ["a0", "a1", "a2"]

@@ -59,6 +59,8 @@ class HeldPartition:
         self.is_lost = False
         self.is_asking = False
         """A call with its turn is under way or about to be made."""
+        self.was_missed = False
+        """There may be something for it that came too late for that call."""
         self._waiting: deque[TakenItem] = deque()
         self._take: Take | None = None
         self._book: Book | None = None

@@ -71,8 +71,6 @@ class PoolWorker:
         self._calls: set[asyncio.Task[None]] = set()
         self._wants_more = False
         """Partitions are to be acquired with the next call."""
-        self._was_missed = False
-        """Something may have come too late for a call that was under way."""
         self._is_closing = False
         self._changed = asyncio.Event()
         self._crash: BaseException | None = None
@@ -100,7 +98,7 @@ class PoolWorker:
             return None
         held = tuple(self._held.values())
         mine = {each.number for each in held if each.is_idle}
-        self._was_missed |= any(each.is_asking for each in held)
+        self._note_missed()
         if len(held) >= self.rules.n and not mine:
             return None  # each takes again by itself
         seen = self.app.store.pool_look(PoolLook(self.job, now_us, leases=True))
@@ -140,13 +138,19 @@ class PoolWorker:
         """There is something to take, or may be."""
         if self._is_closing:
             return
-        self._was_missed |= any(each.is_asking for each in self._held.values())
+        self._note_missed()
         for held in self._held.values():
             if held.is_idle:
                 self._ask_next(held)
         if len(self._held) < min(self.rules.n, self._share(self.rules.n)):
             self._wants_more = True
         self._pump()
+
+    def _note_missed(self) -> None:
+        """Something may have come too late for the calls that are under way."""
+        for held in tuple(self._held.values()):
+            if held.is_asking:
+                held.was_missed = True
 
     def wake_idle(self) -> bool:
         """Let one partition that is idle take; whether there was one."""
@@ -157,7 +161,7 @@ class PoolWorker:
                 self._ask_next(held)
                 self._pump()
                 return True
-        self._was_missed = True
+        self._note_missed()
         return False
 
     def balance(self) -> None:
@@ -192,6 +196,7 @@ class PoolWorker:
     def _ask_next(self, held: HeldPartition) -> None:
         gives_up = self._is_closing or len(self._held) > max(1, self._share(self.rules.n))
         want = 0 if gives_up else max(1, min(MAX_TAKE, round(TAKE_US / max(1.0, self._mean_us))))
+        held.was_missed = False
         turn = held.next_turn(want)
         turn.gives_up = gives_up
         held.is_asking = True
@@ -281,9 +286,10 @@ class PoolWorker:
         idle = [held for held in self._held.values() if held.is_idle]
         if not idle or self._is_closing:
             return
-        if self._was_missed:
-            self._was_missed = False
-            self.wake()
+        missed = [held for held in idle if held.was_missed]
+        if missed:
+            for held in missed:
+                self._ask_next(held)
         elif next_us is not None and next_us > self.app.clock.now_us():
             self.app.pools.on_change(self.job, next_us)
         elif next_us is not None:
