@@ -15,7 +15,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,11 @@ def lines_of(folder: Path, name: str) -> list[str]:
 
 def mortal(store_type: Any, life: int) -> None:
     """Let this process die at a write."""
-    pool_call: Callable[[Any, PoolLook, Plan], None] = store_type.pool_call
+    pool_call: Callable[[Any, PoolLook, Plan], Sequence[Any]] = store_type.pool_call
     write, is_after = divmod(life, 2)
     written = 0
 
-    def dying(store: Any, look: PoolLook, plan: Plan) -> None:
+    def dying(store: Any, look: PoolLook, plan: Plan) -> Sequence[Any]:
         nonlocal written
         writes: list[PoolWrites] = []
 
@@ -100,12 +100,13 @@ def mortal(store_type: Any, life: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return writes[0]
 
-        pool_call(store, look, planned)
+        slices = pool_call(store, look, planned)
         if writes[0].is_empty:
-            return
+            return slices
         if written == write and is_after:
             os.kill(os.getpid(), signal.SIGKILL)
         written += 1
+        return slices
 
     store_type.pool_call = dying
 

@@ -128,17 +128,18 @@ class MemoryPools(MemoryLog):
         self._job_pauses: dict[str, JobPauseRow] = {}
         self._pools: dict[str, _Pool] = {}
 
-    def pool_call(self, look: PoolLook, plan: Plan) -> None:
+    def pool_call(self, look: PoolLook, plan: Plan) -> Sequence[tuple[SegmentRow, bytes]]:
         with self._database_lock:
             pool = self._pools.get(look.pool) or _Pool()
             seen = self._seen(pool, look)
             writes = plan(seen)
             if writes.is_empty:
-                return
+                return ()
             self._check(pool, writes)
             self._pools[look.pool] = pool
             self._write(pool, look, writes)
         self._notify()
+        return self.pool_slices(look.pool, writes.read)
 
     def pool_jobs(self) -> Sequence[str]:
         with self._database_lock:

@@ -68,7 +68,9 @@ class MemoryStore(MemoryPools):
     def counters(self) -> Mapping[str, int]:
         return {}  # a call returns or fails: none is repeated
 
-    def watch_alarms(self, on_alarm: Callable[[int], None]) -> Callable[[], None]:
+    def watch_alarms(
+        self, on_alarm: Callable[[int], None], on_pool: Callable[[str], None] | None = None
+    ) -> Callable[[], None]:
         """There are no notifications: alarms of other applications are found every `poll_us`."""
         return lambda: None
 

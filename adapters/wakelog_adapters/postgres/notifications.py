@@ -65,6 +65,8 @@ class Notifier:
         self._clock = SystemClock()
         self._changed = threading.Condition()
         self._due_us: int | None = None
+        self._pool = ""
+        """The pool that all of it is of; empty: not of one alone."""
         self._failures = 0
         self._closing = threading.Event()
         self._thread = LastingThread("wakelog-notifier", self._step)
@@ -85,10 +87,10 @@ class Notifier:
         """Start the thread again if something has ended it. Never raises."""
         self._thread.keep_running()
 
-    def notify(self, due_us: int) -> None:
+    def notify(self, due_us: int, pool: str = "") -> None:
         """Notify of an alarm, soon and from another thread, unless others poll before it is due.
 
-        0: work has become available that was not before. Never raises.
+        0: work has become available that was not before. `pool`: it is of this pool. Never raises.
         """
         if due_us >= self._clock.now_us() + POLL_WITH_LISTENER_US:
             return
@@ -96,7 +98,7 @@ class Notifier:
             if self._closing.is_set():
                 return
             self.is_started = True
-            self._add(due_us)
+            self._add(due_us, pool)
             self._changed.notify()
 
     def close(self) -> None:
@@ -106,30 +108,34 @@ class Notifier:
             self._changed.notify()
         self._thread.join(_CLOSE_S)
 
-    def _add(self, due_us: int) -> None:
-        self._due_us = due_us if self._due_us is None else min(due_us, self._due_us)
+    def _add(self, due_us: int, pool: str) -> None:
+        if self._due_us is None:
+            self._due_us, self._pool = due_us, pool
+        else:
+            self._due_us = min(due_us, self._due_us)
+            self._pool = pool if pool == self._pool else ""
 
-    def _next(self) -> int | None:
+    def _next(self) -> tuple[int, str] | None:
         """Wait for an alarm to notify of; None: closed, and nothing is left to send."""
         with self._changed:
             self._changed.wait_for(lambda: self._due_us is not None or self._closing.is_set())
             due_us, self._due_us = self._due_us, None
-            return due_us
+            return None if due_us is None else (due_us, self._pool)
 
     def _step(self) -> None:
         """Send one notification, or end."""
-        due_us = self._next()
-        if due_us is None:
+        alarm = self._next()
+        if alarm is None:
             self._end()
             return
         pause_s = DEBOUNCE_S
         try:
-            self._send(due_us)
+            self._send(*alarm)
             self._failures = 0
         except Exception as error:  # out of file descriptors, of memory, of connections
             self._failures += 1
             with self._changed:
-                self._add(due_us)
+                self._add(*alarm)
             self._disconnect()
             if self._failures > 1 and self._closing.is_set():
                 self._end()
@@ -143,10 +149,11 @@ class Notifier:
         self._thread.stopped.set()
         self._disconnect()
 
-    def _send(self, due_us: int) -> None:
+    def _send(self, due_us: int, pool: str) -> None:
         if self._connection is None:
             self._connection = connect(self._location)
-        notification = (_channel(self._location), f"{self._sender} {due_us}")
+        told = f"{due_us} {pool}" if pool else str(due_us)
+        notification = (_channel(self._location), f"{self._sender} {told}")
         with translated(self._location.label):
             self._connection.execute("SELECT pg_notify(%s, %s)", notification)
 
@@ -163,14 +170,23 @@ class Listener:
     notification may have been missed: after each connecting, and when the connection has broken.
     """
 
-    def __init__(self, location: StoreLocation, sender: str, on_alarm: OnAlarm) -> None:
+    def __init__(
+        self,
+        location: StoreLocation,
+        sender: str,
+        on_alarm: OnAlarm,
+        on_pool: Callable[[str], None] | None = None,
+    ) -> None:
         """`sender`: what identifies the notifications of this process, which are skipped.
+        `on_pool` is called in place of `on_alarm` for what is due now of one pool.
 
         Raises `ThreadsExhaustedError`.
         """
         self._location = location
         self._sender = sender
         self._on_alarm = on_alarm
+        self._on_pool = on_pool
+        self._clock = SystemClock()
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._is_connected = False
@@ -227,12 +243,16 @@ class Listener:
         self._pause_s = _FIRST_PAUSE_S
         self._report(0)
         for notification in connection.notifies():
-            due_us = _time_in(notification.payload, self._sender)
-            if due_us is not None:
-                self._report(due_us)
+            told = _told_in(notification.payload, self._sender)
+            if told is not None:
+                self._report(*told)
 
-    def _report(self, due_us: int) -> None:
-        if not self._is_stopped:
+    def _report(self, due_us: int, pool: str = "") -> None:
+        if self._is_stopped:
+            return
+        if pool and self._on_pool is not None and due_us <= self._clock.now_us():
+            self._on_pool(pool)
+        else:
             self._on_alarm(due_us)
 
     def _disconnect(self) -> None:
@@ -244,11 +264,13 @@ class Listener:
         self._report(0)
 
 
-def _time_in(payload: str, own: str) -> int | None:
-    """The time that a notification tells; None for one of this process, and for a foreign one."""
-    sender, _, due_us = payload.partition(" ")
+def _told_in(payload: str, own: str) -> tuple[int, str] | None:
+    """The time that a notification tells, and the pool if it is of one; None for one of this
+    process, and for a foreign one."""
+    sender, _, told = payload.partition(" ")
+    due_us, _, pool = told.partition(" ")
     is_time = due_us.isascii() and due_us.isdecimal() and len(due_us) <= _MAX_DIGITS
-    return int(due_us) if is_time and sender != own else None
+    return (int(due_us), pool) if is_time and sender != own else None
 
 
 def _warn(message: str, error: Exception) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from wakelog.ports.pools import (
@@ -18,7 +18,7 @@ from wakelog_adapters.postgres.reads import PostgresReads
 from wakelog_adapters.sql.pools import findable, known, overlapping, seen_of
 from wakelog_adapters.sql.rows import readable
 
-__all__ = ["PostgresPools", "look_params", "seen_in"]
+__all__ = ["PostgresPools", "look_params", "seen_in", "slice_params", "slices_in"]
 
 _UNLOCKED = (None, None, None)
 
@@ -37,6 +37,17 @@ def look_params(look: PoolLook, *, server_clock: bool) -> Sequence[object]:
         look.leases,
         findable(look.behind),
     )
+
+
+def slice_params(pool: str, ranges: Sequence[tuple[int, int, int]]) -> Sequence[object]:
+    """What `pool_slices_1` takes."""
+    columns = [*zip(*overlapping(ranges), strict=True)] or [(), (), ()]
+    return pool, f"{pool}:shared", *map(list, columns)
+
+
+def slices_in(rows: Iterable[Sequence[Any]]) -> list[tuple[SegmentRow, bytes]]:
+    """What `pool_slices_1` answers."""
+    return [(SegmentRow(*row), lines) for *row, lines in rows]
 
 
 @readable
@@ -59,12 +70,7 @@ class PostgresPools(PostgresReads):
     def pool_slices(
         self, pool: str, ranges: Sequence[tuple[int, int, int]]
     ) -> Sequence[tuple[SegmentRow, bytes]]:
-        columns = [*zip(*overlapping(ranges), strict=True)] or [(), (), ()]
-        params = pool, f"{pool}:shared", *map(list, columns)
-        return [
-            (SegmentRow(*row), lines)
-            for *row, lines in self._rows(self.queries.pool_slices, params)
-        ]
+        return slices_in(self._rows(self.queries.pool_slices, slice_params(pool, ranges)))
 
     def pool_taken(self, pool: str, lane: int, off: int) -> TakenRow | None:
         rows = self._rows(self.queries.pool_taken, (pool, lane, off))

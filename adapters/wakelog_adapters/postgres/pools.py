@@ -17,13 +17,13 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from wakelog.errors import StoreUnavailableError
-from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites
+from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites, SegmentRow
 from wakelog_adapters.postgres.append import TRIES, Appender, Evidence
 from wakelog_adapters.postgres.append_call import MAX_BLOB, dumps
 from wakelog_adapters.postgres.append_run import LockWaits
 from wakelog_adapters.postgres.connections import Connection, Datastore, rows_of
 from wakelog_adapters.postgres.errors import is_locked, is_worth_repeating, translated
-from wakelog_adapters.postgres.pool_reads import look_params, seen_in
+from wakelog_adapters.postgres.pool_reads import look_params, seen_in, slice_params, slices_in
 from wakelog_adapters.postgres.queries import Queries
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.blob import Blob
@@ -73,8 +73,10 @@ class PoolCaller:
         self._appender = appender
         self._waits = LockWaits(location.timeout_s)
 
-    def call(self, look: PoolLook, plan: Plan) -> PoolWrites | None:
-        """Return what was written; None if that is nothing.
+    def call(
+        self, look: PoolLook, plan: Plan
+    ) -> tuple[PoolWrites | None, Sequence[tuple[SegmentRow, bytes]]]:
+        """Return what was written, None if that is nothing, and what was read after it.
 
         Looks and plans again if the connection broke and nothing was recorded, or if the server
         undid it because of other transactions' locks. Raises what `plan` raises, and
@@ -85,7 +87,7 @@ class PoolCaller:
             with self._datastore.lend(alive=tries_left < TRIES - 1) as connection:
                 try:
                     self._run(attempt, connection, look, plan)
-                    return attempt.sent
+                    return attempt.sent, self._slices(connection, look, attempt.sent)
                 except (psycopg.Error, OSError) as error:
                     if error is attempt.raised:
                         raise
@@ -93,12 +95,23 @@ class PoolCaller:
                         connection.close()
                     broken, failed = connection.closed, error
             if broken and self._was_recorded(attempt, look, failed):
-                return attempt.sent
+                return attempt.sent, ()
             if tries_left == 0 or not (broken or attempt.is_worth_repeating(failed)):
                 with translated(self._location.label):
                     raise failed
             self._datastore.count("store_retries")
         raise AssertionError("the last try returns or raises")
+
+    def _slices(
+        self, connection: Connection, look: PoolLook, sent: PoolWrites | None
+    ) -> Sequence[tuple[SegmentRow, bytes]]:
+        """What is to be read after it, on the same connection: nothing if that fails, since it is
+        committed."""
+        if sent is not None and sent.read:
+            with suppress(psycopg.Error, OSError):
+                params = slice_params(look.pool, sent.read)
+                return slices_in(rows_of(connection, self._queries.pool_slices, params))
+        return ()
 
     def _was_recorded(self, attempt: _Attempt, look: PoolLook, lost: Exception) -> bool:
         """After the connection broke. What has no events is not looked for: the next attempt waits

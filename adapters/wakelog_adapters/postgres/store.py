@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from eventsourcing import persistence
 
-from wakelog.ports.pools import Plan, PoolLook
+from wakelog.ports.pools import Plan, PoolLook, SegmentRow
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, ClaimRequest, Unit
 from wakelog_adapters.postgres.append import Appender
@@ -89,14 +89,16 @@ class PostgresStore(SmallWrites, PostgresPools):
             return POLL_WITH_LISTENER_US
         return POLL_WITHOUT_LISTENER_US
 
-    def watch_alarms(self, on_alarm: Callable[[int], None]) -> Callable[[], None]:
+    def watch_alarms(
+        self, on_alarm: Callable[[int], None], on_pool: Callable[[str], None] | None = None
+    ) -> Callable[[], None]:
         """Behind a transaction pooler there are no notifications: only `poll_us` remains.
 
         Raises `ThreadsExhaustedError`.
         """
         if self.location.pooled:
             return lambda: None
-        listener = Listener(self.location, self._own, on_alarm)
+        listener = Listener(self.location, self._own, on_alarm, on_pool)
         self._alarm_listeners.add(listener)
 
         def stop() -> None:
@@ -123,12 +125,16 @@ class PostgresStore(SmallWrites, PostgresPools):
         """`append` on an idle connection, for an event loop. Killed here: as there."""
         return self._starter.start(units) if units else None
 
-    def pool_call(self, look: PoolLook, plan: Plan) -> None:
+    def pool_call(self, look: PoolLook, plan: Plan) -> Sequence[tuple[SegmentRow, bytes]]:
         """All other writers wait for the plan, `pools.PLAN_TIMEOUT` at most. Killed here: all of it
         was written, or nothing."""
-        writes = self._pools.call(look, plan)
-        if writes is not None:
-            self._on_appended(Appended((), writes.due_us))
+        writes, slices = self._pools.call(look, plan)
+        if writes is None:
+            return ()
+        self.listeners.notify()
+        if writes.due_us is not None and self.datastore.server_clock:
+            self.notifier.notify(writes.due_us, look.pool)
+        return slices
 
     def _on_appended(self, appended: Appended) -> None:
         self.listeners.notify()

@@ -11,7 +11,8 @@ from typing import Any
 from eventsourcing import persistence
 from eventsourcing import sqlite as library
 
-from wakelog.ports.pools import Plan, PoolLook
+from wakelog.errors import StoreUnavailableError
+from wakelog.ports.pools import Plan, PoolLook, SegmentRow
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, ClaimRequest, NothingDue, Unit
 from wakelog_adapters.sql.rows import readable
@@ -69,7 +70,9 @@ class SQLiteStore(SmallWrites, SQLitePools):
     def counters(self) -> Mapping[str, int]:
         return {}  # a call returns or fails: none is repeated
 
-    def watch_alarms(self, on_alarm: Callable[[int], None]) -> Callable[[], None]:
+    def watch_alarms(
+        self, on_alarm: Callable[[int], None], on_pool: Callable[[str], None] | None = None
+    ) -> Callable[[], None]:
         """There are no notifications: alarms of other processes are found every `poll_us`."""
         return lambda: None
 
@@ -124,12 +127,15 @@ class SQLiteStore(SmallWrites, SQLitePools):
         self._listeners.notify()
         return appended
 
-    def pool_call(self, look: PoolLook, plan: Plan) -> None:
+    def pool_call(self, look: PoolLook, plan: Plan) -> Sequence[tuple[SegmentRow, bytes]]:
         """Other writers wait for the plan. Killed here: all of it was written, or nothing."""
         with self._transaction():
             writes = self._pools.call(look, plan)
         if writes.events:
             self._listeners.notify()
+        with suppress(StoreUnavailableError):  # it is committed
+            return self.pool_slices(look.pool, writes.read) if writes.read else ()
+        return ()
 
     def _run(self, sql: str, *params: object) -> int:
         """One writing statement, and how many rows it changed."""

@@ -107,6 +107,7 @@ class Slices:
 
     def __init__(self, job: str, slices: Sequence[tuple[SegmentRow, bytes]]) -> None:
         self._job = job
+        self.is_empty = not slices
         self._by_lane: dict[int, list[tuple[SegmentRow, list[bytes]]]] = {}
         for row, data in slices:
             lines = data.split(b"\n")

@@ -51,6 +51,8 @@ class Writing:
         self.trail: list[TrailRow] = []
         self.leases: list[tuple[str, str, int, int]] = []
         self.dropped: list[str] = []
+        self.read: list[tuple[int, int, int]] = []
+        """Ranges of lanes to be read after it."""
         self.bound_moved = False
         """The document says when something is due, and that was not so: it is written again."""
         self._put: dict[ExceptionKey, ExceptionRow] = {}
@@ -123,6 +125,7 @@ class Writing:
             trail=self.trail,
             leases=self.leases,
             dropped=self.dropped,
+            read=self.read,
             due_us=due_us,
             commit=self.meta.commit,
         )

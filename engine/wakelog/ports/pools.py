@@ -191,6 +191,8 @@ class PoolWrites(Struct, frozen=True):
     another one."""
     dropped: Sequence[str] = ()
     """Streams whose lease is dropped."""
+    read: Sequence[tuple[int, int, int]] = ()
+    """Ranges of lanes to be read after it: see `pool_slices`."""
     due_us: int | None = None
     """When the pool has work next, to notify other processes of; None: no notification."""
     commit: str = ""
@@ -202,9 +204,8 @@ class PoolWrites(Struct, frozen=True):
         return self.state is None and not any(getattr(self, name) for name in _ROWS)
 
 
-_ROWS = tuple(
-    name for name in PoolWrites.__struct_fields__ if name not in ("state", "due_us", "commit")
-)
+_NO_ROWS = ("state", "read", "due_us", "commit")
+_ROWS = tuple(name for name in PoolWrites.__struct_fields__ if name not in _NO_ROWS)
 
 Plan = Callable[[PoolSeen], PoolWrites]
 """Called once or more often, on the thread of the call; the last call counts. What it raises is
@@ -224,8 +225,9 @@ class PoolFilter(NamedTuple):
 class PoolTables(Protocol):
     """The pools of a store. All calls block."""
 
-    def pool_call(self, look: PoolLook, plan: Plan) -> None:
-        """Take the lock of the log, look, plan, write and commit, in one transaction.
+    def pool_call(self, look: PoolLook, plan: Plan) -> Sequence[tuple[SegmentRow, bytes]]:
+        """Take the lock of the log, look, plan, write and commit, in one transaction; then read
+        what the plan wants to have read, or nothing if that cannot be read now.
 
         If the answer to the commit is lost it is looked up; what was not recorded is planned anew.
         Killed here: all of it was written, or nothing. Raises what `plan` raises, and

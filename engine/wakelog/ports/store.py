@@ -86,8 +86,11 @@ class ClaimQueue(Protocol):
         no other processes."""
         ...
 
-    def watch_alarms(self, on_alarm: Callable[[int], None]) -> Callable[[], None]:
-        """Call `on_alarm`, on any thread, with the due time of each alarm set by other processes.
+    def watch_alarms(
+        self, on_alarm: Callable[[int], None], on_pool: Callable[[str], None] | None = None
+    ) -> Callable[[], None]:
+        """Call `on_alarm`, on any thread, with the due time of each alarm set by other processes;
+        and `on_pool`, if it is given, with each pool that has got work for now.
 
         A hint, which may come late or never: look every `poll_us` too. A due time of 0 means:
         look now, an alarm may have been missed. Returns the function that ends it.

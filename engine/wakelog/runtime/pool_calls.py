@@ -16,6 +16,7 @@ from typing import TypeVar
 from wakelog.clock import Clock
 from wakelog.log.payloads import Salts
 from wakelog.pools.accept import Accept, Accepted, plan_accepts
+from wakelog.pools.items import Slices
 from wakelog.pools.settle import next_us
 from wakelog.pools.takes import PoolRules
 from wakelog.pools.writing import CallMeta, Writing
@@ -61,6 +62,12 @@ class PoolCalls:
     ) -> R:
         """Plan and write in one transaction; what the plan has answered. Raises what it raises, and
         `StoreUnavailableError`. A crash leaves all of it, or nothing."""
+        return (await self.call_and_read(look, plan, meta=meta))[0]
+
+    async def call_and_read(
+        self, look: PoolLook, plan: Callable[[Writing, PoolSeen], R], *, meta: CallMeta
+    ) -> tuple[R, Slices]:
+        """The same, and what the plan wanted to have read (`Writing.read`), or nothing."""
         answer: list[R] = []
         written: list[PoolWrites] = []
 
@@ -71,12 +78,12 @@ class PoolCalls:
             written[:] = [writing.writes(due_us)]
             return written[0]
 
-        await self._threads.write(self._store.pool_call, look, planned)
+        slices = await self._threads.write(self._store.pool_call, look, planned)
         if written[0].state is not None:
             self.on_call(look.pool)
             if written[0].due_us is not None:
                 self.on_change(look.pool, written[0].due_us)
-        return answer[0]
+        return answer[0], Slices(look.pool, slices)
 
     def meta(self, actor: str | None = None, correlation: str | None = None) -> CallMeta:
         """What surrounds the events of a call that is made now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, get_args
 
 from wakelog.errors import Issue, ValidationError
@@ -70,11 +70,13 @@ def _dying(
 
 
 def _dying_pool_call(
-    original: Callable[[PoolLook, Plan], None], point: CrashPoint, end: Callable[[], NoReturn]
-) -> Callable[[PoolLook, Plan], None]:
+    original: Callable[[PoolLook, Plan], Sequence[Any]],
+    point: CrashPoint,
+    end: Callable[[], NoReturn],
+) -> Callable[[PoolLook, Plan], Sequence[Any]]:
     """A call that dies if its plan writes something; what it looked at and planned is gone."""
 
-    def die(look: PoolLook, plan: Plan) -> None:
+    def die(look: PoolLook, plan: Plan) -> Sequence[Any]:
         writes = PoolWrites()
 
         def planned(seen: PoolSeen) -> PoolWrites:
@@ -84,9 +86,10 @@ def _dying_pool_call(
                 end()
             return writes
 
-        original(look, planned)
+        slices = original(look, planned)
         if not writes.is_empty:
             end()
+        return slices
 
     return die
 

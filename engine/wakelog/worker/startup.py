@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,10 +19,18 @@ from wakelog.core.requests import Retime, Start
 from wakelog.definitions.definition import Definition
 from wakelog.errors import HistoryError, StoreUnavailableError
 from wakelog.ids import InstanceId, job_of
-from wakelog.ports.rows import Listing, StatusRow
+from wakelog.ports.rows import Listing, StatusRow, WorkerRow
 from wakelog.runtime.unit_records import Origin
 
-__all__ = ["PAGE", "Retimed", "autostart", "retime", "retime_ahead", "retime_page"]
+__all__ = [
+    "PAGE",
+    "Retimed",
+    "autostart",
+    "retime",
+    "retime_ahead",
+    "retime_page",
+    "worker_row",
+]
 
 _LOG = logging.getLogger("wakelog.worker")
 
@@ -125,3 +135,26 @@ async def _load(app: Application, stream: str) -> Instance | None:
 
 def _definitions(app: Application, jobs: Sequence[str]) -> list[Definition]:
     return [each for each in app.registry if each.job in jobs]
+
+
+def worker_row(
+    app: Application,
+    name: str,
+    jobs: tuple[str, ...],
+    concurrency: int,
+    started_us: int,
+    rules: str,
+) -> WorkerRow:
+    """The row by which others see that a worker of this process is alive."""
+    now_us = app.clock.now_us()
+    return WorkerRow(
+        worker=name,
+        jobs=jobs,
+        concurrency=concurrency,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started_us=started_us,
+        seen_us=now_us,
+        until_us=now_us + app.settings.lease_us,
+        rules=rules,
+    )

@@ -34,7 +34,7 @@ from wakelog.worker.pool.pools import DuePool, Pools
 from wakelog.worker.runs import Appending, Step, begin
 from wakelog.worker.schedule_keeper import ScheduleKeeper
 from wakelog.worker.schedules import Schedules, rules_of
-from wakelog.worker.startup import autostart
+from wakelog.worker.startup import autostart, worker_row
 from wakelog.worker.sweep import Sweep
 
 __all__ = ["Worker"]
@@ -118,7 +118,8 @@ class Worker:
             self._closer = ThreadExecutor("closing")
             start_thread(self._heartbeat)
             self._clock.start()
-            self._stop_watching = self._app.store.watch_alarms(self._on_others_alarm)
+            watch = self._app.store.watch_alarms
+            self._stop_watching = watch(self._on_others_alarm, self._on_others_pool)
         except BaseException:
             self._closing = True
             self._clock.stop()
@@ -332,6 +333,10 @@ class Worker:
         elif not self._waits_for_room and self.next_look.expects_others_alarm(due_us):
             self._on_alarm_set(due_us)
 
+    def _on_others_pool(self, job: str) -> None:
+        """Another process has put something into a pool; called on any thread."""
+        self._loop.call_soon_threadsafe(self._on_pool_changed, job, 0)
+
     def _wake(self) -> None:
         if not self._closing:
             self._clock.wakeup()
@@ -384,15 +389,5 @@ class Worker:
         )
 
     def _row(self) -> WorkerRow:
-        now_us = self._app.clock.now_us()
-        return WorkerRow(
-            worker=self.name,
-            jobs=self._all_jobs,
-            concurrency=self._settings.concurrency,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            started_us=self._started_us,
-            seen_us=now_us,
-            until_us=now_us + self._app.settings.lease_us,
-            rules=self._rules,
-        )
+        size = self._settings.concurrency
+        return worker_row(self._app, self.name, self._all_jobs, size, self._started_us, self._rules)

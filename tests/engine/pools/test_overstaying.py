@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tests.engine.pools.live import audited, ended, opened, pool_of, until, warm
 from tests.support import WAIT_S
 from tests.support_stores import writes_blocked
 from wakelog import Jobs
-from wakelog.ports.pools import Plan, PoolLook
+from wakelog.ports.pools import Plan, PoolLook, SegmentRow
 
 pytestmark = pytest.mark.anyio
 
@@ -71,11 +72,12 @@ async def test_K2_what_a_call_has_taken_while_a_shutdown_began_is_given_back(
         pool_call = store.pool_call
 
         # given a call that takes, whose answer comes late
-        def late(look: PoolLook, plan: Plan) -> None:
-            pool_call(look, plan)
+        def late(look: PoolLook, plan: Plan) -> Sequence[tuple[SegmentRow, bytes]]:
+            slices = pool_call(look, plan)
             if look.due_limit:
                 loop.call_soon_threadsafe(taken.set)
                 assert go.wait(WAIT_S)
+            return slices
 
         store.pool_call = late  # type: ignore[method-assign]
         accepted = await client.enqueue_many(["a", "b", "c"])

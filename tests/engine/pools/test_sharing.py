@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -93,10 +93,11 @@ def counting(store: Any) -> Callable[[], int]:
     calls = 0
     pool_call = store.pool_call
 
-    def counted(look: PoolLook, plan: Plan) -> None:
+    def counted(look: PoolLook, plan: Plan) -> Sequence[Any]:
         nonlocal calls
         calls += 1
-        pool_call(look, plan)
+        slices: Sequence[Any] = pool_call(look, plan)
+        return slices
 
     store.pool_call = counted
     return lambda: calls

@@ -17,7 +17,7 @@ from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import StoreUnavailableError
 from wakelog.pools.items import Slices, TakenItem, items_of
 from wakelog.pools.settle import Acquire, Acquired, SlotAnswer, SlotTurn, Turn, next_us, plan_turn
-from wakelog.pools.state import PoolState, Take, loaded, partition_stream
+from wakelog.pools.state import PoolState, loaded, partition_stream
 from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import PartitionLease, PoolLook, PoolSeen
@@ -224,7 +224,7 @@ class PoolWorker:
         slots = [turn for _, turn in asking]
         acquire = self._acquire() if wants_more else None
         try:
-            await self._answered(asking, await self._recorded(slots, acquire))
+            await self._answered(asking, *await self._recorded(slots, acquire))
         except Exception:
             _LOG.exception("a call of %s failed: what it was about is taken up again", self.job)
             for held, _ in asking:
@@ -233,8 +233,10 @@ class PoolWorker:
                 if not held.is_working:
                     self._drop(held)
 
-    async def _recorded(self, slots: Sequence[SlotTurn], acquire: Acquire | None) -> Turn:
-        """The turn, however long the store is away."""
+    async def _recorded(
+        self, slots: Sequence[SlotTurn], acquire: Acquire | None
+    ) -> tuple[Turn, Slices]:
+        """The turn, and what was read for it, however long the store is away."""
         while True:
             try:
                 return await self._turn(slots, acquire)
@@ -248,7 +250,9 @@ class PoolWorker:
         share = self._share(self.rules.n)
         return Acquire(self.worker, self._lease_us, share, self._may_take_over)
 
-    async def _turn(self, slots: Sequence[SlotTurn], acquire: Acquire | None) -> Turn:
+    async def _turn(
+        self, slots: Sequence[SlotTurn], acquire: Acquire | None
+    ) -> tuple[Turn, Slices]:
         pools = self.app.pools
         meta = pools.meta()
         behind = [key for slot in slots for key in slot.outcome.unblock]
@@ -261,15 +265,17 @@ class PoolWorker:
             turn = plan_turn(writing, seen, slots, acquire, taking)
             if not seen.is_paused:
                 turn.next_us = next_us(writing.state, meta.now_us, self.rules, held)
+            writing.read = _ranges(turn)
             return turn
 
-        return await pools.call(look, plan, meta=meta)
+        return await pools.call_and_read(look, plan, meta=meta)
 
-    async def _answered(self, asking: list[tuple[HeldPartition, SlotTurn]], turn: Turn) -> None:
+    async def _answered(
+        self, asking: list[tuple[HeldPartition, SlotTurn]], turn: Turn, slices: Slices
+    ) -> None:
         answers = list(zip(asking, turn.slots, strict=True))
-        takes = [answer.take for _, answer in answers if answer is not None and answer.take]
-        takes += [each.open_take for each in turn.acquired if each.open_take is not None]
-        slices = await self._read(takes)
+        if slices.is_empty and (ranges := _ranges(turn)):
+            slices = await self._read(ranges)
         for (held, slot), answer in answers:
             held.answered(answer)
             if answer is None:
@@ -317,19 +323,16 @@ class PoolWorker:
         found = await app.threads.read(app.store.pool_blocked, self.job, list(firsts))
         return {key for key, seq in found if seq < firsts[key]}
 
-    async def _read(self, takes: Sequence[Take]) -> Slices:
+    async def _read(self, ranges: Sequence[tuple[int, int, int]]) -> Slices:
         """The parts of the log that takes need; waits for a store that is away."""
-        ranges = [(r.lane, r.after, r.upto) for take in takes for r in take.ranges]
-        ranges += [(row.lane, row.off - 1, row.off) for take in takes for row in take.rows]
         app = self.app
-        while ranges:
+        while True:
             try:
                 found = await app.threads.read(app.store.pool_slices, self.job, ranges)
                 return Slices(self.job, found)
             except StoreUnavailableError as error:
                 _LOG.warning("what %s has taken cannot be read yet: %s", self.job, error)
             await asyncio.sleep(PAUSE_S)
-        return Slices(self.job, ())
 
     def _hold(self, acquired: Acquired, slices: Slices) -> None:
         held = HeldPartition(self, acquired.partition, acquired.token, acquired.version)
@@ -384,3 +387,11 @@ class PoolWorker:
         crash, self._crash = self._crash, None
         if crash is not None:
             raise crash
+
+
+def _ranges(turn: Turn) -> list[tuple[int, int, int]]:
+    """What of the log the takes of a turn need."""
+    takes = [each.take for each in turn.slots if each is not None and each.take is not None]
+    takes += [each.open_take for each in turn.acquired if each.open_take is not None]
+    ranges = [(r.lane, r.after, r.upto) for take in takes for r in take.ranges]
+    return ranges + [(row.lane, row.off - 1, row.off) for take in takes for row in take.rows]
