@@ -65,7 +65,24 @@ def plan_act(
     done = [key for key, what in found.items() if what == "done"]
     if done:
         _record(writing, done, act)
+        _release(writing, seen.behind, {_key_of(each, segment_of) for each in done})
     return [found[key] for key in keys]
+
+
+def _key_of(
+    item: ExceptionKey,
+    segment_of: Callable[[ExceptionKey], tuple[SegmentRow, str | None] | None],
+) -> str | None:
+    found = segment_of(item)
+    return None if found is None else found[1]
+
+
+def _release(writing: Writing, behind: Sequence[ExceptionRow], keys: set[str | None]) -> None:
+    """What waited behind an item to which something was done is looked at now: it may be free."""
+    for row in behind:
+        if row.key in keys and writing.is_kept(row):
+            writing.remove(row)
+            writing.put(row._replace(due_us=writing.meta.now_us))
 
 
 def _act_on_row(writing: Writing, row: ExceptionRow, act: ItemAct) -> Found:

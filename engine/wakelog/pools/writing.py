@@ -92,6 +92,11 @@ class Writing:
         state.count(row.why, 1)
         self._put[ExceptionKey(row.lane, row.off)] = row
 
+    def is_kept(self, row: ExceptionRow) -> bool:
+        """Whether a row that is stored stays as it is, as far as this call has gone."""
+        key = ExceptionKey(row.lane, row.off)
+        return key not in self._gone and key not in self._put
+
     def due_of(self, slot: int, priority: int) -> list[int]:
         """When those are due that this call has added to a group."""
         rows = [row for row in self._put.values() if (row.slot, row.priority) == (slot, priority)]
