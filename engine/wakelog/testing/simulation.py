@@ -21,7 +21,8 @@ from wakelog.ids import InstanceId, job_of
 from wakelog.jobs import Jobs, open_store
 from wakelog.log.records import Recorded, decode
 from wakelog.pools.state import job_stream
-from wakelog.ports.rows import Listing, StatusRow, WorkerRow
+from wakelog.ports.rows import HeldLease, Listing, StatusRow, WorkerRow
+from wakelog.ports.units import Lease, Unit
 from wakelog.settings import Settings, WorkerSettings
 from wakelog.testing.crash import CrashPoint, crash_next, revive
 from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
@@ -170,32 +171,53 @@ class Simulation(BlockingCalls):
     def restart(self) -> None:
         """Begin again as a new process would, with nothing but what the store holds.
 
-        A run that the old one had claimed and not begun is due at once; a real one would leave it
-        until its lease ends.
+        A run that the old one had claimed and not begun is due at once, one that it had begun to
+        recover is to be recovered at once; a real one would leave both until its lease ends.
         """
         revive(self.application.store)
-        self._release(claims=True)
+        self._release_pools()
+        lost = self._release_claims()
         self._restarts += 1
         self._open()
+        for stream in lost:
+            self.run(self._lose_again(stream))
 
-    def _release(self, *, claims: bool) -> None:
-        """Give up the partitions of pools, and with `claims` the runs that were claimed and have
-        not begun; not those that were to be recovered, which are found by their ended leases."""
-        store, pools = self.application.store, self._pools.jobs
-        if not claims and not pools:
-            return
-        held = store.leases(self.clock.now_us(), MAX_CLAIMED)
-        of_pools = [each for each in held if job_of(each.stream) in pools]
-        claimed = [each for each in held if claims and each.lease.run and each.lease.token < 0]
+    def _held(self) -> Sequence[HeldLease]:
+        return self.application.store.leases(self.clock.now_us(), MAX_CLAIMED)
+
+    def _release_pools(self) -> None:
+        """Give up the partitions of pools."""
+        if self._pools.jobs:
+            held = [each for each in self._held() if job_of(each.stream) in self._pools.jobs]
+            self.application.store.release(WORKER, [(h.stream, h.lease.token) for h in held])
+
+    def _release_claims(self) -> Sequence[str]:
+        """Give up the runs that were claimed and have not begun; return the streams of those that
+        were to be recovered."""
+        store = self.application.store
+        claimed = [each for each in self._held() if each.lease.run and each.lease.token < 0]
         rows = store.status([each.stream for each in claimed])
-        free = [c for c, row in zip(claimed, rows, strict=True) if row is None or not row.executing]
-        store.release(WORKER, [(each.stream, each.lease.token) for each in [*of_pools, *free]])
+        paired = [(each, row) for each, row in zip(claimed, rows, strict=True) if row is not None]
+        now_us = self.clock.now_us()
+        free = [each for each, row in paired if _is_owed(row, now_us)]
+        store.release(WORKER, [(each.stream, each.lease.token) for each in free])
+        return [each.stream for each, row in paired if row.executing]
+
+    async def _lose_again(self, stream: str) -> None:
+        """Put the ended lease of an open run in the place of the claim that was to recover it."""
+        head = (await self.application.instances.cached(stream)).head
+        run, now_us = head.instance.run, self.clock.now_us()
+        if run is not None:
+            version, hash = head.instance.version, head.hash
+            lease = Lease(WORKER, now_us, run.token, run=True)
+            unit = Unit(stream, version, hash, (), head.instance, hash, "", take=lease)
+            self.application.store.append([unit])
 
     def close(self) -> None:
         """Let go of the store and the loop."""
         if not self._loop.is_closed():
             revive(self.application.store)
-            self._release(claims=False)
+            self._release_pools()
             self.application.store.remove_worker(self._worker.worker)
             self.application.close()
             self._factory.close()
@@ -349,6 +371,13 @@ class Simulation(BlockingCalls):
         while page := self.application.store.list(Listing(waking=True, limit=1000, after=after)):
             yield page
             after = page[-1].stream
+
+
+def _is_owed(row: StatusRow, now_us: int) -> bool:
+    """Whether what was claimed was a run that has not begun: not one to be recovered, and not the
+    events that wait after one that was given up."""
+    due = [at_us for at_us in (row.due_us, row.retry_us) if at_us is not None and at_us <= now_us]
+    return not row.executing and (bool(due) or not row.deferred_count)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,6 @@ from hypothesis.stateful import (
 
 from tests.auditing import audit, audit_all
 from tests.engine.kinds.reference import (
-    LEASE_US,
     MAX_LOST,
     WORDS,
     Act,
@@ -349,8 +348,6 @@ class TaskMachine(RuleBasedStateMachine):
             if self.next_write == "before_write":
                 if left != "waiting":  # a claim for waiting events appends nothing by itself
                     self.models[name] = before
-                    if before.running:  # a lost run is taken up when the lease of that claim ends
-                        before.leased_until_us = now_us + LEASE_US
                 return True
             if self.next_write == "after_write" and left == "waiting":
                 model.handle_next(now_us)
