@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -64,6 +64,7 @@ def plan_act(
         found[key] = what
     done = [key for key, what in found.items() if what == "done"]
     if done:
+        _release(writing, seen, {rows[key].key for key in done if key in rows}, act)
         _record(writing, done, act)
     return [found[key] for key in keys]
 
@@ -96,6 +97,17 @@ def _act_on_row(writing: Writing, row: ExceptionRow, act: ItemAct) -> Found:
             writing.remove(row)
             writing.put(row._replace(priority=act.priority))
     return "done"
+
+
+def _release(writing: Writing, seen: PoolSeen, keys: Set[str | None], act: ItemAct) -> None:
+    """What waits behind an item that was removed is looked at now (P5)."""
+    if act.act not in ("cancel", "discard"):
+        return
+    acted_on = {row[:2] for row in seen.exceptions}
+    for row in seen.behind:
+        if row.key in keys and row[:2] not in acted_on:
+            writing.remove(row)
+            writing.put(row._replace(due_us=writing.meta.now_us))
 
 
 def _act_on_waiting(
