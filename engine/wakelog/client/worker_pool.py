@@ -25,13 +25,13 @@ from wakelog.client.pool.results import (
 )
 from wakelog.client.pool.waiting import wait_until_over
 from wakelog.client.pool.why import why
-from wakelog.core.time import Duration, later_us, moment_us
+from wakelog.core.time import Duration, duration_us, later_us, moment_us
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import Issue, ValidationError
 from wakelog.history.timeline import HistoryEntry
 from wakelog.log.batches import digest_of, item_line
 from wakelog.pools.accept import Accept, Accepted, NewItem, slot_of
-from wakelog.pools.items import item_name, place_of
+from wakelog.pools.items import item_name, looks_like_place
 
 __all__ = ["NewEvent", "WorkerPoolClient"]
 
@@ -156,7 +156,9 @@ class WorkerPoolClient(Generic[E]):
         line = item_line(app.pools.salts.next(), payload, key, new.id)
         fingerprint = ""
         if new.id is not None:
-            options = f"{key}\n{new.priority}\n{new.delay}\n{new.at}\n{payload}"
+            delay_us = None if new.delay is None else duration_us(new.delay, "delay")
+            at_us = None if new.at is None else due_us
+            options = repr((key, new.priority, delay_us, at_us, payload))
             fingerprint = hashlib.sha256(options.encode()).hexdigest()
         return NewItem(
             line,
@@ -323,7 +325,7 @@ class WorkerPoolClient(Generic[E]):
 
 def _check_id(id: str) -> None:
     check_key(id)
-    if place_of(id) is not None:
+    if looks_like_place(id):
         issue = Issue(loc="id", msg="ids such as #3.17 are given by the pool", type="id")
         raise ValidationError(f"id {id!r}", [issue])
 

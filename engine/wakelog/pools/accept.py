@@ -24,6 +24,9 @@ __all__ = ["MAX_BATCH", "Accept", "Accepted", "NewItem", "plan_accepts", "slot_o
 
 MAX_BATCH = 512
 """Items of one event in the log, at most: a take reads the part of it that it needs."""
+MAX_BATCH_BYTES = 256 << 10
+"""Bytes of their lines, at most, unless one item alone has more: each item that is taken out of
+turn is read with all of its lane that were accepted with it."""
 
 DELAYED_LANE = 0
 
@@ -50,6 +53,11 @@ class Accept(Struct, frozen=True):
     correlation: str | None = None
     trace: str | None = None
     max_pending: int | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of its items' lines."""
+        return sum(len(item.line) for item in self.items)
 
 
 class Accepted(NamedTuple):
@@ -113,8 +121,7 @@ def _accept_together(
             errors[number] = error
     answers: list[Accepted | None] = [None] * len(items)
     meta = _meta_of(writing, accepts[0])
-    for at in range(0, len(items), MAX_BATCH):
-        indexes = range(at, min(at + MAX_BATCH, len(items)))
+    for indexes in _batches(items, range(len(items))):
         _append(writing, meta, items, indexes, answers)
     rest = iter(answers)
     return [
@@ -151,8 +158,8 @@ def _accept(writing: Writing, accept: Accept, known: dict[str, IdRow]) -> list[A
     if news:
         _check_open(writing.job, state, len(news), accept.max_pending)
     meta = _meta_of(writing, accept)
-    for at in range(0, len(news), MAX_BATCH):
-        _append(writing, meta, accept.items, news[at : at + MAX_BATCH], answers)
+    for indexes in _batches(accept.items, news):
+        _append(writing, meta, accept.items, indexes, answers)
     for id, index in own.items():
         found = answers[index]
         if found is not None:
@@ -163,6 +170,19 @@ def _accept(writing: Writing, accept: Accept, known: dict[str, IdRow]) -> list[A
         found = answers[first]
         answers[index] = None if found is None else found._replace(duplicate=True)
     return [found for found in answers if found is not None]
+
+
+def _batches(items: Sequence[NewItem], indexes: Sequence[int]) -> Iterable[Sequence[int]]:
+    """Those that lie in one event each."""
+    begin = size = 0
+    for at, index in enumerate(indexes):
+        length = len(items[index].line)
+        if at - begin >= MAX_BATCH or (at > begin and size + length > MAX_BATCH_BYTES):
+            yield indexes[begin:at]
+            begin, size = at, 0
+        size += length
+    if begin < len(indexes):
+        yield indexes[begin:]
 
 
 def _check_same(job: str, item: NewItem, fingerprint: str) -> None:

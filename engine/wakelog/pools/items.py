@@ -6,6 +6,7 @@ decided as for every job. What is written about it is put together by `wakelog.p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
@@ -18,7 +19,10 @@ from wakelog.log.batches import ERASED_LINE, read_item
 from wakelog.pools.state import Detail, Take, detail_of, job_stream
 from wakelog.ports.pools import ExceptionRow, SegmentRow
 
-__all__ = ["Slices", "TakenItem", "item_name", "items_of", "place_of"]
+__all__ = ["Slices", "TakenItem", "item_name", "items_of", "looks_like_place", "place_of"]
+
+
+_PLACE = re.compile(r"#(0|[1-9][0-9]{0,17})\.([1-9][0-9]{0,17})")
 
 
 def item_name(lane: int, off: int) -> str:
@@ -28,10 +32,14 @@ def item_name(lane: int, off: int) -> str:
 
 def place_of(name: str) -> tuple[int, int] | None:
     """The lane and place of such a name; None if it is none."""
+    found = _PLACE.fullmatch(name)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def looks_like_place(name: str) -> bool:
+    """Whether it could be read as one: no caller may give such an id."""
     lane, dot, off = name.removeprefix("#").partition(".")
-    if not name.startswith("#") or not dot or not (lane + off).isdecimal():
-        return None
-    return int(lane), int(off)
+    return name.startswith("#") and bool(dot) and (lane + off).isdecimal()
 
 
 class TakenItem(Struct, gc=False):

@@ -297,8 +297,19 @@ def loaded(state: bytes | None) -> PoolState:
 
 
 def dumped(state: PoolState) -> bytes:
-    """The document as stored."""
-    return _ENCODER.encode(state)
+    """The document as stored. Without NUL in what operators gave as reasons: a database may not be
+    able to read a document with one."""
+    document = _ENCODER.encode(state)
+    if rb"\u0000" in document:
+        state.reason = _without_nul(state.reason)
+        for partition in state.partitions:
+            partition.reason = _without_nul(partition.reason)
+        document = _ENCODER.encode(state)
+    return document
+
+
+def _without_nul(reason: str | None) -> str | None:
+    return None if reason is None else reason.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def job_stream(job: str) -> str:

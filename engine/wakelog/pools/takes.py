@@ -94,6 +94,8 @@ class Taking:
             return self._take_rows(partition, rows)
         if lane is None:
             return self._take_empty(partition)
+        if not self._is_seen(lane):
+            return None
         if lane.fair is not None:
             return self._take_fairly(partition, lane.priority, want)
         return self._take_ranges(partition, {lane.number: self._cut(lane, want)})
@@ -152,6 +154,11 @@ class Taking:
     def _best_lane(self, served: frozenset[int]) -> Lane | None:
         lanes = (lane for lane in self.state.lanes if lane.waiting > 0 and lane.slot in served)
         return min(lanes, key=self._rank, default=None)
+
+    def _is_seen(self, lane: Lane) -> bool:
+        """Whether what is to be skipped next was looked for: a look has the first 1,000 of a lane,
+        and another take of this call may have passed all of them."""
+        return lane.skips <= 0 or any(s > lane.taken for s in self._skips.get(lane.number, ()))
 
     # -- taking it
 
@@ -215,6 +222,7 @@ class Taking:
             each.number: each
             for each in state.lanes
             if each.priority == priority and not each.slot and each.waiting > 0
+            if self._is_seen(each)
         }
         tags = [(each.tag, each.number) for each in lanes.values()]
         heapq.heapify(tags)
@@ -231,7 +239,7 @@ class Taking:
             lane.tag = max(state.virtual, lane.tag) + 1.0 / weight
             state.recent.append(lane.fair or "")
             want -= 1
-            if lane.waiting > 0:
+            if lane.waiting > 0 and self._is_seen(lane):
                 heapq.heappush(tags, (lane.tag, lane.number))
         state.recent = state.recent[-MAX_RECENT:]
         return self._take_ranges(partition, cuts)

@@ -31,6 +31,8 @@ MAX_CALLS = 2
 """How many calls that accept are under way at a time, for each pool."""
 MAX_GROUP = 2_000
 """Items that one call accepts, unless a caller alone has more."""
+MAX_GROUP_BYTES = 16 << 20
+"""And their bytes: what a store refuses because it is too big is refused to that caller only."""
 
 _Waiting = tuple[Accept, "asyncio.Future[list[Accepted]]"]
 
@@ -157,8 +159,11 @@ class PoolCalls:
 def _group(waiting: deque[_Waiting]) -> list[_Waiting]:
     """What the next call accepts."""
     group: list[_Waiting] = []
-    count = 0
-    while waiting and (not group or count + len(waiting[0][0].items) <= MAX_GROUP):
+    count = size = 0
+    while waiting:
+        accept = waiting[0][0]
+        count, size = count + len(accept.items), size + accept.size
+        if group and (count > MAX_GROUP or size > MAX_GROUP_BYTES):
+            break
         group.append(waiting.popleft())
-        count += len(group[-1][0].items)
     return group

@@ -163,7 +163,12 @@ async def pool_event(app: Application, job: str, located: Located) -> PoolEvent:
     item = read_item(line)
     row = seen.exceptions[0] if seen.exceptions else None
     is_waiting = _waits(loaded(seen.state), seen, key)
-    failed = [r.event for r in history if isinstance(r.event, ExecutionFailed | DeadLettered)]
+    failed = [
+        r.event
+        for r in history
+        if isinstance(r.event, DeadLettered)
+        or (isinstance(r.event, ExecutionFailed) and r.event.handler == "execute")
+    ]
     event_id = located.event_id
     if item is not None and item.id is not None:
         event_id = item.id

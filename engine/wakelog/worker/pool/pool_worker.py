@@ -282,6 +282,8 @@ class PoolWorker:
                 self.lost(held.key)
             else:
                 await self._begin(held, slot, answer, slices)
+                if answer.take is None and slot.outcome.unblock:
+                    held.was_missed = True  # what this call has released can be taken by the next
         for acquired in turn.acquired:
             self._hold(acquired, slices)
         self._look_again({held for held, _ in asking}, turn.next_us)
