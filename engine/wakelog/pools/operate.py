@@ -47,6 +47,7 @@ def plan_act(
     """Do it to those of `keys` for which it can be done, in one event; what was found of each.
 
     `segment_of` gives where an item that waits in its lane was accepted, and its partition key.
+    `seen.behind` are to be those behind the partition keys of all of them.
     """
     rows = {ExceptionKey(row.lane, row.off): row for row in seen.exceptions}
     skipped = set(seen.skips)
@@ -65,6 +66,11 @@ def plan_act(
     done = [key for key, what in found.items() if what == "done"]
     if done:
         _record(writing, done, act)
+    if done and act.act in ("cancel", "discard"):
+        for row in seen.behind:  # what waited behind one of these waits no longer
+            if found.get(ExceptionKey(row.lane, row.off)) != "done":
+                writing.remove(row)
+                writing.put(row._replace(due_us=writing.meta.now_us))
     return [found[key] for key in keys]
 
 

@@ -138,7 +138,8 @@ class Played:
         for key in keys:
             for _, segment, line in slices.found(key.lane, key.off):
                 segments[key] = segment, _read(line)
-        look = PoolLook(self.job, self.now_us, keys=keys)
+        behind = sorted({key for _, key in segments.values() if key is not None})
+        look = PoolLook(self.job, self.now_us, keys=keys, behind=behind)
         return self.call(
             look, lambda writing, seen: plan_act(writing, seen, keys, act, segments.get)
         )

@@ -169,7 +169,8 @@ class Operator:
         segments = await self._segments(keys)
         pools = self._app.pools
         meta = pools.meta()
-        look = PoolLook(self._job, meta.now_us, keys=keys)
+        behind = sorted({key for _, key in segments.values() if key is not None})
+        look = PoolLook(self._job, meta.now_us, keys=keys, behind=behind)
 
         def plan(writing: Writing, seen: PoolSeen) -> list[Found]:
             return plan_act(writing, seen, keys, act, segments.get)
