@@ -151,8 +151,6 @@ class _Storm:
         wait_until(lambda: _is_empty(app), self._workers[0], PATIENCE_S)
         self._report.calmed_s = round(time.monotonic() - began_s, 1)
         for worker in self._workers:
-            if __import__("os").environ.get("DBG"):
-                print(worker.pid, "".join(worker.logged))
             worker.kill()
             self.seen.gone_us[worker.pid] = now_us()
         for file in self._folder.glob("*.notes"):
@@ -204,18 +202,4 @@ class _Storm:
 def _is_empty(app: BlockingApp) -> bool:
     """Whether nothing waits or is worked on."""
     found = [app.worker_pool(pool).status() for pool in POOLS]
-    if __import__("os").environ.get("DBG"):
-        print(
-            time.time(),
-            [
-                (
-                    s.pending,
-                    s.delayed,
-                    s.retrying,
-                    s.processing,
-                    [(p.status, p.worker, p.current_event_id) for p in s.partitions],
-                )
-                for s in found
-            ],
-        )
     return not any(s.pending + s.delayed + s.retrying + s.processing for s in found)

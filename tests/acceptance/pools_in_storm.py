@@ -167,7 +167,6 @@ def jobs(notes: _Notes | None = None) -> Jobs:
 
 
 async def worker(url: str, lease: str, folder: str) -> None:
-    import logging; logging.basicConfig(level=logging.INFO, format="%(created)f %(levelname)s %(name)s %(message)s")
     async with jobs(_Notes(Path(folder))).open(url, worker=True, lease=lease, max_lost=ANY):
         print("ready", os.getpid(), flush=True)
         while await next_line():
