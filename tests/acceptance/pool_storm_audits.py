@@ -6,7 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.acceptance.pools_in_storm import Asked, Noted, Parcel, Sort
 from tests.auditing_pools import Fate, PoolAudit
@@ -105,7 +105,8 @@ def _items(audit: PoolAudit) -> dict[int, _Item]:
             assert stream.endswith(":shared"), stream
             places = [(lane, first + k) for lane, first, n, *_ in event.lanes for k in range(n)]
             for place, line in zip(places, event.lines.split(b"\n"), strict=True):
-                _, payload, key, *_ = [*json.loads(line), None]
+                fields: list[Any] = [*json.loads(line), None]
+                payload, key = fields[1], fields[2]
                 parcel = Parcel.model_validate(payload)
                 where = ExceptionKey(*place)
                 assert parcel.number not in items, f"{parcel.number} was accepted twice"
@@ -265,18 +266,23 @@ def _of_keys(items: Iterable[_Item]) -> dict[str, list[_Item]]:
 
 
 def _check_order_recorded(audit: PoolAudit, items: Mapping[int, _Item]) -> None:
-    """The events of a key have ended in their order."""
+    """The events of a key have ended in their order, commit by commit: what one take came to is
+    recorded at once, and its order is that of the notes."""
     ended: dict[ExceptionKey, tuple[str, int]] = {}
     for stream, history in audit.events.items():
-        for event in [recorded.event for recorded in history if ":shared" not in stream]:
+        if stream.endswith(":shared"):
+            continue
+        commits: dict[str, int] = {}
+        for recorded in history:
+            event, commit = recorded.event, commits.setdefault(recorded.commit, len(commits))
             if isinstance(event, RunsExecuted):
                 for line in event.lines.split(b"\n") if event.lines else ():
                     lane, off, *_ = json.loads(line)
-                    ended[ExceptionKey(lane, off)] = stream, len(ended)
+                    ended[ExceptionKey(lane, off)] = stream, commit
             elif isinstance(event, DeadLettered):
                 place = place_of(event.item or "")
                 assert place is not None
-                ended[ExceptionKey(*place)] = stream, len(ended)
+                ended[ExceptionKey(*place)] = stream, commit
     for key, mine in _of_keys(items.values()).items():
         order = [ended[item.place] for item in mine if not item.fate.cancelled]
         assert len({stream for stream, _ in order}) <= 1, f"{key} was in two partitions"
@@ -292,10 +298,11 @@ def _check_order_noted(items: Mapping[int, _Item], notes: Sequence[Noted]) -> No
         item = items[note.number]
         if item.key is None or item.fate.cancelled or note.what == "dead":
             continue
-        mine = open_[item.key]
+        waiting = open_[item.key]
         if note.what == "run":
-            assert not [place for place in mine if place < item.place], f"too early: {note}, {item}"
+            before = [place for place in waiting if place < item.place]
+            assert not before, f"too early: {note}, {item}, {before}"
         if note.what in FINAL:
-            mine.discard(item.place)
+            waiting.discard(item.place)
         else:
-            mine.add(item.place)
+            waiting.add(item.place)
