@@ -162,6 +162,8 @@ class Book:
             self._singles.append(dead)
             detail = Detail(attempt=before.attempt, reason="lost", at_us=now_us)
             self._outcome.put.append(item.put("dead", None, detail))
+            if self._is_ordered and item.key is not None:
+                self._outcome.unblock.append(item.key)
 
     def emptied(self, events: Sequence[Event]) -> None:
         """`on_empty` was called, with these outcomes."""

@@ -6,7 +6,8 @@ from typing import Literal
 
 import pytest
 
-from tests.engine.pools.played import JOB, SECOND, Played, item
+from tests.auditing_pools import audit_pool
+from tests.engine.pools.played import JOB, SECOND, Hand, Played, item
 from wakelog.core.pool.events import EventsCancelled, PrioritiesChanged
 from wakelog.pools.operate import ItemAct
 from wakelog.pools.state import job_stream
@@ -183,3 +184,41 @@ def test_P5_a_cancelled_retry_releases_those_behind_it_at_once() -> None:
     pool.act(ItemAct("cancel"), (first.lane, first.off))
     # then it goes on at once
     assert hand.work() == ["b"]
+
+
+def test_P5_those_behind_a_retry_may_be_cancelled_with_it() -> None:
+    pool = Played(ordered=True)
+    [first, second, _] = pool.accept(*[item(name, key="k") for name in "abc"])
+    hand = pool.hand()
+    hand.take()
+    hand.fails(hand.items[0], delay_us=3_600 * SECOND)
+    while hand.items:
+        assert hand.holds_back(hand.items[0])
+    hand.take(0)
+    # when
+    places = [(each.lane, each.off) for each in (first, second)]
+    assert pool.act(ItemAct("cancel"), *places) == ["done", "done"]
+    # then
+    assert hand.work() == ["c"]
+    audit_pool(pool.store, pool.job)
+
+
+def test_P5_R6_one_that_is_dead_by_losses_releases_those_behind_it() -> None:
+    # given one that waits behind another, whose last attempt is under way, alone
+    pool = Played(ordered=True, max_lost=1)
+    pool.accept(item("a", key="k"), item("b", key="k"))
+    [acquired] = pool.acquire("w", 1, lease_us=3 * SECOND)
+    hand = Hand(pool, acquired)
+    hand.take()
+    hand.fails(hand.items[0], delay_us=SECOND)
+    assert hand.holds_back(hand.items[0])
+    hand.take(0)
+    pool.now_us += SECOND
+    assert hand.take(1) == ["a"]
+    # when its worker dies
+    pool.now_us += 4 * SECOND
+    [heir] = pool.hands("heir", 1)
+    assert heir.take(0) == []
+    # then
+    assert pool.exceptions()[1, 1] == "dead"
+    assert heir.work() == ["b"]

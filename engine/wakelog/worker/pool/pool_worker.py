@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 from wakelog.application import Application
 from wakelog.definitions.worker_pool import WorkerPool
@@ -27,6 +28,7 @@ from wakelog.worker.pool.held_partition import MAX_TAKE, TAKE_US, HeldPartition
 __all__ = ["PoolWorker"]
 
 _LOG = logging.getLogger("wakelog.worker")
+R = TypeVar("R")
 
 MAX_CALLS = 2
 """Calls of one pool that are under way at a time: while one waits for the disk another is made."""
@@ -273,10 +275,9 @@ class PoolWorker:
     async def _answered(
         self, asking: list[tuple[HeldPartition, SlotTurn]], turn: Turn, slices: Slices
     ) -> None:
-        answers = list(zip(asking, turn.slots, strict=True))
         if slices.is_empty and (ranges := _ranges(turn)):
             slices = await self._read(ranges)
-        for (held, slot), answer in answers:
+        for (held, slot), answer in zip(asking, turn.slots, strict=True):
             held.answered(answer)
             if answer is None:
                 self.lost(held.key)
@@ -321,17 +322,18 @@ class PoolWorker:
         firsts = {item.key: item.seq for item in reversed(items) if item.key is not None}
         if not self.definition.ordered or not firsts:
             return set()
-        app = self.app
-        found = await app.threads.read(app.store.pool_blocked, self.job, list(firsts))
+        found = await self._patiently(self.app.store.pool_blocked, self.job, list(firsts))
         return {key for key, seq in found if seq < firsts[key]}
 
     async def _read(self, ranges: Sequence[tuple[int, int, int]]) -> Slices:
-        """The parts of the log that takes need; waits for a store that is away."""
-        app = self.app
+        """The parts of the log that takes need."""
+        return Slices(self.job, await self._patiently(self.app.store.pool_slices, self.job, ranges))
+
+    async def _patiently(self, read: Callable[..., R], *args: object) -> R:
+        """What is to be read for what was taken; waits for a store that is away."""
         while True:
             try:
-                found = await app.threads.read(app.store.pool_slices, self.job, ranges)
-                return Slices(self.job, found)
+                return await self.app.threads.read(read, *args)
             except StoreUnavailableError as error:
                 _LOG.warning("what %s has taken cannot be read yet: %s", self.job, error)
             await asyncio.sleep(PAUSE_S)
