@@ -49,6 +49,15 @@ class Book:
         self._outcome = Outcome()
         self.blocked: set[str] = set()
         """Keys of which an item waits for its next attempt."""
+        self.outside: dict[str, int] = {}
+        """Keys of which items wait elsewhere: the first one's number in the order of acceptance."""
+
+    def holds_back(self, item: TakenItem) -> bool:
+        """Whether an item must not begin, since another one of its key is to go before it (P5)."""
+        key = item.key
+        return key is not None and (
+            key in self.blocked or self.outside.get(key, item.seq) < item.seq
+        )
 
     @property
     def settled(self) -> int:

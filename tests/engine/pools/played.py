@@ -238,9 +238,8 @@ class Hand:
             self.items = items_of(answer.take, self.pool.slices(answer.take))
             self.book = self._new_book(answer.take)
             if self.pool.rules.ordered:
-                firsts = {i.key: i.seq for i in reversed(self.items) if i.key is not None}
-                found = self.pool.store.pool_blocked(self.pool.job, list(firsts))
-                self.book.blocked |= {key for key, seq in found if seq < firsts[key]}
+                keys = sorted({i.key for i in self.items if i.key is not None})
+                self.book.outside.update(self.pool.store.pool_blocked(self.pool.job, keys))
 
     # -- what becomes of an item
 
@@ -252,7 +251,7 @@ class Hand:
     def holds_back(self, each: TakenItem) -> bool:
         """Give it back if another one of its key waits; whether it did."""
         assert self.book is not None
-        if each.key is None or each.key not in self.book.blocked:
+        if not self.book.holds_back(each):
             return False
         self._pop(each).given_back([each], "behind", self.pool.now_us)
         return True

@@ -94,6 +94,30 @@ def test_P5_what_waited_behind_a_key_is_taken_at_once_when_it_is_released() -> N
     assert hand.take(1) == ["b"]
 
 
+def test_P5_P6_one_that_is_taken_alone_is_not_overtaken_by_those_behind_it() -> None:
+    # given one that was lost with the one before it, and another one of its key, delayed
+    pool = Played(ordered=True)
+    pool.accept(*[item(name, key="k") for name in "ab"])
+    pool.accept(item("c", key="k", due_us=pool.now_us + 2 * SECOND))
+    [acquired] = pool.acquire("w", 1, lease_us=SECOND)
+    Hand(pool, acquired).take()
+    pool.now_us += 2 * SECOND
+    hand = pool.hand("heir")
+    hand.take(0)
+    assert hand.take() == ["a"]
+    hand.fails(hand.items[0], delay_us=0)
+    # when all of them can be taken
+    done: list[str] = []
+    for _ in range(9):
+        hand.take()
+        for each in list(hand.items):
+            if not hand.holds_back(each):
+                done.append(str(each.payload).strip('"'))
+                hand.ends(each)
+    # then
+    assert done == ["a", "b", "c"]
+
+
 def test_P9_a_bound_that_was_true_once_does_not_keep_saying_now() -> None:
     # given a retry that was cancelled, and one that is due much later
     pool = Played()

@@ -87,12 +87,12 @@ class HeldPartition:
 
     # -- a take
 
-    def work(self, take: Take, items: Sequence[TakenItem], blocked: set[str]) -> None:
+    def work(self, take: Take, items: Sequence[TakenItem], outside: dict[str, int]) -> None:
         """Begin to work on what it has got."""
         self._take = take
         self._waiting = deque(items)
         self._book = self._new_book(take)
-        self._book.blocked |= blocked
+        self._book.outside = outside
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._worked(take))
         self._pool.app.handler_runner.own(self._task)
@@ -135,7 +135,7 @@ class HeldPartition:
 
     async def _worked_on(self, take: Take, item: TakenItem) -> None:
         app, definition, pool = self.app, self.definition, self._pool
-        if item.key is not None and item.key in self._open_book.blocked:
+        if self._open_book.holds_back(item):
             self._open_book.given_back([item], "behind", app.clock.now_us())
             return
         began_us = app.clock.now_us()
@@ -180,6 +180,7 @@ class HeldPartition:
         current = self._current
         book, self._book = self._book, self._new_book(self._take)
         self._book.blocked |= book.blocked
+        self._book.outside = book.outside
         book.given_back(items, why, self._pool.app.clock.now_us())
         rows = [] if current is None else [current.put("lost", None, current.detail)]
         take = self._take

@@ -313,17 +313,16 @@ class PoolWorker:
             self._drop(held)
         elif answer.take is not None:
             items = items_of(answer.take, slices)
-            held.work(answer.take, items, await self._blocked(items))
+            held.work(answer.take, items, await self._outside(items))
             if self._is_closing or self.app.stopping:
                 held.give_back("shutdown")  # the call was under way when the shutdown began
 
-    async def _blocked(self, items: Sequence[TakenItem]) -> set[str]:
-        """The keys of items that must not overtake one that waits elsewhere (P5)."""
-        firsts = {item.key: item.seq for item in reversed(items) if item.key is not None}
-        if not self.definition.ordered or not firsts:
-            return set()
-        found = await self._patiently(self.app.store.pool_blocked, self.job, list(firsts))
-        return {key for key, seq in found if seq < firsts[key]}
+    async def _outside(self, items: Sequence[TakenItem]) -> dict[str, int]:
+        """The keys of which items wait elsewhere, which these must not overtake (P5)."""
+        keys = list(dict.fromkeys(item.key for item in items if item.key is not None))
+        if not self.definition.ordered or not keys:
+            return {}
+        return dict(await self._patiently(self.app.store.pool_blocked, self.job, keys))
 
     async def _read(self, ranges: Sequence[tuple[int, int, int]]) -> Slices:
         """The parts of the log that takes need."""
