@@ -163,7 +163,7 @@ async def test_P5_with_ordered_a_retry_holds_back_its_own_key_alone(
         if event == "a" and (ctx.attempts == 1 or ends == "dead"):
             raise ValueError("no")
 
-    retry = Retry(max_attempts=2, delay=Backoff.constant("100ms"), jitter=0)
+    retry = Retry(max_attempts=2, delay=Backoff.constant("1s"), jitter=0)
     pool = pool_of(execute, concurrency=1, retry=retry, ordered=True)
     async with opened(pool_url, pool) as client:
         keys = {"a": "k", "b": "k", "c": "k", "x": "other", "y": None}

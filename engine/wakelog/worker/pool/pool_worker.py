@@ -205,8 +205,7 @@ class PoolWorker:
         self._asking.append((held, turn))
 
     def _pump(self) -> None:
-        """Make another call, if something is asked for and not too many are under way. With one
-        under way it waits for half of the partitions that work, so that calls are worth it."""
+        """Make another call, if something is asked for and not too many are under way."""
         if not (self._asking or self._wants_more) or len(self._calls) >= MAX_CALLS:
             return
         task = asyncio.get_running_loop().create_task(self._call())
