@@ -118,6 +118,7 @@ class WorkerPoolClient(Generic[E]):
         An event with an id that was used before is answered as a duplicate; the others are
         accepted. Raises what `enqueue` raises: then none was accepted.
         """
+        _check_list("events", events)
         if len(events) > MAX_MANY:
             issue = Issue(loc="", msg=f"at most {MAX_MANY} in one call", type="bound")
             raise ValidationError(f"{len(events)} events for {self.name!r}", [issue])
@@ -285,6 +286,7 @@ class WorkerPoolClient(Generic[E]):
         """Move pending events in their queue. With `dry_run` it says what it would do."""
         self._gateway.check()
         _check_priority(priority)
+        _check_list("event_ids", event_ids)
         return await self._operator.prioritize(priority, event_ids, actor, dry_run=dry_run)
 
     async def requeue(
@@ -298,6 +300,7 @@ class WorkerPoolClient(Generic[E]):
         """Let dead events wait again: these, or all, or all with this error type. They keep their
         ids and histories. With `dry_run` it says what it would do."""
         self._gateway.check()
+        _check_choice(event_ids, error)
         return await self._operator.dead("requeue", event_ids, error, None, actor, dry_run=dry_run)
 
     async def discard(
@@ -313,14 +316,34 @@ class WorkerPoolClient(Generic[E]):
         dead ones, or all with this error type. With `dry_run` it says what it would do."""
         self._gateway.check()
         said = reason_of(reason)
+        _check_choice(event_ids, error)
         return await self._operator.dead("discard", event_ids, error, said, actor, dry_run=dry_run)
 
     def _partition(self, partition: int | None) -> int | None:
-        if partition is not None and not 0 <= partition < self._definition.concurrency:
+        if partition is None:
+            return None
+        at_least(0, "partition", partition)
+        if partition >= self._definition.concurrency:
             last = self._definition.concurrency - 1
             issue = Issue(loc="partition", msg=f"must be 0 to {last}", type="bound")
             raise ValidationError(f"partition {partition!r} of {self.name!r}", [issue])
         return partition
+
+
+def _check_list(what: str, given: object) -> None:
+    """A text is a sequence too, of one-letter ones."""
+    if isinstance(given, str | bytes) or not isinstance(given, Sequence):
+        issue = Issue(loc=what, msg="expected a list", type="type")
+        raise ValidationError(f"{what} of type {type(given).__name__}", [issue])
+
+
+def _check_choice(event_ids: Sequence[str] | None, error: str | None) -> None:
+    if event_ids is None:
+        return
+    _check_list("event_ids", event_ids)
+    if error is not None:
+        issue = Issue(loc="", msg="give event_ids or error=, not both", type="arguments")
+        raise ValidationError("dead events", [issue])
 
 
 def _check_id(id: str) -> None:

@@ -211,6 +211,8 @@ def next_us(
 
 def _by_rate(state: PoolState, now_us: int, at_us: int, rules: PoolRules) -> int | None:
     """When the next run may start; None if that depends on when those under way end."""
+    if state.has_starts_ahead(now_us):
+        return at_us  # a call corrects them
     recent = sorted(each for each in state.starts if each[0] > now_us - rules.span_us)
     too_many = 1 + sum(count for _, count in recent) + state.processing - (rules.rate or 0)
     if too_many <= 0:

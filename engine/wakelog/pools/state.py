@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct, field
 
+from wakelog.core.decide_runs import CLOCK_SKEW_US
 from wakelog.errors import StoreUnavailableError
 from wakelog.ids import InstanceId
 from wakelog.ports.pools import ExceptionRow
@@ -227,6 +228,15 @@ class PoolState(Struct):
         self.finished = ahead
         self.lanes = [lane for lane in self.lanes if lane.received > lane.taken]
         self.groups = [group for group in self.groups if group.count > 0]
+
+    def has_starts_ahead(self, now_us: int) -> bool:
+        """Whether the clock was ahead when starts were recorded: they would count until it is there
+        again."""
+        return any(at_us > now_us + CLOCK_SKEW_US for at_us, _ in self.starts)
+
+    def correct_starts(self, now_us: int) -> None:
+        """Such starts count as if they had been now (U9)."""
+        self.starts = [(min(at_us, now_us), count) for at_us, count in self.starts]
 
     def note_starts(self, starts: Sequence[int], now_us: int, span_us: int) -> None:
         """Runs started then, for a rate limit over a span. Those in the same one of `SPAN_PARTS`

@@ -60,6 +60,9 @@ class Taking:
 
     def __post_init__(self) -> None:
         now_us = self.writing.meta.now_us
+        if self.state.has_starts_ahead(now_us):
+            self.state.correct_starts(now_us)
+            self.writing.bound_moved = True
         for group in self.state.groups:
             mine = [r.due_us or 0 for r in self.seen.due if _is_of(r, group)]
             next_us = min(mine, default=group.next_us)

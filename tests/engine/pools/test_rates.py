@@ -107,3 +107,22 @@ def test_P10_what_is_put_together_counts_as_the_last_of_it() -> None:
     assert hand.take() == []
     pool.now_us += SECOND
     assert hand.take() == ["d", "e"]
+
+
+def test_U9_P10_starts_of_a_clock_that_was_ahead_do_not_count_until_it_is_there_again() -> None:
+    # given
+    pool = Played(rate=1, span_us=SECOND)
+    pool.accept("a", "b", "c")
+    hand = pool.hand()
+    pool.now_us += 3_600 * SECOND
+    assert hand.take() == ["a"]
+    hand.ends(hand.items[0])
+    hand.take(0)
+    # when it is set back by an hour
+    pool.now_us -= 3_600 * SECOND
+    # then at first the start counts as one of now, and after the span no longer
+    assert hand.take() == []
+    pool.now_us += SECOND
+    assert hand.take() == ["b"]
+    hand.ends(hand.items[0])
+    assert hand.take() == []

@@ -26,7 +26,7 @@ from wakelog.core.pool.events import (
     RunsStarted,
 )
 from wakelog.errors import InstanceNotFoundError
-from wakelog.ids import InstanceId
+from wakelog.ids import InstanceId, check_text
 from wakelog.log.batches import read_item
 from wakelog.log.records import Recorded
 from wakelog.pools.items import Slices, item_name, place_of
@@ -61,7 +61,9 @@ class Located(NamedTuple):
 
 
 async def locate(app: Application, job: str, event_id: str) -> Located:
-    """The event of that id, given by its caller or its place. Raises `InstanceNotFoundError`."""
+    """The event of that id, given by its caller or its place. Raises `InstanceNotFoundError`, and
+    `ValidationError` for what is no id."""
+    check_text(event_id, "event id")
     place = place_of(event_id)
     if place is not None:
         return Located(event_id, *place)
