@@ -19,7 +19,14 @@ from wakelog.pools.writing import Writing
 from wakelog.ports.pools import ExceptionRow, PartitionLease, PoolSeen
 
 __all__ = [
-    "Acquire", "Acquired", "Outcome", "SlotAnswer", "SlotTurn", "Turn", "next_us", "plan_turn",
+    "Acquire",
+    "Acquired",
+    "CallAnswer",
+    "Outcome",
+    "PartitionAnswer",
+    "PartitionRequest",
+    "next_us",
+    "plan_requests",
 ]  # fmt: skip
 
 
@@ -45,7 +52,7 @@ class Outcome(Struct):
     """The take is over, though it had no items: it was for `on_empty`."""
 
 
-class SlotTurn(Struct):
+class PartitionRequest(Struct):
     """What one partition asks of a call."""
 
     partition: int
@@ -61,7 +68,7 @@ class SlotTurn(Struct):
     """Give up the lease."""
 
 
-class SlotAnswer(NamedTuple):
+class PartitionAnswer(NamedTuple):
     """What a partition has got."""
 
     version: int
@@ -90,33 +97,41 @@ class Acquired(NamedTuple):
     """What its last holder had taken and not settled: lost."""
 
 
-class Turn(Struct):
+class CallAnswer(Struct):
     """The answer of a call."""
 
-    slots: list[SlotAnswer | None] = []
+    slots: list[PartitionAnswer | None] = []
     """For each turn that was asked for; None: its lease is gone, and nothing was recorded."""
     acquired: list[Acquired] = []
     next_us: int | None = None
     """When there may be something to take for partitions that have got nothing; None: not before
     something happens."""
 
+    @property
+    def ranges(self) -> list[tuple[int, int, int]]:
+        """What of the log its takes need, as ranges of lanes."""
+        takes = [each.take for each in self.slots if each is not None and each.take is not None]
+        takes += [each.open_take for each in self.acquired if each.open_take is not None]
+        ranges = [(r.lane, r.after, r.upto) for take in takes for r in take.ranges]
+        return ranges + [(row.lane, row.off - 1, row.off) for take in takes for row in take.rows]
 
-def plan_turn(
+
+def plan_requests(
     writing: Writing,
     seen: PoolSeen,
-    slots: Sequence[SlotTurn],
+    slots: Sequence[PartitionRequest],
     acquire: Acquire | None,
     taking: Taking,
-) -> Turn:
+) -> CallAnswer:
     """Settle what is to be settled, then take; then acquire partitions that nobody holds."""
-    turn = Turn()
+    turn = CallAnswer()
     state = writing.state
-    state.n = taking.rules.n
+    state.concurrency = taking.rules.concurrency
     leases = {lease.stream: lease for lease in seen.leases}
     for row in seen.behind:  # those behind one that is settled now, or has been meanwhile
         writing.remove(row)
         writing.put(row._replace(due_us=writing.meta.now_us))
-    held: list[tuple[SlotTurn, Partition] | None] = []
+    held: list[tuple[PartitionRequest, Partition] | None] = []
     for slot in slots:
         partition = state.partition(slot.partition)
         stream = partition_stream(writing.job, slot.partition)
@@ -133,13 +148,15 @@ def plan_turn(
             turn.slots.append(None)
         else:
             take = taking.take(each[1], each[0].want)
-            turn.slots.append(SlotAnswer(each[1].head.version, take))
+            turn.slots.append(PartitionAnswer(each[1].head.version, take))
     if acquire is not None:
         turn.acquired = _acquire(writing, acquire, leases, taking.rules)
     return turn
 
 
-def _settle(writing: Writing, partition: Partition, slot: SlotTurn, rules: PoolRules) -> None:
+def _settle(
+    writing: Writing, partition: Partition, slot: PartitionRequest, rules: PoolRules
+) -> None:
     state, outcome = writing.state, slot.outcome
     if outcome.events:
         stream = partition_stream(writing.job, partition.number)
@@ -165,10 +182,10 @@ def _acquire(
     state = writing.state
     mine = sum(lease.owner == acquire.worker for lease in leases.values())
     free: list[Partition] = []
-    for number in range(max(rules.n, len(state.partitions))):
+    for number in range(max(rules.concurrency, len(state.partitions))):
         partition = state.partition(number)
         lease = leases.get(partition_stream(writing.job, number))
-        is_needed = number < rules.n or partition.take is not None
+        is_needed = number < rules.concurrency or partition.take is not None
         is_free = lease is None or (lease.has_ended and lease.owner != acquire.worker)
         if is_needed and is_free and (lease is None or acquire.may_take_over()):
             free.append(partition)
@@ -190,15 +207,17 @@ def next_us(
     """When one of these partitions (None: of all) may find something to take; None if only an event
     or an operator can bring it. A moment that has passed means now."""
     taken = [each for each in state.partitions if each.take is not None]
-    if state.paused or len(taken) >= rules.n:
+    if state.paused or len(taken) >= rules.concurrency:
         return None
-    numbers = range(rules.n) if among is None else among
+    numbers = range(rules.concurrency) if among is None else among
     closed = {each.number for each in state.partitions if each.paused} | {p.number for p in taken}
-    free = {number for number in numbers if number < rules.n} - closed
+    free = {number for number in numbers if number < rules.concurrency} - closed
     busy = {slot for each in taken if each.take for slot in each.take.slots}
 
     def is_served(slot: int) -> bool:
-        return bool(free) if not slot else slot not in busy and (slot - 1) % rules.n in free
+        return (
+            bool(free) if not slot else slot not in busy and (slot - 1) % rules.concurrency in free
+        )
 
     looks = [group.next_us for group in state.groups if group.count and is_served(group.slot)]
     if any(lane.waiting > 0 and is_served(lane.slot) for lane in state.lanes):

@@ -14,7 +14,6 @@ from msgspec import Struct, field
 
 from wakelog.core.decide_runs import CLOCK_SKEW_US
 from wakelog.errors import StoreUnavailableError
-from wakelog.ids import InstanceId
 from wakelog.ports.pools import ExceptionRow
 
 __all__ = [
@@ -155,7 +154,7 @@ class PoolState(Struct):
 
     head: Head = field(default_factory=Head)
     """Of the pool's own stream."""
-    n: int = 1
+    concurrency: int = 1
     """How many partitions there are by the newest definition that took anything."""
     partitions: list[Partition] = []
     lanes: list[Lane] = []
@@ -283,7 +282,7 @@ class PoolState(Struct):
 
     def partition_of(self, slot: int) -> int:
         """Which partition serves a key slot."""
-        return (slot - 1) % self.n
+        return (slot - 1) % self.concurrency
 
 
 def detail_of(row: ExceptionRow) -> Detail:
@@ -330,8 +329,3 @@ def job_stream(job: str) -> str:
 def partition_stream(job: str, number: int) -> str:
     """The stream of a partition."""
     return f"{job}:{number}"
-
-
-def partition_number(stream: str) -> int:
-    """The number of the partition with that stream."""
-    return int(InstanceId.parse(stream).id)

@@ -36,7 +36,7 @@ MAX_RECENT = 100
 class PoolRules(Struct, frozen=True):
     """What the definition says about takes."""
 
-    n: int
+    concurrency: int
     """How many partitions."""
     ordered: bool = False
     rate: int | None = None
@@ -62,11 +62,11 @@ class Taking:
         now_us = self.writing.meta.now_us
         if self.state.has_starts_ahead(now_us):
             self.state.correct_starts(now_us)
-            self.writing.bound_moved = True
+            self.writing.must_write = True
         for group in self.state.groups:
             mine = [r.due_us or 0 for r in self.seen.due if _is_of(r, group)]
             next_us = min(mine, default=group.next_us)
-            self.writing.bound_moved |= group.next_us <= now_us < next_us
+            self.writing.must_write |= group.next_us <= now_us < next_us
             group.next_us = next_us
         self.due = [row for row in self.seen.due if (row.due_us or 0) <= now_us]
         self._firsts = {row.lane: row for row in self.seen.firsts}
@@ -85,7 +85,7 @@ class Taking:
         state = self.state
         if state.paused or partition.paused or self.seen.is_paused or partition.take is not None:
             return None
-        if sum(each.take is not None for each in state.partitions) >= self.rules.n:
+        if sum(each.take is not None for each in state.partitions) >= self.rules.concurrency:
             return None  # partitions that a smaller definition no longer has count too
         want = min(want, self._allowed_by_rate())
         if want <= 0:

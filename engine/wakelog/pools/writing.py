@@ -53,7 +53,7 @@ class Writing:
         self.dropped: list[str] = []
         self.read: list[tuple[int, int, int]] = []
         """Ranges of lanes to be read after it."""
-        self.bound_moved = False
+        self.must_write = False
         """The document says when something is due, and that was not so: it is written again."""
         self._put: dict[ExceptionKey, ExceptionRow] = {}
         self._gone: dict[ExceptionKey, None] = {}
@@ -115,7 +115,7 @@ class Writing:
     def writes(self, due_us: int | None) -> PoolWrites:
         """All of it; nothing if nothing has changed."""
         rows = self.segments or self._put or self._gone or self.leases or self.dropped
-        if not (self.events or rows or self.bound_moved):
+        if not (self.events or rows or self.must_write):
             return PoolWrites()
         self.state.tidy()
         return PoolWrites(

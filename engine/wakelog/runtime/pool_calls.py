@@ -76,7 +76,9 @@ class PoolCalls:
         def planned(seen: PoolSeen) -> PoolWrites:
             writing = Writing(look.pool, seen, meta, self.salts)
             answer[:] = [plan(writing, seen)]
-            due_us = next_us(writing.state, meta.now_us, PoolRules(n=writing.state.n))
+            due_us = next_us(
+                writing.state, meta.now_us, PoolRules(concurrency=writing.state.concurrency)
+            )
             written[:] = [writing.writes(due_us)]
             return written[0]
 

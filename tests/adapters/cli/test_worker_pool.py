@@ -342,7 +342,9 @@ def test_a_document_that_cannot_be_read_is_a_problem_for_doctor(sqlite_url: str)
     wakelog = CommandLine(sqlite_url, "tests.adapters.cli.pool_jobs:jobs")
     wakelog.answer("enqueue", "letters", ANN)
     with closing(sqlite3.connect(parse(sqlite_url).path)) as file:
-        file.execute('UPDATE wakelog_pool_states SET state = CAST(\'{"n": "x"}\' AS BLOB)')
+        file.execute(
+            'UPDATE wakelog_pool_states SET state = CAST(\'{"concurrency": "x"}\' AS BLOB)'
+        )
         file.commit()
     told = wakelog("doctor")
     assert told.exit_code == 1

@@ -1,6 +1,6 @@
 """A pool that is played by hand: the real plans on a store, with workers that do what a test says.
 
-    pool = Played(store, n=2)
+    pool = Played(store, concurrency=2)
     pool.accept("a", "b")
     hand = pool.hand("w1")            # acquires a partition
     hand.take(10)
@@ -26,7 +26,14 @@ from wakelog.pools.accept import Accept, Accepted, NewItem, plan_accepts
 from wakelog.pools.book import Book
 from wakelog.pools.items import Slices, TakenItem, items_of
 from wakelog.pools.operate import Found, ItemAct, plan_act
-from wakelog.pools.settle import Acquire, Acquired, Outcome, SlotTurn, Turn, plan_turn
+from wakelog.pools.settle import (
+    Acquire,
+    Acquired,
+    CallAnswer,
+    Outcome,
+    PartitionRequest,
+    plan_requests,
+)
 from wakelog.pools.state import PoolState, Take, loaded
 from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import CallMeta, Writing
@@ -75,7 +82,7 @@ class Played:
     ) -> None:
         self.store: Store = MemoryStore() if store is None else store
         self.job = job
-        self.rules = PoolRules(**{"n": 1, **rules})  # type: ignore[arg-type]
+        self.rules = PoolRules(**{"concurrency": 1, **rules})  # type: ignore[arg-type]
         self.now_us = START_US
         self.retry: Retry | None = None
         """The policy by which a loss is the last attempt."""
@@ -150,14 +157,16 @@ class Played:
 
     # -- workers
 
-    def turn(self, *slots: SlotTurn, acquire: Acquire | None = None, due_limit: int = 200) -> Turn:
+    def turn(
+        self, *slots: PartitionRequest, acquire: Acquire | None = None, due_limit: int = 200
+    ) -> CallAnswer:
         """A call of a worker."""
         behind = [key for slot in slots for key in slot.outcome.unblock]
         look = PoolLook(self.job, self.now_us, due_limit=due_limit, behind=behind, leases=True)
 
-        def plan(writing: Writing, seen: PoolSeen) -> Turn:
+        def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
             taking = Taking(writing, seen, self.rules, "w")
-            return plan_turn(writing, seen, slots, acquire, taking)
+            return plan_requests(writing, seen, slots, acquire, taking)
 
         return self.call(look, plan)
 
@@ -215,20 +224,22 @@ class Hand:
         """The names of what is taken."""
         return [each.payload.strip('"') for each in self.items if each.payload is not None]
 
-    def next_turn(self, want: int) -> SlotTurn:
+    def next_request(self, want: int) -> PartitionRequest:
         """Record what has ended, and take so many."""
         book, self.book = self.book, None
         self.items, self.open = [], None
-        return SlotTurn(self.number, self.token, self.version, _outcome_of(book), None, want)
+        return PartitionRequest(
+            self.number, self.token, self.version, _outcome_of(book), None, want
+        )
 
     def take(self, want: int = 100) -> list[str]:
         """Record what has ended, and take: the names of what it got."""
         assert not self.items, f"not ended: {self.names}"
-        turn = self.pool.turn(self.next_turn(want))
+        turn = self.pool.turn(self.next_request(want))
         self.got(turn, 0)
         return self.names
 
-    def got(self, turn: Turn, index: int) -> None:
+    def got(self, turn: CallAnswer, index: int) -> None:
         """What it got with a call that had several turns."""
         answer = turn.slots[index]
         assert answer is not None, "its lease is gone"
@@ -295,7 +306,7 @@ class Hand:
         book.given_back(back, why, self.pool.now_us)
         rows = [each.put("lost", None, each.detail) for each in rest]
         left = Take(self.open.version, self.open.at_us, rows=rows, count=len(rows))
-        turn = SlotTurn(self.number, self.token, self.version, book.outcome(), left)
+        turn = PartitionRequest(self.number, self.token, self.version, book.outcome(), left)
         [answer] = self.pool.turn(turn).slots
         assert answer is not None
         self.version, self.items = answer.version, list(rest)

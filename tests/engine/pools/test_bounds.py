@@ -40,7 +40,7 @@ def test_P5_a_retry_is_due_when_it_was_scheduled_for() -> None:
 
 def test_P5_what_is_due_is_not_hidden_by_a_take_in_the_call_that_has_recorded_it() -> None:
     # given an item that is due, and another one that became due before it and is not recorded yet
-    pool = Played(n=2)
+    pool = Played(concurrency=2)
     zero, one = pool.hands()
     retrying(zero, SECOND)
     pool.accept("slow")
@@ -48,7 +48,7 @@ def test_P5_what_is_due_is_not_hidden_by_a_take_in_the_call_that_has_recorded_it
     one.fails(one.items[0], delay_us=500 * MS)
     pool.now_us += SECOND
     # when one call records that one and takes the first
-    turn = pool.turn(one.next_turn(0), zero.next_turn(100))
+    turn = pool.turn(one.next_request(0), zero.next_request(100))
     one.got(turn, 0)
     zero.got(turn, 1)
     assert zero.names == [f"{SECOND}"]
@@ -59,7 +59,7 @@ def test_P5_what_is_due_is_not_hidden_by_a_take_in_the_call_that_has_recorded_it
 
 def test_P5_a_take_does_not_forget_when_an_item_is_due_that_its_call_has_recorded() -> None:
     # given one that is due now, and one far off
-    pool = Played(n=2)
+    pool = Played(concurrency=2)
     zero, one = pool.hands()
     retrying(zero, SECOND, 3_600 * SECOND)
     pool.accept("soon")
@@ -67,7 +67,7 @@ def test_P5_a_take_does_not_forget_when_an_item_is_due_that_its_call_has_recorde
     pool.now_us += SECOND
     one.fails(one.items[0], delay_us=SECOND)
     # when
-    turn = pool.turn(one.next_turn(0), zero.next_turn(100))
+    turn = pool.turn(one.next_request(0), zero.next_request(100))
     one.got(turn, 0)
     zero.got(turn, 1)
     # then
@@ -136,7 +136,7 @@ def test_P9_a_bound_is_right_when_not_all_that_is_due_was_looked_at() -> None:
     hand = pool.hand()
     retrying(hand, *(n * MS for n in range(1, 8)))
     pool.now_us += SECOND
-    turn = pool.turn(hand.next_turn(3), due_limit=3)
+    turn = pool.turn(hand.next_request(3), due_limit=3)
     hand.got(turn, 0)
     assert len(hand.names) == 3
     for each in list(hand.items):
@@ -161,7 +161,7 @@ def test_P9_what_has_another_priority_now_is_not_hidden() -> None:
 
 def test_P7_a_paused_partition_does_not_make_others_look_all_the_time() -> None:
     # given an item that only a paused partition may take
-    pool = Played(n=2)
+    pool = Played(concurrency=2)
     pool.hands()
     pool.operate(lambda writing: plan_pause(writing, 0, None, None))
     pool.accept(item("a", key=key_for(pool, 0)))
@@ -171,7 +171,7 @@ def test_P7_a_paused_partition_does_not_make_others_look_all_the_time() -> None:
 
 def test_P2_a_key_that_is_being_worked_on_does_not_make_others_look_all_the_time() -> None:
     # given items of one key, of which one is taken
-    pool = Played(n=2)
+    pool = Played(concurrency=2)
     pool.accept(*(item(f"{n}", key=key_for(pool, 0)) for n in range(2)))
     zero, _ = pool.hands()
     assert zero.take(1) == ["0"]

@@ -20,7 +20,7 @@ def work_one(pool: Played, count: int) -> list[str]:
         for each in list(hand.items):
             hand.ends(each)
     hand.take(0)
-    turn = hand.next_turn(0)
+    turn = hand.next_request(0)
     turn.gives_up = True
     pool.turn(turn)
     return names

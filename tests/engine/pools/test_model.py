@@ -58,7 +58,12 @@ class PoolMachine(RuleBasedStateMachine):
     def begin(self, ordered: bool, n: int, has_rate: bool, fair: bool, on_empty: bool) -> None:
         limit: dict[str, Any] = {"rate": RATE, "span_us": SPAN_US} if has_rate else {}
         self.pool = Played(
-            self.new_store(), n=n, ordered=ordered, max_lost=MAX_LOST, on_empty=on_empty, **limit
+            self.new_store(),
+            concurrency=n,
+            ordered=ordered,
+            max_lost=MAX_LOST,
+            on_empty=on_empty,
+            **limit,
         )
         self.has_rate, self.is_fair = has_rate, fair
         self.hands: dict[str, list[Hand]] = {}
@@ -300,7 +305,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.hands[f"w{self.workers}"] = []
         name = sorted(self.hands)[0]
         self.hands[name] += self.pool.hands(name)
-        assert len(self._all_hands()) == self.pool.rules.n
+        assert len(self._all_hands()) == self.pool.rules.concurrency
         for hand in self._all_hands():
             hand.take(0)
 

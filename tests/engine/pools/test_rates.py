@@ -7,7 +7,7 @@ from wakelog.pools.state import SPAN_PARTS
 
 
 def test_P10_no_more_starts_than_the_rate_in_any_span() -> None:
-    pool = Played(rate=3, span_us=SECOND, n=2)
+    pool = Played(rate=3, span_us=SECOND, concurrency=2)
     pool.accept(*(f"{n}" for n in range(20)))
     hands = pool.hands()
     starts: list[int] = []
@@ -25,7 +25,7 @@ def test_P10_no_more_starts_than_the_rate_in_any_span() -> None:
 
 
 def test_P10_a_take_that_has_not_begun_counts_as_if_it_began_now() -> None:
-    pool = Played(rate=5, span_us=SECOND, n=2)
+    pool = Played(rate=5, span_us=SECOND, concurrency=2)
     pool.accept(*(f"{n}" for n in range(10)))
     zero, one = pool.hands()
     assert len(zero.take(4)) == 4

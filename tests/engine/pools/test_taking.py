@@ -17,7 +17,7 @@ def key_for(pool: Played, partition: int, nth: int = 0) -> str:
     found: dict[int, str] = {}
     for number in range(1_000):
         slot = slot_of(f"{number}")
-        if (slot - 1) % pool.rules.n == partition:
+        if (slot - 1) % pool.rules.concurrency == partition:
             found.setdefault(slot, f"{number}")
     return list(found.values())[nth]
 
@@ -84,7 +84,7 @@ def test_P4_between_key_slots_the_older_head_is_first() -> None:
 
 
 def test_P2_items_without_a_key_are_bound_late_to_whichever_partition_is_free() -> None:
-    pool = Played(n=3)
+    pool = Played(concurrency=3)
     pool.accept("a", "b", "c", "d")
     hands = pool.hands()
     assert [hand.take(1) for hand in hands] == [["a"], ["b"], ["c"]]
@@ -93,7 +93,7 @@ def test_P2_items_without_a_key_are_bound_late_to_whichever_partition_is_free() 
 
 
 def test_P2_a_key_is_served_by_its_partition_alone() -> None:
-    pool = Played(n=2)
+    pool = Played(concurrency=2)
     keys = [key_for(pool, 0), key_for(pool, 1)]
     pool.accept(*(item(f"{n}", key=keys[n % 2]) for n in range(6)))
     zero, one = pool.hands()
@@ -102,14 +102,14 @@ def test_P2_a_key_is_served_by_its_partition_alone() -> None:
 
 
 def test_P2_a_key_keeps_its_order_and_is_in_one_partition_when_their_number_changes() -> None:
-    pool = Played(n=4)
+    pool = Played(concurrency=4)
     key = next(k for k in map(str, range(999)) if (slot_of(k) - 1) % 4 == 3
                and (slot_of(k) - 1) % 2 == 1)  # fmt: skip
     pool.accept(*(item(f"{n}", key=key) for n in range(4)))
     hands = pool.hands()
     assert hands[3].take(2) == ["0", "1"]
     # when there are two partitions from now on, so that another one serves the slot
-    pool.rules = Played(n=2).rules
+    pool.rules = Played(concurrency=2).rules
     assert hands[1].take() == []
     # then it gets the rest once the first one has settled
     for each in list(hands[3].items):
@@ -119,12 +119,12 @@ def test_P2_a_key_keeps_its_order_and_is_in_one_partition_when_their_number_chan
 
 
 def test_P2_partitions_beyond_the_number_drain_and_count_towards_it() -> None:
-    pool = Played(n=3)
+    pool = Played(concurrency=3)
     pool.accept(*(f"{n}" for n in range(6)))
     hands = pool.hands()
     assert [hand.take(1) for hand in hands] == [["0"], ["1"], ["2"]]
     # when only two may work, the others still do
-    pool.rules = Played(n=2).rules
+    pool.rules = Played(concurrency=2).rules
     hands[0].ends(hands[0].items[0])
     assert hands[0].take(1) == []
     hands[2].ends(hands[2].items[0])
@@ -146,7 +146,7 @@ def test_P6_a_take_holds_no_more_than_was_asked_for() -> None:
 
 
 def test_P6_what_did_not_begin_is_given_back_for_others_to_take() -> None:
-    pool = Played(n=2)
+    pool = Played(concurrency=2)
     pool.accept("slow", "b", "c")
     first, second = pool.hands()
     assert first.take() == ["slow", "b", "c"]
@@ -161,7 +161,7 @@ def test_P6_what_did_not_begin_is_given_back_for_others_to_take() -> None:
 
 
 def test_P6_R6_what_a_worker_had_taken_comes_back_one_at_a_time() -> None:
-    pool = Played(n=2)
+    pool = Played(concurrency=2)
     pool.accept("a", "b", "c")
     doomed = pool.hands("w1", 1)[0]
     assert doomed.take() == ["a", "b", "c"]
@@ -305,7 +305,7 @@ def test_P6_more_cancelled_items_than_a_look_shows_hold_up_nothing(cancelled: in
 
 
 def test_P7_a_paused_pool_and_a_paused_partition_take_nothing() -> None:
-    pool = Played(n=2)
+    pool = Played(concurrency=2)
     pool.accept("a", "b", "c")
     zero, one = pool.hands()
     assert pool.operate(lambda writing: plan_pause(writing, 0, "broken", None))
@@ -337,7 +337,7 @@ def test_P1_on_empty_is_called_once_for_each_emptying() -> None:
 
 
 def test_P1_on_empty_waits_for_what_is_delayed_retrying_or_worked_on() -> None:
-    pool = Played(on_empty=True, n=2)
+    pool = Played(on_empty=True, concurrency=2)
     zero, one = pool.hands()
     pool.accept(item("later", due_us=pool.now_us + SECOND), "a", "b")
     assert (zero.take(1), one.take(1)) == (["a"], ["b"])

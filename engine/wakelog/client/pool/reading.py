@@ -101,7 +101,7 @@ async def pool_status(app: Application, job: str, concurrency: int | None = None
         oldest_pending_age=(
             None if oldest_us is None else timedelta(microseconds=max(0, now_us - oldest_us))
         ),
-        partitions=tuple(_partitions(job, concurrency or state.n, state, seen)),
+        partitions=tuple(_partitions(job, concurrency or state.concurrency, state, seen)),
     )
 
 
@@ -223,8 +223,7 @@ def status_word(row: ExceptionRow | None, is_waiting: bool, history: list[Record
             case RunsReturned():
                 return "pending"
             case _:
-                if type(recorded.event).__name__ == "Executed":
-                    return "completed"
+                pass
     return "pending"
 
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from wakelog.client.results import ErrorInfo
 
 __all__ = [
-    "CancelResult", "EnqueueResult", "ItemStatus", "ItemsResult", "PartitionStatus", "PoolControl",
-    "PoolDeadLetter", "PoolEvent", "PoolStatus", "Why",
+    "CancelResult", "Cause", "EnqueueResult", "ItemStatus", "ItemsResult", "PartitionStatus",
+    "PoolControl", "PoolDeadLetter", "PoolEvent", "PoolStatus", "Why",
 ]  # fmt: skip
 
 ItemStatus = Literal[
@@ -19,6 +19,12 @@ ItemStatus = Literal[
     "waiting_for_code",
 ]  # fmt: skip
 """Where an event of a pool is."""
+
+Cause = Literal[
+    "over", "running", "paused", "rate_limit", "delayed", "retrying", "behind_key", "no_worker",
+    "waiting_for_code", "slots_taken", "next",
+]  # fmt: skip
+"""Why an event of a pool is where it is, in a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +157,5 @@ class Why:
 
     event_id: str
     status: ItemStatus
-    cause: Literal[
-        "over", "running", "paused", "rate_limit", "delayed", "retrying", "behind_key",
-        "no_worker", "waiting_for_code", "slots_taken", "next",
-    ]  # fmt: skip
+    cause: Cause
     text: str

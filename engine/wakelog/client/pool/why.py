@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from wakelog.application import Application
 from wakelog.client.gateway import RequestGateway
 from wakelog.client.pool.reading import Located, pool_event, pool_status
-from wakelog.client.pool.results import PoolEvent, PoolStatus, Why
+from wakelog.client.pool.results import Cause, PoolEvent, PoolStatus, Why
 from wakelog.core.time import as_datetime
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.pools.items import item_name
@@ -16,11 +16,6 @@ from wakelog.pools.state import PoolState, loaded
 from wakelog.ports.pools import ExceptionKey, PoolFilter, PoolLook, PoolSeen
 
 __all__ = ["why"]
-
-Cause = Literal[
-    "over", "running", "paused", "rate_limit", "delayed", "retrying", "behind_key", "no_worker",
-    "waiting_for_code", "slots_taken", "next",
-]  # fmt: skip
 
 
 async def why(gateway: RequestGateway, definition: WorkerPool[Any], located: Located) -> Why:

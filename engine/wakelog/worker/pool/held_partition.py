@@ -22,7 +22,7 @@ from wakelog.errors import IntegrityError, LeaseLostError
 from wakelog.ids import InstanceId
 from wakelog.pools.book import Book
 from wakelog.pools.items import TakenItem
-from wakelog.pools.settle import Outcome, SlotAnswer, SlotTurn
+from wakelog.pools.settle import Outcome, PartitionAnswer, PartitionRequest
 from wakelog.pools.state import Take, partition_stream
 from wakelog.turn import perform, take_turn
 from wakelog.worker.leases import LeaseKey
@@ -185,7 +185,9 @@ class HeldPartition:
         rows = [] if current is None else [current.put("lost", None, current.detail)]
         take = self._take
         rest = Take(take.version, take.at_us, rows=rows, count=len(rows))
-        self._pool.ask(self, SlotTurn(self.number, self.token, self.version, book.outcome(), rest))
+        self._pool.ask(
+            self, PartitionRequest(self.number, self.token, self.version, book.outcome(), rest)
+        )
 
     def stop(self) -> None:
         """Stop the handler that is running: its run is given back."""
@@ -199,7 +201,7 @@ class HeldPartition:
         `LeaseLostError`."""
         await self._until_answered()
         event = StepCompleted(run=1, step=step, result=result, item=item.name)
-        turn = SlotTurn(self.number, self.token, self.version, Outcome(events=[event]))
+        turn = PartitionRequest(self.number, self.token, self.version, Outcome(events=[event]))
         self._pool.ask(self, turn)
         await self._until_answered()
         if self.is_lost:
@@ -211,14 +213,14 @@ class HeldPartition:
             self._asked.clear()
             await self._asked.wait()
 
-    def next_turn(self, want: int) -> SlotTurn:
+    def next_request(self, want: int) -> PartitionRequest:
         """What it asks of the next call: record what its take came to, and take so many."""
         book, self._book = self._book, None
         self._take = self._gives_back = None
         outcome = Outcome() if book is None else book.outcome()
-        return SlotTurn(self.number, self.token, self.version, outcome, None, want)
+        return PartitionRequest(self.number, self.token, self.version, outcome, None, want)
 
-    def answered(self, answer: SlotAnswer | None) -> None:
+    def answered(self, answer: PartitionAnswer | None) -> None:
         """Its turn was recorded, or refused: then its lease is gone."""
         self.is_asking = False
         if answer is None:

@@ -17,7 +17,15 @@ from wakelog.application import Application
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import StoreUnavailableError
 from wakelog.pools.items import Slices, TakenItem, items_of
-from wakelog.pools.settle import Acquire, Acquired, SlotAnswer, SlotTurn, Turn, next_us, plan_turn
+from wakelog.pools.settle import (
+    Acquire,
+    Acquired,
+    CallAnswer,
+    PartitionAnswer,
+    PartitionRequest,
+    next_us,
+    plan_requests,
+)
 from wakelog.pools.state import PoolState, loaded, partition_stream
 from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import Writing
@@ -69,7 +77,7 @@ class PoolWorker:
         self._may_take_over = may_take_over
         self._lease_us = lease_us
         self._held: dict[int, HeldPartition] = {}
-        self._asking: list[tuple[HeldPartition, SlotTurn]] = []
+        self._asking: list[tuple[HeldPartition, PartitionRequest]] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._wants_more = False
         """Partitions are to be acquired with the next call."""
@@ -82,7 +90,7 @@ class PoolWorker:
         self._mean_us = float(TAKE_US)
         rate, span_us = definition.rate_limit or (None, 0)
         self.rules = PoolRules(
-            n=definition.concurrency,
+            concurrency=definition.concurrency,
             ordered=definition.ordered,
             rate=rate,
             span_us=span_us,
@@ -101,13 +109,13 @@ class PoolWorker:
         held = tuple(self._held.values())
         mine = {each.number for each in held if each.is_idle}
         self._note_missed()
-        if len(held) >= self.rules.n and not mine:
+        if len(held) >= self.rules.concurrency and not mine:
             return None  # each takes again by itself
         seen = self.app.store.pool_look(PoolLook(self.job, now_us, leases=True))
         if seen.state is None or seen.is_paused:
             return None
         state = loaded(seen.state)
-        if len(held) < self._share(self.rules.n):
+        if len(held) < self._share(self.rules.concurrency):
             unheld, ended = self._unheld(state, seen.leases)
             if ended and not self._may_take_over():
                 return now_us + AGAIN_US
@@ -120,7 +128,7 @@ class PoolWorker:
         self, state: PoolState, leases: Sequence[PartitionLease]
     ) -> tuple[set[int], set[int]]:
         """The partitions that no worker holds, and those of which the lease has ended."""
-        numbers = range(max(self.rules.n, len(state.partitions)))
+        numbers = range(max(self.rules.concurrency, len(state.partitions)))
         streams = {partition_stream(self.job, number): number for number in numbers}
         leased = {each.stream for each in leases}
         ended = {each.stream for each in leases if each.has_ended and each.owner != self.worker}
@@ -144,7 +152,7 @@ class PoolWorker:
         for held in self._held.values():
             if held.is_idle:
                 self._ask_next(held)
-        if len(self._held) < min(self.rules.n, self._share(self.rules.n)):
+        if len(self._held) < self._share(self.rules.concurrency):
             self._wants_more = True
         self._pump()
 
@@ -168,14 +176,14 @@ class PoolWorker:
 
     def balance(self) -> None:
         """Give up a partition that does not work, if this worker has more than its share."""
-        too_many = len(self._held) - max(1, self._share(self.rules.n))
+        too_many = len(self._held) - max(1, self._share(self.rules.concurrency))
         for held in tuple(self._held.values()):
             if too_many > 0 and held.is_idle:
                 too_many -= 1
                 self._ask_next(held)
         self._pump()
 
-    def ask(self, held: HeldPartition, turn: SlotTurn) -> None:
+    def ask(self, held: HeldPartition, turn: PartitionRequest) -> None:
         """Put a partition's turn into the next call."""
         held.is_asking = True
         self._asking.append((held, turn))
@@ -196,10 +204,10 @@ class PoolWorker:
         self._changed.set()
 
     def _ask_next(self, held: HeldPartition) -> None:
-        gives_up = self._is_closing or len(self._held) > max(1, self._share(self.rules.n))
+        gives_up = self._is_closing or len(self._held) > max(1, self._share(self.rules.concurrency))
         want = 0 if gives_up else max(1, min(MAX_TAKE, round(TAKE_US / max(1.0, self._mean_us))))
         held.was_missed = False
-        turn = held.next_turn(want)
+        turn = held.next_request(want)
         turn.gives_up = gives_up
         held.is_asking = True
         self._asking.append((held, turn))
@@ -235,8 +243,8 @@ class PoolWorker:
                     self._drop(held)
 
     async def _recorded(
-        self, slots: Sequence[SlotTurn], acquire: Acquire | None
-    ) -> tuple[Turn, Slices]:
+        self, slots: Sequence[PartitionRequest], acquire: Acquire | None
+    ) -> tuple[CallAnswer, Slices]:
         """The turn, and what was read for it, however long the store is away."""
         while True:
             try:
@@ -248,33 +256,33 @@ class PoolWorker:
             await asyncio.sleep(PAUSE_S)
 
     def _acquire(self) -> Acquire:
-        share = self._share(self.rules.n)
+        share = self._share(self.rules.concurrency)
         return Acquire(self.worker, self._lease_us, share, self._may_take_over)
 
     async def _turn(
-        self, slots: Sequence[SlotTurn], acquire: Acquire | None
-    ) -> tuple[Turn, Slices]:
+        self, slots: Sequence[PartitionRequest], acquire: Acquire | None
+    ) -> tuple[CallAnswer, Slices]:
         pools = self.app.pools
         meta = pools.meta()
         behind = [key for slot in slots for key in slot.outcome.unblock]
         look = PoolLook(self.job, meta.now_us, due_limit=DUE_LIMIT, behind=behind, leases=True)
         held = tuple(self._held)
 
-        def plan(writing: Writing, seen: PoolSeen) -> Turn:
+        def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
             taking = Taking(writing, seen, self.rules, self.worker)
             self.processed = writing.state.processed
-            turn = plan_turn(writing, seen, slots, acquire, taking)
+            turn = plan_requests(writing, seen, slots, acquire, taking)
             if not seen.is_paused:
                 turn.next_us = next_us(writing.state, meta.now_us, self.rules, held)
-            writing.read = _ranges(turn)
+            writing.read = turn.ranges
             return turn
 
         return await pools.call_and_read(look, plan, meta=meta)
 
     async def _answered(
-        self, asking: list[tuple[HeldPartition, SlotTurn]], turn: Turn, slices: Slices
+        self, asking: list[tuple[HeldPartition, PartitionRequest]], turn: CallAnswer, slices: Slices
     ) -> None:
-        if slices.is_empty and (ranges := _ranges(turn)):
+        if slices.is_empty and (ranges := turn.ranges):
             slices = await self._read(ranges)
         for (held, slot), answer in zip(asking, turn.slots, strict=True):
             held.answered(answer)
@@ -306,7 +314,7 @@ class PoolWorker:
                     self._ask_next(held)
 
     async def _begin(
-        self, held: HeldPartition, slot: SlotTurn, answer: SlotAnswer, slices: Slices
+        self, held: HeldPartition, slot: PartitionRequest, answer: PartitionAnswer, slices: Slices
     ) -> None:
         if slot.gives_up:
             self._drop(held)
@@ -389,11 +397,3 @@ class PoolWorker:
         crash, self._crash = self._crash, None
         if crash is not None:
             raise crash
-
-
-def _ranges(turn: Turn) -> list[tuple[int, int, int]]:
-    """What of the log the takes of a turn need."""
-    takes = [each.take for each in turn.slots if each is not None and each.take is not None]
-    takes += [each.open_take for each in turn.acquired if each.open_take is not None]
-    ranges = [(r.lane, r.after, r.upto) for take in takes for r in take.ranges]
-    return ranges + [(row.lane, row.off - 1, row.off) for take in takes for row in take.rows]
