@@ -117,7 +117,7 @@ def describe_for(event: Event, lane: int, off: int) -> str | None:
             return _ended(event, lane, off)
         case p.RunsLost():
             alone = "" if len(event.items) == 1 else f", with {len(event.items) - 1} others"
-            return f"lost with its worker{alone}"
+            return f"lost with {event.worker or 'its worker'}{alone}"
         case p.RunsReturned():
             return f"given back: {_GIVEN_BACK[event.reason]}"
         case p.EventsCancelled():

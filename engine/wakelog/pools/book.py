@@ -145,13 +145,18 @@ class Book:
             self._outcome.put.append(item.put(row_why, due_us, item.detail))
 
     def lost(
-        self, items: Sequence[TakenItem], max_lost: int, now_us: int, retry: Retry | None = None
+        self,
+        items: Sequence[TakenItem],
+        worker: str,
+        max_lost: int,
+        now_us: int,
+        retry: Retry | None = None,
     ) -> None:
         """The worker that had taken them is gone. One that was alone in its take was being worked
         on: that counts as an attempt of it, after which its policy may have no other; and
         `max_lost` in a row are its end (R6)."""
         places = tuple((item.lane, item.off) for item in items)
-        self._singles.append(RunsLost(run=self._take.version, items=places))
+        self._singles.append(RunsLost(run=self._take.version, items=places, worker=worker))
         self._outcome.is_over = self._take.is_empty
         alone = len(items) == 1 and self._take.count == 1
         for item in items:

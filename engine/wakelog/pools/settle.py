@@ -95,6 +95,8 @@ class Acquired(NamedTuple):
     version: int
     open_take: Take | None
     """What its last holder had taken and not settled: lost."""
+    last_holder: str = ""
+    """Whose lease has ended; empty if it was given up."""
 
 
 class CallAnswer(Struct):
@@ -197,7 +199,9 @@ def _acquire(
         stream = partition_stream(writing.job, partition.number)
         writing.leases.append((stream, acquire.worker, token, acquire.lease_us))
         head = partition.head.version
-        acquired.append(Acquired(partition.number, token, head, partition.take))
+        ended = leases.get(stream)
+        last_holder = "" if ended is None else ended.owner
+        acquired.append(Acquired(partition.number, token, head, partition.take, last_holder))
     return acquired
 
 

@@ -214,7 +214,8 @@ class Hand:
             take = acquired.open_take
             self.book = self._new_book(take)
             lost = [] if take.is_empty else items_of(take, pool.slices(take))
-            self.book.lost(lost, pool.rules.max_lost, pool.now_us, pool.retry)
+            worker = acquired.last_holder
+            self.book.lost(lost, worker, pool.rules.max_lost, pool.now_us, pool.retry)
 
     def _new_book(self, take: Take) -> Book:
         return Book(take, _salts, is_ordered=self.pool.rules.ordered)

@@ -82,6 +82,7 @@ class RunsLost(Event):
     run: int
     items: tuple[tuple[int, int], ...]
     worker: str = ""
+    """Whose lease on the partition has ended; empty if it was given up, not lost."""
 
 
 class RunsReturned(Event):

@@ -232,8 +232,8 @@ class HeldPartition:
         if why is not None and not self.is_lost:
             self.give_back(why)
 
-    def recover(self, take: Take, items: Sequence[TakenItem], max_lost: int) -> None:
-        """What the partition's last holder had taken is lost."""
+    def recover(self, take: Take, items: Sequence[TakenItem], worker: str, max_lost: int) -> None:
+        """What the partition's last holder, that worker, had taken is lost."""
         self._book = self._new_book(take)
         now_us, retry = self._pool.app.clock.now_us(), self._pool.definition.retry
-        self._book.lost(() if take.is_empty else items, max_lost, now_us, retry)
+        self._book.lost(() if take.is_empty else items, worker, max_lost, now_us, retry)

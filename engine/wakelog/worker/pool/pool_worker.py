@@ -350,7 +350,8 @@ class PoolWorker:
         self._leases.add([held.key])
         take = acquired.open_take
         if take is not None:
-            held.recover(take, items_of(take, slices), self.rules.max_lost)
+            items = items_of(take, slices)
+            held.recover(take, items, acquired.last_holder, self.rules.max_lost)
         self._ask_next(held)
         self._pump()
 
