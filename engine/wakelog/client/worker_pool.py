@@ -89,9 +89,10 @@ class WorkerPoolClient(Generic[E]):
 
         Higher `priority` first, then in the order of acceptance. `partition_key`: events of one
         key are worked on one at a time, in order. `delay` or `at`: not before then. `id` names the
-        event for ever: the same id again answers with `duplicate=True`, and raises
-        `IdempotencyConflictError` for another event or options. Raises `ValidationError`,
-        `QueueFullError` (`max_pending`) and `InvalidStateError` (drained).
+        event for ever, also after `idempotency_window`: the same id again is answered as the first
+        time, with `duplicate=True`, and raises `IdempotencyConflictError` for another event or
+        options. Raises `ValidationError`, `QueueFullError` (`max_pending`) and `InvalidStateError`
+        (drained).
         """
         _check_priority(priority)
         if id is None and partition_key is None and not priority and delay is None and at is None:

@@ -111,7 +111,7 @@ async def test_I1_an_id_is_accepted_once_and_conflicts_with_another_event(pool_u
         await ended(client, ["one", again[1].event_id])
         # when it has long ended
         assert (await client.enqueue("a", id="one")).duplicate
-        with pytest.raises(IdempotencyConflictError):
+        with pytest.raises(IdempotencyConflictError, match="take another one"):
             await client.enqueue("other", id="one")
         assert (await client.get("one")).status == "completed"
     assert sorted(ran) == ["a", "b"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,6 +51,23 @@ def test_P2_a_delayed_event_is_not_worked_on_before_its_time(pool_url: str) -> N
         client.enqueue("now")
         sim.advance("1h")
         assert ran == [("now", start), ("at", start + 5 * MINUTE), ("later", start + 10 * MINUTE)]
+
+
+def test_I1_an_id_names_its_event_for_ever(pool_url: str) -> None:
+    """`idempotency_window` ends nothing here: `get` finds an event by its id."""
+    ran: list[Any] = []
+    pool = pool_of(lambda ctx, event: ran.append(event), concurrency=1)
+    with simulated(pool_url, pool) as sim:
+        client = sim.worker_pool(pool)
+        client.enqueue("a")
+        first = client.enqueue("b", id="one")
+        sim.advance("30d")
+        again = client.enqueue("b", id="one")
+        # then the answer is the first one
+        assert again == replace(first, duplicate=True)
+        assert again.position == 1
+        assert client.get("one").status == "completed"
+    assert ran == ["a", "b"]
 
 
 def test_P5_retries_come_after_their_delays_and_then_it_is_dead(pool_url: str) -> None:

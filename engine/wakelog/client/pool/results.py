@@ -36,7 +36,7 @@ class EnqueueResult:
     partition: int | None
     """The partition that serves its key; None without a key: whichever is free takes it."""
     position: int
-    """How many events of the pool were pending before it when it was accepted."""
+    """How many events of the pool were pending before it when it was accepted, the first time."""
     duplicate: bool = False
     """The id was used before: nothing was accepted, this names the event of then."""
 
