@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tests.auditing_pools import audit_pool
 from tests.engine.pools.live import JOB, pool_of, simulated
-from wakelog import Backoff, GiveUp, Jobs, Retry, RetryAfter
+from wakelog import Backoff, GiveUp, Jobs, NewEvent, Retry, RetryAfter
 from wakelog.testing import SimulatedCrash, Simulation
 
 MINUTE = timedelta(minutes=1)
@@ -51,6 +51,55 @@ def test_P2_a_delayed_event_is_not_worked_on_before_its_time(pool_url: str) -> N
         client.enqueue("now")
         sim.advance("1h")
         assert ran == [("now", start), ("at", start + 5 * MINUTE), ("later", start + 10 * MINUTE)]
+
+
+def test_P7_the_oldest_pending_age_is_that_of_an_event_that_is_pending(pool_url: str) -> None:
+    pool = pool_of(lambda ctx, event: None, concurrency=1)
+    with simulated(pool_url, pool) as sim:
+        client = sim.worker_pool(pool)
+
+        def age() -> timedelta | None:
+            return client.status().oldest_pending_age
+
+        # given four events, a minute apart but for the first two
+        client.pause()
+        client.enqueue_many([NewEvent(event=name, id=name) for name in "ab"])
+        for name in "cd":
+            sim.advance("1m")
+            client.enqueue(name, id=name)
+        assert age() == 2 * MINUTE
+        # what was cancelled does not count, nor what was accepted with it if that was too
+        client.cancel_event("a")
+        assert age() == 2 * MINUTE
+        client.cancel_event("b")
+        assert age() == 1 * MINUTE
+        # what was moved counts as it did, wherever it waits now
+        client.set_priority(-1, ["c"])
+        assert age() == 1 * MINUTE
+        client.cancel_event("c")
+        assert age() == 0 * MINUTE
+        # what waits for its time, or for code, is not pending
+        client.enqueue("later", delay="1h")
+        client.cancel_event("d")
+        assert age() is None
+
+
+def test_P7_the_oldest_pending_age_has_a_bound() -> None:
+    pool = pool_of(lambda ctx, event: None, concurrency=1)
+    with simulated("memory://", pool) as sim:
+        client = sim.worker_pool(pool)
+        client.pause()
+        many = [each.event_id for each in client.enqueue_many([*range(1_001)])]
+        sim.advance("1m")
+        client.enqueue("last")
+        # when more were moved than a look shows, and cancelled then
+        client.set_priority(1, many)
+        for id in many[1:]:
+            client.cancel_event(id)
+        client.cancel_event(many[0])
+        # then the next one counts though it is gone
+        assert client.status().oldest_pending_age == MINUTE
+        assert client.status().pending == 1
 
 
 def test_I1_an_id_names_its_event_for_ever(pool_url: str) -> None:

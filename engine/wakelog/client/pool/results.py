@@ -74,7 +74,10 @@ class PoolStatus:
     draining: bool
     reason: str | None
     oldest_pending_age: timedelta | None
-    """How long the oldest pending event has waited; None if none waits in a lane."""
+    """How long ago the oldest pending event was accepted; None if none is pending. There are two
+    bounds: after 1,000 events in a row that were cancelled or moved the next one counts, whatever
+    became of it; of those that were given back, moved or requeued the 20 due first of each priority
+    and key slot are looked at."""
     partitions: tuple[PartitionStatus, ...]
 
 
