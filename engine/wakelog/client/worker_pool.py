@@ -24,6 +24,7 @@ from wakelog.client.pool.results import (
     Why,
 )
 from wakelog.client.pool.waiting import wait_until_over
+from wakelog.client.pool.waiting_events import WaitingFilter
 from wakelog.client.pool.why import why
 from wakelog.core.time import Duration, duration_us, later_us, moment_us
 from wakelog.definitions.worker_pool import WorkerPool
@@ -148,8 +149,7 @@ class WorkerPoolClient(Generic[E]):
         _check_priority(new.priority)
         due_us = None
         if new.delay is not None and new.at is not None:
-            issue = Issue(loc="", msg="give delay= or at=, not both", type="arguments")
-            raise ValidationError("enqueue", [issue])
+            raise _not_both("enqueue", "delay= or at=")
         if new.delay is not None:
             due_us = later_us(new.delay, app.clock.now_us(), "delay")
         elif new.at is not None:
@@ -279,16 +279,31 @@ class WorkerPoolClient(Generic[E]):
     async def set_priority(
         self,
         priority: int,
-        event_ids: Sequence[str],
+        event_ids: Sequence[str] | None = None,
         *,
+        partition_key: str | None = None,
+        from_priority: int | None = None,
         actor: str | None = None,
         dry_run: bool = False,
     ) -> ItemsResult:
-        """Move pending events in their queue. With `dry_run` it says what it would do."""
+        """Move pending events in their queue: these, or all, or all with this partition key, or
+        that have this priority now, or both. With `dry_run` it says what it would do.
+
+        All are those that wait when it is called; 1,000 are moved in one transaction, so a crash
+        may leave some of them moved and others not: then call it again.
+        """
         self._gateway.check()
         _check_priority(priority)
-        _check_list("event_ids", event_ids)
-        return await self._operator.prioritize(priority, event_ids, actor, dry_run=dry_run)
+        if from_priority is not None:
+            _check_priority(from_priority)
+        key = None if partition_key is None else check_key(partition_key)
+        which: Sequence[str] | WaitingFilter = WaitingFilter(key, from_priority)
+        if event_ids is not None:
+            _check_list("event_ids", event_ids)
+            if which != WaitingFilter():
+                raise _not_both("pending events", "event_ids or filters")
+            which = event_ids
+        return await self._operator.prioritize(priority, which, actor, dry_run=dry_run)
 
     async def requeue(
         self,
@@ -343,8 +358,11 @@ def _check_choice(event_ids: Sequence[str] | None, error: str | None) -> None:
         return
     _check_list("event_ids", event_ids)
     if error is not None:
-        issue = Issue(loc="", msg="give event_ids or error=, not both", type="arguments")
-        raise ValidationError("dead events", [issue])
+        raise _not_both("dead events", "event_ids or error=")
+
+
+def _not_both(what: str, choice: str) -> ValidationError:
+    return ValidationError(what, [Issue(loc="", msg=f"give {choice}, not both", type="arguments")])
 
 
 def _check_id(id: str) -> None:

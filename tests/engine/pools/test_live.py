@@ -18,6 +18,7 @@ from wakelog import (
     NewEvent,
     QueueFullError,
     Retry,
+    ValidationError,
 )
 from wakelog.core.pool.events import RunsReturned
 
@@ -133,6 +134,51 @@ async def test_P4_a_priority_can_be_changed_while_it_waits(pool_url: str) -> Non
         skipped = await client.set_priority(1, ids[:1])
         assert skipped.skipped == {ids[0]: "not_found"}
     assert ran == ["c", "d", "a", "b"]
+
+
+async def test_P4_the_priority_of_all_that_match_is_changed(pool_url: str) -> None:
+    ran: list[Any] = []
+    pool = pool_of(lambda ctx, event: ran.append(event), concurrency=1)
+    async with opened(pool_url, pool) as client:
+        await client.pause()
+        at = {"a": ("k", 0), "b": (None, 0), "c": ("k", 2), "d": ("l", 2), "e": ("k", 5)}
+        at |= {"f": ("k", 0), "g": ("k", 0)}
+        for name, (key, priority) in at.items():
+            await client.enqueue(name, id=name, partition_key=key, priority=priority)
+        await client.enqueue("later", id="later", partition_key="k", delay="1h")
+        await client.cancel_event("f")
+        # when all of a key are moved, then those that wait, wherever they do, and had another one
+        would = await client.set_priority(5, partition_key="k", dry_run=True)
+        assert (set(would.events), would.skipped) == ({"a", "c", "g", "later"}, {})
+        did = await client.set_priority(5, partition_key="k")
+        assert (set(did.events), did.skipped, did.dry_run) == (set(would.events), {}, False)
+        # again: there is nothing left to do
+        assert (await client.set_priority(5, partition_key="k")).events == ()
+        # by what they have now, and by both
+        assert (await client.set_priority(1, partition_key="l", from_priority=0)).events == ()
+        assert (await client.set_priority(7, from_priority=0)).events == ("b",)
+        # and all
+        assert set((await client.set_priority(3)).events) == {*"abcdeg", "later"}
+        with pytest.raises(ValidationError):
+            await client.set_priority(3, ["a"], from_priority=0)
+        await client.cancel_event("later")
+        await client.resume()
+        await ended(client, [*"abcdeg"])
+    assert ran == [*"abcdeg"]  # of one priority, in the order of acceptance
+
+
+async def test_P4_more_than_one_transaction_moves_are_changed(pool_url: str) -> None:
+    ran: list[Any] = []
+    pool = pool_of(lambda ctx, event: ran.append(event), concurrency=1)
+    async with opened(pool_url, pool) as client:
+        await client.pause()
+        accepted = await client.enqueue_many([*range(1_200)])
+        first = await client.enqueue("first", priority=1)
+        moved = await client.set_priority(-1, from_priority=0)
+        assert [*moved.events] == [each.event_id for each in accepted]
+        await client.resume()
+        await ended(client, [first.event_id, accepted[-1].event_id])
+    assert ran == ["first", *range(1_200)]
 
 
 async def test_P5_a_retry_is_overtaken_without_ordered(pool_url: str) -> None:

@@ -10,6 +10,7 @@ from wakelog.application import Application
 from wakelog.client.gateway import origin_of
 from wakelog.client.pool.reading import Located, dead_letters, locate
 from wakelog.client.pool.results import CancelResult, ItemsResult, PoolControl
+from wakelog.client.pool.waiting_events import PAGE, WaitingFilter, waiting_events
 from wakelog.errors import InstanceNotFoundError
 from wakelog.log.batches import read_item
 from wakelog.pools.items import Slices
@@ -26,8 +27,6 @@ from wakelog.ports.pools import ExceptionKey, PoolLook, PoolSeen, SegmentRow
 
 __all__ = ["Operator"]
 
-PAGE = 1_000
-"""Events that one transaction changes."""
 TRIES, PAUSE_S = 40, 0.05
 """How often, and after which pauses, it is looked whether a taken event was given back."""
 
@@ -112,11 +111,29 @@ class Operator:
         return bool(await self._app.threads.read(self._app.store.pool_slices, self._job, ranges))
 
     async def prioritize(
-        self, priority: int, event_ids: Sequence[str], actor: str | None, *, dry_run: bool
+        self,
+        priority: int,
+        which: Sequence[str] | WaitingFilter,
+        actor: str | None,
+        *,
+        dry_run: bool,
     ) -> ItemsResult:
         """See `WorkerPoolClient.set_priority`."""
+        origin_of(actor, None)
         act = ItemAct("prioritize", None, priority, actor)
-        return await self._each(act, event_ids, dry_run=dry_run)
+        if not isinstance(which, WaitingFilter):
+            return await self._each(act, which, dry_run=dry_run)
+        done: list[str] = []
+        skipped: dict[str, str] = {}
+        which = which._replace(other_than=priority)
+        async for located in waiting_events(self._app, self._job, which):
+            found = await self._act(located, act, dry_run=dry_run)
+            for each, what in zip(located, found, strict=True):
+                if what == "done":
+                    done.append(each.event_id)
+                elif what == "taken":  # others do not wait any longer
+                    skipped[each.event_id] = _SKIPPED[what]
+        return ItemsResult(events=tuple(done), skipped=skipped, dry_run=dry_run)
 
     async def dead(
         self,
