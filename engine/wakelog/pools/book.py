@@ -76,9 +76,7 @@ class Book:
                 return
             events = events[1:]
         for event in events:
-            if not isinstance(event, Returned):
-                self._singles.append(event.model_copy(update={"item": item.name}))
-            self._follow(item, event)
+            self._single(item, event)
         if self._is_ordered and item.key is not None:
             last = outcome.put[-1] if outcome.put else None
             if last is not None and last[:2] == (item.lane, item.off) and last.why != "dead":
@@ -94,6 +92,12 @@ class Book:
         self._lines.append(f"{line}]".encode())
         self._outcome.processed += 1
 
+    def _single(self, item: TakenItem, event: Event) -> None:
+        """An event about one item alone."""
+        if not isinstance(event, Returned):
+            self._singles.append(event.model_copy(update={"item": item.name}))
+        self._follow(item, event)
+
     def _follow(self, item: TakenItem, event: Event) -> None:
         """What an event means for where the item is now."""
         put, before = self._outcome.put, item.detail
@@ -102,14 +106,7 @@ class Book:
                 detail = Detail(attempt=event.attempt, first_us=before.first_us or self._take.at_us)
                 put.append(item.put("retrying", event.due_us, detail))
             case DeadLettered():
-                detail = Detail(
-                    attempt=event.attempts,
-                    reason=event.reason,
-                    error_type=event.error_type,
-                    message=event.message,
-                    at_us=self._take.at_us,
-                )
-                put.append(item.put("dead", None, detail))
+                put.append(item.put("dead", None, _detail_of(event, self._take.at_us)))
             case ExecutionLost():  # given back at a shutdown: that is no attempt of it
                 put.append(item.put("returned", self._take.at_us, before))
             case Returned():
@@ -151,14 +148,15 @@ class Book:
         max_lost: int,
         now_us: int,
         retry: Retry | None = None,
-    ) -> None:
+    ) -> TakenItem | None:
         """The worker that had taken them is gone. One that was alone in its take was being worked
         on: that counts as an attempt of it, after which its policy may have no other; and
-        `max_lost` in a row are its end (R6)."""
+        `max_lost` in a row are its end (R6): then it is answered, as a dead letter."""
         places = tuple((item.lane, item.off) for item in items)
         self._singles.append(RunsLost(run=self._take.version, items=places, worker=worker))
         self._outcome.is_over = self._take.is_empty
         alone = len(items) == 1 and self._take.count == 1
+        over: TakenItem | None = None
         for item in items:
             self._outcome.settled += 1
             self._outcome.starts.append(now_us)  # it may have begun until now
@@ -170,14 +168,18 @@ class Book:
                 detail = Detail(before.attempt + alone, first_us, losses)
                 self._outcome.put.append(item.put("lost", now_us, detail))
                 continue
-            dead = DeadLettered(
-                event_version=1, reason="lost", attempts=before.attempt, item=item.name
-            )
+            dead = _lost_with(worker, before.attempt, item)
             self._singles.append(dead)
-            detail = Detail(attempt=before.attempt, reason="lost", at_us=now_us)
-            self._outcome.put.append(item.put("dead", None, detail))
+            self._outcome.put.append(item.put("dead", None, _detail_of(dead, now_us)))
             if self._is_ordered and item.key is not None:
                 self._outcome.unblock.append(item.key)
+            over = item
+        return over
+
+    def told(self, item: TakenItem, events: Sequence[Event]) -> None:
+        """`on_dead_letter` was called with one that was lost, with these outcomes."""
+        for event in events:
+            self._single(item, event)
 
     def emptied(self, events: Sequence[Event]) -> None:
         """`on_empty` was called, with these outcomes."""
@@ -200,3 +202,25 @@ class Book:
                 RunsReturned.model_validate({"run": run, "items": places, "reason": why})
             )
         return outcome
+
+
+def _lost_with(worker: str, attempts: int, item: TakenItem) -> DeadLettered:
+    return DeadLettered(
+        event_version=1,
+        reason="lost",
+        error_type="ExecutionLost",
+        message=f"worker {worker} was lost" if worker else "its worker was lost",
+        attempts=attempts,
+        item=item.name,
+    )
+
+
+def _detail_of(dead: DeadLettered, at_us: int) -> Detail:
+    """What is kept of a dead letter beside the log."""
+    return Detail(
+        attempt=dead.attempts,
+        reason=dead.reason,
+        error_type=dead.error_type,
+        message=dead.message,
+        at_us=at_us,
+    )

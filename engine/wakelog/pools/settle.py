@@ -199,6 +199,8 @@ def _acquire(
         stream = partition_stream(writing.job, partition.number)
         writing.leases.append((stream, acquire.worker, token, acquire.lease_us))
         head = partition.head.version
+        if partition.take is not None:
+            partition.take.takeovers += 1
         ended = leases.get(stream)
         last_holder = "" if ended is None else ended.owner
         acquired.append(Acquired(partition.number, token, head, partition.take, last_holder))

@@ -111,6 +111,8 @@ class Take(Struct, array_like=True):
     """It is for `on_empty`."""
     filled: int = 0
     """If it is: `PoolState.filled` when it was taken."""
+    takeovers: int = 0
+    """How many holders of the partition have found it open."""
 
     @property
     def slots(self) -> set[int]:

@@ -12,13 +12,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from wakelog.core.calls import HandlerCall, HandlerFailed, Settle
 from wakelog.core.events import StepCompleted
 from wakelog.core.instance import Instance
-from wakelog.errors import IntegrityError, LeaseLostError
+from wakelog.errors import IntegrityError, LeaseLostError, RetryExhaustedError
 from wakelog.ids import InstanceId
 from wakelog.pools.book import Book
 from wakelog.pools.items import TakenItem
@@ -93,9 +95,11 @@ class HeldPartition:
         self._waiting = deque(items)
         self._book = self._new_book(take)
         self._book.outside = outside
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._worked(take))
-        self._pool.app.handler_runner.own(self._task)
+        self._begin_task(self._worked(take))
+
+    def _begin_task(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = self.loop.create_task(work)
+        self.app.handler_runner.own(self._task)
         self._task.add_done_callback(self._ended)
 
     def _new_book(self, take: Take) -> Book:
@@ -233,7 +237,37 @@ class HeldPartition:
             self.give_back(why)
 
     def recover(self, take: Take, items: Sequence[TakenItem], worker: str, max_lost: int) -> None:
-        """What the partition's last holder, that worker, had taken is lost."""
-        self._book = self._new_book(take)
-        now_us, retry = self._pool.app.clock.now_us(), self._pool.definition.retry
-        self._book.lost(() if take.is_empty else items, worker, max_lost, now_us, retry)
+        """What the partition's last holder, that worker, had taken is lost. An event that has no
+        attempt left after that is a dead letter, and `on_dead_letter` is called here.
+
+        Nothing of it is recorded until that has ended: killed meanwhile, the next holder calls it
+        again, unless `max_lost` holders were lost in it.
+        """
+        self._book = book = self._new_book(take)
+        now_us, retry = self.app.clock.now_us(), self.definition.retry
+        dead = book.lost(() if take.is_empty else items, worker, max_lost, now_us, retry)
+        if dead is None or "on_dead_letter" not in self.definition.handlers:
+            return
+        if take.takeovers > max_lost:
+            _LOG.error("%s: on_dead_letter has cost %d workers: it is not called again for %s",
+                       self._pool.job, max_lost, dead.name)  # fmt: skip
+            return
+        self._begin_task(self._tell(take, dead, book))
+
+    async def _tell(self, take: Take, dead: TakenItem, book: Book) -> None:
+        """Call `on_dead_letter` with an event that was lost too often, or for the last time."""
+        app, definition, pool = self.app, self.definition, self._pool
+        now_us = app.clock.now_us()
+        lost = dead.call(definition.name, take, now_us, pool.worker, self.number, pool.processed)
+        call = HandlerCall(
+            "on_dead_letter",
+            base=replace(lost.base, run=None),
+            payload=dead.payload,
+            error=RetryExhaustedError(str(lost.base.id), "lost", lost.attempt),
+            source="execute",
+            place=lost.place,
+        )
+        outcome = await app.handler_runner.call(definition, call, call.base, now_us)
+        settle = Settle(call, outcome)
+        turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
+        book.told(dead, turn.events)

@@ -11,12 +11,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
 
 from wakelog.application import Application
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import StoreUnavailableError
-from wakelog.pools.items import Slices, TakenItem, items_of
+from wakelog.pools.items import Slices, items_of
 from wakelog.pools.settle import (
     Acquire,
     Acquired,
@@ -32,11 +31,11 @@ from wakelog.pools.writing import Writing
 from wakelog.ports.pools import PartitionLease, PoolLook, PoolSeen
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.pool.held_partition import MAX_TAKE, TAKE_US, HeldPartition
+from wakelog.worker.pool.taken_reads import PAUSE_S, TakenReads
 
 __all__ = ["PoolWorker"]
 
 _LOG = logging.getLogger("wakelog.worker")
-R = TypeVar("R")
 
 MAX_CALLS = 2
 """Calls of one pool that are under way at a time: while one waits for the disk another is made."""
@@ -44,8 +43,6 @@ DUE_LIMIT = 200
 """Items of each group of the table of exceptions that a call looks at."""
 LAST_S = 5.0
 """How long a shutdown waits until what it has given back is recorded."""
-PAUSE_S = 0.5
-"""How soon a call is made again that the store could not answer."""
 AGAIN_US = 500_000
 """How soon it is looked again whether leases that have ended may be taken over."""
 SHARE_OF_MEAN = 0.2
@@ -76,6 +73,7 @@ class PoolWorker:
         self._share = share
         self._may_take_over = may_take_over
         self._lease_us = lease_us
+        self._reads = TakenReads(app, definition)
         self._held: dict[int, HeldPartition] = {}
         self._asking: list[tuple[HeldPartition, PartitionRequest]] = []
         self._calls: set[asyncio.Task[None]] = set()
@@ -283,7 +281,7 @@ class PoolWorker:
         self, asking: list[tuple[HeldPartition, PartitionRequest]], turn: CallAnswer, slices: Slices
     ) -> None:
         if slices.is_empty and (ranges := turn.ranges):
-            slices = await self._read(ranges)
+            slices = await self._reads.slices(ranges)
         for (held, slot), answer in zip(asking, turn.slots, strict=True):
             held.answered(answer)
             if answer is None:
@@ -320,29 +318,9 @@ class PoolWorker:
             self._drop(held)
         elif answer.take is not None:
             items = items_of(answer.take, slices)
-            held.work(answer.take, items, await self._outside(items))
+            held.work(answer.take, items, await self._reads.outside(items))
             if self._is_closing or self.app.stopping:
                 held.give_back("shutdown")  # the call was under way when the shutdown began
-
-    async def _outside(self, items: Sequence[TakenItem]) -> dict[str, int]:
-        """The keys of which items wait elsewhere, which these must not overtake (P5)."""
-        keys = list(dict.fromkeys(item.key for item in items if item.key is not None))
-        if not self.definition.ordered or not keys:
-            return {}
-        return dict(await self._patiently(self.app.store.pool_blocked, self.job, keys))
-
-    async def _read(self, ranges: Sequence[tuple[int, int, int]]) -> Slices:
-        """The parts of the log that takes need."""
-        return Slices(self.job, await self._patiently(self.app.store.pool_slices, self.job, ranges))
-
-    async def _patiently(self, read: Callable[..., R], *args: object) -> R:
-        """What is to be read for what was taken; waits for a store that is away."""
-        while True:
-            try:
-                return await self.app.threads.read(read, *args)
-            except StoreUnavailableError as error:
-                _LOG.warning("what %s has taken cannot be read yet: %s", self.job, error)
-            await asyncio.sleep(PAUSE_S)
 
     def _hold(self, acquired: Acquired, slices: Slices) -> None:
         held = HeldPartition(self, acquired.partition, acquired.token, acquired.version)
@@ -352,7 +330,8 @@ class PoolWorker:
         if take is not None:
             items = items_of(take, slices)
             held.recover(take, items, acquired.last_holder, self.rules.max_lost)
-        self._ask_next(held)
+        if held.is_idle:
+            self._ask_next(held)
         self._pump()
 
     def lost(self, key: LeaseKey) -> None:
