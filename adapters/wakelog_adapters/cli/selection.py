@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from wakelog_adapters.cli.context import Where
     from wakelog_adapters.cli.parsing import InstanceRef
 
-__all__ = ["Events", "FilterOptions", "Matching", "Selection", "WaitingEvents"]
+__all__ = [
+    "EventIds", "Events", "FilterOptions", "Matching", "Selection", "WaitingEvents", "chosen",
+]  # fmt: skip
 
 
 class Matching(NamedTuple):
@@ -129,7 +131,7 @@ class WaitingEvents:
     def chosen(self) -> list[str] | None:
         """The ids that are named, None if all that match are meant. Raises `UsageError`."""
         is_bulk = self.all or any(each is not None for each in self.filters().values())
-        return _named(self.event, is_bulk, "--partition-key KEY, --from NUMBER")
+        return chosen(self.event, "--partition-key KEY, --from NUMBER", is_bulk=is_bulk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,12 +149,15 @@ class Events:
 
     def chosen(self) -> list[str] | None:
         """The ids that are named, None if all that match are meant. Raises `UsageError`."""
-        return _named(self.event, self.all or self.error is not None, "--error TYPE")
+        is_bulk = self.all or self.error is not None
+        return chosen(self.event, "--error TYPE", is_bulk=is_bulk)
 
 
-def _named(events: list[str] | None, is_bulk: bool, filters: str) -> list[str] | None:
+def chosen(events: list[str] | None, *filters: str, is_bulk: bool) -> list[str] | None:
+    """The ids that are named, None if all that match are meant. Raises `UsageError`."""
+    choice = ", ".join([*filters, "--all"])
     if events and is_bulk:
-        raise UsageError(f"give events, or {filters} or --all, not both")
+        raise UsageError(f"give events, or one of {choice}, not both")
     if not events and not is_bulk:
-        raise UsageError(f"nothing is named: give events, {filters}, or --all")
+        raise UsageError(f"nothing is named: give events, or one of {choice}")
     return events or None

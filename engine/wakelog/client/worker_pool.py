@@ -335,6 +335,21 @@ class WorkerPoolClient(Generic[E]):
         _check_choice(event_ids, error)
         return await self._operator.dead("discard", event_ids, error, said, actor, dry_run=dry_run)
 
+    async def dead_letter(
+        self,
+        event_ids: Sequence[str] | None = None,
+        *,
+        actor: str | None = None,
+        dry_run: bool = False,
+    ) -> ItemsResult:
+        """Make dead letters of events that wait for code that can read them: these, or all, so that
+        what is behind them goes on. `on_dead_letter` is not called: there is no code that can read
+        its event. With `dry_run` it says what it would do."""
+        self._gateway.check()
+        if event_ids is not None:
+            _check_list("event_ids", event_ids)
+        return await self._operator.give_up_unread(event_ids, actor, dry_run=dry_run)
+
     def _partition(self, partition: int | None) -> int | None:
         if partition is None:
             return None

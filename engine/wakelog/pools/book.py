@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from wakelog.core.events import (
     DeadLettered,
     Event,
@@ -27,10 +29,11 @@ from wakelog.pools.state import Detail, Take
 
 __all__ = ["Book"]
 
-UNREAD_US = 30_000_000
-"""How soon an item is looked at again that waits for code that can read it (K4)."""
 BEHIND_US = 30_000_000
-"""How soon an item that waits behind another one of its key is looked at, at the latest."""
+"""How soon an item that waits behind another one of its key is looked at, at the latest: what holds
+it back releases it. Twice as long each time."""
+MAX_DOUBLED = 10
+"""How often that is doubled: to 8.5 hours."""
 
 _AT_ONCE = Advice(after_us=0)
 """After a loss the next attempt is due at once, whatever delay the policy has."""
@@ -117,7 +120,8 @@ class Book:
                 pass
 
     def _unread(self, item: TakenItem, event: Returned) -> None:
-        """This code cannot read it: it waits for code that can. Recorded once."""
+        """This code cannot read it: it waits for code that can, and is due for no other (K4).
+        Recorded once."""
         detail = Detail(
             attempt=item.detail.attempt,
             first_us=item.detail.first_us,
@@ -126,20 +130,24 @@ class Book:
             error_type=event.error_type,
             message=event.message,
         )
-        due_us = self._take.at_us + UNREAD_US
         if item.row is None or item.row.why != "unread":
             self._returned.setdefault("unread", []).append(item)
-        self._outcome.put.append(item.put("unread", due_us, detail))
+        self._outcome.put.append(item.put("unread", None, detail))
 
     def given_back(self, items: Sequence[TakenItem], why: str, now_us: int) -> None:
         """Items that did not begin: others may take them."""
         for item in items:
             self._outcome.settled += 1
-            due_us = now_us + BEHIND_US if why == "behind" else now_us
-            row_why = "behind" if why == "behind" else "returned"
-            if why != "behind" or item.row is None or item.row.why != "behind":
+            if why != "behind":
                 self._returned.setdefault(why, []).append(item)
-            self._outcome.put.append(item.put(row_why, due_us, item.detail))
+                self._outcome.put.append(item.put("returned", now_us, item.detail))
+                continue
+            looks = item.detail.looks
+            if not looks:
+                self._returned.setdefault(why, []).append(item)
+            due_us = now_us + (BEHIND_US << min(looks, MAX_DOUBLED))
+            detail = replace(item.detail, looks=looks + 1)
+            self._outcome.put.append(item.put("behind", due_us, detail))
 
     def lost(
         self,

@@ -226,10 +226,15 @@ def unheld_partitions(
 
 
 def next_us(
-    state: PoolState, now_us: int, rules: PoolRules, among: Collection[int] | None = None
+    state: PoolState,
+    now_us: int,
+    rules: PoolRules,
+    among: Collection[int] | None = None,
+    readable: Collection[int] = (),
 ) -> int | None:
     """When one of these partitions (None: of all) may find something to take; None if only an event
-    or an operator can bring it. A moment that has passed means now."""
+    or an operator can bring it. A moment that has passed means now. `readable`: the key slots of
+    items that wait for code, and have it here."""
     taken = [each for each in state.partitions if each.take is not None]
     if state.paused or len(taken) >= rules.concurrency:
         return None
@@ -245,6 +250,8 @@ def next_us(
 
     looks = [group.next_us for group in state.groups if group.count and is_served(group.slot)]
     if any(lane.waiting > 0 and is_served(lane.slot) for lane in state.lanes):
+        looks.append(now_us)
+    if any(map(is_served, readable)):
         looks.append(now_us)
     if rules.on_empty and free and not taken and state.has_been_emptied:
         looks.append(now_us)

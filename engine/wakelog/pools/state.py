@@ -140,6 +140,8 @@ class Detail(Struct, frozen=True, omit_defaults=True):
     """When the first attempt began."""
     losses: int = 0
     """How many workers in a row were lost with it alone."""
+    looks: int = 0
+    """How often in a row it was found behind another one of its key."""
     reason: str = ""
     error_type: str = ""
     message: str = ""

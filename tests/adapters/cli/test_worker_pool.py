@@ -232,6 +232,14 @@ def test_P8_dead_events_are_discarded(with_dead: CommandLine) -> None:
     assert with_dead("pool", "discard", "letters", "--all", "--yes").exit_code == 1
 
 
+def test_K4_what_waits_for_code_is_given_up(wakelog: CommandLine) -> None:
+    wakelog.answer("enqueue", "letters", ANN, "--id", "l-1")
+    skipped = wakelog("pool", "dead-letter", "letters", "l-1")
+    assert (skipped.exit_code, "l-1 skipped" in skipped.stdout) == (1, True)
+    assert wakelog("pool", "dead-letter", "letters", "--all", "--dry-run").exit_code == 1
+    assert "nothing is named" in wakelog.refusal(2, "pool", "dead-letter", "letters")
+
+
 def test_P6_a_waiting_event_is_cancelled(with_dead: CommandLine) -> None:
     with_dead.answer("enqueue", "letters", ANN, "--id", "l-4")
     assert pool(with_dead, "cancel", "l-4", "--reason", "wrong")["status"] == "cancelled"

@@ -12,7 +12,7 @@ from wakelog.core.pool.events import EventsCancelled, PrioritiesChanged
 from wakelog.pools.operate import ItemAct
 from wakelog.pools.state import job_stream
 
-Act = Literal["cancel", "requeue", "discard", "prioritize"]
+Act = Literal["cancel", "requeue", "discard", "prioritize", "dead_letter"]
 Place = tuple[int, int]
 PLACES = [
     "waiting", "delayed", "retrying", "behind", "returned", "lost", "unread", "moved", "requeued",
@@ -118,6 +118,16 @@ def test_P8_A9_K4_discard_reaches_dead_ones_and_those_that_wait_for_code(where: 
 
 
 @pytest.mark.parametrize("where", PLACES)
+def test_K4_A9_dead_lettering_reaches_those_that_wait_for_code_alone(where: str) -> None:
+    pool = Played()
+    place = placed(pool, where)
+    [found] = pool.act(ItemAct("dead_letter", actor="ann"), place)
+    expected = {"unread": "done", "dead": "unchanged", "taken": "taken", "alone": "taken"}
+    assert found == expected.get(where, "not_found")
+    assert pool.state.counts.get("dead", 0) == (found in ("done", "unchanged"))
+
+
+@pytest.mark.parametrize("where", PLACES)
 def test_P4_a_priority_is_changed_while_it_waits(where: str) -> None:
     pool = Played()
     place = placed(pool, where)
@@ -130,6 +140,7 @@ def test_P4_a_priority_is_changed_while_it_waits(where: str) -> None:
         assert pool.act(act, place) == ["unchanged"]
         pool.accept(item("late", priority=8))
         pool.now_us += 31 * SECOND
+        pool.reads_all = True
         hand = pool.hand("w3")
         hand.take(0)
         hand.take(1)

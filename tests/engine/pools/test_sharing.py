@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -88,6 +89,42 @@ async def test_K1_what_a_worker_held_is_taken_over_when_its_lease_is_gone(pool_u
         assert event.status == "completed"
     assert attempts == [1, 2]
     assert audited(pool_url).ends() == {"completed": 1}
+
+
+async def test_K4_the_worker_that_has_the_code_takes_what_waits_for_it(pool_url: str) -> None:
+    ran: list[str] = []
+
+    def of(name: str, type_: Any) -> Jobs:
+        execute = functools.partial(_told, ran, name)
+        return Jobs(pool=pool_of(execute, event=type_, concurrency=2))
+
+    # given an event that a worker of today cannot read, and goes on
+    async with of("new", int).open(pool_url, worker=True, lease=LEASE) as app:
+        async with of("old", str).open(pool_url) as before:
+            await before.worker_pool("pool").enqueue("a", id="a")
+        client = app.worker_pool("pool")
+        await until(lambda: _waits_for_code(client))
+        # when a worker that can comes, beside it
+        both = of("both", int | str)
+        async with both.open(pool_url, worker=True, lease=LEASE) as other:
+            last = await client.enqueue(1)
+            await ended(other.worker_pool("pool"), ["a", last.event_id])
+        history = await client.history("a")
+    # then that one takes it, and nothing else is recorded about it
+    assert [each.event for each in history] == [
+        "EventsReceived", "RunsStarted", "RunsReturned", "RunsStarted", "RunsExecuted",
+    ]  # fmt: skip
+    assert "both a" in ran
+    assert audited(pool_url).ends() == {"completed": 2}
+
+
+async def _told(ran: list[str], name: str, ctx: Any, event: Any) -> None:
+    ran.append(f"{name} {event}")
+
+
+async def _waits_for_code(client: Any) -> bool:
+    status = await client.status()
+    return bool(status.waiting_for_code == 1 and not status.pending)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -256,6 +256,14 @@ def test_K4_what_this_code_cannot_read_waits_for_code_that_can(pool_url: str) ->
         status = client.status()
         assert (status.waiting_for_code, status.pending, status.dead) == (1, 1, 0)
         assert client.get("old").attempts == 0
+        assert client.why("old").text.endswith("ValidationError: email: Field required")
+        # and no further try of it is recorded, however long it waits; of what is behind it few are
+        tried = [entry.event for entry in client.history("old")]
+        behind = len(client.history("same"))
+        sim.advance("2d")
+        assert [entry.event for entry in client.history("old")] == tried
+        assert tried == ["EventsReceived", "RunsStarted", "RunsReturned"]
+        assert len(client.history("same")) <= behind + 10
         at = sim.now
     # and when there is code that can, both are done, in their order
     both = of(Both)
@@ -278,6 +286,54 @@ def test_K4_A9_an_operator_may_discard_it(pool_url: str) -> None:
         assert client.discard().events == ()
         assert client.discard(["old"]).events == ("old",)
         assert client.status().waiting_for_code == 0
+
+
+def test_K4_A9_an_operator_may_make_a_dead_letter_of_it(pool_url: str) -> None:
+    ran: list[Any] = []
+    told: list[Any] = []
+
+    def of(type_: Any) -> Any:
+        return pool_of(
+            lambda ctx, event: ran.append(event.name), event=type_, ordered=True,
+            on_dead_letter=lambda ctx, event, error: told.append(event),
+        )  # fmt: skip
+
+    old, new, both = of(Old), of(New), of(Both)
+    with simulated(pool_url, old) as sim:
+        sim.worker_pool(old).pause()
+        for id in ("one", "two"):
+            sim.worker_pool(old).enqueue(Old(name=id), id=id, partition_key="k")
+        at = sim.now
+    with simulated(pool_url, new, start=at) as sim:
+        client = sim.worker_pool(new)
+        client.resume()
+        client.enqueue(New(name="three", email="a"), id="three", partition_key="k")
+        sim.advance("1m")
+        # then what waits for code can be given up: by id, or all of it
+        would = client.dead_letter(["one", "three", "four"], dry_run=True)
+        assert (would.events, would.skipped, would.dry_run) == (
+            ("one",), {"three": "not_found", "four": "not_found"}, True,
+        )  # fmt: skip
+        assert client.status().dead == 0
+        assert client.dead_letter(["one"], actor="ann").events == ("one",)
+        sim.advance("1m")  # now the second one is tried
+        assert client.get("two").status == "waiting_for_code"
+        assert client.dead_letter().events == ("two",)
+        assert client.dead_letter(["two"]).skipped == {"two": "unchanged"}
+        sim.run_until_idle()
+        assert (ran, told) == (["three"], [])  # the code that could be told cannot read it
+        letters = client.dead_letters()
+        assert [(each.event_id, each.reason, each.attempts) for each in letters] == [
+            ("one", "waiting_for_code", 0), ("two", "waiting_for_code", 0),
+        ]  # fmt: skip
+        assert letters[0].error_type == "ValidationError"
+        assert "(by ann)" in str(client.history("one")[-1])
+        at = sim.now
+    # and there is a way back, for code that can
+    with simulated(pool_url, both, start=at) as sim:
+        assert sim.worker_pool(both).requeue().events == ("one", "two")
+        sim.run_until_idle()
+    assert ran == ["three", "one", "two"]
 
 
 @pytest.mark.parametrize("point", ["before_write", "after_write"])

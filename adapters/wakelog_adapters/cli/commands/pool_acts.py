@@ -13,12 +13,12 @@ from wakelog_adapters.cli.app import print_result, subcommand
 from wakelog_adapters.cli.commands.worker_pool import Event, Pool, pool
 from wakelog_adapters.cli.context import Where
 from wakelog_adapters.cli.exit_codes import exit_unless
-from wakelog_adapters.cli.selection import Events, WaitingEvents
+from wakelog_adapters.cli.selection import EventIds, Events, WaitingEvents, chosen
 
 if TYPE_CHECKING:
     from wakelog.client.pool.results import ItemsResult
 
-__all__ = ["cancel", "discard", "drain", "pause", "priority", "requeue", "resume"]
+__all__ = ["cancel", "dead_letter", "discard", "drain", "pause", "priority", "requeue", "resume"]
 
 Partition = Annotated[
     int | None,
@@ -61,6 +61,34 @@ def discard(
     terminal. Exits with 1 if there are none, or one was skipped.
     """
     _act("discard", where, job, events, {"actor": actor, "reason": reason}, json)
+
+
+@subcommand(pool)
+def dead_letter(
+    *,
+    job: Pool,
+    where: Where,
+    event: EventIds = None,
+    all: Annotated[bool, typer.Option("--all", help="All that wait for code.")] = False,
+    dry_run: options.DryRun = False,
+    actor: options.Actor = None,
+    json: options.Json = False,
+) -> None:
+    """Make dead letters of events that wait for code to read them: those named, or --all.
+
+    What is behind them goes on. Exits with 1 if there are none, or one was skipped.
+    """
+    from wakelog_adapters.cli.pool_target import find_pool
+    from wakelog_adapters.cli.render import worker_pool as render
+
+    ids = chosen(event, is_bulk=all)
+    target = find_pool(where, job)
+    result = print_result(
+        lambda: target.run("dead_letter", ids, actor=actor, dry_run=dry_run),
+        lambda result: render.items(target.name, "given up", result),
+        json,
+    )
+    exit_unless(bool(result.events) and not result.skipped)
 
 
 @subcommand(pool)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal
 
 from wakelog.application import Application
 from wakelog.client.gateway import origin_of
 from wakelog.client.pool.reading import Located, dead_letters, locate
 from wakelog.client.pool.results import CancelResult, ItemsResult, PoolControl
-from wakelog.client.pool.waiting_events import PAGE, WaitingFilter, waiting_events
+from wakelog.client.pool.waiting_events import PAGE, WaitingFilter, unread_events, waiting_events
 from wakelog.errors import InstanceNotFoundError
 from wakelog.log.batches import read_item
 from wakelog.pools.items import Slices
@@ -123,15 +123,32 @@ class Operator:
         act = ItemAct("prioritize", None, priority, actor)
         if not isinstance(which, WaitingFilter):
             return await self._each(act, which, dry_run=dry_run)
+        which = which._replace(other_than=priority)
+        return await self._all(act, waiting_events(self._app, self._job, which), dry_run=dry_run)
+
+    async def give_up_unread(
+        self, event_ids: Sequence[str] | None, actor: str | None, *, dry_run: bool
+    ) -> ItemsResult:
+        """See `WorkerPoolClient.dead_letter`."""
+        act = ItemAct("dead_letter", actor=actor)
+        if event_ids is not None:
+            return await self._each(act, event_ids, dry_run=dry_run)
+        origin_of(actor, None)
+        return await self._all(act, unread_events(self._app, self._job), dry_run=dry_run)
+
+    async def _all(
+        self, act: ItemAct, pages: AsyncIterator[list[Located]], *, dry_run: bool
+    ) -> ItemsResult:
+        """To all that wait and match. Those that do not any longer are left out, but for those that
+        were taken."""
         done: list[str] = []
         skipped: dict[str, str] = {}
-        which = which._replace(other_than=priority)
-        async for located in waiting_events(self._app, self._job, which):
+        async for located in pages:
             found = await self._act(located, act, dry_run=dry_run)
             for each, what in zip(located, found, strict=True):
                 if what == "done":
                     done.append(each.event_id)
-                elif what == "taken":  # others do not wait any longer
+                elif what == "taken":
                     skipped[each.event_id] = _SKIPPED[what]
         return ItemsResult(events=tuple(done), skipped=skipped, dry_run=dry_run)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 from wakelog.application import Application
@@ -11,9 +11,9 @@ from wakelog.log.batches import read_item
 from wakelog.pools.accept import slot_of
 from wakelog.pools.items import Slices, item_name
 from wakelog.pools.state import READY, Lane, loaded
-from wakelog.ports.pools import ExceptionKey, PoolFilter, PoolLook
+from wakelog.ports.pools import ExceptionKey, ExceptionRow, PoolFilter, PoolLook
 
-__all__ = ["PAGE", "WaitingFilter", "waiting_events"]
+__all__ = ["PAGE", "WaitingFilter", "unread_events", "waiting_events"]
 
 PAGE = 1_000
 """Events that are read, and changed in one transaction."""
@@ -51,22 +51,37 @@ async def waiting_events(
     """
     seen = await app.pools.look(PoolLook(job, app.clock.now_us()))
     lanes = [lane for lane in loaded(seen.state).lanes if filter.has_lane(lane)]
-    key, after = filter.partition_key, ExceptionKey(0, 0)
-    while True:
-        asked = PoolFilter(why=_WAITING, key=key, after=after, limit=PAGE)
-        rows = await app.threads.browse(app.store.pool_exceptions, job, asked)
-        chosen = [(r.lane, r.off - 1, r.off) for r in rows if filter.has_priority(r.priority)]
+    key = filter.partition_key
+    async for rows in _exceptions(app, job, PoolFilter(why=_WAITING, key=key, limit=PAGE)):
+        chosen = [row for row in rows if filter.has_priority(row.priority)]
         if chosen:
-            yield await _located(app, job, chosen, key)
-        if len(rows) < PAGE:
-            break
-        after = ExceptionKey(rows[-1].lane, rows[-1].off)
+            yield await _located(app, job, _places(chosen), key)
     for lane in lanes:
         for at in range(lane.taken, lane.received, PAGE):
             here = lane.number, at, min(at + PAGE, lane.received)
             located = await _located(app, job, [here], key)
             if left := await _in_lane(app, job, located):
                 yield left
+
+
+async def unread_events(app: Application, job: str) -> AsyncIterator[list[Located]]:
+    """The events that wait for code, up to `PAGE` at a time (K4)."""
+    async for rows in _exceptions(app, job, PoolFilter(why=("unread",), limit=PAGE)):
+        yield await _located(app, job, _places(rows), None)
+
+
+async def _exceptions(
+    app: Application, job: str, filter: PoolFilter
+) -> AsyncIterator[Sequence[ExceptionRow]]:
+    while rows := await app.threads.browse(app.store.pool_exceptions, job, filter):
+        yield rows
+        if len(rows) < filter.limit:
+            return
+        filter = filter._replace(after=ExceptionKey(rows[-1].lane, rows[-1].off))
+
+
+def _places(rows: Sequence[ExceptionRow]) -> list[_Range]:
+    return [(row.lane, row.off - 1, row.off) for row in rows]
 
 
 async def _in_lane(app: Application, job: str, located: list[Located]) -> list[Located]:

@@ -26,13 +26,14 @@ from wakelog.pools.settle import (
     plan_requests,
     unheld_partitions,
 )
-from wakelog.pools.state import loaded
+from wakelog.pools.state import PoolState, loaded
 from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import PoolLook, PoolSeen
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.pool.held_partition import MAX_TAKE, TAKE_US, HeldPartition
 from wakelog.worker.pool.taken_reads import PAUSE_S, TakenReads
+from wakelog.worker.pool.unread_items import UnreadItems
 
 __all__ = ["PoolWorker"]
 
@@ -75,6 +76,8 @@ class PoolWorker:
         self._may_take_over = may_take_over
         self._lease_us = lease_us
         self._reads = TakenReads(app, definition)
+        self.unread = UnreadItems(app, definition)
+        """What waits for code that this worker has."""
         self._held: dict[int, HeldPartition] = {}
         self._asking: list[tuple[HeldPartition, PartitionRequest]] = []
         self._calls: set[asyncio.Task[None]] = set()
@@ -124,7 +127,7 @@ class PoolWorker:
             if any(state.partition(number).take is not None for number in unheld | ended):
                 return now_us  # what a worker that is gone had taken
             mine |= unheld | ended
-        return next_us(state, now_us, self.rules, mine)
+        return self._next_us(state, now_us, mine)
 
     def has_seen(self, number: int) -> bool:
         """Whether a call for all partitions that this worker may hold has seen a document, or a
@@ -259,7 +262,10 @@ class PoolWorker:
         pools = self.app.pools
         meta = pools.meta()
         behind = [key for slot in slots for key in slot.outcome.unblock]
-        look = PoolLook(self.job, meta.now_us, due_limit=DUE_LIMIT, behind=behind, leases=True)
+        keys = self.unread.of_slots(self._serves)
+        look = PoolLook(
+            self.job, meta.now_us, due_limit=DUE_LIMIT, keys=keys, behind=behind, leases=True
+        )
         held = tuple(self._held)
 
         def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
@@ -267,12 +273,20 @@ class PoolWorker:
             self.processed = writing.state.processed
             self._seen = max(seen.number, self._seen)
             turn = plan_requests(writing, seen, slots, acquire, taking)
+            self.unread.keep(keys, taking.due)
             if not seen.is_paused:
-                turn.next_us = next_us(writing.state, meta.now_us, self.rules, held)
+                turn.next_us = self._next_us(writing.state, meta.now_us, held)
             writing.read = turn.ranges
             return turn
 
         return await pools.call_and_read(look, plan, meta=meta)
+
+    def _serves(self, slot: int) -> bool:
+        """Whether a partition that this worker holds takes items of a key slot."""
+        return not slot or (slot - 1) % self.rules.concurrency in self._held
+
+    def _next_us(self, state: PoolState, now_us: int, among: Collection[int]) -> int | None:
+        return next_us(state, now_us, self.rules, among, self.unread.slots)
 
     async def _answered(
         self, asking: list[tuple[HeldPartition, PartitionRequest]], turn: CallAnswer, slices: Slices
