@@ -131,7 +131,7 @@ class WaitingEvents:
     def chosen(self) -> list[str] | None:
         """The ids that are named, None if all that match are meant. Raises `UsageError`."""
         is_bulk = self.all or any(each is not None for each in self.filters().values())
-        return chosen(self.event, "--partition-key KEY, --from NUMBER", is_bulk=is_bulk)
+        return chosen(self.event, "--partition-key KEY", "--from NUMBER", is_bulk=is_bulk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +155,8 @@ class Events:
 
 def chosen(events: list[str] | None, *filters: str, is_bulk: bool) -> list[str] | None:
     """The ids that are named, None if all that match are meant. Raises `UsageError`."""
-    choice = ", ".join([*filters, "--all"])
     if events and is_bulk:
-        raise UsageError(f"give events, or one of {choice}, not both")
+        raise UsageError(f"give events, or {' or '.join([*filters, '--all'])}, not both")
     if not events and not is_bulk:
-        raise UsageError(f"nothing is named: give events, or one of {choice}")
+        raise UsageError(f"nothing is named: give {', '.join(['events', *filters])}, or --all")
     return events or None

@@ -251,8 +251,9 @@ class WorkerPoolClient(Generic[E]):
         reason: str | None = None,
         actor: str | None = None,
     ) -> PoolControl:
-        """Take nothing more, in the whole pool or in one partition. What has been taken, at most
-        250 ms of work in each, is finished."""
+        """Take nothing more, in the whole pool or in one partition. What has begun ends; what has
+        been taken and has not begun is given back, as soon as its worker knows of the pause: at its
+        next call, when it is notified, or after 500 ms at the latest."""
         self._gateway.check()
         return await self._operator.pause(self._partition(partition), reason_of(reason), actor)
 
@@ -271,8 +272,9 @@ class WorkerPoolClient(Generic[E]):
     async def cancel_event(
         self, event_id: str, *, reason: str | None = None, actor: str | None = None
     ) -> CancelResult:
-        """Remove an event that has not begun. One that is taken is waited for up to 2 seconds: it
-        begins, or is given back."""
+        """Remove an event that has not begun. One that is taken is given back by its worker and
+        cancelled, unless it has begun: that is waited for up to 2 seconds. After that the answer is
+        `already_processing`; an event that had not begun then is cancelled a little later."""
         self._gateway.check()
         return await self._operator.cancel(event_id, reason_of(reason), actor)
 

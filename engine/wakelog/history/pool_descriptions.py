@@ -22,6 +22,7 @@ _GIVEN_BACK = {
     "shutdown": "the worker ends",
     "behind": "an earlier event of its key is not done",
     "paused": "it was paused",
+    "cancelled": "an operator wants it",
     "unread": "it waits for code that can read it",
 }
 

@@ -26,6 +26,7 @@ from wakelog.log.payloads import Salts
 from wakelog.pools.items import TakenItem
 from wakelog.pools.settle import Outcome
 from wakelog.pools.state import Detail, Take
+from wakelog.ports.pools import ExceptionKey
 
 __all__ = ["Book"]
 
@@ -66,6 +67,11 @@ class Book:
     def settled(self) -> int:
         """How many items are settled with this."""
         return self._outcome.settled
+
+    @property
+    def has_paused(self) -> bool:
+        """Whether a handler has paused the pool."""
+        return self._outcome.paused is not None
 
     def ended(self, item: TakenItem, events: Sequence[Event], started_us: int) -> None:
         """A run of an item, which began then, was decided."""
@@ -135,9 +141,12 @@ class Book:
         self._outcome.put.append(item.put("unread", None, detail))
 
     def given_back(self, items: Sequence[TakenItem], why: str, now_us: int) -> None:
-        """Items that did not begin: others may take them."""
+        """Items that did not begin: others may take them, unless an operator wants them."""
         for item in items:
             self._outcome.settled += 1
+            self._outcome.unbegun.append(ExceptionKey(item.lane, item.off))
+            if why == "cancelled" and self._is_ordered and item.key is not None:
+                self._outcome.unblock.append(item.key)
             if why != "behind":
                 self._returned.setdefault(why, []).append(item)
                 self._outcome.put.append(item.put("returned", now_us, item.detail))

@@ -16,11 +16,13 @@ from wakelog.core.pool.events import (
     PrioritiesChanged,
 )
 from wakelog.pools.items import item_name
-from wakelog.pools.state import Detail, Lane, detail_of, job_stream
+from wakelog.pools.state import Detail, Lane, Recall, Take, detail_of, job_stream
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import ExceptionKey, ExceptionRow, PoolSeen, SegmentRow, TrailRow
 
-__all__ = ["Found", "ItemAct", "plan_act", "plan_drain", "plan_pause", "plan_resume"]
+__all__ = [
+    "Found", "ItemAct", "plan_act", "plan_drain", "plan_pause", "plan_resume", "record_act",
+]  # fmt: skip
 
 Found = Literal["done", "not_found", "taken", "dead", "unchanged"]
 """What an act found: it was done; there is no such item waiting or dead; it is being worked on; it
@@ -61,11 +63,13 @@ def plan_act(
         elif lane is not None and waits:
             what = _act_on_waiting(writing, key, lane, act, segment_of)
         else:
-            what = "taken" if _is_taken(writing, key) else "not_found"
+            what = "not_found" if (take := _take_of(writing, key)) is None else "taken"
+            if take is not None:
+                _recall(writing, take, key, act)
         found[key] = what
     done = [key for key, what in found.items() if what == "done"]
     if done:
-        _record(writing, done, act, rows)
+        record_act(writing, done, act, rows)
         _release(writing, seen.behind, {_key_of(each, segment_of) for each in done})
     return [found[key] for key in keys]
 
@@ -149,7 +153,7 @@ def _act_on_waiting(
     return "done"
 
 
-def _is_taken(writing: Writing, key: ExceptionKey) -> bool:
+def _take_of(writing: Writing, key: ExceptionKey) -> Take | None:
     for partition in writing.state.partitions:
         take = partition.take
         if take is None:
@@ -157,16 +161,30 @@ def _is_taken(writing: Writing, key: ExceptionKey) -> bool:
         in_range = any(r.lane == key.lane and r.after < key.off <= r.upto for r in take.ranges)
         skipped = key in {ExceptionKey(*each) for each in take.without}
         if (in_range and not skipped) or any(row[:2] == key for row in take.rows):
-            return True
-    return False
+            return take
+    return None
 
 
-def _record(
+def _recall(writing: Writing, take: Take, key: ExceptionKey, act: ItemAct) -> None:
+    """Its worker gives it back, unless it has begun, and then it is done (P6). Only what waited for
+    code can be discarded."""
+    if act.act == "discard":
+        may_be = any(row[:2] == key and row.why == "unread" for row in take.rows)
+    else:
+        may_be = act.act == "cancel"
+    if may_be and not any(each[:2] == key for each in take.recalls):
+        what: Literal["cancel", "discard"] = "discard" if act.act == "discard" else "cancel"
+        take.recalls.append(Recall(*key, what, act.reason, act.actor))
+        writing.must_write = writing.is_told = True
+
+
+def record_act(
     writing: Writing,
     done: list[ExceptionKey],
     act: ItemAct,
     rows: Mapping[ExceptionKey, ExceptionRow],
 ) -> None:
+    """Record what was done to these items, whose rows in the table of exceptions were these."""
     items = tuple(item_name(*key) for key in done)
     reason = act.reason
     events: list[Event] = []
@@ -218,11 +236,12 @@ def _dead_lettered(row: ExceptionRow) -> DeadLettered:
 def plan_pause(
     writing: Writing, partition: int | None, reason: str | None, actor: str | None
 ) -> bool:
-    """Take nothing from now on; False if that is so already."""
+    """Take nothing from now on, and give back what has not begun; False if that is so already."""
     target = writing.state if partition is None else writing.state.partition(partition)
     if target.paused:
         return False
     target.paused, target.reason = True, reason
+    writing.is_told = True
     _control(writing, Paused(reason=reason, item=_partition_name(partition)), actor)
     return True
 

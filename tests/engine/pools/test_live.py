@@ -15,6 +15,7 @@ from wakelog import (
     Backoff,
     IdempotencyConflictError,
     InvalidStateError,
+    Jobs,
     NewEvent,
     QueueFullError,
     Retry,
@@ -337,6 +338,7 @@ async def test_P6_U14_cancelling_one_that_is_taken_and_has_not_begun(pool_url: s
         cancelled = await client.cancel_event(second.event_id, reason="no longer")
         # then
         assert cancelled.status == "cancelled"
+        assert (await client.get(third.event_id)).status == "processing"
         go.set()
         await ended(client, [slow.event_id, third.event_id])
         assert (await client.get(second.event_id)).status == "cancelled"
@@ -344,8 +346,60 @@ async def test_P6_U14_cancelling_one_that_is_taken_and_has_not_begun(pool_url: s
         assert [each.status for each in again] == [
             "already_completed", "already_completed", "not_found",
         ]  # fmt: skip
+        told = [entry.event for entry in await client.history(second.event_id)]
+        assert told == ["EventsReceived", "RunsStarted", "RunsReturned", "EventsCancelled"]
     assert "second" not in ran
-    assert audited(pool_url).ends()["cancelled"] == 1
+    audit = audited(pool_url)
+    assert audit.ends()["cancelled"] == 1
+    # then that one alone was given back
+    [back] = [r.event for history in audit.events.values() for r in history
+              if isinstance(r.event, RunsReturned)]  # fmt: skip
+    assert (back.reason, len(back.items)) == ("cancelled", 1)
+
+
+@pytest.mark.parametrize("what", ["pool", "partition", "job", "handler"])
+async def test_P6_P7_a_pause_reaches_what_is_taken_and_has_not_begun(
+    pool_url: str, what: str
+) -> None:
+    go, begun = asyncio.Event(), asyncio.Event()
+    ran: list[Any] = []
+
+    async def execute(ctx: Any, event: Any) -> None:
+        ran.append(event)
+        if event == "slow":
+            begun.set()
+            await go.wait()
+            if what == "handler":
+                ctx.pause("enough")
+
+    pool = pool_of(execute, concurrency=1)
+    async with Jobs(pool=pool).open(pool_url, worker=True) as app:
+        client = app.worker_pool(pool)
+        await warm(client, "quick")
+        await client.pause()
+        ids = [each.event_id for each in await client.enqueue_many(["slow", "b", "c"])]
+        await client.resume()
+        await asyncio.wait_for(begun.wait(), WAIT_S)
+        assert (await client.status()).processing == 3
+        # when
+        if what == "handler":
+            go.set()
+        elif what == "job":
+            await app.pause(pool)
+        else:
+            await client.pause(0 if what == "partition" else None)
+        # then what has not begun is given back, though the one before it runs
+        await until(lambda: _counts(client, pending=2, processing=what != "handler"))
+        go.set()
+        await until(lambda: _counts(client, pending=2, processing=0))
+        assert ran[40:] == ["slow"]
+        # and it goes on with the resume
+        await (
+            app.resume(pool) if what == "job" else client.resume(0 if what == "partition" else None)
+        )
+        await ended(client, ids)
+    assert ran[40:] == ["slow", "b", "c"]
+    assert reasons(audited(pool_url)) == {"paused"}
 
 
 async def test_U14_one_that_runs_is_already_processing(pool_url: str) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from wakelog.application import Application
 from wakelog.client.gateway import origin_of
-from wakelog.client.pool.reading import Located, dead_letters, locate
+from wakelog.client.pool.reading import Located, dead_letters, locate, pool_event
 from wakelog.client.pool.results import CancelResult, ItemsResult, PoolControl
 from wakelog.client.pool.waiting_events import PAGE, WaitingFilter, unread_events, waiting_events
 from wakelog.errors import InstanceNotFoundError
@@ -92,19 +92,25 @@ class Operator:
             return CancelResult(event_id=event_id, status="not_found")
         act = ItemAct("cancel", reason, actor=actor)
         found: Found = "taken"
+        was_taken = False
         for _ in range(TRIES):
             [found] = await self._act([located], act, dry_run=False)
             if found != "taken" or self._app.handler_runner.inline:
                 break
+            was_taken = True
             await asyncio.sleep(PAUSE_S)
         word: Literal["cancelled", "not_found", "already_processing", "already_completed"]
-        if found == "done":
+        if found == "done" or (was_taken and await self._is_cancelled(located)):
             word = "cancelled"
         elif found == "taken":
             word = "already_processing"
         else:
             word = "already_completed" if await self._is_known(located) else "not_found"
         return CancelResult(event_id=event_id, status=word)
+
+    async def _is_cancelled(self, located: Located) -> bool:
+        """Whether its worker has given it back for that."""
+        return (await pool_event(self._app, self._job, located)).status == "cancelled"
 
     async def _is_known(self, located: Located) -> bool:
         ranges = [(located.lane, located.off - 1, located.off)]

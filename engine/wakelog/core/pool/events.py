@@ -93,7 +93,7 @@ class RunsReturned(Event):
 
     run: int
     items: tuple[tuple[int, int], ...]
-    reason: Literal["overstay", "shutdown", "behind", "paused", "unread"]
+    reason: Literal["overstay", "shutdown", "behind", "paused", "cancelled", "unread"]
 
 
 class _ByOperator(Event):

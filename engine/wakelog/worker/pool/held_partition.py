@@ -24,7 +24,7 @@ from wakelog.errors import IntegrityError, LeaseLostError, RetryExhaustedError
 from wakelog.ids import InstanceId
 from wakelog.pools.book import Book
 from wakelog.pools.items import TakenItem
-from wakelog.pools.settle import Outcome, PartitionAnswer, PartitionRequest
+from wakelog.pools.settle import Outcome, PartitionAnswer, PartitionRequest, Recalled
 from wakelog.pools.state import Take, partition_stream
 from wakelog.turn import perform, take_turn
 from wakelog.worker.leases import LeaseKey
@@ -69,8 +69,8 @@ class HeldPartition:
         self._task: asyncio.Task[None] | None = None
         self._current: TakenItem | None = None
         self._asked = asyncio.Event()
-        self._gives_back: str | None = None
-        """Why what has not begun is to be given back with the next turn."""
+        self._gives_back: tuple[str, Recalled] | None = None
+        """Why what has not begun, and which of it, is to be given back with the next turn."""
 
     @property
     def key(self) -> LeaseKey:
@@ -81,6 +81,11 @@ class HeldPartition:
     def is_idle(self) -> bool:
         """Whether it could take something."""
         return self._task is None and not self.is_asking and not self.is_lost
+
+    @property
+    def has_unbegun(self) -> bool:
+        """Whether it has taken something that has not begun."""
+        return bool(self._waiting)
 
     @property
     def is_working(self) -> bool:
@@ -153,6 +158,9 @@ class HeldPartition:
         now_us = max(began_us, app.clock.now_us())
         turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
         self._open_book.ended(item, turn.events, began_us)
+        if self._open_book.has_paused:
+            self._current = None
+            self.give_back("paused")
         took_us = max(0, app.clock.now_us() - began_us)
         pool.pace(took_us)
         if took_us > LONG_US:  # it may not have waited for anything: let others have the loop
@@ -173,20 +181,23 @@ class HeldPartition:
 
     # -- giving back
 
-    def give_back(self, why: str) -> None:
-        """Give back what has not begun; once the step that is being recorded is."""
-        if not self._waiting or self._book is None or self._take is None or self.is_lost:
+    def give_back(self, why: str, only: Recalled = None) -> None:
+        """Give back what has not begun, all or only these; once the step that is being recorded
+        is."""
+        items = [each for each in self._waiting if only is None or each.place in only]
+        if not items or self._book is None or self._take is None or self.is_lost:
             return
         if self.is_asking:
-            self._gives_back = why
+            if only is None or self._gives_back is None:
+                self._gives_back = why, only
             return
-        items, self._waiting = list(self._waiting), deque()
-        current = self._current
+        self._waiting = deque(each for each in self._waiting if only and each.place not in only)
+        left = [*self._waiting] if self._current is None else [self._current, *self._waiting]
         book, self._book = self._book, self._new_book(self._take)
         self._book.blocked |= book.blocked
         self._book.outside = book.outside
         book.given_back(items, why, self._pool.app.clock.now_us())
-        rows = [] if current is None else [current.put("lost", None, current.detail)]
+        rows = [each.put("lost", None, each.detail) for each in left]
         take = self._take
         rest = Take(take.version, take.at_us, rows=rows, count=len(rows))
         self._pool.ask(
@@ -232,9 +243,9 @@ class HeldPartition:
         else:
             self.version = answer.version
         self._asked.set()
-        why, self._gives_back = self._gives_back, None
-        if why is not None and not self.is_lost:
-            self.give_back(why)
+        back, self._gives_back = self._gives_back, None
+        if back is not None and not self.is_lost:
+            self.give_back(*back)
 
     def recover(self, take: Take, items: Sequence[TakenItem], worker: str, max_lost: int) -> None:
         """What the partition's last holder, that worker, had taken is lost. An event that has no

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from wakelog.application import Application
 from wakelog.definitions.worker_pool import WorkerPool
@@ -22,17 +22,20 @@ from wakelog.pools.settle import (
     CallAnswer,
     PartitionAnswer,
     PartitionRequest,
+    Recalled,
     next_us,
     plan_requests,
     unheld_partitions,
 )
 from wakelog.pools.state import PoolState, loaded
-from wakelog.pools.takes import PoolRules, Taking
+from wakelog.pools.takes import Taking
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import PoolLook, PoolSeen
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.pool.held_partition import MAX_TAKE, TAKE_US, HeldPartition
+from wakelog.worker.pool.pool_rules import rules_of
 from wakelog.worker.pool.taken_reads import PAUSE_S, TakenReads
+from wakelog.worker.pool.taken_watch import TakenWatch
 from wakelog.worker.pool.unread_items import UnreadItems
 
 __all__ = ["PoolWorker"]
@@ -76,6 +79,7 @@ class PoolWorker:
         self._may_take_over = may_take_over
         self._lease_us = lease_us
         self._reads = TakenReads(app, definition)
+        self._watch = TakenWatch(app, self.job, self._give_back)
         self.unread = UnreadItems(app, definition)
         """What waits for code that this worker has."""
         self._held: dict[int, HeldPartition] = {}
@@ -92,16 +96,7 @@ class PoolWorker:
         self._mean_us = float(TAKE_US)
         self._seen = 0
         """The number of the newest document that a call has seen."""
-        rate, span_us = definition.rate_limit or (None, 0)
-        self.rules = PoolRules(
-            concurrency=definition.concurrency,
-            ordered=definition.ordered,
-            rate=rate,
-            span_us=span_us,
-            weights=definition.fair.weights if definition.fair else {},
-            on_empty="on_empty" in definition.handlers,
-            max_lost=app.settings.max_lost,
-        )
+        self.rules = rules_of(definition, app.settings.max_lost)
 
     # -- on the alarm clock's thread
 
@@ -303,7 +298,21 @@ class PoolWorker:
                     held.was_missed = True  # what this call has released can be taken by the next
         for acquired in turn.acquired:
             self._hold(acquired, slices)
+        self._give_back(turn.recalls)
         self._look_again({held for held, _ in asking}, turn.next_us)
+
+    def _give_back(self, recalls: Mapping[int, Recalled]) -> None:
+        """What operators want of what was taken: all of it if the pool or the partition is paused,
+        else what was cancelled (P6)."""
+        for number, only in recalls.items():
+            held = self._held.get(number)
+            if held is not None:
+                held.give_back("paused" if only is None else "cancelled", only)
+
+    def watch_taken(self) -> None:
+        """Something has changed: look whether what was taken is to be given back."""
+        if any(each.has_unbegun for each in self._held.values()):
+            self._watch.look()
 
     def _look_again(self, asked: Collection[HeldPartition], next_us: int | None) -> None:
         """A partition was left without anything: let others take what it may not, and see to it
@@ -366,6 +375,7 @@ class PoolWorker:
         """Take nothing more, give back what has not begun, let what has begun end within the grace;
         then stop it. Everything is recorded, if the store is there."""
         self._is_closing = True
+        self._watch.close()
         for held in tuple(self._held.values()):
             held.give_back("shutdown")
             if held.is_idle:

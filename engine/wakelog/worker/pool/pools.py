@@ -169,7 +169,10 @@ class Pools:
         if pool is None:
             return True  # other workers have it, and are notified
         self.notice(job)
-        return pool.wake_idle()
+        if pool.wake_idle():
+            return True
+        pool.watch_taken()
+        return False
 
     def lost(self, key: LeaseKey) -> None:
         """The lease on a partition is lost."""
