@@ -330,9 +330,10 @@ class Worker:
         elif not self._waits_for_room and self.next_look.expects_others_alarm(due_us):
             self._on_alarm_set(due_us)
 
-    def _on_others_pool(self, job: str) -> None:
+    def _on_others_pool(self, job: str, number: int) -> None:
         """Another process has put something into a pool; called on any thread."""
-        self._loop.call_soon_threadsafe(self._on_pool_changed, job, 0)
+        if not self._pools.has_seen(job, number):
+            self._loop.call_soon_threadsafe(self._on_pool_changed, job, 0)
 
     def _wake(self) -> None:
         if not self._closing:

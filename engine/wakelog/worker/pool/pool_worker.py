@@ -25,11 +25,12 @@ from wakelog.pools.settle import (
     PartitionRequest,
     next_us,
     plan_requests,
+    unheld_partitions,
 )
-from wakelog.pools.state import PoolState, loaded, partition_stream
+from wakelog.pools.state import loaded
 from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import Writing
-from wakelog.ports.pools import PartitionLease, PoolLook, PoolSeen
+from wakelog.ports.pools import PoolLook, PoolSeen
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.pool.held_partition import MAX_TAKE, TAKE_US, HeldPartition
 
@@ -88,6 +89,8 @@ class PoolWorker:
         self.worked = 0
         """How many items were worked on."""
         self._mean_us = float(TAKE_US)
+        self._seen = 0
+        """The number of the newest document that a call has seen."""
         rate, span_us = definition.rate_limit or (None, 0)
         self.rules = PoolRules(
             concurrency=definition.concurrency,
@@ -116,7 +119,8 @@ class PoolWorker:
             return None
         state = loaded(seen.state)
         if len(held) < self._share(self.rules.concurrency):
-            unheld, ended = self._unheld(state, seen.leases)
+            count = max(self.rules.concurrency, len(state.partitions))
+            unheld, ended = unheld_partitions(self.job, self.worker, seen.leases, count)
             if ended and not self._may_take_over():
                 return now_us + AGAIN_US
             if any(state.partition(number).take is not None for number in unheld | ended):
@@ -124,18 +128,10 @@ class PoolWorker:
             mine |= unheld | ended
         return next_us(state, now_us, self.rules, mine)
 
-    def _unheld(
-        self, state: PoolState, leases: Sequence[PartitionLease]
-    ) -> tuple[set[int], set[int]]:
-        """The partitions that no worker holds, and those of which the lease has ended."""
-        numbers = range(max(self.rules.concurrency, len(state.partitions)))
-        streams = {partition_stream(self.job, number): number for number in numbers}
-        leased = {each.stream for each in leases}
-        ended = {each.stream for each in leases if each.has_ended and each.owner != self.worker}
-        return (
-            {number for stream, number in streams.items() if stream not in leased},
-            {number for stream, number in streams.items() if stream in ended},
-        )
+    def has_seen(self, number: int) -> bool:
+        """Whether a call for all partitions that this worker may hold has seen a document, or a
+        later one."""
+        return number <= self._seen and len(self._held) >= self._share(self.rules.concurrency)
 
     # -- on the loop
 
@@ -271,6 +267,7 @@ class PoolWorker:
         def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
             taking = Taking(writing, seen, self.rules, self.worker)
             self.processed = writing.state.processed
+            self._seen = max(seen.number, self._seen)
             turn = plan_requests(writing, seen, slots, acquire, taking)
             if not seen.is_paused:
                 turn.next_us = next_us(writing.state, meta.now_us, self.rules, held)

@@ -131,6 +131,11 @@ class Pools:
             self._noticed |= set(self._workers) if job is None else {job}
         return bool(self._workers)
 
+    def has_seen(self, job: str, number: int) -> bool:
+        """Whether a document of a pool, or a later one, was seen by this worker."""
+        pool = self._workers.get(job)
+        return pool is None or pool.has_seen(number)
+
     # -- on the event loop
 
     @property
