@@ -22,6 +22,7 @@ from wakelog.definitions.return_type import result_schema
 from wakelog.definitions.schema import TypeSchema
 from wakelog.definitions.steps import StepRunner
 from wakelog.errors import InvalidStateError, Issue, ValidationError
+from wakelog.functions import plain_result, why_unfit
 from wakelog.ids import Kind
 from wakelog.kinds.behaviour import MAX_WAITING, Behaviour
 from wakelog.kinds.worker_pool import WorkerPoolBehaviour
@@ -38,13 +39,16 @@ class Fair:
 
         WorkerPool(event=Mail, fair=Fair("tenant", weights={"big": 3}))
 
-    A key without a weight has 1. Raises `ValidationError` for a weight that is not above 0.
+    A key without a weight has 1. Raises `ValidationError` for a weight that is not above 0, and for
+    a function that is an `async def`.
     """
 
     by: str | Callable[[Any], str]
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def __post_init__(self) -> None:
+        if not isinstance(self.by, str) and (unfit := why_unfit(self.by, 1)):
+            raise _unfit("fair", unfit)
         for key, weight in self.weights.items():
             if not 0 < weight <= 1_000:
                 raise _unfit("fair", f"the weight of {key!r} must be above 0 and at most 1000")
@@ -53,7 +57,7 @@ class Fair:
         """The key of an event. Raises `ValidationError` if it has none."""
         try:
             if callable(self.by):
-                return str(self.by(event))
+                return str(plain_result(self.by(event)))
             if isinstance(event, dict):
                 return str(cast("dict[str, Any]", event)[self.by])
             return str(getattr(event, self.by))

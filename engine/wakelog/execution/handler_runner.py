@@ -99,6 +99,7 @@ class HandlerRunner:
         handler = definition.handlers[call.handler]
         ctx = definition.context(call, instance, now_us, steps)
         token = CURRENT.set(ctx)
+        is_given_back = False
         try:
             extra = _read(definition, call, ctx)
             if isinstance(extra, PayloadUnread):
@@ -114,7 +115,9 @@ class HandlerRunner:
                 ctx.returned(result)
         except asyncio.CancelledError as error:
             if not ctx.cleared:
-                return self._cancelled(definition.retry, call, error)
+                outcome = self._cancelled(definition.retry, call, error)
+                is_given_back = isinstance(outcome, RunGivenBack)
+                return outcome
         except ThreadsExhaustedError as error:  # it has not begun; one of the handler's is a value
             if call.is_epilogue:
                 return self._failed(error, definition.retry, call)
@@ -125,7 +128,7 @@ class HandlerRunner:
             if not ctx.cleared:
                 return self._failed(error, definition.retry, call)
         finally:
-            ctx.close()
+            ctx.close(is_given_back=is_given_back)
             _reset(token)
         now_us = self._clock.now_us()
         return HandlerEnded(tuple(ctx.commands), ctx.cleared, ctx.clear_reason, now_us)
