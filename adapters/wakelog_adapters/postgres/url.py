@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from wakelog_adapters.sql.url import UrlOptions
+from wakelog_adapters.sql.url import UrlOptions, check_characters
 
 __all__ = ["StoreLocation", "parse"]
 
@@ -56,6 +56,7 @@ def parse(url: str) -> StoreLocation:
     (for simulations); the rest of the URL is libpq's and goes to it as it is.
     Raises `ValidationError`.
     """
+    check_characters(url)
     base, _, query = url.partition("?")
     pairs = [(part, *part.partition("=")[::2]) for part in query.split("&") if part]
     ours = {name: unquote(value) for _, name, value in pairs if name in _OURS}
@@ -64,7 +65,7 @@ def parse(url: str) -> StoreLocation:
     conninfo = f"{base}?{others}" if others else base
     try:
         known = cast("dict[str, Any]", conninfo_to_dict(conninfo))
-    except psycopg.ProgrammingError as error:
+    except (psycopg.ProgrammingError, UnicodeError) as error:
         raise options.invalid(_without_password(str(error).strip())) from None
     pool = options.whole_number("pool", "connections", at_least=MIN_POOL, at_most=_MAX_POOL)
     return StoreLocation(

@@ -15,7 +15,7 @@ from typing import Literal, cast
 from msgspec import Struct
 
 from wakelog.core.time import Duration, duration_us
-from wakelog.errors import Issue, JobError, ValidationError
+from wakelog.errors import Issue, JobError, ValidationError, quoted
 from wakelog.functions import why_unfit
 
 __all__ = [
@@ -274,4 +274,4 @@ def _max_us(max: Duration | None) -> int:
 
 
 def _invalid(what: str, value: object, message: str) -> ValidationError:
-    return ValidationError(f"{what} {value!r}", [Issue(loc="", msg=message, type="retry")])
+    return ValidationError(f"{what} {quoted(value)}", [Issue(loc="", msg=message, type="retry")])

@@ -335,6 +335,9 @@ class SettingContext(Context[S]):
     def update_state(self, fn: Callable[[S], S]) -> None:
         """Set the state to what `fn`, a `def`, makes of it. Raises `InvalidStateError` if there is
         none yet."""
+        if not callable(fn):
+            issue = Issue(loc="fn", msg="must be callable", type="callable")
+            raise ValidationError("update of the state", [issue])
         current = self.state
         if current is None:
             raise InvalidStateError(

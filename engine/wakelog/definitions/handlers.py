@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload
 
 from wakelog.core.commands import HandlerName
 from wakelog.core.time import Duration, duration_us
-from wakelog.errors import Issue, ValidationError
+from wakelog.errors import Issue, ValidationError, quoted
 from wakelog.functions import is_async, is_generator
 
 __all__ = ["Handler", "HandlerSlot"]
@@ -75,4 +75,4 @@ def _check(name: HandlerName, fn: object) -> None:
         issue = Issue(loc=name, msg=message, type="generator")
     else:
         return
-    raise ValidationError(f"{name} {fn!r}", [issue])
+    raise ValidationError(f"{name} {quoted(fn)}", [issue])
