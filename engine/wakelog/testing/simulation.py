@@ -395,4 +395,5 @@ def _closing(coroutine: Coroutine[Any, Any, Any]) -> Generator[None]:
 
 def _refuse_in_loop() -> None:
     if is_on_a_loop():
-        raise InvalidStateError("a simulation runs its own event loop: use it in a plain def")
+        text = "a simulation runs its own event loop: use it in a plain def, not async def"
+        raise InvalidStateError(text)
