@@ -148,10 +148,18 @@ class InstanceNotFoundError(RequestError):
 class IdempotencyConflictError(RequestError):
     """The key was used before on this instance, with another payload or action."""
 
-    def __init__(self, instance_id: str, key: str, recorded_action: str, action: str) -> None:
+    def __init__(
+        self,
+        instance_id: str,
+        key: str,
+        recorded_action: str,
+        action: str,
+        advice: str = "take a new key for a new request, or forget_key() to free this one",
+    ) -> None:
         self.instance_id, self.key = instance_id, key
         self.recorded_action, self.action = recorded_action, action
-        super().__init__(instance_id, key, recorded_action, action)
+        self.advice = advice
+        super().__init__(instance_id, key, recorded_action, action, advice)
 
     def __str__(self) -> str:
         what = (
@@ -159,10 +167,7 @@ class IdempotencyConflictError(RequestError):
             if self.recorded_action == self.action
             else f"for {self.recorded_action!r}"
         )
-        return (
-            f"key {self.key!r} was already used on {self.instance_id!r} {what}; "
-            f"take a new key for a new request, or forget_key() to free this one"
-        )
+        return f"key {self.key!r} was already used on {self.instance_id!r} {what}; {self.advice}"
 
 
 class QueueFullError(RequestError):

@@ -38,9 +38,11 @@ async def pause_job(
     app = gateway.app
     row = JobPauseRow(_name_of(gateway, job), reason, actor, app.clock.now_us())
     try:
-        return _job_pause(await app.threads.write(app.store.pause_job, row))
+        paused = _job_pause(await app.threads.write(app.store.pause_job, row))
     finally:
         app.job_pauses.forget()
+    app.pools.on_change(row.job, row.since_us)
+    return paused
 
 
 async def resume_job(gateway: RequestGateway, job: Definition | str) -> JobPause | None:

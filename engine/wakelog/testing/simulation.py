@@ -268,7 +268,7 @@ class Simulation(BlockingCalls):
         app.store.put_worker(self._worker)
         name, rules = self._worker.worker, self._worker.rules
         self._schedules = Schedules(app, self._work_on, name, now_us, rules)
-        self._rereader = Rereader(app, self._work_on)
+        self._rereader = Rereader(app, self._work_on, self._pools.reread)
         self.run(self._rereader())
         self.run(self._schedules.open())
 

@@ -355,7 +355,7 @@ def fill(bare: psycopg.Connection, first: int, last: int) -> None:
         f"INSERT INTO pool_segments SELECT '{POOL}', lane, 100 * i, 100, i, 7 * lane, 40, 1, i"
         f" FROM {numbers}, generate_series(1, 2) AS l (lane)",
         f"INSERT INTO pool_taken SELECT '{POOL}', 1, i, 0, i FROM {numbers}",
-        f"INSERT INTO pool_ids SELECT '{POOL}', 'id-' || i, 1, i, 'f', 1 FROM {numbers}",
+        f"INSERT INTO pool_ids SELECT '{POOL}', 'id-' || i, 1, i, 'f', 1, 0 FROM {numbers}",
         f"INSERT INTO pool_trail SELECT '{POOL}', 1, i, '{SHARED}', 1 FROM {numbers}",
         f"INSERT INTO pool_skips SELECT '{POOL}', 1, i FROM {numbers} WHERE i <= 10",
         f"INSERT INTO pool_exceptions SELECT '{POOL}', 2, i, CASE i % 2 WHEN 0 THEN 'behind'"

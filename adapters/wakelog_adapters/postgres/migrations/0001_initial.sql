@@ -266,6 +266,7 @@ CREATE TABLE {schema}.pool_ids (
     off bigint NOT NULL,
     fingerprint text NOT NULL,
     at_us bigint NOT NULL,
+    position bigint NOT NULL,
     PRIMARY KEY (pool, id)
 );
 
@@ -831,7 +832,7 @@ BEGIN
                 ORDER BY x.due_us, x.lane, x.off LIMIT due_limit))
             FROM groups g),
         'ids', ARRAY(
-            SELECT json_build_array(i.id, i.lane, i.off, i.fingerprint, i.at_us)
+            SELECT json_build_array(i.id, i.lane, i.off, i.fingerprint, i.at_us, i.position)
             FROM unnest(pool_look_1.ids) AS k (id), LATERAL (
                 SELECT * FROM {schema}.pool_ids n
                 WHERE n.pool = pool_look_1.pool AND n.id = k.id OFFSET 0) i),
@@ -904,10 +905,10 @@ BEGIN
                 lane bigint, upto bigint, partition bigint, version bigint);
     END IF;
     IF ids IS NOT NULL THEN
-        INSERT INTO {schema}.pool_ids (pool, id, lane, off, fingerprint, at_us)
-            SELECT pool_write_1.pool, r.id, r.lane, r.off, r.fingerprint, r.at_us
-            FROM json_to_recordset(ids) AS r (
-                id text, lane bigint, off bigint, fingerprint text, at_us bigint);
+        INSERT INTO {schema}.pool_ids (pool, id, lane, off, fingerprint, at_us, position)
+            SELECT pool_write_1.pool, r.id, r.lane, r.off, r.fingerprint, r.at_us, r.position
+            FROM json_to_recordset(ids) AS r (id text, lane bigint, off bigint,
+                fingerprint text, at_us bigint, position bigint);
     END IF;
     IF gone IS NOT NULL THEN
         DELETE FROM {schema}.pool_exceptions x
