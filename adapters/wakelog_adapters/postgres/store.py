@@ -235,7 +235,10 @@ class PostgresStore(SmallWrites, PostgresPools):
         return LogSubscription(self, gt, topics, listeners=self.listeners, poll_s=_FOLLOW_S)
 
     def close(self) -> None:
-        """What is under way ends by itself. Safe to call twice."""
+        """What is under way ends by itself. Safe to call twice, and in a forked process, in which
+        nothing happens."""
+        if self.datastore.is_inherited:
+            return
         self.appender.close()
         for listener in tuple(self._alarm_listeners):
             listener.stop()

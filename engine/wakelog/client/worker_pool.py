@@ -28,7 +28,7 @@ from wakelog.client.pool.waiting_events import WaitingFilter
 from wakelog.client.pool.why import why
 from wakelog.core.time import Duration, duration_us, later_us, moment_us
 from wakelog.definitions.worker_pool import WorkerPool
-from wakelog.errors import Issue, ValidationError
+from wakelog.errors import Issue, ValidationError, quoted
 from wakelog.history.timeline import HistoryEntry
 from wakelog.log.batches import digest_of, item_line
 from wakelog.pools.accept import Accept, Accepted, NewItem, slot_of
@@ -359,7 +359,7 @@ class WorkerPoolClient(Generic[E]):
         if partition >= self._definition.concurrency:
             last = self._definition.concurrency - 1
             issue = Issue(loc="partition", msg=f"must be 0 to {last}", type="bound")
-            raise ValidationError(f"partition {partition!r} of {self.name!r}", [issue])
+            raise ValidationError(f"partition {quoted(partition)} of {self.name!r}", [issue])
         return partition
 
 
@@ -386,11 +386,11 @@ def _check_id(id: str) -> None:
     check_key(id)
     if looks_like_place(id):
         issue = Issue(loc="id", msg="ids such as #3.17 are given by the pool", type="id")
-        raise ValidationError(f"id {id!r}", [issue])
+        raise ValidationError(f"id {quoted(id)}", [issue])
 
 
 def _check_priority(priority: int) -> None:
     at_least(-MAX_PRIORITY, "priority", priority)
     if priority > MAX_PRIORITY:
         issue = Issue(loc="priority", msg=f"must be at most {MAX_PRIORITY}", type="bound")
-        raise ValidationError(f"priority {priority!r}", [issue])
+        raise ValidationError(f"priority {quoted(priority)}", [issue])

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal
 
 from wakelog.application import Application
+from wakelog.arguments import check_key
 from wakelog.client.gateway import origin_of
 from wakelog.client.pool.reading import Located, dead_letters, locate, pool_event
 from wakelog.client.pool.results import CancelResult, ItemsResult, PoolControl
@@ -200,7 +201,7 @@ class Operator:
         skipped: dict[str, str] = {}
         for at in range(0, len(event_ids), PAGE):
             located: list[Located] = []
-            for event_id in dict.fromkeys(event_ids[at : at + PAGE]):
+            for event_id in dict.fromkeys(map(check_key, event_ids[at : at + PAGE])):
                 try:
                     located.append(await locate(self._app, self._job, event_id))
                 except InstanceNotFoundError:

@@ -268,7 +268,7 @@ async def dead_letters(
 ) -> list[PoolDeadLetter]:
     """The dead events, in the order of their places; only those with this error type, if given."""
     found: list[PoolDeadLetter] = []
-    place = ExceptionKey(*(place_of(after or "") or (0, 0)))
+    place = ExceptionKey(*(place_of(check_text(after or "", "after")) or (0, 0)))
     while len(found) < limit:
         filter = PoolFilter(why=("dead",), after=place, limit=limit)
         rows = await app.threads.browse(app.store.pool_exceptions, job, filter)

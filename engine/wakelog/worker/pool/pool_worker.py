@@ -46,7 +46,7 @@ MAX_CALLS = 2
 """Calls of one pool that are under way at a time: while one waits for the disk another is made."""
 DUE_LIMIT = 200
 """Items of each group of the table of exceptions that a call looks at."""
-LAST_S = 5.0
+LAST_S = 4.0
 """How long a shutdown waits until what it has given back is recorded."""
 AGAIN_US = 500_000
 """How soon it is looked again whether leases that have ended may be taken over."""
@@ -381,14 +381,15 @@ class PoolWorker:
             if held.is_idle:
                 self._ask_next(held)
         self._pump()
-        for seconds in (grace_s, LAST_S):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self.idle()
-            for held in tuple(self._held.values()):
-                held.stop()
-        for call in tuple(self._calls):
-            call.cancel()
+        try:
+            for seconds in (grace_s, LAST_S):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.idle(), seconds)
+                for held in tuple(self._held.values()):
+                    held.stop()
+        finally:  # also if the caller does not wait for so long
+            for call in tuple(self._calls):
+                call.cancel()
 
     async def idle(self) -> None:
         """Wait until nothing is being taken or worked on. Raises what has crashed a call."""
