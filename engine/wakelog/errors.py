@@ -36,7 +36,6 @@ __all__ = [
     "WaitTimeoutError",
     "WakelogError",
     "WorldError",
-    "quoted",
 ]
 
 _MAX_QUOTED = 60
