@@ -310,10 +310,14 @@ class App:
         await asyncio.shield(self._closing)
 
     async def _close(self, grace_us: int) -> None:
+        store = self.application.store
         closing = [self._gateway.close(grace_us)]
         if self.worker is not None:
             closing.append(self.worker.close(grace_us))
+        hurry = asyncio.get_running_loop().call_later(grace_us / 1_000_000, store.hurry)
         await asyncio.gather(*closing)
+        hurry.cancel()
+        store.hurry()
         await self.application.commits.drained()
         await self.application.pools.drained()
         self.application.close()

@@ -232,6 +232,9 @@ class SQLiteStore(SmallWrites, SQLitePools):
         poll_s = _POLL_US / 1_000_000
         return LogSubscription(self, gt, topics, listeners=self._listeners, poll_s=poll_s)
 
+    def hurry(self) -> None:
+        """There is no server: a call waits for another process's write, `timeout` at most."""
+
     def close(self) -> None:
         """Waits for the write that is under way. Reads under way end by themselves.
 
