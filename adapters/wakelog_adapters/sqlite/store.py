@@ -252,6 +252,9 @@ class SQLiteStore(SmallWrites, SQLitePools):
             self._writer.close()
         return self._write_lock.is_free and all(each.are_idle for each in pools)
 
+    def hurry(self) -> None:
+        """There is no server: a call waits for another process's write, `timeout` at most."""
+
     def close(self) -> None:
         """Waits for the write that is under way. Reads under way end by themselves.
 
