@@ -18,6 +18,7 @@ from wakelog.jobs import Jobs
 from wakelog_adapters.cli.app import print_document
 from wakelog_adapters.cli.context import Where, opened, without_secrets
 from wakelog_adapters.cli.exit_codes import UsageError, printable
+from wakelog_adapters.cli.streams import may_lose_stdout
 
 __all__ = ["Signals", "work"]
 
@@ -46,6 +47,7 @@ def work(
     names = tuple(only) or jobs.names()
     if not names:
         raise UsageError(f"{where.reference()} has no jobs: there is nothing to work on")
+    may_lose_stdout()
     log_on_stderr(log_level.upper())
     about = {
         "pid": os.getpid(),
@@ -87,6 +89,7 @@ def _announce(about: dict[str, Any], json: bool) -> None:
         sys.stdout = sys.stderr  # what handlers print is not part of the document
 
 
+ENDED_AT_ONCE = b"ended at once: other workers take over the open runs when their leases end\n"
 ECHO_S = 0.2
 """The same signal again within this time counts once: `timeout` and its like send it to a process
 and to its group."""
@@ -132,9 +135,8 @@ class Signals:
         if self._stopping and number == first and time.monotonic() < first_s + ECHO_S:
             return
         if self._stopping:
-            os.write(
-                2, b"ended at once: other workers take over the open runs when their leases end\n"
-            )
+            with contextlib.suppress(OSError):
+                os.write(2, ENDED_AT_ONCE)
             os._exit(128 + number)
         self._stopping = True
         self._first = number, time.monotonic()

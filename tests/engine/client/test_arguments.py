@@ -30,7 +30,7 @@ from tests.adapters.cli.command_line import CommandLine
 from tests.support import WAIT_S, Ctx, Staging, order_task, task_of
 from wakelog import InstanceNotFoundError, InvalidStateError, Jobs, Task, ValidationError
 from wakelog.definitions.schema import TypeSchema
-from wakelog_adapters.cli.json_output import document
+from wakelog_adapters.cli.render.json_output import document
 
 T = TypeVar("T")
 
