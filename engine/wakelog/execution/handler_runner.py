@@ -8,8 +8,8 @@ import inspect
 import logging
 import traceback
 import weakref
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import pydantic
 
@@ -31,6 +31,7 @@ from wakelog.definitions.handlers import Handler
 from wakelog.definitions.schema import issues_of
 from wakelog.definitions.steps import StepRunner
 from wakelog.errors import HandlerTimeoutError, ThreadsExhaustedError
+from wakelog.execution.isolation import in_context
 from wakelog.execution.outliving import in_a_task, is_outliving
 from wakelog.execution.retry_advice import advice, cause_of
 from wakelog.execution.thread_pool import HandlerPool, Returned
@@ -43,6 +44,7 @@ MAX_TRACEBACK = 8_000
 which are the most specific."""
 
 _LOG = logging.getLogger("wakelog.call")
+R = TypeVar("R")
 
 
 class HandlerRunner:
@@ -67,6 +69,14 @@ class HandlerRunner:
         """Cancel an engine-owned task: the run that is going on in it is given back."""
         self._owned[task] = True
         task.cancel()
+
+    def start(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+        """Begin work of the engine, in a task that it owns and that sees no context variables of
+        what has led to it, such as those of a request."""
+        context = contextvars.Context()
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        self.own(task)
+        return task
 
     @property
     def is_exhausted(self) -> bool:
@@ -215,7 +225,8 @@ class HandlerRunner:
     ) -> Returned:
         """The result or the exception of `fn`, as values: a coroutine cannot raise `StopIteration`.
 
-        `on_begin` is called when `fn` begins: a `def` may have to wait for a thread first. Raises
+        What `fn` does to context variables is seen by nothing else: see `isolation`. `on_begin` is
+        called when `fn` begins: a `def` may have to wait for a thread first. Raises
         `ThreadsExhaustedError` if it will get none.
         """
         is_threaded = not is_async and not self.inline
@@ -224,15 +235,17 @@ class HandlerRunner:
             result, error = await self._threads.call(fn, args, on_begin)
             if error is not None or result is None:
                 return None, error
+        context = contextvars.copy_context()
         try:
             if not is_threaded:
                 if on_begin is not None:
                     on_begin()
-                result = fn(*args)
+                result = context.run(fn, *args)
             if is_async or inspect.isawaitable(result):
                 if is_outliving():
                     await in_a_task()
-                return await result, None
+                coroutine = result if inspect.iscoroutine(result) else _awaited(result)
+                return await in_context(coroutine, context), None
             return result, None
         except asyncio.CancelledError:
             raise
@@ -284,6 +297,10 @@ class HandlerRunner:
             self._clock.now_us(),
             advice(retry, raised, call.attempt) if call.may_be_repeated else Advice(),
         )
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 def _read(

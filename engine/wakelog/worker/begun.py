@@ -38,7 +38,6 @@ class BegunWork:
         self._begin = begin
         self._guarded = guarded
         self._on_ended = on_ended
-        self._loop = asyncio.get_running_loop()
         self._tasks: dict[Claimed, asyncio.Task[Appending | None] | None] = {}
         self._latest: dict[str, Claimed] = {}
         """The last one that was begun of each stream."""
@@ -76,9 +75,9 @@ class BegunWork:
         if step is None:
             self._end(claimed)
         elif not isinstance(step, Appending):
-            task = self._loop.create_task(self._guarded(claimed, step))
-            self._app.handler_runner.own(task)
-            self._tasks[claimed] = task
+            task = self._tasks[claimed] = self._app.handler_runner.start(
+                self._guarded(claimed, step)
+            )
             task.add_done_callback(functools.partial(self._stepped, claimed, step))
         elif step.appending.done():
             self._go_on(claimed, step.then(error_of(step.appending)))

@@ -9,6 +9,7 @@ again; after it, the result.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import logging
 import threading
@@ -168,7 +169,7 @@ class StepRecorder:
         for attempt in itertools.count(1):
             self._wait(self._check_lease(step))
             try:
-                return step.fn(*step.args)
+                return contextvars.copy_context().run(step.fn, *step.args)
             except Exception as error:
                 check()
                 pause_us = self._pause_us(step, error, attempt, began_us)

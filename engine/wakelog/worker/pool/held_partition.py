@@ -93,9 +93,7 @@ class HeldPartition:
         self._waiting = deque(items)
         self._book = self._new_book(take)
         self._book.outside = outside
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._worked(take))
-        self._pool.app.handler_runner.own(self._task)
+        self._task = self._pool.app.handler_runner.start(self._worked(take))
         self._task.add_done_callback(self._ended)
 
     def _new_book(self, take: Take) -> Book:
