@@ -154,8 +154,6 @@ def log_on_stderr(level: str) -> None:
         handler.setFormatter(_Lines())
         root.addHandler(handler)
     root.setLevel(level)
-    if level != "DEBUG":  # the scheduler logs each of its own steps
-        logging.getLogger("wakelog.alarms").setLevel(max(logging.WARNING, root.level))
 
 
 class _Lines(logging.Formatter):
@@ -168,9 +166,12 @@ class _Lines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(message)s")
         self.converter = time.gmtime
 
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
     def formatMessage(self, record: logging.LogRecord) -> str:
-        line = printable(super().formatMessage(record))
+        line = super().formatMessage(record)
         instance = getattr(record, "instance", None)
         if instance is None or str(instance) in line:
             return line
-        return f"{line}  [{printable(str(instance))}]"
+        return f"{line}  [{instance}]"

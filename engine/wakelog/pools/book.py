@@ -146,10 +146,10 @@ class Book:
 
     def lost(
         self, items: Sequence[TakenItem], max_lost: int, now_us: int, retry: Retry | None = None
-    ) -> None:
+    ) -> Sequence[Event]:
         """The worker that had taken them is gone. One that was alone in its take was being worked
         on: that counts as an attempt of it, after which its policy may have no other; and
-        `max_lost` in a row are its end (R6)."""
+        `max_lost` in a row are its end (R6). What of it is recorded one by one."""
         places = tuple((item.lane, item.off) for item in items)
         self._singles.append(RunsLost(run=self._take.version, items=places))
         self._outcome.is_over = self._take.is_empty
@@ -173,6 +173,7 @@ class Book:
             self._outcome.put.append(item.put("dead", None, detail))
             if self._is_ordered and item.key is not None:
                 self._outcome.unblock.append(item.key)
+        return self._singles
 
     def emptied(self, events: Sequence[Event]) -> None:
         """`on_empty` was called, with these outcomes."""

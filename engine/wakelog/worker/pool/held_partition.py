@@ -147,6 +147,7 @@ class HeldPartition:
         now_us = max(began_us, app.clock.now_us())
         turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
         self._open_book.ended(item, turn.events, began_us)
+        app.handler_runner.failures.log(f"{pool.job}:{item.name}", turn.events, turn.failures)
         took_us = max(0, app.clock.now_us() - began_us)
         pool.pace(took_us)
         if took_us > LONG_US:  # it may not have waited for anything: let others have the loop
@@ -162,6 +163,7 @@ class HeldPartition:
         turn = await take_turn(
             app.handler_runner, definition, instance, Settle(call, outcome), now_us
         )
+        app.handler_runner.failures.log(str(id), turn.events, turn.failures)
         if book is not None:
             book.emptied(turn.events)
 
@@ -234,4 +236,5 @@ class HeldPartition:
         """What the partition's last holder had taken is lost."""
         self._book = self._new_book(take)
         now_us, retry = self._pool.app.clock.now_us(), self._pool.definition.retry
-        self._book.lost(() if take.is_empty else items, max_lost, now_us, retry)
+        events = self._book.lost(() if take.is_empty else items, max_lost, now_us, retry)
+        self.app.handler_runner.failures.log(self.key[0], events)
