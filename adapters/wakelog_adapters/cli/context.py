@@ -6,9 +6,10 @@ import logging
 import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 from wakelog_adapters.cli import options
 from wakelog_adapters.cli.exit_codes import UsageError
@@ -96,25 +97,27 @@ async def opened(
 
     if url.startswith("memory:"):
         _LOG.warning("a store in memory is seen by this process only, and ends with it")
-    try:
-        if not create:
-            _check_exists(url)
-        opening = jobs.open(url, **settings)
-        app = await opening.__aenter__()
-    except InvalidIdError:
-        raise
-    except ValidationError as error:
-        raise UsageError(str(error)) from None
-    try:
+    async with AsyncExitStack() as stack:
+        try:
+            if not create:
+                _check_exists(url)
+            app = await stack.enter_async_context(jobs.open(url, **settings))
+        except InvalidIdError:
+            raise
+        except ValidationError as error:
+            raise UsageError(str(error)) from None
         yield app
-    finally:
-        await opening.__aexit__(None, None, None)
 
 
 def without_secrets(url: str) -> str:
     """`url` as it may be shown: a password in it is masked."""
     masked = re.sub(r"(://[^:/@?]*:).*@", r"\1***@", url)
-    return re.sub(r"([?&][^=&]*password=)[^&]*", r"\1***", masked)
+    return re.sub(r"([?&][^=&]*=)[^&]*", _masked_option, masked)
+
+
+def _masked_option(option: re.Match[str]) -> str:
+    """`?password=***` in place of its value; other options as they are."""
+    return f"{option[1]}***" if "pass" in unquote(option[1]).lower() else option[0]
 
 
 def _check_exists(url: str) -> None:

@@ -43,6 +43,8 @@ class _Pool:
 
     def __init__(self) -> None:
         self.state: bytes | None = None
+        self.number = 0
+        """How many states there have been."""
         self.segments: dict[int, list[SegmentRow]] = {}
         self.taken: dict[int, list[TakenRow]] = {}
         self.skips: dict[int, list[int]] = {}
@@ -160,6 +162,7 @@ class MemoryPools(MemoryLog):
         keys = [*dict.fromkeys(ExceptionKey(*key) for key in look.keys)]
         return PoolSeen(
             state=pool.state,
+            number=pool.number,
             is_paused=look.pool in self._job_pauses,
             firsts=[first for first in firsts if first is not None],
             due=[row for group in document.due() for row in pool.due(group, look.due_limit)],
@@ -207,6 +210,7 @@ class MemoryPools(MemoryLog):
             insort(self._streams.setdefault(event.stream, []), event, key=version_of)
         if writes.state is not None:
             pool.state = writes.state
+            pool.number += 1
         for segment in writes.segments:
             insort(pool.segments.setdefault(segment.lane, []), segment, key=_upto)
         for taken in writes.taken:

@@ -62,17 +62,17 @@ class PoolStatement:
     def call(self, look: PoolLook, plan: Plan) -> PoolWrites:
         """To be called in a write transaction; return what was written. Raises what `plan` raises,
         and `StoreUnavailableError`: then the transaction is to be undone."""
-        number, seen = self._seen(look)
+        seen = self._seen(look)
         writes = plan(seen)
         if not writes.is_empty:
-            self._write(look, number, writes)
+            self._write(look, seen.number, writes)
         return writes
 
     @readable
-    def _seen(self, look: PoolLook) -> tuple[int, PoolSeen]:
+    def _seen(self, look: PoolLook) -> PoolSeen:
         with translated(self._path):
             row = self._connection.execute(self._look, look_params(look)).fetchone()
-        return row[0], seen_of(row[1], row[2])
+        return seen_of(*row)
 
     def _write(self, look: PoolLook, number: int, writes: PoolWrites) -> None:
         try:
@@ -125,7 +125,7 @@ class SQLitePools(SQLiteReads):
     @readable
     def pool_look(self, look: PoolLook) -> PoolSeen:
         row = self._row(self._at(_LOOK), *look_params(look))
-        return seen_of(row[1], row[2])
+        return seen_of(*row)
 
     @readable
     def pool_slices(
@@ -277,8 +277,8 @@ _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}pool_write_rows
             SELECT NEW.pool, {fields(0, 8)} FROM {rows_of("segments")};
         INSERT INTO {{prefix}}pool_taken
             SELECT NEW.pool, {fields(0, 4)} FROM {rows_of("taken")};
-        INSERT INTO {{prefix}}pool_ids (pool, id, lane, off, fingerprint, at_us)
-            SELECT NEW.pool, {fields(0, 5)} FROM {rows_of("ids")};
+        INSERT INTO {{prefix}}pool_ids (pool, id, lane, off, fingerprint, at_us, position)
+            SELECT NEW.pool, {fields(0, 6)} FROM {rows_of("ids")};
         DELETE FROM {{prefix}}pool_exceptions WHERE pool = NEW.pool
             AND (lane, off) IN (SELECT {fields(0, 2)} FROM {rows_of("gone")});
         INSERT OR REPLACE INTO {{prefix}}pool_exceptions

@@ -8,9 +8,10 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload
 
 from wakelog.core.commands import HandlerName
 from wakelog.core.time import Duration, duration_us
-from wakelog.errors import Issue, ValidationError
+from wakelog.errors import Issue, ValidationError, quoted
+from wakelog.functions import is_async, is_generator
 
-__all__ = ["ARGUMENTS", "Handler", "HandlerSlot", "is_async"]
+__all__ = ["ARGUMENTS", "Handler", "HandlerSlot"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -83,16 +84,11 @@ class HandlerSlot(Generic[F]):
         return add if fn is None else add(fn)
 
 
-def is_async(fn: object) -> bool:
-    """Whether calling `fn` makes a coroutine: an `async def`, or an object whose call is one."""
-    return any(map(inspect.iscoroutinefunction, (fn, getattr(fn, "__call__", None))))  # noqa: B004
-
-
 def _check(name: HandlerName, fn: object, arguments: tuple[str, ...]) -> None:
     """Raise `ValidationError` unless `fn` can be a handler that is called with these."""
     if not callable(fn):
         issue = Issue(loc=name, msg="a handler must be callable", type="callable")
-    elif any(map(_is_generator, (fn, getattr(fn, "__call__", None)))):  # noqa: B004
+    elif is_generator(fn):
         message = "a handler must not yield: it would not be resumed"
         issue = Issue(loc=name, msg=message, type="generator")
     elif (fault := _fault_of_call(fn, arguments)) is not None:
@@ -100,7 +96,7 @@ def _check(name: HandlerName, fn: object, arguments: tuple[str, ...]) -> None:
         issue = Issue(loc=name, msg=message, type="arguments")
     else:
         return
-    raise ValidationError(f"{name} {fn!r}", [issue])
+    raise ValidationError(f"{name} {quoted(fn)}", [issue])
 
 
 def _fault_of_call(fn: Callable[..., Any], arguments: tuple[str, ...]) -> str | None:
@@ -115,7 +111,3 @@ def _fault_of_call(fn: Callable[..., Any], arguments: tuple[str, ...]) -> str | 
     except TypeError as error:
         return str(error)
     return None
-
-
-def _is_generator(fn: object) -> bool:
-    return inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)

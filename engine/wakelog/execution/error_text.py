@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 __all__ = ["MAX_MESSAGE", "ErrorText", "clean", "error_text"]
 
+MAX_NAME = 255
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 8_000
-"""How many characters of an error's message and traceback are kept; of a traceback the last ones,
-which are the most specific."""
 MAX_WHERE = 500
+"""How many characters of the name of an error's class, of its message, traceback and place are
+kept; of a traceback the last ones, which are the most specific."""
 
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _LIBRARIES = tuple(
@@ -42,7 +43,7 @@ def error_text(error: BaseException, raised: BaseException) -> ErrorText:
     """The words of `error`, which is what was `raised`, or is the cause that that was for."""
     trace = _of_user(error.__traceback__) or _of_user(raised.__traceback__)
     return ErrorText(
-        clean(type(error).__qualname__),
+        clean(type(error).__qualname__)[:MAX_NAME],
         clean(_message(error))[:MAX_MESSAGE],
         clean(_traceback(error, trace))[-MAX_TRACEBACK:],
         clean(_where(trace))[:MAX_WHERE],

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.adapters.cli.command_line import CommandLine, process
+from tests.support_stores import writes_blocked
 from wakelog_adapters.cli.context import without_secrets
 
 DEPOT = """
@@ -124,13 +125,44 @@ def test_a_second_signal_ends_it_at_once(sender: CommandLine, tmp_path: Path, jo
     assert events(sender, f"task:{job}:x")[-1] == "RunStarted"
 
 
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_K2_it_stops_with_0_though_the_store_takes_no_writes(
+    sender: CommandLine, tmp_path: Path, stop: signal.Signals
+) -> None:
+    # given a file that is locked by another, so that no end can be recorded
+    env = {**sender.env, "WAKELOG_URL": f"{sender.env['WAKELOG_URL']}?timeout=0.1"}
+    with process("worker", "depot:jobs", "--grace", "0s", cwd=tmp_path, env=env) as worker:
+        worker.log_line("working on")
+        with writes_blocked(sender.env["WAKELOG_URL"]):
+            worker.popen.send_signal(stop)
+            code, _, stderr = worker.end()
+    # then
+    assert code == 0, stderr
+    assert "could not record that it has ended" in stderr
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_K2_it_stops_with_0_while_it_waits_for_a_store_to_open(
+    sender: CommandLine, tmp_path: Path, stop: signal.Signals
+) -> None:
+    env = {**sender.env, "WAKELOG_URL": "postgresql://nobody@127.0.0.1:1/none?wait=60"}
+    with process("worker", "depot:jobs", cwd=tmp_path, env=env) as worker:
+        worker.log_line("waiting for 60 s at most")
+        worker.popen.send_signal(stop)
+        code, _, stderr = worker.end()
+    assert code == 0, stderr
+    assert stderr.splitlines()[-1].endswith("stopped before the store was open")
+
+
 TWICE = """
 import asyncio, signal
 from wakelog_adapters.cli.worker_process import Signals
 
 async def stopped():
     stop = asyncio.Event()
-    with Signals(stop):
+    with Signals(stop) as signals:
+        signals.is_open = True
         for number in (signal.SIGTERM, signal.SIGTERM):
             signal.raise_signal(number)
         await stop.wait()
@@ -211,6 +243,8 @@ def test_the_level_of_its_log_can_be_set(sender: CommandLine, tmp_path: Path) ->
             "postgresql://host/jobs?user=a&password=secret&x=1",
             "postgresql://host/jobs?user=a&password=***&x=1",
         ),
+        ("postgresql://host/jobs?PASSWORD=secret", "postgresql://host/jobs?PASSWORD=***"),
+        ("postgresql://host/jobs?pass%77ord=secret", "postgresql://host/jobs?pass%77ord=***"),
         ("postgresql://ann:se/c@ret@host/jobs", "postgresql://ann:***@host/jobs"),
         ("sqlite:////var/lib/jobs.db?timeout=5", "sqlite:////var/lib/jobs.db?timeout=5"),
     ],
@@ -226,3 +260,22 @@ def test_logging_that_the_jobs_set_up_is_left_alone(sender: CommandLine, tmp_pat
         assert worker.log_line("working on").startswith("own: working on task:gate")
         worker.popen.terminate()
         assert worker.end()[0] == 0
+
+
+def test_logs_a_failing_run_with_its_frames(sender: CommandLine, tmp_path: Path) -> None:
+    sender("send", "gate", "g-1", '"open"')
+    with process("worker", "depot:jobs", cwd=tmp_path, env=sender.env) as worker:
+        assert worker.line() == "at the gate\n"
+        (tmp_path / "gate").write_text("no \x1b[31mnumber")
+        line = worker.log_line("execute of task:gate:g-1 failed in run 1, attempt 1: ValueError: ")
+        frame = worker.log_line("File ")
+        worker.popen.terminate()
+        code, _, stderr = worker.end()
+    assert code == 0
+    assert " ERROR " in line
+    assert f"({tmp_path}/depot.py:" in line
+    assert "\x1b" not in "".join([*worker.logged, stderr])
+    assert frame.startswith(f'  File "{tmp_path}/depot.py", line ')
+    assert "Traceback" not in "".join([*worker.logged, stderr])
+    status = sender("status", "gate", "g-1").stdout
+    assert f"({tmp_path}/depot.py:" in status

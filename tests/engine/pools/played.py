@@ -86,6 +86,8 @@ class Played:
         self.now_us = START_US
         self.retry: Retry | None = None
         """The policy by which a loss is the last attempt."""
+        self.reads_all = False
+        """Whether the code of its workers can read what waits for code."""
         self.calls = 0
         self._check = check
         self._commits = itertools.count(1)
@@ -162,7 +164,10 @@ class Played:
     ) -> CallAnswer:
         """A call of a worker."""
         behind = [key for slot in slots for key in slot.outcome.unblock]
-        look = PoolLook(self.job, self.now_us, due_limit=due_limit, behind=behind, leases=True)
+        keys = self.unread() if self.reads_all else []
+        look = PoolLook(
+            self.job, self.now_us, due_limit=due_limit, keys=keys, behind=behind, leases=True
+        )
 
         def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
             taking = Taking(writing, seen, self.rules, "w")
@@ -187,6 +192,15 @@ class Played:
         ranges = [(r.lane, r.after, r.upto) for r in take.ranges]
         ranges += [(row.lane, row.off - 1, row.off) for row in take.rows]
         return Slices(self.job, self.store.pool_slices(self.job, ranges) if ranges else ())
+
+    def unread(self) -> list[ExceptionKey]:
+        """The items that wait for code."""
+        return [ExceptionKey(*place) for place, why in self.exceptions().items() if why == "unread"]
+
+    def slots_of_unread(self) -> set[int]:
+        """Their key slots."""
+        rows = self.store.pool_exceptions(self.job, PoolFilter(why=("unread",), limit=10_000))
+        return {row.slot for row in rows}
 
     def exceptions(self) -> dict[tuple[int, int], str]:
         """Why items are in the table of exceptions."""
@@ -214,7 +228,8 @@ class Hand:
             take = acquired.open_take
             self.book = self._new_book(take)
             lost = [] if take.is_empty else items_of(take, pool.slices(take))
-            self.book.lost(lost, pool.rules.max_lost, pool.now_us, pool.retry)
+            worker = acquired.last_holder
+            self.book.lost(lost, worker, pool.rules.max_lost, pool.now_us, pool.retry)
 
     def _new_book(self, take: Take) -> Book:
         return Book(take, _salts, is_ordered=self.pool.rules.ordered)

@@ -10,42 +10,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from wakelog.application import Application
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import StoreUnavailableError
-from wakelog.pools.items import Slices, TakenItem, items_of
+from wakelog.pools.items import Slices, items_of
 from wakelog.pools.settle import (
     Acquire,
     Acquired,
     CallAnswer,
     PartitionAnswer,
     PartitionRequest,
+    Recalled,
     next_us,
     plan_requests,
+    unheld_partitions,
 )
-from wakelog.pools.state import PoolState, loaded, partition_stream
-from wakelog.pools.takes import PoolRules, Taking
+from wakelog.pools.state import PoolState, loaded
+from wakelog.pools.takes import Taking
 from wakelog.pools.writing import Writing
-from wakelog.ports.pools import PartitionLease, PoolLook, PoolSeen
+from wakelog.ports.pools import PoolLook, PoolSeen
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.pool.held_partition import MAX_TAKE, TAKE_US, HeldPartition
+from wakelog.worker.pool.pool_rules import rules_of
+from wakelog.worker.pool.taken_reads import PAUSE_S, TakenReads
+from wakelog.worker.pool.taken_watch import TakenWatch
+from wakelog.worker.pool.unread_items import UnreadItems
 
 __all__ = ["PoolWorker"]
 
 _LOG = logging.getLogger("wakelog.worker")
-R = TypeVar("R")
 
 MAX_CALLS = 2
 """Calls of one pool that are under way at a time: while one waits for the disk another is made."""
 DUE_LIMIT = 200
 """Items of each group of the table of exceptions that a call looks at."""
-LAST_S = 5.0
+LAST_S = 4.0
 """How long a shutdown waits until what it has given back is recorded."""
-PAUSE_S = 0.5
-"""How soon a call is made again that the store could not answer."""
 AGAIN_US = 500_000
 """How soon it is looked again whether leases that have ended may be taken over."""
 SHARE_OF_MEAN = 0.2
@@ -76,6 +78,10 @@ class PoolWorker:
         self._share = share
         self._may_take_over = may_take_over
         self._lease_us = lease_us
+        self._reads = TakenReads(app, definition)
+        self._watch = TakenWatch(app, self.job, self._give_back)
+        self.unread = UnreadItems(app, definition)
+        """What waits for code that this worker has."""
         self._held: dict[int, HeldPartition] = {}
         self._asking: list[tuple[HeldPartition, PartitionRequest]] = []
         self._calls: set[asyncio.Task[None]] = set()
@@ -88,16 +94,9 @@ class PoolWorker:
         self.worked = 0
         """How many items were worked on."""
         self._mean_us = float(TAKE_US)
-        rate, span_us = definition.rate_limit or (None, 0)
-        self.rules = PoolRules(
-            concurrency=definition.concurrency,
-            ordered=definition.ordered,
-            rate=rate,
-            span_us=span_us,
-            weights=definition.fair.weights if definition.fair else {},
-            on_empty="on_empty" in definition.handlers,
-            max_lost=app.settings.max_lost,
-        )
+        self._seen = 0
+        """The number of the newest document that a call has seen."""
+        self.rules = rules_of(definition, app.settings.max_lost)
 
     # -- on the alarm clock's thread
 
@@ -116,26 +115,19 @@ class PoolWorker:
             return None
         state = loaded(seen.state)
         if len(held) < self._share(self.rules.concurrency):
-            unheld, ended = self._unheld(state, seen.leases)
+            count = max(self.rules.concurrency, len(state.partitions))
+            unheld, ended = unheld_partitions(self.job, self.worker, seen.leases, count)
             if ended and not self._may_take_over():
                 return now_us + AGAIN_US
             if any(state.partition(number).take is not None for number in unheld | ended):
                 return now_us  # what a worker that is gone had taken
             mine |= unheld | ended
-        return next_us(state, now_us, self.rules, mine)
+        return self._next_us(state, now_us, mine)
 
-    def _unheld(
-        self, state: PoolState, leases: Sequence[PartitionLease]
-    ) -> tuple[set[int], set[int]]:
-        """The partitions that no worker holds, and those of which the lease has ended."""
-        numbers = range(max(self.rules.concurrency, len(state.partitions)))
-        streams = {partition_stream(self.job, number): number for number in numbers}
-        leased = {each.stream for each in leases}
-        ended = {each.stream for each in leases if each.has_ended and each.owner != self.worker}
-        return (
-            {number for stream, number in streams.items() if stream not in leased},
-            {number for stream, number in streams.items() if stream in ended},
-        )
+    def has_seen(self, number: int) -> bool:
+        """Whether a call for all partitions that this worker may hold has seen a document, or a
+        later one."""
+        return number <= self._seen and len(self._held) >= self._share(self.rules.concurrency)
 
     # -- on the loop
 
@@ -265,25 +257,37 @@ class PoolWorker:
         pools = self.app.pools
         meta = pools.meta()
         behind = [key for slot in slots for key in slot.outcome.unblock]
-        look = PoolLook(self.job, meta.now_us, due_limit=DUE_LIMIT, behind=behind, leases=True)
+        keys = self.unread.of_slots(self._serves)
+        look = PoolLook(
+            self.job, meta.now_us, due_limit=DUE_LIMIT, keys=keys, behind=behind, leases=True
+        )
         held = tuple(self._held)
 
         def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
             taking = Taking(writing, seen, self.rules, self.worker)
             self.processed = writing.state.processed
+            self._seen = max(seen.number, self._seen)
             turn = plan_requests(writing, seen, slots, acquire, taking)
+            self.unread.keep(keys, taking.due)
             if not seen.is_paused:
-                turn.next_us = next_us(writing.state, meta.now_us, self.rules, held)
+                turn.next_us = self._next_us(writing.state, meta.now_us, held)
             writing.read = turn.ranges
             return turn
 
         return await pools.call_and_read(look, plan, meta=meta)
 
+    def _serves(self, slot: int) -> bool:
+        """Whether a partition that this worker holds takes items of a key slot."""
+        return not slot or (slot - 1) % self.rules.concurrency in self._held
+
+    def _next_us(self, state: PoolState, now_us: int, among: Collection[int]) -> int | None:
+        return next_us(state, now_us, self.rules, among, self.unread.slots)
+
     async def _answered(
         self, asking: list[tuple[HeldPartition, PartitionRequest]], turn: CallAnswer, slices: Slices
     ) -> None:
         if slices.is_empty and (ranges := turn.ranges):
-            slices = await self._read(ranges)
+            slices = await self._reads.slices(ranges)
         for (held, slot), answer in zip(asking, turn.slots, strict=True):
             held.answered(answer)
             if answer is None:
@@ -294,7 +298,21 @@ class PoolWorker:
                     held.was_missed = True  # what this call has released can be taken by the next
         for acquired in turn.acquired:
             self._hold(acquired, slices)
+        self._give_back(turn.recalls)
         self._look_again({held for held, _ in asking}, turn.next_us)
+
+    def _give_back(self, recalls: Mapping[int, Recalled]) -> None:
+        """What operators want of what was taken: all of it if the pool or the partition is paused,
+        else what was cancelled (P6)."""
+        for number, only in recalls.items():
+            held = self._held.get(number)
+            if held is not None:
+                held.give_back("paused" if only is None else "cancelled", only)
+
+    def watch_taken(self) -> None:
+        """Something has changed: look whether what was taken is to be given back."""
+        if any(each.has_unbegun for each in self._held.values()):
+            self._watch.look()
 
     def _look_again(self, asked: Collection[HeldPartition], next_us: int | None) -> None:
         """A partition was left without anything: let others take what it may not, and see to it
@@ -320,29 +338,9 @@ class PoolWorker:
             self._drop(held)
         elif answer.take is not None:
             items = items_of(answer.take, slices)
-            held.work(answer.take, items, await self._outside(items))
+            held.work(answer.take, items, await self._reads.outside(items))
             if self._is_closing or self.app.stopping:
                 held.give_back("shutdown")  # the call was under way when the shutdown began
-
-    async def _outside(self, items: Sequence[TakenItem]) -> dict[str, int]:
-        """The keys of which items wait elsewhere, which these must not overtake (P5)."""
-        keys = list(dict.fromkeys(item.key for item in items if item.key is not None))
-        if not self.definition.ordered or not keys:
-            return {}
-        return dict(await self._patiently(self.app.store.pool_blocked, self.job, keys))
-
-    async def _read(self, ranges: Sequence[tuple[int, int, int]]) -> Slices:
-        """The parts of the log that takes need."""
-        return Slices(self.job, await self._patiently(self.app.store.pool_slices, self.job, ranges))
-
-    async def _patiently(self, read: Callable[..., R], *args: object) -> R:
-        """What is to be read for what was taken; waits for a store that is away."""
-        while True:
-            try:
-                return await self.app.threads.read(read, *args)
-            except StoreUnavailableError as error:
-                _LOG.warning("what %s has taken cannot be read yet: %s", self.job, error)
-            await asyncio.sleep(PAUSE_S)
 
     def _hold(self, acquired: Acquired, slices: Slices) -> None:
         held = HeldPartition(self, acquired.partition, acquired.token, acquired.version)
@@ -350,8 +348,10 @@ class PoolWorker:
         self._leases.add([held.key])
         take = acquired.open_take
         if take is not None:
-            held.recover(take, items_of(take, slices), self.rules.max_lost)
-        self._ask_next(held)
+            items = items_of(take, slices)
+            held.recover(take, items, acquired.last_holder, self.rules.max_lost)
+        if held.is_idle:
+            self._ask_next(held)
         self._pump()
 
     def lost(self, key: LeaseKey) -> None:
@@ -375,19 +375,21 @@ class PoolWorker:
         """Take nothing more, give back what has not begun, let what has begun end within the grace;
         then stop it. Everything is recorded, if the store is there."""
         self._is_closing = True
+        self._watch.close()
         for held in tuple(self._held.values()):
             held.give_back("shutdown")
             if held.is_idle:
                 self._ask_next(held)
         self._pump()
-        for seconds in (grace_s, LAST_S):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self.idle()
-            for held in tuple(self._held.values()):
-                held.stop()
-        for call in tuple(self._calls):
-            call.cancel()
+        try:
+            for seconds in (grace_s, LAST_S):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.idle(), seconds)
+                for held in tuple(self._held.values()):
+                    held.stop()
+        finally:  # also if the caller does not wait for so long
+            for call in tuple(self._calls):
+                call.cancel()
 
     async def idle(self) -> None:
         """Wait until nothing is being taken or worked on. Raises what has crashed a call."""
