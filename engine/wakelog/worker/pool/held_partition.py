@@ -103,8 +103,7 @@ class HeldPartition:
         self._begin_task(self._worked(take))
 
     def _begin_task(self, work: Coroutine[Any, Any, None]) -> None:
-        self._task = self.loop.create_task(work)
-        self.app.handler_runner.own(self._task)
+        self._task = self.app.handler_runner.start(work)
         self._task.add_done_callback(self._ended)
 
     def _new_book(self, take: Take) -> Book:
@@ -158,6 +157,7 @@ class HeldPartition:
         now_us = max(began_us, app.clock.now_us())
         turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
         self._open_book.ended(item, turn.events, began_us)
+        app.handler_runner.failures.log(f"{pool.job}:{item.name}", turn.events, turn.failures)
         if self._open_book.has_paused:
             self._current = None
             self.give_back("paused")
@@ -176,6 +176,7 @@ class HeldPartition:
         turn = await take_turn(
             app.handler_runner, definition, instance, Settle(call, outcome), now_us
         )
+        app.handler_runner.failures.log(str(id), turn.events, turn.failures)
         if book is not None:
             book.emptied(turn.events)
 
@@ -257,6 +258,7 @@ class HeldPartition:
         self._book = book = self._new_book(take)
         now_us, retry = self.app.clock.now_us(), self.definition.retry
         dead = book.lost(() if take.is_empty else items, worker, max_lost, now_us, retry)
+        self.app.handler_runner.failures.log(self.key[0], book.events)
         if dead is None or "on_dead_letter" not in self.definition.handlers:
             return
         if take.takeovers > max_lost:
@@ -281,4 +283,5 @@ class HeldPartition:
         outcome = await app.handler_runner.call(definition, call, call.base, now_us)
         settle = Settle(call, outcome)
         turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
+        app.handler_runner.failures.log(f"{pool.job}:{dead.name}", turn.events, turn.failures)
         book.told(dead, turn.events)
