@@ -305,8 +305,7 @@ class PoolWorker:
         """What operators want of what was taken: all of it if the pool or the partition is paused,
         else what was cancelled (P6)."""
         for number, only in recalls.items():
-            held = self._held.get(number)
-            if held is not None:
+            if (held := self._held.get(number)) is not None:
                 held.give_back("paused" if only is None else "cancelled", only)
 
     def watch_taken(self) -> None:
