@@ -175,7 +175,7 @@ HEADLINE = "Traceback (most recent call last):"
 
 
 class _Lines(logging.Formatter):
-    """One line for each record: time (UTC), level, message, instance; and below an error its frames,
+    """One line for each record: time (UTC), level, message, instance; below an error its frames,
     without Python's own headline, which would read as if the worker had failed."""
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
