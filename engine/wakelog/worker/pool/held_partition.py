@@ -112,7 +112,6 @@ class HeldPartition:
                 item = self._waiting.popleft()
                 self._current = item
                 await self._worked_on(take, item)
-                self._current = None
         finally:
             timer.cancel()
         await self._until_answered()
@@ -137,6 +136,7 @@ class HeldPartition:
         app, definition, pool = self.app, self.definition, self._pool
         if self._open_book.holds_back(item):
             self._open_book.given_back([item], "behind", app.clock.now_us())
+            self._current = None
             return
         began_us = app.clock.now_us()
         call = item.call(definition.name, take, began_us, pool.worker, self.number, pool.processed)
@@ -149,6 +149,7 @@ class HeldPartition:
         now_us = max(began_us, app.clock.now_us())
         turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
         self._open_book.ended(item, turn.events, began_us)
+        self._current = None  # what is given back from now on is without it
         took_us = max(0, app.clock.now_us() - began_us)
         pool.pace(took_us)
         if took_us > LONG_US:  # it may not have waited for anything: let others have the loop
