@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from eventsourcing import persistence
 
-from wakelog.ports.pools import Plan, PoolLook, SegmentRow
+from wakelog.ports.pools import Plan, PoolLook, Refold, SegmentRow
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, ClaimRequest, Unit
 from wakelog_adapters.postgres.append import Appender
@@ -28,6 +28,7 @@ from wakelog_adapters.postgres.pool_reads import PostgresPools
 from wakelog_adapters.postgres.pools import PoolCaller
 from wakelog_adapters.postgres.schema import PostgresSchema
 from wakelog_adapters.postgres.url import StoreLocation
+from wakelog_adapters.sql.pool_tables import rebuild
 from wakelog_adapters.sql.small_writes import SmallWrites
 from wakelog_adapters.sql.subscription import LogListeners, LogSubscription
 
@@ -135,6 +136,16 @@ class PostgresStore(SmallWrites, PostgresPools):
         if writes.due_us is not None and self.datastore.server_clock:
             self.notifier.notify(writes.due_us, look.pool)
         return slices
+
+    def pool_rebuild(self, pool: str, after: int, refold: Refold) -> None:
+        """All other writers wait for it. Killed here: all of it was written, or nothing."""
+
+        def run(connection: Connection) -> None:
+            with connection.transaction():
+                connection.execute(self.queries.lock_log, (self._pools.lock_wait,))
+                rebuild(self.asker(connection), pool, after, refold)
+
+        self._twice(run)
 
     def _on_appended(self, appended: Appended) -> None:
         self.listeners.notify()

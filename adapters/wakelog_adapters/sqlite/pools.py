@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 from wakelog.errors import StoreUnavailableError
@@ -17,13 +18,16 @@ from wakelog.ports.pools import (
     Plan,
     PoolFilter,
     PoolLook,
+    PoolRows,
     PoolSeen,
     PoolWrites,
+    Positioned,
     SegmentRow,
     TakenRow,
     TrailRow,
 )
 from wakelog_adapters.sql.blob import Blob
+from wakelog_adapters.sql.pool_tables import Asker, all_rows, log_page
 from wakelog_adapters.sql.pools import (
     BLOCKED,
     EXCEPTION,
@@ -70,7 +74,7 @@ class PoolStatement:
 
     @readable
     def _seen(self, look: PoolLook) -> tuple[int, PoolSeen]:
-        with translated(self._path):
+        with _document_of(look.pool), translated(self._path):
             row = self._connection.execute(self._look, look_params(look)).fetchone()
         return row[0], seen_of(row[1], row[2])
 
@@ -84,6 +88,18 @@ class PoolStatement:
         except sqlite3.Error as error:
             with translated(self._path):
                 raise error
+
+
+@contextmanager
+def _document_of(pool: str) -> Generator[None]:
+    """Say whose document it is that SQLite cannot read."""
+    try:
+        yield
+    except StoreUnavailableError as error:
+        if error.reason != "damaged":
+            raise
+        detail = f"the document of a pool, {pool}: {error.detail}"
+        raise StoreUnavailableError("damaged", detail) from error
 
 
 def look_params(look: PoolLook) -> Sequence[object]:
@@ -124,7 +140,8 @@ class SQLitePools(SQLiteReads):
 
     @readable
     def pool_look(self, look: PoolLook) -> PoolSeen:
-        row = self._row(self._at(_LOOK), *look_params(look))
+        with _document_of(look.pool):
+            row = self._row(self._at(_LOOK), *look_params(look))
         return seen_of(row[1], row[2])
 
     @readable
@@ -161,6 +178,27 @@ class SQLitePools(SQLiteReads):
     @readable
     def pool_blocked(self, pool: str, keys: Sequence[str]) -> Sequence[tuple[str, int]]:
         return BLOCKED.decode(self._row(self._at(_BLOCKED), pool, dumps(findable(keys)))[0])
+
+    @readable
+    def pool_log(self, pool: str, after: int, limit: int) -> Sequence[Positioned]:
+        with self.readers.lend() as connection, translated(self.location.path):
+            return log_page(self.asker(connection), pool, after, limit)
+
+    def pool_rows(self, pool: str) -> PoolRows:
+        with self.readers.lend() as connection, translated(self.location.path):
+            connection.execute("BEGIN")
+            try:
+                return all_rows(self.asker(connection), pool)
+            finally:
+                connection.execute("ROLLBACK")
+
+    def asker(self, connection: sqlite3.Connection) -> Asker:
+        """For plain statements on a connection."""
+
+        def rows(sql: str, params: Sequence[object]) -> Sequence[Sequence[object]]:
+            return connection.execute(sql, params).fetchall()
+
+        return Asker(rows, connection.executemany, self.location.prefix, "?", "rowid")
 
     def _at(self, template: str) -> str:
         return template.replace("{prefix}", self.location.prefix)

@@ -21,6 +21,7 @@ from wakelog.client.pool.results import (
     PoolDeadLetter,
     PoolEvent,
     PoolStatus,
+    RebuildResult,
     Why,
 )
 from wakelog.client.pool.waiting import wait_until_over
@@ -32,6 +33,7 @@ from wakelog.history.timeline import HistoryEntry
 from wakelog.log.batches import digest_of, item_line
 from wakelog.pools.accept import Accept, Accepted, NewItem, slot_of
 from wakelog.pools.items import item_name, looks_like_place
+from wakelog.pools.takes import PoolRules
 
 __all__ = ["NewEvent", "WorkerPoolClient"]
 
@@ -318,6 +320,18 @@ class WorkerPoolClient(Generic[E]):
         said = reason_of(reason)
         _check_choice(event_ids, error)
         return await self._operator.dead("discard", event_ids, error, said, actor, dry_run=dry_run)
+
+    async def rebuild(self, *, dry_run: bool = False) -> RebuildResult:
+        """Make everything that is kept of the pool beside its log anew from that, while workers
+        run; with `dry_run` only compare. The answer says what was not as the log has it.
+
+        Other writers wait while it is put in place, about a second for 50,000 rows. Raises
+        `IntegrityError` or `UnreadableEventError` if the log itself is damaged: then nothing is
+        changed.
+        """
+        self._gateway.check()
+        rules = PoolRules.of(self._definition, self._gateway.app.settings.max_lost)
+        return await self._operator.rebuild(rules, dry_run=dry_run)
 
     def _partition(self, partition: int | None) -> int | None:
         if partition is None:

@@ -20,7 +20,7 @@ from wakelog.pools.state import KEY_SLOTS, Lane, PoolState, job_stream
 from wakelog.pools.writing import CallMeta, Writing
 from wakelog.ports.pools import ExceptionRow, IdRow, PoolSeen, SegmentRow
 
-__all__ = ["MAX_BATCH", "Accept", "Accepted", "NewItem", "plan_accepts", "slot_of"]
+__all__ = ["DELAYED_LANE", "MAX_BATCH", "Accept", "Accepted", "NewItem", "plan_accepts", "slot_of"]
 
 MAX_BATCH = 512
 """Items of one event in the log, at most: a take reads the part of it that it needs."""
@@ -186,7 +186,7 @@ def _batches(items: Sequence[NewItem], indexes: Sequence[int]) -> Iterable[Seque
 
 
 def _check_same(job: str, item: NewItem, fingerprint: str) -> None:
-    if item.fingerprint != fingerprint:
+    if fingerprint and item.fingerprint != fingerprint:
         raise IdempotencyConflictError(job_stream(job), item.id or "", "enqueue", "enqueue")
 
 

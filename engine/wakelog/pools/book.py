@@ -23,7 +23,7 @@ from wakelog.log.batches import digest_of, root_of
 from wakelog.log.payloads import Salts
 from wakelog.pools.items import TakenItem
 from wakelog.pools.settle import Outcome
-from wakelog.pools.state import Detail, Take
+from wakelog.pools.state import Detail, Take, bounded
 
 __all__ = ["Book"]
 
@@ -106,7 +106,7 @@ class Book:
                     attempt=event.attempts,
                     reason=event.reason,
                     error_type=event.error_type,
-                    message=event.message,
+                    message=bounded(event.message) or "",
                     at_us=self._take.at_us,
                 )
                 put.append(item.put("dead", None, detail))
@@ -114,24 +114,23 @@ class Book:
                 put.append(item.put("returned", self._take.at_us, before))
             case Returned():
                 self._unread(item, event)
-            case Paused():
+            case Paused() if self._outcome.paused is None:
                 self._outcome.paused = event
             case _:
                 pass
 
     def _unread(self, item: TakenItem, event: Returned) -> None:
-        """This code cannot read it: it waits for code that can. Recorded once."""
+        """This code cannot read it: it waits for code that can."""
         detail = Detail(
             attempt=item.detail.attempt,
             first_us=item.detail.first_us,
             losses=item.detail.losses,
             reason="unread",
             error_type=event.error_type,
-            message=event.message,
+            message=bounded(event.message) or "",
         )
         due_us = self._take.at_us + UNREAD_US
-        if item.row is None or item.row.why != "unread":
-            self._returned.setdefault("unread", []).append(item)
+        self._returned.setdefault("unread", []).append(item)
         self._outcome.put.append(item.put("unread", due_us, detail))
 
     def given_back(self, items: Sequence[TakenItem], why: str, now_us: int) -> None:
@@ -140,8 +139,7 @@ class Book:
             self._outcome.settled += 1
             due_us = now_us + BEHIND_US if why == "behind" else now_us
             row_why = "behind" if why == "behind" else "returned"
-            if why != "behind" or item.row is None or item.row.why != "behind":
-                self._returned.setdefault(why, []).append(item)
+            self._returned.setdefault(why, []).append(item)
             self._outcome.put.append(item.put(row_why, due_us, item.detail))
 
     def lost(
@@ -177,6 +175,8 @@ class Book:
     def emptied(self, events: Sequence[Event]) -> None:
         """`on_empty` was called, with these outcomes."""
         self._singles += events
+        paused = (event for event in events if isinstance(event, Paused))
+        self._outcome.paused = next(paused, None)
         self._outcome.is_emptied = self._outcome.is_over = True
 
     def outcome(self) -> Outcome:

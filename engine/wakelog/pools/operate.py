@@ -15,7 +15,7 @@ from wakelog.core.pool.events import (
     PrioritiesChanged,
 )
 from wakelog.pools.items import item_name
-from wakelog.pools.state import Lane, job_stream
+from wakelog.pools.state import Lane, bounded, job_stream
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import ExceptionKey, ExceptionRow, PoolSeen, SegmentRow, TrailRow
 
@@ -184,7 +184,7 @@ def plan_pause(
     target = writing.state if partition is None else writing.state.partition(partition)
     if target.paused:
         return False
-    target.paused, target.reason = True, reason
+    target.paused, target.reason = True, bounded(reason)
     _control(writing, Paused(reason=reason, item=_partition_name(partition)), actor)
     return True
 
@@ -207,7 +207,7 @@ def plan_drain(writing: Writing, reason: str | None, actor: str | None) -> bool:
     """Accept nothing more, and finish what is there; False if that is so already."""
     if writing.state.draining:
         return False
-    writing.state.draining, writing.state.reason = True, reason
+    writing.state.draining, writing.state.reason = True, bounded(reason)
     _control(writing, Stopped(reason=reason), actor)
     return True
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from wakelog.core.events import Event, Paused
-from wakelog.pools.state import Partition, PoolState, Take, partition_stream
+from wakelog.pools.state import Partition, PoolState, Take, bounded, partition_stream
 from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import ExceptionRow, PartitionLease, PoolSeen
@@ -164,7 +164,7 @@ def _settle(
     state.processed += outcome.processed
     state.discarded += outcome.discarded
     if outcome.paused is not None and not state.paused:
-        state.paused, state.reason = True, outcome.paused.reason
+        state.paused, state.reason = True, bounded(outcome.paused.reason)
     for row in outcome.put:
         writing.put(row)
     if rules.rate is not None and outcome.starts:

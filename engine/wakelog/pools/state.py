@@ -27,6 +27,7 @@ __all__ = [
     "PoolState",
     "Take",
     "TakenRange",
+    "bounded",
     "detail_of",
     "dumped",
     "job_stream",
@@ -41,6 +42,9 @@ the number of partitions."""
 
 SPAN_PARTS = 200
 """In how many parts of a rate limit's span starts are told apart."""
+MAX_REASON = 2_000
+"""How many characters of a reason, or of what an error said, are kept here: as many as of an
+error's message in every view. All of a reason is in the log."""
 READY = ("lost", "returned", "requeued", "moved", "behind", "unread")
 """Why items are in the table of exceptions although they simply wait."""
 
@@ -283,6 +287,11 @@ class PoolState(Struct):
     def partition_of(self, slot: int) -> int:
         """Which partition serves a key slot."""
         return (slot - 1) % self.concurrency
+
+
+def bounded(text: str | None) -> str | None:
+    """As much of a reason as is kept here."""
+    return text if text is None or len(text) <= MAX_REASON else f"{text[: MAX_REASON - 1]}…"
 
 
 def detail_of(row: ExceptionRow) -> Detail:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from msgspec import Struct
 
 from wakelog.core.pool.events import RunsStarted
+from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.pools.state import (
     Group,
     Lane,
@@ -45,6 +47,20 @@ class PoolRules(Struct, frozen=True):
     weights: Mapping[str, float] = {}
     on_empty: bool = False
     max_lost: int = 5
+
+    @classmethod
+    def of(cls, definition: WorkerPool[Any], max_lost: int) -> PoolRules:
+        """Those of a definition."""
+        rate, span_us = definition.rate_limit or (None, 0)
+        return cls(
+            concurrency=definition.concurrency,
+            ordered=definition.ordered,
+            rate=rate,
+            span_us=span_us,
+            weights=definition.fair.weights if definition.fair else {},
+            on_empty="on_empty" in definition.handlers,
+            max_lost=max_lost,
+        )
 
 
 @dataclass

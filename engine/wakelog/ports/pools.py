@@ -26,8 +26,8 @@ from wakelog.ports.records import StoredEvent
 
 __all__ = [
     "ExceptionKey", "ExceptionRow", "Group", "IdRow", "PartitionLease", "Plan", "PoolFilter",
-    "PoolLook", "PoolSeen", "PoolTables", "PoolWrites", "SegmentRow", "TakenRow", "TrailRow",
-    "WaitingLane",
+    "PoolLook", "PoolRows", "PoolSeen", "PoolTables", "PoolWrites", "Refold", "SegmentRow",
+    "TakenRow", "TrailRow", "WaitingLane",
 ]  # fmt: skip
 
 
@@ -222,6 +222,28 @@ class PoolFilter(NamedTuple):
     limit: int = 100
 
 
+class PoolRows(Struct, frozen=True):
+    """Everything that a store keeps of a pool beside the log, and leases."""
+
+    position: int
+    """In the log, of the newest event of the pool's streams; 0: there is none."""
+    state: bytes | None
+    segments: Sequence[SegmentRow]
+    taken: Sequence[TakenRow]
+    ids: Sequence[IdRow]
+    exceptions: Sequence[ExceptionRow]
+    skips: Sequence[ExceptionKey]
+    trail: Sequence[TrailRow]
+
+
+Positioned = tuple[int, StoredEvent]
+"""An event, and its position in the log."""
+
+Refold = Callable[[Sequence[Positioned], PoolRows | None], PoolRows]
+"""Called with the events that came since, and what is stored (None if that cannot be read): what is
+to be stored instead."""
+
+
 class PoolTables(Protocol):
     """The pools of a store. All calls block."""
 
@@ -265,4 +287,24 @@ class PoolTables(Protocol):
     def pool_blocked(self, pool: str, keys: Sequence[str]) -> Sequence[tuple[str, int]]:
         """Which of these partition keys have items in the table of exceptions other than dead ones,
         each with the first one's number in the order of acceptance."""
+        ...
+
+    # -- making the tables anew from the log (H5)
+
+    def pool_log(self, pool: str, after: int, limit: int) -> Sequence[Positioned]:
+        """Up to `limit` events of the pool's streams behind a position, in the order of the log."""
+        ...
+
+    def pool_rows(self, pool: str) -> PoolRows:
+        """All rows of a pool, as of one moment."""
+        ...
+
+    def pool_rebuild(self, pool: str, after: int, refold: Refold) -> None:
+        """Take the lock of the log, read the events behind a position, and put what `refold`
+        answers in the place of all rows of the pool, in one transaction.
+
+        Killed here: all of it was written, or nothing. Raises what `refold` raises, and
+        `StoreUnavailableError`; if its reason is `unreachable` it may have been written, and may be
+        done again.
+        """
         ...

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from wakelog.errors import StoreUnavailableError
 from wakelog.ports.pools import Group, WaitingLane
 
 __all__ = ["PoolDocument"]
@@ -21,8 +22,12 @@ class PoolDocument(Struct, frozen=True):
 
     @classmethod
     def of(cls, state: bytes | None) -> PoolDocument:
-        """Those of a document; None: there is none yet. Raises `ValueError` for what is none."""
-        return cls() if state is None else _DECODER.decode(state)
+        """Those of a document; None: there is none yet. Raises `StoreUnavailableError` for one that
+        is damaged."""
+        try:
+            return cls() if state is None else _DECODER.decode(state)
+        except ValueError as error:
+            raise StoreUnavailableError("damaged", f"the document of a pool: {error}") from error
 
     def waiting(self) -> Sequence[tuple[WaitingLane, int]]:
         """The lanes in which items wait, each with how many places are to be skipped."""

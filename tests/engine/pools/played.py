@@ -26,6 +26,7 @@ from wakelog.pools.accept import Accept, Accepted, NewItem, plan_accepts
 from wakelog.pools.book import Book
 from wakelog.pools.items import Slices, TakenItem, items_of
 from wakelog.pools.operate import Found, ItemAct, plan_act
+from wakelog.pools.rebuild import Rebuilt, rebuild_tables
 from wakelog.pools.settle import (
     Acquire,
     Acquired,
@@ -114,6 +115,12 @@ class Played:
     def audit(self) -> PoolAudit:
         """Everything adds up."""
         return audit_pool(self.store, self.job)
+
+    def rebuild(self) -> Rebuilt:
+        """Make the tables anew from the log."""
+        rebuilt = rebuild_tables(self.store, self.job, self.rules)
+        self.audit()
+        return rebuilt
 
     @property
     def state(self) -> PoolState:
@@ -282,12 +289,12 @@ class Hand:
         again = RetryScheduled(run=1, attempt=attempt + 1, due_us=now_us + delay_us)
         self._pop(each).ended(each, [failed, again], now_us)
 
-    def dies(self, each: TakenItem, *, error: str = "Boom") -> None:
+    def dies(self, each: TakenItem, *, error: str = "Boom", message: str = "") -> None:
         """Its run fails for the last time."""
         now_us, attempt = self.pool.now_us, each.detail.attempt
         failed = _failed(attempt, error, will_retry=False)
         dead = DeadLettered(
-            event_version=1, reason="handler_failed", error_type=error, message="",
+            event_version=1, reason="handler_failed", error_type=error, message=message,
             attempts=attempt,
         )  # fmt: skip
         self._pop(each).ended(each, [failed, dead], now_us)

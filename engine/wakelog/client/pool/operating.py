@@ -9,7 +9,7 @@ from typing import Literal
 from wakelog.application import Application
 from wakelog.client.gateway import origin_of
 from wakelog.client.pool.reading import Located, dead_letters, locate
-from wakelog.client.pool.results import CancelResult, ItemsResult, PoolControl
+from wakelog.client.pool.results import CancelResult, ItemsResult, PoolControl, RebuildResult
 from wakelog.errors import InstanceNotFoundError
 from wakelog.log.batches import read_item
 from wakelog.pools.items import Slices
@@ -21,6 +21,8 @@ from wakelog.pools.operate import (
     plan_pause,
     plan_resume,
 )
+from wakelog.pools.rebuild import check_tables, rebuild_tables
+from wakelog.pools.takes import PoolRules
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import ExceptionKey, PoolLook, PoolSeen, SegmentRow
 
@@ -66,6 +68,18 @@ class Operator:
         """See `WorkerPoolClient.drain`."""
         return await self._control(
             lambda writing: plan_drain(writing, reason, actor), reason, "draining", actor
+        )
+
+    async def rebuild(self, rules: PoolRules, *, dry_run: bool) -> RebuildResult:
+        """See `WorkerPoolClient.rebuild`."""
+        app = self._app
+        if dry_run:
+            found = await app.threads.browse(check_tables, app.store, self._job, rules)
+        else:
+            found = await app.threads.browse(rebuild_tables, app.store, self._job, rules)
+            app.pools.on_call(self._job)
+        return RebuildResult(
+            events=found.events, differences=tuple(found.differences), dry_run=dry_run
         )
 
     async def _control(

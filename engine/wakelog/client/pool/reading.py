@@ -25,7 +25,7 @@ from wakelog.core.pool.events import (
     RunsReturned,
     RunsStarted,
 )
-from wakelog.errors import InstanceNotFoundError
+from wakelog.errors import InstanceNotFoundError, StoreUnavailableError
 from wakelog.ids import InstanceId, check_text
 from wakelog.log.batches import read_item
 from wakelog.log.records import Recorded
@@ -143,8 +143,18 @@ def _first_of(take: Take) -> str | None:
 
 
 async def list_pools(app: Application) -> list[PoolStatus]:
-    """Every pool of the store of which something was recorded, by name."""
-    return [await pool_status(app, job) for job in await app.threads.browse(app.store.pool_jobs)]
+    """Every pool of the store of which something was recorded, by name; one that is damaged is
+    listed too, with what is wrong, and hides no other."""
+    return [await _listed(app, job) for job in await app.threads.browse(app.store.pool_jobs)]
+
+
+async def _listed(app: Application, job: str) -> PoolStatus:
+    try:
+        return await pool_status(app, job)
+    except StoreUnavailableError as error:
+        if error.reason != "damaged":
+            raise
+        return PoolStatus(name=InstanceId.parse(job_stream(job)).name, damaged=error.detail)
 
 
 # -- one event -------------------------------------------------------------------------------------

@@ -88,16 +88,7 @@ class PoolWorker:
         self.worked = 0
         """How many items were worked on."""
         self._mean_us = float(TAKE_US)
-        rate, span_us = definition.rate_limit or (None, 0)
-        self.rules = PoolRules(
-            concurrency=definition.concurrency,
-            ordered=definition.ordered,
-            rate=rate,
-            span_us=span_us,
-            weights=definition.fair.weights if definition.fair else {},
-            on_empty="on_empty" in definition.handlers,
-            max_lost=app.settings.max_lost,
-        )
+        self.rules = PoolRules.of(definition, app.settings.max_lost)
 
     # -- on the alarm clock's thread
 
