@@ -248,7 +248,7 @@ class Hand:
 
     def got(self, turn: CallAnswer, index: int) -> None:
         """What it got with a call that had several turns."""
-        answer = turn.slots[index]
+        answer = turn.answers[index]
         assert answer is not None, "its lease is gone"
         self.version = answer.version
         if answer.take is not None:
@@ -314,7 +314,7 @@ class Hand:
         rows = [each.put("lost", None, each.detail) for each in rest]
         left = Take(self.open.version, self.open.at_us, rows=rows, count=len(rows))
         turn = PartitionRequest(self.number, self.token, self.version, book.outcome(), left)
-        [answer] = self.pool.turn(turn).slots
+        [answer] = self.pool.turn(turn).answers
         assert answer is not None
         self.version, self.items = answer.version, list(rest)
 

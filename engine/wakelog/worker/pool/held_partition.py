@@ -58,7 +58,7 @@ class HeldPartition:
         self.version = version
         self.is_lost = False
         self.is_asking = False
-        """A call with its turn is under way or about to be made."""
+        """A call with a request of it is under way or about to be made."""
         self.was_missed = False
         """There may be something for it that came too late for that call."""
         self._waiting: deque[TakenItem] = deque()
@@ -68,7 +68,7 @@ class HeldPartition:
         self._current: TakenItem | None = None
         self._asked = asyncio.Event()
         self._gives_back: str | None = None
-        """Why what has not begun is to be given back with the next turn."""
+        """Why what has not begun is to be given back with the next request."""
 
     @property
     def key(self) -> LeaseKey:
@@ -195,21 +195,21 @@ class HeldPartition:
         if self._task is not None:
             self._pool.app.handler_runner.stop(self._task)
 
-    # -- turns
+    # -- requests
 
     async def record_step(self, item: TakenItem, step: str, result: str) -> None:
         """Record the result of a step of the item that is being worked on. Raises
         `LeaseLostError`."""
         await self._until_answered()
         event = StepCompleted(run=1, step=step, result=result, item=item.name)
-        turn = PartitionRequest(self.number, self.token, self.version, Outcome(events=[event]))
-        self._pool.ask(self, turn)
+        outcome = Outcome(events=[event])
+        self._pool.ask(self, PartitionRequest(self.number, self.token, self.version, outcome))
         await self._until_answered()
         if self.is_lost:
             raise LeaseLostError(self.key[0], 1)
 
     async def _until_answered(self) -> None:
-        """Wait until no turn of it is under way."""
+        """Wait until no request of it is under way."""
         while self.is_asking:
             self._asked.clear()
             await self._asked.wait()
@@ -222,7 +222,7 @@ class HeldPartition:
         return PartitionRequest(self.number, self.token, self.version, outcome, None, want)
 
     def answered(self, answer: PartitionAnswer | None) -> None:
-        """Its turn was recorded, or refused: then its lease is gone."""
+        """Its request was recorded, or refused: then its lease is gone."""
         self.is_asking = False
         if answer is None:
             self.is_lost = True
@@ -237,4 +237,4 @@ class HeldPartition:
         """What the partition's last holder had taken is lost."""
         self._book = self._new_book(take)
         now_us, retry = self._pool.app.clock.now_us(), self._pool.definition.retry
-        self._book.lost(() if take.is_empty else items, max_lost, now_us, retry)
+        self._book.lost(items, max_lost, now_us, retry)

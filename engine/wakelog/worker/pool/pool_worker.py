@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Generator, Sequence
 
 from wakelog.application import Application
 from wakelog.definitions.worker_pool import WorkerPool
-from wakelog.errors import StoreUnavailableError
-from wakelog.pools.items import Slices, TakenItem, items_of
+from wakelog.errors import IntegrityError, StoreUnavailableError
+from wakelog.pools.items import Slices
 from wakelog.pools.settle import (
     Acquire,
     Acquired,
@@ -25,6 +24,7 @@ from wakelog.pools.settle import (
     PartitionRequest,
     next_us,
     plan_requests,
+    ranges_of,
 )
 from wakelog.pools.state import PoolState, loaded, partition_stream
 from wakelog.pools.takes import PoolRules, Taking
@@ -32,11 +32,11 @@ from wakelog.pools.writing import Writing
 from wakelog.ports.pools import PartitionLease, PoolLook, PoolSeen
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.pool.held_partition import MAX_TAKE, TAKE_US, HeldPartition
+from wakelog.worker.pool.taken_items import TakenItems
 
 __all__ = ["PoolWorker"]
 
 _LOG = logging.getLogger("wakelog.worker")
-R = TypeVar("R")
 
 MAX_CALLS = 2
 """Calls of one pool that are under way at a time: while one waits for the disk another is made."""
@@ -77,6 +77,7 @@ class PoolWorker:
         self._may_take_over = may_take_over
         self._lease_us = lease_us
         self._held: dict[int, HeldPartition] = {}
+        self._taken = TakenItems(app, definition.job)
         self._asking: list[tuple[HeldPartition, PartitionRequest]] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._wants_more = False
@@ -174,10 +175,10 @@ class PoolWorker:
                 self._ask_next(held)
         self._pump()
 
-    def ask(self, held: HeldPartition, turn: PartitionRequest) -> None:
-        """Put a partition's turn into the next call."""
+    def ask(self, held: HeldPartition, request: PartitionRequest) -> None:
+        """Put what a partition asks for into the next call."""
         held.is_asking = True
-        self._asking.append((held, turn))
+        self._asking.append((held, request))
         self._pump()
 
     def pace(self, item_us: int) -> None:
@@ -198,10 +199,10 @@ class PoolWorker:
         gives_up = self._is_closing or len(self._held) > max(1, self._share(self.rules.concurrency))
         want = 0 if gives_up else max(1, min(MAX_TAKE, round(TAKE_US / max(1.0, self._mean_us))))
         held.was_missed = False
-        turn = held.next_request(want)
-        turn.gives_up = gives_up
+        request = held.next_request(want)
+        request.gives_up = gives_up
         held.is_asking = True
-        self._asking.append((held, turn))
+        self._asking.append((held, request))
 
     def _pump(self) -> None:
         """Make another call, if something is asked for and not too many are under way."""
@@ -221,10 +222,10 @@ class PoolWorker:
     async def _call(self) -> None:
         asking, self._asking = self._asking, []
         wants_more, self._wants_more = self._wants_more, False
-        slots = [turn for _, turn in asking]
+        requests = [request for _, request in asking]
         acquire = self._acquire() if wants_more else None
         try:
-            await self._answered(asking, *await self._recorded(slots, acquire))
+            await self._answered(asking, *await self._recorded(requests, acquire))
         except Exception:
             _LOG.exception("a call of %s failed: what it was about is taken up again", self.job)
             for held, _ in asking:
@@ -234,12 +235,12 @@ class PoolWorker:
                     self._drop(held)
 
     async def _recorded(
-        self, slots: Sequence[PartitionRequest], acquire: Acquire | None
+        self, requests: Sequence[PartitionRequest], acquire: Acquire | None
     ) -> tuple[CallAnswer, Slices]:
-        """The turn, and what was read for it, however long the store is away."""
+        """The answer, and what was read for it, however long the store is away."""
         while True:
             try:
-                return await self._turn(slots, acquire)
+                return await self._one_call(requests, acquire)
             except StoreUnavailableError as error:
                 if error.reason == "refused":
                     raise
@@ -250,42 +251,62 @@ class PoolWorker:
         share = self._share(self.rules.concurrency)
         return Acquire(self.worker, self._lease_us, share, self._may_take_over)
 
-    async def _turn(
-        self, slots: Sequence[PartitionRequest], acquire: Acquire | None
+    async def _one_call(
+        self, requests: Sequence[PartitionRequest], acquire: Acquire | None
     ) -> tuple[CallAnswer, Slices]:
         pools = self.app.pools
         meta = pools.meta()
-        behind = [key for slot in slots for key in slot.outcome.unblock]
+        behind = [key for request in requests for key in request.outcome.unblock]
         look = PoolLook(self.job, meta.now_us, due_limit=DUE_LIMIT, behind=behind, leases=True)
         held = tuple(self._held)
 
         def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
             taking = Taking(writing, seen, self.rules, self.worker)
             self.processed = writing.state.processed
-            turn = plan_requests(writing, seen, slots, acquire, taking)
+            answer = plan_requests(writing, seen, requests, acquire, taking)
             if not seen.is_paused:
-                turn.next_us = next_us(writing.state, meta.now_us, self.rules, held)
-            writing.read = turn.ranges
-            return turn
+                answer.next_us = next_us(writing.state, meta.now_us, self.rules, held)
+            writing.read = [each for take in answer.takes for each in ranges_of(take)]
+            return answer
 
         return await pools.call_and_read(look, plan, meta=meta)
 
     async def _answered(
-        self, asking: list[tuple[HeldPartition, PartitionRequest]], turn: CallAnswer, slices: Slices
+        self,
+        asking: list[tuple[HeldPartition, PartitionRequest]],
+        answer: CallAnswer,
+        slices: Slices,
     ) -> None:
-        if slices.is_empty and (ranges := turn.ranges):
-            slices = await self._read(ranges)
-        for (held, slot), answer in zip(asking, turn.slots, strict=True):
-            held.answered(answer)
-            if answer is None:
+        if slices.is_empty:
+            slices = await self._taken.slices(answer.takes)
+        for (held, request), found in zip(asking, answer.answers, strict=True):
+            held.answered(found)
+            if found is None:
                 self.lost(held.key)
+            elif request.gives_up:
+                self._drop(held)
             else:
-                await self._begin(held, slot, answer, slices)
-                if answer.take is None and slot.outcome.unblock:
+                with self._leaving(held):
+                    await self._begin(held, found, slices)
+                if found.take is None and request.outcome.unblock:
                     held.was_missed = True  # what this call has released can be taken by the next
-        for acquired in turn.acquired:
-            self._hold(acquired, slices)
-        self._look_again({held for held, _ in asking}, turn.next_us)
+        for acquired in answer.acquired:
+            held = HeldPartition(self, acquired.partition, acquired.token, acquired.version)
+            with self._leaving(held):
+                await self._hold(held, acquired, slices)
+        self._look_again({held for held, _ in asking}, answer.next_us)
+
+    @contextlib.contextmanager
+    def _leaving(self, held: HeldPartition) -> Generator[None]:
+        """Leave a partition, whose take cannot be read, to itself: its lease is given up with a
+        heartbeat, its items wait with their attempts untouched, and a worker tries again then."""
+        try:
+            yield
+        except (StoreUnavailableError, IntegrityError) as error:
+            name = partition_stream(self.job, held.number)
+            _LOG.error("what %s has taken cannot be read, and waits: %s", name, error)
+            held.is_lost = True
+            self._drop(held)
 
     def _look_again(self, asked: Collection[HeldPartition], next_us: int | None) -> None:
         """A partition was left without anything: let others take what it may not, and see to it
@@ -304,44 +325,22 @@ class PoolWorker:
                 if held not in asked:
                     self._ask_next(held)
 
-    async def _begin(
-        self, held: HeldPartition, slot: PartitionRequest, answer: PartitionAnswer, slices: Slices
-    ) -> None:
-        if slot.gives_up:
-            self._drop(held)
-        elif answer.take is not None:
-            items = items_of(answer.take, slices)
-            held.work(answer.take, items, await self._outside(items))
-            if self._is_closing or self.app.stopping:
-                held.give_back("shutdown")  # the call was under way when the shutdown began
+    async def _begin(self, held: HeldPartition, found: PartitionAnswer, slices: Slices) -> None:
+        if found.take is None:
+            return
+        items = await self._taken.items(found.take, slices)
+        outside = await self._taken.blocked(items) if self.definition.ordered else {}
+        held.work(found.take, items, outside)
+        if self._is_closing or self.app.stopping:
+            held.give_back("shutdown")  # the call was under way when the shutdown began
 
-    async def _outside(self, items: Sequence[TakenItem]) -> dict[str, int]:
-        """The keys of which items wait elsewhere, which these must not overtake (P5)."""
-        keys = list(dict.fromkeys(item.key for item in items if item.key is not None))
-        if not self.definition.ordered or not keys:
-            return {}
-        return dict(await self._patiently(self.app.store.pool_blocked, self.job, keys))
-
-    async def _read(self, ranges: Sequence[tuple[int, int, int]]) -> Slices:
-        """The parts of the log that takes need."""
-        return Slices(self.job, await self._patiently(self.app.store.pool_slices, self.job, ranges))
-
-    async def _patiently(self, read: Callable[..., R], *args: object) -> R:
-        """What is to be read for what was taken; waits for a store that is away."""
-        while True:
-            try:
-                return await self.app.threads.read(read, *args)
-            except StoreUnavailableError as error:
-                _LOG.warning("what %s has taken cannot be read yet: %s", self.job, error)
-            await asyncio.sleep(PAUSE_S)
-
-    def _hold(self, acquired: Acquired, slices: Slices) -> None:
-        held = HeldPartition(self, acquired.partition, acquired.token, acquired.version)
+    async def _hold(self, held: HeldPartition, acquired: Acquired, slices: Slices) -> None:
+        take = acquired.open_take
+        lost = [] if take is None else await self._taken.items(take, slices)
         self._held[acquired.partition] = held
         self._leases.add([held.key])
-        take = acquired.open_take
         if take is not None:
-            held.recover(take, items_of(take, slices), self.rules.max_lost)
+            held.recover(take, lost, self.rules.max_lost)
         self._ask_next(held)
         self._pump()
 
