@@ -159,7 +159,7 @@ class MemoryPools(MemoryLog):
 
     def _seen(self, pool: _Pool, look: PoolLook) -> PoolSeen:
         document = PoolDocument.of(pool.state)
-        firsts = [pool.first(lane.lane, lane.taken) for lane, _ in document.waiting()]
+        firsts = [pool.first(*lane) for lane in document.looked_for(pool.state, look.firsts)]
         keys = [*dict.fromkeys(ExceptionKey(*key) for key in look.keys)]
         return PoolSeen(
             state=pool.state,

@@ -45,6 +45,7 @@ def look_params(look: PoolLook, *, server_clock: bool) -> Sequence[object]:
         [off for _, off in keys],
         look.leases,
         findable(look.behind),
+        look.firsts,
     )
 
 

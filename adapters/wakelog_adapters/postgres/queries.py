@@ -213,7 +213,7 @@ class Queries(Struct, frozen=True):
     """(how long to wait)"""
     pool_look: bytes = b"""SELECT number, state, seen FROM {schema}.pool_look_1(
         %s, %s, %s, %s, %s::bigint, %s::bigint, %s::text[], %s::int, %s::bigint[], %s::bigint[],
-        %s, %s::text[])"""
+        %s, %s::text[], %s)"""
     pool_write: bytes = b"""SELECT {schema}.pool_write_1(
         %s, %s, %s::bigint, %s::bigint, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
     pool_slices: bytes = f"""SELECT {SEGMENT}, s.lines FROM {{schema}}.pool_slices_1(

@@ -106,7 +106,7 @@ def look_params(look: PoolLook) -> Sequence[object]:
     """The parameters of a look."""
     ids, keys = dumps(findable(look.ids)), dumps(known(look))
     behind = dumps(findable(look.behind))
-    return look.pool, look.now_us, look.due_limit, ids, keys, look.leases, behind
+    return look.pool, look.now_us, look.due_limit, ids, keys, look.leases, behind, look.firsts
 
 
 def _packed(look: PoolLook, number: int, writes: PoolWrites) -> Sequence[str | bytes | int | None]:
@@ -213,10 +213,14 @@ def _list(columns: str, rows: str) -> str:
 
 
 _LANES = """(SELECT value ->> 0 AS lane, value ->> 1 AS taken, value ->> 2 AS skips
-        FROM newest n, json_each(CAST(n.state AS TEXT), '$.lanes') LIMIT -1) l"""
+        FROM newest n, json_each(n.parts, '$[0]') LIMIT -1) l"""
 _GROUPS = """(SELECT value ->> 0 AS slot, value ->> 1 AS priority, value ->> 2 AS floor_us
-        FROM newest n, json_each(CAST(n.state AS TEXT), '$.groups') LIMIT -1) g"""
-_FIRSTS = f"""{_LANES} CROSS JOIN {{prefix}}pool_segments s ON s.pool = ?1 AND s.lane = l.lane
+        FROM newest n, json_each(n.parts, '$[1]') LIMIT -1) g"""
+_LOOKED_FOR = """(SELECT value ->> 0 AS lane, value ->> 1 AS taken
+        FROM newest n, json_each(n.parts, '$[0]') WHERE ?8 <> 'none'
+        UNION ALL SELECT value ->> 0, value ->> 1
+        FROM newest n, json_each(CAST(n.state AS TEXT), '$.fair') WHERE ?8 = 'all' LIMIT -1) l"""
+_FIRSTS = f"""{_LOOKED_FOR} CROSS JOIN {{prefix}}pool_segments s ON s.pool = ?1 AND s.lane = l.lane
         AND s.upto = (SELECT min(f.upto) FROM {{prefix}}pool_segments f
             WHERE f.pool = ?1 AND f.lane = l.lane AND f.upto > l.taken)"""
 _DUE = """(SELECT * FROM {prefix}pool_exceptions
@@ -235,7 +239,8 @@ _KEYS = """json_each(?5) j CROSS JOIN {prefix}pool_exceptions x
         ON x.pool = ?1 AND x.lane = j.value ->> 0 AND x.off = j.value ->> 1"""
 
 _LOOK = f"""WITH newest AS MATERIALIZED (
-        SELECT n, state FROM {{prefix}}pool_states WHERE pool = ?1 ORDER BY n DESC LIMIT 1)
+        SELECT n, state, json_extract(CAST(state AS TEXT), '$.lanes', '$.groups') AS parts
+        FROM {{prefix}}pool_states WHERE pool = ?1 ORDER BY n DESC LIMIT 1)
     SELECT ifnull((SELECT n FROM newest), 0), (SELECT state FROM newest), json_object(
         'paused', EXISTS (SELECT 1 FROM {{prefix}}job_pauses WHERE job = ?1),
         'firsts', {_list(SEGMENT, _FIRSTS)},
@@ -251,7 +256,8 @@ _LOOK = f"""WITH newest AS MATERIALIZED (
         'skips', (SELECT json_group_array(json({_list("lane, off", _SKIPPED)}))
             FROM {_LANES} WHERE l.skips > 0),
         'skipped', {_list("k.lane, k.off", _SKIPPED_KEYS)})"""
-"""(pool, now, how many of each group, ids, [[lane, place], …], whether leases are wanted, keys) ->
+"""(pool, now, how many of each group, ids, [[lane, place], …], whether leases are wanted, keys, of
+which lanes the first segments) ->
 the number of the newest document, the document, and the fields of a look as JSON"""
 
 _SLICES = f"""SELECT json_group_array(json_array(hex(

@@ -41,7 +41,8 @@ E = TypeVar("E")
 
 MAX_MANY = 100_000
 """Events of one `enqueue_many`."""
-MAX_PRIORITY = 1_000_000
+MAX_PRIORITY = 100
+"""Items of each priority are a lane of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,7 @@ class Head(Struct, array_like=True):
     at_us: int = 0
 
 
-class Lane(Struct, array_like=True):
+class Lane(Struct, array_like=True, gc=False):
     """Items that wait, in the order of acceptance: of one priority and one key slot or fair key."""
 
     number: int
@@ -162,6 +162,9 @@ class PoolState(Struct):
     """How many partitions there are by the newest definition that took anything."""
     partitions: list[Partition] = []
     lanes: list[Lane] = []
+    fair: list[Lane] = []
+    """As stored: those of `lanes` that are shared fairly and have nothing to skip, into which
+    stores do not look."""
     groups: list[Group] = []
     next_lane: int = 1
     """Lane 0 is for items that were accepted with a delay."""
@@ -200,12 +203,9 @@ class PoolState(Struct):
             self.partitions.append(Partition(len(self.partitions)))
         return self.partitions[number]
 
-    def lane_for(self, priority: int, slot: int, fair: str | None) -> Lane:
-        """The lane in which such items wait; a new one if none do. One that is emptied is dropped,
-        so its number never comes again."""
-        for lane in self.lanes:
-            if lane.priority == priority and lane.slot == slot and lane.fair == fair:
-                return lane
+    def new_lane(self, priority: int, slot: int, fair: str | None) -> Lane:
+        """A lane for such items, if none wait. One that is emptied is dropped, so its number never
+        comes again."""
         tag = max(self.virtual, self.finished.pop(fair, 0.0) if fair is not None else 0.0)
         lane = Lane(self.next_lane, priority=priority, slot=slot, fair=fair, tag=tag)
         self.next_lane += 1
@@ -309,14 +309,27 @@ def loaded(state: bytes | None) -> PoolState:
     if state is None:
         return PoolState()
     try:
-        return _DECODER.decode(state)
+        document = _DECODER.decode(state)
     except ValueError as error:
         raise StoreUnavailableError("damaged", f"the document of a pool: {error}") from error
+    document.lanes += document.fair
+    document.fair = []
+    return document
 
 
 def dumped(state: PoolState) -> bytes:
     """The document as stored. Without NUL in what operators gave as reasons: a database may not be
     able to read a document with one."""
+    lanes = state.lanes
+    state.fair = [lane for lane in lanes if lane.fair is not None and not lane.skips]
+    if state.fair:
+        state.lanes = [lane for lane in lanes if lane.fair is None or lane.skips]
+    document = _encoded(state)
+    state.lanes, state.fair = lanes, []
+    return document
+
+
+def _encoded(state: PoolState) -> bytes:
     document = _ENCODER.encode(state)
     if rb"\u0000" in document:
         state.reason = _without_nul(state.reason)

@@ -86,6 +86,16 @@ class Taking:
             group.next_us = next_us
         self.due = [row for row in self.seen.due if (row.due_us or 0) <= now_us]
         self._firsts = {row.lane: row for row in self.seen.firsts}
+        self._lanes = {lane.number: lane for lane in self.state.lanes}
+        self._ordered = [lane for lane in self.state.lanes if lane.fair is None]
+        # those shared fairly, by priority, as heaps of start tag and number: there may be
+        # thousands, and a take looks at those that it takes of
+        self._fair: dict[int, list[tuple[float, int]]] = {}
+        for each in self.state.lanes:
+            if each.fair is not None and each.waiting > 0:
+                self._fair.setdefault(each.priority, []).append((each.tag, each.number))
+        for tags in self._fair.values():
+            heapq.heapify(tags)
         self._gone: set[tuple[int, int]] = set()
         self._skips: dict[int, list[int]] = {}
         for lane, off in self.seen.skips:
@@ -113,10 +123,10 @@ class Taking:
             return self._take_rows(partition, rows)
         if lane is None:
             return self._take_empty(partition)
-        if not self._is_seen(lane):
-            return None
         if lane.fair is not None:
             return self._take_fairly(partition, lane.priority, want)
+        if not self._is_seen(lane):
+            return None
         return self._take_ranges(partition, {lane.number: self._cut(lane, want)})
 
     # -- what there is
@@ -138,9 +148,10 @@ class Taking:
         return frozenset({0} | mine - busy)
 
     def _slots(self) -> set[int]:
-        return {lane.slot for lane in self.state.lanes} | {row.slot for row in self.due}
+        return {lane.slot for lane in self._ordered} | {row.slot for row in self.due}
 
     def _rank(self, lane: Lane) -> tuple[int, float, int]:
+        """Lanes that are shared fairly go by their tags alone."""
         first = self._firsts.get(lane.number)
         place = 0 if first is None else lane.taken + 1 - (first.upto - first.n + 1)
         seq = self.state.accepted if first is None else first.seq + place
@@ -153,8 +164,7 @@ class Taking:
         """Beside lanes that share fairly, what was delayed or failed is one more key: else a key
         could go before all others with delays of a moment. None if there are no such lanes."""
         state = self.state
-        lanes = (lane for lane in state.lanes if lane.priority == priority and lane.waiting > 0)
-        if not any(lane.fair is not None for lane in lanes):
+        if not self._fair.get(priority):
             return None
         return max(state.virtual, state.rows_tag)
 
@@ -171,7 +181,10 @@ class Taking:
         return same[:want]
 
     def _best_lane(self, served: frozenset[int]) -> Lane | None:
-        lanes = (lane for lane in self.state.lanes if lane.waiting > 0 and lane.slot in served)
+        lanes = [lane for lane in self._ordered if lane.waiting > 0 and lane.slot in served]
+        priority = max((each for each, tags in self._fair.items() if tags), default=None)
+        if priority is not None:
+            lanes.append(self._lanes[self._fair[priority][0][1]])
         return min(lanes, key=self._rank, default=None)
 
     def _is_seen(self, lane: Lane) -> bool:
@@ -236,18 +249,12 @@ class Taking:
 
     def _take_fairly(self, partition: Partition, priority: int, want: int) -> Take | None:
         """One item of each key in turn, by start tags (P11): the key that had least comes first."""
-        state = self.state
-        lanes = {
-            each.number: each
-            for each in state.lanes
-            if each.priority == priority and not each.slot and each.waiting > 0
-            if self._is_seen(each)
-        }
-        tags = [(each.tag, each.number) for each in lanes.values()]
-        heapq.heapify(tags)
+        state, tags = self.state, self._fair[priority]
         cuts: dict[int, tuple[int, int, list[tuple[int, int]]]] = {}
         while want > 0 and tags:
-            lane = lanes[heapq.heappop(tags)[1]]
+            lane = self._lanes[heapq.heappop(tags)[1]]
+            if not self._is_seen(lane):
+                continue  # another call looks for what it is to skip
             after, upto, without = self._cut(lane, 1)
             begun = cuts.get(lane.number, (after, after, []))
             cuts[lane.number] = (begun[0], upto, [*begun[2], *without])
@@ -258,10 +265,10 @@ class Taking:
             lane.tag = max(state.virtual, lane.tag) + 1.0 / weight
             state.recent.append(lane.fair or "")
             want -= 1
-            if lane.waiting > 0 and self._is_seen(lane):
+            if lane.waiting > 0:
                 heapq.heappush(tags, (lane.tag, lane.number))
         state.recent = state.recent[-MAX_RECENT:]
-        return self._take_ranges(partition, cuts)
+        return self._take_ranges(partition, cuts) if cuts else None
 
     def _take_ranges(
         self, partition: Partition, cuts: Mapping[int, tuple[int, int, list[tuple[int, int]]]]
@@ -269,9 +276,8 @@ class Taking:
         """Record the ranges as taken; None if all in them was to be skipped."""
         ranges: list[TakenRange] = []
         without: list[tuple[int, int]] = []
-        lanes = {lane.number: lane for lane in self.state.lanes if lane.number in cuts}
         for number, (after, upto, skipped) in cuts.items():
-            lane = lanes[number]
+            lane = self._lanes[number]
             ranges.append(TakenRange(number, after, upto, lane.priority, lane.slot))
             without += skipped
             if lane.taken < upto:

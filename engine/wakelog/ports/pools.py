@@ -9,16 +9,17 @@ the items that do not simply wait in a lane (`ExceptionRow`).
 A call takes the lock under which the log gets its positions, so calls of a pool come one after the
 other, in all processes. What it writes is planned in between, by a function without side effects.
 
-Of the document stores know two members. `lanes`: a list for each lane in which items wait, that
+Of the document stores know three members. `lanes`: a list for each lane in which items wait, that
 begins with the lane's number, the place up to which it was taken, and how many places are to be
-skipped beyond that. `groups`: a list for each `Group` in which there are items, that begins with
+skipped beyond that. `fair`: more such lists, of lanes of which a take needs to know nothing else:
+there may be thousands. `groups`: a list for each `Group` in which there are items, that begins with
 its three fields.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -146,6 +147,8 @@ class PoolLook(Struct, frozen=True):
     behind: Sequence[str] = ()
     """Look for the items that wait behind another one of these partition keys."""
     leases: bool = False
+    firsts: Literal["none", "lanes", "all"] = "none"
+    """Of which lanes in which items wait to look for the first segment; `all`: of `fair` too."""
 
 
 class PoolSeen(Struct, frozen=True):
@@ -156,7 +159,7 @@ class PoolSeen(Struct, frozen=True):
     is_paused: bool = False
     """The job is paused as a whole."""
     firsts: Sequence[SegmentRow] = ()
-    """Of each lane of the state in which items wait, the segment of the first one."""
+    """Of each such lane the segment of the first item that waits."""
     due: Sequence[ExceptionRow] = ()
     """Up to `due_limit` of each group of the state from its floor on, by due time, lane and place;
     also those that will be due later, so that a plan knows when."""

@@ -15,7 +15,7 @@ __all__ = ["PoolDocument"]
 
 
 class PoolDocument(Struct, frozen=True):
-    """The two members of a pool's document that stores know."""
+    """The members of a pool's document that stores look into with each call."""
 
     lanes: Sequence[Sequence[Any]] = ()
     groups: Sequence[Sequence[Any]] = ()
@@ -33,9 +33,25 @@ class PoolDocument(Struct, frozen=True):
         """The lanes in which items wait, each with how many places are to be skipped."""
         return [(WaitingLane(*lane[:2]), lane[2]) for lane in self.lanes]
 
+    def looked_for(self, state: bytes | None, firsts: str) -> Sequence[WaitingLane]:
+        """The lanes of which the first segments are looked for: see `PoolLook.firsts`."""
+        if firsts == "none":
+            return ()
+        fair = _FAIR.decode(state).fair if firsts == "all" and state is not None else ()
+        return [WaitingLane(*lane[:2]) for lane in (*self.lanes, *fair)]
+
     def due(self) -> Sequence[Group]:
         """The groups in which there are items."""
         return [Group(*group[:3]) for group in self.groups]
 
 
 _DECODER = msgspec.json.Decoder(PoolDocument)
+
+
+class _Fair(Struct, frozen=True):
+    """More lanes, which seldom matter to a store."""
+
+    fair: Sequence[Sequence[Any]] = ()
+
+
+_FAIR = msgspec.json.Decoder(_Fair)

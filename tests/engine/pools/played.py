@@ -169,7 +169,9 @@ class Played:
     ) -> CallAnswer:
         """A call of a worker."""
         behind = [key for slot in slots for key in slot.outcome.unblock]
-        look = PoolLook(self.job, self.now_us, due_limit=due_limit, behind=behind, leases=True)
+        look = PoolLook(
+            self.job, self.now_us, due_limit=due_limit, behind=behind, leases=True, firsts="lanes"
+        )
 
         def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
             taking = Taking(writing, seen, self.rules, "w")

@@ -79,7 +79,7 @@ async def locate(app: Application, job: str, event_id: str) -> Located:
 async def pool_status(app: Application, job: str, concurrency: int | None = None) -> PoolStatus:
     """The pool in numbers; without its definition with as many partitions as it had last."""
     now_us = app.clock.now_us()
-    seen = await app.pools.look(PoolLook(job, now_us, leases=True))
+    seen = await app.pools.look(PoolLook(job, now_us, leases=True, firsts="all"))
     state = loaded(seen.state)
     counts = state.counts
     oldest_us = min((row.at_us for row in seen.firsts), default=None)

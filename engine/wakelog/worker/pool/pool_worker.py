@@ -257,7 +257,9 @@ class PoolWorker:
         pools = self.app.pools
         meta = pools.meta()
         behind = [key for request in requests for key in request.outcome.unblock]
-        look = PoolLook(self.job, meta.now_us, due_limit=DUE_LIMIT, behind=behind, leases=True)
+        look = PoolLook(
+            self.job, meta.now_us, due_limit=DUE_LIMIT, behind=behind, leases=True, firsts="lanes"
+        )
         held = tuple(self._held)
 
         def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
