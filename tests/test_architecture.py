@@ -324,6 +324,7 @@ something is done: give the class a documented attribute, or test what can be se
 
 PRIVATE = {
     "tests/engine/client/test_arguments.py: kept._private": "pydantic's, of the test's own model",
+    "tests/forking.py: os._exit": "public, in spite of its name",
     "tests/support_postgres.py: handle._cleanup": "pgserver's: it has no public way",
 }
 """Where, and why there is no other way."""

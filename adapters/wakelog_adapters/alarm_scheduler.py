@@ -22,7 +22,7 @@ from typing import Any
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.job import Job
 from apscheduler.jobstores.base import BaseJobStore
-from apscheduler.schedulers.base import STATE_STOPPED, BaseScheduler
+from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.triggers.date import DateTrigger
 
 from wakelog.clock import SystemClock
@@ -79,14 +79,19 @@ class SchedulerClock:
         """Claim now. Any thread may call."""
         self._scheduler.wakeup()
 
-    def stop(self) -> None:
-        """End the thread, after a claim that is under way and all that it claimed was begun."""
-        if self._scheduler.running:
+    def stop(self, timeout_s: float | None = None) -> None:
+        """End the thread, after a claim that is under way and all that it claimed was begun; wait
+        for that, at most `timeout_s`."""
+        self._thread.stopped.set()
+        self._scheduler.woken.set()
+        self._thread.stop(timeout_s)
+        if self._scheduler.running and not self._thread.is_alive:  # a claim has APScheduler's lock
             self._scheduler.shutdown(wait=True)
-            self._thread.stop()
 
     def _look(self) -> None:
         self._store.next_look.wait(self._scheduler.woken)
+        if self._thread.stopped.is_set():
+            return
         self._scheduler.woken.clear()
         self._store.next_look = AT_ONCE  # unless this look says otherwise
         self._scheduler.look()
@@ -135,16 +140,14 @@ class Scheduler(BaseScheduler):
         super().__init__(**options)
 
     def look(self) -> None:
-        """Claim and begin, unless it is stopped."""
-        if self.state != STATE_STOPPED:
-            self._process_jobs()
+        """Claim and begin."""
+        self._process_jobs()
 
     def wakeup(self) -> None:
         self.woken.set()
 
     def shutdown(self, wait: bool = True) -> None:
         super().shutdown(wait)
-        self.woken.set()
 
     def remove_job(self, job_id: str, jobstore: str | None = None) -> None:
         """There is nothing to remove. APScheduler's own method raises while it is being stopped,

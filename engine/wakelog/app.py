@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any, TypeVar, Unpack, overload
 
@@ -34,9 +36,15 @@ from wakelog.history.timeline import HistoryEntry
 from wakelog.ids import InstanceId, Kind
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import WorkerSettings
+from wakelog.threads import log_failure
 from wakelog.worker.worker import Worker
 
-__all__ = ["App"]
+__all__ = ["END_S", "App"]
+
+_LOG = logging.getLogger("wakelog.app")
+END_S = 6.0
+"""How long after the grace an app may take to end: what was not recorded by then is not recorded.
+"""
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -210,9 +218,11 @@ class App:
         `appends` and the `units` of work in them, for requests and outcomes; `conflicts`, the
         units that were redone since another process was faster. On PostgreSQL also `store_waits`,
         calls that found no connection and waited; `store_retries`, calls that were sent again;
-        `store_lost_answers`, appends whose answer was lost and then looked up.
+        `store_lost_answers`, appends whose answer was lost and then looked up. Raises
+        `InvalidStateError` in a forked process.
         """
         app = self.application
+        app.affinity.check_process()
         counts = {"appends": app.commits.appends, "units": app.commits.units}
         return {**counts, "conflicts": app.units.conflicts, **app.store.counters}
 
@@ -299,9 +309,22 @@ class App:
         back, close the store. Without `grace`, the one given to `jobs.open`.
 
         Every acknowledged request stays recorded. Safe to call again: there is one end, which
-        goes on if a caller stops waiting for it (K2).
+        goes on if a caller stops waiting for it (K2). Whatever fails, no thread and no connection
+        is left, `END_S` after the grace at the latest; what could not be recorded is logged, such
+        as runs that could not be given back to a store that is away.
+
+        In a forked process nothing happens: there the app does not belong to it. Raises
+        `InvalidStateError` in a handler and on another event loop than the app's, unless that one
+        has ended: then the runs are left until their leases end.
         """
+        affinity = self.application.affinity
+        if affinity.is_inherited:
+            return
         refuse_in_handler()
+        if affinity.loop.is_closed():
+            self._release()
+            return
+        affinity.check()
         if self._closing is None:
             grace_us = (
                 self.application.settings.grace_us if grace is None else duration_us(grace, "grace")
@@ -310,10 +333,36 @@ class App:
         await asyncio.shield(self._closing)
 
     async def _close(self, grace_us: int) -> None:
+        """Cancelled, it does not wait any longer."""
+        try:
+            async with asyncio.timeout(grace_us / 1_000_000 + END_S):
+                await self._end(grace_us)
+        except TimeoutError:
+            _LOG.warning("closing took too long: what is still going on is abandoned")
+        finally:
+            self._release()
+
+    async def _end(self, grace_us: int) -> None:
+        """Let everything end that can. What fails is logged, and hinders nothing else."""
         closing = [self._gateway.close(grace_us)]
         if self.worker is not None:
             closing.append(self.worker.close(grace_us))
-        await asyncio.gather(*closing)
+        for error in await asyncio.gather(*closing, return_exceptions=True):
+            if isinstance(error, Exception):
+                log_failure(_LOG, "closing: what was begun could not be ended", error=error)
         await self.application.commits.drained()
         await self.application.pools.drained()
-        self.application.close()
+
+    def _release(self) -> None:
+        """End all threads and close the store, whatever they are at. Blocks for a moment."""
+        with ExitStack() as releasing:
+            releasing.callback(_logged, self.application.close)
+            if self.worker is not None:
+                releasing.callback(_logged, self.worker.release)
+
+
+def _logged(release: Callable[[], None]) -> None:
+    try:
+        release()
+    except Exception as error:
+        log_failure(_LOG, "closing: something could not be released", error=error)

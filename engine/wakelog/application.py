@@ -15,6 +15,7 @@ import eventsourcing.application as library
 from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory
 from eventsourcing.utils import Environment
 
+from wakelog.affinity import Affinity
 from wakelog.clock import Clock
 from wakelog.definitions.registry import Registry
 from wakelog.execution.handler_runner import HandlerRunner
@@ -59,6 +60,8 @@ class Application(library.Application[str]):
         """
         self._given_factory = factory
         super().__init__()
+        self.affinity = Affinity()
+        """The process and the event loop that it is to be used in."""
         self.store = cast(Store, self.recorder)
         self.registry = registry
         self.clock = clock

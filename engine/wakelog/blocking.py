@@ -6,12 +6,12 @@ The methods are not written twice: each is the async one, wrapped, with its sign
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from anyio.from_thread import BlockingPortal
-
+from wakelog.affinity import refuse_in_loop
 from wakelog.app import App
 from wakelog.client.base import EventClient, JobClient
 from wakelog.client.continuous import ContinuousClient, ContinuousStatus
@@ -26,6 +26,7 @@ from wakelog.definitions.debounce import Debounce
 from wakelog.definitions.task import Task
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import InvalidStateError
+from wakelog.loop_thread import LoopStopped, LoopThread
 
 __all__ = [
     "BlockingApp",
@@ -55,22 +56,21 @@ class Portal(Protocol):
 class ThreadPortal:
     """Calls on a loop that runs in a thread of its own."""
 
-    def __init__(self, portal: BlockingPortal, app: App) -> None:
-        self._portal = portal
+    def __init__(self, thread: LoopThread, app: App) -> None:
+        self._thread = thread
         self._app = app
+        self._affinity = app.application.affinity
 
     def wraps(self, method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
         @functools.wraps(method)
         def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
+            self._affinity.check_process()
             refuse_in_handler()
+            refuse_in_loop()
             try:
-                future = self._portal.start_task_soon(self._called, method, args, kwargs)
-            except RuntimeError:
-                if not self._app.is_closed:
-                    raise
+                return self._thread.call(self._called(method, args, kwargs))
+            except LoopStopped:
                 raise InvalidStateError(CLOSED) from None
-            result: R = future.result()
-            return result
 
         return blocking
 
@@ -251,13 +251,25 @@ class BlockingCalls:
 
 
 class BlockingApp(BlockingCalls):
-    """An open app, blocking. Any thread may use it."""
+    """An open app, blocking. Any thread of the process that opened it may use it, unless it runs an
+    event loop."""
 
-    def __init__(self, app: App, portal: BlockingPortal) -> None:
-        super().__init__(app, ThreadPortal(portal, app))
-        self._close = self._portal.wraps(app.close)
+    def __init__(self, app: App, thread: LoopThread) -> None:
+        super().__init__(app, ThreadPortal(thread, app))
+        self._affinity = app.application.affinity
+        self._thread = thread
 
     def close(self, *, grace: Duration | None = None) -> None:
-        """End, as `App.close` does. Nothing happens if the app has ended."""
-        if not self.app.is_closed:
-            self._close(grace=grace)
+        """End, as `App.close` does; also on a thread that runs an event loop, which is blocked.
+
+        Nothing happens if the app has ended, and in a forked process.
+        """
+        if self._thread.is_stopped or self._affinity.is_inherited:
+            return
+        refuse_in_handler()
+        try:
+            with contextlib.suppress(LoopStopped):
+                self._thread.call(self.app.close(grace=grace))
+        finally:
+            if self.app.is_closed:
+                self._thread.stop()

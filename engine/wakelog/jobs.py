@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
 from typing import Any
 
-from anyio.from_thread import start_blocking_portal
-
+from wakelog.affinity import refuse_in_loop
 from wakelog.app import App
 from wakelog.application import Application
 from wakelog.arguments import at_least
@@ -20,11 +20,14 @@ from wakelog.core.time import Duration, duration_us
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.registry import Registry
 from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError
+from wakelog.loop_thread import LoopThread
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import Settings, WorkerSettings
-from wakelog.threads import START_ERRORS, no_thread_for
+from wakelog.threads import log_failure
 
 __all__ = ["Jobs", "Opening", "loaded", "open_store"]
+
+_LOG = logging.getLogger("wakelog.jobs")
 
 STORES = "wakelog.stores"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -115,25 +118,26 @@ class Opening:
         self._handlers = handlers
         self._entered = False
         self._app: App | None = None
-        self._stack = contextlib.ExitStack()
+        self._blocking: BlockingApp | None = None
+        self._thread: LoopThread | None = None
 
     async def __aenter__(self) -> App:
         if self._entered:
             raise InvalidStateError("this opening was used before: call jobs.open(...) again")
         self._entered = True
         factory = open_store(self._url)
-        application: Application | None = None
         try:
             application = Application(factory, self._registry, SystemClock(), self._settings)
-            app = App(application, handlers=self._handlers)
-            if self._worker is not None:
-                await app.start_worker(self._worker, _alarm_clock())
         except BaseException:
-            if application is not None:
-                application.close()
             factory.close()
             raise
-        self._app = app
+        self._app = app = App(application, handlers=self._handlers)
+        if self._worker is not None:
+            try:
+                await app.start_worker(self._worker, _alarm_clock())
+            except BaseException:
+                await app.close(grace=0)
+                raise
         return app
 
     async def __aexit__(
@@ -143,17 +147,19 @@ class Opening:
         trace: TracebackType | None,
     ) -> None:
         if self._app is not None:
-            await self._app.close()
+            with _noting(error):
+                await self._app.close()
 
     def __enter__(self) -> BlockingApp:
-        with contextlib.ExitStack() as stack:
-            try:
-                portal = stack.enter_context(start_blocking_portal("asyncio"))
-            except START_ERRORS as error:
-                raise no_thread_for("the blocking app", error) from error
-            app = stack.enter_context(portal.wrap_async_context_manager(self))
-            self._stack = stack.pop_all()
-        return BlockingApp(app, portal)
+        refuse_in_loop()
+        self._thread = thread = LoopThread()
+        try:
+            app = thread.call(self.__aenter__())
+        except BaseException:
+            thread.stop()
+            raise
+        self._blocking = BlockingApp(app, thread)
+        return self._blocking
 
     def __exit__(
         self,
@@ -161,7 +167,26 @@ class Opening:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        blocking, thread = self._blocking, self._thread
+        if blocking is None or thread is None or blocking.app.application.affinity.is_inherited:
+            return
+        try:
+            with _noting(error):
+                blocking.close()
+        finally:
+            thread.stop()
+
+
+@contextmanager
+def _noting(error: BaseException | None) -> Generator[None]:
+    """Closing after `error` must not replace it: what closing raises becomes a note of it."""
+    try:
+        yield
+    except Exception as raised:
+        if error is None:
+            raise
+        error.add_note(f"The app could not be closed: {raised}")
+        log_failure(_LOG, "the app could not be closed", error=raised)
 
 
 def open_store(url: str) -> Any:

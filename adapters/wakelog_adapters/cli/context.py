@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -96,19 +96,16 @@ async def opened(
 
     if url.startswith("memory:"):
         _LOG.warning("a store in memory is seen by this process only, and ends with it")
-    try:
-        if not create:
-            _check_exists(url)
-        opening = jobs.open(url, **settings)
-        app = await opening.__aenter__()
-    except InvalidIdError:
-        raise
-    except ValidationError as error:
-        raise UsageError(str(error)) from None
-    try:
+    async with AsyncExitStack() as stack:
+        try:
+            if not create:
+                _check_exists(url)
+            app = await stack.enter_async_context(jobs.open(url, **settings))
+        except InvalidIdError:
+            raise
+        except ValidationError as error:
+            raise UsageError(str(error)) from None
         yield app
-    finally:
-        await opening.__aexit__(None, None, None)
 
 
 def without_secrets(url: str) -> str:

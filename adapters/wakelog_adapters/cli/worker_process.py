@@ -35,7 +35,8 @@ def work(
     log_level: str,
     json: bool,
 ) -> None:
-    """Run what is due until a signal arrives, then stop gracefully and return.
+    """Run what is due until a signal arrives, then stop gracefully and return; also if the signal
+    arrives while the store is being opened, or the store is away.
 
     Raises `UsageError`, `UnknownJobError` and `StoreUnavailableError` before the first run.
     """
@@ -56,15 +57,19 @@ def work(
         "grace": grace,
     }
     options = {"concurrency": concurrency, "only": names, "lease": lease, "grace": grace}
-    asyncio.run(_until_stopped(jobs, url, options, about, json))
+    try:
+        asyncio.run(_until_stopped(jobs, url, options, about, json))
+    except OpeningStopped:
+        _LOG.info("stopped before the store was open")
 
 
 async def _until_stopped(
     jobs: Jobs, url: str, options: dict[str, Any], about: dict[str, Any], json: bool
 ) -> None:
     stop = asyncio.Event()
-    with Signals(stop):
+    with Signals(stop) as signals:
         async with opened(jobs, url, create=True, worker=True, **options) as app:
+            signals.is_open = True
             _announce(about, json)
             await stop.wait()
             runs = "" if app.is_idle else f", runs may end within {about['grace']}"
@@ -92,8 +97,14 @@ ECHO_S = 0.2
 and to its group."""
 
 
+class OpeningStopped(BaseException):
+    """A signal has arrived while the store was being opened, which may wait for it for long."""
+
+
 class Signals:
     """SIGINT and SIGTERM: the first requests a stop, the second ends the process at once.
+
+    Until `is_open` is set the first raises `OpeningStopped` on the main thread.
 
     Python's own handlers are used since a job's handler may block the event loop; and the loop's
     own as well, since otherwise a signal that arrives just before the loop waits would not wake it.
@@ -102,6 +113,8 @@ class Signals:
     def __init__(self, stop: asyncio.Event) -> None:
         self._stop = stop
         self._loop = asyncio.get_running_loop()
+        self.is_open = False
+        """Whether there is a worker that can be stopped gracefully."""
         self._stopping = False
         self._first = (0, 0.0)
         """The signal that requested the stop, and its time by the monotonic clock."""
@@ -138,6 +151,8 @@ class Signals:
             os._exit(128 + number)
         self._stopping = True
         self._first = number, time.monotonic()
+        if not self.is_open:
+            raise OpeningStopped
         self._loop.call_soon_threadsafe(self._stop.set)
 
 

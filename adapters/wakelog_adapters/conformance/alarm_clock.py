@@ -283,6 +283,24 @@ class AlarmClockExam:
         assert stopping.begun == ["a", "b", "c"]
         assert len(worker.claims) == 1
 
+    def test_a_stop_waits_for_a_claim_no_longer_than_its_timeout(self) -> None:
+        claiming, go = threading.Event(), threading.Event()
+
+        def claim(now_us: int) -> Sequence[object]:
+            claiming.set()
+            assert go.wait(WAIT_S)
+            return ()
+
+        worker = RecordingClaimant(claim)
+        clock = self.started(worker)
+        assert claiming.wait(WAIT_S)
+        clock.stop(0.01)
+        go.set()
+        worker.wait_for_claim()
+        clock.wakeup()
+        clock.stop()
+        assert len(worker.claims) == 1
+
     def test_a_stop_while_things_are_begun_waits_for_the_rest(self) -> None:
         ended: list[bool] = []
 

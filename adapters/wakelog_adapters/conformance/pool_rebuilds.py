@@ -117,6 +117,8 @@ class PoolRebuildExam(ExamBase):
         assert sorted_rows(store.pool_rows(POOL)) == sorted_rows(news)
         assert sorted_rows(store.pool_rows(OTHER)) == other
         assert seen_by(store, keys=[ExceptionKey(1, 1)]).exceptions == WRITES.put[:1]
+        number = store.pool_look(pool_look()).number
+        assert number == 2  # it goes on
         store.pool_call(pool_look(), lambda found: replace(count_up(found), events=()))
         assert number_in(store.pool_look(pool_look()).state) == 8
 

@@ -99,6 +99,7 @@ class PoolCallsExam(ExamBase):
         seen, shared, partition, taken, trail = self.everything_seen(store)
         assert seen == PoolSeen(
             state=writes.state,
+            number=1,
             firsts=[*writes.segments],
             due=[*writes.put],
             ids=[*writes.ids],
@@ -157,6 +158,7 @@ class PoolCallsExam(ExamBase):
         for number in range(1, 6):
             store.pool_call(pool_look(), count_up)
             assert number_in(seen_by(store).state) == number
+            assert seen_by(store).number == number
 
     def test_plans_come_one_after_the_other(self, tmp_path: Path) -> None:
         stores = [self.open(tmp_path), self.open(tmp_path)]

@@ -1,18 +1,20 @@
-"""The memory store: `memory://`, gone with the process; `memory://name`, shared inside it."""
+"""The memory store: `memory://`, gone with the process; `memory://name`, shared inside it.
+
+A forked process begins with empty stores: a copy of the other's would differ from it from then on.
+"""
 
 from __future__ import annotations
 
-import threading
-
 from eventsourcing import popo
 
+from wakelog.affinity import forks
 from wakelog.errors import ValidationError
 from wakelog_adapters.memory.store import MemoryStore
 
 __all__ = ["MemoryFactory", "MemoryStore", "open_store"]
 
-_shared: dict[str, MemoryStore] = {}
-_shared_lock = threading.Lock()
+_shared: dict[tuple[int, str], MemoryStore] = {}
+"""By `forks` and name. Not locked: a thread that is not there after a fork could have the lock."""
 
 
 def open_store(url: str) -> MemoryFactory:
@@ -27,8 +29,7 @@ def open_store(url: str) -> MemoryFactory:
         raise ValidationError(f"store URL {url!r}", [{"loc": "", "msg": message, "type": "url"}])
     if not name:
         return MemoryFactory(MemoryStore())
-    with _shared_lock:
-        return MemoryFactory(_shared.setdefault(name, MemoryStore(is_shared=True)))
+    return MemoryFactory(_shared.setdefault((forks(), name), MemoryStore(is_shared=True)))
 
 
 class MemoryFactory(popo.POPOFactory):

@@ -46,6 +46,8 @@ class _Pool:
 
     def __init__(self) -> None:
         self.state: bytes | None = None
+        self.number = 0
+        """How many states there have been."""
         self.segments: dict[int, list[SegmentRow]] = {}
         self.taken: dict[int, list[TakenRow]] = {}
         self.skips: dict[int, list[int]] = {}
@@ -163,6 +165,7 @@ class MemoryPools(MemoryLog):
         keys = [*dict.fromkeys(ExceptionKey(*key) for key in look.keys)]
         return PoolSeen(
             state=pool.state,
+            number=pool.number,
             is_paused=look.pool in self._job_pauses,
             firsts=[first for first in firsts if first is not None],
             due=[row for group in document.due() for row in pool.due(group, look.due_limit)],
@@ -215,6 +218,7 @@ class MemoryPools(MemoryLog):
             insort(self._streams.setdefault(event.stream, []), event, key=version_of)
         if writes.state is not None:
             pool.state = writes.state
+            pool.number += 1
         for segment in writes.segments:
             insort(pool.segments.setdefault(segment.lane, []), segment, key=_upto)
         for taken in writes.taken:
@@ -320,7 +324,9 @@ class MemoryPools(MemoryLog):
     def pool_rebuild(self, pool: str, after: int, refold: Refold) -> None:
         with self._database_lock:
             rows = refold([*self._log_of(pool, after)], self.pool_rows(pool))
+            number = (self._pools.get(pool) or _Pool()).number
             self._pools[pool] = tables = _Pool()
+            tables.number = number
             positions = {(e.stream, e.version): at for at, e in self._log_of(pool, 0)}
             writes = PoolWrites(
                 state=rows.state, segments=rows.segments, taken=rows.taken, ids=rows.ids,

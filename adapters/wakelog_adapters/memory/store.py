@@ -69,7 +69,7 @@ class MemoryStore(MemoryPools):
         return {}  # a call returns or fails: none is repeated
 
     def watch_alarms(
-        self, on_alarm: Callable[[int], None], on_pool: Callable[[str], None] | None = None
+        self, on_alarm: Callable[[int], None], on_pool: Callable[[str, int], None] | None = None
     ) -> Callable[[], None]:
         """There are no notifications: alarms of other applications are found every `poll_us`."""
         return lambda: None

@@ -25,6 +25,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row, tuple_row
 
+from wakelog.affinity import forks
 from wakelog.errors import StoreUnavailableError
 from wakelog.threads import START_ERRORS, log_failure, no_thread_for
 from wakelog_adapters.postgres.errors import reason_of, server_message, translated
@@ -105,6 +106,7 @@ class Datastore(library.PostgresDatastore):
         self.server_clock = location.server_clock
         """Whether the server's clock judges leases; see `url.StoreLocation`."""
         self._location = location
+        self._forks = forks()
         self._closed = False
         self._lock = threading.Lock()
         self._lent = 0
@@ -199,6 +201,11 @@ class Datastore(library.PostgresDatastore):
         """What has happened so far, counted by name."""
         with self._lock:
             return {name: count for name, count in self._counters.items()}
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one that opened it."""
+        return self._forks != forks()
 
     @property
     def lent(self) -> int:
@@ -304,9 +311,13 @@ class Datastore(library.PostgresDatastore):
         self.pool.check()
 
     def close(self) -> None:
-        """Safe to call twice. A connection in use is closed when it is put back."""
-        self._closed = True
-        self.pool.close(_CLOSE_S)
+        """Safe to call twice. A connection in use is closed when it is put back.
+
+        Nothing happens in a forked process: it would end the sessions of the one that opened it.
+        """
+        if not self.is_inherited:
+            self._closed = True
+            self.pool.close(_CLOSE_S)
 
 
 def _configure(location: StoreLocation) -> Callable[[Connection], None]:

@@ -12,6 +12,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 import psycopg
 
@@ -22,7 +23,7 @@ from wakelog_adapters.postgres.connections import Connection, connect
 from wakelog_adapters.postgres.errors import translated
 from wakelog_adapters.postgres.url import StoreLocation
 
-__all__ = ["POLL_WITHOUT_LISTENER_US", "POLL_WITH_LISTENER_US", "Listener", "Notifier"]
+__all__ = ["POLL_WITHOUT_LISTENER_US", "POLL_WITH_LISTENER_US", "Listener", "Notifier", "Told"]
 
 _LOG = logging.getLogger("wakelog.postgres")
 
@@ -46,6 +47,28 @@ _CLOSE_S = 5.0
 OnAlarm = Callable[[int], None]
 
 
+class Told(NamedTuple):
+    """What a notification tells."""
+
+    due_us: int
+    """When something can be claimed; 0: now."""
+    pool: str = ""
+    """It is of this pool alone; empty: of anything."""
+    number: int = 0
+    """Of the document of the pool that shows it."""
+
+    def joined(self, other: Told) -> Told:
+        """Both in one."""
+        due_us = min(self.due_us, other.due_us)
+        if self.pool != other.pool:
+            return Told(due_us)
+        return Told(due_us, self.pool, max(self.number, other.number))
+
+
+_LOOK = Told(0)
+"""Something may have been missed."""
+
+
 def _channel(location: StoreLocation) -> str:
     return f"wakelog_{location.schema}"
 
@@ -64,9 +87,7 @@ class Notifier:
         self._sender = sender
         self._clock = SystemClock()
         self._changed = threading.Condition()
-        self._due_us: int | None = None
-        self._pool = ""
-        """The pool that all of it is of; empty: not of one alone."""
+        self._next: Told | None = None
         self._failures = 0
         self._closing = threading.Event()
         self._thread = LastingThread("wakelog-notifier", self._step)
@@ -87,18 +108,16 @@ class Notifier:
         """Start the thread again if something has ended it. Never raises."""
         self._thread.keep_running()
 
-    def notify(self, due_us: int, pool: str = "") -> None:
+    def notify(self, told: Told) -> None:
         """Notify of an alarm, soon and from another thread, unless others poll before it is due.
-
-        0: work has become available that was not before. `pool`: it is of this pool. Never raises.
-        """
-        if due_us >= self._clock.now_us() + POLL_WITH_LISTENER_US:
+        Never raises."""
+        if told.due_us >= self._clock.now_us() + POLL_WITH_LISTENER_US:
             return
         with self._changed:
             if self._closing.is_set():
                 return
             self.is_started = True
-            self._add(due_us, pool)
+            self._add(told)
             self._changed.notify()
 
     def close(self) -> None:
@@ -108,34 +127,30 @@ class Notifier:
             self._changed.notify()
         self._thread.join(_CLOSE_S)
 
-    def _add(self, due_us: int, pool: str) -> None:
-        if self._due_us is None:
-            self._due_us, self._pool = due_us, pool
-        else:
-            self._due_us = min(due_us, self._due_us)
-            self._pool = pool if pool == self._pool else ""
+    def _add(self, told: Told) -> None:
+        self._next = told if self._next is None else self._next.joined(told)
 
-    def _next(self) -> tuple[int, str] | None:
+    def _wait(self) -> Told | None:
         """Wait for an alarm to notify of; None: closed, and nothing is left to send."""
         with self._changed:
-            self._changed.wait_for(lambda: self._due_us is not None or self._closing.is_set())
-            due_us, self._due_us = self._due_us, None
-            return None if due_us is None else (due_us, self._pool)
+            self._changed.wait_for(lambda: self._next is not None or self._closing.is_set())
+            told, self._next = self._next, None
+            return told
 
     def _step(self) -> None:
         """Send one notification, or end."""
-        alarm = self._next()
-        if alarm is None:
+        told = self._wait()
+        if told is None:
             self._end()
             return
         pause_s = DEBOUNCE_S
         try:
-            self._send(*alarm)
+            self._send(told)
             self._failures = 0
         except Exception as error:  # out of file descriptors, of memory, of connections
             self._failures += 1
             with self._changed:
-                self._add(*alarm)
+                self._add(told)
             self._disconnect()
             if self._failures > 1 and self._closing.is_set():
                 self._end()
@@ -149,11 +164,11 @@ class Notifier:
         self._thread.stopped.set()
         self._disconnect()
 
-    def _send(self, due_us: int, pool: str) -> None:
+    def _send(self, told: Told) -> None:
         if self._connection is None:
             self._connection = connect(self._location)
-        told = f"{due_us} {pool}" if pool else str(due_us)
-        notification = (_channel(self._location), f"{self._sender} {told}")
+        words = map(str, told if told.pool else told[:1])
+        notification = (_channel(self._location), " ".join([self._sender, *words]))
         with translated(self._location.label):
             self._connection.execute("SELECT pg_notify(%s, %s)", notification)
 
@@ -175,10 +190,11 @@ class Listener:
         location: StoreLocation,
         sender: str,
         on_alarm: OnAlarm,
-        on_pool: Callable[[str], None] | None = None,
+        on_pool: Callable[[str, int], None] | None = None,
     ) -> None:
         """`sender`: what identifies the notifications of this process, which are skipped.
-        `on_pool` is called in place of `on_alarm` for what is due now of one pool.
+        `on_pool` is called in place of `on_alarm` for what is due now of one pool, with the number
+        of its document.
 
         Raises `ThreadsExhaustedError`.
         """
@@ -241,19 +257,19 @@ class Listener:
         connection.execute(f"LISTEN {_channel(self._location)}".encode())
         self._is_connected = True
         self._pause_s = _FIRST_PAUSE_S
-        self._report(0)
+        self._report(_LOOK)
         for notification in connection.notifies():
             told = _told_in(notification.payload, self._sender)
             if told is not None:
-                self._report(*told)
+                self._report(told)
 
-    def _report(self, due_us: int, pool: str = "") -> None:
+    def _report(self, told: Told) -> None:
         if self._is_stopped:
             return
-        if pool and self._on_pool is not None and due_us <= self._clock.now_us():
-            self._on_pool(pool)
+        if told.pool and self._on_pool is not None and told.due_us <= self._clock.now_us():
+            self._on_pool(told.pool, told.number)
         else:
-            self._on_alarm(due_us)
+            self._on_alarm(told.due_us)
 
     def _disconnect(self) -> None:
         self._is_connected = False
@@ -261,16 +277,21 @@ class Listener:
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
-        self._report(0)
+        self._report(_LOOK)
 
 
-def _told_in(payload: str, own: str) -> tuple[int, str] | None:
-    """The time that a notification tells, and the pool if it is of one; None for one of this
-    process, and for a foreign one."""
-    sender, _, told = payload.partition(" ")
-    due_us, _, pool = told.partition(" ")
-    is_time = due_us.isascii() and due_us.isdecimal() and len(due_us) <= _MAX_DIGITS
-    return (int(due_us), pool) if is_time and sender != own else None
+def _told_in(payload: str, own: str) -> Told | None:
+    """None for a notification of this process, and for a foreign one."""
+    sender, _, words = payload.partition(" ")
+    due_us, _, of_pool = words.partition(" ")
+    pool, _, number = of_pool.partition(" ")
+    if sender == own or not (_is_number(due_us) and _is_number(number or "0")):
+        return None
+    return Told(int(due_us), pool, int(number or 0))
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) <= _MAX_DIGITS
 
 
 def _warn(message: str, error: Exception) -> None:

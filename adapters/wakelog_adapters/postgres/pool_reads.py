@@ -61,10 +61,9 @@ def slices_in(rows: Iterable[Sequence[Any]]) -> list[tuple[SegmentRow, bytes]]:
 
 
 @readable
-def seen_in(row: Sequence[Any]) -> tuple[int, PoolSeen]:
-    """What `pool_look_1` answers: the number of the document, and what was found."""
-    number, state, found = row
-    return number, seen_of(state, found)
+def seen_in(row: Sequence[Any]) -> PoolSeen:
+    """What `pool_look_1` answers."""
+    return seen_of(*row)
 
 
 @contextmanager
@@ -89,7 +88,7 @@ class PostgresPools(PostgresReads):
     def pool_look(self, look: PoolLook) -> PoolSeen:
         params = *_UNLOCKED, *look_params(look, server_clock=self.datastore.server_clock)
         with document_of(look.pool):
-            return seen_in(self._rows(self.queries.pool_look, params)[0])[1]
+            return seen_in(self._rows(self.queries.pool_look, params)[0])
 
     def pool_slices(
         self, pool: str, ranges: Sequence[tuple[int, int, int]]

@@ -133,7 +133,7 @@ class PoolCaller:
     def _run(self, attempt: _Attempt, connection: Connection, look: PoolLook, plan: Plan) -> None:
         """Raises psycopg's errors, and what the plan raises: then it is undone."""
         try:
-            number, seen = self._begin(attempt, connection, look)
+            seen = self._begin(attempt, connection, look)
             try:
                 writes = plan(seen)
             except BaseException as error:
@@ -142,7 +142,7 @@ class PoolCaller:
             if writes.is_empty:
                 connection.execute(b"ROLLBACK")
             else:
-                self._write(attempt, connection, look, number, writes)
+                self._write(attempt, connection, look, seen.number, writes)
         except BaseException:
             if connection.pgconn.transaction_status in _OPEN:
                 with suppress(psycopg.Error, OSError):
@@ -169,9 +169,7 @@ class PoolCaller:
             message = f"{self._location.label}: a call of {look.pool}: {error}"
             raise StoreUnavailableError("refused", message) from error
 
-    def _begin(
-        self, attempt: _Attempt, connection: Connection, look: PoolLook
-    ) -> tuple[int, PoolSeen]:
+    def _begin(self, attempt: _Attempt, connection: Connection, look: PoolLook) -> PoolSeen:
         params = look_params(look, server_clock=self._datastore.server_clock)
         locks = attempt.id, self._waits.full, PLAN_TIMEOUT
         connection.execute(self._queries.begin)

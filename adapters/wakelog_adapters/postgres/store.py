@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from eventsourcing import persistence
 
-from wakelog.ports.pools import Plan, PoolLook, Refold, SegmentRow
+from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites, Refold, SegmentRow
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, ClaimRequest, Unit
 from wakelog_adapters.postgres.append import Appender
@@ -23,6 +23,7 @@ from wakelog_adapters.postgres.notifications import (
     POLL_WITHOUT_LISTENER_US,
     Listener,
     Notifier,
+    Told,
 )
 from wakelog_adapters.postgres.pool_reads import PostgresPools
 from wakelog_adapters.postgres.pools import PoolCaller
@@ -91,7 +92,7 @@ class PostgresStore(SmallWrites, PostgresPools):
         return POLL_WITHOUT_LISTENER_US
 
     def watch_alarms(
-        self, on_alarm: Callable[[int], None], on_pool: Callable[[str], None] | None = None
+        self, on_alarm: Callable[[int], None], on_pool: Callable[[str, int], None] | None = None
     ) -> Callable[[], None]:
         """Behind a transaction pooler there are no notifications: only `poll_us` remains.
 
@@ -128,13 +129,27 @@ class PostgresStore(SmallWrites, PostgresPools):
 
     def pool_call(self, look: PoolLook, plan: Plan) -> Sequence[tuple[SegmentRow, bytes]]:
         """All other writers wait for the plan, `pools.PLAN_TIMEOUT` at most. Killed here: all of it
-        was written, or nothing."""
-        writes, slices = self._pools.call(look, plan)
+        was written, or nothing.
+
+        Other processes hear of work while it is being written, so that they wait for the lock of
+        the log meanwhile; and once more after the commit, if they could not."""
+        number = 0
+
+        def planned(seen: PoolSeen) -> PoolWrites:
+            nonlocal number
+            writes = plan(seen)
+            number = seen.number + 1
+            due_us = writes.due_us
+            if writes.state is not None and due_us is not None and due_us <= look.now_us:
+                self._notify_of_pool(look.pool, number, due_us)
+            return writes
+
+        writes, slices = self._pools.call(look, planned)
         if writes is None:
             return ()
         self.listeners.notify()
-        if writes.due_us is not None and self.datastore.server_clock:
-            self.notifier.notify(writes.due_us, look.pool)
+        if writes.due_us is not None:
+            self._notify_of_pool(look.pool, number, writes.due_us)
         return slices
 
     def pool_rebuild(self, pool: str, after: int, refold: Refold) -> None:
@@ -147,6 +162,11 @@ class PostgresStore(SmallWrites, PostgresPools):
 
         self._twice(run)
 
+    def _notify_of_pool(self, pool: str, number: int, due_us: int) -> None:
+        """Never raises."""
+        if self.datastore.server_clock:
+            self.notifier.notify(Told(due_us, pool, number))
+
     def _on_appended(self, appended: Appended) -> None:
         self.listeners.notify()
         if appended.next_due_us is not None:
@@ -158,7 +178,7 @@ class PostgresStore(SmallWrites, PostgresPools):
         Never raises: it follows a commit.
         """
         if self.datastore.server_clock:
-            self.notifier.notify(due_us)
+            self.notifier.notify(Told(due_us))
 
     # -- claims and leases
 
@@ -226,7 +246,10 @@ class PostgresStore(SmallWrites, PostgresPools):
         return LogSubscription(self, gt, topics, listeners=self.listeners, poll_s=_FOLLOW_S)
 
     def close(self) -> None:
-        """What is under way ends by itself. Safe to call twice."""
+        """What is under way ends by itself. Safe to call twice, and in a forked process, in which
+        nothing happens."""
+        if self.datastore.is_inherited:
+            return
         self.appender.close()
         for listener in tuple(self._alarm_listeners):
             listener.stop()

@@ -60,11 +60,12 @@ class _Found(Struct, frozen=True):
 _FOUND = msgspec.json.Decoder(_Found)
 
 
-def seen_of(state: bytes | None, answer: str | bytes) -> PoolSeen:
+def seen_of(number: int, state: bytes | None, answer: str | bytes) -> PoolSeen:
     """What a look has found. Raises `ValueError` for rows that are not as they were written."""
     found = _FOUND.decode(answer)
     return PoolSeen(
         state=state,
+        number=number,
         is_paused=bool(found.paused),
         firsts=found.firsts,
         due=[*chain.from_iterable(found.due)],

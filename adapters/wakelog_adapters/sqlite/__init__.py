@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from eventsourcing import sqlite as library
 
 from wakelog_adapters.sqlite.connections import LibraryPool
@@ -32,10 +30,8 @@ class SQLiteFactory(library.SQLiteFactory):
                 self.ORIGINATOR_ID_TYPE: "text",
             }
         )
-        self.datastore.pool = LibraryPool(
-            db_name=location.path, lock_timeout=math.ceil(location.timeout_s)
-        )
-        self._store = SQLiteStore(self.datastore, location)
+        pool = self.datastore.pool = LibraryPool(location)
+        self._store = SQLiteStore(self.datastore, location, pool)
 
     def application_recorder(self) -> SQLiteStore:
         """The store: one object for the library and for the engine."""

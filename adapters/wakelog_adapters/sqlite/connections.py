@@ -7,6 +7,7 @@ statements are whole transactions, and reads return one row of JSON.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import threading
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 
 from eventsourcing import sqlite as library
 
+from wakelog.affinity import forks
 from wakelog.errors import StoreUnavailableError
 from wakelog_adapters.sqlite.errors import reason_of
 from wakelog_adapters.sqlite.open_file import OpenFile
@@ -42,6 +44,11 @@ class FairLock:
         self._mutex = threading.Lock()
         self._locked = False
         self._waiting: deque[threading.Lock] = deque()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no thread has it."""
+        return not self._locked
 
     @property
     def waiting(self) -> int:
@@ -86,6 +93,12 @@ class Readers:
         self._location = location
         self._file = file
         self._idle: deque[sqlite3.Connection] = deque()
+        self._all: set[sqlite3.Connection] = set()
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether no thread has one of them."""
+        return len(self._idle) == len(self._all)
 
     @contextmanager
     def lend(self) -> Generator[sqlite3.Connection, None, None]:
@@ -103,7 +116,7 @@ class Readers:
             yield connection
         finally:
             if self._file.is_closed or len(self._idle) >= _KEPT_READERS:
-                connection.close()
+                self._close(connection)
             else:
                 self._idle.append(connection)
                 if self._file.is_closed:
@@ -116,14 +129,19 @@ class Readers:
         except BaseException:
             connection.close()
             raise
+        self._all.add(connection)
         return connection
+
+    def _close(self, connection: sqlite3.Connection) -> None:
+        self._all.discard(connection)
+        connection.close()
 
     def close_idle(self) -> None:
         """Close those that nobody uses. Once the file is closed, the others follow when they are
         put back."""
         with suppress(IndexError):
             while True:
-                self._idle.pop().close()
+                self._close(self._idle.pop())
 
 
 class LibraryPool(library.SQLiteConnectionPool):
@@ -133,6 +151,21 @@ class LibraryPool(library.SQLiteConnectionPool):
     statement while another one closes its connection ends the process with a segmentation fault.
     """
 
+    def __init__(self, location: StoreLocation) -> None:
+        super().__init__(db_name=location.path, lock_timeout=math.ceil(location.timeout_s))
+        self._forks = forks()
+
+    @property
+    def are_idle(self) -> bool:
+        """Whether no thread has one of them."""
+        return not self._in_use
+
+    def close_idle(self) -> None:
+        """Close those that nobody uses, without waiting for the others."""
+        with suppress(IndexError):
+            while True:
+                self._pool.pop().close()
+
     def put_connection(self, conn: library.SQLiteConnection) -> None:
         with self._put_condition:
             if self.closed:
@@ -141,10 +174,14 @@ class LibraryPool(library.SQLiteConnectionPool):
                 super().put_connection(conn)
 
     def close(self) -> None:
-        """Close the idle connections now, and the others when they are put back."""
-        with self._put_condition:
-            self._in_use.clear()
-            super().close()
+        """Close the idle connections now, and the others when they are put back.
+
+        Nothing happens in a forked process: see `inherited`.
+        """
+        if self._forks == forks():
+            with self._put_condition:
+                self._in_use.clear()
+                super().close()
 
 
 def check_file(path: str) -> None:

@@ -66,17 +66,17 @@ class PoolStatement:
     def call(self, look: PoolLook, plan: Plan) -> PoolWrites:
         """To be called in a write transaction; return what was written. Raises what `plan` raises,
         and `StoreUnavailableError`: then the transaction is to be undone."""
-        number, seen = self._seen(look)
+        seen = self._seen(look)
         writes = plan(seen)
         if not writes.is_empty:
-            self._write(look, number, writes)
+            self._write(look, seen.number, writes)
         return writes
 
     @readable
-    def _seen(self, look: PoolLook) -> tuple[int, PoolSeen]:
+    def _seen(self, look: PoolLook) -> PoolSeen:
         with _document_of(look.pool), translated(self._path):
             row = self._connection.execute(self._look, look_params(look)).fetchone()
-        return row[0], seen_of(row[1], row[2])
+        return seen_of(*row)
 
     def _write(self, look: PoolLook, number: int, writes: PoolWrites) -> None:
         try:
@@ -142,7 +142,7 @@ class SQLitePools(SQLiteReads):
     def pool_look(self, look: PoolLook) -> PoolSeen:
         with _document_of(look.pool):
             row = self._row(self._at(_LOOK), *look_params(look))
-        return seen_of(row[1], row[2])
+        return seen_of(*row)
 
     @readable
     def pool_slices(

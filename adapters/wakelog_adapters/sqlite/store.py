@@ -11,6 +11,7 @@ from typing import Any
 from eventsourcing import persistence
 from eventsourcing import sqlite as library
 
+from wakelog.affinity import forks
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.pools import Plan, PoolLook, Refold, SegmentRow
 from wakelog.ports.rows import Due, JobPauseRow
@@ -22,8 +23,9 @@ from wakelog_adapters.sql.subscription import LogListeners, LogSubscription
 from wakelog_adapters.sqlite.append import AppendStatement, dumps
 from wakelog_adapters.sqlite.claims import look, take_over, take_params, taken_of
 from wakelog_adapters.sqlite.conflicts import append_without_refused
-from wakelog_adapters.sqlite.connections import FairLock, check_file, connect
+from wakelog_adapters.sqlite.connections import FairLock, LibraryPool, check_file, connect
 from wakelog_adapters.sqlite.errors import REFUSALS, translated
+from wakelog_adapters.sqlite.inherited import drop_inherited, register
 from wakelog_adapters.sqlite.open_file import OpenFile
 from wakelog_adapters.sqlite.pools import PoolStatement, SQLitePools
 from wakelog_adapters.sqlite.schema import SQLiteSchema
@@ -43,8 +45,14 @@ class SQLiteStore(SmallWrites, SQLitePools):
     Several processes may have the file open: one writes at a time, for as long as a commit takes.
     """
 
-    def __init__(self, datastore: library.SQLiteDatastore, location: StoreLocation) -> None:
+    def __init__(
+        self, datastore: library.SQLiteDatastore, location: StoreLocation, pool: LibraryPool
+    ) -> None:
+        """`pool`: that of `datastore`. Raises `InvalidStateError` in a forked process that cannot
+        open the file: see `inherited`."""
+        self.forks = forks()
         check_file(location.path)
+        drop_inherited(location.path)
         self._writer = connect(location)
         try:
             with translated(location.path):
@@ -56,8 +64,10 @@ class SQLiteStore(SmallWrites, SQLitePools):
             self._writer.close()
             raise
         super().__init__(datastore, location, file)
+        self._library_pool = pool
         self._write_lock = FairLock()
         self._listeners = LogListeners()
+        register(self)
 
     @property
     def blocking(self) -> bool:
@@ -72,7 +82,7 @@ class SQLiteStore(SmallWrites, SQLitePools):
         return {}  # a call returns or fails: none is repeated
 
     def watch_alarms(
-        self, on_alarm: Callable[[int], None], on_pool: Callable[[str], None] | None = None
+        self, on_alarm: Callable[[int], None], on_pool: Callable[[str, int], None] | None = None
     ) -> Callable[[], None]:
         """There are no notifications: alarms of other processes are found every `poll_us`."""
         return lambda: None
@@ -238,12 +248,23 @@ class SQLiteStore(SmallWrites, SQLitePools):
         poll_s = _POLL_US / 1_000_000
         return LogSubscription(self, gt, topics, listeners=self._listeners, poll_s=poll_s)
 
+    def drop_connections(self) -> bool:
+        """Close those that are idle, in a process that has inherited them; whether all were."""
+        pools = (self.readers, self._library_pool)
+        for each in pools:
+            each.close_idle()
+        if self._write_lock.is_free:
+            self._writer.close()
+        return self._write_lock.is_free and all(each.are_idle for each in pools)
+
     def close(self) -> None:
         """Waits for the write that is under way. Reads under way end by themselves.
 
         A file that was removed or moved while it was open is written back if nothing is at its
-        path.
+        path. Nothing happens in a forked process: the files beside it are the other one's.
         """
+        if self.forks != forks():
+            return
         with self._write_lock:
             self.file.close(self._writer)
             self._writer.close()

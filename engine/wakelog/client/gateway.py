@@ -69,8 +69,10 @@ class RequestGateway:
         self._idle.set()
 
     def check(self) -> None:
-        """Raise `InvalidStateError` in a handler, and if the app is closed."""
+        """Raise `InvalidStateError` in a handler, on another event loop than the app's, in a
+        forked process, and if the app is closed."""
         refuse_in_handler()
+        self.app.affinity.check()
         if self.closed:
             raise InvalidStateError(CLOSED)
 

@@ -28,6 +28,7 @@ __all__ = [
     "next_us",
     "plan_requests",
     "ranges_of",
+    "unheld_partitions",
 ]  # fmt: skip
 
 
@@ -208,6 +209,23 @@ def _acquire(
         head = partition.head.version
         acquired.append(Acquired(partition.number, token, head, partition.take))
     return acquired
+
+
+def unheld_partitions(
+    job: str, worker: str, leases: Sequence[PartitionLease], count: int
+) -> tuple[set[int], set[int]]:
+    """Of so many partitions, those that no worker holds, and those of which another worker's lease
+    has ended."""
+    of_stream = {lease.stream: lease for lease in leases}
+    unheld: set[int] = set()
+    ended: set[int] = set()
+    for number in range(count):
+        lease = of_stream.get(partition_stream(job, number))
+        if lease is None:
+            unheld.add(number)
+        elif lease.has_ended and lease.owner != worker:
+            ended.add(number)
+    return unheld, ended
 
 
 def next_us(

@@ -53,8 +53,9 @@ class AlarmClock(Protocol):
         """
         ...
 
-    def stop(self) -> None:
-        """End. When this returns no claim follows, and everything claimed was begun.
+    def stop(self, timeout_s: float | None = None) -> None:
+        """End. When this returns no claim follows, and everything claimed was begun; unless a claim
+        has taken longer than `timeout_s`: it is the last one.
 
         Safe to call twice, and before `start`.
         """

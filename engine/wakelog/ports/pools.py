@@ -156,6 +156,8 @@ class PoolSeen(Struct, frozen=True):
 
     state: bytes | None
     """The newest document; None: nothing was ever recorded of the pool."""
+    number: int = 0
+    """How many documents there have been. A call that writes one adds one."""
     is_paused: bool = False
     """The job is paused as a whole."""
     firsts: Sequence[SegmentRow] = ()

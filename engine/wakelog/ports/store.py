@@ -87,10 +87,12 @@ class ClaimQueue(Protocol):
         ...
 
     def watch_alarms(
-        self, on_alarm: Callable[[int], None], on_pool: Callable[[str], None] | None = None
+        self, on_alarm: Callable[[int], None], on_pool: Callable[[str, int], None] | None = None
     ) -> Callable[[], None]:
         """Call `on_alarm`, on any thread, with the due time of each alarm set by other processes;
-        and `on_pool`, if it is given, with each pool that has got work for now.
+        and `on_pool`, if it is given, with each pool that has got work for now, and the number of
+        the document that shows it (`PoolSeen.number`), which may not be committed yet: whoever
+        waits for the lock of the log sees it.
 
         A hint, which may come late or never: look every `poll_us` too. A due time of 0 means:
         look now, an alarm may have been missed. Returns the function that ends it.

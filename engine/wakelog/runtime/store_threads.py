@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import NoReturn, ParamSpec, Protocol, TypeVar
 
 from wakelog.errors import InvalidStateError
@@ -17,6 +17,8 @@ __all__ = ["InlineExecutor", "StoreExecutor", "StoreThreads", "ThreadExecutor"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+CLOSE_S = 0.5
+"""How long closing waits for calls that are running although nothing waits for their results."""
 HAND_OVER_S = 0.005
 """The longest that the event loop blocks until a call has started: as long as it would keep the
 GIL otherwise (`sys.getswitchinterval()`)."""
@@ -29,8 +31,9 @@ class StoreExecutor(Protocol):
         """The result of `fn(*args, **kwargs)`."""
         ...
 
-    def close(self) -> None:
-        """Wait for the calls that are running, then end."""
+    def close(self, timeout_s: float = CLOSE_S) -> None:
+        """Wait for the calls that are running, at most `timeout_s`, then end. Calls from now on
+        raise `InvalidStateError`. Safe to call twice."""
         ...
 
 
@@ -48,7 +51,7 @@ class InlineExecutor:
             await asyncio.sleep(0)
         return fn(*args, **kwargs)
 
-    def close(self) -> None:
+    def close(self, timeout_s: float = CLOSE_S) -> None:
         """Nothing to wait for."""
 
 
@@ -67,7 +70,7 @@ class ThreadExecutor:
         """Raises `ThreadsExhaustedError`."""
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"wakelog-{name}")
         _start_all(self._threads, name, threads)
-        self._free = threads
+        self._size = self._free = threads
         self._hands_over = hands_over
         self._closed = False
 
@@ -94,10 +97,17 @@ class ThreadExecutor:
         """Also if the caller was cancelled and the call goes on: then one wait is in vain."""
         self._free += 1
 
-    def close(self) -> None:
-        """Calls from now on raise `InvalidStateError`."""
+    def close(self, timeout_s: float = CLOSE_S) -> None:
+        """A call that takes longer goes on on its thread, which ends after it; calls that wait
+        behind it are not made."""
         self._closed = True
-        self._threads.shutdown(wait=True)
+        all_are_free = threading.Barrier(self._size + 1)
+        with suppress(RuntimeError):  # it was closed before
+            for _ in range(self._size):
+                self._threads.submit(all_are_free.wait)
+        with suppress(threading.BrokenBarrierError):
+            all_are_free.wait(timeout_s)
+        self._threads.shutdown(wait=not all_are_free.broken, cancel_futures=True)
 
 
 class StoreThreads:
@@ -140,12 +150,10 @@ class StoreThreads:
         return await self.waits.run(fn, *args, **kwargs)
 
     def close(self) -> None:
-        """Wait for the calls that are running. Safe to call twice."""
-        if self.writes is not None:
-            self.writes.close()
-        self.waits.close()
-        self.reads.close()
-        self._long_reads.close()
+        """End the executors, each as `StoreExecutor.close` does. Safe to call twice."""
+        for executor in (self.writes, self.waits, self.reads, self._long_reads):
+            if executor is not None:
+                executor.close()
 
 
 def _start_all(pool: ThreadPoolExecutor, name: str, count: int) -> None:

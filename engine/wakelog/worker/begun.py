@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterator
 
 from wakelog.application import Application
@@ -16,6 +17,8 @@ from wakelog.worker.leases import LeaseKey
 from wakelog.worker.runs import Appending, Step, error_of
 
 __all__ = ["BegunWork"]
+
+_LOG = logging.getLogger("wakelog.worker")
 
 
 class BegunWork:
@@ -44,6 +47,7 @@ class BegunWork:
         """The last one that was begun of each stream."""
         self._ends: set[asyncio.Event] = set()
         """Set whenever one has ended."""
+        self._is_abandoned = False
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -75,6 +79,12 @@ class BegunWork:
     def _go_on(self, claimed: Claimed, step: Appending | Step | None) -> None:
         if step is None:
             self._end(claimed)
+        elif self._is_abandoned:
+            if not isinstance(step, Appending):
+                step.close()
+            stream = claimed.stream
+            _LOG.info("%s ended too late to be recorded", stream, extra={"instance": stream})
+            self._end(claimed)
         elif not isinstance(step, Appending):
             task = self._loop.create_task(self._guarded(claimed, step))
             self._app.handler_runner.own(task)
@@ -104,14 +114,20 @@ class BegunWork:
             event.set()
         self._on_ended(claimed)
 
-    async def wait(self, timeout_s: float) -> None:
-        """Wait until all have ended, for so long at most."""
-        await self._wait_for(set(self._tasks), timeout_s)
-
-    async def stop_all(self, timeout_s: float) -> None:
-        """Stop those that can be stopped, and wait for their end, for so long at most."""
+    async def close(self, grace_s: float, last_s: float) -> None:
+        """Wait until all have ended, within the grace; then stop those that can be stopped, and
+        wait for their end, `last_s` at most. Log what has not ended: handlers that cannot be
+        stopped, and outcomes that cannot be recorded."""
+        await self._wait_for(set(self._tasks), grace_s)
         stopped = {claimed for claimed in self if self.stop_if_possible(claimed)}
-        await self._wait_for(stopped, timeout_s)
+        await self._wait_for(stopped, last_s)
+        for claimed in self:
+            _LOG.warning(
+                "a handler of %s does not end: it is abandoned, and its run is recovered when its "
+                "lease ends",
+                claimed.stream,
+                extra={"instance": claimed.stream},
+            )
 
     async def _wait_for(self, awaited: set[Claimed], timeout_s: float | None) -> None:
         """Wait until these have ended, for so long at most; None: as long as it takes."""
@@ -125,6 +141,13 @@ class BegunWork:
                         await ended.wait()
         finally:
             self._ends.discard(ended)
+
+    def abandon(self) -> None:
+        """Cancel what has not ended, and begin no other step: nothing more can be recorded."""
+        self._is_abandoned = True
+        for task in tuple(self._tasks.values()):
+            if task is not None and not self._loop.is_closed():
+                self._app.handler_runner.stop(task)
 
     def under(self, key: LeaseKey) -> Claimed | None:
         """What is worked on under this lease."""

@@ -87,8 +87,10 @@ class Heartbeat(threading.Thread):
         """Do not wait for the next beat. Any thread may call."""
         self._wake.set()
 
-    def stop(self) -> None:
-        """End the thread, after the beat that is running. Blocks."""
+    def stop(self, timeout_s: float | None = None) -> None:
+        """End the thread, after the beat that is running; wait for that, at most `timeout_s`. Safe
+        to call twice, and before `start`."""
         self._stopped = True
         self._wake.set()
-        self.join()
+        if self.is_alive():
+            self.join(timeout_s)

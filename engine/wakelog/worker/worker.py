@@ -40,8 +40,10 @@ from wakelog.worker.sweep import Sweep
 __all__ = ["Worker"]
 
 _LOG = logging.getLogger("wakelog.worker")
-LAST_S = 5.0
+LAST_S = 4.0
 """How long a shutdown waits until what it has given back is recorded."""
+RELEASE_S = 0.5
+"""How long a release waits for a thread that is in a call of the store."""
 
 
 class Worker:
@@ -90,6 +92,7 @@ class Worker:
         )
         self._beat_us = app.settings.lease_us // 3
         self._heartbeat = self._new_heartbeat()
+        self._is_registered = False
         self._closer: StoreExecutor | None = None
         """Waits for the other threads when they are ended; started with them, as then a thread may
         not be to be had."""
@@ -109,25 +112,17 @@ class Worker:
     async def start(self) -> None:
         """Register this worker, then begin to claim what is due.
 
-        Raises `ThreadsExhaustedError`, and leaves no thread then.
+        Raises `StoreUnavailableError` and `ThreadsExhaustedError`: then it is to be closed.
         """
         await self._app.threads.write(self._app.store.put_worker, self._row())
+        self._is_registered = True
         await self._app.threads.write(self._pools.count_workers)
         await autostart(self._app, self.jobs)
-        try:
-            self._closer = ThreadExecutor("closing")
-            start_thread(self._heartbeat)
-            self._clock.start()
-            watch = self._app.store.watch_alarms
-            self._stop_watching = watch(self._on_others_alarm, self._on_others_pool)
-        except BaseException:
-            self._closing = True
-            self._clock.stop()
-            if self._heartbeat.is_alive():
-                self._heartbeat.stop()
-            if self._closer is not None:
-                self._closer.close()
-            raise
+        self._closer = ThreadExecutor("closing")
+        start_thread(self._heartbeat)
+        self._clock.start()
+        watch = self._app.store.watch_alarms
+        self._stop_watching = watch(self._on_others_alarm, self._on_others_pool)
         self.sweep.reread()
         self._schedules.start()
 
@@ -135,37 +130,39 @@ class Worker:
         """Claim nothing new, let runs end within the grace, give the others back at once (K2).
 
         A handler in a thread cannot be stopped: it keeps its lease until it has ended or the
-        lease does.
+        lease does. Whatever this raises, `release` does the rest.
         """
         self._closing = self._app.stopping = True
         self.sweep.stop_rereading()
         await self._schedules.stop()
-        closer = self._closer or InlineExecutor()
-        await closer.run(self._stop_watching)
-        await closer.run(self._clock.stop)
-        await closer.run(self._give_back, self._ahead.take_all())
-        pools = asyncio.ensure_future(self._pools.close(grace_us / 1_000_000))
-        await self._begun.wait(grace_us / 1_000_000)
-        await self._begun.stop_all(LAST_S)
-        await pools
-        self._abandon()
+        closer, grace_s = self._closer or InlineExecutor(), grace_us / 1_000_000
+        await asyncio.gather(
+            closer.run(self._stop_claiming),
+            self._pools.close(grace_s),
+            self._begun.close(grace_s, LAST_S),
+        )
+        self._abandoned = True
         await closer.run(self._heartbeat.stop)
-        closer.close()
         try:
-            await self._app.threads.write(self._app.store.remove_worker, self.name)
+            if self._is_registered:
+                await self._app.threads.write(self._app.store.remove_worker, self.name)
         except StoreUnavailableError as error:  # its row ends by itself; the app is closed anyway
             _LOG.warning("worker %s could not record that it has ended: %s", self.name, error)
 
-    def _abandon(self) -> None:
-        """Log what does not end: handlers in threads, which cannot be stopped."""
-        self._abandoned = True
-        for claimed in self._begun:
-            _LOG.warning(
-                "a handler of %s does not end: it is abandoned, and its run is recovered when its "
-                "lease ends",
-                claimed.stream,
-                extra={"instance": claimed.stream},
-            )
+    def _stop_claiming(self) -> None:
+        self._stop_watching()
+        self._clock.stop()
+        self._give_back(self._ahead.take_all())
+
+    def release(self) -> None:
+        """Abandon what has not ended, until its lease ends, and end the threads: one that is in a
+        call of the store for longer than `RELEASE_S` ends by itself. Safe to call twice. Blocks."""
+        self._closing = self._app.stopping = self._abandoned = True
+        self._begun.abandon()
+        self._clock.stop(RELEASE_S)
+        self._heartbeat.stop(RELEASE_S)
+        if self._closer is not None:
+            self._closer.close(RELEASE_S)
 
     @property
     def running(self) -> int:
@@ -333,9 +330,10 @@ class Worker:
         elif not self._waits_for_room and self.next_look.expects_others_alarm(due_us):
             self._on_alarm_set(due_us)
 
-    def _on_others_pool(self, job: str) -> None:
+    def _on_others_pool(self, job: str, number: int) -> None:
         """Another process has put something into a pool; called on any thread."""
-        self._loop.call_soon_threadsafe(self._on_pool_changed, job, 0)
+        if not self._pools.has_seen(job, number):
+            self._loop.call_soon_threadsafe(self._on_pool_changed, job, 0)
 
     def _wake(self) -> None:
         if not self._closing:
@@ -344,7 +342,11 @@ class Worker:
     # -- on the heartbeat's thread
 
     def beat(self) -> None:
-        """Renew the leases; stop the work whose lease is lost, give up leases without work."""
+        """Renew the leases; stop the work whose lease is lost, give up leases without work. If the
+        loop has ended before the app was closed, so has the work: its leases end."""
+        if self._loop.is_closed():
+            self._closing = True
+            return
         self._clock.keep_running()
         began = self._guard.beat_begins()
         try:

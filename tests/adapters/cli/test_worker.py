@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.adapters.cli.command_line import CommandLine, process
+from tests.support_stores import writes_blocked
 from wakelog_adapters.cli.context import without_secrets
 
 DEPOT = """
@@ -124,13 +125,44 @@ def test_a_second_signal_ends_it_at_once(sender: CommandLine, tmp_path: Path, jo
     assert events(sender, f"task:{job}:x")[-1] == "RunStarted"
 
 
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_K2_it_stops_with_0_though_the_store_takes_no_writes(
+    sender: CommandLine, tmp_path: Path, stop: signal.Signals
+) -> None:
+    # given a file that is locked by another, so that no end can be recorded
+    env = {**sender.env, "WAKELOG_URL": f"{sender.env['WAKELOG_URL']}?timeout=0.1"}
+    with process("worker", "depot:jobs", "--grace", "0s", cwd=tmp_path, env=env) as worker:
+        worker.log_line("working on")
+        with writes_blocked(sender.env["WAKELOG_URL"]):
+            worker.popen.send_signal(stop)
+            code, _, stderr = worker.end()
+    # then
+    assert code == 0, stderr
+    assert "could not record that it has ended" in stderr
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_K2_it_stops_with_0_while_it_waits_for_a_store_to_open(
+    sender: CommandLine, tmp_path: Path, stop: signal.Signals
+) -> None:
+    env = {**sender.env, "WAKELOG_URL": "postgresql://nobody@127.0.0.1:1/none?wait=60"}
+    with process("worker", "depot:jobs", cwd=tmp_path, env=env) as worker:
+        worker.log_line("waiting for 60 s at most")
+        worker.popen.send_signal(stop)
+        code, _, stderr = worker.end()
+    assert code == 0, stderr
+    assert stderr.splitlines()[-1].endswith("stopped before the store was open")
+
+
 TWICE = """
 import asyncio, signal
 from wakelog_adapters.cli.worker_process import Signals
 
 async def stopped():
     stop = asyncio.Event()
-    with Signals(stop):
+    with Signals(stop) as signals:
+        signals.is_open = True
         for number in (signal.SIGTERM, signal.SIGTERM):
             signal.raise_signal(number)
         await stop.wait()

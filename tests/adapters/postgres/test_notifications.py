@@ -465,7 +465,7 @@ def test_A5_a_resumed_job_is_run_at_once_by_a_worker_of_another_process(
     monkeypatch.setattr("wakelog_adapters.postgres.store.POLL_WITHOUT_LISTENER_US", 3 * FAR_US)
     notify = notifications.Notifier.notify
     monkeypatch.setattr(
-        notifications.Notifier, "notify", lambda self, due_us: due_us or notify(self, due_us)
+        notifications.Notifier, "notify", lambda self, told: told.due_us or notify(self, told)
     )
     jobs, ran = job_that_runs_at_once()
     with (

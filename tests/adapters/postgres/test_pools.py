@@ -252,6 +252,32 @@ def test_other_processes_are_notified_of_work_in_a_pool(
     other.close()
 
 
+def test_other_processes_are_notified_while_a_call_is_being_written(
+    postgres_url: str, store: PostgresStore, bare: psycopg.Connection
+) -> None:
+    """So that they wait for the lock, and look as soon as it is committed."""
+    other = open_store(postgres_url).application_recorder()
+    told: list[tuple[str, int]] = []
+    stop = other.watch_alarms(lambda due_us: None, lambda pool, number: told.append((pool, number)))
+    until(lambda: other.poll_us == POLL_WITH_LISTENER_US)
+    # given a call that waits for its own row to be written
+    with bare.transaction(force_rollback=True):
+        bare.execute("INSERT INTO pool_states (pool, n, state) VALUES (%s, 1, '')", [POOL])
+        writes = PoolWrites(state=document(), due_us=NOW)
+        calling = threading.Thread(target=call, args=(store, writes))
+        calling.start()
+        # then
+        until(lambda: told)
+        assert calling.is_alive()
+    calling.join(WAIT_S)
+    assert seen_by(other).number == 1
+    # and once more after the commit, for those who could not wait
+    until(lambda: len(told) > 1)
+    assert told == [(POOL, 1)] * 2
+    stop()
+    other.close()
+
+
 def test_who_follows_the_log_is_told_of_a_call(store: PostgresStore) -> None:
     with store.subscribe(gt=0) as followed:
         store.pool_call(pool_look(), count_up)

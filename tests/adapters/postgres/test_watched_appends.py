@@ -59,7 +59,7 @@ class NoLane:
     def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         raise AssertionError("a thread was used")
 
-    def close(self) -> None: ...
+    def close(self, timeout_s: float = 0) -> None: ...
 
 
 @asynccontextmanager

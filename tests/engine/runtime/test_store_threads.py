@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Iterator
@@ -62,6 +63,21 @@ async def test_a_closed_lane_refuses(lane: ThreadExecutor) -> None:
     lane.close()
     with pytest.raises(InvalidStateError):
         await lane.run(lambda: None)
+
+
+async def test_closing_waits_for_a_call_no_longer_than_it_is_told(lane: ThreadExecutor) -> None:
+    # given a call that does not end, on each thread, and one that waits for a thread
+    go_on, made = threading.Event(), threading.Event()
+    calls = [lane.run(go_on.wait, WAIT_S) for _ in range(2)]
+    waiting = asyncio.ensure_future(lane.run(made.set))
+    # when
+    lane.close(0.01)
+    # then those end by themselves, and the other is not made
+    go_on.set()
+    assert [await each for each in calls] == [True, True]
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not made.is_set()
 
 
 async def test_a_call_needs_no_thread_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,7 @@ async def test_K2_what_waits_for_an_older_handler_gives_its_lease_up(store_url: 
         work.begun.begin(await work.claim())
         await asyncio.sleep(0)
         # when all is stopped, as far as it can be
-        await work.begun.stop_all(0.1)
+        await work.begun.close(0, 0.1)
         held = len(work.begun), await work.leases()
         go.set()
         # then the claim is not held

@@ -976,11 +976,13 @@ CREATE FUNCTION {schema}.pool_slices_1(
 ) RETURNS TABLE (
     lane bigint, upto bigint, n bigint, version bigint, at bigint, len bigint, at_us bigint,
     seq bigint, lines bytea
-) LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp SET jit = off
+) LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-    WITH found AS MATERIALIZED (
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY WITH found AS MATERIALIZED (
         SELECT DISTINCT ON (s.lane, s.upto) s.*
         FROM unnest(lanes, afters, uptos) AS r (lane, after, upto), LATERAL (
             SELECT c.* FROM {schema}.pool_segments c
@@ -999,5 +1001,5 @@ SET enable_hashjoin = off SET enable_mergejoin = off AS $$
         SELECT v.state FROM {schema}.stored_events v
         WHERE v.originator_id = pool_slices_1.stream AND v.originator_version = s.version
         OFFSET 0) e
-    ORDER BY s.lane, s.upto
-$$;
+    ORDER BY s.lane, s.upto;
+END $$;

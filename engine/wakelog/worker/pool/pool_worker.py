@@ -25,11 +25,12 @@ from wakelog.pools.settle import (
     next_us,
     plan_requests,
     ranges_of,
+    unheld_partitions,
 )
-from wakelog.pools.state import PoolState, loaded, partition_stream
+from wakelog.pools.state import loaded, partition_stream
 from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import Writing
-from wakelog.ports.pools import PartitionLease, PoolLook, PoolSeen
+from wakelog.ports.pools import PoolLook, PoolSeen
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.pool.held_partition import MAX_TAKE, TAKE_US, HeldPartition
 from wakelog.worker.pool.taken_items import TakenItems
@@ -42,7 +43,7 @@ MAX_CALLS = 2
 """Calls of one pool that are under way at a time: while one waits for the disk another is made."""
 DUE_LIMIT = 200
 """Items of each group of the table of exceptions that a call looks at."""
-LAST_S = 5.0
+LAST_S = 4.0
 """How long a shutdown waits until what it has given back is recorded."""
 PAUSE_S = 0.5
 """How soon a call is made again that the store could not answer."""
@@ -90,6 +91,8 @@ class PoolWorker:
         """How many items were worked on."""
         self._mean_us = float(TAKE_US)
         self.rules = PoolRules.of(definition, app.settings.max_lost)
+        self._seen = 0
+        """The number of the newest document that a call has seen."""
 
     # -- on the alarm clock's thread
 
@@ -108,7 +111,8 @@ class PoolWorker:
             return None
         state = loaded(seen.state)
         if len(held) < self._share(self.rules.concurrency):
-            unheld, ended = self._unheld(state, seen.leases)
+            count = max(self.rules.concurrency, len(state.partitions))
+            unheld, ended = unheld_partitions(self.job, self.worker, seen.leases, count)
             if ended and not self._may_take_over():
                 return now_us + AGAIN_US
             if any(state.partition(number).take is not None for number in unheld | ended):
@@ -116,18 +120,10 @@ class PoolWorker:
             mine |= unheld | ended
         return next_us(state, now_us, self.rules, mine)
 
-    def _unheld(
-        self, state: PoolState, leases: Sequence[PartitionLease]
-    ) -> tuple[set[int], set[int]]:
-        """The partitions that no worker holds, and those of which the lease has ended."""
-        numbers = range(max(self.rules.concurrency, len(state.partitions)))
-        streams = {partition_stream(self.job, number): number for number in numbers}
-        leased = {each.stream for each in leases}
-        ended = {each.stream for each in leases if each.has_ended and each.owner != self.worker}
-        return (
-            {number for stream, number in streams.items() if stream not in leased},
-            {number for stream, number in streams.items() if stream in ended},
-        )
+    def has_seen(self, number: int) -> bool:
+        """Whether a call for all partitions that this worker may hold has seen a document, or a
+        later one."""
+        return number <= self._seen and len(self._held) >= self._share(self.rules.concurrency)
 
     # -- on the loop
 
@@ -265,6 +261,7 @@ class PoolWorker:
         def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
             taking = Taking(writing, seen, self.rules, self.worker)
             self.processed = writing.state.processed
+            self._seen = max(seen.number, self._seen)
             answer = plan_requests(writing, seen, requests, acquire, taking)
             if not seen.is_paused:
                 answer.next_us = next_us(writing.state, meta.now_us, self.rules, held)
@@ -372,14 +369,15 @@ class PoolWorker:
             if held.is_idle:
                 self._ask_next(held)
         self._pump()
-        for seconds in (grace_s, LAST_S):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self.idle()
-            for held in tuple(self._held.values()):
-                held.stop()
-        for call in tuple(self._calls):
-            call.cancel()
+        try:
+            for seconds in (grace_s, LAST_S):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.idle(), seconds)
+                for held in tuple(self._held.values()):
+                    held.stop()
+        finally:  # also if the caller does not wait for so long
+            for call in tuple(self._calls):
+                call.cancel()
 
     async def idle(self) -> None:
         """Wait until nothing is being taken or worked on. Raises what has crashed a call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any, cast
 from wakelog.application import Application
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import StoreUnavailableError
+from wakelog.threads import log_failure
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.pool.pool_worker import PoolWorker
 
@@ -129,6 +131,11 @@ class Pools:
             self._noticed |= set(self._workers) if job is None else {job}
         return bool(self._workers)
 
+    def has_seen(self, job: str, number: int) -> bool:
+        """Whether a document of a pool, or a later one, was seen by this worker."""
+        pool = self._workers.get(job)
+        return pool is None or pool.has_seen(number)
+
     # -- on the event loop
 
     @property
@@ -172,8 +179,13 @@ class Pools:
 
     async def close(self, grace_s: float) -> None:
         """Give back what has not begun, let what has begun end within the grace."""
-        for pool in self._workers.values():
-            try:
-                await pool.close(grace_s)
-            except StoreUnavailableError as error:
-                _LOG.warning("what %s had taken could not be given back: %s", pool.job, error)
+        await asyncio.gather(*(_closed(pool, grace_s) for pool in self._workers.values()))
+
+
+async def _closed(pool: PoolWorker, grace_s: float) -> None:
+    try:
+        await pool.close(grace_s)
+    except StoreUnavailableError as error:
+        _LOG.warning("what %s had taken could not be given back: %s", pool.job, error)
+    except Exception as error:
+        log_failure(_LOG, "what %s had taken is not given back", pool.job, error=error)
