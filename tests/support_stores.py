@@ -37,6 +37,6 @@ def writes_blocked(url: str) -> Generator[None]:
             do("BEGIN IMMEDIATE")
         else:
             do("BEGIN")
-            do("SELECT pg_advisory_xact_lock('{at}stored_events'::regclass::oid::int, 0)")
+            do("LOCK TABLE {at}ordering IN SHARE UPDATE EXCLUSIVE MODE")
         yield
         do("ROLLBACK")

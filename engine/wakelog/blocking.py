@@ -156,6 +156,7 @@ class BlockingWorkerPoolClient(Generic[E]):
         self.set_priority = portal.wraps(client.set_priority)
         self.requeue = portal.wraps(client.requeue)
         self.discard = portal.wraps(client.discard)
+        self.dead_letter = portal.wraps(client.dead_letter)
         self.rebuild = portal.wraps(client.rebuild)
         self.name = client.name
 

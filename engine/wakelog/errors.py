@@ -36,7 +36,21 @@ __all__ = [
     "WaitTimeoutError",
     "WakelogError",
     "WorldError",
+    "quoted",
 ]
+
+_MAX_QUOTED = 60
+"""How many characters of a value an error shows."""
+
+
+def quoted(value: object) -> str:
+    """A value as errors show it: the beginning of its `repr`, and its type where that fails, as for
+    a number of more than 4,300 digits."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "..."
 
 
 class WakelogError(Exception):
@@ -54,13 +68,14 @@ class UnknownJobError(RequestError):
     """No definition of this kind is registered under this name."""
 
     def __init__(self, name: str, known: Sequence[str], kind: str = "job") -> None:
-        self.name, self.known, self.kind = name, tuple(known), kind
-        super().__init__(name, self.known, kind)
+        self.name = name if isinstance(name, str) else quoted(name)  # pyright: ignore[reportUnnecessaryIsInstance]
+        self.known, self.kind = tuple(known), kind
+        super().__init__(self.name, self.known, kind)
 
     def __str__(self) -> str:
         known = ", ".join(self.known) or "none"
         return (
-            f"no {self.kind} is registered as {self.name!r} (registered: {known}); "
+            f"no {self.kind} is registered as {quoted(self.name)} (registered: {known}); "
             f"pass it to Jobs(...) under that name, or use one of those"
         )
 
@@ -69,11 +84,12 @@ class UnknownJobTypeError(RequestError):
     """The given name is not that of a type of job."""
 
     def __init__(self, kind: str, known: Sequence[str]) -> None:
-        self.kind, self.known = kind, tuple(known)
-        super().__init__(kind, self.known)
+        self.kind = kind if isinstance(kind, str) else quoted(kind)  # pyright: ignore[reportUnnecessaryIsInstance]
+        self.known = tuple(known)
+        super().__init__(self.kind, self.known)
 
     def __str__(self) -> str:
-        return f"{self.kind!r} is not a type of job; the types are {', '.join(self.known)}"
+        return f"{quoted(self.kind)} is not a type of job; the types are {', '.join(self.known)}"
 
 
 class UnknownActionError(RequestError):
@@ -132,10 +148,18 @@ class InstanceNotFoundError(RequestError):
 class IdempotencyConflictError(RequestError):
     """The key was used before on this instance, with another payload or action."""
 
-    def __init__(self, instance_id: str, key: str, recorded_action: str, action: str) -> None:
+    def __init__(
+        self,
+        instance_id: str,
+        key: str,
+        recorded_action: str,
+        action: str,
+        advice: str = "take a new key for a new request, or forget_key() to free this one",
+    ) -> None:
         self.instance_id, self.key = instance_id, key
         self.recorded_action, self.action = recorded_action, action
-        super().__init__(instance_id, key, recorded_action, action)
+        self.advice = advice
+        super().__init__(instance_id, key, recorded_action, action, advice)
 
     def __str__(self) -> str:
         what = (
@@ -143,10 +167,7 @@ class IdempotencyConflictError(RequestError):
             if self.recorded_action == self.action
             else f"for {self.recorded_action!r}"
         )
-        return (
-            f"key {self.key!r} was already used on {self.instance_id!r} {what}; "
-            f"take a new key for a new request, or forget_key() to free this one"
-        )
+        return f"key {self.key!r} was already used on {self.instance_id!r} {what}; {self.advice}"
 
 
 class QueueFullError(RequestError):

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from msgspec import Struct
 
-from wakelog.errors import InvalidIdError, UnknownJobTypeError, ValidationError
+from wakelog.errors import InvalidIdError, UnknownJobTypeError, ValidationError, quoted
 
 __all__ = [
     "KINDS",
@@ -115,13 +115,8 @@ def _plain(text: str) -> str:
 
 
 def _invalid(value: object, what: str, message: str) -> InvalidIdError:
-    return InvalidIdError(_shown(value, what), [{"loc": "", "msg": message, "type": "id"}])
+    return InvalidIdError(f"{what} {quoted(value)}", [{"loc": "", "msg": message, "type": "id"}])
 
 
 def _unfit(value: object, what: str, message: str) -> ValidationError:
-    return ValidationError(_shown(value, what), [{"loc": "", "msg": message, "type": "text"}])
-
-
-def _shown(value: object, what: str) -> str:
-    shown = ascii(value)
-    return f"{what} {shown if len(shown) <= 60 else shown[:57] + '...'}"
+    return ValidationError(f"{what} {quoted(value)}", [{"loc": "", "msg": message, "type": "text"}])

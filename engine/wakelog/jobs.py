@@ -19,7 +19,7 @@ from wakelog.clock import SystemClock
 from wakelog.core.time import Duration, duration_us
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.registry import Registry
-from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError
+from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError, quoted
 from wakelog.loop_thread import LoopThread
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import Settings, WorkerSettings
@@ -218,11 +218,11 @@ def loaded(store: EntryPoint) -> Callable[[str], Any]:
 
 def _names(only: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     if isinstance(only, str):  # a sequence of one-letter names, too
-        issue = Issue(loc="", msg=f"give a list: [{only!r}]", type="type")
-        raise ValidationError(f"only {only!r}", [issue])
+        issue = Issue(loc="", msg=f"give a list: [{quoted(only)}]", type="type")
+        raise ValidationError(f"only {quoted(only)}", [issue])
     if not isinstance(only, list | tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
         issue = Issue(loc="", msg="give a list of names; an empty one means all", type="type")
-        raise ValidationError(f"only {only!r}", [issue])
+        raise ValidationError(f"only {quoted(only)}", [issue])
     return tuple(only)
 
 

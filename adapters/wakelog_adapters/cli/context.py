@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 from wakelog_adapters.cli import options
 from wakelog_adapters.cli.exit_codes import UsageError
@@ -111,7 +112,12 @@ async def opened(
 def without_secrets(url: str) -> str:
     """`url` as it may be shown: a password in it is masked."""
     masked = re.sub(r"(://[^:/@?]*:).*@", r"\1***@", url)
-    return re.sub(r"([?&][^=&]*password=)[^&]*", r"\1***", masked)
+    return re.sub(r"([?&][^=&]*=)[^&]*", _masked_option, masked)
+
+
+def _masked_option(option: re.Match[str]) -> str:
+    """`?password=***` in place of its value; other options as they are."""
+    return f"{option[1]}***" if "pass" in unquote(option[1]).lower() else option[0]
 
 
 def _check_exists(url: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from wakelog_adapters.cli.context import Where
     from wakelog_adapters.cli.parsing import InstanceRef
 
-__all__ = ["Events", "FilterOptions", "Matching", "Selection"]
+__all__ = [
+    "EventIds", "Events", "FilterOptions", "Matching", "Selection", "WaitingEvents", "chosen",
+]  # fmt: skip
 
 
 class Matching(NamedTuple):
@@ -99,14 +101,44 @@ class Selection(FilterOptions):
         return Matching(filters, self.limit)
 
 
+EventIds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[EVENT]...", help="Ids or places of events.", show_default=False),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingEvents:
+    """Which waiting events of a pool a command acts on."""
+
+    event: EventIds = None
+    all: Annotated[bool, typer.Option("--all", help="All that wait.")] = False
+    partition_key: Annotated[
+        str | None,
+        typer.Option("--partition-key", metavar="KEY", help="Those with this partition key."),
+    ] = None
+    from_priority: Annotated[
+        int | None,
+        typer.Option("--from", metavar="NUMBER", help="Those that have this priority now."),
+    ] = None
+    dry_run: options.DryRun = False
+    yes: options.Yes = False
+
+    def filters(self) -> dict[str, Any]:
+        """As the client takes them."""
+        return {"partition_key": self.partition_key, "from_priority": self.from_priority}
+
+    def chosen(self) -> list[str] | None:
+        """The ids that are named, None if all that match are meant. Raises `UsageError`."""
+        is_bulk = self.all or any(each is not None for each in self.filters().values())
+        return chosen(self.event, "--partition-key KEY", "--from NUMBER", is_bulk=is_bulk)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Events:
     """Which dead events of a pool a command acts on."""
 
-    event: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[EVENT]...", help="Ids or places of events.", show_default=False),
-    ] = None
+    event: EventIds = None
     all: Annotated[bool, typer.Option("--all", help="All dead events of the pool.")] = False
     error: Annotated[
         str | None,
@@ -118,8 +150,13 @@ class Events:
     def chosen(self) -> list[str] | None:
         """The ids that are named, None if all that match are meant. Raises `UsageError`."""
         is_bulk = self.all or self.error is not None
-        if self.event and is_bulk:
-            raise UsageError("give events, or --error or --all, not both")
-        if not self.event and not is_bulk:
-            raise UsageError("nothing is named: give events, --error TYPE, or --all")
-        return self.event or None
+        return chosen(self.event, "--error TYPE", is_bulk=is_bulk)
+
+
+def chosen(events: list[str] | None, *filters: str, is_bulk: bool) -> list[str] | None:
+    """The ids that are named, None if all that match are meant. Raises `UsageError`."""
+    if events and is_bulk:
+        raise UsageError(f"give events, or {' or '.join([*filters, '--all'])}, not both")
+    if not events and not is_bulk:
+        raise UsageError(f"nothing is named: give {', '.join(['events', *filters])}, or --all")
+    return events or None

@@ -119,7 +119,7 @@ class PoolReadsExam(ExamBase):
         assert seen_by(store, due_limit=9).due == rows[3:]
 
     def test_ids_name_items_for_ever(self, tmp_path: Path) -> None:
-        rows = [IdRow(f"id-{i}", i, 7, f"f{i}", NOW + i) for i in range(4)]
+        rows = [IdRow(f"id-{i}", i, 7, f"f{i}", NOW + i, i << 40) for i in range(4)]
         store = self.written(tmp_path, PoolWrites(ids=rows))
         assert seen_by(store, ids=["id-2", "none", "id-0", "id-2"]).ids == [rows[0], rows[2]]
         assert seen_by(store).ids == []

@@ -45,7 +45,7 @@ WRITES = PoolWrites(
     state=document(lanes=[[1, 0, 0]]),
     segments=[segment(1, 5, 5, 1), segment(1, 9, 4, 2)],
     taken=[TakenRow(1, 3, 0, 1)],
-    ids=[IdRow("mail-1", 1, 2, "f", NOW), IdRow("é", 1, 3, "g", NOW)],
+    ids=[IdRow("mail-1", 1, 2, "f", NOW, 0), IdRow("é", 1, 3, "g", NOW, 7)],
     put=[excepted(1, 1, key="k"), excepted(2, 1, "dead", due_us=None)],
     skips=[ExceptionKey(1, 4)],
     trail=[TrailRow(1, 1, PARTITION, 1)],

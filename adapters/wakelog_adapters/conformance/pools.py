@@ -56,7 +56,7 @@ def everything() -> PoolWrites:
         state=document(lanes=[[3, 0, 1]], groups=[[0, 0, 0]]),
         segments=[segment(3, 1, 1, 1, 0, 4)],
         taken=[TakenRow(4, 2, 0, 1)],
-        ids=[IdRow("a", 3, 1, "f", NOW)],
+        ids=[IdRow("a", 3, 1, "f", NOW, 0)],
         put=[excepted(3, 2)],
         skips=[ExceptionKey(3, 1)],
         trail=[TrailRow(3, 2, FIRST, 1)],
@@ -134,7 +134,7 @@ class PoolCallsExam(ExamBase):
             PoolWrites(events=[pool_event(2), pool_event(1)]),
             PoolWrites(segments=[segment(3, 1, 1, 2)]),
             PoolWrites(taken=[TakenRow(4, 2, 1, 9)]),
-            PoolWrites(ids=[IdRow("b", 3, 4, "f", NOW), IdRow("a", 3, 5, "f", NOW)]),
+            PoolWrites(ids=[IdRow("b", 3, 4, "f", NOW, 0), IdRow("a", 3, 5, "f", NOW, 0)]),
         ],
         ids=["events", "segments", "taken", "ids"],
     )
@@ -194,7 +194,7 @@ class PoolCallsExam(ExamBase):
     def test_a_document_and_rows_come_back_as_they_were(self, tmp_path: Path) -> None:
         text = "☃ 🎉 'x' \"y\" \\u0000 \\ \x7f\n"
         state = document(text=text, long="x" * 100_000)
-        id, key = IdRow(text, 1, 1 << 40, text, NOW), ExceptionKey(1, 1 << 40)
+        id, key = IdRow(text, 1, 1 << 40, text, NOW, 0), ExceptionKey(1, 1 << 40)
         row = excepted(*key, why=text, key=text, seq=1 << 50, detail=f'{{"a":"{text}"}}')
         trail = TrailRow(*key, f"{POOL}:☃", 1)
         store = self.pool_of(tmp_path, PoolWrites(state=state, ids=[id], put=[row], trail=[trail]))
@@ -205,7 +205,7 @@ class PoolCallsExam(ExamBase):
 
     @pytest.mark.parametrize("id", ["a\0b", "\ud800"])
     def test_an_id_that_no_store_keeps_is_not_found(self, tmp_path: Path, id: str) -> None:
-        store = self.pool_of(tmp_path, PoolWrites(ids=[IdRow("a", 1, 1, "f", NOW)]))
+        store = self.pool_of(tmp_path, PoolWrites(ids=[IdRow("a", 1, 1, "f", NOW, 0)]))
         assert seen_by(store, ids=[id]).ids == []
         assert [row.id for row in seen_by(store, ids=["b", id, "a"]).ids] == ["a"]
 
@@ -214,7 +214,7 @@ class PoolCallsExam(ExamBase):
         other = "workerPool:sms"
         seen = seen_by(store, pool=other, ids=["a"], keys=[ExceptionKey(3, 2)], leases=True)
         assert (seen.state, seen.ids, seen.exceptions, seen.leases) == (None, [], [], [])
-        call(store, PoolWrites(state=document(), ids=[IdRow("a", 1, 1, "g", NOW)]), pool=other)
+        call(store, PoolWrites(state=document(), ids=[IdRow("a", 1, 1, "g", NOW, 0)]), pool=other)
         assert seen_by(store, ids=["a"]).ids == [*everything().ids]
 
     def test_a_pool_that_is_paused_as_a_job_says_so(self, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class MemoryLog(popo.POPOApplicationRecorder):
                 self._log.append(event)
                 events = self._streams.setdefault(event.stream, [])
                 events.insert(bisect_left(events, event.version, key=version_of), event)
-            return range(first, len(self._log) + 1)
+            return list(range(first, len(self._log) + 1))
 
     def _has(self, stream: str, version: int) -> bool:
         return bool(self._between(stream, version - 1, version))

@@ -105,6 +105,8 @@ class Datastore(library.PostgresDatastore):
         )  # its pool, which is never opened, is replaced by one that takes the whole URL
         self.server_clock = location.server_clock
         """Whether the server's clock judges leases; see `url.StoreLocation`."""
+        self.has_composite_types = False
+        """Whether recorders of the library's own share this datastore."""
         self._location = location
         self._forks = forks()
         self._closed = False
@@ -292,7 +294,10 @@ class Datastore(library.PostgresDatastore):
         return connection
 
     def register_type_adapters(self) -> None:
-        """The library would query the server for composite types: we have none."""
+        """The library's recorders insert values of a composite type, which each connection has to
+        know. The store has none, and would query the server for it when it is opened."""
+        if self.has_composite_types:
+            super().register_type_adapters()
 
     @contextmanager
     def get_connection(self) -> Generator[Connection, None, None]:

@@ -207,10 +207,9 @@ class Queries(Struct, frozen=True):
 
     begin: bytes = b"BEGIN ISOLATION LEVEL READ COMMITTED"
     """So that what is read after a lock was waited for is what was committed before it was had."""
-    lock_log: bytes = b"""SELECT pg_advisory_xact_lock(
-            '{schema}.stored_events'::regclass::oid::int, 0)
-        FROM set_config('lock_timeout', %s, true)"""
+    set_lock_timeout: bytes = b"SELECT set_config('lock_timeout', %s, true)"
     """(how long to wait)"""
+    lock_log: bytes = b"LOCK TABLE {schema}.ordering IN SHARE UPDATE EXCLUSIVE MODE"
     pool_look: bytes = b"""SELECT number, state, seen FROM {schema}.pool_look_1(
         %s, %s, %s, %s, %s::bigint, %s::bigint, %s::text[], %s::int, %s::bigint[], %s::bigint[],
         %s, %s::text[], %s)"""

@@ -157,7 +157,8 @@ class PostgresStore(SmallWrites, PostgresPools):
 
         def run(connection: Connection) -> None:
             with connection.transaction():
-                connection.execute(self.queries.lock_log, (self._pools.lock_wait,))
+                connection.execute(self.queries.set_lock_timeout, (self._pools.lock_wait,))
+                connection.execute(self.queries.lock_log)
                 rebuild(self.asker(connection), pool, after, refold)
 
         self._twice(run)

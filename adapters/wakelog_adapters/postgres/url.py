@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import unquote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from wakelog_adapters.sql.url import UrlOptions
+from wakelog_adapters.sql.url import UrlOptions, check_characters
 
 __all__ = ["StoreLocation", "parse"]
 
@@ -20,14 +20,15 @@ _MAX_POOL = 1000
 _POOL = 8
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _OURS = ("schema", "pool", "timeout", "wait", "pooler", "clock", "migrate")
-_SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]*")
+_PORTS = re.compile(r"[0-9,]*")
+_ENCODED = "percent-encode what is special in the user and password: / is %2F, @ is %40, : is %3A"
 
 
 @dataclass(frozen=True, slots=True)
 class StoreLocation:
     """A schema in a database, and how to use it."""
 
-    conninfo: str
+    conninfo: str = field(repr=False)
     """What psycopg is given: the URL without our options. May hold a password."""
     label: str
     """What errors call it: no password in it."""
@@ -56,16 +57,21 @@ def parse(url: str) -> StoreLocation:
     (for simulations); the rest of the URL is libpq's and goes to it as it is.
     Raises `ValidationError`.
     """
+    check_characters(url)
     base, _, query = url.partition("?")
     pairs = [(part, *part.partition("=")[::2]) for part in query.split("&") if part]
     ours = {name: unquote(value) for _, name, value in pairs if name in _OURS}
-    options = UrlOptions(_without_secrets(url), ours)
+    options = UrlOptions(_without_secrets(base, ours), ours)
+    authority, _, path = base.partition("://")[2].partition("/")
+    if "@" in path or authority.count("@") > 1:
+        raise options.invalid(_ENCODED)
     others = "&".join(part for part, name, _ in pairs if name not in _OURS)
     conninfo = f"{base}?{others}" if others else base
-    try:
-        known = cast("dict[str, Any]", conninfo_to_dict(conninfo))
-    except psycopg.ProgrammingError as error:
-        raise options.invalid(_without_password(str(error).strip())) from None
+    known = _read(conninfo)
+    if isinstance(known, Exception):  # raised here, it would be the context of the other
+        raise options.invalid(_without_password(str(known).strip(), query))
+    if not _PORTS.fullmatch(str(known.get("port") or "")):
+        raise options.invalid(f"its port is not a number; {_ENCODED}")
     pool = options.whole_number("pool", "connections", at_least=MIN_POOL, at_most=_MAX_POOL)
     return StoreLocation(
         conninfo=conninfo,
@@ -80,11 +86,22 @@ def parse(url: str) -> StoreLocation:
     )
 
 
-def _without_password(message: str) -> str:
-    """libpq's own message, unless it could be quoting the password."""
-    if "query parameter" in message:
+def _read(conninfo: str) -> dict[str, Any] | Exception:
+    """What libpq reads in it, or its error, which may quote a password."""
+    try:
+        return cast("dict[str, Any]", conninfo_to_dict(conninfo))
+    except (psycopg.ProgrammingError, UnicodeError) as error:
+        return error
+
+
+def _without_password(message: str, query: str) -> str:
+    """libpq's own message, unless it could be quoting a password."""
+    if message.startswith("invalid URI query parameter") and "pass" not in query.lower():
         return message
-    return "libpq cannot read it: percent signs, brackets and colons must be encoded"
+    return (
+        "libpq cannot read it: percent signs, brackets and colons must be encoded, and the names of"
+        " its options be those of libpq (password, in lower case)"
+    )
 
 
 def _label(known: dict[str, Any]) -> str:
@@ -108,5 +125,11 @@ def _pooled(options: UrlOptions) -> bool | None:
     return None if word is None else word == "transaction"
 
 
-def _without_secrets(url: str) -> str:
-    return _SECRET.sub(lambda found: "***@" if found.group().endswith("@") else "***", url)
+def _without_secrets(base: str, ours: dict[str, str]) -> str:
+    """The URL as errors show it: of what may hold a password nothing, wherever it may end."""
+    scheme, _, rest = base.partition("://")
+    user, at, place = rest.rpartition("@")
+    is_clear = "/" not in user and "@" not in user and (at or ":" not in rest)
+    shown = f"{'***' + at if at else ''}{place}" if is_clear else "***"
+    options = "&".join(f"{name}={value}" for name, value in ours.items() if "@" not in value)
+    return f"{scheme}://{shown}{'?' if options else ''}{options}"

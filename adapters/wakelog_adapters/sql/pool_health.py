@@ -72,7 +72,11 @@ def _given_up(job: str, state: PoolState) -> Iterator[Finding]:
         yield warning("pools", f"{counted(dead, 'dead event')} of {job}", advice)
     if unread := state.counts.get("unread", 0):
         text = f"{counted(unread, 'event')} of {job} that no worker's code could read"
-        yield warning("pools", text, "start a worker whose code can read it: it goes on by itself")
+        advice = (
+            "start a worker whose code can read it, and it goes on; if there is none: "
+            f"wakelog pool dead-letter {name}"
+        )
+        yield warning("pools", text, advice)
 
 
 def _ends(rows: Rows, job: str, state: PoolState) -> Iterator[Finding]:

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 
 from wakelog.errors import Issue, ValidationError
 
-__all__ = ["UrlOptions"]
+__all__ = ["UrlOptions", "check_characters"]
 
 MAX_SECONDS = 3600
+
+
+def check_characters(url: str) -> None:
+    """Raises `ValidationError` for a URL with characters that no driver can take, and does not show
+    it: it may hold a password."""
+    if "\0" in url or any("\ud800" <= character <= "\udfff" for character in url):
+        message = "it must not hold lone surrogates or NUL characters: encode them, as in %20"
+        raise ValidationError("store URL", [Issue(loc="", msg=message, type="url")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,8 @@ class UrlOptions:
         text = self.values.get(name)
         if text is None:
             return None
-        if not (text.isascii() and text.isdigit() and at_least <= int(text) <= at_most):
+        is_short = text.isascii() and text.isdigit() and len(text) <= len(str(at_most))
+        if not (is_short and at_least <= int(text) <= at_most):
             limits = f"from {at_least} to {at_most}"
             raise self.invalid(f"{name} must be a whole number of {unit}, {limits}")
         return int(text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+import stat
 import threading
 from collections import deque
 from collections.abc import Generator
@@ -212,6 +213,7 @@ def connect(location: StoreLocation, *, cache_kib: int = _WRITER_CACHE_KIB) -> s
     if sqlite3.sqlite_version_info < OLDEST:
         oldest, version = ".".join(map(str, OLDEST)), sqlite3.sqlite_version
         raise StoreUnavailableError("wrong_version", f"SQLite {version} is older than {oldest}")
+    _make_private(location.path)
     try:
         connection = sqlite3.connect(
             location.path, timeout=location.timeout_s, isolation_level=None, check_same_thread=False
@@ -231,6 +233,16 @@ def connect(location: StoreLocation, *, cache_kib: int = _WRITER_CACHE_KIB) -> s
         connection.close()
         raise StoreUnavailableError(reason_of(error), f"{location.path}: {error}") from error
     return connection
+
+
+def _make_private(path: str) -> None:
+    """Make a new file that its owner alone can read: events may be secrets. SQLite gives the files
+    beside it the same rights. It is not opened where that can be avoided: see `check_file`."""
+    with suppress(OSError):  # it exists, or SQLite gives the reason
+        if hasattr(os, "mknod"):
+            os.mknod(path, stat.S_IFREG | 0o600)
+        else:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _use_wal(connection: sqlite3.Connection, timeout_s: float) -> None:

@@ -321,8 +321,8 @@ _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}pool_write_rows
             SELECT NEW.pool, {fields(0, 8)} FROM {rows_of("segments")};
         INSERT INTO {{prefix}}pool_taken
             SELECT NEW.pool, {fields(0, 4)} FROM {rows_of("taken")};
-        INSERT INTO {{prefix}}pool_ids (pool, id, lane, off, fingerprint, at_us)
-            SELECT NEW.pool, {fields(0, 5)} FROM {rows_of("ids")};
+        INSERT INTO {{prefix}}pool_ids (pool, id, lane, off, fingerprint, at_us, position)
+            SELECT NEW.pool, {fields(0, 6)} FROM {rows_of("ids")};
         DELETE FROM {{prefix}}pool_exceptions WHERE pool = NEW.pool
             AND (lane, off) IN (SELECT {fields(0, 2)} FROM {rows_of("gone")});
         INSERT OR REPLACE INTO {{prefix}}pool_exceptions

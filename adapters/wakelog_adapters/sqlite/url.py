@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
 
-from wakelog_adapters.sql.url import UrlOptions
+from wakelog.errors import StoreUnavailableError
+from wakelog_adapters.sql.url import UrlOptions, check_characters
 
 __all__ = ["StoreLocation", "parse"]
 
@@ -36,8 +37,10 @@ class StoreLocation:
 def parse(url: str) -> StoreLocation:
     """`sqlite:///jobs.db?prefix=abc_&timeout=5&max_mib=500&migrate=off`; all options are optional.
 
-    Raises `ValidationError` for anything else, and for a database in memory: that is `memory://`.
+    Raises `ValidationError` for anything else, and for a database in memory: that is `memory://`;
+    `StoreUnavailableError` for a relative path in a folder that was deleted.
     """
+    check_characters(url)
     rest = url.partition("sqlite://")[2]
     raw_path, _, query = rest.partition("?")
     options = UrlOptions(url, dict(parse_qsl(query, keep_blank_values=True)))
@@ -62,7 +65,11 @@ def _path(raw: str, options: UrlOptions) -> str:
         raise options.invalid(f"three slashes come before a path: {_FORM}")
     if "\0" in path:
         raise options.invalid("a path cannot hold a NUL character")
-    return os.path.abspath(path)
+    try:
+        return os.path.abspath(path)
+    except OSError as error:
+        detail = f"{path}: the current folder is gone: change to another, or give a whole path"
+        raise StoreUnavailableError("unreachable", detail) from error
 
 
 def _prefix(options: UrlOptions) -> str:

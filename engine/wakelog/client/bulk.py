@@ -15,7 +15,7 @@ from wakelog.client.listing import Filters, InstanceRow, list_instances
 from wakelog.client.request_kinds import RequestKind, why_blocked
 from wakelog.client.results import Result
 from wakelog.core.requests import Clear, PauseWork, Request, ResumeWork, RetryRun
-from wakelog.errors import Issue, StoreUnavailableError, ValidationError, WakelogError
+from wakelog.errors import Issue, StoreUnavailableError, ValidationError, WakelogError, quoted
 from wakelog.ids import InstanceId
 from wakelog.runtime.unit_records import Origin
 from wakelog.turn import Turn
@@ -218,4 +218,4 @@ def _request(action: BulkAction, reason: str | None) -> Request | None:
             issue = Issue(
                 loc="", msg=f"give one of {', '.join(get_args(BulkAction))}", type="action"
             )
-            raise ValidationError(f"action {action!r}", [issue])
+            raise ValidationError(f"action {quoted(action)}", [issue])

@@ -8,7 +8,7 @@ from datetime import datetime
 from wakelog.client.gateway import RequestGateway
 from wakelog.client.results import stored_moment
 from wakelog.definitions.definition import Definition
-from wakelog.errors import Issue, ValidationError
+from wakelog.errors import Issue, ValidationError, quoted
 from wakelog.ids import check_text
 from wakelog.ports.rows import JobPauseRow
 
@@ -34,13 +34,15 @@ async def pause_job(
     for what, text in (("reason", reason), ("actor", actor)):
         if text is not None and "\0" in check_text(text, what):
             issue = Issue(loc="", msg="it must not hold NUL characters", type="text")
-            raise ValidationError(f"{what} {text!r}", [issue])
+            raise ValidationError(f"{what} {quoted(text)}", [issue])
     app = gateway.app
     row = JobPauseRow(_name_of(gateway, job), reason, actor, app.clock.now_us())
     try:
-        return _job_pause(await app.threads.write(app.store.pause_job, row))
+        paused = _job_pause(await app.threads.write(app.store.pause_job, row))
     finally:
         app.job_pauses.forget()
+    app.pools.on_change(row.job, row.since_us)
+    return paused
 
 
 async def resume_job(gateway: RequestGateway, job: Definition | str) -> JobPause | None:
@@ -65,8 +67,7 @@ async def list_job_pauses(gateway: RequestGateway) -> list[JobPause]:
 
 
 def _name_of(gateway: RequestGateway, job: Definition | str) -> str:
-    registry = gateway.app.registry
-    return registry.job_of(job) if isinstance(job, str) else registry.find(job, job.kind).job
+    return gateway.app.registry.job_of(job)
 
 
 def _job_pause(row: JobPauseRow) -> JobPause:

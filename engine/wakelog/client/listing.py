@@ -14,7 +14,7 @@ from wakelog.arguments import at_least
 from wakelog.client.gateway import RequestGateway
 from wakelog.client.status import LESS_THAN_UNHANDLED, InstanceStatus, common_fields, status_word
 from wakelog.core.time import moment, moment_us
-from wakelog.errors import Issue, UnknownJobTypeError, ValidationError
+from wakelog.errors import Issue, UnknownJobTypeError, ValidationError, quoted
 from wakelog.ids import KINDS, check_text
 from wakelog.ports.rows import Listing, StatusCount, StatusRow
 from wakelog.runtime.job_pauses import shown_count
@@ -101,7 +101,7 @@ async def list_instances(
     at_least(1, "limit", limit)
     if limit > MAX_LIST:
         issue = Issue(loc="limit", msg=f"it must be 1 to {MAX_LIST}", type="bound")
-        raise ValidationError(f"limit {limit}", [issue])
+        raise ValidationError(f"limit {quoted(limit)}", [issue])
     app, status = gateway.app, filters.get("status")
     pauses = await app.job_pauses.now()
     listing = _listing(app.clock.now_us(), after=after, **filters)
@@ -165,7 +165,7 @@ def _listing(
         raise UnknownJobTypeError(type, KINDS)
     if status is not None and status not in STATUSES:
         issue = Issue(loc="status", msg=f"give one of {', '.join(STATUSES)}", type="status")
-        raise ValidationError(f"status {status!r}", [issue])
+        raise ValidationError(f"status {quoted(status)}", [issue])
     texts = {"name": name, "id_prefix": id_prefix, "error": error, "after": after}
     for what, text in texts.items():
         if text is not None:

@@ -10,6 +10,13 @@ from typing import Generic, TypeVar, cast
 
 from wakelog.arguments import at_least, check_key, reason_of, timeout_us
 from wakelog.client.gateway import RequestGateway, origin_of
+from wakelog.client.pool.arguments import (
+    check_choice,
+    check_id,
+    check_list,
+    check_priority,
+    not_both,
+)
 from wakelog.client.pool.histories import event_history
 from wakelog.client.pool.operating import Operator
 from wakelog.client.pool.reading import dead_letters, locate, pool_event, pool_status
@@ -25,14 +32,15 @@ from wakelog.client.pool.results import (
     Why,
 )
 from wakelog.client.pool.waiting import wait_until_over
+from wakelog.client.pool.waiting_events import WaitingFilter
 from wakelog.client.pool.why import why
 from wakelog.core.time import Duration, duration_us, later_us, moment_us
 from wakelog.definitions.worker_pool import WorkerPool
-from wakelog.errors import Issue, ValidationError
+from wakelog.errors import Issue, ValidationError, quoted
 from wakelog.history.timeline import HistoryEntry
 from wakelog.log.batches import digest_of, item_line
 from wakelog.pools.accept import Accept, Accepted, NewItem, slot_of
-from wakelog.pools.items import item_name, looks_like_place
+from wakelog.pools.items import item_name
 from wakelog.pools.takes import PoolRules
 
 __all__ = ["NewEvent", "WorkerPoolClient"]
@@ -41,8 +49,6 @@ E = TypeVar("E")
 
 MAX_MANY = 100_000
 """Events of one `enqueue_many`."""
-MAX_PRIORITY = 100
-"""Items of each priority are a lane of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +98,12 @@ class WorkerPoolClient(Generic[E]):
 
         Higher `priority` first, then in the order of acceptance. `partition_key`: events of one
         key are worked on one at a time, in order. `delay` or `at`: not before then. `id` names the
-        event for ever: the same id again answers with `duplicate=True`, and raises
-        `IdempotencyConflictError` for another event or options. Raises `ValidationError`,
-        `QueueFullError` (`max_pending`) and `InvalidStateError` (drained).
+        event for ever, also after `idempotency_window`: the same id again is answered as the first
+        time, with `duplicate=True`, and raises `IdempotencyConflictError` for another event or
+        options. Raises `ValidationError`, `QueueFullError` (`max_pending`) and `InvalidStateError`
+        (drained).
         """
-        _check_priority(priority)
+        check_priority(priority)
         if id is None and partition_key is None and not priority and delay is None and at is None:
             item = self._plain_item(event)
         else:
@@ -121,7 +128,7 @@ class WorkerPoolClient(Generic[E]):
         An event with an id that was used before is answered as a duplicate; the others are
         accepted. Raises what `enqueue` raises: then none was accepted.
         """
-        _check_list("events", events)
+        check_list("events", events)
         if len(events) > MAX_MANY:
             issue = Issue(loc="", msg=f"at most {MAX_MANY} in one call", type="bound")
             raise ValidationError(f"{len(events)} events for {self.name!r}", [issue])
@@ -146,12 +153,11 @@ class WorkerPoolClient(Generic[E]):
         payload, copy = definition.event.dump(new.event, definition.name)
         key = None if new.partition_key is None else check_key(new.partition_key)
         if new.id is not None:
-            _check_id(new.id)
-        _check_priority(new.priority)
+            check_id(new.id)
+        check_priority(new.priority)
         due_us = None
         if new.delay is not None and new.at is not None:
-            issue = Issue(loc="", msg="give delay= or at=, not both", type="arguments")
-            raise ValidationError("enqueue", [issue])
+            raise not_both("enqueue", "delay= or at=")
         if new.delay is not None:
             due_us = later_us(new.delay, app.clock.now_us(), "delay")
         elif new.at is not None:
@@ -253,8 +259,9 @@ class WorkerPoolClient(Generic[E]):
         reason: str | None = None,
         actor: str | None = None,
     ) -> PoolControl:
-        """Take nothing more, in the whole pool or in one partition. What has been taken, at most
-        250 ms of work in each, is finished."""
+        """Take nothing more, in the whole pool or in one partition. What has begun ends; what has
+        been taken and has not begun is given back, as soon as its worker knows of the pause: at its
+        next call, when it is notified, or after 500 ms at the latest."""
         self._gateway.check()
         return await self._operator.pause(self._partition(partition), reason_of(reason), actor)
 
@@ -273,24 +280,40 @@ class WorkerPoolClient(Generic[E]):
     async def cancel_event(
         self, event_id: str, *, reason: str | None = None, actor: str | None = None
     ) -> CancelResult:
-        """Remove an event that has not begun. One that is taken is waited for up to 2 seconds: it
-        begins, or is given back."""
+        """Remove an event that has not begun. One that is taken is given back by its worker and
+        cancelled, unless it has begun: that is waited for up to 2 seconds. After that the answer is
+        `already_processing`; an event that had not begun then is cancelled a little later."""
         self._gateway.check()
         return await self._operator.cancel(event_id, reason_of(reason), actor)
 
     async def set_priority(
         self,
         priority: int,
-        event_ids: Sequence[str],
+        event_ids: Sequence[str] | None = None,
         *,
+        partition_key: str | None = None,
+        from_priority: int | None = None,
         actor: str | None = None,
         dry_run: bool = False,
     ) -> ItemsResult:
-        """Move pending events in their queue. With `dry_run` it says what it would do."""
+        """Move pending events in their queue: these, or all, or all with this partition key, or
+        that have this priority now, or both. With `dry_run` it says what it would do.
+
+        All are those that wait when it is called; 1,000 are moved in one transaction, so a crash
+        may leave some of them moved and others not: then call it again.
+        """
         self._gateway.check()
-        _check_priority(priority)
-        _check_list("event_ids", event_ids)
-        return await self._operator.prioritize(priority, event_ids, actor, dry_run=dry_run)
+        check_priority(priority)
+        if from_priority is not None:
+            check_priority(from_priority)
+        key = None if partition_key is None else check_key(partition_key)
+        which: Sequence[str] | WaitingFilter = WaitingFilter(key, from_priority)
+        if event_ids is not None:
+            check_list("event_ids", event_ids)
+            if which != WaitingFilter():
+                raise not_both("pending events", "event_ids or filters")
+            which = event_ids
+        return await self._operator.prioritize(priority, which, actor, dry_run=dry_run)
 
     async def requeue(
         self,
@@ -303,7 +326,7 @@ class WorkerPoolClient(Generic[E]):
         """Let dead events wait again: these, or all, or all with this error type. They keep their
         ids and histories. With `dry_run` it says what it would do."""
         self._gateway.check()
-        _check_choice(event_ids, error)
+        check_choice(event_ids, error)
         return await self._operator.dead("requeue", event_ids, error, None, actor, dry_run=dry_run)
 
     async def discard(
@@ -319,8 +342,23 @@ class WorkerPoolClient(Generic[E]):
         dead ones, or all with this error type. With `dry_run` it says what it would do."""
         self._gateway.check()
         said = reason_of(reason)
-        _check_choice(event_ids, error)
+        check_choice(event_ids, error)
         return await self._operator.dead("discard", event_ids, error, said, actor, dry_run=dry_run)
+
+    async def dead_letter(
+        self,
+        event_ids: Sequence[str] | None = None,
+        *,
+        actor: str | None = None,
+        dry_run: bool = False,
+    ) -> ItemsResult:
+        """Make dead letters of events that wait for code that can read them: these, or all, so that
+        what is behind them goes on. `on_dead_letter` is not called: there is no code that can read
+        its event. With `dry_run` it says what it would do."""
+        self._gateway.check()
+        if event_ids is not None:
+            check_list("event_ids", event_ids)
+        return await self._operator.give_up_unread(event_ids, actor, dry_run=dry_run)
 
     async def rebuild(self, *, dry_run: bool = False) -> RebuildResult:
         """Make everything that is kept of the pool beside its log anew from that, while workers
@@ -341,35 +379,5 @@ class WorkerPoolClient(Generic[E]):
         if partition >= self._definition.concurrency:
             last = self._definition.concurrency - 1
             issue = Issue(loc="partition", msg=f"must be 0 to {last}", type="bound")
-            raise ValidationError(f"partition {partition!r} of {self.name!r}", [issue])
+            raise ValidationError(f"partition {quoted(partition)} of {self.name!r}", [issue])
         return partition
-
-
-def _check_list(what: str, given: object) -> None:
-    """A text is a sequence too, of one-letter ones."""
-    if isinstance(given, str | bytes) or not isinstance(given, Sequence):
-        issue = Issue(loc=what, msg="expected a list", type="type")
-        raise ValidationError(f"{what} of type {type(given).__name__}", [issue])
-
-
-def _check_choice(event_ids: Sequence[str] | None, error: str | None) -> None:
-    if event_ids is None:
-        return
-    _check_list("event_ids", event_ids)
-    if error is not None:
-        issue = Issue(loc="", msg="give event_ids or error=, not both", type="arguments")
-        raise ValidationError("dead events", [issue])
-
-
-def _check_id(id: str) -> None:
-    check_key(id)
-    if looks_like_place(id):
-        issue = Issue(loc="id", msg="ids such as #3.17 are given by the pool", type="id")
-        raise ValidationError(f"id {id!r}", [issue])
-
-
-def _check_priority(priority: int) -> None:
-    at_least(-MAX_PRIORITY, "priority", priority)
-    if priority > MAX_PRIORITY:
-        issue = Issue(loc="priority", msg=f"must be at most {MAX_PRIORITY}", type="bound")
-        raise ValidationError(f"priority {priority!r}", [issue])

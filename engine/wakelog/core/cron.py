@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from wakelog.core.time import EPOCH, MAX_US, MICROSECOND
-from wakelog.errors import Issue, ValidationError
+from wakelog.errors import Issue, ValidationError, quoted
 
 __all__ = ["Cron", "check_zone", "cron_of", "forget_zones", "refused"]
 
@@ -112,7 +112,7 @@ def cron_of(text: str, zone: str) -> Cron:
     """The cron string in its time zone. Raises `ValidationError`."""
     if not isinstance(text, str) or len(text.split()) != 5:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise refused(
-            f"cron {text!r}",
+            f"cron {quoted(text)}",
             "expected minute, hour, day of month, month and day of week, as in '0 2 * * *'",
         )
     check_zone(zone)
@@ -120,9 +120,9 @@ def cron_of(text: str, zone: str) -> Cron:
     try:
         next(CronSim(spaced, EPOCH))
     except CronSimError as error:
-        raise refused(f"cron {text!r}", str(error)) from error
+        raise refused(f"cron {quoted(text)}", str(error)) from error
     except StopIteration as error:
-        raise refused(f"cron {text!r}", "it has no occurrence") from error
+        raise refused(f"cron {quoted(text)}", "it has no occurrence") from error
     return Cron(spaced, zone)
 
 
@@ -132,7 +132,7 @@ def check_zone(zone: str) -> None:
         ZoneInfo(zone)
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise refused(
-            f"time zone {zone!r}", "unknown; expected a name such as 'Europe/Berlin'"
+            f"time zone {quoted(zone)}", "unknown; expected a name such as 'Europe/Berlin'"
         ) from error
 
 

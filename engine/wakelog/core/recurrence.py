@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from wakelog.core.cron import Cron, check_zone, cron_of, refused
 from wakelog.core.events import Missed
 from wakelog.core.time import MAX_US, Duration, duration_us
+from wakelog.errors import quoted
 
 __all__ = ["CatchUp", "IntervalMode", "Passed", "Recurrence", "recurrence"]
 
@@ -128,7 +129,7 @@ def recurrence(
     """
     jitter_us = 0 if jitter is None else duration_us(jitter, "jitter")
     if mode not in ("fixed_delay", "fixed_rate"):
-        raise refused(f"mode {mode!r}", "expected 'fixed_delay' or 'fixed_rate'")
+        raise refused(f"mode {quoted(mode)}", "expected 'fixed_delay' or 'fixed_rate'")
     check_zone(zone)
     if every is not None and cron is None:
         return _every(every, mode, jitter_us)
@@ -141,6 +142,6 @@ def recurrence(
 def _every(every: Duration, mode: IntervalMode, jitter_us: int) -> Recurrence:
     every_us = duration_us(every, "every")
     if every_us < MIN_EVERY_US:
-        raise refused(f"every {every!r}", "must be at least 10 ms")
+        raise refused(f"every {quoted(every)}", "must be at least 10 ms")
     shown = every if isinstance(every, str) else f"{Decimal(every_us) / 1_000_000:f}s"
     return Recurrence(f"every {shown} {mode}", every_us, mode, jitter_us=jitter_us)

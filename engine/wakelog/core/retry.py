@@ -15,7 +15,8 @@ from typing import Literal, cast
 from msgspec import Struct
 
 from wakelog.core.time import Duration, duration_us
-from wakelog.errors import Issue, JobError, ValidationError
+from wakelog.errors import Issue, JobError, ValidationError, quoted
+from wakelog.functions import why_unfit
 
 __all__ = [
     "Advice",
@@ -102,7 +103,8 @@ class Retry:
     exception, selects the failures that are retried; by default all are. `on_exhausted`: see
     `OnExhausted`; each type of job has its own default.
 
-    Raises `ValidationError` if a value is out of bounds.
+    Raises `ValidationError` if a value is out of bounds, and for a function that is an `async def`:
+    the functions of a policy are called without `await`.
     """
 
     max_attempts: int = 3
@@ -120,11 +122,14 @@ class Retry:
         is_number = isinstance(self.jitter, int | float) and not isinstance(self.jitter, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
         if not is_number or not 0 <= self.jitter <= 1:
             raise _invalid("jitter", self.jitter, "must be a number from 0 to 1")
-        if not _can_choose(self.retry_if):
-            raise _invalid("retry_if", self.retry_if, "expected exception types or a function")
+        if unfit := _why_no_retry_if(self.retry_if):
+            raise _invalid("retry_if", self.retry_if, unfit)
         if self.max_duration is not None:
             duration_us(self.max_duration, "max_duration")
-        if not isinstance(self.delay, Backoff) and not callable(self.delay):
+        if callable(self.delay):
+            if unfit := why_unfit(self.delay, 1):
+                raise _invalid("delay", self.delay, unfit)
+        elif not isinstance(self.delay, Backoff):
             object.__setattr__(self, "delay", Backoff.constant(self.delay))
         words = ("fail", "continue", "clear", "dead_letter", None)
         if self.on_exhausted not in words:
@@ -251,14 +256,17 @@ def _bounded_us(planned_us: int) -> int:
     return min(MAX_DELAY_US, planned_us)
 
 
-def _can_choose(wanted: object) -> bool:
-    """Whether `wanted` is a valid `retry_if`."""
-    if isinstance(wanted, tuple):
-        types = cast("tuple[object, ...]", wanted)
-        return all(isinstance(each, type) and issubclass(each, BaseException) for each in types)
-    if isinstance(wanted, type):
-        return issubclass(wanted, BaseException)
-    return wanted is None or callable(wanted)
+def _why_no_retry_if(wanted: object) -> str | None:
+    """Why it cannot be a `retry_if`; None if it can."""
+    if wanted is None:
+        return None
+    if isinstance(wanted, tuple | type):
+        types = cast("tuple[object, ...]", wanted if isinstance(wanted, tuple) else (wanted,))
+        if all(isinstance(each, type) and issubclass(each, BaseException) for each in types):
+            return None
+    elif callable(wanted):
+        return why_unfit(wanted, 1)
+    return "expected exception types or a function"
 
 
 def _max_us(max: Duration | None) -> int:
@@ -266,4 +274,4 @@ def _max_us(max: Duration | None) -> int:
 
 
 def _invalid(what: str, value: object, message: str) -> ValidationError:
-    return ValidationError(f"{what} {value!r}", [Issue(loc="", msg=message, type="retry")])
+    return ValidationError(f"{what} {quoted(value)}", [Issue(loc="", msg=message, type="retry")])

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from functools import lru_cache
 
-from wakelog.errors import ValidationError
+from wakelog.errors import ValidationError, quoted
 
 __all__ = [
     "Duration",
@@ -128,9 +128,7 @@ def _text_us(text: str, what: str) -> int:
 
 
 def _invalid(what: str, value: object, message: str) -> ValidationError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return ValidationError(f"{what} {shown}", [{"loc": "", "msg": message, "type": "time"}])
+    return ValidationError(f"{what} {quoted(value)}", [{"loc": "", "msg": message, "type": "time"}])
 
 
 def moment(us: int | None) -> datetime | None:

@@ -29,6 +29,7 @@ from wakelog.core.instance import Instance, OpenRun
 from wakelog.core.time import When, as_datetime, when_us
 from wakelog.definitions.steps import StepMethods, StepRunner
 from wakelog.errors import InvalidStateError, Issue, ValidationError
+from wakelog.functions import plain_result
 from wakelog.ids import check_text
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Context(StepMethods, Generic[S]):
     __slots__ = (
         "_call",
         "_instance",
+        "_is_given_back",
         "_now_us",
         "_open",
         "_random",
@@ -85,6 +87,7 @@ class Context(StepMethods, Generic[S]):
         self._now_us = now_us
         self._steps = steps
         self._open = True
+        self._is_given_back = False
         self._state: S | None = _UNREAD
         self._random: random.Random | None = None
         self.resources = resources
@@ -243,9 +246,11 @@ class Context(StepMethods, Generic[S]):
     def read_batch(self) -> None:
         """Read the events that a run has taken. Raises what their type raises."""
 
-    def close(self) -> None:
-        """The handler has ended: from now on every command raises."""
+    def close(self, *, is_given_back: bool = False) -> None:
+        """The handler has ended: from now on every command raises; `is_given_back`: its run was
+        taken from it."""
         self._open = False
+        self._is_given_back = is_given_back
         if self._steps is not None:
             self._steps.close()
 
@@ -328,13 +333,17 @@ class SettingContext(Context[S]):
         self._keep(state)
 
     def update_state(self, fn: Callable[[S], S]) -> None:
-        """Set the state to `fn(state)`. Raises `InvalidStateError` if there is none yet."""
+        """Set the state to what `fn`, a `def`, makes of it. Raises `InvalidStateError` if there is
+        none yet."""
+        if not callable(fn):
+            issue = Issue(loc="fn", msg="must be callable", type="callable")
+            raise ValidationError("update of the state", [issue])
         current = self.state
         if current is None:
             raise InvalidStateError(
                 f"{self.instance_id} has no state to update yet: set_state() a first one"
             )
-        self.set_state(fn(current))
+        self.set_state(plain_result(fn(current)))
 
     def clear_state(self) -> None:
         """Unset the state; the instance lives on."""

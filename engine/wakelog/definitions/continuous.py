@@ -19,7 +19,7 @@ from wakelog.definitions.definition import Definition, Maybe, S
 from wakelog.definitions.handlers import HandlerSlot
 from wakelog.definitions.schema import TypeSchema
 from wakelog.definitions.steps import StepRunner
-from wakelog.errors import InvalidStateError, Issue, ValidationError
+from wakelog.errors import InvalidStateError, Issue, ValidationError, quoted
 from wakelog.ids import Kind, check_id, check_text
 from wakelog.kinds.behaviour import Behaviour
 from wakelog.kinds.continuous import ContinuousBehaviour
@@ -106,10 +106,10 @@ class Continuous(Definition, Generic[S]):
         at_least(1, "max_catch_up", max_catch_up)
         if catch_up not in ("once", "all", "skip"):
             issue = Issue(loc="catch_up", msg="expected 'once', 'all' or 'skip'", type="catch_up")
-            raise ValidationError(f"catch_up {catch_up!r}", [issue])
+            raise ValidationError(f"catch_up {quoted(catch_up)}", [issue])
         if not isinstance(autostart or {}, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
             issue = Issue(loc="autostart", msg="expected a mapping of ids to inputs", type="type")
-            raise ValidationError(f"autostart {autostart!r}", [issue])
+            raise ValidationError(f"autostart {quoted(autostart)}", [issue])
         self.autostart = {check_id(id): input for id, input in (autostart or {}).items()}
         self._behaviour = ContinuousBehaviour(
             recurrence=self.recurrence,

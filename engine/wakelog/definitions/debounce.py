@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args, overload
+from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, overload
 
 from typing_extensions import TypeForm
 
@@ -21,7 +21,7 @@ from wakelog.definitions.definition import Definition, E, Maybe, S
 from wakelog.definitions.handlers import Handler, HandlerSlot
 from wakelog.definitions.schema import TypeSchema
 from wakelog.definitions.steps import StepRunner
-from wakelog.errors import InvalidStateError, Issue, ValidationError
+from wakelog.errors import InvalidStateError, Issue, ValidationError, quoted
 from wakelog.ids import Kind
 from wakelog.kinds.behaviour import MAX_WAITING, Behaviour
 from wakelog.kinds.debounce import DebounceBehaviour
@@ -259,13 +259,13 @@ def _rule(
     """Raises `ValidationError` if a value is out of bounds."""
     if mode not in get_args(WindowMode):
         issue = Issue(loc="mode", msg="expected 'fixed' or 'sliding'", type="mode")
-        raise ValidationError(f"mode {cast(object, mode)!r}", [issue])
+        raise ValidationError(f"mode {quoted(mode)}", [issue])
     flush_after_us = _positive_us(flush_after, "flush_after")
     max_wait_us = None if max_wait is None else _positive_us(max_wait, "max_wait")
     at_least(1, "max_events", max_events)
     if max_events > MAX_WINDOW_EVENTS:
         issue = Issue(loc="max_events", msg=f"must be 1 to {MAX_WINDOW_EVENTS}", type="bound")
-        raise ValidationError(f"max_events {max_events}", [issue])
+        raise ValidationError(f"max_events {quoted(max_events)}", [issue])
     return WindowRule(flush_after_us, mode, max_wait_us, max_events)
 
 
@@ -273,5 +273,5 @@ def _positive_us(duration: Duration, what: str) -> int:
     us = duration_us(duration, what)
     if us == 0:
         issue = Issue(loc=what, msg="must be greater than zero", type="bound")
-        raise ValidationError(f"{what} {duration!r}", [issue])
+        raise ValidationError(f"{what} {quoted(duration)}", [issue])
     return us

@@ -15,7 +15,7 @@ from wakelog.definitions.context import Context
 from wakelog.definitions.handlers import Handler, HandlerSlot
 from wakelog.definitions.schema import TypeSchema
 from wakelog.definitions.steps import StepRunner
-from wakelog.errors import InvalidStateError, Issue, UnknownActionError, ValidationError
+from wakelog.errors import InvalidStateError, Issue, UnknownActionError, ValidationError, quoted
 from wakelog.ids import Kind
 from wakelog.kinds.behaviour import Behaviour, BoundPolicy
 
@@ -45,7 +45,7 @@ class Definition:
             at_least(1, "max_running", max_running)
         if retry is not None and not isinstance(retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
             issue = Issue(loc="retry", msg="expected a Retry(...)", type="type")
-            raise ValidationError(f"retry {retry!r}", [issue])
+            raise ValidationError(f"retry {quoted(retry)}", [issue])
         self.retry = retry
         self.name = ""
         self.handlers: dict[HandlerName, Handler] = {}
@@ -137,7 +137,7 @@ class Definition:
         return HandlerSlot(self, name, getattr(type(self), name).__doc__)
 
     def _invalid(self, name: str, issue: Issue) -> ValidationError:
-        return ValidationError(f"the definition of {self.kind} {name!r}", [issue])
+        return ValidationError(f"the definition of {self.kind} {quoted(name)}", [issue])
 
 
 def _no_execute(ctx: Context[Any]) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload
 
 from wakelog.core.commands import HandlerName
 from wakelog.core.time import Duration, duration_us
-from wakelog.errors import Issue, ValidationError
+from wakelog.errors import Issue, ValidationError, quoted
+from wakelog.functions import is_async, is_generator
 
-__all__ = ["Handler", "HandlerSlot", "is_async"]
+__all__ = ["Handler", "HandlerSlot"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,22 +66,13 @@ class HandlerSlot(Generic[F]):
         return add if fn is None else add(fn)
 
 
-def is_async(fn: object) -> bool:
-    """Whether calling `fn` makes a coroutine: an `async def`, or an object whose call is one."""
-    return any(map(inspect.iscoroutinefunction, (fn, getattr(fn, "__call__", None))))  # noqa: B004
-
-
 def _check(name: HandlerName, fn: object) -> None:
     """Raise `ValidationError` unless `fn` can be a handler."""
     if not callable(fn):
         issue = Issue(loc=name, msg="a handler must be callable", type="callable")
-    elif any(map(_is_generator, (fn, getattr(fn, "__call__", None)))):  # noqa: B004
+    elif is_generator(fn):
         message = "a handler must not yield: it would not be resumed"
         issue = Issue(loc=name, msg=message, type="generator")
     else:
         return
-    raise ValidationError(f"{name} {fn!r}", [issue])
-
-
-def _is_generator(fn: object) -> bool:
-    return inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn)
+    raise ValidationError(f"{name} {quoted(fn)}", [issue])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wakelog.definitions.definition import Definition
-from wakelog.errors import Issue, UnknownJobError, UnknownJobTypeError, ValidationError
+from wakelog.errors import Issue, UnknownJobError, UnknownJobTypeError, ValidationError, quoted
 from wakelog.ids import KINDS, InstanceId, check_name
 
 __all__ = ["Registry"]
@@ -24,7 +24,7 @@ class Registry:
                 issue = Issue(
                     loc=name, msg="expected a definition, such as a Task(...)", type="type"
                 )
-                raise ValidationError(f"job {name!r}", [issue])
+                raise ValidationError(f"job {quoted(name)}", [issue])
             registered = definition.registered(check_name(name))
             if registered.resources is None:
                 registered.resources = resources
@@ -67,8 +67,12 @@ class Registry:
         """The most concurrent runs of the jobs that have a limit, by `kind:name`."""
         return self._limits
 
-    def job_of(self, name: str) -> str:
-        """`kind:name` of a registered name. Raises `UnknownJobError`."""
+    def job_of(self, job: Definition | str) -> str:
+        """`kind:name` of a registered name, or of the definition object that was given.
+
+        Raises `UnknownJobError`, and `ValidationError` for anything else.
+        """
+        name = self._name_of(job)
         found = self._by_name.get(name)
         if found is None:
             raise UnknownJobError(name, self.names())
@@ -79,15 +83,17 @@ class Registry:
 
         Raises `UnknownJobError`, and `ValidationError` for anything else.
         """
-        if not isinstance(job, Definition | str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            issue = Issue(loc="", msg="expected a definition, or its name", type="type")
-            raise ValidationError(f"job {job!r}", [issue])
-        name = job if isinstance(job, str) else self._sources.get(id(job), "an unregistered one")
-        return self._named(name, kind)
+        return self._named(self._name_of(job), kind)
 
     def of(self, instance: InstanceId) -> Definition:
         """The definition of an instance. Raises `UnknownJobError`."""
         return self._named(instance.name, instance.kind)
+
+    def _name_of(self, job: Definition | str) -> str:
+        if not isinstance(job, Definition | str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            issue = Issue(loc="", msg="expected a definition, or its name", type="type")
+            raise ValidationError(f"job {quoted(job)}", [issue])
+        return job if isinstance(job, str) else self._sources.get(id(job), "an unregistered one")
 
     def _named(self, name: str, kind: str) -> Definition:
         found = self._by_name.get(name)

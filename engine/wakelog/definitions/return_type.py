@@ -32,9 +32,10 @@ def result_schema(fn: Callable[..., Any], given: Any, what: str) -> TypeSchema[A
     if type_ in (Any, inspect.Signature.empty):
         type_ = JsonValue
     try:
-        return _schema(type_, repr(type_))
-    except TypeError:  # the type is not hashable
+        key = hash(type_), repr(type_)
+    except Exception:  # it can be no key of the cache
         return _made(type_)
+    return _schema(type_, key[1])
 
 
 def _returned(fn: Callable[..., Any], what: str) -> Any:
@@ -53,7 +54,7 @@ def _returned(fn: Callable[..., Any], what: str) -> Any:
         only_return = types.SimpleNamespace(__annotations__={"return": annotated["return"]})
         names = getattr(fn, "__globals__", {})
         type_ = typing.get_type_hints(only_return, names, include_extras=True)["return"]
-    except (NameError, AttributeError, SyntaxError) as error:
+    except Exception as error:  # it may be anything
         message = f"the return annotation of {fn!r} cannot be resolved ({error}): pass result="
         raise ValidationError(what, [Issue(loc="result", msg=message, type="type")]) from error
     if typing.get_origin(type_) in _AWAITABLE:

@@ -25,6 +25,9 @@ __all__ = ["TypeSchema", "issues_of"]
 
 S = TypeVar("S")
 
+MAX_MESSAGE = 300
+"""How many characters are shown of what pydantic says of a type: it may quote what was given."""
+
 
 class TypeSchema(Generic[S]):
     """A user's type: values are validated and written on entry, and decoded anew for each reader.
@@ -37,29 +40,30 @@ class TypeSchema(Generic[S]):
         self.what = what
         try:
             self._adapter: TypeAdapter[S] = TypeAdapter(type_)
-        except pydantic.errors.PydanticUserError as error:
-            raise self._no_type(str(error)) from error
+        except Exception as error:  # what is no type at all meets anything in pydantic
+            raise self._no_type(error) from error
 
     def complete(self) -> None:
         """Resolve forward references; raises `ValidationError` if a name is not defined."""
         try:
             self._adapter.rebuild()
             _ = self._adapter.validator.title  # raises if the type is not complete
-        except (pydantic.errors.PydanticUserError, NameError) as error:
-            raise self._no_type(str(error)) from error
+        except Exception as error:
+            raise self._no_type(error) from error
         if any(node.get("type") == "generator" for node in nodes(self._adapter.core_schema)):
-            raise self._no_type("its values can be read only once: give a list or a tuple")
+            raise self._no_type(ValueError("its values can be read once: give a list or a tuple"))
 
     def check_json(self) -> None:
         """Raises `ValidationError` for a type without a JSON form, for example a function."""
+        self.complete()
         try:
-            self.complete()
             self._adapter.json_schema(schema_generator=_Silent)
-        except pydantic.errors.PydanticUserError as error:
-            raise self._no_type(str(error)) from error
+        except Exception as error:
+            raise self._no_type(error) from error
 
-    def _no_type(self, message: str) -> ValidationError:
-        issue = Issue(loc="", msg=message.split("\n")[0], type="type")
+    def _no_type(self, error: Exception) -> ValidationError:
+        lines = str(error).splitlines() or [type(error).__name__]
+        issue = Issue(loc="", msg=lines[0][:MAX_MESSAGE], type="type")
         return ValidationError(f"the type given as {self.what}=", [issue])
 
     def dump(self, value: object, name: str) -> tuple[str, S]:

@@ -7,20 +7,31 @@ and its result recorded, when it is called.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import contextlib
+import contextvars
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, TypeVarTuple, overload
 
 from typing_extensions import TypeForm
 
 from wakelog.core.retry import Retry
-from wakelog.errors import InvalidStateError, Issue, ValidationError
+from wakelog.errors import InvalidStateError, Issue, LeaseLostError, ValidationError
 from wakelog.ids import check_step
 
 if TYPE_CHECKING:
     from wakelog.core.calls import HandlerCall
     from wakelog.core.instance import Instance
 
-__all__ = ["Check", "Step", "StepMethods", "StepRunner", "is_on_a_loop", "step_key"]
+__all__ = [
+    "Check",
+    "Step",
+    "StepCall",
+    "StepMethods",
+    "StepRunner",
+    "calling",
+    "is_on_a_loop",
+    "step_key",
+]
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
@@ -35,12 +46,42 @@ Check = Callable[[], None]
 class Step(NamedTuple):
     """What a handler asks for: a function to be executed once for its run."""
 
+    asked_of: StepMethods
+    """The context."""
     name: str
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     result: Any
     """The type of the result, if it was given beside the function."""
     retry: Retry | None
+
+
+class StepCall:
+    """A call of a step's function that is going on."""
+
+    __slots__ = ("has_nested", "step")
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.has_nested = False
+        """Whether a step was refused that the function asked for."""
+
+
+_CALL: contextvars.ContextVar[StepCall | None] = contextvars.ContextVar(
+    "wakelog_step", default=None
+)
+"""The step in whose function this is called."""
+
+
+@contextlib.contextmanager
+def calling(step: Step) -> Generator[StepCall]:
+    """Within it the function of a step is called: other steps of its context are refused (I5)."""
+    outer, call = _CALL.get(), StepCall(step)
+    _CALL.set(call)
+    try:
+        yield call
+    finally:
+        _CALL.set(outer)  # not by a token: the rest of a request may be in another task
 
 
 class StepRunner(Protocol):
@@ -67,6 +108,7 @@ class StepMethods:
     _call: HandlerCall
     _instance: Instance
     _steps: StepRunner | None
+    _is_given_back: bool
 
     @overload
     def step(
@@ -111,13 +153,15 @@ class StepMethods:
 
         Raises `ValidationError` for a type that cannot be kept (`fn` is not called) and for a
         result that does not read back as the same (it is not recorded), `InvalidStateError` for a
-        name that is repeated in one attempt, outside `execute` and after its end, `LeaseLostError`
-        if the run no longer belongs to this worker, and what `fn` raises.
+        name that is repeated in one attempt, inside the `fn` of another step, outside `execute` and
+        after its end, `LeaseLostError` if the run no longer belongs to this worker, and what `fn`
+        raises.
         """
         steps = self._of_a_run("step")
+        step = self._step(name, fn, args, result, retry)
         if not is_on_a_loop():
             raise InvalidStateError("a `def` cannot await ctx.step(…): use ctx.step_blocking(…)")
-        return steps.run(_step(name, fn, args, result, retry), self._check_step)
+        return steps.run(step, self._check_step)
 
     def step_blocking(
         self,
@@ -130,7 +174,8 @@ class StepMethods:
     ) -> R:
         """As `step`, for an `execute` that is a `def`: calls `fn`, a `def` too, in its thread."""
         steps = self._of_a_run("step_blocking")
-        recorded: R = steps.run_blocking(_step(name, fn, args, result, retry), self._check_step)
+        step = self._step(name, fn, args, result, retry)
+        recorded: R = steps.run_blocking(step, self._check_step)
         return recorded
 
     def step_key(self, name: str) -> str:
@@ -140,7 +185,7 @@ class StepMethods:
         return step_key(self._instance, check_step(name))
 
     def _of_a_run(self, member: str) -> StepRunner:
-        self._check_command(member)
+        self._check_step(member)
         if self._call.handler != "execute" or self._steps is None:
             raise InvalidStateError(
                 f"ctx.{member} is for execute, which works under a lease, not for "
@@ -148,8 +193,35 @@ class StepMethods:
             )
         return self._steps
 
-    def _check_step(self) -> None:
-        self._check_command("step")
+    def _check_step(self, member: str = "step") -> None:
+        if self._is_given_back:
+            run = self._call.run
+            raise LeaseLostError(str(self._instance.id), run.number if run else 0)
+        self._check_command(member)
+
+    def _step(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        result: Any,
+        retry: Retry | None,
+    ) -> Step:
+        """Raises `ValidationError` for an invalid argument, and `InvalidStateError` inside another
+        step: a repetition of that one would find the name in use (I5)."""
+        check_step(name)
+        if not callable(fn):
+            raise _unfit(name, "fn", "expected a function, followed by its arguments")
+        if retry is not None and not isinstance(retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise _unfit(name, "retry", "expected a Retry(...)")
+        outer = _CALL.get()
+        if outer is not None and outer.step.asked_of is self:
+            outer.has_nested = True
+            raise InvalidStateError(
+                f"step {name!r} is inside step {outer.step.name!r}: a step's function has no steps "
+                f"of its own; make it part of the handler, or call its function without ctx.step"
+            )
+        return Step(self, name, fn, args, result, retry)
 
     def _check_command(self, member: str) -> None:
         raise NotImplementedError
@@ -167,18 +239,6 @@ def is_on_a_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _step(
-    name: str, fn: Callable[..., Any], args: tuple[Any, ...], result: Any, retry: Retry | None
-) -> Step:
-    """Raises `ValidationError` for an invalid argument."""
-    check_step(name)
-    if not callable(fn):
-        raise _unfit(name, "fn", "expected a function, followed by its arguments")
-    if retry is not None and not isinstance(retry, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise _unfit(name, "retry", "expected a Retry(...)")
-    return Step(name, fn, args, result, retry)
 
 
 def _unfit(name: str, loc: str, message: str) -> ValidationError:

@@ -21,7 +21,8 @@ from wakelog.definitions.handlers import HandlerSlot
 from wakelog.definitions.return_type import result_schema
 from wakelog.definitions.schema import TypeSchema
 from wakelog.definitions.steps import StepRunner
-from wakelog.errors import InvalidStateError, Issue, ValidationError
+from wakelog.errors import InvalidStateError, Issue, ValidationError, quoted
+from wakelog.functions import plain_result, why_unfit
 from wakelog.ids import Kind
 from wakelog.kinds.behaviour import MAX_WAITING, Behaviour
 from wakelog.kinds.worker_pool import WorkerPoolBehaviour
@@ -38,22 +39,25 @@ class Fair:
 
         WorkerPool(event=Mail, fair=Fair("tenant", weights={"big": 3}))
 
-    A key without a weight has 1. Raises `ValidationError` for a weight that is not above 0.
+    A key without a weight has 1. Raises `ValidationError` for a weight that is not above 0, and for
+    a function that is an `async def`.
     """
 
     by: str | Callable[[Any], str]
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def __post_init__(self) -> None:
+        if not isinstance(self.by, str) and (unfit := why_unfit(self.by, 1)):
+            raise _unfit("fair", unfit)
         for key, weight in self.weights.items():
             if not 0 < weight <= 1_000:
-                raise _unfit("fair", f"the weight of {key!r} must be above 0 and at most 1000")
+                raise _unfit("fair", f"the weight of {quoted(key)} must be above 0, at most 1000")
 
     def key_of(self, event: Any) -> str:
         """The key of an event. Raises `ValidationError` if it has none."""
         try:
             if callable(self.by):
-                return str(self.by(event))
+                return str(plain_result(self.by(event)))
             if isinstance(event, dict):
                 return str(cast("dict[str, Any]", event)[self.by])
             return str(getattr(event, self.by))
@@ -163,6 +167,8 @@ class WorkerPool(Definition, Generic[E]):
         self.ordered = ordered
         self.rate_limit: tuple[int, int] | None = None
         if rate_limit is not None:
+            if not isinstance(rate_limit, tuple | list) or len(rate_limit) != 2:  # pyright: ignore[reportUnnecessaryIsInstance, reportUnnecessaryComparison]
+                raise _unfit("rate_limit", "expected a number and a duration, as in (100, '1m')")
             count, span = rate_limit
             at_least(1, "rate_limit", count)
             self.rate_limit = count, duration_us(span, "rate_limit")

@@ -34,13 +34,15 @@ from wakelog.errors import HandlerTimeoutError, ThreadsExhaustedError
 from wakelog.execution.outliving import in_a_task, is_outliving
 from wakelog.execution.retry_advice import advice, cause_of
 from wakelog.execution.thread_pool import HandlerPool, Returned
+from wakelog.execution.time_limit import in_time
 
 __all__ = ["HandlerRunner"]
 
+MAX_NAME = 255
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 8_000
-"""How many characters of an error's message and traceback are kept; of a traceback the last ones,
-which are the most specific."""
+"""How many characters of the name of an error's class, of its message and traceback are kept; of a
+traceback the last ones, which are the most specific."""
 
 _LOG = logging.getLogger("wakelog.call")
 
@@ -99,6 +101,7 @@ class HandlerRunner:
         handler = definition.handlers[call.handler]
         ctx = definition.context(call, instance, now_us, steps)
         token = CURRENT.set(ctx)
+        is_given_back = False
         try:
             extra = _read(definition, call, ctx)
             if isinstance(extra, PayloadUnread):
@@ -114,7 +117,9 @@ class HandlerRunner:
                 ctx.returned(result)
         except asyncio.CancelledError as error:
             if not ctx.cleared:
-                return self._cancelled(definition.retry, call, error)
+                outcome = self._cancelled(definition.retry, call, error)
+                is_given_back = isinstance(outcome, RunGivenBack)
+                return outcome
         except ThreadsExhaustedError as error:  # it has not begun; one of the handler's is a value
             if call.is_epilogue:
                 return self._failed(error, definition.retry, call)
@@ -125,7 +130,7 @@ class HandlerRunner:
             if not ctx.cleared:
                 return self._failed(error, definition.retry, call)
         finally:
-            ctx.close()
+            ctx.close(is_given_back=is_given_back)
             _reset(token)
         now_us = self._clock.now_us()
         return HandlerEnded(tuple(ctx.commands), ctx.cleared, ctx.clear_reason, now_us)
@@ -177,34 +182,24 @@ class HandlerRunner:
         self, handler: Handler, call: HandlerCall, args: tuple[Any, ...], timeout_s: float
     ) -> Returned:
         """As `_outcome`, with a timeout that counts from when the handler begins (U10)."""
-        scope = asyncio.timeout(None)
-
-        def begin() -> None:
-            scope.reschedule(asyncio.get_running_loop().time() + timeout_s)
-
-        try:
-            async with scope:
-                result, error = await self._outcome(handler.fn, handler.is_async, args, begin)
-        except TimeoutError:  # from the scope: the handler's own would be a value
-            return None, self._timed_out(call, handler, timeout_s)
-        if not scope.expired():
-            return result, error
-        late = self._timed_out(call, handler, timeout_s)  # the handler caught its cancellation
-        late.__cause__ = error
-        return None, late
-
-    def _timed_out(
-        self, call: HandlerCall, handler: Handler, timeout_s: float
-    ) -> HandlerTimeoutError:
-        if not handler.is_async and not self.inline:
+        ended = await in_time(
+            lambda begin: self._outcome(handler.fn, handler.is_async, args, begin), timeout_s
+        )
+        if not ended.is_over:
+            return ended.returned
+        is_in_thread = not handler.is_async and not self.inline
+        if is_in_thread or ended.is_stuck:
             _LOG.error(
-                "%s of %s is stuck in its thread after %g s; its outcome is ignored",
+                "%s of %s is stuck%s after %g s; its outcome is ignored",
                 call.handler,
                 call.base.id,
+                " in its thread" if is_in_thread else ", having caught its cancellation,",
                 timeout_s,
                 extra={"instance": str(call.base.id)},
             )
-        return HandlerTimeoutError(call.handler, timeout_s)
+        late = HandlerTimeoutError(call.handler, timeout_s)
+        late.__cause__ = ended.returned[1]
+        return None, late
 
     async def _outcome(
         self,
@@ -278,7 +273,7 @@ class HandlerRunner:
         error = cause_of(raised)
         return HandlerFailed(
             error,
-            _clean(type(error).__qualname__),
+            _clean(type(error).__qualname__)[:MAX_NAME],
             _clean(_message(error))[:MAX_MESSAGE],
             _clean(_traceback(error))[-MAX_TRACEBACK:],
             self._clock.now_us(),

@@ -6,6 +6,7 @@ import logging
 
 from wakelog.core.retry import Advice, Backoff, GiveUp, Retry, RetryAfter
 from wakelog.core.time import duration_us
+from wakelog.functions import plain_result
 
 __all__ = ["advice", "cause_of"]
 
@@ -35,7 +36,9 @@ def advice(retry: Retry | None, raised: BaseException, attempt: int) -> Advice:
     try:
         delay_us = None
         if not isinstance(retry.delay, Backoff) and callable(retry.delay):
-            delay_us = duration_us(retry.delay(attempt), "the delay of a retry policy")
+            delay_us = duration_us(
+                plain_result(retry.delay(attempt)), "the delay of a retry policy"
+            )
         return Advice(retryable=_is_retryable(retry, cause_of(raised)), delay_us=delay_us)
     except BaseException:  # including `SystemExit`: it must not end the worker
         _LOG.exception("a function of a retry policy failed: there is no other attempt")
@@ -47,5 +50,5 @@ def _is_retryable(retry: Retry, error: BaseException) -> bool:
     if wanted is None:
         return True
     if callable(wanted) and not isinstance(wanted, type):
-        return bool(wanted(error))
+        return bool(plain_result(wanted(error)))
     return isinstance(error, wanted)

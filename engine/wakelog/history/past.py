@@ -18,6 +18,7 @@ from wakelog.errors import (
     Issue,
     UnreadableEventError,
     ValidationError,
+    quoted,
 )
 from wakelog.history.timeline import checked
 from wakelog.ids import InstanceId
@@ -93,7 +94,7 @@ def at_version(store: Store, id: InstanceId, version: int) -> Head:
             raise InstanceNotFoundError(stream)
         if newest < version:
             issue = Issue(loc="version", msg=f"the newest version is {newest}", type="bound")
-            raise ValidationError(f"version {version} of {stream}", [issue])
+            raise ValidationError(f"version {quoted(version)} of {stream}", [issue])
     if head.instance.version != version:
         raise IntegrityError(stream, version, "it is not in the log")
     return head

@@ -22,6 +22,7 @@ _GIVEN_BACK = {
     "shutdown": "the worker ends",
     "behind": "an earlier event of its key is not done",
     "paused": "it was paused",
+    "cancelled": "an operator wants it",
     "unread": "it waits for code that can read it",
 }
 
@@ -117,7 +118,7 @@ def describe_for(event: Event, lane: int, off: int) -> str | None:
             return _ended(event, lane, off)
         case p.RunsLost():
             alone = "" if len(event.items) == 1 else f", with {len(event.items) - 1} others"
-            return f"lost with its worker{alone}"
+            return f"lost with {event.worker or 'its worker'}{alone}"
         case p.RunsReturned():
             return f"given back: {_GIVEN_BACK[event.reason]}"
         case p.EventsCancelled():

@@ -72,7 +72,7 @@ class Accepted(NamedTuple):
     lane: int
     off: int
     position: int
-    """How many items of the pool were pending before it."""
+    """How many items of the pool were pending before it when it was accepted."""
     duplicate: bool = False
 
     @property
@@ -158,7 +158,7 @@ def _accept(writing: Writing, accept: Accept, known: dict[str, IdRow]) -> list[A
             copies.append((index, own[item.id]))
         elif (row := known.get(item.id)) is not None:
             _check_same(writing.job, item, row.fingerprint)
-            answers[index] = Accepted(row.lane, row.off, 0, duplicate=True)
+            answers[index] = Accepted(row.lane, row.off, row.position, duplicate=True)
         else:
             own[item.id] = index
             news.append(index)
@@ -172,7 +172,9 @@ def _accept(writing: Writing, accept: Accept, known: dict[str, IdRow]) -> list[A
         found = answers[index]
         if found is not None:
             fingerprint = accept.items[index].fingerprint
-            known[id] = row = IdRow(id, found.lane, found.off, fingerprint, meta.now_us)
+            known[id] = row = IdRow(
+                id, found.lane, found.off, fingerprint, meta.now_us, found.position
+            )
             writing.ids.append(row)
     for index, first in copies:
         found = answers[first]
@@ -195,7 +197,8 @@ def _batches(items: Sequence[NewItem], indexes: Sequence[int]) -> Iterable[Seque
 
 def _check_same(job: str, item: NewItem, fingerprint: str) -> None:
     if fingerprint and item.fingerprint != fingerprint:
-        raise IdempotencyConflictError(job_stream(job), item.id or "", "enqueue", "enqueue")
+        advice = "an id names one event of a pool for ever: take another one for another event"
+        raise IdempotencyConflictError(job, item.id or "", "enqueue", "enqueue", advice)
 
 
 def _check_open(job: str, state: PoolState, count: int, max_pending: int | None) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from wakelog.core.events import (
     DeadLettered,
     Event,
@@ -24,13 +26,15 @@ from wakelog.log.payloads import Salts
 from wakelog.pools.items import TakenItem
 from wakelog.pools.settle import Outcome
 from wakelog.pools.state import Detail, Take, bounded
+from wakelog.ports.pools import ExceptionKey
 
-__all__ = ["Book"]
+__all__ = ["BEHIND_US", "Book", "detail_of_dead"]
 
-UNREAD_US = 30_000_000
-"""How soon an item is looked at again that waits for code that can read it (K4)."""
 BEHIND_US = 30_000_000
-"""How soon an item that waits behind another one of its key is looked at, at the latest."""
+"""How soon an item that waits behind another one of its key is looked at, at the latest: what holds
+it back releases it. Twice as long each time."""
+MAX_DOUBLED = 10
+"""How often that is doubled: to 8.5 hours."""
 
 _AT_ONCE = Advice(after_us=0)
 """After a loss the next attempt is due at once, whatever delay the policy has."""
@@ -64,6 +68,11 @@ class Book:
         """How many items are settled with this."""
         return self._outcome.settled
 
+    @property
+    def has_paused(self) -> bool:
+        """Whether a handler has paused the pool."""
+        return self._outcome.paused is not None
+
     def ended(self, item: TakenItem, events: Sequence[Event], started_us: int) -> None:
         """A run of an item, which began then, was decided."""
         outcome = self._outcome
@@ -76,9 +85,7 @@ class Book:
                 return
             events = events[1:]
         for event in events:
-            if not isinstance(event, Returned):
-                self._singles.append(event.model_copy(update={"item": item.name}))
-            self._follow(item, event)
+            self._single(item, event)
         if self._is_ordered and item.key is not None:
             last = outcome.put[-1] if outcome.put else None
             if last is not None and last[:2] == (item.lane, item.off) and last.why != "dead":
@@ -94,6 +101,12 @@ class Book:
         self._lines.append(f"{line}]".encode())
         self._outcome.processed += 1
 
+    def _single(self, item: TakenItem, event: Event) -> None:
+        """An event about one item alone."""
+        if not isinstance(event, Returned):
+            self._singles.append(event.model_copy(update={"item": item.name}))
+        self._follow(item, event)
+
     def _follow(self, item: TakenItem, event: Event) -> None:
         """What an event means for where the item is now."""
         put, before = self._outcome.put, item.detail
@@ -102,14 +115,7 @@ class Book:
                 detail = Detail(attempt=event.attempt, first_us=before.first_us or self._take.at_us)
                 put.append(item.put("retrying", event.due_us, detail))
             case DeadLettered():
-                detail = Detail(
-                    attempt=event.attempts,
-                    reason=event.reason,
-                    error_type=event.error_type,
-                    message=bounded(event.message) or "",
-                    at_us=self._take.at_us,
-                )
-                put.append(item.put("dead", None, detail))
+                put.append(item.put("dead", None, detail_of_dead(event, self._take.at_us)))
             case ExecutionLost():  # given back at a shutdown: that is no attempt of it
                 put.append(item.put("returned", self._take.at_us, before))
             case Returned():
@@ -120,7 +126,7 @@ class Book:
                 pass
 
     def _unread(self, item: TakenItem, event: Returned) -> None:
-        """This code cannot read it: it waits for code that can."""
+        """This code cannot read it: it waits for code that can, and is due for no other (K4)."""
         detail = Detail(
             attempt=item.detail.attempt,
             first_us=item.detail.first_us,
@@ -129,29 +135,41 @@ class Book:
             error_type=event.error_type,
             message=bounded(event.message) or "",
         )
-        due_us = self._take.at_us + UNREAD_US
         self._returned.setdefault("unread", []).append(item)
-        self._outcome.put.append(item.put("unread", due_us, detail))
+        self._outcome.put.append(item.put("unread", None, detail))
 
     def given_back(self, items: Sequence[TakenItem], why: str, now_us: int) -> None:
-        """Items that did not begin: others may take them."""
+        """Items that did not begin: others may take them, unless an operator wants them."""
         for item in items:
             self._outcome.settled += 1
-            due_us = now_us + BEHIND_US if why == "behind" else now_us
-            row_why = "behind" if why == "behind" else "returned"
+            self._outcome.unbegun.append(ExceptionKey(item.lane, item.off))
             self._returned.setdefault(why, []).append(item)
-            self._outcome.put.append(item.put(row_why, due_us, item.detail))
+            if why == "cancelled" and self._is_ordered and item.key is not None:
+                self._outcome.unblock.append(item.key)
+            if why != "behind":
+                self._outcome.put.append(item.put("returned", now_us, item.detail))
+                continue
+            looks = item.detail.looks
+            due_us = now_us + (BEHIND_US << min(looks, MAX_DOUBLED))
+            detail = replace(item.detail, looks=looks + 1)
+            self._outcome.put.append(item.put("behind", due_us, detail))
 
     def lost(
-        self, items: Sequence[TakenItem], max_lost: int, now_us: int, retry: Retry | None = None
-    ) -> None:
+        self,
+        items: Sequence[TakenItem],
+        worker: str,
+        max_lost: int,
+        now_us: int,
+        retry: Retry | None = None,
+    ) -> TakenItem | None:
         """The worker that had taken them is gone. One that was alone in its take was being worked
         on: that counts as an attempt of it, after which its policy may have no other; and
-        `max_lost` in a row are its end (R6)."""
+        `max_lost` in a row are its end (R6): then it is answered, as a dead letter."""
         places = tuple((item.lane, item.off) for item in items)
-        self._singles.append(RunsLost(run=self._take.version, items=places))
+        self._singles.append(RunsLost(run=self._take.version, items=places, worker=worker))
         self._outcome.is_over = self._take.is_empty
         alone = len(items) == 1 and self._take.count == 1
+        over: TakenItem | None = None
         for item in items:
             self._outcome.settled += 1
             self._outcome.starts.append(now_us)  # it may have begun until now
@@ -163,14 +181,18 @@ class Book:
                 detail = Detail(before.attempt + alone, first_us, losses)
                 self._outcome.put.append(item.put("lost", now_us, detail))
                 continue
-            dead = DeadLettered(
-                event_version=1, reason="lost", attempts=before.attempt, item=item.name
-            )
+            dead = _lost_with(worker, before.attempt, item)
             self._singles.append(dead)
-            detail = Detail(attempt=before.attempt, reason="lost", at_us=now_us)
-            self._outcome.put.append(item.put("dead", None, detail))
+            self._outcome.put.append(item.put("dead", None, detail_of_dead(dead, now_us)))
             if self._is_ordered and item.key is not None:
                 self._outcome.unblock.append(item.key)
+            over = item
+        return over
+
+    def told(self, item: TakenItem, events: Sequence[Event]) -> None:
+        """`on_dead_letter` was called with one that was lost, with these outcomes."""
+        for event in events:
+            self._single(item, event)
 
     def emptied(self, events: Sequence[Event]) -> None:
         """`on_empty` was called, with these outcomes."""
@@ -195,3 +217,25 @@ class Book:
                 RunsReturned.model_validate({"run": run, "items": places, "reason": why})
             )
         return outcome
+
+
+def _lost_with(worker: str, attempts: int, item: TakenItem) -> DeadLettered:
+    return DeadLettered(
+        event_version=1,
+        reason="lost",
+        error_type="ExecutionLost",
+        message=f"worker {worker} was lost" if worker else "its worker was lost",
+        attempts=attempts,
+        item=item.name,
+    )
+
+
+def detail_of_dead(dead: DeadLettered, at_us: int) -> Detail:
+    """What is kept of a dead letter beside the log."""
+    return Detail(
+        attempt=dead.attempts,
+        reason=dead.reason,
+        error_type=dead.error_type,
+        message=bounded(dead.message) or "",
+        at_us=at_us,
+    )

@@ -126,7 +126,7 @@ def _take(take: Take | None, newest_us: int) -> object:
     plain = _plainly(newest_us)
     return (
         take.version, take.at_us, take.ranges, sorted(map(tuple, take.without)),
-        [*map(plain, take.rows)], take.count, take.is_empty, take.filled,
+        sorted(map(plain, take.rows)), take.count, take.is_empty, take.filled,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from wakelog.core.events import (
     DeadLettered,
@@ -39,7 +40,7 @@ from wakelog.errors import IntegrityError
 from wakelog.log.batches import read_item
 from wakelog.log.records import Recorded, decode
 from wakelog.pools.accept import DELAYED_LANE, slot_of
-from wakelog.pools.book import BEHIND_US, UNREAD_US
+from wakelog.pools.book import BEHIND_US, detail_of_dead
 from wakelog.pools.folded import FoldedTables, Left, OpenTake
 from wakelog.pools.items import item_name, place_of
 from wakelog.pools.state import (
@@ -122,6 +123,10 @@ class PoolFold(FoldedTables):
             case PrioritiesChanged():
                 for key in self._touched(recorded, event.items):
                     self._move(key, event.priority, recorded.decided_us)
+            case DeadLettered():
+                for key in self._touched(recorded, (event.item or "",)):
+                    left = Left(self._rows[key], detail_of(self._rows[key]))
+                    self._put(left, "dead", None, detail_of_dead(event, recorded.decided_us))
             case Paused() | Resumed():
                 target = state if event.item is None else state.partition(int(event.item))
                 target.paused = isinstance(event, Paused)
@@ -156,7 +161,7 @@ class PoolFold(FoldedTables):
             for off, line in enumerate(own, first):
                 item, key = read_item(line), ExceptionKey(number, off)
                 if item is not None and item.id is not None:
-                    self._ids.append(IdRow(item.id, number, off, "", at_us))
+                    self._ids.append(IdRow(item.id, number, off, "", at_us, 0))
                 if item is not None and item.key is not None:
                     self._keys[key] = item.key
                 if number == DELAYED_LANE:
@@ -266,11 +271,12 @@ class PoolFold(FoldedTables):
             return
         match reason:
             case "behind":
-                self._put(place, "behind", recorded.decided_us + BEHIND_US, place.detail)
+                detail = replace(place.detail, looks=place.detail.looks + 1)
+                self._put(place, "behind", recorded.decided_us + BEHIND_US, detail)
             case "unread":
                 before = place.detail
                 detail = Detail(before.attempt, before.first_us, before.losses, reason="unread")
-                self._put(place, "unread", open_take.take.at_us + UNREAD_US, detail)
+                self._put(place, "unread", None, detail)
                 self._note_starts([recorded.decided_us], recorded.decided_us)
             case _:
                 self._put(place, "returned", recorded.decided_us, place.detail)
@@ -302,11 +308,7 @@ class PoolFold(FoldedTables):
                 again = Detail(attempt=event.attempt, first_us=first_us)
                 self._put(place, "retrying", event.due_us, again)
             case DeadLettered():
-                dead = Detail(
-                    attempt=event.attempts, reason=event.reason, error_type=event.error_type,
-                    message=bounded(event.message) or "", at_us=took_us,
-                )  # fmt: skip
-                self._put(place, "dead", None, dead)
+                self._put(place, "dead", None, detail_of_dead(event, took_us))
             case ExecutionLost():
                 self._put(place, "returned", took_us, place.detail)
 

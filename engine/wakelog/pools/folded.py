@@ -125,8 +125,9 @@ class FoldedTables:
     def rows(self, stored: PoolRows | None) -> PoolRows:
         """All tables.
 
-        What no event says comes from what is stored, if that can be read: fingerprints of ids, the
-        shares of fair sharing, the counter of lease tokens. Otherwise a repetition of an id is
+        What no event says comes from what is stored, if that can be read: what ids were asked with
+        and answered, the shares of fair sharing, the counter of lease tokens, how often a take was
+        taken over, and what operators want of it. Otherwise a repetition of an id is
         answered without a comparison, all fair keys begin anew with equal shares, and tokens go on
         at a number that none has reached.
         """
@@ -140,13 +141,14 @@ class FoldedTables:
             state.count(row.why, 1)
         state.groups = self._groups()
         _keep(state, stored, self.newest_us)
-        known = {} if stored is None else {row.id: row.fingerprint for row in stored.ids}
+        known = {row.id: (row.fingerprint, row.position) for row in stored.ids} if stored else {}
+        ids = [(row, known.get(row.id, ("", 0))) for row in self._ids]
         return PoolRows(
             position=self.position,
             state=dumped(state),
             segments=[row for rows in self._segments.values() for row in rows],
             taken=self._taken,
-            ids=[row._replace(fingerprint=known.get(row.id, "")) for row in self._ids],
+            ids=[IdRow(*row[:3], said[0], row.at_us, said[1]) for row, said in ids],
             exceptions=[*self._rows.values()],
             skips=self._skips,
             trail=self._trail,
@@ -181,6 +183,11 @@ def _keep(state: PoolState, stored: PoolRows | None, now_us: int) -> None:
         state.next_token = now_us
         return
     state.next_token = max(old.next_token, state.next_token)
+    takes = {each.take.version: each.take for each in old.partitions if each.take is not None}
+    for partition in state.partitions:
+        same = None if partition.take is None else takes.get(partition.take.version)
+        if partition.take is not None and same is not None:
+            partition.take.takeovers, partition.take.recalls = same.takeovers, same.recalls
     state.virtual, state.rows_tag = old.virtual, old.rows_tag
     state.finished, state.recent = old.finished, old.recent
     tags = {lane.number: lane.tag for lane in old.lanes}

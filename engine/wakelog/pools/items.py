@@ -17,7 +17,7 @@ from wakelog.errors import IntegrityError
 from wakelog.ids import InstanceId
 from wakelog.log.batches import ERASED_LINE, read_item
 from wakelog.pools.state import Detail, Take, detail_of, job_stream
-from wakelog.ports.pools import ExceptionRow, SegmentRow
+from wakelog.ports.pools import ExceptionKey, ExceptionRow, SegmentRow
 
 __all__ = ["Slices", "TakenItem", "item_name", "items_of", "looks_like_place", "place_of"]
 
@@ -63,6 +63,11 @@ class TakenItem(Struct, gc=False):
     def name(self) -> str:
         """As in `#3.17`."""
         return item_name(self.lane, self.off)
+
+    @property
+    def place(self) -> ExceptionKey:
+        """Its lane, and its number there."""
+        return ExceptionKey(self.lane, self.off)
 
     def put(self, why: str, due_us: int | None, detail: Detail) -> ExceptionRow:
         """A row of the table of exceptions for it."""

@@ -1,13 +1,14 @@
-"""Plans what operators do: pause, resume, drain, cancel, requeue, discard, change priorities."""
+"""Plans what operators do: pause, resume, drain, cancel, requeue, discard, dead-letter, change
+priorities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from wakelog.core.events import Event, Paused, Resumed, Stopped
+from wakelog.core.events import DeadLettered, Event, Paused, Resumed, Stopped
 from wakelog.core.pool.events import (
     EventsCancelled,
     EventsDiscarded,
@@ -15,11 +16,21 @@ from wakelog.core.pool.events import (
     PrioritiesChanged,
 )
 from wakelog.pools.items import item_name
-from wakelog.pools.state import Lane, bounded, job_stream
+from wakelog.pools.state import (
+    Detail,
+    Lane,
+    Recall,
+    Take,
+    bounded,
+    detail_of,
+    job_stream,
+)
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import ExceptionKey, ExceptionRow, PoolSeen, SegmentRow, TrailRow
 
-__all__ = ["Found", "ItemAct", "plan_act", "plan_drain", "plan_pause", "plan_resume"]
+__all__ = [
+    "Found", "ItemAct", "plan_act", "plan_drain", "plan_pause", "plan_resume", "record_act",
+]  # fmt: skip
 
 Found = Literal["done", "not_found", "taken", "dead", "unchanged"]
 """What an act found: it was done; there is no such item waiting or dead; it is being worked on; it
@@ -31,7 +42,7 @@ DEAD = "dead"
 class ItemAct(NamedTuple):
     """What is to be done to some items."""
 
-    act: Literal["cancel", "requeue", "discard", "prioritize"]
+    act: Literal["cancel", "requeue", "discard", "prioritize", "dead_letter"]
     reason: str | None = None
     priority: int = 0
     actor: str | None = None
@@ -44,7 +55,7 @@ def plan_act(
     act: ItemAct,
     segment_of: Callable[[ExceptionKey], tuple[SegmentRow, str | None] | None],
 ) -> list[Found]:
-    """Do it to those of `keys` for which it can be done, in one event; what was found of each.
+    """Do it to those of `keys` for which it can be done; what was found of each.
 
     `segment_of` gives where an item that waits in its lane was accepted, and its partition key.
     """
@@ -60,11 +71,13 @@ def plan_act(
         elif lane is not None and waits:
             what = _act_on_waiting(writing, key, lane, act, segment_of)
         else:
-            what = "taken" if _is_taken(writing, key) else "not_found"
+            what = "not_found" if (take := _take_of(writing, key)) is None else "taken"
+            if take is not None:
+                _recall(writing, take, key, act)
         found[key] = what
     done = [key for key, what in found.items() if what == "done"]
     if done:
-        _record(writing, done, act)
+        record_act(writing, done, act, rows)
         _release(writing, seen.behind, {_key_of(each, segment_of) for each in done})
     return [found[key] for key in keys]
 
@@ -100,6 +113,11 @@ def _act_on_row(writing: Writing, row: ExceptionRow, act: ItemAct) -> Found:
                 return "not_found"
             writing.remove(row)
             state.discarded += 1
+        case "dead_letter":
+            if row.why != "unread":
+                return "unchanged" if is_dead else "not_found"
+            writing.remove(row)
+            writing.put(_given_up(row, now_us))
         case "cancel":
             if is_dead:
                 return "dead"
@@ -122,7 +140,7 @@ def _act_on_waiting(
     act: ItemAct,
     segment_of: Callable[[ExceptionKey], tuple[SegmentRow, str | None] | None],
 ) -> Found:
-    if act.act in ("requeue", "discard"):
+    if act.act in ("requeue", "discard", "dead_letter"):
         return "unchanged" if act.act == "requeue" else "not_found"
     if act.act == "prioritize":
         found = segment_of(key)
@@ -143,7 +161,7 @@ def _act_on_waiting(
     return "done"
 
 
-def _is_taken(writing: Writing, key: ExceptionKey) -> bool:
+def _take_of(writing: Writing, key: ExceptionKey) -> Take | None:
     for partition in writing.state.partitions:
         take = partition.take
         if take is None:
@@ -151,27 +169,73 @@ def _is_taken(writing: Writing, key: ExceptionKey) -> bool:
         in_range = any(r.lane == key.lane and r.after < key.off <= r.upto for r in take.ranges)
         skipped = key in {ExceptionKey(*each) for each in take.without}
         if (in_range and not skipped) or any(row[:2] == key for row in take.rows):
-            return True
-    return False
+            return take
+    return None
 
 
-def _record(writing: Writing, done: list[ExceptionKey], act: ItemAct) -> None:
+def _recall(writing: Writing, take: Take, key: ExceptionKey, act: ItemAct) -> None:
+    """Its worker gives it back, unless it has begun, and then it is done (P6). Only what waited for
+    code can be discarded."""
+    if act.act == "discard":
+        may_be = any(row[:2] == key and row.why == "unread" for row in take.rows)
+    else:
+        may_be = act.act == "cancel"
+    if may_be and not any(each[:2] == key for each in take.recalls):
+        what: Literal["cancel", "discard"] = "discard" if act.act == "discard" else "cancel"
+        take.recalls.append(Recall(*key, what, act.reason, act.actor))
+        writing.must_write = writing.is_told = True
+
+
+def record_act(
+    writing: Writing,
+    done: list[ExceptionKey],
+    act: ItemAct,
+    rows: Mapping[ExceptionKey, ExceptionRow],
+) -> None:
+    """Record what was done to these items, whose rows in the table of exceptions were these."""
     items = tuple(item_name(*key) for key in done)
     reason = act.reason
-    event: Event
+    events: list[Event] = []
     match act.act:
         case "cancel":
-            event = EventsCancelled(items=items, reason=reason)
+            events.append(EventsCancelled(items=items, reason=reason))
         case "requeue":
-            event = EventsRequeued(items=items, reason=reason)
+            events.append(EventsRequeued(items=items, reason=reason))
         case "discard":
-            event = EventsDiscarded(items=items, reason=reason)
+            events.append(EventsDiscarded(items=items, reason=reason))
         case "prioritize":
-            event = PrioritiesChanged(items=items, reason=reason, priority=act.priority)
+            events.append(PrioritiesChanged(items=items, reason=reason, priority=act.priority))
+        case "dead_letter":
+            events += [_dead_lettered(rows[key]) for key in done]
     stream = job_stream(writing.job)
     meta = replace(writing.meta, actor=act.actor)
-    version = writing.append(stream, writing.state.head, [event], meta)
-    writing.trail += [TrailRow(*key, stream, version) for key in done]
+    version = writing.append(stream, writing.state.head, events, meta)
+    is_shared = len(events) < len(done)
+    writing.trail += [
+        TrailRow(*key, stream, version if is_shared else version + index)
+        for index, key in enumerate(done)
+    ]
+
+
+def _given_up(row: ExceptionRow, now_us: int) -> ExceptionRow:
+    """The dead letter of an item that waited for code."""
+    before = detail_of(row)
+    detail = Detail(before.attempt - 1, reason="waiting_for_code", error_type=before.error_type,
+                    message=before.message, at_us=now_us)  # fmt: skip
+    return row._replace(why=DEAD, due_us=None, detail=detail.dumped())
+
+
+def _dead_lettered(row: ExceptionRow) -> DeadLettered:
+    """The event of that."""
+    before = detail_of(row)
+    return DeadLettered(
+        event_version=1,
+        reason="waiting_for_code",
+        error_type=before.error_type,
+        message=before.message,
+        attempts=before.attempt - 1,
+        item=item_name(row.lane, row.off),
+    )
 
 
 # -- the pool as a whole, or one of its partitions -------------------------------------------------
@@ -180,11 +244,12 @@ def _record(writing: Writing, done: list[ExceptionKey], act: ItemAct) -> None:
 def plan_pause(
     writing: Writing, partition: int | None, reason: str | None, actor: str | None
 ) -> bool:
-    """Take nothing from now on; False if that is so already."""
+    """Take nothing from now on, and give back what has not begun; False if that is so already."""
     target = writing.state if partition is None else writing.state.partition(partition)
     if target.paused:
         return False
     target.paused, target.reason = True, bounded(reason)
+    writing.is_told = True
     _control(writing, Paused(reason=reason, item=_partition_name(partition)), actor)
     return True
 

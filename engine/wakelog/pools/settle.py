@@ -13,10 +13,11 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from wakelog.core.events import Event, Paused
-from wakelog.pools.state import Partition, PoolState, Take, bounded, partition_stream
+from wakelog.pools.operate import ItemAct, record_act
+from wakelog.pools.state import Partition, PoolState, Recall, Take, bounded, partition_stream
 from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import Writing
-from wakelog.ports.pools import ExceptionRow, PartitionLease, PoolSeen
+from wakelog.ports.pools import ExceptionKey, ExceptionRow, PartitionLease, PoolSeen
 
 __all__ = [
     "Acquire",
@@ -25,9 +26,11 @@ __all__ = [
     "Outcome",
     "PartitionAnswer",
     "PartitionRequest",
+    "Recalled",
     "next_us",
     "plan_requests",
     "ranges_of",
+    "recalled",
     "unheld_partitions",
 ]  # fmt: skip
 
@@ -41,6 +44,8 @@ class Outcome(Struct):
     """How many items are no longer taken."""
     processed: int = 0
     put: list[ExceptionRow] = []
+    unbegun: list[ExceptionKey] = []
+    """Those of `put` that were taken and have not begun."""
     unblock: list[str] = []
     """Partition keys that may hold back others no longer: the call looks for those."""
     starts: list[int] = []
@@ -97,6 +102,12 @@ class Acquired(NamedTuple):
     version: int
     open_take: Take | None
     """What its last holder had taken and not settled: lost."""
+    last_holder: str = ""
+    """Whose lease has ended; empty if it was given up."""
+
+
+Recalled = frozenset[ExceptionKey] | None
+"""Which items a partition is to give back if they have not begun; None: all."""
 
 
 class CallAnswer(Struct):
@@ -105,6 +116,8 @@ class CallAnswer(Struct):
     answers: list[PartitionAnswer | None] = []
     """To each request; None: its lease is gone, and nothing was recorded."""
     acquired: list[Acquired] = []
+    recalls: dict[int, Recalled] = {}
+    """By partition."""
     next_us: int | None = None
     """When there may be something to take for partitions that have got nothing; None: not before
     something happens."""
@@ -161,7 +174,23 @@ def plan_requests(
             answer.answers.append(PartitionAnswer(each[1].head.version, take))
     if acquire is not None:
         answer.acquired = _acquire(writing, acquire, leases, taking.rules)
+    answer.recalls = recalled(state, is_job_paused=seen.is_paused)
     return answer
+
+
+def recalled(state: PoolState, *, is_job_paused: bool) -> dict[int, Recalled]:
+    """What the partitions are to give back if it has not begun: all if they are paused, else what
+    operators want of it (P6)."""
+    is_paused = state.paused or is_job_paused
+    found: dict[int, Recalled] = {}
+    for each in state.partitions:
+        if each.take is None:
+            continue
+        if is_paused or each.paused:
+            found[each.number] = None
+        elif each.take.recalls:
+            found[each.number] = frozenset(ExceptionKey(*r[:2]) for r in each.take.recalls)
+    return found
 
 
 def _settle(
@@ -175,14 +204,42 @@ def _settle(
     state.discarded += outcome.discarded
     if outcome.paused is not None and not state.paused:
         state.paused, state.reason = True, bounded(outcome.paused.reason)
+    recalls = _recalls_of(partition, outcome)
     for row in outcome.put:
-        writing.put(row)
+        if not recalls or (recall := recalls.get(ExceptionKey(*row[:2]))) is None:
+            writing.put(row)
+        else:
+            _carry_out(writing, row, recall)
     if rules.rate is not None and outcome.starts:
         state.note_starts(outcome.starts, writing.meta.now_us, rules.span_us)
     if outcome.is_emptied and partition.take is not None:
         state.emptied = max(state.emptied, partition.take.filled)
     if outcome.settled or outcome.is_over:
-        partition.take = request.rest if request.rest is not None and request.rest.count else None
+        rest = request.rest if request.rest is not None and request.rest.count else None
+        if rest is not None and partition.take is not None:
+            left = {row[:2] for row in rest.rows}
+            rest.recalls = [each for each in partition.take.recalls if each[:2] in left]
+        partition.take = rest
+
+
+def _recalls_of(partition: Partition, outcome: Outcome) -> dict[ExceptionKey, Recall]:
+    """What operators want of the items that are given back without having begun."""
+    if partition.take is None or not outcome.unbegun:
+        return {}
+    return {
+        key: each
+        for each in partition.take.recalls
+        if (key := ExceptionKey(*each[:2])) in outcome.unbegun
+    }
+
+
+def _carry_out(writing: Writing, row: ExceptionRow, recall: Recall) -> None:
+    """An item that an operator wanted, and that has not begun, is over."""
+    state = writing.state
+    state.cancelled += recall.act == "cancel"
+    state.discarded += recall.act == "discard"
+    act = ItemAct(recall.act, recall.reason, actor=recall.actor)
+    record_act(writing, [ExceptionKey(*row[:2])], act, {})
 
 
 def _acquire(
@@ -207,7 +264,11 @@ def _acquire(
         stream = partition_stream(writing.job, partition.number)
         writing.leases.append((stream, acquire.worker, token, acquire.lease_us))
         head = partition.head.version
-        acquired.append(Acquired(partition.number, token, head, partition.take))
+        if partition.take is not None:
+            partition.take.takeovers += 1
+        ended = leases.get(stream)
+        last_holder = "" if ended is None else ended.owner
+        acquired.append(Acquired(partition.number, token, head, partition.take, last_holder))
     return acquired
 
 
@@ -229,10 +290,15 @@ def unheld_partitions(
 
 
 def next_us(
-    state: PoolState, now_us: int, rules: PoolRules, among: Collection[int] | None = None
+    state: PoolState,
+    now_us: int,
+    rules: PoolRules,
+    among: Collection[int] | None = None,
+    readable: Collection[int] = (),
 ) -> int | None:
     """When one of these partitions (None: of all) may find something to take; None if only an event
-    or an operator can bring it. A moment that has passed means now."""
+    or an operator can bring it. A moment that has passed means now. `readable`: the key slots of
+    items that wait for code, and have it here."""
     taken = [each for each in state.partitions if each.take is not None]
     if state.paused or len(taken) >= rules.concurrency:
         return None
@@ -248,6 +314,8 @@ def next_us(
 
     looks = [group.next_us for group in state.groups if group.count and is_served(group.slot)]
     if any(lane.waiting > 0 and is_served(lane.slot) for lane in state.lanes):
+        looks.append(now_us)
+    if any(map(is_served, readable)):
         looks.append(now_us)
     if rules.on_empty and free and not taken and state.has_been_emptied:
         looks.append(now_us)

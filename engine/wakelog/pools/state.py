@@ -7,7 +7,7 @@ made anew from the log. Stores look into `lanes` and `groups` only: see `wakelog
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct, field
@@ -25,6 +25,7 @@ __all__ = [
     "Lane",
     "Partition",
     "PoolState",
+    "Recall",
     "Take",
     "TakenRange",
     "bounded",
@@ -99,6 +100,16 @@ class TakenRange(NamedTuple):
     slot: int
 
 
+class Recall(NamedTuple):
+    """An operator wants an item that a partition has taken, unless it has begun."""
+
+    lane: int
+    off: int
+    act: Literal["cancel", "discard"]
+    reason: str | None
+    actor: str | None
+
+
 class Take(Struct, array_like=True):
     """What a partition has taken, and not settled."""
 
@@ -115,6 +126,9 @@ class Take(Struct, array_like=True):
     """It is for `on_empty`."""
     filled: int = 0
     """If it is: `PoolState.filled` when it was taken."""
+    takeovers: int = 0
+    """How many holders of the partition have found it open."""
+    recalls: list[Recall] = []
 
     @property
     def slots(self) -> set[int]:
@@ -142,6 +156,8 @@ class Detail(Struct, frozen=True, omit_defaults=True):
     """When the first attempt began."""
     losses: int = 0
     """How many workers in a row were lost with it alone."""
+    looks: int = 0
+    """How often in a row it was found behind another one of its key."""
     reason: str = ""
     error_type: str = ""
     message: str = ""

@@ -72,7 +72,8 @@ class Taking:
     rules: PoolRules
     worker: str
     due: list[ExceptionRow] = field(default_factory=list[ExceptionRow])
-    """What is due of the table of exceptions, and not taken yet."""
+    """What can be taken of the table of exceptions, and is not taken yet: what is due; and what
+    waits for code, of the items that were looked for, since this worker has it."""
 
     def __post_init__(self) -> None:
         now_us = self.writing.meta.now_us
@@ -85,6 +86,7 @@ class Taking:
             self.writing.must_write |= group.next_us <= now_us < next_us
             group.next_us = next_us
         self.due = [row for row in self.seen.due if (row.due_us or 0) <= now_us]
+        self.due += [row for row in self.seen.exceptions if row.why == "unread"]
         self._firsts = {row.lane: row for row in self.seen.firsts}
         self._lanes = {lane.number: lane for lane in self.state.lanes}
         self._ordered = [lane for lane in self.state.lanes if lane.fair is None]

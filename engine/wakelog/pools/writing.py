@@ -56,6 +56,9 @@ class Writing:
         """Ranges of lanes to be read after it."""
         self.must_write = False
         """The document says when something is due, and that was not so: it is written again."""
+        self.is_told = False
+        """Workers are told at once, though there may be nothing to take: something that they have
+        taken is to be given back."""
         self._put: dict[ExceptionKey, ExceptionRow] = {}
         self._gone: dict[ExceptionKey, None] = {}
 
@@ -137,6 +140,6 @@ class Writing:
             leases=self.leases,
             dropped=self.dropped,
             read=self.read,
-            due_us=due_us,
+            due_us=self.meta.now_us if self.is_told else due_us,
             commit=self.meta.commit,
         )

@@ -120,6 +120,8 @@ class IdRow(NamedTuple):
     off: int
     fingerprint: str
     at_us: int
+    position: int
+    """How many items of the pool were pending before it when it was accepted."""
 
 
 class PartitionLease(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, get_args
 
-from wakelog.errors import Issue, ValidationError
+from wakelog.errors import Issue, ValidationError, quoted
 from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites
 from wakelog.ports.store import Store
 
@@ -41,7 +41,7 @@ def crash_next(
     """
     if point not in get_args(CrashPoint):
         issue = Issue(loc="", msg=f"give one of {', '.join(get_args(CrashPoint))}", type="point")
-        raise ValidationError(f"crash point {point!r}", [issue])
+        raise ValidationError(f"crash point {quoted(point)}", [issue])
     revive(store)
 
     def end() -> NoReturn:

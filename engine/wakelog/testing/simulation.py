@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import itertools
@@ -13,9 +12,11 @@ from typing import Any, ParamSpec, TypeVar
 
 from wakelog.app import App
 from wakelog.application import Application
+from wakelog.arguments import at_least, check_type
 from wakelog.blocking import BlockingCalls
 from wakelog.client.gateway import refuse_in_handler
 from wakelog.core.time import Duration, as_datetime, duration_us, moment_us
+from wakelog.definitions.steps import is_on_a_loop
 from wakelog.errors import InvalidStateError
 from wakelog.ids import InstanceId, job_of
 from wakelog.jobs import Jobs, open_store
@@ -49,6 +50,7 @@ POOL_LEASE_US = 100 * 366 * 86_400_000_000
 """A simulation is never silent: how far time jumps says nothing about its worker."""
 MAX_EMPTY = 100
 """Claims in a row that may find nothing to do before the simulation says that it is stuck."""
+MAX_SEED = (1 << 64) - 1
 SIMULATION_START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -86,6 +88,9 @@ class Simulation(BlockingCalls):
         settings: Settings | None = None,
     ) -> None:
         _refuse_in_loop()
+        check_type(Jobs, "jobs", jobs)
+        check_type(Settings | None, "settings", settings)
+        at_least(0, "seed", seed, most=MAX_SEED)
         self._jobs = jobs
         self._url = url
         self._seed = seed
@@ -263,7 +268,7 @@ class Simulation(BlockingCalls):
         app.store.put_worker(self._worker)
         name, rules = self._worker.worker, self._worker.rules
         self._schedules = Schedules(app, self._work_on, name, now_us, rules)
-        self._rereader = Rereader(app, self._work_on)
+        self._rereader = Rereader(app, self._work_on, self._pools.reread)
         self.run(self._rereader())
         self.run(self._schedules.open())
 
@@ -389,10 +394,6 @@ def _closing(coroutine: Coroutine[Any, Any, Any]) -> Generator[None]:
 
 
 def _refuse_in_loop() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise InvalidStateError(
-        "a simulation runs its own event loop: use it in a plain def, not async def"
-    )
+    if is_on_a_loop():
+        text = "a simulation runs its own event loop: use it in a plain def, not async def"
+        raise InvalidStateError(text)

@@ -22,10 +22,9 @@ from wakelog.core.instance import OpenRun
 from wakelog.core.requests import RecordStep
 from wakelog.core.retry import Again, judge
 from wakelog.definitions.definition import Definition
-from wakelog.definitions.handlers import is_async
 from wakelog.definitions.return_type import result_schema
 from wakelog.definitions.schema import TypeSchema
-from wakelog.definitions.steps import Check, Step, is_on_a_loop, step_key
+from wakelog.definitions.steps import Check, Step, StepCall, calling, is_on_a_loop, step_key
 from wakelog.errors import (
     InvalidStateError,
     Issue,
@@ -34,6 +33,7 @@ from wakelog.errors import (
     ValidationError,
 )
 from wakelog.execution.retry_advice import advice
+from wakelog.functions import is_async
 from wakelog.log.records import decode, whole
 from wakelog.runtime.unit_records import Origin
 
@@ -104,11 +104,12 @@ class StepRecorder:
         began_us = self._app.clock.now_us()
         for attempt in itertools.count(1):
             await self._check_lease(step)
-            try:
-                return await self._called(step)
-            except Exception as error:
-                check()
-                pause_us = self._pause_us(step, error, attempt, began_us)
+            with calling(step) as call:
+                try:
+                    return await self._called(step)
+                except Exception as error:
+                    check()
+                    pause_us = self._pause_us(call, error, attempt, began_us)
             await asyncio.sleep(pause_us / 1_000_000)
             check()
         raise AssertionError("a step is tried until it ends")
@@ -167,11 +168,12 @@ class StepRecorder:
         began_us = clock.now_us()
         for attempt in itertools.count(1):
             self._wait(self._check_lease(step))
-            try:
-                return step.fn(*step.args)
-            except Exception as error:
-                check()
-                pause_us = self._pause_us(step, error, attempt, began_us)
+            with calling(step) as call:
+                try:
+                    return step.fn(*step.args)
+                except Exception as error:
+                    check()
+                    pause_us = self._pause_us(call, error, attempt, began_us)
             self._wait_here(pause_us)
             check()
 
@@ -244,9 +246,11 @@ class StepRecorder:
                 return found
             after = page[-1].version
 
-    def _pause_us(self, step: Step, error: Exception, attempt: int, began_us: int) -> int:
-        """Microseconds until the next try; raises `error` where there is none."""
-        if step.retry is None:
+    def _pause_us(self, call: StepCall, error: Exception, attempt: int, began_us: int) -> int:
+        """Microseconds until the next try; raises `error` where there is none. None mends a step
+        inside a step."""
+        step = call.step
+        if step.retry is None or call.has_nested:
             raise error
         now_us = self._app.clock.now_us()
         wish = advice(step.retry, error, attempt)

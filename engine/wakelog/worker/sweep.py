@@ -7,7 +7,7 @@ import concurrent.futures
 import functools
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from wakelog.application import Application
 from wakelog.ids import job_of
@@ -34,11 +34,13 @@ class Sweep:
         app: Application,
         jobs: Sequence[str],
         loop: asyncio.AbstractEventLoop,
+        pools: Callable[[], Awaitable[int]],
     ) -> None:
+        """`pools`: see `Rereader`."""
         self._app = app
         self._jobs = jobs
         self._loop = loop
-        self._rereader = Rereader(app, jobs)
+        self._rereader = Rereader(app, jobs, pools)
         self._rereading: concurrent.futures.Future[int] | None = None
         self._lock = threading.Lock()
         self._is_over = False
@@ -85,7 +87,7 @@ def _log_rereading(done: concurrent.futures.Future[int]) -> None:
     if error is not None:
         _LOG.error("what waits for code could not be tried: %s", error)
     elif not done.cancelled() and done.result():
-        _LOG.info("%d instances that waited for code go on", done.result())
+        _LOG.info("%d instances and events that waited for code go on", done.result())
 
 
 def _log_failure(stream: str, done: concurrent.futures.Future[None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -34,15 +34,20 @@ class Rereader:
     The code of a process does not change, so each version of an instance is tried once.
     """
 
-    def __init__(self, app: Application, jobs: Sequence[str]) -> None:
+    def __init__(
+        self, app: Application, jobs: Sequence[str], pools: Callable[[], Awaitable[int]]
+    ) -> None:
+        """`pools`: tries the events of worker pools, and answers how many go on."""
         self._app = app
         self._jobs = frozenset(jobs)
+        self._pools = pools
         self._tried: dict[str, int] = {}
         """The version at which each instance could not be read."""
 
     async def __call__(self) -> int:
-        """Re-arm the instances of these jobs that this code can read; answers how many."""
-        listing, count = Listing(unread=True, limit=PAGE), 0
+        """Re-arm the instances of these jobs that this code can read, and let workers take such
+        events of pools; answers how many."""
+        listing, count = Listing(unread=True, limit=PAGE), await self._pools()
         while True:
             rows = await self._app.threads.browse(self._app.store.list, listing)
             for row in rows:

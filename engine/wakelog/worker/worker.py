@@ -83,7 +83,7 @@ class Worker:
         """Closed: what still runs cannot be recorded any longer."""
         self._stop_watching: Callable[[], None] = lambda: None
         self._leases = HeldLeases(app.store, self.name, app.settings.lease_us, app.clock)
-        self.sweep = Sweep(app, self.jobs, self._loop)
+        self.sweep = Sweep(app, self.jobs, self._loop, lambda: self._pools.reread())
         """What the heartbeat calls every `sweep_us`; not part of the stable interface."""
         self._rules = rules_of(app, self.jobs)
         schedules = Schedules(app, self.jobs, self.name, self._started_us, self._rules)

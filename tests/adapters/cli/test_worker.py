@@ -243,6 +243,8 @@ def test_the_level_of_its_log_can_be_set(sender: CommandLine, tmp_path: Path) ->
             "postgresql://host/jobs?user=a&password=secret&x=1",
             "postgresql://host/jobs?user=a&password=***&x=1",
         ),
+        ("postgresql://host/jobs?PASSWORD=secret", "postgresql://host/jobs?PASSWORD=***"),
+        ("postgresql://host/jobs?pass%77ord=secret", "postgresql://host/jobs?pass%77ord=***"),
         ("postgresql://ann:se/c@ret@host/jobs", "postgresql://ann:***@host/jobs"),
         ("sqlite:////var/lib/jobs.db?timeout=5", "sqlite:////var/lib/jobs.db?timeout=5"),
     ],

@@ -233,6 +233,14 @@ def test_P8_dead_events_are_discarded(with_dead: CommandLine) -> None:
     assert with_dead("pool", "discard", "letters", "--all", "--yes").exit_code == 1
 
 
+def test_K4_what_waits_for_code_is_given_up(wakelog: CommandLine) -> None:
+    wakelog.answer("enqueue", "letters", ANN, "--id", "l-1")
+    skipped = wakelog("pool", "dead-letter", "letters", "l-1")
+    assert (skipped.exit_code, "l-1 skipped" in skipped.stdout) == (1, True)
+    assert wakelog("pool", "dead-letter", "letters", "--all", "--dry-run").exit_code == 1
+    assert "nothing is named" in wakelog.refusal(2, "pool", "dead-letter", "letters")
+
+
 def test_P6_a_waiting_event_is_cancelled(with_dead: CommandLine) -> None:
     with_dead.answer("enqueue", "letters", ANN, "--id", "l-4")
     assert pool(with_dead, "cancel", "l-4", "--reason", "wrong")["status"] == "cancelled"
@@ -250,6 +258,23 @@ def test_P4_priorities_are_changed(wakelog: CommandLine) -> None:
     assert pool(wakelog, "priority", "l-2", "--to", "-5", "--actor", "ann")["events"] == ["l-2"]
     assert _history(wakelog, "l-2")[-1]["description"] == "moved to priority -5"
     assert wakelog("pool", "priority", "letters", "l-2", "--to", "-5").exit_code == 1
+
+
+def test_P4_priorities_of_all_that_match_are_changed(wakelog: CommandLine) -> None:
+    for id, key in (("l-1", "a"), ("l-2", "b"), ("l-3", "a")):
+        wakelog.answer("enqueue", "letters", ANN, "--id", id, "--partition-key", key)
+    preview = pool(wakelog, "priority", "--to", "5", "--partition-key", "a", "--dry-run")
+    assert (preview["events"], preview["dry_run"]) == (["l-1", "l-3"], True)
+    words = ("pool", "priority", "letters", "--to", "5")
+    assert "Move 3 waiting events to priority 5?" in wakelog.refusal(2, *words, "--all")
+    assert "give events, or" in wakelog.refusal(2, *words, "l-1", "--from", "0")
+    assert "nothing is named" in wakelog.refusal(2, *words)
+    assert pool(wakelog, "priority", "--to", "5", "--partition-key", "a", "--yes")["events"] == [
+        "l-1", "l-3",
+    ]  # fmt: skip
+    assert pool(wakelog, "priority", "--to", "7", "--from", "0", "--yes")["events"] == ["l-2"]
+    assert len(pool(wakelog, "priority", "--to", "0", "--all", "--yes")["events"]) == 3
+    assert wakelog(*words, "--from", "9", "--yes").exit_code == 1
 
 
 def test_P12_why_says_what_it_waits_for(wakelog: CommandLine) -> None:

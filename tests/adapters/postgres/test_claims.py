@@ -19,7 +19,7 @@ from wakelog_adapters.postgres import PostgresStore, open_store
 PAUSE = JobPauseRow(ORDERS, None, None, NOW)
 WAITING = """SELECT count(*) FROM pg_stat_activity
     WHERE wait_event_type = 'Lock' AND position(%s IN query) > 0"""
-ORDERING = "SELECT pg_advisory_xact_lock('stored_events'::regclass::oid::int, 0)"
+ORDERING = "LOCK TABLE ordering IN SHARE UPDATE EXCLUSIVE MODE"
 
 
 @pytest.fixture

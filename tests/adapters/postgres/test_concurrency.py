@@ -311,10 +311,11 @@ def test_no_position_is_seen_before_one_that_is_still_to_commit(
 
 def wait_for_waiting(connection: Connection, store: PostgresStore, count: int) -> None:
     """Wait until so many processes wait for a lock on the log, of any kind."""
-    table = f"{store.datastore.schema}.stored_events"
-    waits = b"SELECT FROM pg_locks WHERE NOT granted AND %s::regclass IN (classid, relation)"
+    schema = store.datastore.schema
+    tables = (f"{schema}.ordering", f"{schema}.stored_events")
+    waits = b"SELECT FROM pg_locks WHERE NOT granted AND relation IN (%s::regclass, %s::regclass)"
     deadline_s = time.monotonic() + WAIT_S
-    while len(connection.execute(waits, (table,)).fetchall()) < count:
+    while len(connection.execute(waits, tables).fetchall()) < count:
         assert time.monotonic() < deadline_s
 
 

@@ -29,7 +29,7 @@ __all__ = ["bare"]
 def held(bare: psycopg.Connection) -> Iterator[None]:
     """Until the end of the block no append ends."""
     with bare.transaction():
-        bare.execute(f"SELECT {ORDERING}".encode())
+        bare.execute(ORDERING.encode())
         yield
 
 

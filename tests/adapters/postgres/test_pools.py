@@ -34,7 +34,7 @@ from wakelog_adapters.conformance.units import NOW, UnitBuilder, in_parallel
 from wakelog_adapters.postgres import PostgresStore, open_store, pools
 from wakelog_adapters.postgres.notifications import POLL_WITH_LISTENER_US
 
-ORDERING = "pg_advisory_xact_lock('stored_events'::regclass::oid::int, 0)"
+ORDERING = "LOCK TABLE ordering IN SHARE UPDATE EXCLUSIVE MODE"
 PARTITION = f"{POOL}:0"
 FEW, MANY = 10, 100_000
 MAY_GROW = 40
@@ -184,7 +184,7 @@ def test_a_session_that_keeps_the_log_is_waited_for_no_longer_than_the_timeout(
     store = open_store(with_options(postgres_url, timeout=1)).application_recorder()
     plan = Counting()
     with bare.transaction():
-        bare.execute(f"SELECT {ORDERING}".encode())
+        bare.execute(ORDERING.encode())
         with pytest.raises(StoreUnavailableError) as raised:
             store.pool_call(pool_look(), plan)
         assert raised.value.reason == "locked"
@@ -218,7 +218,7 @@ def test_the_locks_of_a_process_that_stops_while_it_plans_are_released(
 ) -> None:
     monkeypatch.setattr(pools, "PLAN_TIMEOUT", "50ms")
     other = open_store(postgres_url).application_recorder()
-    ordering = "SELECT count(*) FROM pg_locks WHERE classid = 'stored_events'::regclass"
+    ordering = "SELECT count(*) FROM pg_locks WHERE relation = 'ordering'::regclass"
 
     def stall(seen: PoolSeen) -> PoolWrites:
         if len(plan.seen) == 1:
@@ -355,7 +355,7 @@ def fill(bare: psycopg.Connection, first: int, last: int) -> None:
         f"INSERT INTO pool_segments SELECT '{POOL}', lane, 100 * i, 100, i, 7 * lane, 40, 1, i"
         f" FROM {numbers}, generate_series(1, 2) AS l (lane)",
         f"INSERT INTO pool_taken SELECT '{POOL}', 1, i, 0, i FROM {numbers}",
-        f"INSERT INTO pool_ids SELECT '{POOL}', 'id-' || i, 1, i, 'f', 1 FROM {numbers}",
+        f"INSERT INTO pool_ids SELECT '{POOL}', 'id-' || i, 1, i, 'f', 1, 0 FROM {numbers}",
         f"INSERT INTO pool_trail SELECT '{POOL}', 1, i, '{SHARED}', 1 FROM {numbers}",
         f"INSERT INTO pool_skips SELECT '{POOL}', 1, i FROM {numbers} WHERE i <= 10",
         f"INSERT INTO pool_exceptions SELECT '{POOL}', 2, i, CASE i % 2 WHEN 0 THEN 'behind'"

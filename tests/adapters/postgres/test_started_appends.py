@@ -248,7 +248,7 @@ def test_a_commit_that_is_refused_after_the_function_has_returned_is_a_refusal(
 def test_a_lock_is_waited_for_once(postgres_url: str, bare: psycopg.Connection) -> None:
     store = opened(with_options(postgres_url, timeout=0.1), pool=1)
     with bare.transaction():
-        bare.execute(f"SELECT {ORDERING}".encode())
+        bare.execute(ORDERING.encode())
         for n in range(1, 4):
             sent = started(store, [UnitBuilder().begin()])
             with pytest.raises(StoreUnavailableError) as caught:
@@ -265,7 +265,7 @@ def test_a_statement_that_takes_too_long(postgres_url: str, bare: psycopg.Connec
     url = with_options(postgres_url, options="-cstatement_timeout%3D50")
     store = opened(url, pool=1)
     with bare.transaction():
-        bare.execute(f"SELECT {ORDERING}".encode())
+        bare.execute(ORDERING.encode())
         with pytest.raises(StoreUnavailableError) as caught:
             ended(started(store, [UnitBuilder().begin()]))
     assert caught.value.reason == "locked"
@@ -306,7 +306,7 @@ def test_notices_and_notifications_are_not_taken_for_results(
     builder = UnitBuilder()
     unit = signed(builder.begin(NOW), "commit-1")
     with bare.transaction():
-        bare.execute(f"SELECT {ORDERING}".encode())
+        bare.execute(ORDERING.encode())
         sent = started(store, [unit])
         waiting_for_locks(bare, 1)
         sent.look()
@@ -456,7 +456,7 @@ def test_settling_an_append_under_way_waits_for_it_and_lets_others_work(
         assert sent.settle() == Appended([None], NOW)
         assert store.events(builder.stream) == unit.events
     with bare.transaction():
-        bare.execute(f"SELECT {ORDERING}".encode())
+        bare.execute(ORDERING.encode())
         sent = started(store, [UnitBuilder("last-but-one").begin(NOW)])
         running = Running(sent.settle)
         waiting_for_locks(bare, 1)

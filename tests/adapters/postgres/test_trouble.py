@@ -28,7 +28,7 @@ from wakelog_adapters.postgres.connections import rows_of
 from wakelog_adapters.postgres.errors import is_refusal, reason_of
 from wakelog_adapters.postgres.url import parse
 
-ORDERING = "pg_advisory_xact_lock('stored_events'::regclass::oid::int, 0)"
+ORDERING = "LOCK TABLE ordering IN SHARE UPDATE EXCLUSIVE MODE"
 
 
 def signed(unit: Unit, commit: str) -> Unit:
@@ -67,12 +67,12 @@ def cuts(bare: psycopg.Connection) -> int:
 
 
 def waiting_for_locks(bare: psycopg.Connection, count: int) -> None:
-    """Wait until so many of the server's processes wait for advisory locks."""
+    """Wait until so many of the server's processes wait for the locks of appends."""
     deadline_s = time.monotonic() + WAIT_S
     while time.monotonic() < deadline_s:
         row = bare.execute(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            " AND classid IN ('stored_events'::regclass, 'abandoned_appends'::regclass)"
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND ("
+            "classid = 'abandoned_appends'::regclass OR relation = 'ordering'::regclass)"
         ).fetchone()
         if row is not None and row[0] >= count:
             return
@@ -104,7 +104,7 @@ def cut_while_it_waits(wire: Wire, bare: psycopg.Connection, append: Callable[[]
     """What an append of `commit-1` returns whose connection was cut while it waited for the
     ordering lock; it keeps the locks that it took before that one."""
     with bare.transaction():
-        bare.execute(f"SELECT {ORDERING}".encode())
+        bare.execute(ORDERING.encode())
         wire.cut_at("commit-1", "during")
         running = Running(append)
         waiting_for_locks(bare, 1)
@@ -343,7 +343,7 @@ def test_a_statement_that_takes_too_long(postgres_url: str, bare: psycopg.Connec
     url = with_options(postgres_url, options="-cstatement_timeout%3D50")
     store = open_store(url).application_recorder()
     with bare.transaction():
-        bare.execute(f"SELECT {ORDERING}".encode())
+        bare.execute(ORDERING.encode())
         with pytest.raises(StoreUnavailableError) as caught:
             store.append([UnitBuilder().begin()])
     assert caught.value.reason == "locked"

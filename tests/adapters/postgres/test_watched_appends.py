@@ -163,7 +163,7 @@ async def test_the_loop_goes_on_while_an_append_waits_for_a_lock(
 ) -> None:
     async with appends_to(store, NoLane()) as appends:
         with bare.transaction():
-            bare.execute(f"SELECT {ORDERING}".encode())
+            bare.execute(ORDERING.encode())
             appending = appends.append([UnitBuilder().begin()])
             await turns()
             assert not appending.done()
@@ -302,7 +302,7 @@ def test_a_loop_that_watches_no_sockets_appends_on_the_lane(
             assert await appends.append([unit]) == Appended([None], NOW)
             assert store.events(builder.stream) == unit.events
             with bare.transaction():  # the loop goes on meanwhile
-                bare.execute(f"SELECT {ORDERING}".encode())
+                bare.execute(ORDERING.encode())
                 appending = appends.append([UnitBuilder("waits").begin()])
                 await turns()
                 assert not appending.done()
@@ -321,7 +321,7 @@ def test_the_first_append_of_a_loop_that_watches_no_sockets_may_be_large_or_wait
     async def main() -> None:
         async with appends_to(store) as appends:
             with bare.transaction():
-                bare.execute(f"SELECT {ORDERING}".encode())
+                bare.execute(ORDERING.encode())
                 appending = appends.append([large(UnitBuilder())])
                 await turns()
                 assert not appending.done()
@@ -456,7 +456,7 @@ async def test_closing_a_store_ends_appends_under_way_first(
     store = opened(postgres_url, pool=1)
     async with appends_to(store, NoLane()) as appends:
         with bare.transaction():
-            bare.execute(f"SELECT {ORDERING}".encode())
+            bare.execute(ORDERING.encode())
             appending = appends.append([UnitBuilder().begin()])
             await turns(10)
             store.close()
@@ -488,7 +488,7 @@ async def test_a_lease_is_dropped_once_the_work_under_it_is_appended(
         )
         # given a unit on its way, and another transaction that has the ordering lock
         with bare.transaction():
-            bare.execute(f"SELECT {ORDERING}".encode())
+            bare.execute(ORDERING.encode())
             sending = asyncio.ensure_future(job.send("a", {}))
             await turns()
             # when the lease is dropped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from datetime import timedelta
 from typing import Any
@@ -175,6 +176,42 @@ def test_R1_a_function_of_the_policy_that_fails_says_no(
     assert advice(Retry(delay=fails), error, 1) == Advice(retryable=False)
     assert advice(Retry(delay=lambda attempt: -1), error, 1) == Advice(retryable=False)
     assert caplog.text.count("a function of a retry policy failed") == 3
+
+
+def test_I5_a_function_of_the_policy_that_cannot_answer_is_refused_where_it_is_written() -> None:
+    class Called:
+        async def __call__(self, error: BaseException) -> bool:
+            return False
+
+    async def asks(_: object) -> bool:
+        return False
+
+    def yields(_: object) -> Any:
+        yield False
+
+    unfit: list[Any] = [
+        asks,
+        functools.partial(asks),
+        Called(),
+        yields,
+        lambda: True,
+        lambda a, b: 1,
+    ]
+    for fn in unfit:
+        with pytest.raises(ValidationError, match=r"retry_if .*must (be|return|take)"):
+            Retry(retry_if=fn)
+        with pytest.raises(ValidationError, match=r"delay .*must (be|return|take)"):
+            Retry(delay=fn)
+
+
+def test_I5_a_function_that_returns_a_coroutine_says_no(caplog: pytest.LogCaptureFixture) -> None:
+    async def asks() -> bool:
+        return True
+
+    policies: list[Any] = [{"retry_if": lambda error: asks()}, {"delay": lambda attempt: asks()}]
+    for policy in policies:
+        assert advice(Retry(**policy), Cross(), 1) == Advice(retryable=False)
+    assert caplog.text.count("TypeError: the function returned a coroutine") == 2
 
 
 def test_R1_a_function_may_say_the_delay() -> None:

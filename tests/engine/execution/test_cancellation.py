@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
 
 from tests.support import WAIT_S, Ctx, task_of
-from wakelog import ExecutionError, Jobs, SendResult
+from wakelog import (
+    ExecutionError,
+    HandlerTimeoutError,
+    InvalidStateError,
+    Jobs,
+    SendResult,
+    Task,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -275,3 +283,60 @@ async def test_U6_ctx_clear_counts_on_the_real_app_however_it_is_wrapped(
         # then
         assert (result.cleared, result.failed) == (True, False)
         assert (await app.history("task:job:a"))[-1].data == {"reason": "done", "by": "handler"}
+
+
+# -- handlers that catch it
+
+
+async def test_U10_a_timeout_ends_the_call_of_a_handler_that_catches_its_cancellation(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a handler that does not end when it is cancelled
+    monkeypatch.setattr("wakelog.execution.time_limit.CLEANUP_S", 0.01)
+    let_end, ended = asyncio.Event(), asyncio.Event()
+
+    async def stays(ctx: Any, event: Any) -> None:
+        while not let_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await let_end.wait()
+        with pytest.raises(InvalidStateError):
+            ctx.set_state("late")
+        ended.set()
+
+    job = Task(state=str, event=dict)
+    job.on_event(timeout="10ms")(stays)
+    job.execute(lambda ctx: None)
+    async with Jobs(job=job).open("memory://") as app, asyncio.timeout(WAIT_S):
+        # when
+        with pytest.raises(ExecutionError) as raised:
+            await app.task(job).send("a", {})
+        # then the sender has its error, and the handler goes on, for nothing
+        assert isinstance(raised.value.__cause__, HandlerTimeoutError)
+        assert not ended.is_set()
+        let_end.set()
+        await ended.wait()
+        assert await app.task(job).get_state("a") is None
+    assert "is stuck, having caught its cancellation" in caplog.text
+
+
+async def test_U10_a_handler_may_clean_up_when_its_time_is_over() -> None:
+    cleaned: list[str] = []
+
+    async def tidies(ctx: Any, event: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(ctx.id)
+            raise ValueError("while cleaning up")
+
+    job = Task(state=str, event=dict)
+    job.on_event(timeout="10ms")(tidies)
+    job.execute(lambda ctx: None)
+    async with Jobs(job=job).open("memory://") as app, asyncio.timeout(WAIT_S):
+        with pytest.raises(ExecutionError) as raised:
+            await app.task(job).send("a", {})
+    assert cleaned == ["a"]
+    late = raised.value.__cause__
+    assert isinstance(late, HandlerTimeoutError)
+    assert str(late.__cause__) == "while cleaning up"

@@ -87,6 +87,8 @@ class Played:
         self.now_us = START_US
         self.retry: Retry | None = None
         """The policy by which a loss is the last attempt."""
+        self.reads_all = False
+        """Whether the code of its workers can read what waits for code."""
         self.calls = 0
         self._check = check
         self._commits = itertools.count(1)
@@ -169,9 +171,11 @@ class Played:
     ) -> CallAnswer:
         """A call of a worker."""
         behind = [key for slot in slots for key in slot.outcome.unblock]
+        keys = self.unread() if self.reads_all else []
         look = PoolLook(
-            self.job, self.now_us, due_limit=due_limit, behind=behind, leases=True, firsts="lanes"
-        )
+            *(self.job, self.now_us), due_limit=due_limit, keys=keys, behind=behind, leases=True,
+            firsts="lanes",
+        )  # fmt: skip
 
         def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
             taking = Taking(writing, seen, self.rules, "w")
@@ -196,6 +200,15 @@ class Played:
         ranges = [(r.lane, r.after, r.upto) for r in take.ranges]
         ranges += [(row.lane, row.off - 1, row.off) for row in take.rows]
         return Slices(self.job, self.store.pool_slices(self.job, ranges) if ranges else ())
+
+    def unread(self) -> list[ExceptionKey]:
+        """The items that wait for code."""
+        return [ExceptionKey(*place) for place, why in self.exceptions().items() if why == "unread"]
+
+    def slots_of_unread(self) -> set[int]:
+        """Their key slots."""
+        rows = self.store.pool_exceptions(self.job, PoolFilter(why=("unread",), limit=10_000))
+        return {row.slot for row in rows}
 
     def exceptions(self) -> dict[tuple[int, int], str]:
         """Why items are in the table of exceptions."""
@@ -223,7 +236,8 @@ class Hand:
             take = acquired.open_take
             self.book = self._new_book(take)
             lost = [] if take.is_empty else items_of(take, pool.slices(take))
-            self.book.lost(lost, pool.rules.max_lost, pool.now_us, pool.retry)
+            worker = acquired.last_holder
+            self.book.lost(lost, worker, pool.rules.max_lost, pool.now_us, pool.retry)
 
     def _new_book(self, take: Take) -> Book:
         return Book(take, _salts, is_ordered=self.pool.rules.ordered)

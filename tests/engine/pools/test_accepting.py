@@ -107,12 +107,14 @@ def test_P3_callers_that_share_a_call_are_refused_each_for_itself() -> None:
 
 def test_I1_an_id_that_was_used_answers_with_its_event_and_accepts_nothing() -> None:
     pool = Played()
+    pool.accept("x", "y")
     [first] = pool.accept(item("a", id="one"))
+    pool.accept("z")
     events = len(accepted_events(pool))
     # when
     [again] = pool.accept(item("a", id="one"))
-    # then
-    assert again == Accepted(first.lane, first.off, 0, duplicate=True)
+    # then it is answered as the first time
+    assert again == Accepted(first.lane, first.off, 2, duplicate=True)
     assert len(accepted_events(pool)) == events
 
 

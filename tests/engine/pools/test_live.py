@@ -15,9 +15,11 @@ from wakelog import (
     Backoff,
     IdempotencyConflictError,
     InvalidStateError,
+    Jobs,
     NewEvent,
     QueueFullError,
     Retry,
+    ValidationError,
 )
 from wakelog.core.pool.events import RunsReturned
 
@@ -111,7 +113,7 @@ async def test_I1_an_id_is_accepted_once_and_conflicts_with_another_event(pool_u
         await ended(client, ["one", again[1].event_id])
         # when it has long ended
         assert (await client.enqueue("a", id="one")).duplicate
-        with pytest.raises(IdempotencyConflictError):
+        with pytest.raises(IdempotencyConflictError, match="take another one"):
             await client.enqueue("other", id="one")
         assert (await client.get("one")).status == "completed"
     assert sorted(ran) == ["a", "b"]
@@ -133,6 +135,51 @@ async def test_P4_a_priority_can_be_changed_while_it_waits(pool_url: str) -> Non
         skipped = await client.set_priority(1, ids[:1])
         assert skipped.skipped == {ids[0]: "not_found"}
     assert ran == ["c", "d", "a", "b"]
+
+
+async def test_P4_the_priority_of_all_that_match_is_changed(pool_url: str) -> None:
+    ran: list[Any] = []
+    pool = pool_of(lambda ctx, event: ran.append(event), concurrency=1)
+    async with opened(pool_url, pool) as client:
+        await client.pause()
+        at = {"a": ("k", 0), "b": (None, 0), "c": ("k", 2), "d": ("l", 2), "e": ("k", 5)}
+        at |= {"f": ("k", 0), "g": ("k", 0)}
+        for name, (key, priority) in at.items():
+            await client.enqueue(name, id=name, partition_key=key, priority=priority)
+        await client.enqueue("later", id="later", partition_key="k", delay="1h")
+        await client.cancel_event("f")
+        # when all of a key are moved, then those that wait, wherever they do, and had another one
+        would = await client.set_priority(5, partition_key="k", dry_run=True)
+        assert (set(would.events), would.skipped) == ({"a", "c", "g", "later"}, {})
+        did = await client.set_priority(5, partition_key="k")
+        assert (set(did.events), did.skipped, did.dry_run) == (set(would.events), {}, False)
+        # again: there is nothing left to do
+        assert (await client.set_priority(5, partition_key="k")).events == ()
+        # by what they have now, and by both
+        assert (await client.set_priority(1, partition_key="l", from_priority=0)).events == ()
+        assert (await client.set_priority(7, from_priority=0)).events == ("b",)
+        # and all
+        assert set((await client.set_priority(3)).events) == {*"abcdeg", "later"}
+        with pytest.raises(ValidationError):
+            await client.set_priority(3, ["a"], from_priority=0)
+        await client.cancel_event("later")
+        await client.resume()
+        await ended(client, [*"abcdeg"])
+    assert ran == [*"abcdeg"]  # of one priority, in the order of acceptance
+
+
+async def test_P4_more_than_one_transaction_moves_are_changed(pool_url: str) -> None:
+    ran: list[Any] = []
+    pool = pool_of(lambda ctx, event: ran.append(event), concurrency=1)
+    async with opened(pool_url, pool) as client:
+        await client.pause()
+        accepted = await client.enqueue_many([*range(1_200)])
+        first = await client.enqueue("first", priority=1)
+        moved = await client.set_priority(-1, from_priority=0)
+        assert [*moved.events] == [each.event_id for each in accepted]
+        await client.resume()
+        await ended(client, [first.event_id, accepted[-1].event_id])
+    assert ran == ["first", *range(1_200)]
 
 
 async def test_P5_a_retry_is_overtaken_without_ordered(pool_url: str) -> None:
@@ -291,6 +338,7 @@ async def test_P6_U14_cancelling_one_that_is_taken_and_has_not_begun(pool_url: s
         cancelled = await client.cancel_event(second.event_id, reason="no longer")
         # then
         assert cancelled.status == "cancelled"
+        assert (await client.get(third.event_id)).status == "processing"
         go.set()
         await ended(client, [slow.event_id, third.event_id])
         assert (await client.get(second.event_id)).status == "cancelled"
@@ -298,8 +346,60 @@ async def test_P6_U14_cancelling_one_that_is_taken_and_has_not_begun(pool_url: s
         assert [each.status for each in again] == [
             "already_completed", "already_completed", "not_found",
         ]  # fmt: skip
+        told = [entry.event for entry in await client.history(second.event_id)]
+        assert told == ["EventsReceived", "RunsStarted", "RunsReturned", "EventsCancelled"]
     assert "second" not in ran
-    assert audited(pool_url).ends()["cancelled"] == 1
+    audit = audited(pool_url)
+    assert audit.ends()["cancelled"] == 1
+    # then that one alone was given back
+    [back] = [r.event for history in audit.events.values() for r in history
+              if isinstance(r.event, RunsReturned)]  # fmt: skip
+    assert (back.reason, len(back.items)) == ("cancelled", 1)
+
+
+@pytest.mark.parametrize("what", ["pool", "partition", "job", "handler"])
+async def test_P6_P7_a_pause_reaches_what_is_taken_and_has_not_begun(
+    pool_url: str, what: str
+) -> None:
+    go, begun = asyncio.Event(), asyncio.Event()
+    ran: list[Any] = []
+
+    async def execute(ctx: Any, event: Any) -> None:
+        ran.append(event)
+        if event == "slow":
+            begun.set()
+            await go.wait()
+            if what == "handler":
+                ctx.pause("enough")
+
+    pool = pool_of(execute, concurrency=1)
+    async with Jobs(pool=pool).open(pool_url, worker=True) as app:
+        client = app.worker_pool(pool)
+        await warm(client, "quick")
+        await client.pause()
+        ids = [each.event_id for each in await client.enqueue_many(["slow", "b", "c"])]
+        await client.resume()
+        await asyncio.wait_for(begun.wait(), WAIT_S)
+        assert (await client.status()).processing == 3
+        # when
+        if what == "handler":
+            go.set()
+        elif what == "job":
+            await app.pause(pool)
+        else:
+            await client.pause(0 if what == "partition" else None)
+        # then what has not begun is given back, though the one before it runs
+        await until(lambda: _counts(client, pending=2, processing=what != "handler"))
+        go.set()
+        await until(lambda: _counts(client, pending=2, processing=0))
+        assert ran[40:] == ["slow"]
+        # and it goes on with the resume
+        await (
+            app.resume(pool) if what == "job" else client.resume(0 if what == "partition" else None)
+        )
+        await ended(client, ids)
+    assert ran[40:] == ["slow", "b", "c"]
+    assert reasons(audited(pool_url)) == {"paused"}
 
 
 async def test_U14_one_that_runs_is_already_processing(pool_url: str) -> None:

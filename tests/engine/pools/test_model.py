@@ -253,6 +253,11 @@ class PoolMachine(RuleBasedStateMachine):
 
     # -- time
 
+    @rule(can=st.booleans())
+    def code_changes(self, can: bool) -> None:
+        """From now on workers can read what waited for code, or cannot."""
+        self.pool.reads_all = can
+
     @rule(by_us=st.sampled_from([1, 100 * MS, 300 * MS, SECOND]))
     def time_passes(self, by_us: int) -> None:
         self.pool.now_us += by_us
@@ -267,6 +272,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     def _finish(self) -> None:
         """One worker for ever, whose handlers end well: all that was accepted comes to its end."""
+        self.pool.reads_all = True
         for partition in (None, 0):
             self.resume(partition)
         for hand in self._all_hands():
@@ -288,7 +294,7 @@ class PoolMachine(RuleBasedStateMachine):
     def _wait(self) -> None:
         """Until the pool says that there is something; all its partitions are held."""
         pool = self.pool
-        at_us = next_us(pool.state, pool.now_us, pool.rules)
+        at_us = next_us(pool.state, pool.now_us, pool.rules, readable=pool.slots_of_unread())
         assert at_us is not None, f"it waits for nothing: {pool.state}"
         self.time_passes(max(0, at_us - pool.now_us))
 

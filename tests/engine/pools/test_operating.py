@@ -14,7 +14,7 @@ from wakelog.pools.operate import ItemAct, plan_drain, plan_pause
 from wakelog.pools.state import MAX_REASON, detail_of, job_stream
 from wakelog.ports.pools import PoolFilter
 
-Act = Literal["cancel", "requeue", "discard", "prioritize"]
+Act = Literal["cancel", "requeue", "discard", "prioritize", "dead_letter"]
 Place = tuple[int, int]
 PLACES = [
     "waiting", "delayed", "retrying", "behind", "returned", "lost", "unread", "moved", "requeued",
@@ -120,6 +120,16 @@ def test_P8_A9_K4_discard_reaches_dead_ones_and_those_that_wait_for_code(where: 
 
 
 @pytest.mark.parametrize("where", PLACES)
+def test_K4_A9_dead_lettering_reaches_those_that_wait_for_code_alone(where: str) -> None:
+    pool = Played()
+    place = placed(pool, where)
+    [found] = pool.act(ItemAct("dead_letter", actor="ann"), place)
+    expected = {"unread": "done", "dead": "unchanged", "taken": "taken", "alone": "taken"}
+    assert found == expected.get(where, "not_found")
+    assert pool.state.counts.get("dead", 0) == (found in ("done", "unchanged"))
+
+
+@pytest.mark.parametrize("where", PLACES)
 def test_P4_a_priority_is_changed_while_it_waits(where: str) -> None:
     pool = Played()
     place = placed(pool, where)
@@ -132,6 +142,7 @@ def test_P4_a_priority_is_changed_while_it_waits(where: str) -> None:
         assert pool.act(act, place) == ["unchanged"]
         pool.accept(item("late", priority=8))
         pool.now_us += 31 * SECOND
+        pool.reads_all = True
         hand = pool.hand("w3")
         hand.take(0)
         hand.take(1)
@@ -171,6 +182,71 @@ def test_P8_nothing_done_is_nothing_recorded() -> None:
     assert pool.act(ItemAct("requeue"), (1, 1)) == ["unchanged"]
     assert pool.act(ItemAct("discard"), (1, 9)) == ["not_found"]
     assert pool.state.head.version == versions
+
+
+def test_P6_what_is_taken_is_cancelled_if_it_is_given_back_without_having_begun() -> None:
+    pool = Played(concurrency=2)
+    pool.accept("a", "b", "c", "d")
+    hand, other = pool.hands()
+    hand.take()
+    first, second, third, fourth = hand.items
+    # when an operator wants three of them, one of which has begun
+    act = ItemAct("cancel", "no longer", actor="ann")
+    assert pool.act(act, *[each.place for each in (first, second, fourth)]) == ["taken"] * 3
+    assert pool.act(act, second.place) == ["taken"]
+    [recalled] = pool.turn(other.next_request(0)).recalls.values()
+    assert recalled == frozenset({first.place, second.place, fourth.place})
+    # then the call of any partition says so, and what is given back is not taken by others
+    hand.gives_back("cancelled", rest=[first, third])
+    assert pool.state.cancelled == 2
+    assert other.take() == []
+    # and the one that has begun ends as it does
+    for each in (first, third):
+        hand.ends(each)
+    assert hand.take() == []
+    assert pool.audit().ends() == {"completed": 2, "cancelled": 2}
+    assert pool.act(act, first.place, second.place) == ["not_found", "not_found"]
+
+
+def test_P6_K4_what_waited_for_code_can_be_discarded_while_it_is_taken() -> None:
+    pool = Played()
+    place = placed(pool, "unread")
+    pool.reads_all = True
+    pool.now_us += 31 * SECOND
+    hand = pool.hand("w2")
+    hand.take(0)
+    hand.take()
+    assert [each.place for each in hand.items] == [place]
+    assert pool.act(ItemAct("discard"), place) == ["taken"]
+    hand.gives_back("cancelled")
+    assert pool.state.discarded == 1
+    assert pool.audit().ends()["discarded"] == 1
+
+
+def test_P5_P6_one_that_is_cancelled_while_it_is_taken_releases_those_behind_it() -> None:
+    pool = Played(ordered=True)
+    pool.accept(*[item(name, key="k") for name in "abc"])
+    hand = pool.hand()
+    hand.take()
+    first, second, third = hand.items
+    pool.act(ItemAct("cancel"), first.place)
+    hand.gives_back("cancelled", rest=[second, third])
+    for each in (second, third):
+        hand.ends(each)
+    assert hand.take() == []
+    assert pool.audit().ends() == {"cancelled": 1, "completed": 2}
+
+
+def test_P6_what_is_lost_with_its_worker_is_not_cancelled_since_it_may_have_begun() -> None:
+    pool = Played()
+    pool.accept("a")
+    hand = pool.hand("w1")
+    hand.take()
+    pool.act(ItemAct("cancel"), hand.items[0].place)
+    pool.now_us += 31 * SECOND
+    other = pool.hand("w2")
+    other.take(0)
+    assert other.work() == ["a"]
 
 
 def test_P5_a_cancelled_retry_releases_those_behind_it_at_once() -> None:

@@ -36,3 +36,20 @@ def test_U4_bad_input_is_refused_and_nothing_is_recorded(name: str) -> None:
         with pytest.raises(ValidationError):
             BAD[name](sim.worker_pool("pool"))
         assert sim.application.store.pool_jobs() == []
+
+
+async def tenant(event: str) -> str:
+    return event
+
+
+@pytest.mark.parametrize("fair", [tenant, lambda: "a", 5])
+def test_I5_a_function_that_cannot_name_a_key_is_refused_where_it_is_written(fair: Any) -> None:
+    with pytest.raises(ValidationError, match="must"):
+        WorkerPool(event=str, fair=fair)
+
+
+def test_I5_a_key_that_is_a_coroutine_is_refused_at_the_call() -> None:
+    pool: WorkerPool[str] = WorkerPool(event=str, fair=lambda event: tenant(event))  # type: ignore[arg-type, return-value]  # pyright: ignore
+    pool.execute(lambda ctx, event: None)
+    with Simulation(Jobs(pool=pool)) as sim, pytest.raises(ValidationError, match="coroutine"):
+        sim.worker_pool("pool").enqueue("a")

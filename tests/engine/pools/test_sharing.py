@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -12,7 +13,9 @@ import pytest
 
 from tests.engine.pools.live import audited, ended, opened, pool_of, until
 from tests.support import WAIT_S
-from wakelog import Jobs, NewEvent
+from wakelog import Jobs, NewEvent, RetryExhaustedError
+from wakelog.app import App
+from wakelog.client.results import ErrorInfo
 from wakelog.ports.pools import Plan, PoolLook
 
 pytestmark = pytest.mark.anyio
@@ -86,6 +89,110 @@ async def test_K1_what_a_worker_held_is_taken_over_when_its_lease_is_gone(pool_u
         assert event.status == "completed"
     assert attempts == [1, 2]
     assert audited(pool_url).ends() == {"completed": 1}
+
+
+async def test_K4_the_worker_that_has_the_code_takes_what_waits_for_it(pool_url: str) -> None:
+    ran: list[str] = []
+
+    def of(name: str, type_: Any) -> Jobs:
+        execute = functools.partial(_told, ran, name)
+        return Jobs(pool=pool_of(execute, event=type_, concurrency=2))
+
+    # given an event that a worker of today cannot read, and goes on
+    async with of("new", int).open(pool_url, worker=True, lease=LEASE) as app:
+        async with of("old", str).open(pool_url) as before:
+            await before.worker_pool("pool").enqueue("a", id="a")
+        client = app.worker_pool("pool")
+        await until(lambda: _waits_for_code(client))
+        # when a worker that can comes, beside it
+        both = of("both", int | str)
+        async with both.open(pool_url, worker=True, lease=LEASE) as other:
+            last = await client.enqueue(1)
+            await ended(other.worker_pool("pool"), ["a", last.event_id])
+        history = await client.history("a")
+    # then that one takes it, and nothing else is recorded about it
+    assert [each.event for each in history] == [
+        "EventsReceived", "RunsStarted", "RunsReturned", "RunsStarted", "RunsExecuted",
+    ]  # fmt: skip
+    assert "both a" in ran
+    assert audited(pool_url).ends() == {"completed": 2}
+
+
+async def _told(ran: list[str], name: str, ctx: Any, event: Any) -> None:
+    ran.append(f"{name} {event}")
+
+
+async def _waits_for_code(client: Any) -> bool:
+    status = await client.status()
+    return bool(status.waiting_for_code == 1 and not status.pending)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_P5_R6_a_dead_letter_after_a_loss_is_told_like_any_other(
+    pool_url: str, fails: bool
+) -> None:
+    told: list[tuple[Any, ...]] = []
+
+    async def execute(ctx: Any, event: Any) -> None:
+        if event == "lost":
+            await lose_lease(app)
+
+    def dead(ctx: Any, event: Any, error: BaseException) -> None:
+        said = isinstance(error, RetryExhaustedError) and error.reason
+        told.append((event, said, ctx.attempts, ctx.event_id))
+        if fails:
+            raise ValueError("no")
+        ctx.emit("dead", {"id": ctx.event_id})
+
+    pool = pool_of(execute, concurrency=1, on_dead_letter=dead)
+    async with Jobs(pool=pool).open(pool_url, worker=True, lease=LEASE, max_lost=1) as app:
+        client = app.worker_pool(pool)
+        await client.enqueue("lost", id="a")
+        await client.enqueue("next", id="b")
+        lost, other = await ended(client, ["a", "b"])
+        assert (lost.status, lost.error, other.status) == (
+            "dead", ErrorInfo(type="ExecutionLost", message="its worker was lost"), "completed",
+        )  # fmt: skip
+        [letter] = await client.dead_letters(error="ExecutionLost")
+        assert (letter.reason, letter.attempts) == ("lost", 1)
+        # then what it did, and how it ended, is recorded with it
+        events = [entry.event for entry in await client.history("a")]
+        assert events == [
+            "EventsReceived", "RunsStarted", "RunsLost", "DeadLettered",
+            "ExecutionFailed" if fails else "MessageSent",
+        ]  # fmt: skip
+    assert told == [("lost", "lost", 1, "a")]
+    assert audited(pool_url).ends() == {"completed": 1, "dead": 1}
+
+
+async def test_R6_an_on_dead_letter_that_costs_its_worker_is_not_called_for_ever(
+    pool_url: str,
+) -> None:
+    told: list[Any] = []
+
+    async def execute(ctx: Any, event: Any) -> None:
+        if event == "lost":
+            await lose_lease(app)
+
+    async def dead(ctx: Any, event: Any, error: BaseException) -> None:
+        told.append(event)
+        await lose_lease(app)
+
+    pool = pool_of(execute, concurrency=1, on_dead_letter=dead)
+    async with Jobs(pool=pool).open(pool_url, worker=True, lease=LEASE, max_lost=2) as app:
+        client = app.worker_pool(pool)
+        await client.enqueue("lost", id="a")
+        await client.enqueue("next", id="b")
+        lost, other = await ended(client, ["a", "b"])
+        assert (lost.status, other.status) == ("dead", "completed")
+    assert told == ["lost", "lost"]
+
+
+async def lose_lease(app: App) -> None:
+    """The one partition's lease is gone, as if its worker had died."""
+    store = app.application.store
+    [lease] = store.pool_look(PoolLook("workerPool:pool", 0, leases=True)).leases
+    store.release(lease.owner, [(lease.stream, lease.token)])
 
 
 def counting(store: Any) -> Callable[[], int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.pools.played import JOB, SECOND, Hand, Played, item
-from wakelog.core.pool.events import RunsStarted
+from wakelog.core.pool.events import RunsLost, RunsStarted
 from wakelog.core.retry import Retry
 from wakelog.pools.accept import slot_of
 from wakelog.pools.operate import ItemAct, plan_pause, plan_resume
@@ -172,6 +172,9 @@ def test_P6_R6_what_a_worker_had_taken_comes_back_one_at_a_time() -> None:
     second = next(hand for hand in hands if hand.number != doomed.number)
     assert first.take(0) == []
     # then
+    [lost] = [r.event for history in pool.audit().events.values() for r in history
+              if isinstance(r.event, RunsLost)]  # fmt: skip
+    assert (len(lost.items), lost.worker) == (3, "w1")
     assert first.take() == ["a"]
     assert second.take() == ["b"]
     assert [each.detail.losses for each in first.items + second.items] == [0, 0]

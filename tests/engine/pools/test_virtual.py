@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 
 from tests.auditing_pools import audit_pool
 from tests.engine.pools.live import JOB, pool_of, simulated
-from wakelog import Backoff, GiveUp, Jobs, Retry, RetryAfter
+from wakelog import Backoff, GiveUp, Jobs, NewEvent, Retry, RetryAfter
 from wakelog.testing import SimulatedCrash, Simulation
 
 MINUTE = timedelta(minutes=1)
@@ -50,6 +51,72 @@ def test_P2_a_delayed_event_is_not_worked_on_before_its_time(pool_url: str) -> N
         client.enqueue("now")
         sim.advance("1h")
         assert ran == [("now", start), ("at", start + 5 * MINUTE), ("later", start + 10 * MINUTE)]
+
+
+def test_P7_the_oldest_pending_age_is_that_of_an_event_that_is_pending(pool_url: str) -> None:
+    pool = pool_of(lambda ctx, event: None, concurrency=1)
+    with simulated(pool_url, pool) as sim:
+        client = sim.worker_pool(pool)
+
+        def age() -> timedelta | None:
+            return client.status().oldest_pending_age
+
+        # given four events, a minute apart but for the first two
+        client.pause()
+        client.enqueue_many([NewEvent(event=name, id=name) for name in "ab"])
+        for name in "cd":
+            sim.advance("1m")
+            client.enqueue(name, id=name)
+        assert age() == 2 * MINUTE
+        # what was cancelled does not count, nor what was accepted with it if that was too
+        client.cancel_event("a")
+        assert age() == 2 * MINUTE
+        client.cancel_event("b")
+        assert age() == 1 * MINUTE
+        # what was moved counts as it did, wherever it waits now
+        client.set_priority(-1, ["c"])
+        assert age() == 1 * MINUTE
+        client.cancel_event("c")
+        assert age() == 0 * MINUTE
+        # what waits for its time, or for code, is not pending
+        client.enqueue("later", delay="1h")
+        client.cancel_event("d")
+        assert age() is None
+
+
+def test_P7_the_oldest_pending_age_has_a_bound() -> None:
+    pool = pool_of(lambda ctx, event: None, concurrency=1)
+    with simulated("memory://", pool) as sim:
+        client = sim.worker_pool(pool)
+        client.pause()
+        many = [each.event_id for each in client.enqueue_many([*range(1_001)])]
+        sim.advance("1m")
+        client.enqueue("last")
+        # when more were moved than a look shows, and cancelled then
+        client.set_priority(1, many)
+        for id in many[1:]:
+            client.cancel_event(id)
+        client.cancel_event(many[0])
+        # then the next one counts though it is gone
+        assert client.status().oldest_pending_age == MINUTE
+        assert client.status().pending == 1
+
+
+def test_I1_an_id_names_its_event_for_ever(pool_url: str) -> None:
+    """`idempotency_window` ends nothing here: `get` finds an event by its id."""
+    ran: list[Any] = []
+    pool = pool_of(lambda ctx, event: ran.append(event), concurrency=1)
+    with simulated(pool_url, pool) as sim:
+        client = sim.worker_pool(pool)
+        client.enqueue("a")
+        first = client.enqueue("b", id="one")
+        sim.advance("30d")
+        again = client.enqueue("b", id="one")
+        # then the answer is the first one
+        assert again == replace(first, duplicate=True)
+        assert again.position == 1
+        assert client.get("one").status == "completed"
+    assert ran == ["a", "b"]
 
 
 def test_P5_retries_come_after_their_delays_and_then_it_is_dead(pool_url: str) -> None:
@@ -189,6 +256,14 @@ def test_K4_what_this_code_cannot_read_waits_for_code_that_can(pool_url: str) ->
         status = client.status()
         assert (status.waiting_for_code, status.pending, status.dead) == (1, 1, 0)
         assert client.get("old").attempts == 0
+        assert client.why("old").text.endswith("ValidationError: email: Field required")
+        # and no further try of it is recorded, however long it waits; of what is behind it few are
+        tried = [entry.event for entry in client.history("old")]
+        behind = len(client.history("same"))
+        sim.advance("2d")
+        assert [entry.event for entry in client.history("old")] == tried
+        assert tried == ["EventsReceived", "RunsStarted", "RunsReturned"]
+        assert len(client.history("same")) <= behind + 20  # taken and given back, ten times
         at = sim.now
     # and when there is code that can, both are done, in their order
     both = of(Both)
@@ -211,6 +286,54 @@ def test_K4_A9_an_operator_may_discard_it(pool_url: str) -> None:
         assert client.discard().events == ()
         assert client.discard(["old"]).events == ("old",)
         assert client.status().waiting_for_code == 0
+
+
+def test_K4_A9_an_operator_may_make_a_dead_letter_of_it(pool_url: str) -> None:
+    ran: list[Any] = []
+    told: list[Any] = []
+
+    def of(type_: Any) -> Any:
+        return pool_of(
+            lambda ctx, event: ran.append(event.name), event=type_, ordered=True,
+            on_dead_letter=lambda ctx, event, error: told.append(event),
+        )  # fmt: skip
+
+    old, new, both = of(Old), of(New), of(Both)
+    with simulated(pool_url, old) as sim:
+        sim.worker_pool(old).pause()
+        for id in ("one", "two"):
+            sim.worker_pool(old).enqueue(Old(name=id), id=id, partition_key="k")
+        at = sim.now
+    with simulated(pool_url, new, start=at) as sim:
+        client = sim.worker_pool(new)
+        client.resume()
+        client.enqueue(New(name="three", email="a"), id="three", partition_key="k")
+        sim.advance("1m")
+        # then what waits for code can be given up: by id, or all of it
+        would = client.dead_letter(["one", "three", "four"], dry_run=True)
+        assert (would.events, would.skipped, would.dry_run) == (
+            ("one",), {"three": "not_found", "four": "not_found"}, True,
+        )  # fmt: skip
+        assert client.status().dead == 0
+        assert client.dead_letter(["one"], actor="ann").events == ("one",)
+        sim.advance("1m")  # now the second one is tried
+        assert client.get("two").status == "waiting_for_code"
+        assert client.dead_letter().events == ("two",)
+        assert client.dead_letter(["two"]).skipped == {"two": "unchanged"}
+        sim.run_until_idle()
+        assert (ran, told) == (["three"], [])  # the code that could be told cannot read it
+        letters = client.dead_letters()
+        assert [(each.event_id, each.reason, each.attempts) for each in letters] == [
+            ("one", "waiting_for_code", 0), ("two", "waiting_for_code", 0),
+        ]  # fmt: skip
+        assert letters[0].error_type == "ValidationError"
+        assert "(by ann)" in str(client.history("one")[-1])
+        at = sim.now
+    # and there is a way back, for code that can
+    with simulated(pool_url, both, start=at) as sim:
+        assert sim.worker_pool(both).requeue().events == ("one", "two")
+        sim.run_until_idle()
+    assert ran == ["three", "one", "two"]
 
 
 @pytest.mark.parametrize("point", ["before_write", "after_write"])

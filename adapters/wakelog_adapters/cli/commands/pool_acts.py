@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,13 +13,15 @@ from wakelog_adapters.cli.app import print_result, subcommand
 from wakelog_adapters.cli.commands.worker_pool import Event, Pool, pool
 from wakelog_adapters.cli.context import Where
 from wakelog_adapters.cli.exit_codes import exit_unless
-from wakelog_adapters.cli.selection import Events
+from wakelog_adapters.cli.selection import EventIds, Events, WaitingEvents, chosen
 
 if TYPE_CHECKING:
     from wakelog.client.pool.results import ItemsResult
-    from wakelog_adapters.cli.pool_target import PoolTarget
 
-__all__ = ["cancel", "discard", "drain", "pause", "priority", "rebuild", "requeue", "resume"]
+__all__ = [
+    "cancel", "dead_letter", "discard", "drain", "pause", "priority", "rebuild", "requeue",
+    "resume",
+]  # fmt: skip
 
 Partition = Annotated[
     int | None,
@@ -63,6 +67,34 @@ def discard(
 
 
 @subcommand(pool)
+def dead_letter(
+    *,
+    job: Pool,
+    where: Where,
+    event: EventIds = None,
+    all: Annotated[bool, typer.Option("--all", help="All that wait for code.")] = False,
+    dry_run: options.DryRun = False,
+    actor: options.Actor = None,
+    json: options.Json = False,
+) -> None:
+    """Make dead letters of events that wait for code to read them: those named, or --all.
+
+    What is behind them goes on. Exits with 1 if there are none, or one was skipped.
+    """
+    from wakelog_adapters.cli.pool_target import find_pool
+    from wakelog_adapters.cli.render import worker_pool as render
+
+    ids = chosen(event, is_bulk=all)
+    target = find_pool(where, job)
+    result = print_result(
+        lambda: target.run("dead_letter", ids, actor=actor, dry_run=dry_run),
+        lambda result: render.items(target.name, "given up", result),
+        json,
+    )
+    exit_unless(bool(result.events) and not result.skipped)
+
+
+@subcommand(pool)
 def cancel(
     *,
     job: Pool,
@@ -89,27 +121,37 @@ def cancel(
 def priority(
     *,
     job: Pool,
-    event: Annotated[
-        list[str],
-        typer.Argument(metavar="EVENT...", help="Ids or places of events.", show_default=False),
-    ],
     where: Where,
     to: Annotated[int, typer.Option("--to", metavar="NUMBER", help="Higher ones are taken first.")],
-    dry_run: options.DryRun = False,
+    events: WaitingEvents,
     actor: options.Actor = None,
     json: options.Json = False,
 ) -> None:
-    """Move waiting events in their queue. Exits with 1 if one was skipped."""
+    """Move waiting events in their queue: those named, all of a --partition-key or --from a
+    priority, or --all.
+
+    Exits with 1 if there are none, or one was skipped.
+    """
     from wakelog_adapters.cli.pool_target import find_pool
     from wakelog_adapters.cli.render import worker_pool as render
 
+    ids, filters = events.chosen(), events.filters()
     target = find_pool(where, job)
+
+    def call(*, dry_run: bool) -> ItemsResult:
+        result: ItemsResult = target.run(
+            "set_priority", to, ids, actor=actor, dry_run=dry_run, **filters
+        )
+        return result
+
+    if not events.dry_run and ids is None and not events.yes:
+        _confirm(f"Move {{}} to priority {to}?", "waiting event", lambda: call(dry_run=True))
     result = print_result(
-        lambda: target.run("set_priority", to, event, actor=actor, dry_run=dry_run),
+        lambda: call(dry_run=events.dry_run),
         lambda result: render.items(target.name, f"moved to priority {to}", result),
         json,
     )
-    exit_unless(not result.skipped)
+    exit_unless(bool(result.events) and not result.skipped)
 
 
 # -- pools -------------------------------------------------------------------------
@@ -217,7 +259,8 @@ def _act(
     target = find_pool(where, job)
     arguments = {"error": events.error, **origin}
     if not events.dry_run and ids is None and not events.yes:
-        _confirm(target, action, events)
+        would = functools.partial(target.run, action, None, error=events.error, dry_run=True)
+        _confirm(f"{action.capitalize()} {{}}?", "dead event", would)
     elif not events.dry_run and action == "discard":
         ask_or_proceed(f"Drop dead events of {target.name} for good?", yes=events.yes)
     done = {"requeue": "to be worked on again", "discard": "dropped for good"}[action]
@@ -230,11 +273,12 @@ def _act(
     exit_unless(bool(result.events) and not result.skipped)
 
 
-def _confirm(target: PoolTarget, action: str, events: Events) -> None:
+def _confirm(question: str, what: str, would: Callable[[], ItemsResult]) -> None:
+    """Ask, with how many it would be done to."""
     from wakelog_adapters.cli.app import stdout_to_stderr
     from wakelog_adapters.cli.confirmation import ask_or_refuse
     from wakelog_adapters.cli.render.parts import count_of
 
     with stdout_to_stderr():
-        matching = len(target.run(action, None, error=events.error, dry_run=True).events)
-    ask_or_refuse(f"{action.capitalize()} {count_of(matching, 'dead event')}?", yes=False)
+        matching = len(would().events)
+    ask_or_refuse(question.format(count_of(matching, what)), yes=False)

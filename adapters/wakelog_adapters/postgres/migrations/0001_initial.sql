@@ -14,6 +14,7 @@
 --   positions          how far the followers of the log are
 --   job_pauses         jobs that are paused as a whole
 --   workers            workers, and the jobs they can run
+--   ordering           what a writer of events locks; empty
 --   abandoned_appends  calls of append_1 and pool_look_1 that must be refused if they still arrive
 --   pool_states        of each pool the document that its calls are planned by
 --   pool_segments      where in the log the items of each lane are
@@ -35,6 +36,11 @@
 --   pool_write_1       writes what was planned, in the same transaction
 --   pool_slices_1      the items of a pool's lanes, out of its events
 --   server_us          the time by this server's clock
+
+-- The ordering lock: what writes events takes it, one transaction at a time. Nothing is in it. A table,
+-- since only a role with rights to it can lock it: any role of the server can take any advisory lock. The
+-- mode is the weakest that excludes itself: it looks at no other session, as a stronger one does.
+CREATE TABLE {schema}.ordering ();
 
 -- The log. Positions (notification_id) are given under the ordering lock, so their order is the
 -- order of the commits.
@@ -260,6 +266,7 @@ CREATE TABLE {schema}.pool_ids (
     off bigint NOT NULL,
     fingerprint text NOT NULL,
     at_us bigint NOT NULL,
+    position bigint NOT NULL,
     PRIMARY KEY (pool, id)
 );
 
@@ -449,7 +456,7 @@ BEGIN
 
     IF events IS NOT NULL THEN
         PERFORM set_config('lock_timeout', append_1.lock_timeout, true);
-        PERFORM pg_advisory_xact_lock('{schema}.stored_events'::regclass::oid::int, 0);
+        LOCK TABLE {schema}.ordering IN SHARE UPDATE EXCLUSIVE MODE;
         INSERT INTO {schema}.stored_events (originator_id, originator_version, topic, state)
             SELECT n.stream, n.version, n.topic, substring(blob FROM n.at FOR n.length)
             FROM json_to_recordset(events) AS n (
@@ -463,7 +470,7 @@ CREATE FUNCTION {schema}.insert_1(
 ) RETURNS SETOF bigint LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock('{schema}.stored_events'::regclass::oid::int, 0);
+    LOCK TABLE {schema}.ordering IN SHARE UPDATE EXCLUSIVE MODE;
     RETURN QUERY
         INSERT INTO {schema}.stored_events (originator_id, originator_version, topic, state)
         SELECT n.* FROM unnest(streams, versions, topics, states) AS n
@@ -789,7 +796,7 @@ BEGIN
         IF FOUND THEN
             RAISE EXCEPTION 'this append was abandoned' USING ERRCODE = 'WK004';
         END IF;
-        PERFORM pg_advisory_xact_lock('{schema}.stored_events'::regclass::oid::int, 0);
+        LOCK TABLE {schema}.ordering IN SHARE UPDATE EXCLUSIVE MODE;
     END IF;
     lease_us := CASE WHEN with_leases THEN coalesce(clock_us, {schema}.server_us()) END;
     WITH newest AS MATERIALIZED (
@@ -832,7 +839,7 @@ BEGIN
                 ORDER BY x.due_us, x.lane, x.off LIMIT due_limit))
             FROM groups g),
         'ids', ARRAY(
-            SELECT json_build_array(i.id, i.lane, i.off, i.fingerprint, i.at_us)
+            SELECT json_build_array(i.id, i.lane, i.off, i.fingerprint, i.at_us, i.position)
             FROM unnest(pool_look_1.ids) AS k (id), LATERAL (
                 SELECT * FROM {schema}.pool_ids n
                 WHERE n.pool = pool_look_1.pool AND n.id = k.id OFFSET 0) i),
@@ -905,10 +912,10 @@ BEGIN
                 lane bigint, upto bigint, partition bigint, version bigint);
     END IF;
     IF ids IS NOT NULL THEN
-        INSERT INTO {schema}.pool_ids (pool, id, lane, off, fingerprint, at_us)
-            SELECT pool_write_1.pool, r.id, r.lane, r.off, r.fingerprint, r.at_us
-            FROM json_to_recordset(ids) AS r (
-                id text, lane bigint, off bigint, fingerprint text, at_us bigint);
+        INSERT INTO {schema}.pool_ids (pool, id, lane, off, fingerprint, at_us, position)
+            SELECT pool_write_1.pool, r.id, r.lane, r.off, r.fingerprint, r.at_us, r.position
+            FROM json_to_recordset(ids) AS r (id text, lane bigint, off bigint,
+                fingerprint text, at_us bigint, position bigint);
     END IF;
     IF gone IS NOT NULL THEN
         DELETE FROM {schema}.pool_exceptions x

@@ -221,5 +221,6 @@ CREATE TABLE {prefix}pool_ids (
     off INTEGER NOT NULL,
     fingerprint TEXT NOT NULL,
     at_us INTEGER NOT NULL,
+    position INTEGER NOT NULL,
     PRIMARY KEY (pool, id)
 ) WITHOUT ROWID;

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Literal
 
 from wakelog.application import Application
+from wakelog.arguments import check_key
 from wakelog.client.gateway import origin_of
-from wakelog.client.pool.reading import Located, dead_letters, locate
+from wakelog.client.pool.reading import Located, dead_letters, locate, pool_event
 from wakelog.client.pool.results import CancelResult, ItemsResult, PoolControl, RebuildResult
+from wakelog.client.pool.waiting_events import PAGE, WaitingFilter, unread_events, waiting_events
 from wakelog.errors import InstanceNotFoundError
 from wakelog.log.batches import read_item
 from wakelog.pools.items import Slices
@@ -28,8 +30,6 @@ from wakelog.ports.pools import ExceptionKey, PoolLook, PoolSeen, SegmentRow
 
 __all__ = ["Operator"]
 
-PAGE = 1_000
-"""Events that one transaction changes."""
 TRIES, PAUSE_S = 40, 0.05
 """How often, and after which pauses, it is looked whether a taken event was given back."""
 
@@ -107,13 +107,15 @@ class Operator:
             return CancelResult(event_id=event_id, status="not_found")
         act = ItemAct("cancel", reason, actor=actor)
         found: Found = "taken"
+        was_taken = False
         for _ in range(TRIES):
             [found] = await self._act([located], act, dry_run=False)
             if found != "taken" or self._app.handler_runner.inline:
                 break
+            was_taken = True
             await asyncio.sleep(PAUSE_S)
         word: Literal["cancelled", "not_found", "already_processing", "already_completed"]
-        if found == "done":
+        if found == "done" or (was_taken and await self._is_cancelled(located)):
             word = "cancelled"
         elif found == "taken":
             word = "already_processing"
@@ -121,16 +123,55 @@ class Operator:
             word = "already_completed" if await self._is_known(located) else "not_found"
         return CancelResult(event_id=event_id, status=word)
 
+    async def _is_cancelled(self, located: Located) -> bool:
+        """Whether its worker has given it back for that."""
+        return (await pool_event(self._app, self._job, located)).status == "cancelled"
+
     async def _is_known(self, located: Located) -> bool:
         ranges = [(located.lane, located.off - 1, located.off)]
         return bool(await self._app.threads.read(self._app.store.pool_slices, self._job, ranges))
 
     async def prioritize(
-        self, priority: int, event_ids: Sequence[str], actor: str | None, *, dry_run: bool
+        self,
+        priority: int,
+        which: Sequence[str] | WaitingFilter,
+        actor: str | None,
+        *,
+        dry_run: bool,
     ) -> ItemsResult:
         """See `WorkerPoolClient.set_priority`."""
+        origin_of(actor, None)
         act = ItemAct("prioritize", None, priority, actor)
-        return await self._each(act, event_ids, dry_run=dry_run)
+        if not isinstance(which, WaitingFilter):
+            return await self._each(act, which, dry_run=dry_run)
+        which = which._replace(other_than=priority)
+        return await self._all(act, waiting_events(self._app, self._job, which), dry_run=dry_run)
+
+    async def give_up_unread(
+        self, event_ids: Sequence[str] | None, actor: str | None, *, dry_run: bool
+    ) -> ItemsResult:
+        """See `WorkerPoolClient.dead_letter`."""
+        act = ItemAct("dead_letter", actor=actor)
+        if event_ids is not None:
+            return await self._each(act, event_ids, dry_run=dry_run)
+        origin_of(actor, None)
+        return await self._all(act, unread_events(self._app, self._job), dry_run=dry_run)
+
+    async def _all(
+        self, act: ItemAct, pages: AsyncIterator[list[Located]], *, dry_run: bool
+    ) -> ItemsResult:
+        """To all that wait and match. Those that do not any longer are left out, but for those that
+        were taken."""
+        done: list[str] = []
+        skipped: dict[str, str] = {}
+        async for located in pages:
+            found = await self._act(located, act, dry_run=dry_run)
+            for each, what in zip(located, found, strict=True):
+                if what == "done":
+                    done.append(each.event_id)
+                elif what == "taken":
+                    skipped[each.event_id] = _SKIPPED[what]
+        return ItemsResult(events=tuple(done), skipped=skipped, dry_run=dry_run)
 
     async def dead(
         self,
@@ -165,7 +206,7 @@ class Operator:
         skipped: dict[str, str] = {}
         for at in range(0, len(event_ids), PAGE):
             located: list[Located] = []
-            for event_id in dict.fromkeys(event_ids[at : at + PAGE]):
+            for event_id in dict.fromkeys(map(check_key, event_ids[at : at + PAGE])):
                 try:
                     located.append(await locate(self._app, self._job, event_id))
                 except InstanceNotFoundError:

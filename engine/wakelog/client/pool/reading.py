@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from wakelog.application import Application
+from wakelog.client.pool.oldest import OLDEST_LIMIT, oldest_pending_us
 from wakelog.client.pool.results import (
     ItemStatus,
     PartitionStatus,
@@ -79,10 +80,11 @@ async def locate(app: Application, job: str, event_id: str) -> Located:
 async def pool_status(app: Application, job: str, concurrency: int | None = None) -> PoolStatus:
     """The pool in numbers; without its definition with as many partitions as it had last."""
     now_us = app.clock.now_us()
-    seen = await app.pools.look(PoolLook(job, now_us, leases=True, firsts="all"))
+    look = PoolLook(job, now_us, leases=True, due_limit=OLDEST_LIMIT, firsts="all")
+    seen = await app.pools.look(look)
     state = loaded(seen.state)
     counts = state.counts
-    oldest_us = min((row.at_us for row in seen.firsts), default=None)
+    oldest_us = await oldest_pending_us(app, job, state, seen)
     return PoolStatus(
         name=InstanceId.parse(job_stream(job)).name,
         pending=state.pending - counts.get("unread", 0),
@@ -276,7 +278,7 @@ async def dead_letters(
 ) -> list[PoolDeadLetter]:
     """The dead events, in the order of their places; only those with this error type, if given."""
     found: list[PoolDeadLetter] = []
-    place = ExceptionKey(*(place_of(after or "") or (0, 0)))
+    place = ExceptionKey(*(place_of(check_text(after or "", "after")) or (0, 0)))
     while len(found) < limit:
         filter = PoolFilter(why=("dead",), after=place, limit=limit)
         rows = await app.threads.browse(app.store.pool_exceptions, job, filter)

@@ -36,7 +36,7 @@ class EnqueueResult:
     partition: int | None
     """The partition that serves its key; None without a key: whichever is free takes it."""
     position: int
-    """How many events of the pool were pending before it when it was accepted."""
+    """How many events of the pool were pending before it when it was accepted, the first time."""
     duplicate: bool = False
     """The id was used before: nothing was accepted, this names the event of then."""
 
@@ -74,7 +74,10 @@ class PoolStatus:
     draining: bool = False
     reason: str | None = None
     oldest_pending_age: timedelta | None = None
-    """How long the oldest pending event has waited; None if none waits in a lane."""
+    """How long ago the oldest pending event was accepted; None if none is pending. There are two
+    bounds: after 1,000 events in a row that were cancelled or moved the next one counts, whatever
+    became of it; of those that were given back, moved or requeued the 20 due first of each priority
+    and key slot are looked at."""
     partitions: tuple[PartitionStatus, ...] = ()
     damaged: str | None = None
     """In a list of pools: what of this one cannot be read. Its numbers then mean nothing."""

@@ -12,7 +12,7 @@ from wakelog.client.pool.results import Cause, PoolEvent, PoolStatus, Why
 from wakelog.core.time import as_datetime
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.pools.items import item_name
-from wakelog.pools.state import PoolState, loaded
+from wakelog.pools.state import PoolState, detail_of, loaded
 from wakelog.ports.pools import ExceptionKey, PoolFilter, PoolLook, PoolSeen
 
 __all__ = ["why"]
@@ -26,7 +26,8 @@ async def why(gateway: RequestGateway, definition: WorkerPool[Any], located: Loc
     seen = await app.pools.look(PoolLook(job, app.clock.now_us(), keys=[key], leases=True))
     status = await pool_status(app, definition.job, definition.concurrency)
     known = await gateway.known_jobs()
-    cause, text = _own_cause(event) or await _behind(app, definition, event, seen) or _of_pool(
+    of_event = _own_cause(event, seen) or await _behind(app, definition, event, seen)
+    cause, text = of_event or _of_pool(
         definition, event, located, loaded(seen.state), status,
         has_worker=known is None or job in known, now_us=app.clock.now_us(),
     )  # fmt: skip
@@ -37,7 +38,7 @@ def _time(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _own_cause(event: PoolEvent) -> tuple[Cause, str] | None:
+def _own_cause(event: PoolEvent, seen: PoolSeen) -> tuple[Cause, str] | None:
     """What the event alone explains."""
     match event.status:
         case "completed" | "cancelled" | "discarded" | "dead":
@@ -46,7 +47,9 @@ def _own_cause(event: PoolEvent) -> tuple[Cause, str] | None:
         case "processing":
             return "running", f"a partition has taken it (attempt {event.attempts})"
         case "waiting_for_code":
-            return "waiting_for_code", "it waits for code that can read it"
+            details = [detail_of(row) for row in seen.exceptions]
+            said = "".join(f": {each.error_type}: {each.message}" for each in details)
+            return "waiting_for_code", f"it waits for code that can read it{said}"
         case "delayed":
             return "delayed", f"it was accepted for {_time(event.due_at)}"
         case "retrying":

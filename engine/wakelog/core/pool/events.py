@@ -82,6 +82,7 @@ class RunsLost(Event):
     run: int
     items: tuple[tuple[int, int], ...]
     worker: str = ""
+    """Whose lease on the partition has ended; empty if it was given up, not lost."""
 
 
 class RunsReturned(Event):
@@ -92,7 +93,7 @@ class RunsReturned(Event):
 
     run: int
     items: tuple[tuple[int, int], ...]
-    reason: Literal["overstay", "shutdown", "behind", "paused", "unread"]
+    reason: Literal["overstay", "shutdown", "behind", "paused", "cancelled", "unread"]
 
 
 class _ByOperator(Event):

@@ -12,33 +12,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from wakelog.core.calls import HandlerCall, HandlerFailed, Settle
 from wakelog.core.events import StepCompleted
 from wakelog.core.instance import Instance
-from wakelog.errors import IntegrityError, LeaseLostError
+from wakelog.errors import IntegrityError, LeaseLostError, RetryExhaustedError
 from wakelog.ids import InstanceId
 from wakelog.pools.book import Book
 from wakelog.pools.items import TakenItem
-from wakelog.pools.settle import Outcome, PartitionAnswer, PartitionRequest
+from wakelog.pools.settle import Outcome, PartitionAnswer, PartitionRequest, Recalled
 from wakelog.pools.state import Take, partition_stream
 from wakelog.turn import perform, take_turn
 from wakelog.worker.leases import LeaseKey
 from wakelog.worker.pool.pool_steps import PoolSteps
+from wakelog.worker.pool.take_size import TAKE_US
 
 if TYPE_CHECKING:
     from wakelog.worker.pool.pool_worker import PoolWorker
 
-__all__ = ["TAKE_US", "HeldPartition"]
+__all__ = ["HeldPartition"]
 
 _LOG = logging.getLogger("wakelog.worker")
 
-TAKE_US = 250_000
-"""How much work a take holds, by the time that items have taken so far."""
-MAX_TAKE = 100
-"""How many items it holds at most."""
 LONG_US = 1_000
 """An item that took longer lets go of the event loop before the next one."""
 OVERSTAY_US = 2 * TAKE_US
@@ -67,8 +66,8 @@ class HeldPartition:
         self._task: asyncio.Task[None] | None = None
         self._current: TakenItem | None = None
         self._asked = asyncio.Event()
-        self._gives_back: str | None = None
-        """Why what has not begun is to be given back with the next request."""
+        self._gives_back: tuple[str, Recalled] | None = None
+        """Why what has not begun, and which of it, is to be given back with the next request."""
 
     @property
     def key(self) -> LeaseKey:
@@ -79,6 +78,11 @@ class HeldPartition:
     def is_idle(self) -> bool:
         """Whether it could take something."""
         return self._task is None and not self.is_asking and not self.is_lost
+
+    @property
+    def has_unbegun(self) -> bool:
+        """Whether it has taken something that has not begun."""
+        return bool(self._waiting)
 
     @property
     def is_working(self) -> bool:
@@ -93,9 +97,11 @@ class HeldPartition:
         self._waiting = deque(items)
         self._book = self._new_book(take)
         self._book.outside = outside
-        loop = asyncio.get_running_loop()
-        self._task = loop.create_task(self._worked(take))
-        self._pool.app.handler_runner.own(self._task)
+        self._begin_task(self._worked(take))
+
+    def _begin_task(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = self.loop.create_task(work)
+        self.app.handler_runner.own(self._task)
         self._task.add_done_callback(self._ended)
 
     def _new_book(self, take: Take) -> Book:
@@ -150,6 +156,8 @@ class HeldPartition:
         turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
         self._open_book.ended(item, turn.events, began_us)
         self._current = None  # what is given back from now on is without it
+        if self._open_book.has_paused:
+            self.give_back("paused")
         took_us = max(0, app.clock.now_us() - began_us)
         pool.pace(took_us)
         if took_us > LONG_US:  # it may not have waited for anything: let others have the loop
@@ -170,20 +178,23 @@ class HeldPartition:
 
     # -- giving back
 
-    def give_back(self, why: str) -> None:
-        """Give back what has not begun; once the step that is being recorded is."""
-        if not self._waiting or self._book is None or self._take is None or self.is_lost:
+    def give_back(self, why: str, only: Recalled = None) -> None:
+        """Give back what has not begun, all or only these; once the step that is being recorded
+        is."""
+        items = [each for each in self._waiting if only is None or each.place in only]
+        if not items or self._book is None or self._take is None or self.is_lost:
             return
         if self.is_asking:
-            self._gives_back = why
+            if only is None or self._gives_back is None:
+                self._gives_back = why, only
             return
-        items, self._waiting = list(self._waiting), deque()
-        current = self._current
+        self._waiting = deque(each for each in self._waiting if only and each.place not in only)
+        left = [*self._waiting] if self._current is None else [self._current, *self._waiting]
         book, self._book = self._book, self._new_book(self._take)
         self._book.blocked |= book.blocked
         self._book.outside = book.outside
         book.given_back(items, why, self._pool.app.clock.now_us())
-        rows = [] if current is None else [current.put("lost", None, current.detail)]
+        rows = [each.put("lost", None, each.detail) for each in left]
         take = self._take
         rest = Take(take.version, take.at_us, rows=rows, count=len(rows))
         self._pool.ask(
@@ -229,12 +240,42 @@ class HeldPartition:
         else:
             self.version = answer.version
         self._asked.set()
-        why, self._gives_back = self._gives_back, None
-        if why is not None and not self.is_lost:
-            self.give_back(why)
+        back, self._gives_back = self._gives_back, None
+        if back is not None and not self.is_lost:
+            self.give_back(*back)
 
-    def recover(self, take: Take, items: Sequence[TakenItem], max_lost: int) -> None:
-        """What the partition's last holder had taken is lost."""
-        self._book = self._new_book(take)
-        now_us, retry = self._pool.app.clock.now_us(), self._pool.definition.retry
-        self._book.lost(items, max_lost, now_us, retry)
+    def recover(self, take: Take, items: Sequence[TakenItem], worker: str, max_lost: int) -> None:
+        """What the partition's last holder, that worker, had taken is lost. An event that has no
+        attempt left after that is a dead letter, and `on_dead_letter` is called here.
+
+        Nothing of it is recorded until that has ended: killed meanwhile, the next holder calls it
+        again, unless `max_lost` holders were lost in it.
+        """
+        self._book = book = self._new_book(take)
+        now_us, retry = self.app.clock.now_us(), self.definition.retry
+        dead = book.lost(items, worker, max_lost, now_us, retry)
+        if dead is None or "on_dead_letter" not in self.definition.handlers:
+            return
+        if take.takeovers > max_lost:
+            _LOG.error("%s: on_dead_letter has cost %d workers: it is not called again for %s",
+                       self._pool.job, max_lost, dead.name)  # fmt: skip
+            return
+        self._begin_task(self._tell(take, dead, book))
+
+    async def _tell(self, take: Take, dead: TakenItem, book: Book) -> None:
+        """Call `on_dead_letter` with an event that was lost too often, or for the last time."""
+        app, definition, pool = self.app, self.definition, self._pool
+        now_us = app.clock.now_us()
+        lost = dead.call(definition.name, take, now_us, pool.worker, self.number, pool.processed)
+        call = HandlerCall(
+            "on_dead_letter",
+            base=replace(lost.base, run=None),
+            payload=dead.payload,
+            error=RetryExhaustedError(str(lost.base.id), "lost", lost.attempt),
+            source="execute",
+            place=lost.place,
+        )
+        outcome = await app.handler_runner.call(definition, call, call.base, now_us)
+        settle = Settle(call, outcome)
+        turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
+        book.told(dead, turn.events)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from wakelog.application import Application
 from wakelog.definitions.worker_pool import WorkerPool
-from wakelog.errors import IntegrityError, StoreUnavailableError
+from wakelog.errors import StoreUnavailableError
 from wakelog.pools.items import Slices
 from wakelog.pools.settle import (
     Acquire,
@@ -22,18 +22,22 @@ from wakelog.pools.settle import (
     CallAnswer,
     PartitionAnswer,
     PartitionRequest,
+    Recalled,
     next_us,
     plan_requests,
     ranges_of,
     unheld_partitions,
 )
-from wakelog.pools.state import loaded, partition_stream
+from wakelog.pools.state import PoolState, loaded
 from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import PoolLook, PoolSeen
 from wakelog.worker.leases import HeldLeases, LeaseKey
-from wakelog.worker.pool.held_partition import MAX_TAKE, TAKE_US, HeldPartition
-from wakelog.worker.pool.taken_items import TakenItems
+from wakelog.worker.pool.held_partition import HeldPartition
+from wakelog.worker.pool.take_size import TakeSize
+from wakelog.worker.pool.taken_reads import PAUSE_S, TakenReads, leaving
+from wakelog.worker.pool.taken_watch import TakenWatch
+from wakelog.worker.pool.unread_items import UnreadItems
 
 __all__ = ["PoolWorker"]
 
@@ -45,12 +49,8 @@ DUE_LIMIT = 200
 """Items of each group of the table of exceptions that a call looks at."""
 LAST_S = 4.0
 """How long a shutdown waits until what it has given back is recorded."""
-PAUSE_S = 0.5
-"""How soon a call is made again that the store could not answer."""
 AGAIN_US = 500_000
 """How soon it is looked again whether leases that have ended may be taken over."""
-SHARE_OF_MEAN = 0.2
-"""How much the newest item changes the mean time that an item takes."""
 
 
 class PoolWorker:
@@ -77,8 +77,11 @@ class PoolWorker:
         self._share = share
         self._may_take_over = may_take_over
         self._lease_us = lease_us
+        self._reads = TakenReads(app, definition)
+        self._watch = TakenWatch(app, self.job, self._give_back)
+        self.unread = UnreadItems(app, definition)
+        """What waits for code that this worker has."""
         self._held: dict[int, HeldPartition] = {}
-        self._taken = TakenItems(app, definition.job)
         self._asking: list[tuple[HeldPartition, PartitionRequest]] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._wants_more = False
@@ -89,7 +92,7 @@ class PoolWorker:
         """What ended a call: a simulated crash."""
         self.worked = 0
         """How many items were worked on."""
-        self._mean_us = float(TAKE_US)
+        self._size = TakeSize()
         self.rules = PoolRules.of(definition, app.settings.max_lost)
         self._seen = 0
         """The number of the newest document that a call has seen."""
@@ -118,7 +121,7 @@ class PoolWorker:
             if any(state.partition(number).take is not None for number in unheld | ended):
                 return now_us  # what a worker that is gone had taken
             mine |= unheld | ended
-        return next_us(state, now_us, self.rules, mine)
+        return self._next_us(state, now_us, mine)
 
     def has_seen(self, number: int) -> bool:
         """Whether a call for all partitions that this worker may hold has seen a document, or a
@@ -180,7 +183,7 @@ class PoolWorker:
     def pace(self, item_us: int) -> None:
         """An item has taken so long."""
         self.worked += 1
-        self._mean_us += (item_us - self._mean_us) * SHARE_OF_MEAN
+        self._size.note(item_us)
 
     def ended(self, held: HeldPartition) -> None:
         """A partition has worked off its take."""
@@ -193,9 +196,8 @@ class PoolWorker:
 
     def _ask_next(self, held: HeldPartition) -> None:
         gives_up = self._is_closing or len(self._held) > max(1, self._share(self.rules.concurrency))
-        want = 0 if gives_up else max(1, min(MAX_TAKE, round(TAKE_US / max(1.0, self._mean_us))))
         held.was_missed = False
-        request = held.next_request(want)
+        request = held.next_request(0 if gives_up else self._size.items)
         request.gives_up = gives_up
         held.is_asking = True
         self._asking.append((held, request))
@@ -218,10 +220,11 @@ class PoolWorker:
     async def _call(self) -> None:
         asking, self._asking = self._asking, []
         wants_more, self._wants_more = self._wants_more, False
-        requests = [request for _, request in asking]
-        acquire = self._acquire() if wants_more else None
+        share = self._share(self.rules.concurrency)
+        acquire = Acquire(self.worker, self._lease_us, share, self._may_take_over)
+        asked = [request for _, request in asking], acquire if wants_more else None
         try:
-            await self._answered(asking, *await self._recorded(requests, acquire))
+            await self._answered(asking, *await self._recorded(*asked))
         except Exception:
             _LOG.exception("a call of %s failed: what it was about is taken up again", self.job)
             for held, _ in asking:
@@ -243,19 +246,16 @@ class PoolWorker:
                 _LOG.warning("what %s has done cannot be recorded yet: %s", self.job, error)
             await asyncio.sleep(PAUSE_S)
 
-    def _acquire(self) -> Acquire:
-        share = self._share(self.rules.concurrency)
-        return Acquire(self.worker, self._lease_us, share, self._may_take_over)
-
     async def _one_call(
         self, requests: Sequence[PartitionRequest], acquire: Acquire | None
     ) -> tuple[CallAnswer, Slices]:
-        pools = self.app.pools
-        meta = pools.meta()
+        meta = self.app.pools.meta()
         behind = [key for request in requests for key in request.outcome.unblock]
+        keys = self.unread.of_slots(self._serves)
         look = PoolLook(
-            self.job, meta.now_us, due_limit=DUE_LIMIT, behind=behind, leases=True, firsts="lanes"
-        )
+            *(self.job, meta.now_us), due_limit=DUE_LIMIT, keys=keys, behind=behind, leases=True,
+            firsts="lanes",
+        )  # fmt: skip
         held = tuple(self._held)
 
         def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
@@ -263,12 +263,20 @@ class PoolWorker:
             self.processed = writing.state.processed
             self._seen = max(seen.number, self._seen)
             answer = plan_requests(writing, seen, requests, acquire, taking)
+            self.unread.keep(keys, taking.due)
             if not seen.is_paused:
-                answer.next_us = next_us(writing.state, meta.now_us, self.rules, held)
+                answer.next_us = self._next_us(writing.state, meta.now_us, held)
             writing.read = [each for take in answer.takes for each in ranges_of(take)]
             return answer
 
-        return await pools.call_and_read(look, plan, meta=meta)
+        return await self.app.pools.call_and_read(look, plan, meta=meta)
+
+    def _serves(self, slot: int) -> bool:
+        """Whether a partition that this worker holds takes items of a key slot."""
+        return not slot or (slot - 1) % self.rules.concurrency in self._held
+
+    def _next_us(self, state: PoolState, now_us: int, among: Collection[int]) -> int | None:
+        return next_us(state, now_us, self.rules, among, self.unread.slots)
 
     async def _answered(
         self,
@@ -277,7 +285,7 @@ class PoolWorker:
         slices: Slices,
     ) -> None:
         if slices.is_empty:
-            slices = await self._taken.slices(answer.takes)
+            slices = await self._reads.slices(answer.takes)
         for (held, request), found in zip(asking, answer.answers, strict=True):
             held.answered(found)
             if found is None:
@@ -285,27 +293,29 @@ class PoolWorker:
             elif request.gives_up:
                 self._drop(held)
             else:
-                with self._leaving(held):
+                with leaving(held, self._drop):
                     await self._begin(held, found, slices)
                 if found.take is None and request.outcome.unblock:
                     held.was_missed = True  # what this call has released can be taken by the next
         for acquired in answer.acquired:
             held = HeldPartition(self, acquired.partition, acquired.token, acquired.version)
-            with self._leaving(held):
+            with leaving(held, self._drop):
                 await self._hold(held, acquired, slices)
+        self._give_back(answer.recalls)
         self._look_again({held for held, _ in asking}, answer.next_us)
 
-    @contextlib.contextmanager
-    def _leaving(self, held: HeldPartition) -> Generator[None]:
-        """Leave a partition, whose take cannot be read, to itself: its lease is given up with a
-        heartbeat, its items wait with their attempts untouched, and a worker tries again then."""
-        try:
-            yield
-        except (StoreUnavailableError, IntegrityError) as error:
-            name = partition_stream(self.job, held.number)
-            _LOG.error("what %s has taken cannot be read, and waits: %s", name, error)
-            held.is_lost = True
-            self._drop(held)
+    def _give_back(self, recalls: Mapping[int, Recalled]) -> None:
+        """What operators want of what was taken: all of it if the pool or the partition is paused,
+        else what was cancelled (P6)."""
+        for number, only in recalls.items():
+            held = self._held.get(number)
+            if held is not None:
+                held.give_back("paused" if only is None else "cancelled", only)
+
+    def watch_taken(self) -> None:
+        """Something has changed: look whether what was taken is to be given back."""
+        if any(each.has_unbegun for each in self._held.values()):
+            self._watch.look()
 
     def _look_again(self, asked: Collection[HeldPartition], next_us: int | None) -> None:
         """A partition was left without anything: let others take what it may not, and see to it
@@ -327,20 +337,20 @@ class PoolWorker:
     async def _begin(self, held: HeldPartition, found: PartitionAnswer, slices: Slices) -> None:
         if found.take is None:
             return
-        items = await self._taken.items(found.take, slices)
-        outside = await self._taken.blocked(items) if self.definition.ordered else {}
-        held.work(found.take, items, outside)
+        items = await self._reads.items(found.take, slices)
+        held.work(found.take, items, await self._reads.outside(items))
         if self._is_closing or self.app.stopping:
             held.give_back("shutdown")  # the call was under way when the shutdown began
 
     async def _hold(self, held: HeldPartition, acquired: Acquired, slices: Slices) -> None:
         take = acquired.open_take
-        lost = [] if take is None else await self._taken.items(take, slices)
+        lost = [] if take is None else await self._reads.items(take, slices)
         self._held[acquired.partition] = held
         self._leases.add([held.key])
         if take is not None:
-            held.recover(take, lost, self.rules.max_lost)
-        self._ask_next(held)
+            held.recover(take, lost, acquired.last_holder, self.rules.max_lost)
+        if held.is_idle:
+            self._ask_next(held)
         self._pump()
 
     def lost(self, key: LeaseKey) -> None:
@@ -364,6 +374,7 @@ class PoolWorker:
         """Take nothing more, give back what has not begun, let what has begun end within the grace;
         then stop it. Everything is recorded, if the store is there."""
         self._is_closing = True
+        self._watch.close()
         for held in tuple(self._held.values()):
             held.give_back("shutdown")
             if held.is_idle:

@@ -138,6 +138,17 @@ class Pools:
 
     # -- on the event loop
 
+    async def reread(self) -> int:
+        """Look for events that wait for code, and that this worker's code can read; answers how
+        many it has found. Raises `StoreUnavailableError`."""
+        count = 0
+        for job, pool in self._workers.items():
+            found = await pool.unread.find()
+            if found:
+                self._app.pools.on_change(job, self._app.clock.now_us())
+            count += found
+        return count
+
     @property
     def running(self) -> int:
         """How many items are being worked on."""
@@ -160,7 +171,10 @@ class Pools:
         if pool is None:
             return True  # other workers have it, and are notified
         self.notice(job)
-        return pool.wake_idle()
+        if pool.wake_idle():
+            return True
+        pool.watch_taken()
+        return False
 
     def lost(self, key: LeaseKey) -> None:
         """The lease on a partition is lost."""

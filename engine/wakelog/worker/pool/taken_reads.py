@@ -4,32 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from wakelog.application import Application
-from wakelog.errors import StoreUnavailableError
+from wakelog.definitions.worker_pool import WorkerPool
+from wakelog.errors import IntegrityError, StoreUnavailableError
 from wakelog.pools.items import Slices, TakenItem, items_of
 from wakelog.pools.settle import ranges_of
 from wakelog.pools.state import Take
 
-__all__ = ["TakenItems"]
+if TYPE_CHECKING:
+    from wakelog.worker.pool.held_partition import HeldPartition
+
+__all__ = ["PAUSE_S", "TakenReads", "leaving"]
 
 _LOG = logging.getLogger("wakelog.worker")
 R = TypeVar("R")
 
 PAUSE_S = 0.5
-"""How soon something is read again that the store could not answer."""
+"""How soon a call is made again that the store could not answer."""
 TRIES = 3
 """How often something is read that the store refuses: that does not pass by itself."""
 
 
-class TakenItems:
+@contextmanager
+def leaving(held: HeldPartition, drop: Callable[[HeldPartition], None]) -> Generator[None]:
+    """Leave a partition whose take cannot be read: its lease is given up with a heartbeat, its
+    items wait with their attempts untouched, and a worker tries again then."""
+    try:
+        yield
+    except (StoreUnavailableError, IntegrityError) as error:
+        _LOG.error("what %s has taken cannot be read, and waits: %s", held.key[0], error)
+        held.is_lost = True
+        drop(held)
+
+
+class TakenReads:
     """What one worker reads for one pool. Used on the event loop."""
 
-    def __init__(self, app: Application, job: str) -> None:
+    def __init__(self, app: Application, definition: WorkerPool[object]) -> None:
         self._app = app
-        self._job = job
+        self._definition = definition
+        self._job = definition.job
 
     async def slices(self, takes: Sequence[Take]) -> Slices:
         """The parts of the log that takes need; none of them if the store refuses one: then `items`
@@ -47,10 +65,10 @@ class TakenItems:
             slices = await self._read(ranges)
         return items_of(take, slices)
 
-    async def blocked(self, items: Sequence[TakenItem]) -> dict[str, int]:
+    async def outside(self, items: Sequence[TakenItem]) -> dict[str, int]:
         """The keys of which items wait elsewhere, which these must not overtake (P5)."""
         keys = list(dict.fromkeys(item.key for item in items if item.key is not None))
-        if not keys:
+        if not self._definition.ordered or not keys:
             return {}
         return dict(await self._patiently(self._app.store.pool_blocked, self._job, keys))
 

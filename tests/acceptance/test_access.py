@@ -1,0 +1,183 @@
+"""E6: who can read and hold up what; passwords are shown nowhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support_postgres import bare_connection, with_options
+from wakelog import Jobs, StoreUnavailableError, Task, WakelogError
+from wakelog.jobs import open_store
+from wakelog_adapters.postgres.url import parse
+from wakelog_adapters.sqlite.admin import open_admin
+
+PAGE = Path(__file__).parents[2] / "docs/upkeep.md"
+ROLES = ("jobs_worker", "jobs_client", "jobs_reader")
+
+
+def order() -> Task[Any, Any]:
+    task: Task[Any, Any] = Task(state=int, event=int)
+    task.on_event(lambda ctx, event: ctx.schedule(0))
+    task.execute(lambda ctx: ctx.set_state(ctx.run_count))
+    return task
+
+
+# -- passwords
+
+URLS = [
+    "postgresql://me:hush/a@x@127.0.0.1:1/db",
+    "postgresql://me:hush@a@127.0.0.1:1/db",
+    "postgresql://me:hush",
+    "postgresql://me:hush%zz@127.0.0.1:1/db",
+    "postgresql://me:hush a@127.0.0.1:1/db",
+    "postgresql://127.0.0.1:1/db?PASSWORD=hush",
+    "postgresql://127.0.0.1:1/db?password=hush&schema=9",
+    "postgresql://127.0.0.1:1/db?password=a&hush",
+    "postgresql://127.0.0.1:1/db?password=a&hush=b",
+    "postgresql://127.0.0.1:1/db?user=me&password=hush/a@b",
+    "postgresql://127.0.0.1:1/db password=hush",
+    "postgresql://me:hush@127.0.0.1:1/db?pool=1",
+    "postgresql://me:hush?pool=1&x=@127.0.0.1:1/db",
+    "host=127.0.0.1 password=hush",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_E6_no_error_log_or_repr_shows_a_password(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    opening = Jobs(order=order()).open(with_options(url, connect_timeout=2))
+    with pytest.raises(WakelogError) as raised, opening:
+        pass
+    shown = [str(raised.value), repr(raised.value), repr(opening), caplog.text]
+    error: BaseException | None = raised.value
+    while error is not None:
+        shown.append(str(error))
+        error = error.__cause__ or error.__context__
+    assert "hush" not in "".join(shown)
+
+
+def test_E6_neither_does_the_place_of_a_store() -> None:
+    assert "hush" not in repr(parse("postgresql://me:hush@db/shop"))
+
+
+# -- files
+
+
+def test_E6_a_new_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Jobs(order=order()).open(f"sqlite:///{tmp_path}/jobs.db") as app:
+            app.task("order").send("a", 1)
+            modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()}
+        admin = open_admin(f"sqlite:///{tmp_path}/migrated.db")
+        with admin.connected(to_migrate=True):
+            pass
+        migrated = stat.S_IMODE((tmp_path / "migrated.db").stat().st_mode)
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(["jobs.db", "jobs.db-wal", "jobs.db-shm"], 0o600)
+    assert migrated == 0o600
+
+
+def test_E6_the_rights_of_a_file_that_is_there_are_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.db"
+    file.touch()
+    file.chmod(0o640)
+    open_store(f"sqlite:///{file}").close()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+# -- roles
+
+
+@pytest.fixture
+def roles(postgres_url: str) -> Iterator[dict[str, str]]:
+    """The URLs of the roles that docs/upkeep.md makes, by name, and that of a stranger."""
+    open_store(postgres_url).close()
+    schema = parse(postgres_url).schema
+    script = re.findall(r"```sql roles\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    names = (*ROLES, "jobs_stranger")
+    with bare_connection(postgres_url) as owner:
+        for name in names:
+            owner.execute(f"CREATE ROLE {name} LOGIN".encode())
+        for statement in "".join(script).replace("SCHEMA jobs", f"SCHEMA {schema}").split(";"):
+            text = re.sub(r"\bjobs\.", f"{schema}.", statement)
+            if text.strip():
+                owner.execute(text.encode())
+        try:
+            yield {name: postgres_url.replace("postgres:@", f"{name}:@") for name in names}
+        finally:
+            for name in names:
+                owner.execute(f"DROP OWNED BY {name}".encode())
+                owner.execute(f"DROP ROLE {name}".encode())
+
+
+def test_E6_a_worker_a_client_and_a_reader_have_the_rights_they_need(roles: dict[str, str]) -> None:
+    jobs = Jobs(order=order())
+    with jobs.open(roles["jobs_client"], handlers=False) as client:
+        assert client.task("order").send("a", 1, event_id="k").deferred
+        assert client.task("order").send("a", 1, event_id="k").duplicate
+        assert client.task("order").clear("b").cleared is False
+    with jobs.open(roles["jobs_worker"], worker=True) as worker:
+        assert worker.task("order").send("c", 1, delay=0, wait=True, timeout=20).version
+        assert worker.task("order").trigger("a", timeout=20).triggered
+    with jobs.open(with_options(roles["jobs_reader"], migrate="off"), handlers=False) as reader:
+        assert reader.count(type="task") == 2
+        assert len(reader.history("task:order:a")) > 3
+        with pytest.raises(StoreUnavailableError, match="read_only"):
+            reader.task("order").send("d", 1)
+
+
+def test_E6_a_client_and_a_worker_cannot_change_what_is_recorded(roles: dict[str, str]) -> None:
+    schema = parse(roles["jobs_client"]).schema
+    for name in ROLES:
+        with bare_connection(roles[name]) as role:
+            for what in (
+                f"UPDATE {schema}.stored_events SET topic = ''",
+                f"DELETE FROM {schema}.stored_events",
+                f"TRUNCATE {schema}.stored_events",
+                f"DELETE FROM {schema}.migrations",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    role.execute(what.encode())
+
+
+def test_E6_a_client_cannot_take_or_end_the_leases_of_workers(roles: dict[str, str]) -> None:
+    schema = parse(roles["jobs_client"]).schema
+    with bare_connection(roles["jobs_client"]) as role:
+        for what in (
+            f"INSERT INTO {schema}.leases SELECT 's', 'j', 'o', 1, 1, false",
+            f"UPDATE {schema}.leases SET until_us = 0",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                role.execute(what.encode())
+
+
+def test_E6_a_role_without_rights_cannot_stop_appends(roles: dict[str, str]) -> None:
+    schema = parse(roles["jobs_worker"]).schema
+    with bare_connection(roles["jobs_stranger"]) as stranger, stranger.transaction():
+        # given one that holds every advisory lock that a table of the schema could stand for
+        stranger.execute(
+            b"SELECT count(pg_advisory_xact_lock(c.oid::int, 0)) FROM pg_class c"
+            b" JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s",
+            (schema,),
+        )
+        # then events are appended
+        with Jobs(order=order()).open(with_options(roles["jobs_worker"], timeout=2)) as app:
+            assert app.task("order").send("a", 1).created
+    lock = f"BEGIN; LOCK TABLE {schema}.ordering IN SHARE UPDATE EXCLUSIVE MODE".encode()
+    for name in ("jobs_stranger", "jobs_reader"):
+        with (
+            bare_connection(roles[name]) as role,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            role.execute(lock)
