@@ -2,7 +2,7 @@
 #
 #   make test ARGS="-k alarms -x" JOBS=0  arguments for pytest, tests one at a time
 #   make bench W=W1 STORE=sqlite         some workloads, some stores
-#   make setup PYTHON=python3.13         another Python, 3.11 or newer
+#   make test PYTHON=python3.13          another Python, 3.11 or newer, in an environment of its own
 
 PYTHON ?= python3
 ARGS ?=
@@ -10,9 +10,11 @@ JOBS ?= 2
 W ?=
 STORE ?=
 
-BIN := .venv/bin
+# Of its own is the environment of a Python that is named: .venv-python3.13.
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
 PY := $(BIN)/python
-STAMP := .venv/.stamp
+STAMP := $(VENV)/.stamp
 PEERS := .venv-peers/bin/python
 PEERS_STAMP := .venv-peers/.stamp
 # A test process that crashes fails the run at once (without the option, pytest-xdist may wait for
@@ -36,7 +38,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-setup: $(STAMP)  ## make .venv and install everything into it
+setup: $(STAMP)  ## make the environment and install everything into it
 
 pgbouncer:  ## install Debian's PgBouncer, as root: without it some tests are skipped
 	@test -x /usr/sbin/pgbouncer || { apt-get -qq update && \
@@ -104,7 +106,7 @@ constraints:  ## remake constraints.txt and constraints-peers.txt with the newes
 	$(call PIN,--group peers,.venv-peers,constraints-peers.txt)
 
 clean:  ## remove .venv and all that was built
-	@rm -rf .venv .venv-constraints .venv-peers dist htmlcov .coverage .coverage.*
+	@rm -rf .venv .venv-* dist htmlcov .coverage .coverage.*
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find engine projections adapters tests examples -name __pycache__ -type d -prune \
 		-exec rm -rf {} +
@@ -112,8 +114,8 @@ clean:  ## remove .venv and all that was built
 # A .venv that was cut short has no working pip: start it anew. Else only what changed is installed.
 $(STAMP): pyproject.toml constraints.txt
 	$(NEED_PYTHON)
-	@echo "setting up .venv (about a minute, once) ..."
-	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@echo "setting up $(VENV) (about a minute, once) ..."
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PY) -m pip install -qq -c constraints.txt pip
 	@$(PY) -m pip install -qq -c constraints.txt --group dev
 	@$(PY) -m pip install -qq -c constraints.txt --no-build-isolation -e .

@@ -33,6 +33,11 @@ from wakelog.threads import LastingThread
 __all__ = ["AlarmJobStore", "SchedulerClock", "open_alarm_clock"]
 
 _LOG = logging.getLogger("wakelog.alarms")
+_SCHEDULERS_LOG = logging.getLogger("wakelog.alarms.scheduler")
+"""What APScheduler says: a line or two for each look, so nothing below a warning unless asked for.
+"""
+if _SCHEDULERS_LOG.level == logging.NOTSET:
+    _SCHEDULERS_LOG.setLevel(logging.WARNING)
 _CLOCK = SystemClock()
 RETRY_S = 1
 """How soon to claim again after the store could not answer."""
@@ -58,7 +63,7 @@ class SchedulerClock:
             executors={"default": DirectExecutor()},
             timezone=UTC,
             jobstore_retry_interval=RETRY_S,
-            logger=_LOG,
+            logger=_SCHEDULERS_LOG,
         )
         self._thread = LastingThread("wakelog-alarms", self._look)
 

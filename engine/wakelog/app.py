@@ -334,12 +334,15 @@ class App:
 
     async def _close(self, grace_us: int) -> None:
         """Cancelled, it does not wait any longer."""
+        grace_s = grace_us / 1_000_000
+        hurry = asyncio.get_running_loop().call_later(grace_s, self.application.store.hurry)
         try:
-            async with asyncio.timeout(grace_us / 1_000_000 + END_S):
+            async with asyncio.timeout(grace_s + END_S):
                 await self._end(grace_us)
         except TimeoutError:
             _LOG.warning("closing took too long: what is still going on is abandoned")
         finally:
+            hurry.cancel()
             self._release()
 
     async def _end(self, grace_us: int) -> None:
@@ -350,6 +353,7 @@ class App:
         for error in await asyncio.gather(*closing, return_exceptions=True):
             if isinstance(error, Exception):
                 log_failure(_LOG, "closing: what was begun could not be ended", error=error)
+        self.application.store.hurry()
         await self.application.commits.drained()
         await self.application.pools.drained()
 

@@ -36,7 +36,6 @@ __all__ = [
     "WaitTimeoutError",
     "WakelogError",
     "WorldError",
-    "quoted",
 ]
 
 _MAX_QUOTED = 60
@@ -254,6 +253,7 @@ StoreReason = Literal[
     "full",
     "not_a_database",
     "wrong_version",
+    "wrong_settings",
     "locked",
     "read_only",
     "unknown_scheme",
@@ -268,6 +268,7 @@ _STORE_ADVICE: dict[str, str] = {
     "full": "free some space, then try again: nothing of this request was recorded",
     "not_a_database": "the file is something else: give a wakelog database, or a new path",
     "wrong_version": "upgrade the older of the two: a schema with wakelog migrate",
+    "wrong_settings": "have it changed for this user (ALTER ROLE … SET …), or use no such pooler",
     "locked": "another process has kept a lock for too long: look for a long transaction",
     "read_only": "check its permissions, the rights of this user, and that it is not a standby",
     "unknown_scheme": "use the scheme of an installed store",

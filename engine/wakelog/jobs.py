@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
@@ -30,6 +31,7 @@ __all__ = ["Jobs", "Opening", "loaded", "open_store"]
 _LOG = logging.getLogger("wakelog.jobs")
 
 STORES = "wakelog.stores"
+_FILE = re.compile(r"[\w./-]+\.(db|sqlite3?)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 ALARM_CLOCKS = "wakelog.alarm_clocks"
 
@@ -125,6 +127,7 @@ class Opening:
         if self._entered:
             raise InvalidStateError("this opening was used before: call jobs.open(...) again")
         self._entered = True
+        _check_loop()
         factory = open_store(self._url)
         try:
             application = Application(factory, self._registry, SystemClock(), self._settings)
@@ -201,10 +204,34 @@ def open_store(url: str) -> Any:
     found = _SCHEME.match(url)
     stores = entry_points(group=STORES)
     if found is None or found[1] not in stores.names:
-        known = ", ".join(f"{name}://" for name in sorted(stores.names))
-        given = "not a URL" if found is None else f"{found[1]}://"
-        raise StoreUnavailableError("unknown_scheme", f"{given} (installed: {known})")
+        raise unknown_scheme(url, stores.names)
     return loaded(stores[found[1]])(url)
+
+
+def _check_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        message = "the async app runs on asyncio, and no loop of asyncio runs here"
+        instead = "on another loop use `with jobs.open(…)` in a thread"
+        raise InvalidStateError(f"{message}: {instead}") from None
+
+
+def unknown_scheme(url: str, known: Collection[str], fault: str = "") -> StoreUnavailableError:
+    """The error of a URL that has none of the `known` schemes, with what to write instead, or else
+    the `fault` of its scheme."""
+    found = _SCHEME.match(url)
+    scheme = found[1] if found else ""
+    bare = scheme.partition("+")[0]
+    if not scheme:
+        file = url if _FILE.fullmatch(url) else "orders.db"
+        given = f"this is not a URL; for a file write sqlite:///{file}"
+    elif bare in known:
+        given = f"{scheme}://; write {bare}://, without the name of a driver"
+    else:
+        given = f"{scheme}://{fault}"
+    schemes = ", ".join(f"{name}://" for name in sorted(known))
+    return StoreUnavailableError("unknown_scheme", f"{given} (expected {schemes})")
 
 
 def loaded(store: EntryPoint) -> Callable[[str], Any]:

@@ -52,6 +52,8 @@ class Turn(Struct, frozen=True):
     raises: tuple[HandlerFailed, ...]
     stale: bool
     """The run that was to be settled was cleared or lost: nothing may be appended."""
+    failures: tuple[HandlerFailed, ...] = ()
+    """What the handlers that failed have raised, in order, whatever became of it."""
     call: HandlerCall | None = None
     """The call that a claim leads to: `perform` makes it once the claim's events are appended."""
 
@@ -74,19 +76,24 @@ async def take_turn(
     policy = _policy_of(definition)
     events: tuple[Event, ...] = ()
     raises: tuple[HandlerFailed, ...] = ()
+    failures: tuple[HandlerFailed, ...] = ()
+    if isinstance(request, Settle) and isinstance(request.outcome, HandlerFailed):
+        failures = (request.outcome,)
     decision = decide(instance, request, policy, now_us)
     for _ in range(MAX_CALLS + 1):
         events = decision.events if decision.starts_over else events + decision.events
         raises += decision.raises
         call = decision.call
         if call is None:
-            return Turn(instance, decision.after, events, raises, decision.stale)
+            return Turn(instance, decision.after, events, raises, decision.stale, failures)
         outcome = outcomes.get(call.handler) if outcomes is not None else None
         if outcome is None:
             outcome = await runner.call(definition, call, decision.after, now_us)
             if outcomes is not None:
                 outcomes[call.handler] = outcome
-        if isinstance(outcome, PayloadUnread) and isinstance(request, Receive):
+        if isinstance(outcome, HandlerFailed):
+            failures = (*failures, outcome)
+        elif isinstance(outcome, PayloadUnread) and isinstance(request, Receive):
             # the state is one that other code can read: the event waits for that code
             decision = decide(instance, replace(request, defer=True), policy, now_us)
             return Turn(instance, decision.after, decision.events, (), decision.stale)
@@ -97,7 +104,8 @@ async def take_turn(
 def claim_turn(definition: Definition, instance: Instance, request: Claim, now_us: int) -> Turn:
     """The turn of a claim: it calls no handler. Raises what `decide` raises."""
     decision = decide(instance, request, _policy_of(definition), now_us)
-    return Turn(instance, decision.after, decision.events, (), decision.stale, decision.call)
+    after, events = decision.after, decision.events
+    return Turn(instance, after, events, (), decision.stale, call=decision.call)
 
 
 def _policy_of(definition: Definition) -> Policy:

@@ -18,7 +18,7 @@ from wakelog.jobs import open_store
 from wakelog_adapters.postgres.url import parse
 from wakelog_adapters.sqlite.admin import open_admin
 
-PAGE = Path(__file__).parents[2] / "docs/upkeep.md"
+PAGE = Path(__file__).parents[2] / "docs/deploying.md"
 ROLES = ("jobs_worker", "jobs_client", "jobs_reader")
 
 
@@ -101,10 +101,10 @@ def test_E6_the_rights_of_a_file_that_is_there_are_left_alone(tmp_path: Path) ->
 
 @pytest.fixture
 def roles(postgres_url: str) -> Iterator[dict[str, str]]:
-    """The URLs of the roles that docs/upkeep.md makes, by name, and that of a stranger."""
+    """The URLs of the roles that docs/deploying.md makes, by name, and that of a stranger."""
     open_store(postgres_url).close()
     schema = parse(postgres_url).schema
-    script = re.findall(r"```sql roles\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    script = re.findall(r"```sql\n(GRANT.*?)```", PAGE.read_text(), re.DOTALL)
     names = (*ROLES, "jobs_stranger")
     with bare_connection(postgres_url) as owner:
         for name in names:
@@ -151,7 +151,7 @@ def test_E6_a_client_and_a_worker_cannot_change_what_is_recorded(roles: dict[str
                     role.execute(what.encode())
 
 
-def test_E6_a_client_cannot_take_or_end_the_leases_of_workers(roles: dict[str, str]) -> None:
+def test_E6_a_client_can_neither_take_nor_prolong_a_lease(roles: dict[str, str]) -> None:
     schema = parse(roles["jobs_client"]).schema
     with bare_connection(roles["jobs_client"]) as role:
         for what in (

@@ -402,6 +402,30 @@ def test_an_unknown_scheme_says_which_there_are(url: str) -> None:
     assert "sqlite://" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("url", "instead"),
+    [
+        ("orders.db", "write sqlite:///orders.db"),
+        ("/var/lib/jobs.sqlite3", "write sqlite:////var/lib/jobs.sqlite3"),
+        ("me:hunter2@host/jobs.db", "write sqlite:///orders.db"),
+        ("postgresql+psycopg://me:hunter2@host/jobs", "write postgresql://, without"),
+        ("postgres+asyncpg://me:hunter2@host/jobs", "write postgres://, without"),
+        ("sqlite+aiosqlite:///jobs.db", "write sqlite://, without"),
+    ],
+)
+def test_a_url_of_another_library_says_what_to_write(url: str, instead: str) -> None:
+    error = refusal(url)
+    assert error.reason == "unknown_scheme"
+    assert instead in str(error)
+    assert "hunter2" not in str(error)
+
+
+def test_an_async_app_needs_a_loop_of_asyncio() -> None:
+    opening = jobs.open("memory://").__aenter__()
+    with pytest.raises(InvalidStateError, match="asyncio"):
+        opening.send(None)
+
+
 @pytest.mark.parametrize("url", [None, 5, Path("jobs.db"), b"memory://"])
 def test_what_is_no_url_is_refused(url: Any) -> None:
     with pytest.raises(ValidationError, match="expected a URL"), jobs.open(url):

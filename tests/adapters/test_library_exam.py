@@ -13,9 +13,13 @@ from uuid import uuid4
 
 import pytest
 from eventsourcing import persistence
+from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from eventsourcing.tests import persistence as exams
+from psycopg.conninfo import conninfo_to_dict
 
+from wakelog import Jobs, Task
 from wakelog.jobs import open_store
+from wakelog_adapters.postgres.url import parse
 
 FIGURES: Any = None
 """In place of a test that asserts nothing."""
@@ -154,3 +158,24 @@ class TestProcessInSQLite(Opened, Process): ...
 
 
 class TestProcessInPostgres(InPostgres, Process): ...
+
+
+# -- recorders of the library's own, on our table
+
+
+def test_a_stock_recorder_reads_the_log_in_postgres(postgres_url: str) -> None:
+    job: Task[Any, Any] = Task(state=int, event=int)
+    job.on_event(lambda ctx, event: ctx.set_state(event))
+    with Jobs(job=job).open(postgres_url) as app:
+        app.task("job").send("a", 1)
+    place = parse(postgres_url)
+    known = conninfo_to_dict(place.conninfo)
+    server = (str(known.get(each) or "") for each in ("dbname", "host", "port", "user", "password"))
+    with PostgresDatastore(
+        *server, schema=place.schema, originator_id_type="text", pool_size=1
+    ) as datastore:
+        recorder = PostgresApplicationRecorder(datastore, events_table_name="stored_events")
+        topics = [each.topic for each in recorder.select_events("task:job:a")]
+        positions = [each.id for each in recorder.select_notifications(None, 9)]
+    assert topics == ["wakelog.Started", "wakelog.EventReceived", "wakelog.StateSet"]
+    assert positions == [1, 2, 3]

@@ -121,6 +121,9 @@ EXAMPLES: dict[str, e.Event] = {
     "ExecutionFailed.2": e.ExecutionFailed(
         handler="execute", error_type="E", message="m", run=1, attempt=1, item="#3.17"
     ),
+    "ExecutionFailed.3": e.ExecutionFailed(
+        handler="execute", error_type="E", message="m", run=1, where="/srv/orders.py:41 in charge"
+    ),
     "Paused.2": e.Paused(reason="maintenance", item="2"),
     "EventsReceived.1": p.EventsReceived(
         count=3,
@@ -253,7 +256,7 @@ def _without_paths(records: Sequence[StoredEvent]) -> list[StoredEvent]:
         said = decode(stored)
         event = said.event
         if isinstance(event, e.ExecutionFailed):
-            event = event.model_copy(update={"traceback": "Traceback …\n"})
+            event = event.model_copy(update={"traceback": "Traceback …\n", "where": ""})
         meta = Meta(said.at_us, said.commit, said.cause, said.correlation, said.actor)
         [record], prev = encode(stored.stream, stored.version - 1, prev, [event], meta, salts)
         rewritten.append(record)

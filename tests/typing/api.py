@@ -120,7 +120,7 @@ def idle(ctx: TaskContext[Order]) -> None:
 
 
 @order.on_error
-async def failed(ctx: TaskContext[Order], error: BaseException) -> None:
+async def failed(ctx: TaskContext[Order], error: Exception) -> None:
     ctx.emit("failed", str(error))
 
 

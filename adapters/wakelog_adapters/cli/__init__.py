@@ -1,22 +1,19 @@
 """The command line: `wakelog`. Heavy modules are imported by the commands that need them.
 
 A command takes two files of the same name: `commands/` has what is typed, `render/` what people
-see. For programs (`--json`) the same result is printed by `json_output`.
+see. For programs (`--json`) the same result is printed by `render.json_output`.
 """
 
 from __future__ import annotations
-
-import io
-import sys
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command that `sys.argv` names, and exit with its code (see `wakelog --help`)."""
-    from wakelog_adapters.cli.commands import app
+    from wakelog_adapters.cli.streams import standard_streams
 
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a narrow terminal encoding is no reason to fail
-            stream.reconfigure(errors="backslashreplace")
-    app(prog_name="wakelog")
+    with standard_streams():
+        from wakelog_adapters.cli.commands import app
+
+        app(prog_name="wakelog")

@@ -127,7 +127,7 @@ def print_result(call: Callable[[], R], render: Callable[[R], Any], json: bool) 
 
 def print_document(result: Any) -> None:
     """Print `result` as one JSON document: indented on a terminal, else on one line."""
-    from wakelog_adapters.cli.json_output import document
+    from wakelog_adapters.cli.render.json_output import document
 
     print(document(result, indent=2 if sys.stdout.isatty() else None), flush=True)
 

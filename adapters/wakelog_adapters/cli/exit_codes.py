@@ -18,6 +18,7 @@ __all__ = [
     "JOB_FAILED",
     "REFUSED",
     "STORE_UNAVAILABLE",
+    "UNWRITTEN",
     "USAGE",
     "UsageError",
     "complain",
@@ -31,6 +32,7 @@ REFUSED = 1
 USAGE = 2
 STORE_UNAVAILABLE = 3
 JOB_FAILED = 4
+UNWRITTEN = 5
 INTERRUPTED = 130
 
 EXIT_CODES = {
@@ -39,6 +41,7 @@ EXIT_CODES = {
     USAGE: "the command line is wrong: option, module, a job's name or type, id, URL, JSON",
     STORE_UNAVAILABLE: "the store cannot be reached or used",
     JOB_FAILED: "a handler of the job failed, or the run that was triggered did",
+    UNWRITTEN: "it was done, but stdout is closed or full, or its reader has gone",
     INTERRUPTED: "interrupted",
 }
 

@@ -18,6 +18,7 @@ from wakelog.jobs import Jobs
 from wakelog_adapters.cli.app import print_document
 from wakelog_adapters.cli.context import Where, opened, without_secrets
 from wakelog_adapters.cli.exit_codes import UsageError, printable
+from wakelog_adapters.cli.streams import may_lose_stdout
 
 __all__ = ["Signals", "work"]
 
@@ -47,6 +48,7 @@ def work(
     names = tuple(only) or jobs.names()
     if not names:
         raise UsageError(f"{where.reference()} has no jobs: there is nothing to work on")
+    may_lose_stdout()
     log_on_stderr(log_level.upper())
     about = {
         "pid": os.getpid(),
@@ -92,6 +94,7 @@ def _announce(about: dict[str, Any], json: bool) -> None:
         sys.stdout = sys.stderr  # what handlers print is not part of the document
 
 
+ENDED_AT_ONCE = b"ended at once: other workers take over the open runs when their leases end\n"
 ECHO_S = 0.2
 """The same signal again within this time counts once: `timeout` and its like send it to a process
 and to its group."""
@@ -145,9 +148,8 @@ class Signals:
         if self._stopping and number == first and time.monotonic() < first_s + ECHO_S:
             return
         if self._stopping:
-            os.write(
-                2, b"ended at once: other workers take over the open runs when their leases end\n"
-            )
+            with contextlib.suppress(OSError):
+                os.write(2, ENDED_AT_ONCE)
             os._exit(128 + number)
         self._stopping = True
         self._first = number, time.monotonic()
@@ -167,12 +169,14 @@ def log_on_stderr(level: str) -> None:
         handler.setFormatter(_Lines())
         root.addHandler(handler)
     root.setLevel(level)
-    if level != "DEBUG":  # the scheduler logs each of its own steps
-        logging.getLogger("wakelog.alarms").setLevel(max(logging.WARNING, root.level))
+
+
+HEADLINE = "Traceback (most recent call last):"
 
 
 class _Lines(logging.Formatter):
-    """One line for each record: time (UTC), level, message, instance."""
+    """One line for each record: time (UTC), level, message, instance; and below an error its
+    frames, without Python's own headline, which would read as if the worker had failed."""
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
@@ -181,9 +185,12 @@ class _Lines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(message)s")
         self.converter = time.gmtime
 
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record)).replace(f"{HEADLINE}\n", "")
+
     def formatMessage(self, record: logging.LogRecord) -> str:
-        line = printable(super().formatMessage(record))
+        line = super().formatMessage(record)
         instance = getattr(record, "instance", None)
         if instance is None or str(instance) in line:
             return line
-        return f"{line}  [{printable(str(instance))}]"
+        return f"{line}  [{instance}]"

@@ -331,6 +331,9 @@ class MemoryStore(MemoryPools):
         with self._database_lock:
             return [*self._job_pauses.values()]
 
+    def hurry(self) -> None:
+        """There is no server."""
+
     def close(self) -> None:
         """There is nothing to close: opening the same name again finds everything as it was."""
 

@@ -76,7 +76,11 @@ class PostgresAdmin(SqlStoreAdmin[Connection]):
 
     @contextmanager
     def connected(self, *, to_migrate: bool = False) -> Generator[Connection]:
-        with closing(connect(self._location)) as connection, translated(self._location.label):
+        with (
+            closing(connect(self._location)) as connection,
+            translated(self._location.label),
+            connection.taking_long(),
+        ):
             yield connection
 
 

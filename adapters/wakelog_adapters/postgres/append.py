@@ -24,7 +24,12 @@ from wakelog_adapters.postgres.append_call import AppendOptions, TooLargeError
 from wakelog_adapters.postgres.append_run import AppendRun, Attempt, LockWaits
 from wakelog_adapters.postgres.conflicts import append_without_refused
 from wakelog_adapters.postgres.connections import Connection, Datastore, rows_of
-from wakelog_adapters.postgres.errors import is_refusal, is_worth_repeating, translated
+from wakelog_adapters.postgres.errors import (
+    is_refusal,
+    is_silence,
+    is_worth_repeating,
+    translated,
+)
 from wakelog_adapters.postgres.queries import Queries
 from wakelog_adapters.postgres.url import StoreLocation
 
@@ -100,6 +105,9 @@ class Appender:
         if lost is not None:
             if self.was_recorded(attempt, lost):
                 return attempt.expected
+            if is_silence(lost):
+                with translated(self._location.label):
+                    raise lost
             self._datastore.count("store_retries")
         elif error is not None and is_worth_repeating(error):
             self._datastore.count("store_retries")
@@ -115,10 +123,11 @@ class Appender:
         return is_refusal(error) or attempt.met_a_locked_row(error, self._waits)
 
     def _append(self, units: Sequence[Unit], *, refused_by: Exception | None = None) -> Appended:
+        failed: psycopg.Error | OSError | None = None
         for tries_left in reversed(range(TRIES)):
             attempt = self.attempt(units)
             with translated(self._location.label):
-                with self._datastore.lend(alive=tries_left < TRIES - 1) as connection:
+                with self._datastore.lend(after=failed) as connection:
                     try:
                         return self.run(attempt, connection, refused_by=refused_by)
                     except (psycopg.Error, OSError) as error:
@@ -129,7 +138,7 @@ class Appender:
                         broken, failed = connection.closed, error
                 if broken and self.was_recorded(attempt, failed):
                     return attempt.expected
-                if tries_left == 0:
+                if tries_left == 0 or is_silence(failed):
                     raise failed
             self._datastore.count("store_retries")
         raise AssertionError("the last try returns or raises")
@@ -173,23 +182,30 @@ class Appender:
         never will.
 
         `where`: stream, version and commit of one of its events; None: it had not been sent. Raises
-        `StoreUnavailableError` if no server can be asked within `SETTLE_S`: then it is not known
-        whether `what`.
+        `StoreUnavailableError` if no server can be asked within `SETTLE_S`, or at once after it was
+        silent for too long: then it is not known whether `what`.
         """
         _LOG.warning("%s: an answer was lost, looking it up: %s", self._location.label, lost)
         self._datastore.count("store_lost_answers")
-        self._datastore.drop_broken()
+        self._datastore.drop_idle()
         if where is None:
             return False
         deadline_s = time.monotonic() + SETTLE_S
         pause_s = _PAUSE_S
+        is_silent = is_silence(lost)
         while True:
             try:
-                with translated(self._location.label), self._datastore.lend() as connection:
-                    params = (append_id, self._waits.full, *where)
+                with (
+                    translated(self._location.label),
+                    self._datastore.lend(after=lost) as connection,
+                ):
+                    wait = self._waits.after_silence if is_silent else self._waits.full
+                    params = (append_id, wait, *where)
                     return bool(rows_of(connection, self._queries.settle, params)[0][0])
             except StoreUnavailableError as error:
-                if time.monotonic() >= deadline_s or self._closed.wait(pause_s):
+                is_silent = is_silent or is_silence(error.__cause__)
+                is_over = is_silent or time.monotonic() >= deadline_s
+                if is_over or self._closed.wait(pause_s):
                     detail = f"it is not known whether {what}: {error.detail}"
                     raise StoreUnavailableError("unreachable", detail) from lost
             pause_s = min(2 * pause_s, _MAX_PAUSE_S)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from wakelog.ports.units import Appended, StreamLocked, Unit
 from wakelog_adapters.postgres.append_call import AppendCall, AppendOptions
-from wakelog_adapters.postgres.connections import Connection, rows_of
+from wakelog_adapters.postgres.connections import AFTER_SILENCE_S, Connection, rows_of
 from wakelog_adapters.postgres.errors import is_locked
 from wakelog_adapters.postgres.queries import Queries
 
@@ -31,6 +31,8 @@ class LockWaits:
         self.full_s = timeout_s
         """For what is everybody's: the log."""
         self.full = _ms(timeout_s)
+        self.after_silence = _ms(min(AFTER_SILENCE_S, timeout_s))
+        """For an append whose server was silent, by the call that looks it up."""
         self.for_rows = _ms(min(MAX_ROW_WAIT_S, timeout_s * _ROW_SHARE))
         self.for_one = _ms(min(_ALONE_S, timeout_s * _ROW_SHARE))
 

@@ -8,6 +8,7 @@ append whose connection broke.
 from __future__ import annotations
 
 import selectors
+import time
 from collections.abc import Callable, Sequence
 
 import psycopg
@@ -21,11 +22,14 @@ from wakelog_adapters.postgres.append import Appender
 from wakelog_adapters.postgres.append_call import AppendCall
 from wakelog_adapters.postgres.append_run import Attempt
 from wakelog_adapters.postgres.connections import Connection, Datastore
+from wakelog_adapters.postgres.errors import NoAnswerError, is_read_only
 from wakelog_adapters.postgres.queries import Queries, numbered
 
 __all__ = ["AppendStarter", "SentAppend"]
 
 _BINARY = 1
+_TICK_S = 0.1
+"""How often a thread that waits looks whether it waits for too long."""
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 """One that takes no file descriptor of its own: there may be none left."""
 
@@ -78,6 +82,7 @@ class SentAppend:
         self.socket = self._wire.socket
         self.is_sending = False
         self.is_over = False
+        self._silent_since_s = time.monotonic()
 
     def send(self, sql: bytes, arguments: Sequence[object]) -> None:
         """Begin. Raises `ValueError` and psycopg's `DataError`: then nothing was sent.
@@ -95,6 +100,7 @@ class SentAppend:
 
     def look(self) -> None:
         """Never blocks. If the connection breaks, the append is over too."""
+        self._silent_since_s = time.monotonic()
         try:
             if self.is_sending:
                 self.is_sending = self._wire.flush() > 0
@@ -107,8 +113,17 @@ class SentAppend:
             self._connection.close()
             self._break(psycopg.OperationalError(repr(error)))
 
+    @property
+    def is_silent(self) -> bool:
+        return self._connection.waits.is_too_long(time.monotonic() - self._silent_since_s)
+
+    def give_up(self) -> None:
+        self._connection.close()
+        self._break(NoAnswerError(time.monotonic() - self._silent_since_s))
+
     def result(self) -> Appended | None:
         """Gives the connection back."""
+        self._connection.was_read_only = is_read_only(self._error())
         self._starter.datastore.put_back(self._connection)
         if self._lost is not None or self._error() is not None:
             return None
@@ -131,8 +146,11 @@ class SentAppend:
             with _Selector() as selector:
                 writing = selectors.EVENT_WRITE if self.is_sending else 0
                 selector.register(self.socket, selectors.EVENT_READ | writing)
-                selector.select()
-            self.look()
+                is_ready = selector.select(_TICK_S)
+            if is_ready:
+                self.look()
+            elif self.is_silent:
+                self.give_up()
 
     def _receive(self) -> None:
         """Take the next result, which has arrived."""

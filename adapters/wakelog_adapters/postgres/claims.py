@@ -19,15 +19,12 @@ from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import Due
 from wakelog.ports.units import ClaimRequest
 from wakelog_adapters.postgres.connections import Connection, Datastore, rows_of
-from wakelog_adapters.postgres.errors import translated
-from wakelog_adapters.postgres.queries import Queries
+from wakelog_adapters.postgres.errors import is_silence, translated
+from wakelog_adapters.postgres.queries import NO_LIMIT, Queries
+from wakelog_adapters.postgres.session.settings import IDLE_TIMEOUT
 from wakelog_adapters.postgres.url import StoreLocation
 
 __all__ = ["Claimer", "release"]
-
-IDLE_TIMEOUT = "20s"
-"""How long a claim that takes over may be idle before the server rolls it back and releases its
-locks: its process has stalled, or its connection was cut without the server noticing."""
 
 _oldest_first = attrgetter("due_us", "stream")
 
@@ -60,17 +57,19 @@ class Claimer:
         that the server had not executed by then may still be: the leases of a claim that is not
         known end, or the next beat of the claimant finds them.
         """
+        lost: psycopg.Error | None = None
         for again in (False, True):
             with translated(self._location.label):
-                with self._datastore.lend(alive=again) as connection:
+                with self._datastore.lend(after=lost) as connection:
                     try:
                         return self._claim_on(connection, request)
                     except psycopg.Error as error:
-                        failed, is_broken = error, connection.closed
+                        failed, is_broken = error, connection.is_lost
                 if is_broken:
-                    self._datastore.drop_broken()
-                self._release_all(request)
-                if again or not is_broken:
+                    self._datastore.drop_idle()
+                    lost = failed
+                self._release_all(request, lost)
+                if again or not is_broken or is_silence(failed):
                     raise failed
             self._datastore.count("store_retries")
         raise AssertionError("the second time it returns or raises")
@@ -108,7 +107,7 @@ class Claimer:
         now_us, limits = request.now_us, request.limits
         params = (
             [*request.jobs],
-            [limits.get(job) for job in request.jobs] if limits else None,
+            [limits.get(job, NO_LIMIT) for job in request.jobs] if limits else None,
             now_us,
             None if self._datastore.server_clock else now_us,
             request.limit,
@@ -123,12 +122,12 @@ class Claimer:
         )
         return _DECODER.decode(rows_of(connection, self._queries.claim, params)[0][0])
 
-    def _release_all(self, request: ClaimRequest) -> None:
+    def _release_all(self, request: ClaimRequest, lost: Exception | None) -> None:
         """Give up what the claim may have taken."""
         with (
             suppress(StoreUnavailableError),
             translated(self._location.label),
-            self._datastore.lend() as connection,
+            self._datastore.lend(after=lost) as connection,
         ):
             connection.execute(self._queries.release_claim, (request.owner, request.token))
 

@@ -1,8 +1,7 @@
 """Connections: a pool of them, shared by all threads of the process.
 
-A session holds nothing but prepared statements (which a pooler does not allow): a transaction that
-needs a setting makes it for itself. A connection that breaks is replaced in the background; the
-call that found it broken decides what that means.
+A connection that breaks is replaced in the background; the call that found it broken decides what
+that means.
 
 Nobody who is in a transaction waits for another connection. A pooler has fewer of them than there
 are workers: if each had one and waited for a second, all would wait for ever.
@@ -12,34 +11,58 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 import psycopg
 import psycopg_pool
 import stamina
+from eventsourcing import persistence
 from eventsourcing import postgres as library
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
-from psycopg.rows import DictRow, dict_row, tuple_row
+from psycopg.rows import DictRow
 
 from wakelog.affinity import forks
 from wakelog.errors import StoreUnavailableError
 from wakelog.threads import START_ERRORS, log_failure, no_thread_for
-from wakelog_adapters.postgres.errors import reason_of, server_message, translated
+from wakelog_adapters.postgres.errors import (
+    is_silence,
+    translated,
+)
+from wakelog_adapters.postgres.session.connection import (
+    MARGIN_S,
+    Connection,
+    Waits,
+    arguments,
+    connect,
+    is_pooled,
+    rows_of,
+)
+from wakelog_adapters.postgres.session.settings import set_up
 from wakelog_adapters.postgres.url import StoreLocation
 
-__all__ = ["Connection", "Datastore", "connect", "is_pooled", "rows_of"]
+__all__ = [
+    "AFTER_SILENCE_S",
+    "Connection",
+    "Datastore",
+    "Waits",
+    "connect",
+    "is_pooled",
+    "rows_of",
+]
 
 _LOG = logging.getLogger("wakelog.postgres")
-Connection = psycopg.Connection[DictRow]
 CounterName = Literal["store_waits", "store_retries", "store_lost_answers"]
 """Calls that found no connection and waited; that were sent again; whose answer was lost."""
 
 R = TypeVar("R")
 
+AFTER_SILENCE_S = 1.0
+"""How much longer a call lasts whose connection was silent for too long: perhaps only that one is
+lost, and the server answers on another."""
 _RECONNECT_S = 3.0
 """How long one attempt to replace a connection lasts; the next call begins another."""
 _AT_ONCE_S = 0.001
@@ -49,44 +72,6 @@ _CLOSE_S = 5.0
 _PAUSE_S = 0.1
 _MAX_PAUSE_S = 2.0
 _IN_TRANSACTION = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
-_DEFAULTS = {
-    "application_name": "wakelog",
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-}
-"""A server that has disappeared is noticed within half a minute, not after two hours."""
-
-
-def _arguments(location: StoreLocation) -> dict[str, Any]:
-    """The arguments for psycopg beside the URL, which takes precedence."""
-    given = conninfo_to_dict(location.conninfo)
-    defaults = {**_DEFAULTS, "connect_timeout": max(2, round(location.timeout_s))}
-    return {
-        **{name: value for name, value in defaults.items() if name not in given},
-        "client_encoding": "utf8",
-        "autocommit": True,
-        "row_factory": dict_row,
-        "prepare_threshold": 2 if location.pooled is False else None,
-    }
-
-
-def connect(location: StoreLocation) -> Connection:
-    """A connection outside the pool, at once. Raises `StoreUnavailableError`, with the reason."""
-    try:
-        return Connection.connect(location.conninfo, **_arguments(location))
-    except (psycopg.Error, OSError) as error:  # OSError: out of file descriptors
-        raise StoreUnavailableError(
-            reason_of(error), f"{location.label}: {server_message(error)}"
-        ) from error
-
-
-def is_pooled(connection: Connection) -> bool:
-    """Whether there is a pooler: it answers for the server, and so the process id that it gave when
-    connecting is not that of the session."""
-    [(pid,)] = rows_of(connection, b"SELECT pg_backend_pid()")
-    return bool(pid != connection.info.backend_pid)
 
 
 class _LentHere(threading.local):
@@ -114,21 +99,21 @@ class Datastore(library.PostgresDatastore):
         self._lent = 0
         self._lent_here = _LentHere()
         self._outside_pool: set[Connection] = set()
-        self._configure: Callable[[Connection], None] | None = None
+        self.waits = Waits(location)
+        """How long its connections wait for the server."""
         self._counters: Counter[CounterName] = Counter(dict.fromkeys(get_args(CounterName), 0))
 
     def open(self, location: StoreLocation) -> None:
         """Begin to connect. By now `location.pooled` is known. Raises `ThreadsExhaustedError`."""
-        self._location = location
-        self._configure = None if location.pooled else _configure(location)
+        self._location = self.waits.location = location
         self.pool = library.ConnectionPool(
             location.conninfo,
-            connection_class=Connection,
-            kwargs=_arguments(location),
+            connection_class=self.waits.connection_class,
+            kwargs=arguments(location),
             min_size=1,
             max_size=location.pool,
             open=False,
-            configure=self._configure,
+            configure=lambda connection: set_up(_ours(connection), location),
             name=location.label,
             timeout=location.timeout_s,
             reconnect_timeout=_RECONNECT_S,
@@ -140,15 +125,20 @@ class Datastore(library.PostgresDatastore):
             raise no_thread_for("the pool of connections", error) from error
 
     @contextmanager
-    def lend(self, *, alive: bool = False) -> Generator[Connection, None, None]:
+    def lend(self, *, after: Exception | None = None) -> Generator[Connection, None, None]:
         """A connection for this thread alone. Errors on it are raised as they are.
 
-        `alive`: one that was just checked, for a call whose connection broke: others may have too.
-        Raises `StoreUnavailableError` if none is available: then nothing was sent; and
-        `AssertionError` if this thread is in a transaction.
+        `after`: the error with which the call's connection broke: then one that was just checked,
+        since others may have broken too. Raises `StoreUnavailableError` if none is available: then
+        nothing was sent; and `AssertionError` if this thread is in a transaction.
         """
         self._check_no_transaction()
-        connection = self.retry_unreachable(self._take_alive if alive else self._take)
+        if after is None:
+            connection = self.retry_unreachable(self._take)
+        elif is_silence(after):
+            connection = self._take_alive(AFTER_SILENCE_S, after)
+        else:
+            connection = self.retry_unreachable(lambda: self._take_alive(self._location.timeout_s))
         mine = self._lent_here.connections
         mine.append(connection)
         try:
@@ -215,32 +205,55 @@ class Datastore(library.PostgresDatastore):
         return self._lent
 
     def _take(self) -> Connection:
+        location = self._location
+        for _ in range(2):
+            connection = self._taken(location.timeout_s / 2)
+            if connection is not None:
+                return connection
+            if self._lent < location.pool:
+                return self._connect_outside_pool()
+        waited = f"no connection within {location.timeout_s:g} s"
+        detail = f"{waited}: all {location.pool} of the pool are in use (pool= in the URL)"
+        raise StoreUnavailableError("unreachable", f"{location.label}: {detail}")
+
+    def _taken(self, within_s: float) -> Connection | None:
+        """One of the pool's; None if it has none within that time."""
         try:
-            connection = self.pool.getconn()
+            if self.waits.are_over:
+                raise psycopg_pool.PoolClosed
+            connection = _ours(self.pool.getconn(within_s))
         except psycopg_pool.PoolClosed:
             raise StoreUnavailableError(
                 "unreachable", f"{self._location.label}: the store is closed"
             ) from None
         except psycopg_pool.PoolTimeout:
-            connection = self._connect_outside_pool()
+            return None
         with self._lock:
             self._lent += 1
         return connection
 
-    def _take_alive(self) -> Connection:
-        """Raises `StoreUnavailableError` if none answers: a pooler may accept connections although
-        its server is unreachable."""
+    def _take_alive(self, within_s: float, silence: Exception | None = None) -> Connection:
+        """One that has just answered: a pooler may accept connections although its server is
+        unreachable. Raises `StoreUnavailableError` if none answers.
+
+        `silence`: with this error one was silent for long. Then all has to end within that time.
+        """
         tries = self._location.pool + 1  # more than can have broken at once
+        deadline_s = time.monotonic() + within_s
         with translated(self._location.label):
             for left in reversed(range(tries)):
-                connection = self._take()
+                connection = self._take() if silence is None else self._taken(within_s)
+                if connection is None:
+                    raise silence or AssertionError
+                connection.allowed_s = within_s
                 try:
                     self.pool.check_connection(connection)
                 except psycopg.Error:
                     self.put_back(connection)
-                    if not left:
+                    if not left or time.monotonic() >= deadline_s:
                         raise
                 else:
+                    connection.allowed_s = None if silence is None else within_s + MARGIN_S
                     return connection
         raise AssertionError("the last try returns or raises")
 
@@ -249,18 +262,20 @@ class Datastore(library.PostgresDatastore):
         if not self.pool.get_stats()["pool_available"]:
             return None
         try:
-            connection = self.pool.getconn(_AT_ONCE_S)
-        except (psycopg_pool.PoolClosed, psycopg_pool.PoolTimeout):
+            return self._taken(_AT_ONCE_S)
+        except StoreUnavailableError:
             return None
-        with self._lock:
-            self._lent += 1
-        return connection
 
     def put_back(self, connection: Connection) -> None:
-        """Return what `take_ready` gave. A broken connection is dropped.
+        """Return what `take_ready` gave. A broken connection is dropped, and so is one whose server
+        took no writes, with the idle ones: their sessions may stay so although the server does not.
 
         Never raises: what was done on the connection may be committed.
         """
+        connection.allowed_s = None
+        was_read_only = connection.was_read_only
+        if was_read_only:
+            connection.close()
         with self._lock:
             self._lent -= 1
             is_outside = connection in self._outside_pool
@@ -270,26 +285,23 @@ class Datastore(library.PostgresDatastore):
                 connection.close()
             else:
                 self.pool.putconn(connection)  # which drops it if it is broken
+            if was_read_only:
+                self.drop_idle()
         except Exception as error:
             log_failure(_LOG, "a connection cannot be put back", error=error)
 
     def _connect_outside_pool(self) -> Connection:
         """A connection for one call, if the pool has none: the pool tries a lost server only every
         few seconds, and may not have noticed that it is back. Raises `StoreUnavailableError`."""
-        location = self._location
-        if self._lent >= location.pool:
-            waited = f"no connection within {location.timeout_s:g} s"
-            detail = f"{waited}: all {location.pool} of the pool are in use (pool= in the URL)"
-            raise StoreUnavailableError("unreachable", f"{location.label}: {detail}")
-        connection = connect(location)
+        connection = connect(self._location, self.waits)
         try:
-            if self._configure is not None:
-                with translated(location.label):
-                    self._configure(connection)
+            with translated(self._location.label):
+                set_up(connection, self._location)
         except StoreUnavailableError:
             connection.close()
             raise
         with self._lock:
+            self._lent += 1
             self._outside_pool.add(connection)
         return connection
 
@@ -301,19 +313,37 @@ class Datastore(library.PostgresDatastore):
 
     @contextmanager
     def get_connection(self) -> Generator[Connection, None, None]:
-        """For the library's own calls, which it tries again a few times."""
+        """For the library's own calls, which it tries again a few times; not those for which the
+        server was waited for in vain: they raise `StoreUnavailableError`."""
         self._check_no_transaction()
         connection: Connection | None = None
         try:
-            with super().get_connection() as connection:
+            with super().get_connection() as lent:
+                connection = _ours(lent)
                 yield connection
+        except persistence.OperationalError as error:
+            if error.__cause__ is None or not is_silence(error.__cause__):
+                raise
+            with translated(self._location.label):
+                raise error.__cause__ from None
         finally:
-            if connection is not None and connection.closed:
-                self.drop_broken()
+            if connection is not None and connection.is_lost:
+                self.drop_idle()
 
-    def drop_broken(self) -> None:
-        """After one was found broken: check all idle connections, and drop those that are, too."""
-        self.pool.check()
+    def drop_idle(self) -> None:
+        """After one was found broken: replace the idle ones, which may be broken, too. To ask each
+        of them would take long if their server does not answer."""
+        for _ in range(self._location.pool):
+            connection = self.take_ready()
+            if connection is None:
+                return
+            connection.close()
+            self.put_back(connection)
+
+    def hurry(self) -> None:
+        """Wait for the server for a moment only from now on, and once that was in vain, no longer.
+        Never blocks."""
+        self.waits.hurry()
 
     def close(self) -> None:
         """Safe to call twice. A connection in use is closed when it is put back.
@@ -322,24 +352,11 @@ class Datastore(library.PostgresDatastore):
         """
         if not self.is_inherited:
             self._closed = True
+            self.hurry()
             self.pool.close(_CLOSE_S)
 
 
-def _configure(location: StoreLocation) -> Callable[[Connection], None]:
-    def configure(connection: Connection) -> None:
-        """Set what the database or the role could have set otherwise."""
-        connection.execute(
-            "SELECT set_config('default_transaction_isolation', 'read committed', false),"
-            " set_config('lock_timeout', %s, false)",
-            (f"{round(location.timeout_s * 1000)}ms",),
-        )
-
-    return configure
-
-
-def rows_of(
-    connection: Connection, sql: bytes, params: Sequence[object] = ()
-) -> list[tuple[Any, ...]]:
-    """The rows of a statement, as tuples."""
-    with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
-        return cursor.execute(sql, params).fetchall()
+def _ours(connection: psycopg.Connection[DictRow]) -> Connection:
+    """A connection of our pool, whose type the library does not know."""
+    assert isinstance(connection, Connection)
+    return connection

@@ -6,19 +6,31 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import psycopg
+import psycopg_pool
 
 from wakelog.errors import StoreReason, StoreUnavailableError
 
 __all__ = [
     "DUPLICATE",
+    "NoAnswerError",
     "is_conflict",
     "is_locked",
+    "is_read_only",
     "is_refusal",
+    "is_silence",
     "is_worth_repeating",
     "reason_of",
     "server_message",
     "translated",
 ]
+
+
+class NoAnswerError(psycopg.OperationalError):
+    """The server took what it was sent and has not answered; the connection is closed."""
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(f"the server has not answered for {waited_s:.1f} s")
+
 
 _CONFLICTS = ("WK001", "WK002", "WK003", "WK005")
 """Raised by our own functions: another version, a lease that is gone, a key that was used, a paused
@@ -75,9 +87,23 @@ def is_locked(error: BaseException) -> bool:
     return getattr(error, "sqlstate", None) == _LOCKED
 
 
+def is_read_only(error: BaseException | None) -> bool:
+    """Whether the server takes no writes, or took none when this session began."""
+    return getattr(error, "sqlstate", None) == "25006"
+
+
+def is_silence(error: BaseException | None) -> bool:
+    """Whether `error` says that the server was waited for in vain."""
+    return isinstance(error, _SILENCE)
+
+
+_SILENCE = (NoAnswerError, psycopg.errors.ConnectionTimeout, psycopg_pool.PoolTimeout)
+
+
 def is_worth_repeating(error: BaseException) -> bool:
-    """Whether the server rolled back only because of another transaction at the same time."""
-    return getattr(error, "sqlstate", None) in ("40001", "40P01")
+    """Whether the server rolled back only because of another transaction at the same time, or of
+    when this session began."""
+    return getattr(error, "sqlstate", None) in ("40001", "40P01") or is_read_only(error)
 
 
 def server_message(error: BaseException) -> str:

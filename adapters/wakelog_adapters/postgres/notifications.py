@@ -19,7 +19,7 @@ import psycopg
 from wakelog.clock import SystemClock
 from wakelog.errors import StoreUnavailableError
 from wakelog.threads import LastingThread, log_failure
-from wakelog_adapters.postgres.connections import Connection, connect
+from wakelog_adapters.postgres.connections import Connection, Waits, connect
 from wakelog_adapters.postgres.errors import translated
 from wakelog_adapters.postgres.url import StoreLocation
 
@@ -39,6 +39,11 @@ _FIRST_PAUSE_S = 0.1
 _MAX_PAUSE_S = 2.0
 """The first and the longest pause of a listener between two attempts to connect; each is twice the
 one before."""
+_LISTEN_S = 0.5
+"""How long one wait for notifications lasts: less than that for an answer of the server, which ends
+the connection."""
+LISTENS_FOR = 40
+"""How many such waits there are before the server is asked whether it is still there."""
 _MAX_DIGITS = 18
 """Of a time in a notification. Any role that may connect can send 8,000 characters."""
 _CLOSE_S = 5.0
@@ -81,9 +86,10 @@ class Notifier:
     other processes find it by polling.
     """
 
-    def __init__(self, location: StoreLocation, sender: str) -> None:
+    def __init__(self, location: StoreLocation, waits: Waits, sender: str) -> None:
         """`sender`: what identifies the notifications of this process."""
         self._location = location
+        self._waits = waits
         self._sender = sender
         self._clock = SystemClock()
         self._changed = threading.Condition()
@@ -166,7 +172,7 @@ class Notifier:
 
     def _send(self, told: Told) -> None:
         if self._connection is None:
-            self._connection = connect(self._location)
+            self._connection = connect(self._location, self._waits)
         words = map(str, told if told.pool else told[:1])
         notification = (_channel(self._location), " ".join([self._sender, *words]))
         with translated(self._location.label):
@@ -188,6 +194,7 @@ class Listener:
     def __init__(
         self,
         location: StoreLocation,
+        waits: Waits,
         sender: str,
         on_alarm: OnAlarm,
         on_pool: Callable[[str, int], None] | None = None,
@@ -199,6 +206,7 @@ class Listener:
         Raises `ThreadsExhaustedError`.
         """
         self._location = location
+        self._waits = waits
         self._sender = sender
         self._on_alarm = on_alarm
         self._on_pool = on_pool
@@ -244,7 +252,7 @@ class Listener:
         self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
 
     def _connect_and_listen(self) -> None:
-        connection = connect(self._location)
+        connection = connect(self._location, self._waits)
         with self._lock:
             self._connection = connection
         if not self._is_stopped:
@@ -252,16 +260,22 @@ class Listener:
                 self._listen(connection)
 
     def _listen(self, connection: Connection) -> None:
-        """Until the connection breaks. Raises psycopg's errors."""
+        """Until the connection breaks. Raises psycopg's errors.
+
+        To listen again now and then changes nothing, and finds out whether the server answers: a
+        silent one, or one that is a standby by now, would never be missed.
+        """
         connection.execute("SET idle_session_timeout = 0")  # a session that listens is idle
-        connection.execute(f"LISTEN {_channel(self._location)}".encode())
-        self._is_connected = True
-        self._pause_s = _FIRST_PAUSE_S
-        self._report(_LOOK)
-        for notification in connection.notifies():
-            told = _told_in(notification.payload, self._sender)
-            if told is not None:
-                self._report(told)
+        while True:
+            connection.execute(f"LISTEN {_channel(self._location)}".encode())
+            self._is_connected = True
+            self._pause_s = _FIRST_PAUSE_S
+            self._report(_LOOK)
+            for _ in range(LISTENS_FOR):
+                for notification in connection.notifies(timeout=_LISTEN_S):
+                    told = _told_in(notification.payload, self._sender)
+                    if told is not None:
+                        self._report(told)
 
     def _report(self, told: Told) -> None:
         if self._is_stopped:

@@ -22,7 +22,12 @@ from wakelog_adapters.postgres.append import TRIES, Appender, Evidence
 from wakelog_adapters.postgres.append_call import MAX_BLOB, dumps
 from wakelog_adapters.postgres.append_run import LockWaits
 from wakelog_adapters.postgres.connections import Connection, Datastore, rows_of
-from wakelog_adapters.postgres.errors import is_locked, is_worth_repeating, translated
+from wakelog_adapters.postgres.errors import (
+    is_locked,
+    is_silence,
+    is_worth_repeating,
+    translated,
+)
 from wakelog_adapters.postgres.pool_reads import (
     document_of,
     look_params,
@@ -93,9 +98,10 @@ class PoolCaller:
         undid it because of other transactions' locks. Raises what `plan` raises, and
         `StoreUnavailableError`.
         """
+        failed: psycopg.Error | OSError | None = None
         for tries_left in reversed(range(TRIES)):
             attempt = _Attempt(self._appender.new_id())
-            with self._datastore.lend(alive=tries_left < TRIES - 1) as connection:
+            with self._datastore.lend(after=failed) as connection:
                 try:
                     self._run(attempt, connection, look, plan)
                     return attempt.sent, self._slices(connection, look, attempt.sent)
@@ -107,7 +113,8 @@ class PoolCaller:
                     broken, failed = connection.closed, error
             if broken and self._was_recorded(attempt, look, failed):
                 return attempt.sent, ()
-            if tries_left == 0 or not (broken or attempt.is_worth_repeating(failed)):
+            is_repeated = broken or attempt.is_worth_repeating(failed)
+            if tries_left == 0 or is_silence(failed) or not is_repeated:
                 with translated(self._location.label):
                     raise failed
             self._datastore.count("store_retries")

@@ -18,8 +18,10 @@ from wakelog_adapters.sql.listing import Dialect
 from wakelog_adapters.sql.pools import EXCEPTION, SEGMENT, TAKEN
 from wakelog_projections.inline.alarms import NO_RUN
 
-__all__ = ["DIALECT", "PAGE", "Queries", "numbered"]
+__all__ = ["DIALECT", "NO_LIMIT", "PAGE", "Queries", "numbered"]
 
+NO_LIMIT = -1
+"""In an array of limits: a null in it is a word if `array_nulls` is off, and a pooler has it so."""
 PAGE = 1_000
 """How many events one query reads: as many as are turned into objects at a time."""
 
@@ -54,8 +56,8 @@ class Queries(Struct, frozen=True):
     locked: bytes = b"SELECT {schema}.locked_1(%s, %s)"
     settle: bytes = b"SELECT {schema}.settle_1(%s, %s, %s, %s::bigint, %s)"
     claim: bytes = b"""SELECT {schema}.claim_1(
-        %s, %s::int[], %s::bigint, %s::bigint, %s::int, %s, %s::bigint, %s::bigint, %s, %s,
-        %s::bigint, %s, %s::bigint)"""
+        %s, array_replace(%s::int[], -1, NULL), %s::bigint, %s::bigint, %s::int, %s, %s::bigint,
+        %s::bigint, %s, %s, %s::bigint, %s, %s::bigint)"""
     set_idle_timeout: bytes = b"""SELECT set_config(
         'idle_in_transaction_session_timeout', %s, true)"""
     """(how long): for this transaction"""
@@ -110,7 +112,8 @@ class Queries(Struct, frozen=True):
     next_due: bytes = f"""WITH clock AS MATERIALIZED (
             SELECT coalesce(%(clock_us)s::bigint, {{schema}}.server_us()) AS us)
         SELECT min(at_us) FROM clock,
-        unnest(%(jobs)s::text[], %(limits)s::int[]) AS j (job, most), LATERAL (
+        unnest(%(jobs)s::text[], array_replace(%(limits)s::int[], -1, NULL)) AS j (job, most),
+        LATERAL (
             {_FIRST_ALARM % _STARTS_RUN}
             UNION ALL
             {_FIRST_ALARM % _STARTS_NONE}

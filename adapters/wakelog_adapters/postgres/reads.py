@@ -12,8 +12,8 @@ from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import HeldLease, JobPauseRow, Listing, StatusCount, StatusRow, WorkerRow
 from wakelog.ports.units import KeptReply
 from wakelog_adapters.postgres.connections import Connection, Datastore, rows_of
-from wakelog_adapters.postgres.errors import translated
-from wakelog_adapters.postgres.queries import DIALECT, PAGE, Queries
+from wakelog_adapters.postgres.errors import is_silence, translated
+from wakelog_adapters.postgres.queries import DIALECT, NO_LIMIT, PAGE, Queries
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.listing import listing_condition
 from wakelog_adapters.sql.rows import can_be_stored, lease, readable, worker_row
@@ -39,8 +39,17 @@ class PostgresReads(library.PostgresApplicationRecorder):
         """The rows that `sql` returns. It may be executed twice; see `_twice`."""
         return self._twice(lambda connection: rows_of(connection, sql, params))
 
+    def _many_rows(self, sql: bytes, params: Any) -> list[tuple[Any, ...]]:
+        """As `_rows`, of a statement that may take long."""
+
+        def ask(connection: Connection) -> list[tuple[Any, ...]]:
+            with connection.taking_long():
+                return rows_of(connection, sql, params)
+
+        return self._twice(ask)
+
     def _twice(self, ask: Callable[[Connection], R]) -> R:
-        """What `ask` returns; it is called again if the connection was found broken.
+        """What `ask` returns; it is called again if the connection was lost.
 
         So only for what may be done twice.
         """
@@ -48,12 +57,15 @@ class PostgresReads(library.PostgresApplicationRecorder):
             with self.datastore.lend() as connection:
                 try:
                     return ask(connection)
-                except Exception:
-                    if not connection.closed:
+                except Exception as error:
+                    if not connection.is_lost:
                         raise
-            self.datastore.drop_broken()
+                    lost = error
+            self.datastore.drop_idle()
+            if is_silence(lost):  # that was all the time that the call has
+                raise lost
             self.datastore.count("store_retries")
-            with self.datastore.lend(alive=True) as connection:
+            with self.datastore.lend(after=lost) as connection:
                 return ask(connection)
 
     def load(self, stream: str, after_version: int | None = None) -> Loaded:
@@ -124,14 +136,14 @@ class PostgresReads(library.PostgresApplicationRecorder):
             return []
         where, params = listing_condition(listing, DIALECT)
         sql = self.queries.list_where.replace(b"{where}", where.encode())
-        return [StatusRow(*row) for row in self._rows(sql, (*params, listing.limit))]
+        return [StatusRow(*row) for row in self._many_rows(sql, (*params, listing.limit))]
 
     def count(self, listing: Listing, now_us: int) -> Sequence[StatusCount]:
         if not _can_match(listing):
             return []
         where, params = listing_condition(replace(listing, after=None), DIALECT)
         sql = self.queries.count_where.replace(b"{where}", where.encode())
-        return [StatusCount(*row) for row in self._rows(sql, (now_us, *params))]
+        return [StatusCount(*row) for row in self._many_rows(sql, (now_us, *params))]
 
     @readable
     def leases(self, now_us: int, limit: int) -> Sequence[HeldLease]:
@@ -142,7 +154,7 @@ class PostgresReads(library.PostgresApplicationRecorder):
                 lease(owner, until_us, token, run),
                 None if topic is None else StoredEvent(stream, token, topic, state),
             )
-            for stream, owner, until_us, token, run, topic, state in self._rows(
+            for stream, owner, until_us, token, run, topic, state in self._many_rows(
                 self.queries.leases, params
             )
         ]
@@ -158,7 +170,7 @@ class PostgresReads(library.PostgresApplicationRecorder):
         params = {
             "clock_us": self._clock_us(now_us),
             "jobs": list(jobs),
-            "limits": [limits.get(job) for job in jobs],
+            "limits": [limits.get(job, NO_LIMIT) for job in jobs],
             "now_us": now_us,
         }
         due_us: int | None = self._rows(self.queries.next_due, params)[0][0]
@@ -169,10 +181,10 @@ class PostgresReads(library.PostgresApplicationRecorder):
         return None if self.datastore.server_clock else now_us
 
     def stranded(self, before_us: int, limit: int) -> Sequence[str]:
-        runs, alarms_agree = self._rows(self.queries.stranded_runs, (before_us, limit))[0]
+        runs, alarms_agree = self._many_rows(self.queries.stranded_runs, (before_us, limit))[0]
         found = [str(stream) for stream in runs]
         if not alarms_agree and len(found) < limit:
-            rows = self._rows(self.queries.stranded_alarms, (before_us, limit - len(found)))
+            rows = self._many_rows(self.queries.stranded_alarms, (before_us, limit - len(found)))
             found += [stream for (stream,) in rows]
         return found
 

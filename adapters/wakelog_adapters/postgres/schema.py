@@ -8,6 +8,7 @@ from typing import Any
 
 from wakelog.errors import StoreUnavailableError
 from wakelog_adapters.postgres.connections import Connection, rows_of
+from wakelog_adapters.postgres.session.settings import MIGRATING
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.migrations import Migration, SchemaVersion, read
 from wakelog_adapters.sql.schema import SqlSchema
@@ -21,6 +22,8 @@ _TABLE = """CREATE TABLE IF NOT EXISTS {t}migrations (
     applied_at timestamptz NOT NULL DEFAULT now(),
     compatible_since bigint
 )"""
+_CHECK = """SELECT pg_catalog.current_setting('server_encoding'), EXISTS (
+    SELECT FROM pg_catalog.pg_get_keywords() WHERE word = '{schema}' AND catcode <> 'U')"""
 _ENCODING = "UTF8"
 
 
@@ -33,11 +36,12 @@ class PostgresSchema(SqlSchema[Connection]):
     """The lock of a migration is an advisory lock of the schema. A script is for `psql`."""
 
     placeholder = "{schema}"
-    begin_sql = ("BEGIN", _LOCK)
+    begin_sql = ("BEGIN", MIGRATING, _LOCK)
     create_sql = ("CREATE SCHEMA IF NOT EXISTS {schema}", _TABLE)
     has_table_sql = (
         # Not to_regclass: it may answer from the session's cache, as it was before the lock.
-        "SELECT 1 FROM pg_tables WHERE schemaname = '{schema}' AND tablename = 'migrations'"
+        "SELECT 1 FROM pg_catalog.pg_tables"
+        " WHERE schemaname = '{schema}' AND tablename = 'migrations'"
     )
     now_sql = "now()"
 
@@ -53,13 +57,12 @@ class PostgresSchema(SqlSchema[Connection]):
         self._location = location
 
     def version(self, connection: Connection) -> SchemaVersion:
-        settings = "SELECT current_setting('server_encoding'), quote_ident('{schema}')"
-        [(encoding, quoted)] = self.rows(connection, settings)
+        [(encoding, is_reserved)] = self.rows(connection, _CHECK)
         database, name = self._location.label, self._location.schema
         if encoding != _ENCODING:
             detail = f"{database} is encoded in {encoding}: create a database in {_ENCODING}"
             raise StoreUnavailableError("not_a_database", detail)
-        if quoted != name:
+        if is_reserved:
             detail = f"{database}: schema={name} is a reserved word of SQL: choose another name"
             raise StoreUnavailableError("not_a_database", detail)
         return super().version(connection)
@@ -72,13 +75,16 @@ class PostgresSchema(SqlSchema[Connection]):
 
     @contextmanager
     def transaction(self, connection: Connection) -> Generator[None]:
-        with connection.transaction():
+        with connection.taking_long(), connection.transaction():
+            self.execute(connection, MIGRATING)
             self.execute(connection, _LOCK)
             yield
 
     def create_table(self, connection: Connection) -> None:
         """CREATE SCHEMA needs the right to create one even if it exists: so it is not executed."""
-        if self.rows(connection, "SELECT 1 FROM pg_namespace WHERE nspname = '{schema}'"):
+        if self.rows(
+            connection, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = '{schema}'"
+        ):
             self.execute(connection, _TABLE)
         else:
             super().create_table(connection)

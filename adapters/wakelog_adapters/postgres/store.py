@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -16,7 +17,14 @@ from wakelog.ports.units import Appended, ClaimRequest, Unit
 from wakelog_adapters.postgres.append import Appender
 from wakelog_adapters.postgres.append_started import AppendStarter, SentAppend
 from wakelog_adapters.postgres.claims import Claimer, release
-from wakelog_adapters.postgres.connections import Connection, Datastore, connect, is_pooled, rows_of
+from wakelog_adapters.postgres.connections import (
+    Connection,
+    Datastore,
+    Waits,
+    connect,
+    is_pooled,
+    rows_of,
+)
 from wakelog_adapters.postgres.errors import translated
 from wakelog_adapters.postgres.notifications import (
     POLL_WITH_LISTENER_US,
@@ -28,6 +36,7 @@ from wakelog_adapters.postgres.notifications import (
 from wakelog_adapters.postgres.pool_reads import PostgresPools
 from wakelog_adapters.postgres.pools import PoolCaller
 from wakelog_adapters.postgres.schema import PostgresSchema
+from wakelog_adapters.postgres.session.settings import check_settings
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.pool_tables import rebuild
 from wakelog_adapters.sql.small_writes import SmallWrites
@@ -53,7 +62,7 @@ class PostgresStore(SmallWrites, PostgresPools):
 
     def __init__(self, datastore: Datastore, location: StoreLocation) -> None:
         given = location
-        location = datastore.retry_unreachable(lambda: _prepare(given))
+        location = datastore.retry_unreachable(lambda: _prepare(given, datastore.waits))
         datastore.open(location)
         super().__init__(datastore, location)
         self.appender = Appender(datastore, self.queries, location)
@@ -63,7 +72,7 @@ class PostgresStore(SmallWrites, PostgresPools):
         self.listeners = LogListeners()
         """What waits for the appends of this process."""
         self._own = secrets.token_hex(8)
-        self.notifier = Notifier(location, self._own)
+        self.notifier = Notifier(location, datastore.waits, self._own)
         """Notifies other processes of alarms that this one sets."""
         self._alarm_listeners: set[Listener] = set()
         if datastore.server_clock:
@@ -100,7 +109,7 @@ class PostgresStore(SmallWrites, PostgresPools):
         """
         if self.location.pooled:
             return lambda: None
-        listener = Listener(self.location, self._own, on_alarm, on_pool)
+        listener = Listener(self.location, self.datastore.waits, self._own, on_alarm, on_pool)
         self._alarm_listeners.add(listener)
 
         def stop() -> None:
@@ -246,12 +255,16 @@ class PostgresStore(SmallWrites, PostgresPools):
         """Follows the log: this process's events at once, those of others by polling."""
         return LogSubscription(self, gt, topics, listeners=self.listeners, poll_s=_FOLLOW_S)
 
+    def hurry(self) -> None:
+        self.appender.close()
+        self.datastore.hurry()
+
     def close(self) -> None:
-        """What is under way ends by itself. Safe to call twice, and in a forked process, in which
-        nothing happens."""
+        """What is under way ends by itself, soon. Safe to call twice, and in a forked process, in
+        which nothing happens."""
         if self.datastore.is_inherited:
             return
-        self.appender.close()
+        self.hurry()
         for listener in tuple(self._alarm_listeners):
             listener.stop()
         self.notifier.close()
@@ -259,20 +272,18 @@ class PostgresStore(SmallWrites, PostgresPools):
         self.listeners.close()
 
 
-def _prepare(location: StoreLocation) -> StoreLocation:
+def _prepare(location: StoreLocation, waits: Waits) -> StoreLocation:
     """Bring the schema up to date; return the location, with whether there is a pooler.
 
     If it is interrupted it has done all or nothing, and may be repeated.
     """
-    connection = connect(location)
-    try:
-        with translated(location.label):
-            PostgresSchema(location).prepare(connection)
-            if location.pooled is not None:
-                return location
-            location = replace(location, pooled=is_pooled(connection))
-    finally:
-        connection.close()
-    if location.pooled:
+    given = location.pooled
+    with closing(connect(location, waits)) as connection, translated(location.label):
+        if given is None:
+            location = waits.location = replace(location, pooled=is_pooled(connection))
+        if location.pooled:
+            check_settings(connection, location)
+        PostgresSchema(location).prepare(connection)
+    if location.pooled and given is None:
         _LOG.info(_POOLER_FOUND, location.label)
     return location

@@ -14,8 +14,7 @@ from importlib.metadata import entry_points
 from typing import Any, Generic, Protocol
 
 from wakelog.clock import Clock
-from wakelog.errors import StoreUnavailableError
-from wakelog.jobs import loaded
+from wakelog.jobs import loaded, unknown_scheme
 from wakelog_adapters.sql.findings import Finding, problem, schema_finding
 from wakelog_adapters.sql.health import HealthQueries, check_jobs
 from wakelog_adapters.sql.migrations import Migration, SchemaVersion
@@ -64,9 +63,7 @@ def store_admin(url: str) -> StoreAdmin:
     scheme, colon, _ = url.partition("://")
     known = entry_points(group=ADMINS)
     if not colon or scheme not in known.names:
-        schemes = ", ".join(f"{name}://" for name in sorted(known.names))
-        detail = f"{scheme}:// has no schema" if colon else "this is not a URL"
-        raise StoreUnavailableError("unknown_scheme", f"{detail} (expected {schemes})")
+        raise unknown_scheme(url, known.names, " has no schema")
     make: Callable[[str], StoreAdmin] = loaded(known[scheme])
     return make(url)
 

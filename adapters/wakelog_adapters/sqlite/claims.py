@@ -16,6 +16,7 @@ from wakelog.ports.rows import Due
 from wakelog.ports.units import ClaimRequest, NothingDue, Takeover
 from wakelog_adapters.sql.rows import lease, readable
 from wakelog_adapters.sqlite.append import dumps
+from wakelog_adapters.sqlite.parameters import executed
 from wakelog_adapters.sqlite.queries import Queries
 from wakelog_adapters.sqlite.reads import jobs_with
 
@@ -82,14 +83,14 @@ def take_over(
     """A claim of what has ended leases too, in the caller's write transaction."""
 
     def row_of(sql: str, *params: object) -> Any:
-        return connection.execute(sql, params).fetchone()
+        return executed(connection, sql, *params).fetchone()
 
     found = look(row_of, queries, request)
     if isinstance(found, Found) and found.has_ended_leases and not request.may_take_over():
         found = look(row_of, queries, request._replace(takeover=Takeover(allowed=False)))
     if isinstance(found, NothingDue):
         return ()
-    connection.execute(queries.take, take_params(found, request))
+    executed(connection, queries.take, *take_params(found, request))
     return found.dues
 
 

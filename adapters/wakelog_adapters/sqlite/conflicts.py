@@ -19,6 +19,7 @@ from wakelog.ports.units import Appended, Unit
 from wakelog_adapters.sql.rows import readable
 from wakelog_adapters.sqlite.append import AppendStatement, dumps
 from wakelog_adapters.sqlite.errors import REFUSALS
+from wakelog_adapters.sqlite.parameters import executed
 from wakelog_adapters.sqlite.queries import Queries
 
 __all__ = ["append_without_refused"]
@@ -78,7 +79,7 @@ def _facts(
     streams = [unit.stream for unit in units]
     keys = [(unit.stream, unit.kept_reply.key) for unit in units if unit.kept_reply is not None]
     row: tuple[str, ...]
-    row = connection.execute(queries.facts, (_bindable(streams), _bindable(keys))).fetchone()
+    row = executed(connection, queries.facts, _bindable(streams), _bindable(keys)).fetchone()
     heads, tokens, replies, paused = (json.loads(text) for text in row)
     newest = {stream: Newest(version, hash) for stream, version, hash in heads}
     expiries = {(stream, key): expires_us for stream, key, expires_us in replies}

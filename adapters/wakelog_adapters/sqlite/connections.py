@@ -31,6 +31,9 @@ OLDEST = (3, 38, 0)
 
 _WAL_RETRY_S = 0.01
 _KEPT_READERS = 8
+_WAL_LIMIT = 16 << 20
+"""Bytes of the `-wal` file that are kept when SQLite begins it anew: while another connection
+reads for long it cannot, and the file grows."""
 _WRITER_CACHE_KIB = 32_768
 _READER_CACHE_KIB = 4_096
 
@@ -223,6 +226,7 @@ def connect(location: StoreLocation, *, cache_kib: int = _WRITER_CACHE_KIB) -> s
     try:
         _use_wal(connection, location.timeout_s)
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA cache_size = -{cache_kib}")
         if location.max_mib is not None:

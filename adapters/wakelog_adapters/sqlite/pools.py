@@ -47,6 +47,7 @@ from wakelog_adapters.sql.rows import readable
 from wakelog_adapters.sqlite.append import dumps
 from wakelog_adapters.sqlite.errors import REFUSALS, translated
 from wakelog_adapters.sqlite.json_rows import blob_at, fields, json_of, rows_of
+from wakelog_adapters.sqlite.parameters import executed
 from wakelog_adapters.sqlite.reads import SQLiteReads
 
 __all__ = ["PoolStatement", "SQLitePools"]
@@ -75,7 +76,7 @@ class PoolStatement:
     @readable
     def _seen(self, look: PoolLook) -> PoolSeen:
         with _document_of(look.pool), translated(self._path):
-            row = self._connection.execute(self._look, look_params(look)).fetchone()
+            row = executed(self._connection, self._look, *look_params(look)).fetchone()
         return seen_of(*row)
 
     def _write(self, look: PoolLook, number: int, writes: PoolWrites) -> None:

@@ -18,6 +18,7 @@ from wakelog_adapters.sqlite.append import dumps
 from wakelog_adapters.sqlite.connections import Readers
 from wakelog_adapters.sqlite.errors import translated
 from wakelog_adapters.sqlite.open_file import OpenFile
+from wakelog_adapters.sqlite.parameters import executed
 from wakelog_adapters.sqlite.queries import DIALECT, FEW, PAGE, Queries
 from wakelog_adapters.sqlite.url import StoreLocation
 
@@ -44,7 +45,7 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
     def _row(self, sql: str, *params: object) -> Any:
         """The one row that `sql` returns."""
         with self.readers.lend() as connection, translated(self.location.path):
-            return connection.execute(sql, params).fetchone()
+            return executed(connection, sql, *params).fetchone()
 
     @readable
     def load(self, stream: str, after_version: int | None = None) -> Loaded:

@@ -27,6 +27,7 @@ from wakelog_adapters.sqlite.connections import FairLock, LibraryPool, check_fil
 from wakelog_adapters.sqlite.errors import REFUSALS, translated
 from wakelog_adapters.sqlite.inherited import drop_inherited, register
 from wakelog_adapters.sqlite.open_file import OpenFile
+from wakelog_adapters.sqlite.parameters import executed
 from wakelog_adapters.sqlite.pools import PoolStatement, SQLitePools
 from wakelog_adapters.sqlite.schema import SQLiteSchema
 from wakelog_adapters.sqlite.url import StoreLocation
@@ -156,7 +157,7 @@ class SQLiteStore(SmallWrites, SQLitePools):
     def _run(self, sql: str, *params: object) -> int:
         """One writing statement, and how many rows it changed."""
         with self.writing() as connection, translated(self.location.path):
-            return connection.execute(sql, params).rowcount
+            return executed(connection, sql, *params).rowcount
 
     # -- claims and leases
 
@@ -180,10 +181,10 @@ class SQLiteStore(SmallWrites, SQLitePools):
         """Leases that have ended are prolonged too, unless they have been taken over; those of
         others that a clock that was ahead has taken are cut to the length of a lease (U9)."""
         with self.writing() as connection, translated(self.location.path):
-            connection.execute(self.queries.renew, (until_us, owner))
-            connection.execute(self.queries.cut_workers, (now_us,))
-            connection.execute(self.queries.cut_leases, (now_us, until_us - now_us))
-            leases = connection.execute(self.queries.leases_of, (owner,)).fetchone()[0]
+            executed(connection, self.queries.renew, until_us, owner)
+            executed(connection, self.queries.cut_workers, now_us)
+            executed(connection, self.queries.cut_leases, now_us, until_us - now_us)
+            leases = executed(connection, self.queries.leases_of, owner).fetchone()[0]
         return [(stream, token) for stream, token in json.loads(leases)]
 
     def release(self, owner: str, leases: Sequence[tuple[str, int]]) -> None:
@@ -195,18 +196,18 @@ class SQLiteStore(SmallWrites, SQLitePools):
     def pause_job(self, row: JobPauseRow) -> JobPauseRow:
         """Waits for a claim that is under way: that has the write lock."""
         with self._transaction() as connection, translated(self.location.path):
-            connection.execute(self.queries.pause_job, row)
+            executed(connection, self.queries.pause_job, *row)
             return self._pause_of(connection, row.job) or row
 
     def resume_job(self, job: str) -> JobPauseRow | None:
         with self._transaction() as connection, translated(self.location.path):
             ended = self._pause_of(connection, job)
-            connection.execute(self.queries.resume_job, (job,))
+            executed(connection, self.queries.resume_job, job)
             return ended
 
     @readable
     def _pause_of(self, connection: sqlite3.Connection, job: str) -> JobPauseRow | None:
-        row = connection.execute(self.queries.job_pause, (job,)).fetchone()
+        row = executed(connection, self.queries.job_pause, job).fetchone()
         return None if row is None else JobPauseRow(*row)
 
     # -- the library's interface
@@ -256,6 +257,9 @@ class SQLiteStore(SmallWrites, SQLitePools):
         if self._write_lock.is_free:
             self._writer.close()
         return self._write_lock.is_free and all(each.are_idle for each in pools)
+
+    def hurry(self) -> None:
+        """There is no server: a call waits for another process's write, `timeout` at most."""
 
     def close(self) -> None:
         """Waits for the write that is under way. Reads under way end by themselves.

@@ -38,6 +38,9 @@ class LastError:
     type: str
     message: str
     traceback: str
+    where: str
+    """The place in your code that it is from, as in `/srv/orders.py:41 in charge`; empty if it is
+    from none."""
     at: datetime
 
 
@@ -112,6 +115,7 @@ def last_error(text: str | None) -> LastError | None:
         type=failure.error_type,
         message=failure.message,
         traceback=failure.traceback,
+        where=failure.where,
         at=as_datetime(failure.at_us),
     )
 

@@ -281,8 +281,8 @@ class WorkerPoolClient(Generic[E]):
         self, event_id: str, *, reason: str | None = None, actor: str | None = None
     ) -> CancelResult:
         """Remove an event that has not begun. One that is taken is given back by its worker and
-        cancelled, unless it has begun: that is waited for up to 2 seconds. After that the answer is
-        `already_processing`; an event that had not begun then is cancelled a little later."""
+        cancelled, unless it has begun; that is waited for up to 2 seconds, then it is let go
+        (`already_processing`). Killed meanwhile, it may be cancelled or not."""
         self._gateway.check()
         return await self._operator.cancel(event_id, reason_of(reason), actor)
 

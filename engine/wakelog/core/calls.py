@@ -121,6 +121,8 @@ class HandlerFailed(Struct, frozen=True):
     """When the handler ended."""
     advice: Advice = Advice()
     """What user code says about another attempt."""
+    where: str = ""
+    """The place in the user's code that it is from, as in `/srv/orders.py:41 in charge`."""
 
     @classmethod
     def by_engine(cls, error: Exception, now_us: int) -> HandlerFailed:

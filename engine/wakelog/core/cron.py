@@ -34,6 +34,27 @@ RULES_YEARS = (2024, 2044)
 """The years whose offsets tell the rules of a zone from others."""
 
 
+class Field(NamedTuple):
+    """A field of a cron string."""
+
+    unit: str
+    size: int
+    """How many values it has."""
+    values: str
+    """The attribute of `CronSim` with the values of the string."""
+    every: str
+    """The unit of `every=`; empty if that has none so long."""
+
+
+FIELDS = (
+    Field("minute", 60, "minutes", "m"),
+    Field("hour", 24, "hours", "h"),
+    Field("day", 31, "days", "d"),
+    Field("month", 12, "months", ""),
+    Field("weekday", 7, "weekdays", "d"),
+)
+
+
 class Day(NamedTuple):
     """The occurrences of one local day, in microseconds after its start."""
 
@@ -119,11 +140,35 @@ def cron_of(text: str, zone: str) -> Cron:
     spaced = " ".join(text.split())
     try:
         next(CronSim(spaced, EPOCH))
-    except CronSimError as error:
+    except (CronSimError, ValueError) as error:  # ValueError: thousands of digits
         raise refused(f"cron {quoted(text)}", str(error)) from error
     except StopIteration as error:
         raise refused(f"cron {quoted(text)}", "it has no occurrence") from error
+    _check_steps(text, spaced.split())
     return Cron(spaced, zone)
+
+
+def _check_steps(text: str, fields: list[str]) -> None:
+    """Refuse a step that reaches no second value of its field: `*/90` would run each hour.
+
+    A step over the whole field says what it does: `*/60` is each hour. Raises `ValidationError`.
+    """
+    for index, (field, parts) in enumerate(zip(FIELDS, fields, strict=True)):
+        for part in parts.split(","):
+            _, has_step, step = part.partition("/")
+            if not has_step or int(step) == field.size:
+                continue
+            alone = CronSim(" ".join([*"*" * index, part, *"*" * (4 - index)]), EPOCH)
+            if len(getattr(alone, field.values)) == 1:
+                raise refused(f"cron {quoted(text)}", _advice(field, part, int(step)))
+
+
+def _advice(field: Field, part: str, step: int) -> str:
+    fault = f"{part!r} is one {field.unit} only, since the step of {step} reaches no other one"
+    if field.every:
+        unit = "day" if field.every == "d" else field.unit
+        return f"{fault}; for a run every {step} {unit}s use every='{step}{field.every}'"
+    return f"{fault}; name the {field.unit}s, or use every= with a number of days"
 
 
 def check_zone(zone: str) -> None:

@@ -199,6 +199,8 @@ class ExecutionFailed(Event):
     error_type: str
     message: Said = ""
     traceback: Said = ""
+    where: str = ""
+    """The place in the user's code that it is from: file, line and function."""
     run: int | None = None
     attempt: int | None = None
     will_retry: bool = False

@@ -352,7 +352,9 @@ def _ran(step: Instance, event: RunStarted) -> Instance:
 
 
 def _failed(step: Instance, event: ExecutionFailed, at_us: int) -> Instance:
-    error = Failure(event.handler, event.error_type, event.message, event.traceback, at_us)
+    error = Failure(
+        event.handler, event.error_type, event.message, event.traceback, at_us, event.where
+    )
     step = replace(step, failure_count=step.failure_count + 1, last_error=error)
     if event.handler != "execute":
         return step

@@ -102,6 +102,8 @@ class Failure(Struct, frozen=True, array_like=True):
     message: str
     traceback: str
     at_us: int
+    where: str = ""
+    """The place in the user's code that it is from."""
 
 
 class Unread(Struct, frozen=True, array_like=True):

@@ -376,6 +376,7 @@ def _failure(
         error_type=outcome.error_type,
         message=outcome.message,
         traceback=outcome.traceback,
+        where=outcome.where,
         run=None if call.run is None else call.run.number,
         attempt=None if call.run is None else call.run.attempt,
         recovered=recovered,

@@ -9,7 +9,7 @@ import contextvars
 import logging
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
@@ -46,6 +46,15 @@ _UNREAD: Any = object()
 class ClearSignal(BaseException):
     """Ends a handler that called `ctx.clear()`; no `Exception`, so `except Exception` lets it pass
     (U6)."""
+
+
+class _Log(logging.LoggerAdapter[logging.Logger]):
+    """The library's own adapter drops the `extra` of a call (until Python 3.13)."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        return msg, {**kwargs, "extra": {**(kwargs.get("extra") or {}), **(self.extra or {})}}
 
 
 class Context(StepMethods, Generic[S]):
@@ -127,10 +136,16 @@ class Context(StepMethods, Generic[S]):
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger that names the instance (in `extra`, as `instance` and `run`)."""
+        """A logger that names the instance, run and attempt (in `extra`, beside your own: as
+        `instance`, `run` and `attempt`)."""
         run = self._instance.run
-        return logging.LoggerAdapter(
-            _LOG, {"instance": self.instance_id, "run": run and run.number}
+        return _Log(
+            _LOG,
+            {
+                "instance": self.instance_id,
+                "run": run and run.number,
+                "attempt": run and run.attempt,
+            },
         )
 
     @property

@@ -51,7 +51,7 @@ class ContinuousContext(SettingContext[S]):
 
 
 Plain = Callable[[ContinuousContext[S]], Maybe]
-OnError = Callable[[ContinuousContext[S], BaseException], Maybe]
+OnError = Callable[[ContinuousContext[S], Exception], Maybe]
 OnClientGetState = Callable[[ContinuousContext[S], S], Awaitable[S | None] | S | None]
 
 

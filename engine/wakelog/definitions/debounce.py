@@ -112,7 +112,7 @@ class DebounceContext(EventContext[S], Generic[S, E]):
 
 Reducer = Callable[[DebounceContext[S, E], E], Awaitable[S] | S]
 Plain = Callable[[DebounceContext[S, E]], Maybe]
-OnError = Callable[[DebounceContext[S, E], BaseException], Maybe]
+OnError = Callable[[DebounceContext[S, E], Exception], Maybe]
 OnClientGetState = Callable[[DebounceContext[S, E], S], Awaitable[S | None] | S | None]
 
 

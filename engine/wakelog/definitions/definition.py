@@ -12,7 +12,7 @@ from wakelog.core.commands import HandlerName
 from wakelog.core.instance import Instance
 from wakelog.core.retry import Retry
 from wakelog.definitions.context import Context
-from wakelog.definitions.handlers import Handler, HandlerSlot
+from wakelog.definitions.handlers import ARGUMENTS, Handler, HandlerSlot
 from wakelog.definitions.schema import TypeSchema
 from wakelog.definitions.steps import StepRunner
 from wakelog.errors import InvalidStateError, Issue, UnknownActionError, ValidationError, quoted
@@ -88,6 +88,10 @@ class Definition:
         except Exception as error:  # a validator may raise anything
             return error
         return None
+
+    def arguments_of(self, name: HandlerName) -> tuple[str, ...]:
+        """What that handler is called with."""
+        return ARGUMENTS[name]
 
     def add_handler(self, name: HandlerName, handler: Handler) -> None:
         """Set a handler. Raises `InvalidStateError` after the definition has been registered."""

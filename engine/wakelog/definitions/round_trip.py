@@ -7,15 +7,18 @@ one. Nor is it necessary: NaN does not equal itself, and some classes do not def
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
 
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
-__all__ = ["RoundTrip", "decides_class", "differs_at", "equal", "nodes", "unwritable_at"]
+__all__ = ["RoundTrip", "alike", "decides_class", "differs_at", "equal", "nodes", "unwritable_at"]
 
 ATOMS = frozenset({str, int, float, bool, type(None)})
 ROWS = (list, tuple)
@@ -196,6 +199,38 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(schema, list | tuple):
         for part in cast("list[Any]", schema):
             yield from nodes(part)
+
+
+def alike(schema: Any) -> Iterator[tuple[type, type]]:
+    """Classes in one union of a pydantic core schema whose values have the same JSON, so that those
+    of the second would be read back as the first."""
+    parts = list(nodes(schema))
+    known = {part["ref"]: part for part in parts if isinstance(part.get("ref"), str)}
+    for union in parts:
+        if union.get("type") == "union":
+            labelled = cast("list[Any]", union["choices"])
+            found = [each[0] if _is(each, tuple) else each for each in labelled]
+            choices: list[Any] = [known.get(each.get("schema_ref", ""), each) for each in found]
+            told: list[tuple[type, Any]] = [
+                (each["cls"], _form(each)) for each in choices if each["type"] in _CLASSES
+            ]
+            for (one, form), (other, same) in itertools.combinations(told, 2):
+                if one is not other and form is not None and form == same:
+                    yield one, other
+
+
+_CLASSES = ("model", "dataclass")
+
+
+def _form(choice: dict[str, Any]) -> dict[str, Any] | None:
+    """The JSON that values of a class may have; None if a validator of its own may narrow it."""
+    if any(str(node.get("type")).startswith("function-") for node in nodes(choice)):
+        return None
+    try:
+        form = TypeAdapter[Any](choice["cls"]).json_schema()
+    except PydanticUserError:
+        return None
+    return {key: part for key, part in form.items() if key not in ("title", "description")}
 
 
 def _each(parts: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 
 from wakelog.definitions.round_trip import (
     RoundTrip,
+    alike,
     decides_class,
     differs_at,
     equal,
@@ -52,6 +53,10 @@ class TypeSchema(Generic[S]):
             raise self._no_type(error) from error
         if any(node.get("type") == "generator" for node in nodes(self._adapter.core_schema)):
             raise self._no_type(ValueError("its values can be read once: give a list or a tuple"))
+        for one, other in alike(self._adapter.core_schema):
+            names = f"{one.__qualname__} and {other.__qualname__}"
+            fault = f"{names} of a union look the same as JSON: {_TELL_APART}"
+            raise self._no_type(ValueError(fault))
 
     def check_json(self) -> None:
         """Raises `ValidationError` for a type without a JSON form, for example a function."""
@@ -148,6 +153,7 @@ class _Silent(GenerateJsonSchema):
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # noqa: RUF012  pydantic's
 
 
+_TELL_APART = 'give each class a field that tells it, as in kind: Literal["paid"] = "paid"'
 _CHANGED = (
     "does not read back as what was given: give each class of a union a literal `kind`, "
     "and keep secrets and infinities out"

@@ -41,7 +41,7 @@ class TaskContext(EventContext[S], SettingContext[S]):
 
 OnEvent = Callable[[TaskContext[S], E], Maybe]
 Plain = Callable[[TaskContext[S]], Maybe]
-OnError = Callable[[TaskContext[S], BaseException], Maybe]
+OnError = Callable[[TaskContext[S], Exception], Maybe]
 OnClientGetState = Callable[[TaskContext[S], S], Awaitable[S | None] | S | None]
 
 

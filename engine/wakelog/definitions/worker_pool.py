@@ -115,7 +115,7 @@ class WorkerPoolContext(Context[None]):
 
 
 Execute = Callable[[WorkerPoolContext, E], Awaitable[Any] | Any]
-OnDeadLetter = Callable[[WorkerPoolContext, E, BaseException], Maybe]
+OnDeadLetter = Callable[[WorkerPoolContext, E, Exception], Maybe]
 Plain = Callable[[WorkerPoolContext], Maybe]
 
 
@@ -196,6 +196,10 @@ class WorkerPool(Definition, Generic[E]):
         return result_schema(self.handlers["execute"].fn, None, "the result of execute")
 
     # -- handlers
+
+    def arguments_of(self, name: HandlerName) -> tuple[str, ...]:
+        """As for any definition; but each run has an event."""
+        return ("ctx", "event") if name == "execute" else super().arguments_of(name)
 
     @property
     def execute(self) -> HandlerSlot[Execute[E]]:

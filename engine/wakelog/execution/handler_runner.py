@@ -6,10 +6,9 @@ import asyncio
 import contextvars
 import inspect
 import logging
-import traceback
 import weakref
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import pydantic
 
@@ -31,6 +30,9 @@ from wakelog.definitions.handlers import Handler
 from wakelog.definitions.schema import issues_of
 from wakelog.definitions.steps import StepRunner
 from wakelog.errors import HandlerTimeoutError, ThreadsExhaustedError
+from wakelog.execution.error_text import MAX_MESSAGE, clean, error_text
+from wakelog.execution.failure_log import FailureLog
+from wakelog.execution.isolation import in_context
 from wakelog.execution.outliving import in_a_task, is_outliving
 from wakelog.execution.retry_advice import advice, cause_of
 from wakelog.execution.thread_pool import HandlerPool, Returned
@@ -38,13 +40,8 @@ from wakelog.execution.time_limit import in_time
 
 __all__ = ["HandlerRunner"]
 
-MAX_NAME = 255
-MAX_MESSAGE = 2_000
-MAX_TRACEBACK = 8_000
-"""How many characters of the name of an error's class, of its message and traceback are kept; of a
-traceback the last ones, which are the most specific."""
-
 _LOG = logging.getLogger("wakelog.call")
+R = TypeVar("R")
 
 
 class HandlerRunner:
@@ -52,6 +49,8 @@ class HandlerRunner:
 
     def __init__(self, clock: Clock, *, inline: bool, limit: int) -> None:
         self._clock = clock
+        self.failures = FailureLog(clock)
+        """To be told what has failed, once that is recorded."""
         self.inline = inline
         """Whether a `def` is called on the event loop too."""
         self._threads = HandlerPool(limit, starts=not inline)
@@ -69,6 +68,14 @@ class HandlerRunner:
         """Cancel an engine-owned task: the run that is going on in it is given back."""
         self._owned[task] = True
         task.cancel()
+
+    def start(self, work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+        """Begin work of the engine, in a task that it owns and that sees no context variables of
+        what has led to it, such as those of a request."""
+        context = contextvars.Context()
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        self.own(task)
+        return task
 
     @property
     def is_exhausted(self) -> bool:
@@ -210,7 +217,8 @@ class HandlerRunner:
     ) -> Returned:
         """The result or the exception of `fn`, as values: a coroutine cannot raise `StopIteration`.
 
-        `on_begin` is called when `fn` begins: a `def` may have to wait for a thread first. Raises
+        What `fn` does to context variables is seen by nothing else: see `isolation`. `on_begin` is
+        called when `fn` begins: a `def` may have to wait for a thread first. Raises
         `ThreadsExhaustedError` if it will get none.
         """
         is_threaded = not is_async and not self.inline
@@ -219,15 +227,17 @@ class HandlerRunner:
             result, error = await self._threads.call(fn, args, on_begin)
             if error is not None or result is None:
                 return None, error
+        context = contextvars.copy_context()
         try:
             if not is_threaded:
                 if on_begin is not None:
                     on_begin()
-                result = fn(*args)
+                result = context.run(fn, *args)
             if is_async or inspect.isawaitable(result):
                 if is_outliving():
                     await in_a_task()
-                return await result, None
+                coroutine = result if inspect.iscoroutine(result) else _awaited(result)
+                return await in_context(coroutine, context), None
             return result, None
         except asyncio.CancelledError:
             raise
@@ -271,14 +281,13 @@ class HandlerRunner:
         if self.inline and isinstance(raised, KeyboardInterrupt):
             raise raised  # Ctrl-C ends the simulation, not the handler
         error = cause_of(raised)
-        return HandlerFailed(
-            error,
-            _clean(type(error).__qualname__)[:MAX_NAME],
-            _clean(_message(error))[:MAX_MESSAGE],
-            _clean(_traceback(error))[-MAX_TRACEBACK:],
-            self._clock.now_us(),
-            advice(retry, raised, call.attempt) if call.may_be_repeated else Advice(),
-        )
+        kind, message, trace, where = error_text(error, raised)
+        hint = advice(retry, raised, call.attempt) if call.may_be_repeated else Advice()
+        return HandlerFailed(error, kind, message, trace, self._clock.now_us(), hint, where)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 def _read(
@@ -298,7 +307,7 @@ def _read(
         is_event = False
         ctx.read_state()
     except Exception as error:  # a validator may raise anything
-        return PayloadUnread(is_event, _clean(type(error).__qualname__), _unread_message(error))
+        return PayloadUnread(is_event, clean(type(error).__qualname__), _unread_message(error))
     return extra
 
 
@@ -311,7 +320,7 @@ def _unread_message(error: Exception) -> str:
         is_users = issue["type"] in ("value_error", "assertion_error")  # a text that user code made
         text = issue["type"] if is_users else issue["msg"]
         parts.append(f"{issue['loc']}: {text}" if issue["loc"] else text)
-    return _clean("; ".join(parts))[:MAX_MESSAGE]
+    return clean("; ".join(parts))[:MAX_MESSAGE]
 
 
 def _argument(definition: Definition, call: HandlerCall) -> tuple[Any, ...]:
@@ -336,24 +345,3 @@ def _reset(token: contextvars.Token[Context[Any] | None]) -> None:
 def _uncancel(task: asyncio.Task[Any]) -> None:
     while task.cancelling():
         task.uncancel()
-
-
-def _message(error: BaseException) -> str:
-    """The error's text; this calls user code, which may raise anything."""
-    try:
-        return str(error)
-    except BaseException as unprintable:
-        return f"(its message cannot be shown: {type(unprintable).__name__})"
-
-
-def _traceback(error: BaseException) -> str:
-    """The error's traceback; formatting it calls user code, which may raise anything."""
-    try:
-        return "".join(traceback.format_exception(error))
-    except BaseException as unprintable:
-        return f"(its traceback cannot be shown: {type(unprintable).__name__})"
-
-
-def _clean(text: str) -> str:
-    """`text` in a form that every store accepts: no lone surrogates, no NUL."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")

@@ -96,7 +96,8 @@ def _retry_scheduled(event: e.RetryScheduled) -> str:
 
 
 def _failed(event: e.ExecutionFailed) -> str:
-    what = error_words(event.error_type, event.message)
+    where = f" ({event.where})" if event.where else ""
+    what = error_words(event.error_type, event.message) + where
     refused = f"; event {shown(event.payload)} was refused" if event.payload else ""
     outcome = " (on_error recovered it)" if event.recovered else refused
     retry = ", will be retried" if event.will_retry else ""

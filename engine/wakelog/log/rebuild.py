@@ -44,7 +44,7 @@ __all__ = [
 GENESIS = ""
 """The hash before the first event of a stream."""
 
-SNAPSHOT_FORMAT = 5
+SNAPSHOT_FORMAT = 6
 """Increased whenever `Instance` changes: a snapshot of another format is ignored, and the instance
 is folded from its first event on."""
 

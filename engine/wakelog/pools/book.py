@@ -73,6 +73,11 @@ class Book:
         """Whether a handler has paused the pool."""
         return self._outcome.paused is not None
 
+    @property
+    def events(self) -> Sequence[Event]:
+        """What of it is recorded one by one."""
+        return self._singles
+
     def ended(self, item: TakenItem, events: Sequence[Event], started_us: int) -> None:
         """A run of an item, which began then, was decided."""
         outcome = self._outcome

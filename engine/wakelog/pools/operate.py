@@ -32,9 +32,10 @@ __all__ = [
     "Found", "ItemAct", "plan_act", "plan_drain", "plan_pause", "plan_resume", "record_act",
 ]  # fmt: skip
 
-Found = Literal["done", "not_found", "taken", "dead", "unchanged"]
+Found = Literal["done", "not_found", "taken", "recalled", "dead", "unchanged"]
 """What an act found: it was done; there is no such item waiting or dead; it is being worked on; it
-is dead, and so does not wait; there is nothing to change."""
+was taken, and is done to it if it has not begun; it is dead, and so does not wait; there is nothing
+to change."""
 
 DEAD = "dead"
 
@@ -46,6 +47,8 @@ class ItemAct(NamedTuple):
     reason: str | None = None
     priority: int = 0
     actor: str | None = None
+    is_last: bool = False
+    """If it is taken still, nothing is to be done to it later."""
 
 
 def plan_act(
@@ -71,9 +74,8 @@ def plan_act(
         elif lane is not None and waits:
             what = _act_on_waiting(writing, key, lane, act, segment_of)
         else:
-            what = "not_found" if (take := _take_of(writing, key)) is None else "taken"
-            if take is not None:
-                _recall(writing, take, key, act)
+            take = _take_of(writing, key)
+            what = "not_found" if take is None else _recall(writing, take, key, act)
         found[key] = what
     done = [key for key, what in found.items() if what == "done"]
     if done:
@@ -173,17 +175,22 @@ def _take_of(writing: Writing, key: ExceptionKey) -> Take | None:
     return None
 
 
-def _recall(writing: Writing, take: Take, key: ExceptionKey, act: ItemAct) -> None:
+def _recall(writing: Writing, take: Take, key: ExceptionKey, act: ItemAct) -> Found:
     """Its worker gives it back, unless it has begun, and then it is done (P6). Only what waited for
     code can be discarded."""
     if act.act == "discard":
         may_be = any(row[:2] == key and row.why == "unread" for row in take.rows)
     else:
         may_be = act.act == "cancel"
-    if may_be and not any(each[:2] == key for each in take.recalls):
+    others = [each for each in take.recalls if each[:2] != key]
+    is_recalled = len(others) < len(take.recalls)
+    if act.is_last and is_recalled:
+        take.recalls, writing.must_write = others, True
+    elif may_be and not is_recalled and not act.is_last:
         what: Literal["cancel", "discard"] = "discard" if act.act == "discard" else "cancel"
         take.recalls.append(Recall(*key, what, act.reason, act.actor))
         writing.must_write = writing.is_told = True
+    return "recalled" if may_be and not act.is_last else "taken"
 
 
 def record_act(

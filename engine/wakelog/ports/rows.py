@@ -85,7 +85,7 @@ class StatusRow(Struct, frozen=True):
     error_type: str | None
     """The type of the last failure."""
     last_error: str | None
-    """The last failure as JSON: handler, error_type, message, traceback, at_us."""
+    """The last failure as JSON: handler, error_type, message, traceback, at_us, where."""
     state: str | None
 
 

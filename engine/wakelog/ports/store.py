@@ -225,6 +225,11 @@ class Store(
         """How often calls had to wait or were repeated so far, by name; see `App.metrics`."""
         ...
 
+    def hurry(self) -> None:
+        """This process is closing: from now on wait for a server for a moment only, and refuse all
+        further calls once that was in vain. Never blocks; any thread may call."""
+        ...
+
     def close(self) -> None:
         """Close files and connections."""
         ...
@@ -249,8 +254,17 @@ class StartedAppend(Protocol):
         """Whether it has ended; it may be over from the beginning."""
         ...
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the answer has been waited for long enough: then call `give_up`."""
+        ...
+
     def look(self) -> None:
         """Send and receive what is possible without waiting."""
+        ...
+
+    def give_up(self) -> None:
+        """End it without an answer; `settle` finds out, soon, what became of it."""
         ...
 
     def result(self) -> Appended | None:

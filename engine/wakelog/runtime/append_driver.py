@@ -17,6 +17,8 @@ from wakelog.runtime.store_threads import StoreExecutor
 
 __all__ = ["MAX_UNITS_PER_APPEND", "AppendDriver", "appended_of"]
 
+LOOK_S = 0.25
+"""How often to look whether the answer to an append has been waited for long enough."""
 MAX_UNITS_PER_APPEND = 128
 """Two groups of half the senders each keep both the event loop and the disk busy; with one group of
 all of them the loop would wait for the disk, and the disk for the loop (decision 12)."""
@@ -66,7 +68,7 @@ class _WatchedAppend:
     registered under this number.
     """
 
-    __slots__ = ("_executor", "_loop", "_socket", "_started", "future")
+    __slots__ = ("_executor", "_loop", "_socket", "_started", "_timer", "future")
 
     def __init__(self, started: StartedAppend, executor: StoreExecutor) -> None:
         self._started = started
@@ -74,6 +76,7 @@ class _WatchedAppend:
         self._loop = asyncio.get_running_loop()
         self._socket = started.socket
         self.future: asyncio.Future[Appended] = self._loop.create_future()
+        self._timer = self._loop.call_later(LOOK_S, self._look_at_clock)
 
     def watch(self) -> None:
         """Watch for one thing at a time: the watch of a socket that was closed meanwhile can be
@@ -104,7 +107,19 @@ class _WatchedAppend:
             return
         self._end()
 
+    def _look_at_clock(self) -> None:
+        """After what has arrived was looked at: the loop may have been blocked."""
+        if not self._started.is_silent:
+            self._timer = self._loop.call_later(LOOK_S, self._look_at_clock)
+            return
+        for unwatch in (self._loop.remove_reader, self._loop.remove_writer):
+            with contextlib.suppress(Exception):
+                unwatch(self._socket)
+        self._started.give_up()
+        self.settle()
+
     def _end(self) -> None:
+        self._timer.cancel()
         try:
             appended = self._started.result()
         except Exception as error:  # there is no thread that would hand it on
@@ -117,6 +132,7 @@ class _WatchedAppend:
 
     def settle(self) -> None:
         """On the executor, which may block."""
+        self._timer.cancel()
         settling = asyncio.ensure_future(self._executor.run(self._started.settle))
         settling.add_done_callback(lambda settled: _hand_on(settled, self.future))
 

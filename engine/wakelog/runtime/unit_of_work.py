@@ -98,8 +98,8 @@ class _Work(Struct):
     lease_token: int | None
     claim: Callable[[int, int], Lease] | None
     ends_lease: Callable[[Instance], bool] | None
-    outcomes: HandlerOutcomes | None
-    appending: list[asyncio.Future[None]] | None
+    outcomes: HandlerOutcomes | None = None
+    appending: list[asyncio.Future[None]] | None = None
     losses: int = 0
 
 
@@ -222,8 +222,6 @@ class UnitsOfWork:
             lease_token,
             claim,
             ends_lease,
-            None,
-            None,
         )
         now_us = self.clock.now_us()
         turn = claim_turn(definition, cached.head.instance, request, now_us)
@@ -323,6 +321,7 @@ class UnitsOfWork:
         if unit.events:  # else only the reply is new
             cached.head = Head(after, unit.hash)
         committed = cached.pending = self._commits.submit(unit)
+        self._handler_runner.failures.after(committed, cached.stream, turn.events, turn.failures)
         if kept is None:
             return committed
         if not committed.done():

@@ -41,7 +41,6 @@ class BegunWork:
         self._begin = begin
         self._guarded = guarded
         self._on_ended = on_ended
-        self._loop = asyncio.get_running_loop()
         self._tasks: dict[Claimed, asyncio.Task[Appending | None] | None] = {}
         self._latest: dict[str, Claimed] = {}
         """The last one that was begun of each stream."""
@@ -86,9 +85,9 @@ class BegunWork:
             _LOG.info("%s ended too late to be recorded", stream, extra={"instance": stream})
             self._end(claimed)
         elif not isinstance(step, Appending):
-            task = self._loop.create_task(self._guarded(claimed, step))
-            self._app.handler_runner.own(task)
-            self._tasks[claimed] = task
+            task = self._tasks[claimed] = self._app.handler_runner.start(
+                self._guarded(claimed, step)
+            )
             task.add_done_callback(functools.partial(self._stepped, claimed, step))
         elif step.appending.done():
             self._go_on(claimed, step.then(error_of(step.appending)))
@@ -146,7 +145,7 @@ class BegunWork:
         """Cancel what has not ended, and begin no other step: nothing more can be recorded."""
         self._is_abandoned = True
         for task in tuple(self._tasks.values()):
-            if task is not None and not self._loop.is_closed():
+            if task is not None and not task.get_loop().is_closed():
                 self._app.handler_runner.stop(task)
 
     def under(self, key: LeaseKey) -> Claimed | None:

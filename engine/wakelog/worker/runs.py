@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from wakelog.errors import (
     LeaseLostError,
     StoreUnavailableError,
 )
+from wakelog.execution.isolation import in_context
 from wakelog.ids import InstanceId
 from wakelog.log.records import decode, whole
 from wakelog.ports.units import LeaseGone, VersionConflict
@@ -64,14 +66,16 @@ def _unnoted(before: LeaseKey, after: LeaseKey) -> None: ...
 
 
 async def work(app: Application, claimed: Claimed) -> None:
-    """All the work on what was claimed, to its end. Raises what its steps raise: see `begin`."""
+    """All the work on what was claimed, to its end, without the context variables of the caller.
+    Raises what its steps raise: see `begin`."""
+    context = contextvars.Context()
     step: Appending | Step | None = begin(app, claimed, _unnoted, _unnoted)
     while step is not None:
         if isinstance(step, Appending):
             await asyncio.wait([step.appending])
             step = step.then(error_of(step.appending))
         else:
-            step = await step
+            step = await in_context(step, context)
 
 
 def error_of(appending: asyncio.Future[None]) -> BaseException | None:

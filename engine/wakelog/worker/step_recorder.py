@@ -9,6 +9,7 @@ again; after it, the result.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import logging
 import threading
@@ -170,7 +171,7 @@ class StepRecorder:
             self._wait(self._check_lease(step))
             with calling(step) as call:
                 try:
-                    return step.fn(*step.args)
+                    return contextvars.copy_context().run(step.fn, *step.args)
                 except Exception as error:
                     check()
                     pause_us = self._pause_us(call, error, attempt, began_us)

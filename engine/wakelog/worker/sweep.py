@@ -22,8 +22,12 @@ STRANDED_US = 10_000_000
 """How long work must have been without an alarm before a sweep calls it stranded."""
 SWEEP_LIMIT = 100
 """Stranded instances that one sweep re-arms."""
-PURGE_LIMIT = 10_000
-"""Expired replies that one sweep deletes."""
+PURGE_LIMIT = 1_000
+"""Expired replies that are deleted at a time: other writers may wait meanwhile."""
+PURGES = 5
+"""How often in a row they are; if there are still more, the heartbeat's next look goes on."""
+BREATH_S = 0.02
+"""The pause between two of them, for other writers."""
 
 
 class Sweep:
@@ -43,20 +47,33 @@ class Sweep:
         self._rereader = Rereader(app, jobs, pools)
         self._rereading: concurrent.futures.Future[int] | None = None
         self._lock = threading.Lock()
-        self._is_over = False
+        self._over = threading.Event()
+        self._may_purge_more = False
 
     def __call__(self) -> None:
         """Find what is stranded, purge expired replies, and try what waits for code. Blocks."""
         store, now_us = self._app.store, self._app.clock.now_us()
-        store.purge_kept_replies(now_us, limit=PURGE_LIMIT)
+        self._purge()
         stranded = store.stranded(now_us - STRANDED_US, SWEEP_LIMIT)
         self.rearm([stream for stream in stranded if job_of(stream) in self._jobs])
         self.reread()
 
+    def purge_more(self) -> None:
+        """Go on to purge expired replies, if the last time left some. Blocks, for a moment."""
+        if self._may_purge_more:
+            self._purge()
+
+    def _purge(self) -> None:
+        purge, now_us = self._app.store.purge_kept_replies, self._app.clock.now_us()
+        for _ in range(PURGES):
+            self._may_purge_more = purge(now_us, PURGE_LIMIT) == PURGE_LIMIT
+            if not self._may_purge_more or self._over.wait(BREATH_S):
+                return
+
     def reread(self) -> None:
         """Begin to try what waits for code, unless that is going on. Any thread may call."""
         with self._lock:
-            if self._is_over or not (self._rereading is None or self._rereading.done()):
+            if self._over.is_set() or not (self._rereading is None or self._rereading.done()):
                 return
             self._rereading = asyncio.run_coroutine_threadsafe(self._rereader(), self._loop)
             self._rereading.add_done_callback(_log_rereading)
@@ -64,7 +81,7 @@ class Sweep:
     def stop_rereading(self) -> None:
         """Try nothing more that waits for code: the worker closes."""
         with self._lock:
-            self._is_over = True
+            self._over.set()
         if self._rereading is not None:
             self._rereading.cancel()
 

@@ -368,10 +368,12 @@ class Worker:
                 self.sweep.rearm([key[0]], only_runs=key[1] < 0)
 
     def look(self) -> None:
-        """Stop the work of which another process has ended or taken over the lease (U14)."""
+        """Stop the work of which another process has ended or taken over the lease (U14); go on
+        with what the last sweep has left."""
         with suppress(StoreUnavailableError):  # the next beat reports it
             for key in self._leases.look():
                 self._loop.call_soon_threadsafe(self._lease_lost, key)
+            self.sweep.purge_more()
 
     def _lease_lost(self, key: LeaseKey) -> None:
         self._pools.lost(key)

@@ -23,7 +23,7 @@ def test_help_names_commands_exit_codes_and_environment(wakelog: CommandLine) ->
     for word in COMMANDS:
         assert re.search(rf"^  {word} ", said, re.M)
     codes = re.findall(r"^ +(\d+)  ", said, re.M)
-    assert codes == ["0", "1", "2", "3", "4", "130"]
+    assert codes == ["0", "1", "2", "3", "4", "5", "130"]
     assert "WAKELOG_URL" in said
     assert "WAKELOG_JOBS" in said
 

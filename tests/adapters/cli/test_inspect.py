@@ -12,7 +12,7 @@ from tests.adapters.cli.command_line import CommandLine
 from tests.adapters.cli.parcel_jobs import HEAVY, INSTANCE, WEIGHED
 from wakelog.blocking import BlockingApp
 from wakelog.core.events import EVENTS
-from wakelog_adapters.cli.json_output import MOMENTS
+from wakelog_adapters.cli.render.json_output import MOMENTS
 
 
 class TestWithoutJobs:

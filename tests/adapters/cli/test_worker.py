@@ -260,3 +260,22 @@ def test_logging_that_the_jobs_set_up_is_left_alone(sender: CommandLine, tmp_pat
         assert worker.log_line("working on").startswith("own: working on task:gate")
         worker.popen.terminate()
         assert worker.end()[0] == 0
+
+
+def test_logs_a_failing_run_with_its_frames(sender: CommandLine, tmp_path: Path) -> None:
+    sender("send", "gate", "g-1", '"open"')
+    with process("worker", "depot:jobs", cwd=tmp_path, env=sender.env) as worker:
+        assert worker.line() == "at the gate\n"
+        (tmp_path / "gate").write_text("no \x1b[31mnumber")
+        line = worker.log_line("execute of task:gate:g-1 failed in run 1, attempt 1: ValueError: ")
+        frame = worker.log_line("File ")
+        worker.popen.terminate()
+        code, _, stderr = worker.end()
+    assert code == 0
+    assert " ERROR " in line
+    assert f"({tmp_path}/depot.py:" in line
+    assert "\x1b" not in "".join([*worker.logged, stderr])
+    assert frame.startswith(f'  File "{tmp_path}/depot.py", line ')
+    assert "Traceback" not in "".join([*worker.logged, stderr])
+    status = sender("status", "gate", "g-1").stdout
+    assert f"({tmp_path}/depot.py:" in status

@@ -13,11 +13,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from wakelog_adapters.postgres.url import parse
 
-__all__ = ["Where", "Wire", "as_a_pooler_would", "as_if_all_shared_a_session", "wired"]
+__all__ = ["Silent", "Where", "Wire", "as_a_pooler_would", "as_if_all_shared_a_session", "wired"]
 
 _SIZE = 1 << 16
 
 Where = Literal["before", "during", "after"]
+Silent = Literal["requests", "answers"]
 
 
 @dataclass(eq=False)
@@ -27,6 +28,7 @@ class _Line:
     client: socket.socket
     server: socket.socket
     cut_where: Where | None = None
+    silent: Silent | None = None
 
 
 class Wire:
@@ -51,6 +53,11 @@ class Wire:
         server is unreachable."""
         self.answering: Callable[[bytes], bytes] = lambda data: data
         """Changes what the server sends, before it is passed on."""
+        self.silent: Silent | None = None
+        """What is taken and passed on to nobody; connections are accepted all the same."""
+        self.was_silent = threading.Event()
+        """Set when something was taken so."""
+        self._silent_at: tuple[bytes, Silent] | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -74,6 +81,10 @@ class Wire:
         self._for_good = for_good
         self._needle = needle.encode()
         self.cut.clear()
+
+    def silence_at(self, needle: str, silent: Silent) -> None:
+        """The next connection on which `needle` is sent is silent from then on."""
+        self._silent_at = needle.encode(), silent
 
     def close(self) -> None:
         """Accept no more connections, and end those that there are."""
@@ -110,6 +121,10 @@ class Wire:
     def _to_server(self, line: _Line) -> None:
         with suppress(OSError):
             while data := line.client.recv(_SIZE):
+                if self._silent_at is not None and self._silent_at[0] in data:
+                    line.silent, self._silent_at = self._silent_at[1], None
+                if self._swallows("requests", line):
+                    continue
                 if self.is_refusing and data[:1] in (b"Q", b"P"):
                     self._cut(line.client)
                     line.server.shutdown(socket.SHUT_RDWR)
@@ -130,6 +145,12 @@ class Wire:
                 line.server.sendall(data)
             line.server.shutdown(socket.SHUT_WR)
 
+    def _swallows(self, what: Silent, line: _Line) -> bool:
+        is_swallowed = what in (self.silent, line.silent)
+        if is_swallowed:
+            self.was_silent.set()
+        return is_swallowed
+
     def _is_at(self, data: bytes) -> bool:
         if self._needle is None or self._needle not in data:
             return False
@@ -139,6 +160,8 @@ class Wire:
     def _to_client(self, line: _Line) -> None:
         with suppress(OSError):
             while data := line.server.recv(_SIZE):
+                if self._swallows("answers", line):
+                    continue
                 if line.cut_where is None:
                     line.client.sendall(self.answering(data))
                 elif line.cut_where == "after":

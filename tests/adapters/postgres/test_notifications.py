@@ -22,7 +22,7 @@ from wakelog.errors import StoreUnavailableError
 from wakelog.ports.rows import JobPauseRow
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder
 from wakelog_adapters.postgres import PostgresStore, notifications, open_store
-from wakelog_adapters.postgres.connections import Connection, connect
+from wakelog_adapters.postgres.connections import Connection, Waits, connect
 from wakelog_adapters.postgres.notifications import POLL_WITH_LISTENER_US, POLL_WITHOUT_LISTENER_US
 from wakelog_adapters.postgres.url import StoreLocation
 
@@ -246,10 +246,10 @@ def test_appends_do_not_wait_for_a_notifier_that_cannot_connect(
     one, two = stores
     refuse = threading.Event()
 
-    def connect_or_refuse(location: StoreLocation) -> Connection:
+    def connect_or_refuse(location: StoreLocation, waits: Waits) -> Connection:
         if refuse.is_set():
             raise error
-        return connect(location)
+        return connect(location, waits)
 
     monkeypatch.setattr(notifications, "connect", connect_or_refuse)
     monkeypatch.setattr(notifications, "_PAUSE_S", 0.01)
@@ -291,11 +291,11 @@ def test_a_listener_that_cannot_connect_for_a_while_polls_often_and_listens_agai
     refused = queue.SimpleQueue[None]()
     refuse = threading.Event()
 
-    def connect_or_refuse(location: StoreLocation) -> Connection:
+    def connect_or_refuse(location: StoreLocation, waits: Waits) -> Connection:
         if refuse.is_set():
             refused.put(None)
             raise error
-        return connect(location)
+        return connect(location, waits)
 
     monkeypatch.setattr(notifications, "connect", connect_or_refuse)
     with listening(two) as alarms:

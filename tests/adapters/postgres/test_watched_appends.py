@@ -245,7 +245,7 @@ async def test_connections_that_are_ended_and_dropped_meanwhile(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'hunted' ORDER BY random() LIMIT 1"
             )
-            store.datastore.drop_broken()
+            store.datastore.drop_idle()
 
     builder, alone = UnitBuilder(), UnitBuilder("o-2")
     hunter = threading.Thread(target=hunt)

@@ -20,6 +20,7 @@ from wakelog.ports.units import KeptReply, Lease, VersionConflict
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kept_reply, kinds
 from wakelog_adapters.sql.listing import listing_condition
 from wakelog_adapters.sqlite import SQLiteStore, open_store
+from wakelog_adapters.sqlite.parameters import executed
 from wakelog_adapters.sqlite.queries import DIALECT, Queries
 
 COLUMNS = ", ".join(StatusRow.__struct_fields__)
@@ -171,7 +172,7 @@ def test_a_value_that_most_rows_do_not_have_is_written_as_it_is(
 
 
 def plan(bare: sqlite3.Connection, sql: str, *params: object) -> str:
-    rows = bare.execute(f"EXPLAIN QUERY PLAN {sql}", params).fetchall()
+    rows = executed(bare, f"EXPLAIN QUERY PLAN {sql}", *params).fetchall()
     return "\n".join(row[3] for row in rows)
 
 

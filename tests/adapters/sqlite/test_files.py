@@ -9,7 +9,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ import pytest
 from wakelog.errors import StoreUnavailableError, ValidationError
 from wakelog.ports.rows import Listing
 from wakelog_adapters.conformance.units import NOW, UnitBuilder, kept_reply
-from wakelog_adapters.sqlite import open_store
+from wakelog_adapters.sqlite import connections, open_store
 from wakelog_adapters.sqlite.connections import FairLock, connect
 from wakelog_adapters.sqlite.url import StoreLocation, parse
 
@@ -252,6 +252,34 @@ def test_a_full_disk_refuses_the_group_and_keeps_the_rest(tmp_path: Path) -> Non
     assert store.purge_kept_replies(NOW, 10_000) == 10 * count
     assert store.append([UnitBuilder("new").begin()]).errors == [None]
     store.close()
+
+
+def test_the_log_of_recent_writes_is_cut_after_a_long_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_WAL_LIMIT", 1 << 20)
+    path = tmp_path / "jobs.db"
+    store = open_store(f"sqlite:///{path}").application_recorder()
+    store.append([UnitBuilder().begin()])
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        # given another program that reads for long, while much is written
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM wakelog_stored_events").fetchone()
+        reply = kept_reply("k", NOW, "x" * 1_000_000)
+        for number in range(8):
+            store.append([UnitBuilder(f"o-{number}").begin(kept_reply=reply)])
+        assert wal_size(path) > 5_000_000
+        reader.execute("COMMIT")
+    # when it has ended
+    for number in range(2):
+        store.append([UnitBuilder(f"p-{number}").begin()])
+    # then
+    assert wal_size(path) == 1 << 20
+    store.close()
+
+
+def wal_size(path: Path) -> int:
+    return Path(f"{path}-wal").stat().st_size
 
 
 # -- the lock

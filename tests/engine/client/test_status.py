@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -66,10 +67,12 @@ def test_T10_status_tells_when_and_how_often(stage: Staging) -> None:
             type="ValueError",
             message="boom",
             traceback=status.last_error.traceback,
+            where=status.last_error.where,
             at=START + HOUR,
         ),
     )
     assert "raise ValueError(argument)" in status.last_error.traceback
+    assert re.fullmatch(r".*/tests/support\.py:\d+ in scripted", status.last_error.where)
 
 
 def test_T10_the_list_says_the_same(stage: Staging) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from wakelog.core.cron import cron_of
 from wakelog.core.recurrence import Recurrence, recurrence
 from wakelog.core.time import MAX_US, Duration, as_datetime, duration_us, moment_us
+from wakelog.errors import ValidationError
 
 HOUR_US = 3_600_000_000
 MINUTE_US = 60_000_000
@@ -154,6 +155,61 @@ def test_C3_days_of_weeks_and_months(text: str, since: str, days: list[str]) -> 
     for day in days:
         at_us = rule.after(at_us, 0)
         assert as_datetime(at_us).date().isoformat().endswith(day)
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("0 0 */2 * 1", ["03-09", "03-23", "04-13"]),  # a field that begins with *: both must match
+        ("0 0 1,13 * */3", ["03-01", "04-01", "05-13"]),
+        ("0 0 1-31/2 * 1", ["03-01", "03-02", "03-03", "03-05"]),  # neither does: either
+        ("0 0 1-7 * 1", ["03-01", "03-02", "03-03", "03-04", "03-05", "03-06", "03-07", "03-09"]),
+        ("0 0 * * 1#1", ["03-02", "04-06", "05-04"]),
+        ("0 0 * * 5L", ["03-27", "04-24", "05-29"]),
+        ("0 0 LW * *", ["03-31", "04-30", "05-29"]),
+    ],
+)
+def test_C3_both_days_must_match_if_one_field_begins_with_a_star(
+    text: str, days: list[str]
+) -> None:
+    found = comes(text, "UTC", "2026-03-01 00:00", "2026-06-01 00:00")
+    assert [each.split()[0] for each in found[: len(days)]] == days
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("*/90 * * * *", "every='90m'"),
+        ("*/61 * * * *", "every='61m'"),
+        ("0,0-10/20 * * * *", "every='20m'"),
+        ("50/20 * * * *", "every='20m'"),
+        ("0 */25 * * *", "every='25h'"),
+        ("0 8-18/12 * * *", "every='12h'"),
+        ("0 0 */40 * *", "every='40d'"),
+        ("0 0 L/2 * *", "every='2d'"),
+        ("0 0 1 */13 *", "name the months"),
+        ("0 0 * JAN-MAR/4 *", "name the months"),
+        ("0 0 * * */8", "every='8d'"),
+        ("0 0 * * MON-WED/3", "every='3d'"),
+    ],
+)
+def test_C3_a_step_that_reaches_no_second_value_is_refused(text: str, instead: str) -> None:
+    with pytest.raises(ValidationError, match=instead):
+        by_cron(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*/60 * * * *", "5/60 * * * *", "0 */24 * * *", "0 0 */30 * *", "0 0 1 */12 *", "0 0 * * */7",
+     "*/7 * * * *", "0-30/30 * * * *", "0,45-59/14 1-23/22 * * mon-fri/2", "0 0 1-31/30 * *"],
+)  # fmt: skip
+def test_C3_a_step_that_is_as_large_as_its_field_says_what_it_does(text: str) -> None:
+    assert by_cron(text).after(0, 0) > 0
+
+
+def test_C3_a_step_of_thousands_of_digits_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        by_cron(f"*/{'9' * 5_000} * * * *")
 
 
 @given(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import pydoc
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import pytest
+from pydantic import BaseModel, field_validator
 
-from wakelog import Continuous, Debounce, InvalidStateError, Jobs, Task, ValidationError
+from wakelog import Continuous, Debounce, InvalidStateError, Jobs, Task, ValidationError, WorkerPool
 from wakelog.definitions.definition import Definition
 
 MAKES: dict[str, Any] = {
@@ -98,3 +101,144 @@ def test_what_is_no_handler_is_refused_when_it_is_given(definition: Any) -> None
     with pytest.raises(ValidationError, match="timeout"):
         definition.execute(timeout="soon")
     assert definition.handlers == {}
+
+
+# -- what is no handler ----------------------------------------------------------------------------
+
+
+class Callable_:
+    def __call__(self, ctx: Any, extra: Any, more: Any, most: Any) -> None: ...
+
+    def method(self, ctx: Any) -> None: ...
+
+    def methods(self, *args: Any) -> None: ...
+
+
+def two(ctx: Any, event: Any) -> None: ...
+
+
+def keyword(ctx: Any, *, event: Any) -> None: ...
+
+
+@functools.wraps(two)
+def wrapper(ctx: Any) -> None: ...
+
+
+async def yields(ctx: Any) -> Any:
+    yield 1
+
+
+FITTING: list[tuple[str, Any]] = [
+    ("execute", lambda ctx: None),
+    ("execute", lambda *args: None),
+    ("execute", lambda ctx, more=1: None),
+    ("execute", functools.partial(two, event=1)),
+    ("execute", wrapper),
+    ("execute", Callable_().method),
+    ("execute", Callable_().methods),
+    ("execute", print),
+    ("on_event", two),
+    ("on_event", functools.partial(lambda first, ctx, event: None, 1)),
+    ("on_error", lambda ctx, error: None),
+    ("on_client_get_state", two),
+]
+UNFIT: list[tuple[str, Any, str]] = [
+    ("execute", two, "missing a required argument: 'event'"),
+    ("execute", lambda: None, "too many positional arguments"),
+    ("execute", functools.partial(two, 1, 2), "too many positional arguments"),
+    ("execute", Callable_(), "missing a required argument: 'extra'"),
+    ("execute", yields, "must not yield"),
+    ("on_event", lambda ctx: None, "it is called with (ctx, event): too many positional"),
+    ("on_event", keyword, "too many positional arguments"),
+    ("on_event", wrapper, "too many positional arguments"),
+    ("on_error", lambda ctx: None, "it is called with (ctx, error): too many positional"),
+    ("on_idle", two, "it is called with (ctx): missing a required"),
+    ("on_client_get_state", lambda ctx: None, "it is called with (ctx, state)"),
+]
+
+
+@pytest.mark.parametrize(("slot", "fn"), FITTING)
+def test_a_handler_that_can_be_called_is_taken(slot: str, fn: Any) -> None:
+    assert getattr(MAKES["task"](), slot)(fn) is fn
+
+
+@pytest.mark.parametrize(("slot", "fn", "said"), UNFIT)
+def test_a_handler_that_cannot_be_called_so_is_refused(slot: str, fn: Any, said: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        getattr(MAKES["task"](), slot)(fn)
+    assert said in raised.value.issues[0]["msg"]
+    with pytest.raises(ValidationError):
+        getattr(MAKES["task"](), slot)(timeout="1s")(fn)
+
+
+@pytest.mark.parametrize(
+    ("slot", "fn"), [("execute", lambda ctx: None), ("on_dead_letter", two), ("on_empty", two)]
+)
+def test_handlers_of_a_pool_get_its_event(slot: str, fn: Any) -> None:
+    pool = WorkerPool(event=int)
+    with pytest.raises(ValidationError, match="it is called with"):
+        getattr(pool, slot)(fn)
+    pool.execute(two)
+    pool.on_dead_letter(lambda ctx, event, error: None)
+    pool.on_empty(lambda ctx: None)
+
+
+# -- types that cannot be told apart ---------------------------------------------------------------
+
+
+class Paid(BaseModel):
+    cents: int
+
+
+class Refunded(BaseModel):
+    cents: int
+
+
+class Smaller(Paid): ...
+
+
+@dataclass
+class Sent:
+    cents: int
+
+
+class Checked(BaseModel):
+    cents: int
+
+    @field_validator("cents")
+    @classmethod
+    def negative(cls, cents: int) -> int:
+        if cents >= 0:
+            raise ValueError("must be negative")
+        return cents
+
+
+class Wrapped(BaseModel):
+    either: list[Paid | Refunded]
+    paid: Paid
+
+
+class Told(Paid):
+    kind: Literal["told"] = "told"
+
+
+class Retold(Paid):
+    kind: Literal["retold"] = "retold"
+
+
+@pytest.mark.parametrize(
+    "type_", [Paid | Refunded, Paid | Smaller, Paid | Sent | None, Wrapped, dict[str, Sent | Paid]]
+)
+@pytest.mark.parametrize("given", ["state", "event"])
+def test_classes_of_a_union_with_the_same_json_are_refused(given: str, type_: Any) -> None:
+    task = Task(**{"state": int, "event": int, given: type_})
+    task.on_event(two)
+    with pytest.raises(ValidationError, match="look the same as JSON: give each class a field"):
+        Jobs(task=task)
+
+
+@pytest.mark.parametrize("type_", [Told | Retold, Paid | Told, Paid | Checked, Paid | int, Paid])
+def test_classes_of_a_union_that_may_be_told_apart_are_taken(type_: Any) -> None:
+    task = Task(state=int, event=type_)
+    task.on_event(two)
+    assert "task" in Jobs(task=task)

@@ -85,7 +85,7 @@ def test_P6_U14_cancel_reaches_whatever_waits(where: str) -> None:
     place = placed(pool, where)
     before = pool.state
     [found] = pool.act(ItemAct("cancel", "no longer", actor="ops"), place)
-    expected = {"taken": "taken", "alone": "taken", "dead": "dead"}
+    expected = {"taken": "recalled", "alone": "recalled", "dead": "dead"}
     assert found == expected.get(where, "done" if where in WAITING else "not_found")
     assert pool.state.cancelled - before.cancelled == (found == "done")
     assert pool.state.pending <= before.pending
@@ -192,8 +192,12 @@ def test_P6_what_is_taken_is_cancelled_if_it_is_given_back_without_having_begun(
     first, second, third, fourth = hand.items
     # when an operator wants three of them, one of which has begun
     act = ItemAct("cancel", "no longer", actor="ann")
-    assert pool.act(act, *[each.place for each in (first, second, fourth)]) == ["taken"] * 3
-    assert pool.act(act, second.place) == ["taken"]
+    assert pool.act(act, *[each.place for each in (first, second, fourth)]) == ["recalled"] * 3
+    assert pool.act(act, second.place) == ["recalled"]
+    # (one of them is let go, and one is wanted anew)
+    last = ItemAct("cancel", is_last=True)
+    assert pool.act(last, fourth.place) == ["taken"]
+    assert pool.act(act, fourth.place) == ["recalled"]
     [recalled] = pool.turn(other.next_request(0)).recalls.values()
     assert recalled == frozenset({first.place, second.place, fourth.place})
     # then the call of any partition says so, and what is given back is not taken by others
@@ -217,7 +221,7 @@ def test_P6_K4_what_waited_for_code_can_be_discarded_while_it_is_taken() -> None
     hand.take(0)
     hand.take()
     assert [each.place for each in hand.items] == [place]
-    assert pool.act(ItemAct("discard"), place) == ["taken"]
+    assert pool.act(ItemAct("discard"), place) == ["recalled"]
     hand.gives_back("cancelled")
     assert pool.state.discarded == 1
     assert pool.audit().ends()["discarded"] == 1
@@ -235,6 +239,18 @@ def test_P5_P6_one_that_is_cancelled_while_it_is_taken_releases_those_behind_it(
         hand.ends(each)
     assert hand.take() == []
     assert pool.audit().ends() == {"cancelled": 1, "completed": 2}
+
+
+def test_P6_what_an_operator_has_let_go_is_not_cancelled_later() -> None:
+    pool = Played(concurrency=2)
+    pool.accept("a")
+    hand, other = pool.hands()
+    hand.take()
+    act = ItemAct("cancel")
+    pool.act(act, hand.items[0].place)
+    assert pool.act(ItemAct("cancel", is_last=True), hand.items[0].place) == ["taken"]
+    hand.gives_back()
+    assert other.work() == ["a"]
 
 
 def test_P6_what_is_lost_with_its_worker_is_not_cancelled_since_it_may_have_begun() -> None:

@@ -12,6 +12,7 @@ from tests.support import WAIT_S, Ctx, Stage, staged, task_of
 from tests.support_stores import direct_access
 from wakelog import App, Jobs
 from wakelog.testing import SimulatedCrash
+from wakelog.worker import sweep as sweeping
 
 pytestmark = pytest.mark.anyio
 
@@ -166,3 +167,33 @@ async def test_A3_a_worker_that_opens_after_years_fires_what_was_due_oldest_firs
         # then
         async with asyncio.timeout(WAIT_S):
             assert [await order.get() for _ in range(3)] == ["a", "b", "c"]
+
+
+# -- replies that have expired
+
+
+def kept(url: str) -> int:
+    """How many replies are kept."""
+    with direct_access(url) as do:
+        return do("UPDATE {at}kept_replies SET key = key")
+
+
+async def test_I1_expired_replies_are_deleted_as_long_as_there_are_more(
+    shared_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given more than one sweep deletes
+    monkeypatch.setattr(sweeping, "PURGE_LIMIT", 5)
+    monkeypatch.setattr(sweeping, "PURGES", 2)
+    jobs = Jobs(job=task_of())
+    async with jobs.open(shared_url, idempotency_window="1us") as client:
+        sends = (client.task("job").send("a", {}, event_id=f"k-{n}") for n in range(27))
+        await asyncio.gather(*sends)
+    assert kept(shared_url) == 27
+    async with jobs.open(shared_url, worker=True) as app:
+        # when
+        await sweep(app)
+        # then the looks of the heartbeat go on until nothing is left
+        assert app.worker is not None
+        for _ in range(2):
+            await asyncio.to_thread(app.worker.look)
+        assert kept(shared_url) == 0

@@ -104,7 +104,8 @@ def failure(error: ErrorInfo | None) -> str:
 def error_line(error: LastError | None) -> Text | None:
     if error is None:
         return None
-    line = f"{error.handler}: {error.type}: {error.message} (at {time_of(error.at)})"
+    where = f"{error.where}, " if error.where else ""
+    line = f"{error.handler}: {error.type}: {error.message} ({where}at {time_of(error.at)})"
     return Text(printable(line), "red")
 
 

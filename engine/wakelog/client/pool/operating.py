@@ -36,6 +36,7 @@ TRIES, PAUSE_S = 40, 0.05
 _SKIPPED: dict[Found, str] = {
     "not_found": "not_found",
     "taken": "already_processing",
+    "recalled": "already_processing",
     "dead": "dead",
     "unchanged": "unchanged",
 }
@@ -106,16 +107,11 @@ class Operator:
         except InstanceNotFoundError:
             return CancelResult(event_id=event_id, status="not_found")
         act = ItemAct("cancel", reason, actor=actor)
-        found: Found = "taken"
-        was_taken = False
-        for _ in range(TRIES):
-            [found] = await self._act([located], act, dry_run=False)
-            if found != "taken" or self._app.handler_runner.inline:
-                break
-            was_taken = True
-            await asyncio.sleep(PAUSE_S)
+        [found] = await self._act([located], act, dry_run=False)
+        if found == "recalled":
+            found = await self._given_back(located, act)
         word: Literal["cancelled", "not_found", "already_processing", "already_completed"]
-        if found == "done" or (was_taken and await self._is_cancelled(located)):
+        if found == "done":
             word = "cancelled"
         elif found == "taken":
             word = "already_processing"
@@ -123,9 +119,22 @@ class Operator:
             word = "already_completed" if await self._is_known(located) else "not_found"
         return CancelResult(event_id=event_id, status=word)
 
-    async def _is_cancelled(self, located: Located) -> bool:
-        """Whether its worker has given it back for that."""
-        return (await pool_event(self._app, self._job, located)).status == "cancelled"
+    async def _given_back(self, located: Located, act: ItemAct) -> Found:
+        """Wait until the worker that has taken it has given it back for that; what was found at the
+        end. One that has begun by then is let go."""
+        tries = 1 if self._app.handler_runner.inline else TRIES
+        found: Found = "recalled"
+        for left in reversed(range(tries)):
+            if left:
+                await asyncio.sleep(PAUSE_S)
+            [found] = await self._act([located], act._replace(is_last=not left), dry_run=False)
+            if found != "recalled":
+                break
+        over = {"cancel": "cancelled", "discard": "discarded"}[act.act]
+        if found == "not_found":
+            event = await pool_event(self._app, self._job, located)
+            return "done" if event.status == over else found
+        return found
 
     async def _is_known(self, located: Located) -> bool:
         ranges = [(located.lane, located.off - 1, located.off)]
@@ -212,7 +221,9 @@ class Operator:
                 except InstanceNotFoundError:
                     skipped[event_id] = "not_found"
             found = await self._act(located, act, dry_run=dry_run) if located else []
-            for each, what in zip(located, found, strict=True):
+            for each, first in zip(located, found, strict=True):
+                is_recalled = first == "recalled" and not dry_run
+                what = await self._given_back(each, act) if is_recalled else first
                 if what == "done":
                     done.append(each.event_id)
                 else:

@@ -100,8 +100,7 @@ class HeldPartition:
         self._begin_task(self._worked(take))
 
     def _begin_task(self, work: Coroutine[Any, Any, None]) -> None:
-        self._task = self.loop.create_task(work)
-        self.app.handler_runner.own(self._task)
+        self._task = self.app.handler_runner.start(work)
         self._task.add_done_callback(self._ended)
 
     def _new_book(self, take: Take) -> Book:
@@ -156,6 +155,7 @@ class HeldPartition:
         turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
         self._open_book.ended(item, turn.events, began_us)
         self._current = None  # what is given back from now on is without it
+        app.handler_runner.failures.log(f"{pool.job}:{item.name}", turn.events, turn.failures)
         if self._open_book.has_paused:
             self.give_back("paused")
         took_us = max(0, app.clock.now_us() - began_us)
@@ -173,6 +173,7 @@ class HeldPartition:
         turn = await take_turn(
             app.handler_runner, definition, instance, Settle(call, outcome), now_us
         )
+        app.handler_runner.failures.log(str(id), turn.events, turn.failures)
         if book is not None:
             book.emptied(turn.events)
 
@@ -254,6 +255,7 @@ class HeldPartition:
         self._book = book = self._new_book(take)
         now_us, retry = self.app.clock.now_us(), self.definition.retry
         dead = book.lost(items, worker, max_lost, now_us, retry)
+        self.app.handler_runner.failures.log(self.key[0], book.events)
         if dead is None or "on_dead_letter" not in self.definition.handlers:
             return
         if take.takeovers > max_lost:
@@ -278,4 +280,5 @@ class HeldPartition:
         outcome = await app.handler_runner.call(definition, call, call.base, now_us)
         settle = Settle(call, outcome)
         turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
+        app.handler_runner.failures.log(f"{pool.job}:{dead.name}", turn.events, turn.failures)
         book.told(dead, turn.events)
