@@ -27,7 +27,9 @@ from wakelog.core.pool.events import (
 from wakelog.log.batches import digest_of, root_of
 from wakelog.log.records import Recorded, decode
 from wakelog.pools.items import item_name, place_of
+from wakelog.pools.rebuild import check_tables
 from wakelog.pools.state import PoolState, Take, job_stream, loaded, partition_stream
+from wakelog.pools.takes import PoolRules
 from wakelog.ports.pools import ExceptionKey, ExceptionRow, PoolFilter, PoolLook, SegmentRow
 from wakelog.ports.store import Store
 
@@ -94,6 +96,8 @@ class PoolAudit:
 
 def audit_pool(store: Store, job: str) -> PoolAudit:
     """Check everything about a pool to which nothing is written meanwhile."""
+    folded = check_tables(store, job, PoolRules(concurrency=1))
+    assert not folded.differences, f"the tables are not what the log says: {folded.differences}"
     state = loaded(store.pool_look(PoolLook(job, 0)).state)
     events = {job_stream(job): _stream(store, job_stream(job))}
     for number in range(len(state.partitions)):

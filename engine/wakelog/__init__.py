@@ -32,6 +32,7 @@ from wakelog.client.pool.results import (
     PoolDeadLetter,
     PoolEvent,
     PoolStatus,
+    RebuildResult,
     Why,
 )
 from wakelog.client.results import (
@@ -133,6 +134,7 @@ __all__ = [
     "PoolEvent",
     "PoolStatus",
     "QueueFullError",
+    "RebuildResult",
     "ResumeResult",
     "Retry",
     "RetryAfter",

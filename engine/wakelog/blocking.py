@@ -157,6 +157,7 @@ class BlockingWorkerPoolClient(Generic[E]):
         self.requeue = portal.wraps(client.requeue)
         self.discard = portal.wraps(client.discard)
         self.dead_letter = portal.wraps(client.dead_letter)
+        self.rebuild = portal.wraps(client.rebuild)
         self.name = client.name
 
 

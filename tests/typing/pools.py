@@ -19,6 +19,7 @@ from wakelog import (
     PoolDeadLetter,
     PoolEvent,
     PoolStatus,
+    RebuildResult,
     Retry,
     Task,
     Why,
@@ -81,6 +82,7 @@ async def asynchronous() -> None:
         assert_type(await pool.cancel_event("#1.1"), CancelResult)
         assert_type(await pool.dead_letters(error="ValueError"), list[PoolDeadLetter])
         assert_type(await pool.requeue(["#1.1"], dry_run=True), ItemsResult)
+        assert_type(await pool.rebuild(dry_run=True), RebuildResult)
         assert_type(await pool.set_priority(2, partition_key="a"), ItemsResult)
         app.worker_pool(task)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType,reportCallIssue]
 

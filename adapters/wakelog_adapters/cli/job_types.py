@@ -16,13 +16,13 @@ from wakelog.client.job_types import Status
 from wakelog.client.pool.results import PoolStatus
 from wakelog.client.task import TaskClient
 from wakelog.client.worker_pool import WorkerPoolClient
-from wakelog.errors import UnknownActionError
+from wakelog.errors import StoreUnavailableError, UnknownActionError
 from wakelog.ids import InstanceId
 from wakelog_adapters.cli.render import continuous, debounce, task, worker_pool
 
 __all__ = [
     "INSTANCE_KINDS", "JOB_TYPES", "POOL", "JobType", "check_instances", "check_verb", "client_of",
-    "pool_name", "render_status", "status_of", "whole_id",
+    "pool_name", "render_status", "sound", "status_of", "whole_id",
 ]  # fmt: skip
 
 
@@ -80,8 +80,16 @@ async def status_of(app: App, id: InstanceId) -> Any:
         return await app.status_of(str(id))
     for status in await app.pools():
         if status.name == id.name and (id.id.isdecimal() or id.id == "shared"):
-            return status
+            return sound(status)
     raise UnknownActionError("show the status of this", id.kind, _ADVICE.format(id.name))
+
+
+def sound(status: PoolStatus) -> PoolStatus:
+    """The status of the one pool that was asked for. Raises `StoreUnavailableError` if it is
+    damaged."""
+    if status.damaged is not None:
+        raise StoreUnavailableError("damaged", status.damaged)
+    return status
 
 
 def client_of(app: App, id: InstanceId) -> Any:

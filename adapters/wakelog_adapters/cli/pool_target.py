@@ -13,7 +13,7 @@ from wakelog_adapters.cli.app import stdout_to_stderr
 from wakelog_adapters.cli.context import Where, with_app
 from wakelog_adapters.cli.environment import load_jobs
 from wakelog_adapters.cli.exit_codes import UsageError
-from wakelog_adapters.cli.job_types import POOL, pool_name
+from wakelog_adapters.cli.job_types import POOL, pool_name, sound
 from wakelog_adapters.cli.reports import PoolsReport
 from wakelog_adapters.cli.target import loaded
 
@@ -83,5 +83,5 @@ def pool_status(where: Where, job: str) -> PoolStatus:
         return with_app(where.store_url(), jobs, registered)
     for status in all_pools(where).pools:
         if status.name == name:
-            return status
+            return sound(status)
     raise UsageError(f"the store has no pool {name!r}: see wakelog pool status")

@@ -16,6 +16,7 @@ from wakelog_adapters.conformance.job_pauses import JobPauseTableExam
 from wakelog_adapters.conformance.kept_replies import KeptRepliesExam
 from wakelog_adapters.conformance.leases import LeasesExam
 from wakelog_adapters.conformance.pool_reads import PoolReadsExam
+from wakelog_adapters.conformance.pool_rebuilds import PoolRebuildExam
 from wakelog_adapters.conformance.pools import PoolCallsExam
 from wakelog_adapters.conformance.reads import EventReadsExam
 from wakelog_adapters.conformance.run_limits import RunLimitsExam
@@ -44,7 +45,7 @@ class ClaimQueueExam(LeasesExam, ClaimsExam, RunLimitsExam):
     """What `ClaimQueue` promises."""
 
 
-class PoolTablesExam(PoolCallsExam, PoolReadsExam):
+class PoolTablesExam(PoolCallsExam, PoolReadsExam, PoolRebuildExam):
     """What `PoolTables` promises."""
 
 

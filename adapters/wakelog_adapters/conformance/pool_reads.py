@@ -69,6 +69,17 @@ class PoolReadsExam(ExamBase):
         ]
         assert seen_by(store).firsts == []
 
+    def test_the_first_segments_only_of_the_lanes_that_are_asked_for(self, tmp_path: Path) -> None:
+        rows = [segment(lane, 5, 5, 1) for lane in (1, 2, 3)]
+        state = document(lanes=[[1, 0, 0], [2, 0, 0]], fair=[[3, 0, 0, "more"]])
+        store = self.written(tmp_path, PoolWrites(segments=rows, state=state))
+        assert seen_by(store, firsts="none").firsts == []
+        assert seen_by(store, firsts="lanes").firsts == rows[:2]
+        assert call(store, PoolWrites(), firsts="lanes").firsts == rows[:2]
+        assert seen_by(store, firsts="all").firsts == rows
+        call(store, PoolWrites(state=document()))
+        assert seen_by(store, firsts="all").firsts == []
+
     def test_places_to_skip_are_seen_where_the_document_says_that_there_are_any(
         self, tmp_path: Path
     ) -> None:

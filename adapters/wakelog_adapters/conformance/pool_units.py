@@ -51,8 +51,8 @@ def excepted(lane: int, off: int, why: str = "retrying", **changes: Any) -> Exce
 
 
 def pool_look(**changes: Any) -> PoolLook:
-    """A look at NOW; `changes` are its fields."""
-    return replace(PoolLook(POOL, NOW), **changes)
+    """A look at NOW, for the first segments too; `changes` are its fields."""
+    return replace(PoolLook(POOL, NOW, firsts="all"), **changes)
 
 
 def call(store: Store, writes: PoolWrites, **look: Any) -> PoolSeen:

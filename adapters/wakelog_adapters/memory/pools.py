@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Sequence
 from heapq import nsmallest
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Any
 
@@ -19,8 +19,11 @@ from wakelog.ports.pools import (
     Plan,
     PoolFilter,
     PoolLook,
+    PoolRows,
     PoolSeen,
     PoolWrites,
+    Positioned,
+    Refold,
     SegmentRow,
     TakenRow,
     TrailRow,
@@ -139,7 +142,7 @@ class MemoryPools(MemoryLog):
                 return ()
             self._check(pool, writes)
             self._pools[look.pool] = pool
-            self._write(pool, look, writes)
+            self._write(pool, look, writes, {})
         self._notify()
         return self.pool_slices(look.pool, writes.read)
 
@@ -158,7 +161,7 @@ class MemoryPools(MemoryLog):
 
     def _seen(self, pool: _Pool, look: PoolLook) -> PoolSeen:
         document = PoolDocument.of(pool.state)
-        firsts = [pool.first(lane.lane, lane.taken) for lane, _ in document.waiting()]
+        firsts = [pool.first(*lane) for lane in document.looked_for(pool.state, look.firsts)]
         keys = [*dict.fromkeys(ExceptionKey(*key) for key in look.keys)]
         return PoolSeen(
             state=pool.state,
@@ -202,8 +205,13 @@ class MemoryPools(MemoryLog):
             if len({*keys}) < len(keys) or any(map(is_used, keys)):
                 raise StoreUnavailableError("refused", "a row of a pool is there already")
 
-    def _write(self, pool: _Pool, look: PoolLook, writes: PoolWrites) -> None:
-        positions: dict[tuple[str, int], int] = {}
+    def _write(
+        self,
+        pool: _Pool,
+        look: PoolLook,
+        writes: PoolWrites,
+        positions: dict[tuple[str, int], int],
+    ) -> None:
         for event in writes.events:
             self._log.append(event)
             positions[event.stream, event.version] = len(self._log)
@@ -286,6 +294,45 @@ class MemoryPools(MemoryLog):
                 for key in keys
             }
         return [(key, seq) for key, seq in firsts.items() if seq is not None]
+
+    # -- made anew from the log
+
+    def pool_log(self, pool: str, after: int, limit: int) -> Sequence[Positioned]:
+        with self._database_lock:
+            return [*islice(self._log_of(pool, after), limit)]
+
+    def _log_of(self, pool: str, after: int) -> Iterator[Positioned]:
+        for position, event in enumerate(self._log[after:], after + 1):
+            if event.stream.startswith(f"{pool}:"):
+                yield position, event
+
+    def pool_rows(self, pool: str) -> PoolRows:
+        with self._database_lock:
+            tables = self._pools.get(pool) or _Pool()
+            positions = [position for position, _ in self._log_of(pool, 0)]
+            return PoolRows(
+                position=positions[-1] if positions else 0,
+                state=tables.state,
+                segments=[*chain.from_iterable(tables.segments.values())],
+                taken=[*chain.from_iterable(tables.taken.values())],
+                ids=[*tables.ids.values()],
+                exceptions=[*tables.exceptions.values()],
+                skips=[ExceptionKey(lane, off) for lane, n in tables.skips.items() for off in n],
+                trail=[row for rows in tables.trail.values() for _, row in rows],
+            )
+
+    def pool_rebuild(self, pool: str, after: int, refold: Refold) -> None:
+        with self._database_lock:
+            rows = refold([*self._log_of(pool, after)], self.pool_rows(pool))
+            number = (self._pools.get(pool) or _Pool()).number
+            self._pools[pool] = tables = _Pool()
+            tables.number = number
+            positions = {(e.stream, e.version): at for at, e in self._log_of(pool, 0)}
+            writes = PoolWrites(
+                state=rows.state, segments=rows.segments, taken=rows.taken, ids=rows.ids,
+                put=rows.exceptions, skips=rows.skips, trail=rows.trail,
+            )  # fmt: skip
+            self._write(tables, PoolLook(pool, 0), writes, positions)
 
 
 def _in(lanes: dict[int, list[Any]]) -> Callable[[Any], bool]:

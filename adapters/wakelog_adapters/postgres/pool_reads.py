@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
+
+from wakelog.errors import StoreUnavailableError
 from wakelog.ports.pools import (
     ExceptionRow,
     PoolFilter,
     PoolLook,
+    PoolRows,
     PoolSeen,
+    Positioned,
     SegmentRow,
     TakenRow,
     TrailRow,
 )
+from wakelog_adapters.postgres.connections import Connection, rows_of
+from wakelog_adapters.postgres.errors import server_message
 from wakelog_adapters.postgres.reads import PostgresReads
+from wakelog_adapters.sql.pool_tables import Asker, all_rows, log_page
 from wakelog_adapters.sql.pools import findable, known, overlapping, seen_of
 from wakelog_adapters.sql.rows import readable
 
-__all__ = ["PostgresPools", "look_params", "seen_in", "slice_params", "slices_in"]
+__all__ = ["PostgresPools", "document_of", "look_params", "seen_in", "slice_params", "slices_in"]
 
 _UNLOCKED = (None, None, None)
 
@@ -36,6 +45,7 @@ def look_params(look: PoolLook, *, server_clock: bool) -> Sequence[object]:
         [off for _, off in keys],
         look.leases,
         findable(look.behind),
+        look.firsts,
     )
 
 
@@ -56,6 +66,19 @@ def seen_in(row: Sequence[Any]) -> PoolSeen:
     return seen_of(*row)
 
 
+@contextmanager
+def document_of(pool: str) -> Generator[None]:
+    """Raise `StoreUnavailableError` ("damaged") if the server cannot read a document."""
+    try:
+        yield
+    except (psycopg.DataError, StoreUnavailableError) as error:
+        cause = error.__cause__ if isinstance(error, StoreUnavailableError) else error
+        if not isinstance(cause, psycopg.DataError):
+            raise
+        detail = f"the document of a pool, {pool}: {server_message(cause)}"
+        raise StoreUnavailableError("damaged", detail) from error
+
+
 class PostgresPools(PostgresReads):
     """Raises `StoreUnavailableError`."""
 
@@ -64,7 +87,8 @@ class PostgresPools(PostgresReads):
 
     def pool_look(self, look: PoolLook) -> PoolSeen:
         params = *_UNLOCKED, *look_params(look, server_clock=self.datastore.server_clock)
-        return seen_in(self._rows(self.queries.pool_look, params)[0])
+        with document_of(look.pool):
+            return seen_in(self._rows(self.queries.pool_look, params)[0])
 
     def pool_slices(
         self, pool: str, ranges: Sequence[tuple[int, int, int]]
@@ -96,3 +120,27 @@ class PostgresPools(PostgresReads):
     def pool_blocked(self, pool: str, keys: Sequence[str]) -> Sequence[tuple[str, int]]:
         rows = self._rows(self.queries.pool_blocked, (findable(keys), pool))
         return [(key, seq) for key, seq in rows]
+
+    def pool_log(self, pool: str, after: int, limit: int) -> Sequence[Positioned]:
+        return self._twice(lambda each: log_page(self.asker(each), pool, after, limit))
+
+    def pool_rows(self, pool: str) -> PoolRows:
+        def read(connection: Connection) -> PoolRows:
+            with connection.transaction():
+                connection.execute(b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                return all_rows(self.asker(connection), pool)
+
+        return self._twice(read)
+
+    def asker(self, connection: Connection) -> Asker:
+        """For plain statements on a connection."""
+
+        def rows(sql: str, params: Sequence[object]) -> Sequence[Sequence[Any]]:
+            return rows_of(connection, sql.encode(), params)
+
+        def each(sql: str, many: Iterable[Sequence[object]]) -> None:
+            with connection.cursor() as cursor:
+                cursor.executemany(sql.encode(), many)
+
+        schema = self.location.schema
+        return Asker(rows, each, f"{schema}.", "%s", "notification_id")

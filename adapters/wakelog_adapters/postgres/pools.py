@@ -28,7 +28,13 @@ from wakelog_adapters.postgres.errors import (
     is_worth_repeating,
     translated,
 )
-from wakelog_adapters.postgres.pool_reads import look_params, seen_in, slice_params, slices_in
+from wakelog_adapters.postgres.pool_reads import (
+    document_of,
+    look_params,
+    seen_in,
+    slice_params,
+    slices_in,
+)
 from wakelog_adapters.postgres.queries import Queries
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.blob import Blob
@@ -77,6 +83,11 @@ class PoolCaller:
         self._location = location
         self._appender = appender
         self._waits = LockWaits(location.timeout_s)
+
+    @property
+    def lock_wait(self) -> str:
+        """How long to wait for the lock of the log, as the server takes it."""
+        return self._waits.full
 
     def call(
         self, look: PoolLook, plan: Plan
@@ -169,7 +180,8 @@ class PoolCaller:
         params = look_params(look, server_clock=self._datastore.server_clock)
         locks = attempt.id, self._waits.full, PLAN_TIMEOUT
         connection.execute(self._queries.begin)
-        return seen_in(rows_of(connection, self._queries.pool_look, (*locks, *params))[0])
+        with document_of(look.pool):
+            return seen_in(rows_of(connection, self._queries.pool_look, (*locks, *params))[0])
 
     def _arguments(self, look: PoolLook, number: int, writes: PoolWrites) -> tuple[object, ...]:
         """What `pool_write_1` takes, in its order. Raises `ValueError`."""

@@ -210,9 +210,12 @@ class Queries(Struct, frozen=True):
 
     begin: bytes = b"BEGIN ISOLATION LEVEL READ COMMITTED"
     """So that what is read after a lock was waited for is what was committed before it was had."""
+    set_lock_timeout: bytes = b"SELECT set_config('lock_timeout', %s, true)"
+    """(how long to wait)"""
+    lock_log: bytes = b"LOCK TABLE {schema}.ordering IN SHARE UPDATE EXCLUSIVE MODE"
     pool_look: bytes = b"""SELECT number, state, seen FROM {schema}.pool_look_1(
         %s, %s, %s, %s, %s::bigint, %s::bigint, %s::text[], %s::int, %s::bigint[], %s::bigint[],
-        %s, %s::text[])"""
+        %s, %s::text[], %s)"""
     pool_write: bytes = b"""SELECT {schema}.pool_write_1(
         %s, %s, %s::bigint, %s::bigint, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
     pool_slices: bytes = f"""SELECT {SEGMENT}, s.lines FROM {{schema}}.pool_slices_1(

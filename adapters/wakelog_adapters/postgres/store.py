@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from eventsourcing import persistence
 
-from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites, SegmentRow
+from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites, Refold, SegmentRow
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, ClaimRequest, Unit
 from wakelog_adapters.postgres.append import Appender
@@ -38,6 +38,7 @@ from wakelog_adapters.postgres.pools import PoolCaller
 from wakelog_adapters.postgres.schema import PostgresSchema
 from wakelog_adapters.postgres.session.settings import check_settings
 from wakelog_adapters.postgres.url import StoreLocation
+from wakelog_adapters.sql.pool_tables import rebuild
 from wakelog_adapters.sql.small_writes import SmallWrites
 from wakelog_adapters.sql.subscription import LogListeners, LogSubscription
 
@@ -159,6 +160,17 @@ class PostgresStore(SmallWrites, PostgresPools):
         if writes.due_us is not None:
             self._notify_of_pool(look.pool, number, writes.due_us)
         return slices
+
+    def pool_rebuild(self, pool: str, after: int, refold: Refold) -> None:
+        """All other writers wait for it. Killed here: all of it was written, or nothing."""
+
+        def run(connection: Connection) -> None:
+            with connection.transaction():
+                connection.execute(self.queries.set_lock_timeout, (self._pools.lock_wait,))
+                connection.execute(self.queries.lock_log)
+                rebuild(self.asker(connection), pool, after, refold)
+
+        self._twice(run)
 
     def _notify_of_pool(self, pool: str, number: int, due_us: int) -> None:
         """Never raises."""

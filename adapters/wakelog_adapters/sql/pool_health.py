@@ -16,6 +16,8 @@ Rows = Callable[[str], Sequence[Sequence[Any]]]
 
 _NEWEST = """SELECT s.pool, s.state FROM {t}pool_states s
     WHERE s.n = (SELECT max(n) FROM {t}pool_states m WHERE m.pool = s.pool) ORDER BY s.pool"""
+_WITHOUT_DOCUMENT = """SELECT DISTINCT s.pool FROM {t}pool_segments s
+    WHERE NOT EXISTS (SELECT 1 FROM {t}pool_states d WHERE d.pool = s.pool) ORDER BY s.pool"""
 _ENDS = """SELECT originator_id, max(originator_version) FROM {t}stored_events
     WHERE originator_id IN (%s) GROUP BY originator_id"""
 
@@ -24,14 +26,20 @@ def check_pools(rows: Rows, served: Collection[str]) -> Iterator[Finding]:
     """`rows` returns those of a query; `served` are the jobs that running workers have. Changes
     nothing, and locks nothing."""
     states: dict[str, PoolState] = {}
+    damaged: list[str] = []
     for job, document in rows(_NEWEST):
         try:
             states[job] = loaded(bytes(document))
         except StoreUnavailableError as error:
             text = f"the document of {job} cannot be read: {error.detail}"
-            yield problem("pools", text, "restore a copy of the store")
+            yield problem("pools", text, _rebuild(job))
+            damaged.append(job)
+    for (job,) in rows(_WITHOUT_DOCUMENT):
+        damaged.append(job)
+        yield problem("pools", f"the document of {job} is gone", _rebuild(job))
     if not states:
-        yield ok("pools", "no worker pool")
+        if not damaged:
+            yield ok("pools", "no worker pool")
         return
     found = [
         finding
@@ -80,5 +88,12 @@ def _ends(rows: Rows, job: str, state: PoolState) -> Iterator[Finding]:
     elsewhere = [each for each, head in heads.items() if ends.get(each, 0) != head.version]
     if elsewhere:
         text = f"{counted(len(elsewhere), 'stream')} of {job} whose end is not where its pool says"
-        advice = "stop what else writes to the store, and restore a copy"
+        is_cut = any(ends.get(each, 0) < heads[each].version for each in elsewhere)
+        cut = "stop what else writes to the store, and restore a copy: events are missing"
+        advice = cut if is_cut else _rebuild(job)
         yield problem("pools", f"{text}, as {elsewhere[0]}", advice)
+
+
+def _rebuild(job: str) -> str:
+    name = InstanceId.parse(job_stream(job)).name
+    return f"make it anew from the log: wakelog pool rebuild {name} --jobs MODULE:jobs"

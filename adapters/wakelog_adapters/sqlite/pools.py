@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 from wakelog.errors import StoreUnavailableError
@@ -17,13 +18,16 @@ from wakelog.ports.pools import (
     Plan,
     PoolFilter,
     PoolLook,
+    PoolRows,
     PoolSeen,
     PoolWrites,
+    Positioned,
     SegmentRow,
     TakenRow,
     TrailRow,
 )
 from wakelog_adapters.sql.blob import Blob
+from wakelog_adapters.sql.pool_tables import Asker, all_rows, log_page
 from wakelog_adapters.sql.pools import (
     BLOCKED,
     EXCEPTION,
@@ -71,7 +75,7 @@ class PoolStatement:
 
     @readable
     def _seen(self, look: PoolLook) -> PoolSeen:
-        with translated(self._path):
+        with _document_of(look.pool), translated(self._path):
             row = executed(self._connection, self._look, *look_params(look)).fetchone()
         return seen_of(*row)
 
@@ -87,11 +91,23 @@ class PoolStatement:
                 raise error
 
 
+@contextmanager
+def _document_of(pool: str) -> Generator[None]:
+    """Say whose document it is that SQLite cannot read."""
+    try:
+        yield
+    except StoreUnavailableError as error:
+        if error.reason != "damaged":
+            raise
+        detail = f"the document of a pool, {pool}: {error.detail}"
+        raise StoreUnavailableError("damaged", detail) from error
+
+
 def look_params(look: PoolLook) -> Sequence[object]:
     """The parameters of a look."""
     ids, keys = dumps(findable(look.ids)), dumps(known(look))
     behind = dumps(findable(look.behind))
-    return look.pool, look.now_us, look.due_limit, ids, keys, look.leases, behind
+    return look.pool, look.now_us, look.due_limit, ids, keys, look.leases, behind, look.firsts
 
 
 def _packed(look: PoolLook, number: int, writes: PoolWrites) -> Sequence[str | bytes | int | None]:
@@ -125,7 +141,8 @@ class SQLitePools(SQLiteReads):
 
     @readable
     def pool_look(self, look: PoolLook) -> PoolSeen:
-        row = self._row(self._at(_LOOK), *look_params(look))
+        with _document_of(look.pool):
+            row = self._row(self._at(_LOOK), *look_params(look))
         return seen_of(*row)
 
     @readable
@@ -163,6 +180,27 @@ class SQLitePools(SQLiteReads):
     def pool_blocked(self, pool: str, keys: Sequence[str]) -> Sequence[tuple[str, int]]:
         return BLOCKED.decode(self._row(self._at(_BLOCKED), pool, dumps(findable(keys)))[0])
 
+    @readable
+    def pool_log(self, pool: str, after: int, limit: int) -> Sequence[Positioned]:
+        with self.readers.lend() as connection, translated(self.location.path):
+            return log_page(self.asker(connection), pool, after, limit)
+
+    def pool_rows(self, pool: str) -> PoolRows:
+        with self.readers.lend() as connection, translated(self.location.path):
+            connection.execute("BEGIN")
+            try:
+                return all_rows(self.asker(connection), pool)
+            finally:
+                connection.execute("ROLLBACK")
+
+    def asker(self, connection: sqlite3.Connection) -> Asker:
+        """For plain statements on a connection."""
+
+        def rows(sql: str, params: Sequence[object]) -> Sequence[Sequence[object]]:
+            return connection.execute(sql, params).fetchall()
+
+        return Asker(rows, connection.executemany, self.location.prefix, "?", "rowid")
+
     def _at(self, template: str) -> str:
         return template.replace("{prefix}", self.location.prefix)
 
@@ -176,10 +214,14 @@ def _list(columns: str, rows: str) -> str:
 
 
 _LANES = """(SELECT value ->> 0 AS lane, value ->> 1 AS taken, value ->> 2 AS skips
-        FROM newest n, json_each(CAST(n.state AS TEXT), '$.lanes') LIMIT -1) l"""
+        FROM newest n, json_each(n.parts, '$[0]') LIMIT -1) l"""
 _GROUPS = """(SELECT value ->> 0 AS slot, value ->> 1 AS priority, value ->> 2 AS floor_us
-        FROM newest n, json_each(CAST(n.state AS TEXT), '$.groups') LIMIT -1) g"""
-_FIRSTS = f"""{_LANES} CROSS JOIN {{prefix}}pool_segments s ON s.pool = ?1 AND s.lane = l.lane
+        FROM newest n, json_each(n.parts, '$[1]') LIMIT -1) g"""
+_LOOKED_FOR = """(SELECT value ->> 0 AS lane, value ->> 1 AS taken
+        FROM newest n, json_each(n.parts, '$[0]') WHERE ?8 <> 'none'
+        UNION ALL SELECT value ->> 0, value ->> 1
+        FROM newest n, json_each(CAST(n.state AS TEXT), '$.fair') WHERE ?8 = 'all' LIMIT -1) l"""
+_FIRSTS = f"""{_LOOKED_FOR} CROSS JOIN {{prefix}}pool_segments s ON s.pool = ?1 AND s.lane = l.lane
         AND s.upto = (SELECT min(f.upto) FROM {{prefix}}pool_segments f
             WHERE f.pool = ?1 AND f.lane = l.lane AND f.upto > l.taken)"""
 _DUE = """(SELECT * FROM {prefix}pool_exceptions
@@ -198,7 +240,8 @@ _KEYS = """json_each(?5) j CROSS JOIN {prefix}pool_exceptions x
         ON x.pool = ?1 AND x.lane = j.value ->> 0 AND x.off = j.value ->> 1"""
 
 _LOOK = f"""WITH newest AS MATERIALIZED (
-        SELECT n, state FROM {{prefix}}pool_states WHERE pool = ?1 ORDER BY n DESC LIMIT 1)
+        SELECT n, state, json_extract(CAST(state AS TEXT), '$.lanes', '$.groups') AS parts
+        FROM {{prefix}}pool_states WHERE pool = ?1 ORDER BY n DESC LIMIT 1)
     SELECT ifnull((SELECT n FROM newest), 0), (SELECT state FROM newest), json_object(
         'paused', EXISTS (SELECT 1 FROM {{prefix}}job_pauses WHERE job = ?1),
         'firsts', {_list(SEGMENT, _FIRSTS)},
@@ -214,7 +257,8 @@ _LOOK = f"""WITH newest AS MATERIALIZED (
         'skips', (SELECT json_group_array(json({_list("lane, off", _SKIPPED)}))
             FROM {_LANES} WHERE l.skips > 0),
         'skipped', {_list("k.lane, k.off", _SKIPPED_KEYS)})"""
-"""(pool, now, how many of each group, ids, [[lane, place], …], whether leases are wanted, keys) ->
+"""(pool, now, how many of each group, ids, [[lane, place], …], whether leases are wanted, keys, of
+which lanes the first segments) ->
 the number of the newest document, the document, and the fields of a look as JSON"""
 
 _SLICES = f"""SELECT json_group_array(json_array(hex(

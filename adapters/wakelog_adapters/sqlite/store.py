@@ -13,9 +13,10 @@ from eventsourcing import sqlite as library
 
 from wakelog.affinity import forks
 from wakelog.errors import StoreUnavailableError
-from wakelog.ports.pools import Plan, PoolLook, SegmentRow
+from wakelog.ports.pools import Plan, PoolLook, Refold, SegmentRow
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, ClaimRequest, NothingDue, Unit
+from wakelog_adapters.sql.pool_tables import rebuild
 from wakelog_adapters.sql.rows import readable
 from wakelog_adapters.sql.small_writes import SmallWrites
 from wakelog_adapters.sql.subscription import LogListeners, LogSubscription
@@ -147,6 +148,11 @@ class SQLiteStore(SmallWrites, SQLitePools):
         with suppress(StoreUnavailableError):  # it is committed
             return self.pool_slices(look.pool, writes.read) if writes.read else ()
         return ()
+
+    def pool_rebuild(self, pool: str, after: int, refold: Refold) -> None:
+        """Other writers wait for it. Killed here: all of it was written, or nothing."""
+        with self._transaction() as connection, translated(self.location.path):
+            rebuild(self.asker(connection), pool, after, refold)
 
     def _run(self, sql: str, *params: object) -> int:
         """One writing statement, and how many rows it changed."""

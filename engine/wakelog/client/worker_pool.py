@@ -10,6 +10,13 @@ from typing import Generic, TypeVar, cast
 
 from wakelog.arguments import at_least, check_key, reason_of, timeout_us
 from wakelog.client.gateway import RequestGateway, origin_of
+from wakelog.client.pool.arguments import (
+    check_choice,
+    check_id,
+    check_list,
+    check_priority,
+    not_both,
+)
 from wakelog.client.pool.histories import event_history
 from wakelog.client.pool.operating import Operator
 from wakelog.client.pool.reading import dead_letters, locate, pool_event, pool_status
@@ -21,6 +28,7 @@ from wakelog.client.pool.results import (
     PoolDeadLetter,
     PoolEvent,
     PoolStatus,
+    RebuildResult,
     Why,
 )
 from wakelog.client.pool.waiting import wait_until_over
@@ -32,7 +40,8 @@ from wakelog.errors import Issue, ValidationError, quoted
 from wakelog.history.timeline import HistoryEntry
 from wakelog.log.batches import digest_of, item_line
 from wakelog.pools.accept import Accept, Accepted, NewItem, slot_of
-from wakelog.pools.items import item_name, looks_like_place
+from wakelog.pools.items import item_name
+from wakelog.pools.takes import PoolRules
 
 __all__ = ["NewEvent", "WorkerPoolClient"]
 
@@ -40,7 +49,6 @@ E = TypeVar("E")
 
 MAX_MANY = 100_000
 """Events of one `enqueue_many`."""
-MAX_PRIORITY = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +103,7 @@ class WorkerPoolClient(Generic[E]):
         options. Raises `ValidationError`, `QueueFullError` (`max_pending`) and `InvalidStateError`
         (drained).
         """
-        _check_priority(priority)
+        check_priority(priority)
         if id is None and partition_key is None and not priority and delay is None and at is None:
             item = self._plain_item(event)
         else:
@@ -120,7 +128,7 @@ class WorkerPoolClient(Generic[E]):
         An event with an id that was used before is answered as a duplicate; the others are
         accepted. Raises what `enqueue` raises: then none was accepted.
         """
-        _check_list("events", events)
+        check_list("events", events)
         if len(events) > MAX_MANY:
             issue = Issue(loc="", msg=f"at most {MAX_MANY} in one call", type="bound")
             raise ValidationError(f"{len(events)} events for {self.name!r}", [issue])
@@ -145,11 +153,11 @@ class WorkerPoolClient(Generic[E]):
         payload, copy = definition.event.dump(new.event, definition.name)
         key = None if new.partition_key is None else check_key(new.partition_key)
         if new.id is not None:
-            _check_id(new.id)
-        _check_priority(new.priority)
+            check_id(new.id)
+        check_priority(new.priority)
         due_us = None
         if new.delay is not None and new.at is not None:
-            raise _not_both("enqueue", "delay= or at=")
+            raise not_both("enqueue", "delay= or at=")
         if new.delay is not None:
             due_us = later_us(new.delay, app.clock.now_us(), "delay")
         elif new.at is not None:
@@ -295,15 +303,15 @@ class WorkerPoolClient(Generic[E]):
         may leave some of them moved and others not: then call it again.
         """
         self._gateway.check()
-        _check_priority(priority)
+        check_priority(priority)
         if from_priority is not None:
-            _check_priority(from_priority)
+            check_priority(from_priority)
         key = None if partition_key is None else check_key(partition_key)
         which: Sequence[str] | WaitingFilter = WaitingFilter(key, from_priority)
         if event_ids is not None:
-            _check_list("event_ids", event_ids)
+            check_list("event_ids", event_ids)
             if which != WaitingFilter():
-                raise _not_both("pending events", "event_ids or filters")
+                raise not_both("pending events", "event_ids or filters")
             which = event_ids
         return await self._operator.prioritize(priority, which, actor, dry_run=dry_run)
 
@@ -318,7 +326,7 @@ class WorkerPoolClient(Generic[E]):
         """Let dead events wait again: these, or all, or all with this error type. They keep their
         ids and histories. With `dry_run` it says what it would do."""
         self._gateway.check()
-        _check_choice(event_ids, error)
+        check_choice(event_ids, error)
         return await self._operator.dead("requeue", event_ids, error, None, actor, dry_run=dry_run)
 
     async def discard(
@@ -334,7 +342,7 @@ class WorkerPoolClient(Generic[E]):
         dead ones, or all with this error type. With `dry_run` it says what it would do."""
         self._gateway.check()
         said = reason_of(reason)
-        _check_choice(event_ids, error)
+        check_choice(event_ids, error)
         return await self._operator.dead("discard", event_ids, error, said, actor, dry_run=dry_run)
 
     async def dead_letter(
@@ -349,8 +357,20 @@ class WorkerPoolClient(Generic[E]):
         its event. With `dry_run` it says what it would do."""
         self._gateway.check()
         if event_ids is not None:
-            _check_list("event_ids", event_ids)
+            check_list("event_ids", event_ids)
         return await self._operator.give_up_unread(event_ids, actor, dry_run=dry_run)
+
+    async def rebuild(self, *, dry_run: bool = False) -> RebuildResult:
+        """Make everything that is kept of the pool beside its log anew from that, while workers
+        run; with `dry_run` only compare. The answer says what was not as the log has it.
+
+        Other writers wait while it is put in place, 1 s (SQLite) to 4 s (PostgreSQL) for 50,000
+        rows. Raises `IntegrityError` or `UnreadableEventError` if the log itself is damaged: then
+        nothing is changed.
+        """
+        self._gateway.check()
+        rules = PoolRules.of(self._definition, self._gateway.app.settings.max_lost)
+        return await self._operator.rebuild(rules, dry_run=dry_run)
 
     def _partition(self, partition: int | None) -> int | None:
         if partition is None:
@@ -361,36 +381,3 @@ class WorkerPoolClient(Generic[E]):
             issue = Issue(loc="partition", msg=f"must be 0 to {last}", type="bound")
             raise ValidationError(f"partition {quoted(partition)} of {self.name!r}", [issue])
         return partition
-
-
-def _check_list(what: str, given: object) -> None:
-    """A text is a sequence too, of one-letter ones."""
-    if isinstance(given, str | bytes) or not isinstance(given, Sequence):
-        issue = Issue(loc=what, msg="expected a list", type="type")
-        raise ValidationError(f"{what} of type {type(given).__name__}", [issue])
-
-
-def _check_choice(event_ids: Sequence[str] | None, error: str | None) -> None:
-    if event_ids is None:
-        return
-    _check_list("event_ids", event_ids)
-    if error is not None:
-        raise _not_both("dead events", "event_ids or error=")
-
-
-def _not_both(what: str, choice: str) -> ValidationError:
-    return ValidationError(what, [Issue(loc="", msg=f"give {choice}, not both", type="arguments")])
-
-
-def _check_id(id: str) -> None:
-    check_key(id)
-    if looks_like_place(id):
-        issue = Issue(loc="id", msg="ids such as #3.17 are given by the pool", type="id")
-        raise ValidationError(f"id {quoted(id)}", [issue])
-
-
-def _check_priority(priority: int) -> None:
-    at_least(-MAX_PRIORITY, "priority", priority)
-    if priority > MAX_PRIORITY:
-        issue = Issue(loc="priority", msg=f"must be at most {MAX_PRIORITY}", type="bound")
-        raise ValidationError(f"priority {quoted(priority)}", [issue])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from itertools import accumulate, groupby, islice
+from itertools import accumulate, chain, groupby, islice
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -20,7 +20,10 @@ from wakelog.pools.state import KEY_SLOTS, Lane, PoolState, job_stream
 from wakelog.pools.writing import CallMeta, Writing
 from wakelog.ports.pools import ExceptionRow, IdRow, PoolSeen, SegmentRow
 
-__all__ = ["MAX_BATCH", "Accept", "Accepted", "NewItem", "plan_accepts", "slot_of"]
+__all__ = [
+    "DELAYED_LANE", "MAX_BATCH", "MAX_LANES", "Accept", "Accepted", "NewItem", "plan_accepts",
+    "slot_of",
+]  # fmt: skip
 
 MAX_BATCH = 512
 """Items of one event in the log, at most: a take reads the part of it that it needs."""
@@ -28,6 +31,9 @@ MAX_BATCH_BYTES = 256 << 10
 """Bytes of their lines, at most, unless one item alone has more: each item that is taken out of
 turn is read with all of its lane that were accepted with it."""
 
+MAX_LANES = 10_000
+"""Lanes in which items wait, of one pool: priorities times key slots, or keys of fair sharing. Each
+call reads and writes the document in which they are."""
 DELAYED_LANE = 0
 
 
@@ -116,6 +122,7 @@ def _accept_together(
         try:
             count = len(items) + len(accept.items)
             _check_open(writing.job, writing.state, count, accept.max_pending)
+            _check_lanes(writing, count, chain(items, accept.items))
             items += accept.items
         except (QueueFullError, InvalidStateError) as error:
             errors[number] = error
@@ -157,6 +164,7 @@ def _accept(writing: Writing, accept: Accept, known: dict[str, IdRow]) -> list[A
             news.append(index)
     if news:
         _check_open(writing.job, state, len(news), accept.max_pending)
+        _check_lanes(writing, len(news), (accept.items[index] for index in news))
     meta = _meta_of(writing, accept)
     for indexes in _batches(accept.items, news):
         _append(writing, meta, accept.items, indexes, answers)
@@ -188,7 +196,7 @@ def _batches(items: Sequence[NewItem], indexes: Sequence[int]) -> Iterable[Seque
 
 
 def _check_same(job: str, item: NewItem, fingerprint: str) -> None:
-    if item.fingerprint != fingerprint:
+    if fingerprint and item.fingerprint != fingerprint:
         advice = "an id names one event of a pool for ever: take another one for another event"
         raise IdempotencyConflictError(job, item.id or "", "enqueue", "enqueue", advice)
 
@@ -200,6 +208,16 @@ def _check_open(job: str, state: PoolState, count: int, max_pending: int | None)
     if max_pending is not None and waiting + count > max_pending:
         advice = "wait, or raise max_pending"
         raise QueueFullError(f"{job}: what is pending", max_pending, advice)
+
+
+def _check_lanes(writing: Writing, count: int, items: Iterable[NewItem]) -> None:
+    lanes = len(writing.state.lanes)
+    if lanes + count <= MAX_LANES:
+        return
+    news = {(i.priority, slot_of(i.key), i.fair) for i in items if i.due_us is None}
+    if lanes + len(news - writing.lanes.keys()) > MAX_LANES:
+        advice = "wait, or use fewer keys of fair sharing, or priorities"
+        raise QueueFullError(f"{writing.job}: the lanes in which events wait", MAX_LANES, advice)
 
 
 def _append(
@@ -218,7 +236,7 @@ def _append(
     digests: list[bytes] = []
     accepted: list[tuple[int, int, int, int, int, str | None]] = []
     delayed: list[tuple[int, int, int]] = []
-    for lane, mine in _by_lane(state, items, indexes):
+    for lane, mine in _by_lane(writing, items, indexes):
         own = [items[index].line for index in mine]
         size = sum(map(len, own)) + len(own) - 1
         first = lane.received + 1
@@ -254,9 +272,10 @@ def _append(
 
 
 def _by_lane(
-    state: PoolState, items: Sequence[NewItem], indexes: Sequence[int]
+    writing: Writing, items: Sequence[NewItem], indexes: Sequence[int]
 ) -> Iterable[tuple[Lane, list[int]]]:
     """The lanes that the items go to, each with the indexes of its own, in their order."""
+    state = writing.state
     lanes: dict[int, tuple[Lane, list[int]]] = {}
     same: dict[tuple[object, ...], list[int]] = {}
     for index in indexes:
@@ -267,7 +286,9 @@ def _by_lane(
             if item.due_us is not None:
                 lane = Lane(DELAYED_LANE, received=state.delayed_upto)
             else:
-                lane = state.lane_for(item.priority, slot_of(item.key), item.fair)
+                what = item.priority, slot_of(item.key), item.fair
+                lane = writing.lanes.get(what) or state.new_lane(*what)
+                writing.lanes[what] = lane
             mine = same[about] = lanes.setdefault(lane.number, (lane, []))[1]
         mine.append(index)
     return lanes.values()

@@ -25,10 +25,10 @@ from wakelog.log.batches import digest_of, root_of
 from wakelog.log.payloads import Salts
 from wakelog.pools.items import TakenItem
 from wakelog.pools.settle import Outcome
-from wakelog.pools.state import Detail, Take
+from wakelog.pools.state import Detail, Take, bounded
 from wakelog.ports.pools import ExceptionKey
 
-__all__ = ["Book"]
+__all__ = ["BEHIND_US", "Book", "detail_of_dead"]
 
 BEHIND_US = 30_000_000
 """How soon an item that waits behind another one of its key is looked at, at the latest: what holds
@@ -120,29 +120,27 @@ class Book:
                 detail = Detail(attempt=event.attempt, first_us=before.first_us or self._take.at_us)
                 put.append(item.put("retrying", event.due_us, detail))
             case DeadLettered():
-                put.append(item.put("dead", None, _detail_of(event, self._take.at_us)))
+                put.append(item.put("dead", None, detail_of_dead(event, self._take.at_us)))
             case ExecutionLost():  # given back at a shutdown: that is no attempt of it
                 put.append(item.put("returned", self._take.at_us, before))
             case Returned():
                 self._unread(item, event)
-            case Paused():
+            case Paused() if self._outcome.paused is None:
                 self._outcome.paused = event
             case _:
                 pass
 
     def _unread(self, item: TakenItem, event: Returned) -> None:
-        """This code cannot read it: it waits for code that can, and is due for no other (K4).
-        Recorded once."""
+        """This code cannot read it: it waits for code that can, and is due for no other (K4)."""
         detail = Detail(
             attempt=item.detail.attempt,
             first_us=item.detail.first_us,
             losses=item.detail.losses,
             reason="unread",
             error_type=event.error_type,
-            message=event.message,
+            message=bounded(event.message) or "",
         )
-        if item.row is None or item.row.why != "unread":
-            self._returned.setdefault("unread", []).append(item)
+        self._returned.setdefault("unread", []).append(item)
         self._outcome.put.append(item.put("unread", None, detail))
 
     def given_back(self, items: Sequence[TakenItem], why: str, now_us: int) -> None:
@@ -150,15 +148,13 @@ class Book:
         for item in items:
             self._outcome.settled += 1
             self._outcome.unbegun.append(ExceptionKey(item.lane, item.off))
+            self._returned.setdefault(why, []).append(item)
             if why == "cancelled" and self._is_ordered and item.key is not None:
                 self._outcome.unblock.append(item.key)
             if why != "behind":
-                self._returned.setdefault(why, []).append(item)
                 self._outcome.put.append(item.put("returned", now_us, item.detail))
                 continue
             looks = item.detail.looks
-            if not looks:
-                self._returned.setdefault(why, []).append(item)
             due_us = now_us + (BEHIND_US << min(looks, MAX_DOUBLED))
             detail = replace(item.detail, looks=looks + 1)
             self._outcome.put.append(item.put("behind", due_us, detail))
@@ -192,7 +188,7 @@ class Book:
                 continue
             dead = _lost_with(worker, before.attempt, item)
             self._singles.append(dead)
-            self._outcome.put.append(item.put("dead", None, _detail_of(dead, now_us)))
+            self._outcome.put.append(item.put("dead", None, detail_of_dead(dead, now_us)))
             if self._is_ordered and item.key is not None:
                 self._outcome.unblock.append(item.key)
             over = item
@@ -206,6 +202,8 @@ class Book:
     def emptied(self, events: Sequence[Event]) -> None:
         """`on_empty` was called, with these outcomes."""
         self._singles += events
+        paused = (event for event in events if isinstance(event, Paused))
+        self._outcome.paused = next(paused, None)
         self._outcome.is_emptied = self._outcome.is_over = True
 
     def outcome(self) -> Outcome:
@@ -237,12 +235,12 @@ def _lost_with(worker: str, attempts: int, item: TakenItem) -> DeadLettered:
     )
 
 
-def _detail_of(dead: DeadLettered, at_us: int) -> Detail:
+def detail_of_dead(dead: DeadLettered, at_us: int) -> Detail:
     """What is kept of a dead letter beside the log."""
     return Detail(
         attempt=dead.attempts,
         reason=dead.reason,
         error_type=dead.error_type,
-        message=dead.message,
+        message=bounded(dead.message) or "",
         at_us=at_us,
     )

@@ -16,7 +16,15 @@ from wakelog.core.pool.events import (
     PrioritiesChanged,
 )
 from wakelog.pools.items import item_name
-from wakelog.pools.state import Detail, Lane, Recall, Take, detail_of, job_stream
+from wakelog.pools.state import (
+    Detail,
+    Lane,
+    Recall,
+    Take,
+    bounded,
+    detail_of,
+    job_stream,
+)
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import ExceptionKey, ExceptionRow, PoolSeen, SegmentRow, TrailRow
 
@@ -247,7 +255,7 @@ def plan_pause(
     target = writing.state if partition is None else writing.state.partition(partition)
     if target.paused:
         return False
-    target.paused, target.reason = True, reason
+    target.paused, target.reason = True, bounded(reason)
     writing.is_told = True
     _control(writing, Paused(reason=reason, item=_partition_name(partition)), actor)
     return True
@@ -271,7 +279,7 @@ def plan_drain(writing: Writing, reason: str | None, actor: str | None) -> bool:
     """Accept nothing more, and finish what is there; False if that is so already."""
     if writing.state.draining:
         return False
-    writing.state.draining, writing.state.reason = True, reason
+    writing.state.draining, writing.state.reason = True, bounded(reason)
     _control(writing, Stopped(reason=reason), actor)
     return True
 

@@ -1,4 +1,4 @@
-"""Plans the turns of a pool's partitions: what their takes came to, and what they take next.
+"""Plans what a pool's partitions ask for: what their takes came to, and what they take next.
 
 The stream of a partition is written by the holder of its lease alone. So what a handler's outcome
 is, in events, is decided before the call; here it is only checked that the lease is still held, and
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from wakelog.core.events import Event, Paused
 from wakelog.pools.operate import ItemAct, record_act
-from wakelog.pools.state import Partition, PoolState, Recall, Take, partition_stream
+from wakelog.pools.state import Partition, PoolState, Recall, Take, bounded, partition_stream
 from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import ExceptionKey, ExceptionRow, PartitionLease, PoolSeen
@@ -29,6 +29,7 @@ __all__ = [
     "Recalled",
     "next_us",
     "plan_requests",
+    "ranges_of",
     "recalled",
     "unheld_partitions",
 ]  # fmt: skip
@@ -112,8 +113,8 @@ Recalled = frozenset[ExceptionKey] | None
 class CallAnswer(Struct):
     """The answer of a call."""
 
-    slots: list[PartitionAnswer | None] = []
-    """For each turn that was asked for; None: its lease is gone, and nothing was recorded."""
+    answers: list[PartitionAnswer | None] = []
+    """To each request; None: its lease is gone, and nothing was recorded."""
     acquired: list[Acquired] = []
     recalls: dict[int, Recalled] = {}
     """By partition."""
@@ -122,23 +123,27 @@ class CallAnswer(Struct):
     something happens."""
 
     @property
-    def ranges(self) -> list[tuple[int, int, int]]:
-        """What of the log its takes need, as ranges of lanes."""
-        takes = [each.take for each in self.slots if each is not None and each.take is not None]
-        takes += [each.open_take for each in self.acquired if each.open_take is not None]
-        ranges = [(r.lane, r.after, r.upto) for take in takes for r in take.ranges]
-        return ranges + [(row.lane, row.off - 1, row.off) for take in takes for row in take.rows]
+    def takes(self) -> list[Take]:
+        """What was taken with it, and what is to be recovered."""
+        takes = [each.take for each in self.answers if each is not None and each.take is not None]
+        return takes + [each.open_take for each in self.acquired if each.open_take is not None]
+
+
+def ranges_of(take: Take) -> list[tuple[int, int, int]]:
+    """What of the log a take needs, as ranges of lanes."""
+    ranges = [(each.lane, each.after, each.upto) for each in take.ranges]
+    return ranges + [(row.lane, row.off - 1, row.off) for row in take.rows]
 
 
 def plan_requests(
     writing: Writing,
     seen: PoolSeen,
-    slots: Sequence[PartitionRequest],
+    requests: Sequence[PartitionRequest],
     acquire: Acquire | None,
     taking: Taking,
 ) -> CallAnswer:
     """Settle what is to be settled, then take; then acquire partitions that nobody holds."""
-    turn = CallAnswer()
+    answer = CallAnswer()
     state = writing.state
     state.concurrency = taking.rules.concurrency
     leases = {lease.stream: lease for lease in seen.leases}
@@ -146,27 +151,31 @@ def plan_requests(
         writing.remove(row)
         writing.put(row._replace(due_us=writing.meta.now_us))
     held: list[tuple[PartitionRequest, Partition] | None] = []
-    for slot in slots:
-        partition = state.partition(slot.partition)
-        stream = partition_stream(writing.job, slot.partition)
+    for request in requests:
+        partition = state.partition(request.partition)
+        stream = partition_stream(writing.job, request.partition)
         lease = leases.get(stream)
-        if lease is None or lease.token != slot.token or partition.head.version != slot.version:
+        if (
+            lease is None
+            or lease.token != request.token
+            or partition.head.version != request.version
+        ):
             held.append(None)
             continue
-        _settle(writing, partition, slot, taking.rules)
-        if slot.gives_up:
+        _settle(writing, partition, request, taking.rules)
+        if request.gives_up:
             writing.dropped.append(stream)
-        held.append((slot, partition))
+        held.append((request, partition))
     for each in held:
         if each is None:
-            turn.slots.append(None)
+            answer.answers.append(None)
         else:
             take = taking.take(each[1], each[0].want)
-            turn.slots.append(PartitionAnswer(each[1].head.version, take))
+            answer.answers.append(PartitionAnswer(each[1].head.version, take))
     if acquire is not None:
-        turn.acquired = _acquire(writing, acquire, leases, taking.rules)
-    turn.recalls = recalled(state, is_job_paused=seen.is_paused)
-    return turn
+        answer.acquired = _acquire(writing, acquire, leases, taking.rules)
+    answer.recalls = recalled(state, is_job_paused=seen.is_paused)
+    return answer
 
 
 def recalled(state: PoolState, *, is_job_paused: bool) -> dict[int, Recalled]:
@@ -185,16 +194,16 @@ def recalled(state: PoolState, *, is_job_paused: bool) -> dict[int, Recalled]:
 
 
 def _settle(
-    writing: Writing, partition: Partition, slot: PartitionRequest, rules: PoolRules
+    writing: Writing, partition: Partition, request: PartitionRequest, rules: PoolRules
 ) -> None:
-    state, outcome = writing.state, slot.outcome
+    state, outcome = writing.state, request.outcome
     if outcome.events:
         stream = partition_stream(writing.job, partition.number)
         writing.append(stream, partition.head, outcome.events)
     state.processed += outcome.processed
     state.discarded += outcome.discarded
     if outcome.paused is not None and not state.paused:
-        state.paused, state.reason = True, outcome.paused.reason
+        state.paused, state.reason = True, bounded(outcome.paused.reason)
     recalls = _recalls_of(partition, outcome)
     for row in outcome.put:
         if not recalls or (recall := recalls.get(ExceptionKey(*row[:2]))) is None:
@@ -206,7 +215,7 @@ def _settle(
     if outcome.is_emptied and partition.take is not None:
         state.emptied = max(state.emptied, partition.take.filled)
     if outcome.settled or outcome.is_over:
-        rest = slot.rest if slot.rest is not None and slot.rest.count else None
+        rest = request.rest if request.rest is not None and request.rest.count else None
         if rest is not None and partition.take is not None:
             left = {row[:2] for row in rest.rows}
             rest.recalls = [each for each in partition.take.recalls if each[:2] in left]

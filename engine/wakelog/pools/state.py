@@ -28,6 +28,7 @@ __all__ = [
     "Recall",
     "Take",
     "TakenRange",
+    "bounded",
     "detail_of",
     "dumped",
     "job_stream",
@@ -42,6 +43,9 @@ the number of partitions."""
 
 SPAN_PARTS = 200
 """In how many parts of a rate limit's span starts are told apart."""
+MAX_REASON = 2_000
+"""How many characters of a reason, or of what an error said, are kept here: as many as of an
+error's message in every view. All of a reason is in the log."""
 READY = ("lost", "returned", "requeued", "moved", "behind", "unread")
 """Why items are in the table of exceptions although they simply wait."""
 
@@ -54,7 +58,7 @@ class Head(Struct, array_like=True):
     at_us: int = 0
 
 
-class Lane(Struct, array_like=True):
+class Lane(Struct, array_like=True, gc=False):
     """Items that wait, in the order of acceptance: of one priority and one key slot or fair key."""
 
     number: int
@@ -174,6 +178,9 @@ class PoolState(Struct):
     """How many partitions there are by the newest definition that took anything."""
     partitions: list[Partition] = []
     lanes: list[Lane] = []
+    fair: list[Lane] = []
+    """As stored: those of `lanes` that are shared fairly and have nothing to skip, into which
+    stores do not look."""
     groups: list[Group] = []
     next_lane: int = 1
     """Lane 0 is for items that were accepted with a delay."""
@@ -212,12 +219,9 @@ class PoolState(Struct):
             self.partitions.append(Partition(len(self.partitions)))
         return self.partitions[number]
 
-    def lane_for(self, priority: int, slot: int, fair: str | None) -> Lane:
-        """The lane in which such items wait; a new one if none do. One that is emptied is dropped,
-        so its number never comes again."""
-        for lane in self.lanes:
-            if lane.priority == priority and lane.slot == slot and lane.fair == fair:
-                return lane
+    def new_lane(self, priority: int, slot: int, fair: str | None) -> Lane:
+        """A lane for such items, if none wait. One that is emptied is dropped, so its number never
+        comes again."""
         tag = max(self.virtual, self.finished.pop(fair, 0.0) if fair is not None else 0.0)
         lane = Lane(self.next_lane, priority=priority, slot=slot, fair=fair, tag=tag)
         self.next_lane += 1
@@ -301,6 +305,11 @@ class PoolState(Struct):
         return (slot - 1) % self.concurrency
 
 
+def bounded(text: str | None) -> str | None:
+    """As much of a reason as is kept here."""
+    return text if text is None or len(text) <= MAX_REASON else f"{text[: MAX_REASON - 1]}…"
+
+
 def detail_of(row: ExceptionRow) -> Detail:
     """What is kept of an item in the table of exceptions."""
     return _DETAIL.decode(row.detail)
@@ -316,14 +325,27 @@ def loaded(state: bytes | None) -> PoolState:
     if state is None:
         return PoolState()
     try:
-        return _DECODER.decode(state)
+        document = _DECODER.decode(state)
     except ValueError as error:
         raise StoreUnavailableError("damaged", f"the document of a pool: {error}") from error
+    document.lanes += document.fair
+    document.fair = []
+    return document
 
 
 def dumped(state: PoolState) -> bytes:
     """The document as stored. Without NUL in what operators gave as reasons: a database may not be
     able to read a document with one."""
+    lanes = state.lanes
+    state.fair = [lane for lane in lanes if lane.fair is not None and not lane.skips]
+    if state.fair:
+        state.lanes = [lane for lane in lanes if lane.fair is None or lane.skips]
+    document = _encoded(state)
+    state.lanes, state.fair = lanes, []
+    return document
+
+
+def _encoded(state: PoolState) -> bytes:
     document = _ENCODER.encode(state)
     if rb"\u0000" in document:
         state.reason = _without_nul(state.reason)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from msgspec import Struct
 
 from wakelog.core.pool.events import RunsStarted
+from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.pools.state import (
     Group,
     Lane,
@@ -46,6 +48,20 @@ class PoolRules(Struct, frozen=True):
     on_empty: bool = False
     max_lost: int = 5
 
+    @classmethod
+    def of(cls, definition: WorkerPool[Any], max_lost: int) -> PoolRules:
+        """Those of a definition."""
+        rate, span_us = definition.rate_limit or (None, 0)
+        return cls(
+            concurrency=definition.concurrency,
+            ordered=definition.ordered,
+            rate=rate,
+            span_us=span_us,
+            weights=definition.fair.weights if definition.fair else {},
+            on_empty="on_empty" in definition.handlers,
+            max_lost=max_lost,
+        )
+
 
 @dataclass
 class Taking:
@@ -72,6 +88,16 @@ class Taking:
         self.due = [row for row in self.seen.due if (row.due_us or 0) <= now_us]
         self.due += [row for row in self.seen.exceptions if row.why == "unread"]
         self._firsts = {row.lane: row for row in self.seen.firsts}
+        self._lanes = {lane.number: lane for lane in self.state.lanes}
+        self._ordered = [lane for lane in self.state.lanes if lane.fair is None]
+        # those shared fairly, by priority, as heaps of start tag and number: there may be
+        # thousands, and a take looks at those that it takes of
+        self._fair: dict[int, list[tuple[float, int]]] = {}
+        for each in self.state.lanes:
+            if each.fair is not None and each.waiting > 0:
+                self._fair.setdefault(each.priority, []).append((each.tag, each.number))
+        for tags in self._fair.values():
+            heapq.heapify(tags)
         self._gone: set[tuple[int, int]] = set()
         self._skips: dict[int, list[int]] = {}
         for lane, off in self.seen.skips:
@@ -99,10 +125,10 @@ class Taking:
             return self._take_rows(partition, rows)
         if lane is None:
             return self._take_empty(partition)
-        if not self._is_seen(lane):
-            return None
         if lane.fair is not None:
             return self._take_fairly(partition, lane.priority, want)
+        if not self._is_seen(lane):
+            return None
         return self._take_ranges(partition, {lane.number: self._cut(lane, want)})
 
     # -- what there is
@@ -124,9 +150,10 @@ class Taking:
         return frozenset({0} | mine - busy)
 
     def _slots(self) -> set[int]:
-        return {lane.slot for lane in self.state.lanes} | {row.slot for row in self.due}
+        return {lane.slot for lane in self._ordered} | {row.slot for row in self.due}
 
     def _rank(self, lane: Lane) -> tuple[int, float, int]:
+        """Lanes that are shared fairly go by their tags alone."""
         first = self._firsts.get(lane.number)
         place = 0 if first is None else lane.taken + 1 - (first.upto - first.n + 1)
         seq = self.state.accepted if first is None else first.seq + place
@@ -139,8 +166,7 @@ class Taking:
         """Beside lanes that share fairly, what was delayed or failed is one more key: else a key
         could go before all others with delays of a moment. None if there are no such lanes."""
         state = self.state
-        lanes = (lane for lane in state.lanes if lane.priority == priority and lane.waiting > 0)
-        if not any(lane.fair is not None for lane in lanes):
+        if not self._fair.get(priority):
             return None
         return max(state.virtual, state.rows_tag)
 
@@ -157,7 +183,10 @@ class Taking:
         return same[:want]
 
     def _best_lane(self, served: frozenset[int]) -> Lane | None:
-        lanes = (lane for lane in self.state.lanes if lane.waiting > 0 and lane.slot in served)
+        lanes = [lane for lane in self._ordered if lane.waiting > 0 and lane.slot in served]
+        priority = max((each for each, tags in self._fair.items() if tags), default=None)
+        if priority is not None:
+            lanes.append(self._lanes[self._fair[priority][0][1]])
         return min(lanes, key=self._rank, default=None)
 
     def _is_seen(self, lane: Lane) -> bool:
@@ -222,18 +251,12 @@ class Taking:
 
     def _take_fairly(self, partition: Partition, priority: int, want: int) -> Take | None:
         """One item of each key in turn, by start tags (P11): the key that had least comes first."""
-        state = self.state
-        lanes = {
-            each.number: each
-            for each in state.lanes
-            if each.priority == priority and not each.slot and each.waiting > 0
-            if self._is_seen(each)
-        }
-        tags = [(each.tag, each.number) for each in lanes.values()]
-        heapq.heapify(tags)
+        state, tags = self.state, self._fair[priority]
         cuts: dict[int, tuple[int, int, list[tuple[int, int]]]] = {}
         while want > 0 and tags:
-            lane = lanes[heapq.heappop(tags)[1]]
+            lane = self._lanes[heapq.heappop(tags)[1]]
+            if not self._is_seen(lane):
+                continue  # another call looks for what it is to skip
             after, upto, without = self._cut(lane, 1)
             begun = cuts.get(lane.number, (after, after, []))
             cuts[lane.number] = (begun[0], upto, [*begun[2], *without])
@@ -244,10 +267,10 @@ class Taking:
             lane.tag = max(state.virtual, lane.tag) + 1.0 / weight
             state.recent.append(lane.fair or "")
             want -= 1
-            if lane.waiting > 0 and self._is_seen(lane):
+            if lane.waiting > 0:
                 heapq.heappush(tags, (lane.tag, lane.number))
         state.recent = state.recent[-MAX_RECENT:]
-        return self._take_ranges(partition, cuts)
+        return self._take_ranges(partition, cuts) if cuts else None
 
     def _take_ranges(
         self, partition: Partition, cuts: Mapping[int, tuple[int, int, list[tuple[int, int]]]]
@@ -255,9 +278,8 @@ class Taking:
         """Record the ranges as taken; None if all in them was to be skipped."""
         ranges: list[TakenRange] = []
         without: list[tuple[int, int]] = []
-        lanes = {lane.number: lane for lane in self.state.lanes if lane.number in cuts}
         for number, (after, upto, skipped) in cuts.items():
-            lane = lanes[number]
+            lane = self._lanes[number]
             ranges.append(TakenRange(number, after, upto, lane.priority, lane.slot))
             without += skipped
             if lane.taken < upto:

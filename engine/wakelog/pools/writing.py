@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from msgspec import Struct
 
 from wakelog.core.events import Event
 from wakelog.log.payloads import Salts
 from wakelog.log.records import Meta, encode
-from wakelog.pools.state import Head, PoolState, dumped, loaded
+from wakelog.pools.state import Head, Lane, PoolState, dumped, loaded
 from wakelog.ports.pools import (
     ExceptionKey,
     ExceptionRow,
@@ -60,6 +61,11 @@ class Writing:
         taken is to be given back."""
         self._put: dict[ExceptionKey, ExceptionRow] = {}
         self._gone: dict[ExceptionKey, None] = {}
+
+    @cached_property
+    def lanes(self) -> dict[tuple[int, int, str | None], Lane]:
+        """The lanes in which items wait, by priority, key slot and key of fair sharing."""
+        return {(lane.priority, lane.slot, lane.fair): lane for lane in self.state.lanes}
 
     def append(
         self, stream: str, head: Head, events: Sequence[Event], meta: CallMeta | None = None

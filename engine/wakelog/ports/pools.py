@@ -9,16 +9,17 @@ the items that do not simply wait in a lane (`ExceptionRow`).
 A call takes the lock under which the log gets its positions, so calls of a pool come one after the
 other, in all processes. What it writes is planned in between, by a function without side effects.
 
-Of the document stores know two members. `lanes`: a list for each lane in which items wait, that
+Of the document stores know three members. `lanes`: a list for each lane in which items wait, that
 begins with the lane's number, the place up to which it was taken, and how many places are to be
-skipped beyond that. `groups`: a list for each `Group` in which there are items, that begins with
+skipped beyond that. `fair`: more such lists, of lanes of which a take needs to know nothing else:
+there may be thousands. `groups`: a list for each `Group` in which there are items, that begins with
 its three fields.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -26,8 +27,8 @@ from wakelog.ports.records import StoredEvent
 
 __all__ = [
     "ExceptionKey", "ExceptionRow", "Group", "IdRow", "PartitionLease", "Plan", "PoolFilter",
-    "PoolLook", "PoolSeen", "PoolTables", "PoolWrites", "SegmentRow", "TakenRow", "TrailRow",
-    "WaitingLane",
+    "PoolLook", "PoolRows", "PoolSeen", "PoolTables", "PoolWrites", "Refold", "SegmentRow",
+    "TakenRow", "TrailRow", "WaitingLane",
 ]  # fmt: skip
 
 
@@ -148,6 +149,8 @@ class PoolLook(Struct, frozen=True):
     behind: Sequence[str] = ()
     """Look for the items that wait behind another one of these partition keys."""
     leases: bool = False
+    firsts: Literal["none", "lanes", "all"] = "none"
+    """Of which lanes in which items wait to look for the first segment; `all`: of `fair` too."""
 
 
 class PoolSeen(Struct, frozen=True):
@@ -160,7 +163,7 @@ class PoolSeen(Struct, frozen=True):
     is_paused: bool = False
     """The job is paused as a whole."""
     firsts: Sequence[SegmentRow] = ()
-    """Of each lane of the state in which items wait, the segment of the first one."""
+    """Of each such lane the segment of the first item that waits."""
     due: Sequence[ExceptionRow] = ()
     """Up to `due_limit` of each group of the state from its floor on, by due time, lane and place;
     also those that will be due later, so that a plan knows when."""
@@ -226,6 +229,28 @@ class PoolFilter(NamedTuple):
     limit: int = 100
 
 
+class PoolRows(Struct, frozen=True):
+    """Everything that a store keeps of a pool beside the log, and leases."""
+
+    position: int
+    """In the log, of the newest event of the pool's streams; 0: there is none."""
+    state: bytes | None
+    segments: Sequence[SegmentRow]
+    taken: Sequence[TakenRow]
+    ids: Sequence[IdRow]
+    exceptions: Sequence[ExceptionRow]
+    skips: Sequence[ExceptionKey]
+    trail: Sequence[TrailRow]
+
+
+Positioned = tuple[int, StoredEvent]
+"""An event, and its position in the log."""
+
+Refold = Callable[[Sequence[Positioned], PoolRows | None], PoolRows]
+"""Called with the events that came since, and what is stored (None if that cannot be read): what is
+to be stored instead."""
+
+
 class PoolTables(Protocol):
     """The pools of a store. All calls block."""
 
@@ -269,4 +294,24 @@ class PoolTables(Protocol):
     def pool_blocked(self, pool: str, keys: Sequence[str]) -> Sequence[tuple[str, int]]:
         """Which of these partition keys have items in the table of exceptions other than dead ones,
         each with the first one's number in the order of acceptance."""
+        ...
+
+    # -- making the tables anew from the log (H5)
+
+    def pool_log(self, pool: str, after: int, limit: int) -> Sequence[Positioned]:
+        """Up to `limit` events of the pool's streams behind a position, in the order of the log."""
+        ...
+
+    def pool_rows(self, pool: str) -> PoolRows:
+        """All rows of a pool, as of one moment."""
+        ...
+
+    def pool_rebuild(self, pool: str, after: int, refold: Refold) -> None:
+        """Take the lock of the log, read the events behind a position, and put what `refold`
+        answers in the place of all rows of the pool, in one transaction.
+
+        Killed here: all of it was written, or nothing. Raises what `refold` raises, and
+        `StoreUnavailableError`; if its reason is `unreachable` it may have been written, and may be
+        done again.
+        """
         ...

@@ -26,4 +26,11 @@ def deliver(ctx: WorkerPoolContext, letter: Letter) -> str:
     return f"with {letter.to}"
 
 
-jobs = Jobs(letters=letters)
+cards = WorkerPool(event=int)
+
+
+@cards.execute
+def print_card(ctx: WorkerPoolContext, number: int) -> None: ...
+
+
+jobs = Jobs(letters=letters, cards=cards)

@@ -15,6 +15,7 @@ import pytest
 
 from tests.adapters.cli.command_line import CommandLine
 from tests.adapters.cli.pool_jobs import jobs
+from tests.support_stores import direct_access
 from wakelog.blocking import BlockingApp
 from wakelog.testing import Simulation
 from wakelog_adapters.sqlite.url import parse
@@ -22,7 +23,7 @@ from wakelog_adapters.sqlite.url import parse
 ANN, NOBODY = '{"to": "ann"}', '{"to": "nobody"}'
 SUBCOMMANDS = (
     *("status", "get", "why", "wait", "history", "dead", "requeue", "discard", "cancel"),
-    *("priority", "pause", "resume", "drain"),
+    *("priority", "pause", "resume", "drain", "rebuild"),
 )
 
 
@@ -363,16 +364,74 @@ def test_a_stream_whose_end_is_gone_is_a_problem_for_doctor_and_for_its_history(
     assert "the log ends here, its pool says at 2" in said
 
 
-def test_a_document_that_cannot_be_read_is_a_problem_for_doctor(sqlite_url: str) -> None:
-    wakelog = CommandLine(sqlite_url, "tests.adapters.cli.pool_jobs:jobs")
+DAMAGED = ("{", '{"lanes": [["x"]]}', '{"concurrency": "x"}')
+"""Documents that are none: some not even for the database."""
+
+
+@pytest.fixture(params=DAMAGED)
+def one_damaged(request: pytest.FixtureRequest, shared_url: str) -> CommandLine:
+    """On a store with two pools, the document of one of which is damaged."""
+    wakelog = CommandLine(shared_url, "tests.adapters.cli.pool_jobs:jobs")
     wakelog.answer("enqueue", "letters", ANN)
-    with closing(sqlite3.connect(parse(sqlite_url).path)) as file:
-        file.execute(
-            'UPDATE wakelog_pool_states SET state = CAST(\'{"concurrency": "x"}\' AS BLOB)'
+    wakelog.answer("enqueue", "cards", "1")
+    with direct_access(shared_url) as do:
+        text = request.param.replace("{", "{{").replace("}", "}}")
+        cast = (
+            "CAST('%s' AS BLOB)" if shared_url.startswith("sqlite") else "convert_to('%s', 'UTF8')"
         )
-        file.commit()
+        do(f"UPDATE {{at}}pool_states SET state = {cast % text} WHERE pool = 'workerPool:letters'")
+    return wakelog
+
+
+def test_K1_damage_of_one_pool_is_shown_and_hides_no_other(one_damaged: CommandLine) -> None:
+    wakelog = one_damaged
+    # every list shows it, and the others
+    for command in (("count",), ("pool", "status")):
+        cards, letters = wakelog.answer(*command)["pools"]
+        assert "the document of a pool" in letters["damaged"]
+        assert (cards["name"], cards["pending"]) == ("cards", 1)
+        assert cards["damaged"] is None
+        shown = wakelog(*command).stdout
+        assert re.search(r"letters +damaged +\?", shown)
+        assert "letters: the document of a pool" in shown
+    assert wakelog.answer("ls")["pools"] == 2
+    assert wakelog.answer("dead-letters")["pools"] == {}
+    # what is about it alone is refused
+    assert "the document of a pool" in wakelog.refusal(3, "pool", "status", "letters")
+    assert "the document of a pool" in wakelog.refusal(3, "status", "workerPool:letters")
+    assert "the document of a pool" in wakelog.refusal(3, "enqueue", "letters", ANN)
+    wakelog.answer("enqueue", "cards", "2")
+    # and doctor names it, with what to do
     told = wakelog("doctor")
     assert told.exit_code == 1
     assert "the document of workerPool:letters cannot be read" in told.stdout
+    assert "wakelog pool rebuild letters" in told.stdout
+
+
+def test_H5_a_damaged_pool_is_made_anew_from_the_log(one_damaged: CommandLine) -> None:
+    wakelog = one_damaged
+    # given what is found without a change
+    found = wakelog("pool", "rebuild", "letters", "--dry-run", "--json")
+    assert found.exit_code == 1
+    assert json.loads(found.stdout)["dry_run"] is True
     assert "the document of a pool" in wakelog.refusal(3, "pool", "status", "letters")
-    assert "the document of a pool" in wakelog.refusal(3, "enqueue", "letters", ANN)
+    # when
+    shown = wakelog("pool", "rebuild", "letters")
+    # then
+    assert shown.exit_code == 0
+    assert "letters  made anew from the log (1 event); 1 difference" in shown.stdout
+    assert pool(wakelog, "status")["pending"] == 1
+    assert "letters  as the log has it (1 event)" in wakelog("pool", "rebuild", "letters").stdout
+    assert pool(wakelog, "rebuild", "--dry-run")["differences"] == []
+
+
+def test_H5_doctor_names_a_pool_without_a_document(shared_url: str) -> None:
+    wakelog = CommandLine(shared_url, "tests.adapters.cli.pool_jobs:jobs")
+    wakelog.answer("enqueue", "letters", ANN)
+    with direct_access(shared_url) as do:
+        do("DELETE FROM {at}pool_states")
+    told = wakelog("doctor")
+    assert told.exit_code == 1
+    assert "the document of workerPool:letters is gone" in told.stdout
+    assert wakelog("pool", "rebuild", "letters").exit_code == 0
+    assert pool(wakelog, "status")["pending"] == 1

@@ -139,7 +139,7 @@ def test_a_call_that_was_abandoned_is_refused_if_it_arrives_later(
     store: PostgresStore, bare: psycopg.Connection
 ) -> None:
     bare.execute("SELECT settle_1('late', '1s', NULL, NULL, NULL)")
-    look: tuple[Any, ...] = ("late", "1s", "1s", POOL, NOW, NOW, [], 0, [], [], False, [])
+    look: tuple[Any, ...] = ("late", "1s", "1s", POOL, NOW, NOW, [], 0, [], [], False, [], "none")
     with pytest.raises(psycopg.Error) as raised:
         bare.execute(store.queries.pool_look, look)
     assert raised.value.sqlstate == "WK004"
@@ -342,7 +342,7 @@ def test_a_pool_keeps_its_two_newest_documents(
 
 # -- what a call costs, with tables that the server has never analysed
 
-LOOK = (None, None, None, POOL, NOW, NOW, ["id-3"], 5, [2, 2], [3, 7], True, ["k8"])
+LOOK = (None, None, None, POOL, NOW, NOW, ["id-3"], 5, [2, 2], [3, 7], True, ["k8"], "all")
 EXPLAIN = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
 
 

@@ -26,6 +26,7 @@ from wakelog.pools.accept import Accept, Accepted, NewItem, plan_accepts
 from wakelog.pools.book import Book
 from wakelog.pools.items import Slices, TakenItem, items_of
 from wakelog.pools.operate import Found, ItemAct, plan_act
+from wakelog.pools.rebuild import Rebuilt, rebuild_tables
 from wakelog.pools.settle import (
     Acquire,
     Acquired,
@@ -117,6 +118,12 @@ class Played:
         """Everything adds up."""
         return audit_pool(self.store, self.job)
 
+    def rebuild(self) -> Rebuilt:
+        """Make the tables anew from the log."""
+        rebuilt = rebuild_tables(self.store, self.job, self.rules)
+        self.audit()
+        return rebuilt
+
     @property
     def state(self) -> PoolState:
         return loaded(self.store.pool_look(PoolLook(self.job, self.now_us)).state)
@@ -166,8 +173,9 @@ class Played:
         behind = [key for slot in slots for key in slot.outcome.unblock]
         keys = self.unread() if self.reads_all else []
         look = PoolLook(
-            self.job, self.now_us, due_limit=due_limit, keys=keys, behind=behind, leases=True
-        )
+            *(self.job, self.now_us), due_limit=due_limit, keys=keys, behind=behind, leases=True,
+            firsts="lanes",
+        )  # fmt: skip
 
         def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
             taking = Taking(writing, seen, self.rules, "w")
@@ -256,7 +264,7 @@ class Hand:
 
     def got(self, turn: CallAnswer, index: int) -> None:
         """What it got with a call that had several turns."""
-        answer = turn.slots[index]
+        answer = turn.answers[index]
         assert answer is not None, "its lease is gone"
         self.version = answer.version
         if answer.take is not None:
@@ -297,12 +305,12 @@ class Hand:
         again = RetryScheduled(run=1, attempt=attempt + 1, due_us=now_us + delay_us)
         self._pop(each).ended(each, [failed, again], now_us)
 
-    def dies(self, each: TakenItem, *, error: str = "Boom") -> None:
+    def dies(self, each: TakenItem, *, error: str = "Boom", message: str = "") -> None:
         """Its run fails for the last time."""
         now_us, attempt = self.pool.now_us, each.detail.attempt
         failed = _failed(attempt, error, will_retry=False)
         dead = DeadLettered(
-            event_version=1, reason="handler_failed", error_type=error, message="",
+            event_version=1, reason="handler_failed", error_type=error, message=message,
             attempts=attempt,
         )  # fmt: skip
         self._pop(each).ended(each, [failed, dead], now_us)
@@ -322,7 +330,7 @@ class Hand:
         rows = [each.put("lost", None, each.detail) for each in rest]
         left = Take(self.open.version, self.open.at_us, rows=rows, count=len(rows))
         turn = PartitionRequest(self.number, self.token, self.version, book.outcome(), left)
-        [answer] = self.pool.turn(turn).slots
+        [answer] = self.pool.turn(turn).answers
         assert answer is not None
         self.version, self.items = answer.version, list(rest)
 

@@ -3,10 +3,15 @@ say "now" if it is later (P5, P9)."""
 
 from __future__ import annotations
 
+import pytest
+
 from tests.engine.pools.played import MS, SECOND, Hand, Played, item
 from tests.engine.pools.test_taking import key_for
+from wakelog.errors import QueueFullError
+from wakelog.pools.accept import MAX_LANES, Accept
 from wakelog.pools.operate import ItemAct, plan_pause
 from wakelog.pools.settle import next_us
+from wakelog.ports.pools import PoolLook
 
 
 def looks(pool: Played) -> int | None:
@@ -212,3 +217,61 @@ def test_P9_a_lane_is_dropped_when_it_is_empty_and_its_number_never_comes_again(
     hand.work()
     assert (pool.state.lanes, pool.state.groups) == ([], [])
     assert [a.lane for a in pool.accept("c", item("d", key="k"))] == [3, 4]
+
+
+# -- how many lanes there are
+
+
+def test_P11_a_look_leaves_out_the_segments_of_keys_that_are_shared_fairly() -> None:
+    # given
+    pool = Played(concurrency=3)
+    pool.accept("plain", *(item(f"{n}", fair=f"{n % 50}") for n in range(100)))
+    # then of all these lanes a take looks for the first segment of one
+    look = PoolLook(pool.job, pool.now_us, firsts="lanes")
+    assert [first.lane for first in pool.store.pool_look(look).firsts] == [1]
+    assert len(pool.store.pool_look(PoolLook(pool.job, 0, firsts="all")).firsts) == 51
+    # and each partition gets the next ones in turn
+    hands = pool.hands()
+    assert [hand.take(1) for hand in hands] == [["plain"], ["0"], ["1"]]
+    hands[1].ends(hands[1].items[0])
+    assert hands[1].take(48) == [f"{n}" for n in range(2, 50)]
+
+
+def test_P11_a_fair_lane_with_something_to_skip_is_looked_into() -> None:
+    pool = Played()
+    accepted = pool.accept(*(item(f"{n}", fair="a") for n in range(4)), item("b", fair="b"))
+    pool.act(ItemAct("cancel"), accepted[0], accepted[2])
+    assert pool.hand().take(10) == ["1", "3", "b"]
+
+
+def test_P3_there_is_a_bound_of_lanes_and_what_has_one_is_accepted(
+    pool_of_all_lanes: Played,
+) -> None:
+    pool = pool_of_all_lanes
+    before = pool.state
+    # one more is refused, and so is all that was to be accepted with it
+    for refused in ([item("x", fair="new")], [item("y", fair="1"), item("x", id="x", priority=7)]):
+        with pytest.raises(QueueFullError) as raised:
+            pool.accept(*refused)
+        assert raised.value.limit == MAX_LANES
+    assert pool.state == before
+    # others of the same call are not
+    one, two, three = pool.accepts(
+        Accept([item("1", fair="1")]),
+        Accept([item("x", fair="new")]),
+        Accept([item("2", fair="2")]),
+    )
+    assert isinstance(two, QueueFullError)
+    assert not isinstance(one, Exception)
+    assert not isinstance(three, Exception)
+    # and once a key has nothing left there is room
+    pool.hand().take(1)
+    pool.accept(item("x", fair="new"))
+    pool.audit()
+
+
+@pytest.fixture
+def pool_of_all_lanes() -> Played:
+    pool = Played(check=False)
+    pool.accept(*(item(f"{n}", fair=f"{n}") for n in range(MAX_LANES)))
+    return pool

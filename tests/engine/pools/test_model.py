@@ -246,6 +246,11 @@ class PoolMachine(RuleBasedStateMachine):
     def resume(self, partition: int | None) -> None:
         self.pool.operate(lambda writing: plan_resume(writing, partition, None))
 
+    @rule()
+    def rebuild(self) -> None:
+        """The tables are made anew from the log while workers have taken items (H5)."""
+        assert self.pool.rebuild().differences == []
+
     # -- time
 
     @rule(can=st.booleans())

@@ -9,8 +9,10 @@ import pytest
 from tests.auditing_pools import audit_pool
 from tests.engine.pools.played import JOB, SECOND, Hand, Played, item
 from wakelog.core.pool.events import EventsCancelled, PrioritiesChanged
-from wakelog.pools.operate import ItemAct
-from wakelog.pools.state import job_stream
+from wakelog.log.records import decode
+from wakelog.pools.operate import ItemAct, plan_drain, plan_pause
+from wakelog.pools.state import MAX_REASON, detail_of, job_stream
+from wakelog.ports.pools import PoolFilter
 
 Act = Literal["cancel", "requeue", "discard", "prioritize", "dead_letter"]
 Place = tuple[int, int]
@@ -314,3 +316,29 @@ def test_P5_R6_one_that_is_dead_by_losses_releases_those_behind_it() -> None:
     # then
     assert pool.exceptions()[1, 1] == "dead"
     assert heir.work() == ["b"]
+
+
+def test_P7_a_long_reason_is_kept_in_the_log_and_its_beginning_in_the_document() -> None:
+    # given
+    pool, reason = Played(concurrency=2), "because " * 100_000
+    # when
+    pool.operate(lambda writing: plan_pause(writing, None, reason, None))
+    pool.operate(lambda writing: plan_pause(writing, 1, reason, None))
+    pool.operate(lambda writing: plan_drain(writing, reason, None))
+    # then
+    kept = (pool.state.reason, pool.state.partitions[1].reason)
+    assert all(each is not None and len(each) == MAX_REASON for each in kept)
+    assert all(each is not None and reason.startswith(each[:-1]) for each in kept)
+    log = [decode(event).event for _, event in pool.store.pool_log(JOB, 0, 9)]
+    assert [getattr(event, "reason", None) for event in log] == [reason] * 3
+
+
+def test_P8_what_an_error_said_is_kept_as_a_dead_letter_up_to_a_bound() -> None:
+    pool = Played()
+    pool.accept("a")
+    hand = pool.hand()
+    hand.take()
+    hand.dies(hand.items[0], error="Boom", message="x" * 50_000)
+    hand.take(0)
+    [row] = pool.store.pool_exceptions(JOB, PoolFilter())
+    assert len(detail_of(row).message) == MAX_REASON

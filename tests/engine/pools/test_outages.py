@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.engine.pools.live import audited, ended, pool_of
+from tests.engine.pools.live import audited, ended, pool_of, until
 from wakelog import Jobs, NewEvent
 from wakelog.errors import StoreUnavailableError
+from wakelog.ports.pools import SegmentRow
 
 pytestmark = pytest.mark.anyio
 
@@ -44,3 +45,46 @@ async def test_K3_P5_what_was_taken_is_worked_on_once_the_store_is_back(sqlite_u
     audit = audited(sqlite_url)
     assert audit.ends() == {"completed": 3}
     assert sum(fate.lost for fate in audit.fates.values()) == 0
+
+
+async def test_K3_P6_what_the_store_refuses_to_read_waits_and_holds_up_no_other(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[str] = []
+
+    async def execute(ctx: Any, event: str) -> None:
+        ran.append(event)
+
+    pool = pool_of(execute, concurrency=2)
+    async with Jobs(pool=pool).open(sqlite_url, worker=True, lease="3s") as app:
+        # given a store that refuses to read the first of two lanes
+        store: Any = app.application.store
+        read, refused = store.pool_slices, True
+
+        def damaged(job: str, ranges: Sequence[tuple[int, int, int]]) -> Any:
+            if refused and any(lane == 1 for lane, _, _ in ranges):
+                raise StoreUnavailableError("refused", "the page is damaged")
+            found: Sequence[tuple[SegmentRow, bytes]] = read(job, ranges)
+            return found
+
+        store.pool_slices = damaged
+        client = app.worker_pool("pool")
+        # when
+        await client.enqueue_many(
+            [NewEvent(event="bad", id="bad", priority=1), NewEvent(event="good", id="good")]
+        )
+        # then the other one is worked on, and that is told
+        await ended(client, ["good"])
+
+        async def is_told() -> bool:
+            return "has taken cannot be read, and waits" in caplog.text
+
+        await until(is_told)
+        assert ran == ["good"]
+        # and once it can be read the event is worked on, as if nothing had been
+        refused = False
+        await ended(client, ["bad"])
+    assert ran == ["good", "bad"]
+    audit = audited(sqlite_url)
+    assert audit.ends() == {"completed": 2}
+    assert sum(fate.dead for fate in audit.fates.values()) == 0

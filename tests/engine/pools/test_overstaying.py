@@ -96,3 +96,24 @@ async def test_K2_what_a_call_has_taken_while_a_shutdown_began_is_given_back(
     # then
     assert not [each for each in began if each[1]]
     assert audited(sqlite_url).ends() == {"completed": 40, None: len(accepted)}
+
+
+async def test_P6_what_has_just_ended_is_not_kept_as_if_it_were_running(pool_url: str) -> None:
+    # given handlers that block the loop: a timer fires only when one of them has ended
+    ran: list[Any] = []
+
+    async def execute(ctx: Any, event: Any) -> None:
+        ran.append(event)
+        if event != "quick":
+            threading.Event().wait(LONGER_S / 2)
+
+    async with opened(pool_url, pool_of(execute, concurrency=1)) as client:
+        await warm(client, "quick")
+        # when one take of them lasts longer than it may
+        accepted = await client.enqueue_many([*range(5)])
+        await ended(client, [each.event_id for each in accepted])
+        # then the partition is free for others
+        await ended(client, [(await client.enqueue("quick")).event_id])
+        assert (await client.status()).processing == 0
+    # and each ran once
+    assert [event for event in ran if event != "quick"] == [*range(5)]

@@ -18,7 +18,10 @@ from wakelog_adapters.cli.selection import EventIds, Events, WaitingEvents, chos
 if TYPE_CHECKING:
     from wakelog.client.pool.results import ItemsResult
 
-__all__ = ["cancel", "dead_letter", "discard", "drain", "pause", "priority", "requeue", "resume"]
+__all__ = [
+    "cancel", "dead_letter", "discard", "drain", "pause", "priority", "rebuild", "requeue",
+    "resume",
+]  # fmt: skip
 
 Partition = Annotated[
     int | None,
@@ -202,6 +205,30 @@ def drain(
     Exits with 1 if it was so before.
     """
     _control(where, job, "drain", {"reason": reason, "actor": actor}, json)
+
+
+@subcommand(pool)
+def rebuild(
+    *,
+    job: Pool,
+    where: Where,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+) -> None:
+    """Make what the store keeps of a pool beside its log anew from that, while workers run.
+
+    With --dry-run it is only compared: exits with 1 if something is not as the log has it.
+    """
+    from wakelog_adapters.cli.pool_target import find_pool
+    from wakelog_adapters.cli.render import worker_pool as render
+
+    target = find_pool(where, job)
+    result = print_result(
+        lambda: target.run("rebuild", dry_run=dry_run),
+        lambda result: render.rebuilt(target.name, result),
+        json,
+    )
+    exit_unless(not (dry_run and result.differences))
 
 
 def _control(where: Where, job: str, verb: str, arguments: dict[str, Any], json: bool) -> None:

@@ -29,13 +29,14 @@ if TYPE_CHECKING:
         PoolControl,
         PoolEvent,
         PoolStatus,
+        RebuildResult,
         Why,
     )
     from wakelog_adapters.cli.reports import PoolDeadReport, PoolsReport
 
 __all__ = [
-    "cancelled", "controlled", "dead_letters", "enqueued", "event", "items", "pools", "status",
-    "why",
+    "cancelled", "controlled", "dead_letters", "enqueued", "event", "items", "pools", "rebuilt",
+    "status", "why",
 ]  # fmt: skip
 
 MAX_SHOWN = 20
@@ -50,6 +51,7 @@ _ALWAYS = ("pending", "processing", "processed")
 _STYLES = {
     **STATUS_STYLES,
     "completed": "green",
+    "damaged": "bold red",
     "dead": "bold red",
     "not_found": "bold yellow",
     "paused": "yellow",
@@ -95,6 +97,8 @@ def status(status: PoolStatus) -> RenderableType:
 
 
 def _word(status: PoolStatus) -> str:
+    if status.damaged is not None:
+        return "damaged"
     words = [name for name in ("paused", "draining") if getattr(status, name)]
     return ", ".join(words) or ("processing" if status.processing else "idle")
 
@@ -130,11 +134,13 @@ def pools(report: PoolsReport) -> RenderableType:
     rows.add_column("status", no_wrap=True)
     for name in shown:
         rows.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+    damaged = [pool for pool in report.pools if pool.damaged is not None]
     for pool in report.pools:
         word = _word(pool)
-        counts = [str(getattr(pool, name)) for name in shown]
+        counts = ["?" if pool in damaged else str(getattr(pool, name)) for name in shown]
         rows.add_row(printable(pool.name), Text(word, _STYLES.get(word, "")), *counts)
-    return rows
+    found = [Text(printable(f"{each.name}: {each.damaged}"), "red") for each in damaged]
+    return Group(rows, *found) if found else rows
 
 
 def controlled(subject: str, verb: str, result: PoolControl) -> RenderableType:
@@ -143,6 +149,20 @@ def controlled(subject: str, verb: str, result: PoolControl) -> RenderableType:
     if result.done:
         return sentence(subject, done, result.reason or "")
     return sentence(subject, f"nothing was done: {why_not}")
+
+
+def rebuilt(pool: str, result: RebuildResult) -> RenderableType:
+    """What a rebuild has found."""
+    number = len(result.differences)
+    read = count_of(result.events, "event")
+    if not number:
+        return sentence(pool, f"as the log has it ({read})")
+    done = "not as the log has it" if result.dry_run else "made anew from the log"
+    lines = [sentence(pool, f"{done} ({read}); {count_of(number, 'difference')}")]
+    lines += [Text(f"  {printable(each)}", "yellow") for each in result.differences[:MAX_SHOWN]]
+    if number > MAX_SHOWN:
+        lines.append(Text(f"  and {number - MAX_SHOWN} more", "dim"))
+    return Group(*lines)
 
 
 # -- events ----------------------------------------------------------------------------------------

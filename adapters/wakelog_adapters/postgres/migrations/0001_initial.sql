@@ -777,6 +777,7 @@ CREATE FUNCTION {schema}.pool_look_1(
     key_offs bigint[],
     with_leases boolean,
     behind text[],          -- the keys behind which items wait
+    firsts text,            -- of which lanes the first segment: none, lanes, all
     OUT number bigint, OUT state bytea, OUT seen text
 ) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
@@ -806,6 +807,12 @@ BEGIN
         SELECT (l.lane ->> 0)::bigint AS lane, (l.lane ->> 1)::bigint AS taken,
             (l.lane ->> 2)::bigint AS skips
         FROM newest, json_array_elements(newest.document -> 'lanes') AS l (lane)
+    ), looked_for AS (
+        SELECT l.lane, l.taken FROM lanes l WHERE firsts <> 'none'
+        UNION ALL
+        SELECT (f.lane ->> 0)::bigint, (f.lane ->> 1)::bigint
+        FROM newest, json_array_elements(newest.document -> 'fair') AS f (lane)
+        WHERE firsts = 'all'
     ), groups AS MATERIALIZED (
         SELECT (g.one ->> 0)::bigint AS slot, (g.one ->> 1)::bigint AS priority,
             (g.one ->> 2)::bigint AS floor_us
@@ -818,7 +825,7 @@ BEGIN
         'firsts', ARRAY(
             SELECT json_build_array(
                 s.lane, s.upto, s.n, s.version, s.at, s.len, s.at_us, s.seq)
-            FROM lanes l, LATERAL (
+            FROM looked_for l, LATERAL (
                 SELECT * FROM {schema}.pool_segments c
                 WHERE c.pool = pool_look_1.pool AND c.lane = l.lane AND c.upto > l.taken
                 ORDER BY c.upto LIMIT 1) s),

@@ -10,7 +10,7 @@ from wakelog.application import Application
 from wakelog.arguments import check_key
 from wakelog.client.gateway import origin_of
 from wakelog.client.pool.reading import Located, dead_letters, locate, pool_event
-from wakelog.client.pool.results import CancelResult, ItemsResult, PoolControl
+from wakelog.client.pool.results import CancelResult, ItemsResult, PoolControl, RebuildResult
 from wakelog.client.pool.waiting_events import PAGE, WaitingFilter, unread_events, waiting_events
 from wakelog.errors import InstanceNotFoundError
 from wakelog.log.batches import read_item
@@ -23,6 +23,8 @@ from wakelog.pools.operate import (
     plan_pause,
     plan_resume,
 )
+from wakelog.pools.rebuild import check_tables, rebuild_tables
+from wakelog.pools.takes import PoolRules
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import ExceptionKey, PoolLook, PoolSeen, SegmentRow
 
@@ -67,6 +69,18 @@ class Operator:
         """See `WorkerPoolClient.drain`."""
         return await self._control(
             lambda writing: plan_drain(writing, reason, actor), reason, "draining", actor
+        )
+
+    async def rebuild(self, rules: PoolRules, *, dry_run: bool) -> RebuildResult:
+        """See `WorkerPoolClient.rebuild`."""
+        app = self._app
+        if dry_run:
+            found = await app.threads.browse(check_tables, app.store, self._job, rules)
+        else:
+            found = await app.threads.browse(rebuild_tables, app.store, self._job, rules)
+            app.pools.on_call(self._job)
+        return RebuildResult(
+            events=found.events, differences=tuple(found.differences), dry_run=dry_run
         )
 
     async def _control(

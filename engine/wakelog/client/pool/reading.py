@@ -26,7 +26,7 @@ from wakelog.core.pool.events import (
     RunsReturned,
     RunsStarted,
 )
-from wakelog.errors import InstanceNotFoundError
+from wakelog.errors import InstanceNotFoundError, StoreUnavailableError
 from wakelog.ids import InstanceId, check_text
 from wakelog.log.batches import read_item
 from wakelog.log.records import Recorded
@@ -80,7 +80,7 @@ async def locate(app: Application, job: str, event_id: str) -> Located:
 async def pool_status(app: Application, job: str, concurrency: int | None = None) -> PoolStatus:
     """The pool in numbers; without its definition with as many partitions as it had last."""
     now_us = app.clock.now_us()
-    look = PoolLook(job, now_us, leases=True, due_limit=OLDEST_LIMIT)
+    look = PoolLook(job, now_us, leases=True, due_limit=OLDEST_LIMIT, firsts="all")
     seen = await app.pools.look(look)
     state = loaded(seen.state)
     counts = state.counts
@@ -145,8 +145,18 @@ def _first_of(take: Take) -> str | None:
 
 
 async def list_pools(app: Application) -> list[PoolStatus]:
-    """Every pool of the store of which something was recorded, by name."""
-    return [await pool_status(app, job) for job in await app.threads.browse(app.store.pool_jobs)]
+    """Every pool of the store of which something was recorded, by name; one that is damaged is
+    listed too, with what is wrong, and hides no other."""
+    return [await _listed(app, job) for job in await app.threads.browse(app.store.pool_jobs)]
+
+
+async def _listed(app: Application, job: str) -> PoolStatus:
+    try:
+        return await pool_status(app, job)
+    except StoreUnavailableError as error:
+        if error.reason != "damaged":
+            raise
+        return PoolStatus(name=InstanceId.parse(job_stream(job)).name, damaged=error.detail)
 
 
 # -- one event -------------------------------------------------------------------------------------

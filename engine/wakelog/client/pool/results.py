@@ -11,7 +11,7 @@ from wakelog.client.results import ErrorInfo
 
 __all__ = [
     "CancelResult", "Cause", "EnqueueResult", "ItemStatus", "ItemsResult", "PartitionStatus",
-    "PoolControl", "PoolDeadLetter", "PoolEvent", "PoolStatus", "Why",
+    "PoolControl", "PoolDeadLetter", "PoolEvent", "PoolStatus", "RebuildResult", "Why",
 ]  # fmt: skip
 
 ItemStatus = Literal[
@@ -58,27 +58,29 @@ class PoolStatus:
     """A pool in numbers: as of one moment, at a cost that does not grow with them."""
 
     name: str
-    pending: int
-    delayed: int
-    retrying: int
-    processing: int
+    pending: int = 0
+    delayed: int = 0
+    retrying: int = 0
+    processing: int = 0
     """Taken and not settled."""
-    processed: int
+    processed: int = 0
     """Ended well, over all time."""
-    dead: int
-    cancelled: int
-    discarded: int
-    waiting_for_code: int
-    active_partitions: int
-    paused: bool
-    draining: bool
-    reason: str | None
-    oldest_pending_age: timedelta | None
+    dead: int = 0
+    cancelled: int = 0
+    discarded: int = 0
+    waiting_for_code: int = 0
+    active_partitions: int = 0
+    paused: bool = False
+    draining: bool = False
+    reason: str | None = None
+    oldest_pending_age: timedelta | None = None
     """How long ago the oldest pending event was accepted; None if none is pending. There are two
     bounds: after 1,000 events in a row that were cancelled or moved the next one counts, whatever
     became of it; of those that were given back, moved or requeued the 20 due first of each priority
     and key slot are looked at."""
-    partitions: tuple[PartitionStatus, ...]
+    partitions: tuple[PartitionStatus, ...] = ()
+    damaged: str | None = None
+    """In a list of pools: what of this one cannot be read. Its numbers then mean nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,17 @@ class PoolControl:
     done: bool
     reason: str | None = None
     """The reason given; or why nothing happened: it was so already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildResult:
+    """The result of a `rebuild`."""
+
+    events: int
+    """How many events of the log were read."""
+    differences: tuple[str, ...]
+    """Where the tables were not what the log says, in a line each."""
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

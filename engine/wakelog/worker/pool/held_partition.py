@@ -29,18 +29,15 @@ from wakelog.pools.state import Take, partition_stream
 from wakelog.turn import perform, take_turn
 from wakelog.worker.leases import LeaseKey
 from wakelog.worker.pool.pool_steps import PoolSteps
+from wakelog.worker.pool.take_size import TAKE_US
 
 if TYPE_CHECKING:
     from wakelog.worker.pool.pool_worker import PoolWorker
 
-__all__ = ["TAKE_US", "HeldPartition"]
+__all__ = ["HeldPartition"]
 
 _LOG = logging.getLogger("wakelog.worker")
 
-TAKE_US = 250_000
-"""How much work a take holds, by the time that items have taken so far."""
-MAX_TAKE = 100
-"""How many items it holds at most."""
 LONG_US = 1_000
 """An item that took longer lets go of the event loop before the next one."""
 OVERSTAY_US = 2 * TAKE_US
@@ -60,7 +57,7 @@ class HeldPartition:
         self.version = version
         self.is_lost = False
         self.is_asking = False
-        """A call with its turn is under way or about to be made."""
+        """A call with a request of it is under way or about to be made."""
         self.was_missed = False
         """There may be something for it that came too late for that call."""
         self._waiting: deque[TakenItem] = deque()
@@ -70,7 +67,7 @@ class HeldPartition:
         self._current: TakenItem | None = None
         self._asked = asyncio.Event()
         self._gives_back: tuple[str, Recalled] | None = None
-        """Why what has not begun, and which of it, is to be given back with the next turn."""
+        """Why what has not begun, and which of it, is to be given back with the next request."""
 
     @property
     def key(self) -> LeaseKey:
@@ -120,7 +117,6 @@ class HeldPartition:
                 item = self._waiting.popleft()
                 self._current = item
                 await self._worked_on(take, item)
-                self._current = None
         finally:
             timer.cancel()
         await self._until_answered()
@@ -145,6 +141,7 @@ class HeldPartition:
         app, definition, pool = self.app, self.definition, self._pool
         if self._open_book.holds_back(item):
             self._open_book.given_back([item], "behind", app.clock.now_us())
+            self._current = None
             return
         began_us = app.clock.now_us()
         call = item.call(definition.name, take, began_us, pool.worker, self.number, pool.processed)
@@ -157,9 +154,9 @@ class HeldPartition:
         now_us = max(began_us, app.clock.now_us())
         turn = await take_turn(app.handler_runner, definition, call.base, settle, now_us)
         self._open_book.ended(item, turn.events, began_us)
+        self._current = None  # what is given back from now on is without it
         app.handler_runner.failures.log(f"{pool.job}:{item.name}", turn.events, turn.failures)
         if self._open_book.has_paused:
-            self._current = None
             self.give_back("paused")
         took_us = max(0, app.clock.now_us() - began_us)
         pool.pace(took_us)
@@ -210,21 +207,21 @@ class HeldPartition:
         if self._task is not None:
             self._pool.app.handler_runner.stop(self._task)
 
-    # -- turns
+    # -- requests
 
     async def record_step(self, item: TakenItem, step: str, result: str) -> None:
         """Record the result of a step of the item that is being worked on. Raises
         `LeaseLostError`."""
         await self._until_answered()
         event = StepCompleted(run=1, step=step, result=result, item=item.name)
-        turn = PartitionRequest(self.number, self.token, self.version, Outcome(events=[event]))
-        self._pool.ask(self, turn)
+        outcome = Outcome(events=[event])
+        self._pool.ask(self, PartitionRequest(self.number, self.token, self.version, outcome))
         await self._until_answered()
         if self.is_lost:
             raise LeaseLostError(self.key[0], 1)
 
     async def _until_answered(self) -> None:
-        """Wait until no turn of it is under way."""
+        """Wait until no request of it is under way."""
         while self.is_asking:
             self._asked.clear()
             await self._asked.wait()
@@ -237,7 +234,7 @@ class HeldPartition:
         return PartitionRequest(self.number, self.token, self.version, outcome, None, want)
 
     def answered(self, answer: PartitionAnswer | None) -> None:
-        """Its turn was recorded, or refused: then its lease is gone."""
+        """Its request was recorded, or refused: then its lease is gone."""
         self.is_asking = False
         if answer is None:
             self.is_lost = True
@@ -257,7 +254,7 @@ class HeldPartition:
         """
         self._book = book = self._new_book(take)
         now_us, retry = self.app.clock.now_us(), self.definition.retry
-        dead = book.lost(() if take.is_empty else items, worker, max_lost, now_us, retry)
+        dead = book.lost(items, worker, max_lost, now_us, retry)
         self.app.handler_runner.failures.log(self.key[0], book.events)
         if dead is None or "on_dead_letter" not in self.definition.handlers:
             return

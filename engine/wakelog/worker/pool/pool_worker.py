@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from wakelog.application import Application
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import StoreUnavailableError
-from wakelog.pools.items import Slices, items_of
+from wakelog.pools.items import Slices
 from wakelog.pools.settle import (
     Acquire,
     Acquired,
@@ -25,16 +25,17 @@ from wakelog.pools.settle import (
     Recalled,
     next_us,
     plan_requests,
+    ranges_of,
     unheld_partitions,
 )
 from wakelog.pools.state import PoolState, loaded
-from wakelog.pools.takes import Taking
+from wakelog.pools.takes import PoolRules, Taking
 from wakelog.pools.writing import Writing
 from wakelog.ports.pools import PoolLook, PoolSeen
 from wakelog.worker.leases import HeldLeases, LeaseKey
-from wakelog.worker.pool.held_partition import MAX_TAKE, TAKE_US, HeldPartition
-from wakelog.worker.pool.pool_rules import rules_of
-from wakelog.worker.pool.taken_reads import PAUSE_S, TakenReads
+from wakelog.worker.pool.held_partition import HeldPartition
+from wakelog.worker.pool.take_size import TakeSize
+from wakelog.worker.pool.taken_reads import PAUSE_S, TakenReads, leaving
 from wakelog.worker.pool.taken_watch import TakenWatch
 from wakelog.worker.pool.unread_items import UnreadItems
 
@@ -50,8 +51,6 @@ LAST_S = 4.0
 """How long a shutdown waits until what it has given back is recorded."""
 AGAIN_US = 500_000
 """How soon it is looked again whether leases that have ended may be taken over."""
-SHARE_OF_MEAN = 0.2
-"""How much the newest item changes the mean time that an item takes."""
 
 
 class PoolWorker:
@@ -93,10 +92,10 @@ class PoolWorker:
         """What ended a call: a simulated crash."""
         self.worked = 0
         """How many items were worked on."""
-        self._mean_us = float(TAKE_US)
+        self._size = TakeSize()
+        self.rules = PoolRules.of(definition, app.settings.max_lost)
         self._seen = 0
         """The number of the newest document that a call has seen."""
-        self.rules = rules_of(definition, app.settings.max_lost)
 
     # -- on the alarm clock's thread
 
@@ -175,16 +174,16 @@ class PoolWorker:
                 self._ask_next(held)
         self._pump()
 
-    def ask(self, held: HeldPartition, turn: PartitionRequest) -> None:
-        """Put a partition's turn into the next call."""
+    def ask(self, held: HeldPartition, request: PartitionRequest) -> None:
+        """Put what a partition asks for into the next call."""
         held.is_asking = True
-        self._asking.append((held, turn))
+        self._asking.append((held, request))
         self._pump()
 
     def pace(self, item_us: int) -> None:
         """An item has taken so long."""
         self.worked += 1
-        self._mean_us += (item_us - self._mean_us) * SHARE_OF_MEAN
+        self._size.note(item_us)
 
     def ended(self, held: HeldPartition) -> None:
         """A partition has worked off its take."""
@@ -197,12 +196,11 @@ class PoolWorker:
 
     def _ask_next(self, held: HeldPartition) -> None:
         gives_up = self._is_closing or len(self._held) > max(1, self._share(self.rules.concurrency))
-        want = 0 if gives_up else max(1, min(MAX_TAKE, round(TAKE_US / max(1.0, self._mean_us))))
         held.was_missed = False
-        turn = held.next_request(want)
-        turn.gives_up = gives_up
+        request = held.next_request(0 if gives_up else self._size.items)
+        request.gives_up = gives_up
         held.is_asking = True
-        self._asking.append((held, turn))
+        self._asking.append((held, request))
 
     def _pump(self) -> None:
         """Make another call, if something is asked for and not too many are under way."""
@@ -222,10 +220,11 @@ class PoolWorker:
     async def _call(self) -> None:
         asking, self._asking = self._asking, []
         wants_more, self._wants_more = self._wants_more, False
-        slots = [turn for _, turn in asking]
-        acquire = self._acquire() if wants_more else None
+        share = self._share(self.rules.concurrency)
+        acquire = Acquire(self.worker, self._lease_us, share, self._may_take_over)
+        asked = [request for _, request in asking], acquire if wants_more else None
         try:
-            await self._answered(asking, *await self._recorded(slots, acquire))
+            await self._answered(asking, *await self._recorded(*asked))
         except Exception:
             _LOG.exception("a call of %s failed: what it was about is taken up again", self.job)
             for held, _ in asking:
@@ -235,46 +234,42 @@ class PoolWorker:
                     self._drop(held)
 
     async def _recorded(
-        self, slots: Sequence[PartitionRequest], acquire: Acquire | None
+        self, requests: Sequence[PartitionRequest], acquire: Acquire | None
     ) -> tuple[CallAnswer, Slices]:
-        """The turn, and what was read for it, however long the store is away."""
+        """The answer, and what was read for it, however long the store is away."""
         while True:
             try:
-                return await self._turn(slots, acquire)
+                return await self._one_call(requests, acquire)
             except StoreUnavailableError as error:
                 if error.reason == "refused":
                     raise
                 _LOG.warning("what %s has done cannot be recorded yet: %s", self.job, error)
             await asyncio.sleep(PAUSE_S)
 
-    def _acquire(self) -> Acquire:
-        share = self._share(self.rules.concurrency)
-        return Acquire(self.worker, self._lease_us, share, self._may_take_over)
-
-    async def _turn(
-        self, slots: Sequence[PartitionRequest], acquire: Acquire | None
+    async def _one_call(
+        self, requests: Sequence[PartitionRequest], acquire: Acquire | None
     ) -> tuple[CallAnswer, Slices]:
-        pools = self.app.pools
-        meta = pools.meta()
-        behind = [key for slot in slots for key in slot.outcome.unblock]
+        meta = self.app.pools.meta()
+        behind = [key for request in requests for key in request.outcome.unblock]
         keys = self.unread.of_slots(self._serves)
         look = PoolLook(
-            self.job, meta.now_us, due_limit=DUE_LIMIT, keys=keys, behind=behind, leases=True
-        )
+            *(self.job, meta.now_us), due_limit=DUE_LIMIT, keys=keys, behind=behind, leases=True,
+            firsts="lanes",
+        )  # fmt: skip
         held = tuple(self._held)
 
         def plan(writing: Writing, seen: PoolSeen) -> CallAnswer:
             taking = Taking(writing, seen, self.rules, self.worker)
             self.processed = writing.state.processed
             self._seen = max(seen.number, self._seen)
-            turn = plan_requests(writing, seen, slots, acquire, taking)
+            answer = plan_requests(writing, seen, requests, acquire, taking)
             self.unread.keep(keys, taking.due)
             if not seen.is_paused:
-                turn.next_us = self._next_us(writing.state, meta.now_us, held)
-            writing.read = turn.ranges
-            return turn
+                answer.next_us = self._next_us(writing.state, meta.now_us, held)
+            writing.read = [each for take in answer.takes for each in ranges_of(take)]
+            return answer
 
-        return await pools.call_and_read(look, plan, meta=meta)
+        return await self.app.pools.call_and_read(look, plan, meta=meta)
 
     def _serves(self, slot: int) -> bool:
         """Whether a partition that this worker holds takes items of a key slot."""
@@ -284,22 +279,30 @@ class PoolWorker:
         return next_us(state, now_us, self.rules, among, self.unread.slots)
 
     async def _answered(
-        self, asking: list[tuple[HeldPartition, PartitionRequest]], turn: CallAnswer, slices: Slices
+        self,
+        asking: list[tuple[HeldPartition, PartitionRequest]],
+        answer: CallAnswer,
+        slices: Slices,
     ) -> None:
-        if slices.is_empty and (ranges := turn.ranges):
-            slices = await self._reads.slices(ranges)
-        for (held, slot), answer in zip(asking, turn.slots, strict=True):
-            held.answered(answer)
-            if answer is None:
+        if slices.is_empty:
+            slices = await self._reads.slices(answer.takes)
+        for (held, request), found in zip(asking, answer.answers, strict=True):
+            held.answered(found)
+            if found is None:
                 self.lost(held.key)
+            elif request.gives_up:
+                self._drop(held)
             else:
-                await self._begin(held, slot, answer, slices)
-                if answer.take is None and slot.outcome.unblock:
+                with leaving(held, self._drop):
+                    await self._begin(held, found, slices)
+                if found.take is None and request.outcome.unblock:
                     held.was_missed = True  # what this call has released can be taken by the next
-        for acquired in turn.acquired:
-            self._hold(acquired, slices)
-        self._give_back(turn.recalls)
-        self._look_again({held for held, _ in asking}, turn.next_us)
+        for acquired in answer.acquired:
+            held = HeldPartition(self, acquired.partition, acquired.token, acquired.version)
+            with leaving(held, self._drop):
+                await self._hold(held, acquired, slices)
+        self._give_back(answer.recalls)
+        self._look_again({held for held, _ in asking}, answer.next_us)
 
     def _give_back(self, recalls: Mapping[int, Recalled]) -> None:
         """What operators want of what was taken: all of it if the pool or the partition is paused,
@@ -330,25 +333,21 @@ class PoolWorker:
                 if held not in asked:
                     self._ask_next(held)
 
-    async def _begin(
-        self, held: HeldPartition, slot: PartitionRequest, answer: PartitionAnswer, slices: Slices
-    ) -> None:
-        if slot.gives_up:
-            self._drop(held)
-        elif answer.take is not None:
-            items = items_of(answer.take, slices)
-            held.work(answer.take, items, await self._reads.outside(items))
-            if self._is_closing or self.app.stopping:
-                held.give_back("shutdown")  # the call was under way when the shutdown began
+    async def _begin(self, held: HeldPartition, found: PartitionAnswer, slices: Slices) -> None:
+        if found.take is None:
+            return
+        items = await self._reads.items(found.take, slices)
+        held.work(found.take, items, await self._reads.outside(items))
+        if self._is_closing or self.app.stopping:
+            held.give_back("shutdown")  # the call was under way when the shutdown began
 
-    def _hold(self, acquired: Acquired, slices: Slices) -> None:
-        held = HeldPartition(self, acquired.partition, acquired.token, acquired.version)
+    async def _hold(self, held: HeldPartition, acquired: Acquired, slices: Slices) -> None:
+        take = acquired.open_take
+        lost = [] if take is None else await self._reads.items(take, slices)
         self._held[acquired.partition] = held
         self._leases.add([held.key])
-        take = acquired.open_take
         if take is not None:
-            items = items_of(take, slices)
-            held.recover(take, items, acquired.last_holder, self.rules.max_lost)
+            held.recover(take, lost, acquired.last_holder, self.rules.max_lost)
         if held.is_idle:
             self._ask_next(held)
         self._pump()
