@@ -178,7 +178,7 @@ def test_a_lock_that_another_session_keeps_is_told_as_that(
 ) -> None:
     _, store = line
     with bare.transaction():
-        bare.execute(f"SELECT {ORDERING}".encode())
+        bare.execute(ORDERING.encode())
         with pytest.raises(StoreUnavailableError) as caught:
             store.append([UnitBuilder().begin()])
     assert caught.value.reason == "locked"
