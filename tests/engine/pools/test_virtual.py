@@ -53,6 +53,29 @@ def test_P2_a_delayed_event_is_not_worked_on_before_its_time(pool_url: str) -> N
         assert ran == [("now", start), ("at", start + 5 * MINUTE), ("later", start + 10 * MINUTE)]
 
 
+def test_I4_a_step_of_a_def_is_recorded_at_once(pool_url: str) -> None:
+    done: list[str] = []
+
+    def step(event: str) -> str:
+        done.append(event)
+        return f"of {event}"
+
+    def execute(ctx: Any, event: str) -> None:
+        first: str = ctx.step_blocking("one", step, event)
+        assert first == f"of {event}"
+        if len(done) < 3:
+            raise ValueError
+
+    pool = pool_of(execute, concurrency=2, retry=retry())
+    with simulated(pool_url, pool) as sim:
+        client = sim.worker_pool(pool)
+        ids = [client.enqueue(event).event_id for event in ("a", "b", "c")]
+        sim.advance("1h")
+        # then a step that was recorded is not done again by a retry
+        assert sorted(done) == ["a", "b", "c"]
+        assert [client.get(id).status for id in ids] == ["completed"] * 3
+
+
 def test_P7_the_oldest_pending_age_is_that_of_an_event_that_is_pending(pool_url: str) -> None:
     pool = pool_of(lambda ctx, event: None, concurrency=1)
     with simulated(pool_url, pool) as sim:

@@ -216,6 +216,8 @@ class HeldPartition:
         event = StepCompleted(run=1, step=step, result=result, item=item.name)
         outcome = Outcome(events=[event])
         self._pool.ask(self, PartitionRequest(self.number, self.token, self.version, outcome))
+        if self._pool.app.handler_runner.inline:
+            await self._pool.call()  # here, since no other task runs meanwhile
         await self._until_answered()
         if self.is_lost:
             raise LeaseLostError(self.key[0], 1)

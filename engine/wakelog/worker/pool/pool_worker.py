@@ -206,7 +206,7 @@ class PoolWorker:
         """Make another call, if something is asked for and not too many are under way."""
         if not (self._asking or self._wants_more) or len(self._calls) >= MAX_CALLS:
             return
-        task = asyncio.get_running_loop().create_task(self._call())
+        task = asyncio.get_running_loop().create_task(self.call())
         self._calls.add(task)
         task.add_done_callback(self._called)
 
@@ -217,9 +217,12 @@ class PoolWorker:
         self._pump()
         self._changed.set()
 
-    async def _call(self) -> None:
+    async def call(self) -> None:
+        """Make a call for all that is asked for."""
         asking, self._asking = self._asking, []
         wants_more, self._wants_more = self._wants_more, False
+        if not asking and not wants_more:
+            return  # another call had it
         share = self._share(self.rules.concurrency)
         acquire = Acquire(self.worker, self._lease_us, share, self._may_take_over)
         asked = [request for _, request in asking], acquire if wants_more else None
@@ -366,8 +369,6 @@ class PoolWorker:
         self._leases.discard(held.key)
         if self._held.get(held.number) is held:
             del self._held[held.number]
-
-    # -- the end
 
     async def close(self, grace_s: float) -> None:
         """Take nothing more, give back what has not begun, let what has begun end within the grace;
