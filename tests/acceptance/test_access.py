@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import psycopg
 import pytest
 
+from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
-from wakelog import Jobs, StoreUnavailableError, Task, WakelogError
+from wakelog import Jobs, StoreUnavailableError, Task, WakelogError, WorkerPool
 from wakelog.jobs import open_store
 from wakelog_adapters.postgres.url import parse
 from wakelog_adapters.sqlite.admin import open_admin
@@ -22,10 +24,12 @@ PAGE = Path(__file__).parents[2] / "docs/deploying.md"
 ROLES = ("jobs_worker", "jobs_client", "jobs_reader")
 
 
-def order() -> Task[Any, Any]:
-    task: Task[Any, Any] = Task(state=int, event=int)
+def order(
+    execute: Callable[[Any], None] = lambda ctx: ctx.set_state(ctx.run_count), **options: Any
+) -> Task[Any, Any]:
+    task: Task[Any, Any] = Task(state=int, event=int, **options)
     task.on_event(lambda ctx, event: ctx.schedule(0))
-    task.execute(lambda ctx: ctx.set_state(ctx.run_count))
+    task.execute(execute)
     return task
 
 
@@ -137,6 +141,26 @@ def test_E6_a_worker_a_client_and_a_reader_have_the_rights_they_need(roles: dict
             reader.task("order").send("d", 1)
 
 
+def test_E6_a_client_puts_into_a_pool_what_a_worker_works_on(roles: dict[str, str]) -> None:
+    pool: WorkerPool[Any] = WorkerPool(event=int, concurrency=2)
+    ran: list[int] = []
+    pool.execute(lambda ctx, event: ran.append(event))
+    jobs = Jobs(pool=pool)
+    with jobs.open(roles["jobs_client"], handlers=False) as app:
+        client = app.worker_pool(pool)
+        ids = [client.enqueue(n, id=f"id-{n}", priority=n).event_id for n in range(3)]
+        late = client.enqueue(3, delay="1h").event_id
+        assert client.cancel_event(ids[0]).cancelled
+        assert client.set_priority(7, [late]).events == (late,)
+        client.pause()
+        client.resume()
+        with jobs.open(roles["jobs_worker"], worker=True):
+            assert client.wait(ids[2], timeout=20).status == "completed"
+        with jobs.open(with_options(roles["jobs_reader"], migrate="off"), handlers=False) as reader:
+            assert reader.worker_pool(pool).get(late).status == "delayed"
+    assert set(ran) <= {1, 2}
+
+
 def test_E6_a_client_and_a_worker_cannot_change_what_is_recorded(roles: dict[str, str]) -> None:
     schema = parse(roles["jobs_client"]).schema
     for name in ROLES:
@@ -162,7 +186,7 @@ def test_E6_a_client_can_neither_take_nor_prolong_a_lease(roles: dict[str, str])
                 role.execute(what.encode())
 
 
-def test_E6_a_role_without_rights_cannot_stop_appends(roles: dict[str, str]) -> None:
+def test_E6_a_role_without_rights_stops_neither_appends_nor_claims(roles: dict[str, str]) -> None:
     schema = parse(roles["jobs_worker"]).schema
     with bare_connection(roles["jobs_stranger"]) as stranger, stranger.transaction():
         # given one that holds every advisory lock that a table of the schema could stand for
@@ -174,6 +198,19 @@ def test_E6_a_role_without_rights_cannot_stop_appends(roles: dict[str, str]) -> 
         # then events are appended
         with Jobs(order=order()).open(with_options(roles["jobs_worker"], timeout=2)) as app:
             assert app.task("order").send("a", 1).created
+    with bare_connection(roles["jobs_stranger"]) as stranger, stranger.transaction():
+        # given one that holds every advisory lock that the name of a job could stand for
+        stranger.execute(
+            b"SELECT count(pg_advisory_xact_lock(c.oid::int, hashtext('task:order')))"
+            b" FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s",
+            (schema,),
+        )
+        # then runs of a job with a limit begin
+        ran: Queue[str] = Queue()
+        limited = order(lambda ctx: ran.put(ctx.id), max_running=1)
+        with Jobs(order=limited).open(roles["jobs_worker"], worker=True) as app:
+            app.task("order").send("b", 1)
+            assert {ran.get(timeout=WAIT_S) for _ in range(2)} == {"a", "b"}
     lock = f"BEGIN; LOCK TABLE {schema}.ordering IN SHARE UPDATE EXCLUSIVE MODE".encode()
     for name in ("jobs_stranger", "jobs_reader"):
         with (

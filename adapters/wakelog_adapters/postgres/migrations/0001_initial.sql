@@ -14,6 +14,7 @@
 --   positions          how far the followers of the log are
 --   job_pauses         jobs that are paused as a whole
 --   workers            workers, and the jobs they can run
+--   run_limits         the jobs with a limit on their runs, whose leases one claim at a time counts
 --   ordering           what a writer of events locks; empty
 --   abandoned_appends  calls of append_1 and pool_look_1 that must be refused if they still arrive
 --   pool_states        of each pool the document that its calls are planned by
@@ -156,6 +157,10 @@ CREATE INDEX kept_replies_expire ON {schema}.kept_replies (expires_us) WHERE exp
 CREATE TABLE {schema}.positions (
     name text NOT NULL PRIMARY KEY,
     position bigint NOT NULL
+);
+
+CREATE TABLE {schema}.run_limits (
+    job text COLLATE "C" NOT NULL PRIMARY KEY
 );
 
 CREATE TABLE {schema}.job_pauses (
@@ -550,7 +555,8 @@ END $$;
 -- after it. Looks no further than `most` at first; if others have locked some of what it finds it looks
 -- again, and further.
 --
--- If a job has a limit on its runs, a run is started only under a lock of the job's own, so that
+-- If a job has a limit on its runs, a run is started only under a lock of the job's own, on its row of
+-- run_limits (written by the first claim of all), so that
 -- the leases of its runs can be counted; while another claim has that lock, none is started. A lease
 -- that has ended counts too: taking it over is not another run, and its owner may still prolong it.
 -- That is so for a run that was claimed and has never begun: its alarm is still due.
@@ -609,11 +615,18 @@ BEGIN
     passed := ARRAY(SELECT s.stream FROM {schema}.status s
         WHERE s.stream = ANY (passed) AND abs(s.updated_us - now_us) < passed_us);
     IF limits IS NOT NULL THEN
+        INSERT INTO {schema}.run_limits (job)
+            SELECT j.job FROM unnest(jobs, limits) AS j (job, most)
+            WHERE j.most IS NOT NULL
+            AND NOT EXISTS (SELECT FROM {schema}.run_limits r WHERE r.job = j.job)
+            ORDER BY j.job COLLATE "C" ON CONFLICT DO NOTHING;
+        locked := ARRAY(
+            SELECT r.job FROM {schema}.run_limits r WHERE r.job = ANY (ARRAY(
+                SELECT j.job FROM unnest(jobs, limits) AS j (job, most) WHERE j.most IS NOT NULL))
+            FOR UPDATE SKIP LOCKED);
         free := ARRAY(
-            SELECT CASE WHEN j.most IS NULL THEN further
-                WHEN pg_try_advisory_xact_lock(
-                    '{schema}.leases'::regclass::oid::int, hashtext(j.job))
-                THEN 0 ELSE -1 END
+            SELECT CASE WHEN j.most IS NULL THEN further WHEN j.job = ANY (locked) THEN 0
+                ELSE -1 END
             FROM unnest(jobs, limits) WITH ORDINALITY AS j (job, most, place) ORDER BY j.place);
         IF 0 = ANY (free) THEN  -- in a statement of its own: it sees what was committed before it
             free := ARRAY(
