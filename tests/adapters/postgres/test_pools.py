@@ -238,7 +238,7 @@ def test_what_cannot_be_read_after_the_commit_is_recorded_once(
 ) -> None:
     plan = Counting(
         lambda seen: PoolWrites(
-            state=document(number=1), segments=[segment(1, 1)], read=[(1, 0, 1)]
+            state=document(number=1), segments=[segment(1, 1, 1, 1)], read=[(1, 0, 1)]
         )
     )
     bare.execute("DROP FUNCTION pool_slices_1")
