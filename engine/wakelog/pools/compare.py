@@ -107,7 +107,7 @@ def _lanes(state: PoolState, newest_us: int) -> dict[Hashable, object]:
     return {
         lane.number: (lane.taken, lane.skips, lane.received, lane.priority, lane.slot, lane.fair)
         for lane in state.lanes
-        if lane.received > lane.taken
+        if lane.waiting > 0
     }
 
 

@@ -223,7 +223,7 @@ class PoolFold(FoldedTables):
                 else:
                     opened.left[key] = found
             lane.taken = upto
-            if lane.received <= upto:
+            if lane.waiting <= 0:
                 del self._lanes[lane_number]
         for lane_number, off, _ in event.items:
             key = ExceptionKey(lane_number, off)

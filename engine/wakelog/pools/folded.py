@@ -81,7 +81,10 @@ class FoldedTables:
 
     def _skip(self, key: ExceptionKey) -> None:
         self._skips.append(key)
-        self._lanes[key.lane].skips += 1
+        lane = self._lanes[key.lane]
+        lane.skips += 1
+        if lane.waiting <= 0:
+            del self._lanes[key.lane]
 
     def _move(self, key: ExceptionKey, priority: int, now_us: int) -> None:
         row = self._rows.get(key)

@@ -27,11 +27,11 @@ __all__ = [
     "PartitionAnswer",
     "PartitionRequest",
     "Recalled",
+    "free_partitions",
     "next_us",
     "plan_requests",
     "ranges_of",
     "recalled",
-    "unheld_partitions",
 ]  # fmt: skip
 
 
@@ -245,20 +245,24 @@ def _carry_out(writing: Writing, row: ExceptionRow, recall: Recall) -> None:
 def _acquire(
     writing: Writing, acquire: Acquire, leases: dict[str, PartitionLease], rules: PoolRules
 ) -> list[Acquired]:
-    """Partitions that are free, or whose lease has ended; those with an open take first."""
+    """Partitions that are free, or whose lease has ended; those with an open take first, and those
+    beyond the concurrency whatever its share: what is left there keeps all others from taking."""
     state = writing.state
-    mine = sum(lease.owner == acquire.worker for lease in leases.values())
     free: list[Partition] = []
+    surplus: list[Partition] = []
+    mine = 0
     for number in range(max(rules.concurrency, len(state.partitions))):
         partition = state.partition(number)
         lease = leases.get(partition_stream(writing.job, number))
         is_needed = number < rules.concurrency or partition.take is not None
         is_free = lease is None or (lease.has_ended and lease.owner != acquire.worker)
         if is_needed and is_free and (lease is None or acquire.may_take_over()):
-            free.append(partition)
+            (free if number < rules.concurrency else surplus).append(partition)
+        elif number < rules.concurrency and lease is not None and lease.owner == acquire.worker:
+            mine += 1
     free.sort(key=lambda each: (each.take is None, each.number))
     acquired: list[Acquired] = []
-    for partition in free[: max(0, acquire.share - mine)]:
+    for partition in [*surplus, *free[: max(0, acquire.share - mine)]]:
         state.next_token += 1
         token = -state.next_token  # no version, so that nobody looks for its event
         stream = partition_stream(writing.job, partition.number)
@@ -272,21 +276,38 @@ def _acquire(
     return acquired
 
 
-def unheld_partitions(
-    job: str, worker: str, leases: Sequence[PartitionLease], count: int
-) -> tuple[set[int], set[int]]:
-    """Of so many partitions, those that no worker holds, and those of which another worker's lease
-    has ended."""
-    of_stream = {lease.stream: lease for lease in leases}
-    unheld: set[int] = set()
-    ended: set[int] = set()
-    for number in range(count):
-        lease = of_stream.get(partition_stream(job, number))
-        if lease is None:
-            unheld.add(number)
-        elif lease.has_ended and lease.owner != worker:
-            ended.add(number)
-    return unheld, ended
+class Free(NamedTuple):
+    """Partitions that a worker may acquire."""
+
+    numbers: set[int]
+    has_ended: bool
+    """The lease of one has ended."""
+    has_takes: bool
+    """One has what a worker that is gone had taken."""
+    has_surplus: bool
+    """One of those beyond the concurrency has."""
+
+
+def free_partitions(
+    state: PoolState, worker: str, leases: Sequence[PartitionLease], rules: PoolRules, room: int
+) -> Free:
+    """`room`: how many more the worker may hold; but any worker may settle what is left in those
+    beyond the concurrency, which none holds any longer than that takes."""
+    of_partition = {int(lease.stream.rpartition(":")[2]): lease for lease in leases}
+    free = Free(set(), has_ended=False, has_takes=False, has_surplus=False)
+    for number in range(max(rules.concurrency, len(state.partitions))):
+        lease = of_partition.get(number)
+        is_free = lease is None or (lease.has_ended and lease.owner != worker)
+        has_take = state.partition(number).take is not None
+        is_surplus = number >= rules.concurrency and has_take
+        if is_free and (is_surplus or (room > 0 and number < rules.concurrency)):
+            free = Free(
+                free.numbers | {number},
+                has_ended=free.has_ended or lease is not None,
+                has_takes=free.has_takes or has_take,
+                has_surplus=free.has_surplus or is_surplus,
+            )
+    return free
 
 
 def next_us(

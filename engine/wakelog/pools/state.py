@@ -242,10 +242,10 @@ class PoolState(Struct):
         for long enough."""
         ahead = {key: tag for key, tag in self.finished.items() if tag > self.virtual}
         for lane in self.lanes:
-            if lane.fair is not None and lane.received <= lane.taken and lane.tag > self.virtual:
+            if lane.fair is not None and lane.waiting <= 0 and lane.tag > self.virtual:
                 ahead[lane.fair] = lane.tag
         self.finished = ahead
-        self.lanes = [lane for lane in self.lanes if lane.received > lane.taken]
+        self.lanes = [lane for lane in self.lanes if lane.waiting > 0]
         self.groups = [group for group in self.groups if group.count > 0]
 
     def has_starts_ahead(self, now_us: int) -> bool:

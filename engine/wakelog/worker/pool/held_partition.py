@@ -70,6 +70,11 @@ class HeldPartition:
         """Why what has not begun, and which of it, is to be given back with the next request."""
 
     @property
+    def is_surplus(self) -> bool:
+        """Whether it is beyond the concurrency: given up as soon as what it has is settled."""
+        return self.number >= self._pool.rules.concurrency
+
+    @property
     def key(self) -> LeaseKey:
         """Of its lease."""
         return partition_stream(self._pool.job, self.number), self.token

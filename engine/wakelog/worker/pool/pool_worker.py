@@ -23,10 +23,10 @@ from wakelog.pools.settle import (
     PartitionAnswer,
     PartitionRequest,
     Recalled,
+    free_partitions,
     next_us,
     plan_requests,
     ranges_of,
-    unheld_partitions,
 )
 from wakelog.pools.state import PoolState, loaded
 from wakelog.pools.takes import PoolRules, Taking
@@ -86,6 +86,8 @@ class PoolWorker:
         self._calls: set[asyncio.Task[None]] = set()
         self._wants_more = False
         """Partitions are to be acquired with the next call."""
+        self._sees_surplus = False
+        """Something is left in partitions beyond the concurrency."""
         self._is_closing = False
         self._changed = asyncio.Event()
         self._crash: BaseException | None = None
@@ -113,20 +115,15 @@ class PoolWorker:
         if seen.state is None or seen.is_paused:
             return None
         state = loaded(seen.state)
-        if len(held) < self._share(self.rules.concurrency):
-            count = max(self.rules.concurrency, len(state.partitions))
-            unheld, ended = unheld_partitions(self.job, self.worker, seen.leases, count)
-            if ended and not self._may_take_over():
-                return now_us + AGAIN_US
-            if any(state.partition(number).take is not None for number in unheld | ended):
-                return now_us  # what a worker that is gone had taken
-            mine |= unheld | ended
-        return self._next_us(state, now_us, mine)
+        free = free_partitions(state, self.worker, seen.leases, self.rules, self._room)
+        self._sees_surplus = free.has_surplus
+        if free.has_ended and not self._may_take_over():
+            return now_us + AGAIN_US
+        return now_us if free.has_takes else self._next_us(state, now_us, mine | free.numbers)
 
     def has_seen(self, number: int) -> bool:
-        """Whether a call for all partitions that this worker may hold has seen a document, or a
-        later one."""
-        return number <= self._seen and len(self._held) >= self._share(self.rules.concurrency)
+        """Whether this worker holds all that it may, and a call has seen this document."""
+        return number <= self._seen and self._room <= 0
 
     # -- on the loop
 
@@ -134,6 +131,12 @@ class PoolWorker:
     def running(self) -> int:
         """How many items are being worked on."""
         return sum(each.is_working for each in self._held.values())
+
+    @property
+    def _room(self) -> int:
+        """How many partitions more it may hold. Those beyond the concurrency do not count (P2)."""
+        mine = sum(not each.is_surplus for each in tuple(self._held.values()))
+        return self._share(self.rules.concurrency) - mine
 
     def wake(self) -> None:
         """There is something to take, or may be."""
@@ -143,7 +146,7 @@ class PoolWorker:
         for held in self._held.values():
             if held.is_idle:
                 self._ask_next(held)
-        if len(self._held) < self._share(self.rules.concurrency):
+        if self._room > 0 or self._sees_surplus:
             self._wants_more = True
         self._pump()
 
@@ -167,9 +170,9 @@ class PoolWorker:
 
     def balance(self) -> None:
         """Give up a partition that does not work, if this worker has more than its share."""
-        too_many = len(self._held) - max(1, self._share(self.rules.concurrency))
+        too_many = -self._room
         for held in tuple(self._held.values()):
-            if too_many > 0 and held.is_idle:
+            if held.is_idle and (too_many > 0 or held.is_surplus):
                 too_many -= 1
                 self._ask_next(held)
         self._pump()
@@ -195,7 +198,7 @@ class PoolWorker:
         self._changed.set()
 
     def _ask_next(self, held: HeldPartition) -> None:
-        gives_up = self._is_closing or len(self._held) > max(1, self._share(self.rules.concurrency))
+        gives_up = self._is_closing or self._room < 0 or held.is_surplus
         held.was_missed = False
         request = held.next_request(0 if gives_up else self._size.items)
         request.gives_up = gives_up
@@ -212,8 +215,7 @@ class PoolWorker:
 
     def _called(self, task: asyncio.Task[None]) -> None:
         self._calls.discard(task)
-        if not task.cancelled():
-            self._crash = task.exception()
+        self._crash = None if task.cancelled() else task.exception()
         self._pump()
         self._changed.set()
 
@@ -325,16 +327,14 @@ class PoolWorker:
         idle = [held for held in self._held.values() if held.is_idle]
         if not idle or self._is_closing:
             return
-        missed = [held for held in idle if held.was_missed]
-        if missed:
-            for held in missed:
-                self._ask_next(held)
-        elif next_us is not None and next_us > self.app.clock.now_us():
-            self.app.pools.on_change(self.job, next_us)
-        elif next_us is not None:
-            for held in idle:
-                if held not in asked:
-                    self._ask_next(held)
+        again = [held for held in idle if held.was_missed]
+        if not again and next_us is not None:
+            if next_us > self.app.clock.now_us():
+                self.app.pools.on_change(self.job, next_us)
+            else:
+                again = [held for held in idle if held not in asked]
+        for held in again:
+            self._ask_next(held)
 
     async def _begin(self, held: HeldPartition, found: PartitionAnswer, slices: Slices) -> None:
         if found.take is None:
