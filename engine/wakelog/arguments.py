@@ -8,7 +8,7 @@ from wakelog.core.time import Duration, duration_us
 from wakelog.errors import InvalidIdError, Issue, ValidationError, quoted
 from wakelog.ids import check_id, check_text
 
-__all__ = ["at_least", "check_key", "check_type", "reason_of", "timeout_us"]
+__all__ = ["check_key", "check_type", "reason_of", "timeout_us"]
 
 
 def check_type(expected: type | UnionType, what: str, value: object) -> None:
@@ -17,19 +17,6 @@ def check_type(expected: type | UnionType, what: str, value: object) -> None:
         name = getattr(expected, "__name__", str(expected))
         issue = Issue(loc="", msg=f"expected {name}", type="type")
         raise ValidationError(f"{what} {quoted(value)}", [issue])
-
-
-def at_least(least: int, what: str, value: int, *, most: int | None = None) -> None:
-    """Raise `ValidationError` unless `value` is a whole number, `least` or more, at most `most`."""
-    if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        message = f"must be a whole number, at least {least}"
-    elif value < least:
-        message = f"must be at least {least}"
-    elif most is not None and value > most:
-        message = f"must be at most {most}"
-    else:
-        return
-    raise ValidationError(f"{what} {quoted(value)}", [Issue(loc="", msg=message, type="bound")])
 
 
 def timeout_us(timeout: Duration | None) -> int | None:

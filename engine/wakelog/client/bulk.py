@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from wakelog.arguments import at_least, reason_of
+from wakelog.arguments import reason_of
+from wakelog.bounds import at_least
 from wakelog.client.dead_letters import request_about
 from wakelog.client.gateway import RequestGateway
 from wakelog.client.listing import Filters, InstanceRow, list_instances

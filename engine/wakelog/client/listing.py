@@ -10,7 +10,7 @@ from typing import TypedDict, Unpack, cast
 
 from msgspec.structs import replace
 
-from wakelog.arguments import at_least
+from wakelog.bounds import at_least
 from wakelog.client.gateway import RequestGateway
 from wakelog.client.status import LESS_THAN_UNHANDLED, InstanceStatus, common_fields, status_word
 from wakelog.core.time import moment, moment_us
@@ -98,10 +98,7 @@ async def list_instances(
 ) -> list[InstanceRow]:
     """A page of living instances, by id. Raises `ValidationError` and `UnknownJobTypeError`."""
     gateway.check()
-    at_least(1, "limit", limit)
-    if limit > MAX_LIST:
-        issue = Issue(loc="limit", msg=f"it must be 1 to {MAX_LIST}", type="bound")
-        raise ValidationError(f"limit {quoted(limit)}", [issue])
+    at_least(1, "limit", limit, most=MAX_LIST)
     app, status = gateway.app, filters.get("status")
     pauses = await app.job_pauses.now()
     listing = _listing(app.clock.now_us(), after=after, **filters)
