@@ -29,10 +29,11 @@ def reason_of(reason: str | None) -> str | None:
     return None if reason is None else check_text(reason, "reason")
 
 
-def check_key(key: str) -> str:
-    """`key`, unchanged. Raises `ValidationError` unless it would be a valid instance id."""
+def check_key(key: str, what: str = "key") -> str:
+    """`key`, unchanged. Raises `ValidationError`, naming it `what`, unless an instance could have
+    this id."""
     try:
         return check_id(key)
     except InvalidIdError as error:
-        what = "key " + error.what.removeprefix("instance id ")
-        raise ValidationError(what, error.issues) from None
+        named = f"{what} {error.what.removeprefix('instance id ')}"
+        raise ValidationError(named, error.issues) from None

@@ -286,3 +286,29 @@ def test_U4_a_worker_works_with_the_largest_numbers(store_url: str) -> None:
         assert app.task(job).trigger("a", timeout=WAIT_S).triggered
         event = app.worker_pool(pool).enqueue({})
         assert app.worker_pool(pool).wait(event.event_id, WAIT_S).status == "completed"
+
+
+def test_U4_a_filter_that_there_is_not_is_named() -> None:
+    with Simulation(Jobs(order=order())) as sim:
+        filters: dict[str, Any] = {"aftre": None}
+        page: dict[str, Any] = {"after": None}
+        calls: list[Callable[[], Any]] = [
+            lambda: sim.list(**filters),
+            lambda: sim.dead_letters(**filters),
+            lambda: sim.count(**filters),
+            lambda: sim.bulk("retry", **page),
+            lambda: sim.bulk("discard", **filters),
+        ]
+        for call in calls:
+            with pytest.raises(ValidationError, match=r"filter 'aft.*give one of type, name"):
+                call()
+
+
+@pytest.mark.parametrize("verb", ["get", "why", "wait", "history"])
+def test_U4_an_event_id_that_is_too_long_is_not_repeated(verb: str) -> None:
+    pool: WorkerPool[Any] = WorkerPool(event=dict)
+    pool.execute(lambda ctx, event: None)
+    with Simulation(Jobs(pool=pool)) as sim:
+        with pytest.raises(ValidationError, match=r"^event id 'x+\.\.\.") as caught:
+            getattr(sim.worker_pool(pool), verb)("x" * 100_000)
+        assert len(str(caught.value)) < 200
