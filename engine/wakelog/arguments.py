@@ -8,7 +8,7 @@ from wakelog.core.time import Duration, duration_us
 from wakelog.errors import InvalidIdError, Issue, ValidationError, quoted
 from wakelog.ids import check_id, check_text
 
-__all__ = ["at_least", "check_key", "check_type", "reason_of", "timeout_us"]
+__all__ = ["check_key", "check_type", "reason_of", "timeout_us"]
 
 
 def check_type(expected: type | UnionType, what: str, value: object) -> None:
@@ -17,19 +17,6 @@ def check_type(expected: type | UnionType, what: str, value: object) -> None:
         name = getattr(expected, "__name__", str(expected))
         issue = Issue(loc="", msg=f"expected {name}", type="type")
         raise ValidationError(f"{what} {quoted(value)}", [issue])
-
-
-def at_least(least: int, what: str, value: int, *, most: int | None = None) -> None:
-    """Raise `ValidationError` unless `value` is a whole number, `least` or more, at most `most`."""
-    if isinstance(value, bool) or not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-        message = f"must be a whole number, at least {least}"
-    elif value < least:
-        message = f"must be at least {least}"
-    elif most is not None and value > most:
-        message = f"must be at most {most}"
-    else:
-        return
-    raise ValidationError(f"{what} {quoted(value)}", [Issue(loc="", msg=message, type="bound")])
 
 
 def timeout_us(timeout: Duration | None) -> int | None:
@@ -42,10 +29,11 @@ def reason_of(reason: str | None) -> str | None:
     return None if reason is None else check_text(reason, "reason")
 
 
-def check_key(key: str) -> str:
-    """`key`, unchanged. Raises `ValidationError` unless it would be a valid instance id."""
+def check_key(key: str, what: str = "key") -> str:
+    """`key`, unchanged. Raises `ValidationError`, naming it `what`, unless an instance could have
+    this id."""
     try:
         return check_id(key)
     except InvalidIdError as error:
-        what = "key " + error.what.removeprefix("instance id ")
-        raise ValidationError(what, error.issues) from None
+        named = f"{what} {error.what.removeprefix('instance id ')}"
+        raise ValidationError(named, error.issues) from None

@@ -5,12 +5,18 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-__all__ = ["is_async", "is_generator", "plain_result", "why_unfit"]
+__all__ = ["is_async", "is_generator", "place_of", "plain_result", "why_unfit"]
 
 
 def is_async(fn: object) -> bool:
     """Whether calling `fn` makes a coroutine: an `async def`, or an object whose call is one."""
     return any(map(inspect.iscoroutinefunction, (fn, getattr(fn, "__call__", None))))  # noqa: B004
+
+
+def place_of(fn: object) -> str:
+    """Where a function is written, as in `/srv/orders.py:41 in charge`; empty if it has no code."""
+    code = getattr(inspect.unwrap(getattr(fn, "func", fn)), "__code__", None)  # type: ignore[arg-type]
+    return f"{code.co_filename}:{code.co_firstlineno} in {code.co_name}" if code else ""
 
 
 def is_generator(fn: object) -> bool:
@@ -39,9 +45,11 @@ def why_unfit(fn: object, arguments: int) -> str | None:
 
 
 def plain_result(answer: Any) -> Any:
-    """What a `def` has returned. Raises `TypeError` for a coroutine: it is not awaited, and counts
-    as true."""
+    """What a `def` has returned. Raises `TypeError` for a coroutine or generator: it is not awaited
+    or read, and counts as true."""
     if inspect.iscoroutine(answer):
         answer.close()
         raise TypeError("the function returned a coroutine, which is not awaited: give a `def`")
+    if inspect.isgenerator(answer) or inspect.isasyncgen(answer):
+        raise TypeError("the function returned a generator, which is not read: return the answer")
     return answer

@@ -14,8 +14,8 @@ from typing import Any
 from wakelog.affinity import refuse_in_loop
 from wakelog.app import App
 from wakelog.application import Application
-from wakelog.arguments import at_least
 from wakelog.blocking import BlockingApp
+from wakelog.bounds import at_least
 from wakelog.clock import SystemClock
 from wakelog.core.time import Duration, duration_us
 from wakelog.definitions.definition import Definition
@@ -83,7 +83,8 @@ class Jobs:
         `lease` is how long a worker may be silent before its runs are taken over, `max_lost` how
         many workers in a row one run may cost; `cache` is how many instances are kept in memory,
         `threads` how many `def` handlers run at a time, `snapshot_every` how many events lie
-        between two snapshots, `idempotency_window` how long keys are remembered.
+        between two snapshots, `idempotency_window` how long keys are remembered. Numbers are at
+        most 100,000,000. Raises `ValidationError` for a value out of bounds.
 
         Entering it raises `StoreUnavailableError`, and `ThreadsExhaustedError` if a thread that the
         app needs cannot be started.

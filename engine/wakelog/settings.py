@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wakelog.arguments import at_least
+from wakelog.bounds import at_least
+from wakelog.core.time import MAX_US
 from wakelog.errors import Issue, ValidationError
 
 __all__ = ["Settings", "WorkerSettings"]
@@ -37,9 +38,11 @@ class Settings:
             at_least(1, what, getattr(self, what))
         _at_least_us(1, "idempotency_window", self.idempotency_window_us)
         _at_least_us(MIN_LEASE_US, "lease", self.lease_us)
+        _at_least_us(0, "grace", self.grace_us)
 
 
 def _at_least_us(least_us: int, what: str, value_us: int) -> None:
+    at_least(0, f"{what}_us", value_us, most=MAX_US)
     if value_us < least_us:
         message = f"it must be at least {least_us / 1_000_000:g} s"
         issue = Issue(loc="", msg=message, type="bound")
@@ -60,3 +63,4 @@ class WorkerSettings:
     def __post_init__(self) -> None:
         """Raises `ValidationError`."""
         at_least(1, "concurrency", self.concurrency)
+        _at_least_us(1, "sweep", self.sweep_us)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import WAIT_S
 from wakelog import (
     Backoff,
     Continuous,
@@ -23,6 +24,8 @@ from wakelog import (
     WakelogError,
     WorkerPool,
 )
+from wakelog.bounds import MAX_NUMBER
+from wakelog.settings import Settings, WorkerSettings
 from wakelog.testing import Simulation
 
 HUGE = 10**5_000
@@ -211,3 +214,101 @@ def test_U5_the_failure_of_an_error_whose_class_has_a_strange_name_is_recorded(
     assert status.last_error is not None
     assert status.last_error.type[:12] == "A\\ud800\\x00x"
     assert len(status.last_error.type) <= 255
+
+
+def opening(**options: Any) -> Any:
+    return Jobs(order=order()).open("memory://", **options)
+
+
+NUMBERS: dict[str, Callable[[Any], Any]] = {
+    "max_running": lambda n: Task(state=int, event=int, max_running=n),
+    "max_waiting": lambda n: Task(state=int, event=int, max_waiting=n),
+    "max_catch_up": lambda n: Continuous(state=int, every="1h", max_catch_up=n),
+    "max_events": lambda n: Debounce(event=int, flush_after="1s", max_events=n),
+    "pool's concurrency": lambda n: WorkerPool(event=int, concurrency=n),
+    "max_pending": lambda n: WorkerPool(event=int, max_pending=n),
+    "rate_limit": lambda n: WorkerPool(event=int, rate_limit=(n, "1s")),
+    "max_attempts": lambda n: Retry(max_attempts=n),
+    "standard": Retry.standard,
+    "concurrency": lambda n: opening(concurrency=n),
+    "threads": lambda n: opening(threads=n),
+    "cache": lambda n: opening(cache=n),
+    "snapshot_every": lambda n: opening(snapshot_every=n),
+    "max_lost": lambda n: opening(max_lost=n),
+    "lease_us": lambda n: Settings(lease_us=n),
+    "grace_us": lambda n: Settings(grace_us=n),
+    "idempotency_window_us": lambda n: Settings(idempotency_window_us=n),
+    "sweep_us": lambda n: WorkerSettings(sweep_us=n),
+}
+
+
+@pytest.mark.parametrize("what", NUMBERS)
+@pytest.mark.parametrize("number", [2**63, HUGE, -HUGE, 1.5, True], ids=lambda n: type(n).__name__)
+def test_U4_a_number_out_of_bounds_is_refused_where_it_is_given(what: str, number: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        NUMBERS[what](number)
+    assert caught.value.issues[0]["type"] in ("bound", "value")
+
+
+@pytest.mark.parametrize("what", [each for each in NUMBERS if not each.endswith("_us")])
+def test_U4_a_number_that_a_store_cannot_keep_is_refused(what: str) -> None:
+    with pytest.raises(ValidationError, match="at most"):
+        NUMBERS[what](2**31)
+
+
+def test_U4_numbers_of_calls_have_a_bound_too() -> None:
+    with Simulation(Jobs(order=order())) as sim:
+        calls: list[Callable[[], Any]] = [
+            lambda: sim.list(limit=HUGE),
+            lambda: sim.dead_letters(limit=HUGE),
+            lambda: sim.bulk("retry", limit=HUGE),
+            lambda: sim.state_at("task:order:a", version=HUGE),
+            lambda: sim.task("order").discard("a", HUGE),
+            lambda: sim.run_until_idle(limit=HUGE),
+        ]
+        for call in calls:
+            with pytest.raises(ValidationError, match="at most"):
+                call()
+
+
+def test_U4_a_worker_works_with_the_largest_numbers(store_url: str) -> None:
+    most: Any = MAX_NUMBER
+    job: Task[Any, Any] = Task(state=dict, event=dict, max_running=most, max_waiting=most)
+    job.on_event(lambda ctx, event: None)
+    job.execute(lambda ctx: None)
+    pool: WorkerPool[Any] = WorkerPool(event=dict, max_pending=most, rate_limit=(most, "1s"))
+    pool.execute(lambda ctx, event: None)
+    limits: dict[str, Any] = dict.fromkeys(("cache", "snapshot_every", "max_lost", "threads"), most)
+    with Jobs(job=job, pool=pool).open(
+        store_url, worker=True, concurrency=most, grace="1s", **limits
+    ) as app:
+        app.task(job).send("a", {})
+        assert app.task(job).trigger("a", timeout=WAIT_S).triggered
+        event = app.worker_pool(pool).enqueue({})
+        assert app.worker_pool(pool).wait(event.event_id, WAIT_S).status == "completed"
+
+
+def test_U4_a_filter_that_there_is_not_is_named() -> None:
+    with Simulation(Jobs(order=order())) as sim:
+        filters: dict[str, Any] = {"aftre": None}
+        page: dict[str, Any] = {"after": None}
+        calls: list[Callable[[], Any]] = [
+            lambda: sim.list(**filters),
+            lambda: sim.dead_letters(**filters),
+            lambda: sim.count(**filters),
+            lambda: sim.bulk("retry", **page),
+            lambda: sim.bulk("discard", **filters),
+        ]
+        for call in calls:
+            with pytest.raises(ValidationError, match=r"filter 'aft.*give one of type, name"):
+                call()
+
+
+@pytest.mark.parametrize("verb", ["get", "why", "wait", "history"])
+def test_U4_an_event_id_that_is_too_long_is_not_repeated(verb: str) -> None:
+    pool: WorkerPool[Any] = WorkerPool(event=dict)
+    pool.execute(lambda ctx, event: None)
+    with Simulation(Jobs(pool=pool)) as sim:
+        with pytest.raises(ValidationError, match=r"^event id 'x+\.\.\.") as caught:
+            getattr(sim.worker_pool(pool), verb)("x" * 100_000)
+        assert len(str(caught.value)) < 200

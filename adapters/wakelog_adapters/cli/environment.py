@@ -47,7 +47,11 @@ def load_jobs(reference: str) -> Jobs:
 
 
 def _module(name: str) -> ModuleType:
-    folder = os.getcwd()
+    try:
+        folder = os.getcwd()
+    except OSError as error:
+        said = f"the current folder cannot be read ({error.strerror}): go to one that can be"
+        raise UsageError(said) from None
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:

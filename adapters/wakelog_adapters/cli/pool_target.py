@@ -52,10 +52,16 @@ def find_pool(where: Where, job: str, **settings: Any) -> PoolTarget:
 
     Raises `UsageError` and `UnknownJobError`.
     """
+    name = pool_name(job)
+    if not where.reference():
+        raise UsageError(
+            "no jobs are named, and this command needs the pool's definition: give --jobs "
+            f"orders:jobs, or set WAKELOG_JOBS; 'wakelog pool status {name}' and "
+            f"'wakelog history workerPool:{name}:EVENT' need none"
+        )
     with stdout_to_stderr():
         url = where.store_url()
         jobs = where.needed_jobs()
-    name = pool_name(job)
     jobs.registry.find(name, POOL)
     return PoolTarget(jobs, url, name, settings)
 

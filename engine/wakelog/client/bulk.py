@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from wakelog.arguments import at_least, reason_of
+from wakelog.arguments import reason_of
+from wakelog.bounds import at_least
 from wakelog.client.dead_letters import request_about
 from wakelog.client.gateway import RequestGateway
-from wakelog.client.listing import Filters, InstanceRow, list_instances
+from wakelog.client.listing import Filters, InstanceRow, check_filters, list_instances
 from wakelog.client.request_kinds import RequestKind, why_blocked
 from wakelog.client.results import Result
 from wakelog.core.requests import Clear, PauseWork, Request, ResumeWork, RetryRun
@@ -120,6 +121,7 @@ async def bulk(
     """
     kind = _request_kind(action)
     asked = _Asked(action, _request(action, reason), reason_of(reason))
+    check_filters(filters)
     if action in ABOUT_DEAD_LETTERS:
         filters["dead_letters"] = True
     if limit is not None:

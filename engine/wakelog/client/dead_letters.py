@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Unpack
 
 from wakelog.application import Application
-from wakelog.arguments import at_least
+from wakelog.bounds import at_least
 from wakelog.client.gateway import RequestGateway
 from wakelog.client.listing import Filters, list_instances
 from wakelog.client.request_kinds import RequestKind
@@ -18,6 +18,7 @@ from wakelog.core.instance import Instance
 from wakelog.core.requests import DeadEvents, Discard, GiveUpUnread, Request, Requeue
 from wakelog.core.time import as_datetime
 from wakelog.errors import IntegrityError, UnreadableEventError
+from wakelog.history.past import MAX_VERSION
 from wakelog.ids import InstanceId
 from wakelog.log.records import Recorded, decode
 from wakelog.turn import Turn
@@ -114,7 +115,7 @@ async def request_about(
 def event_number(event: int | None) -> int | None:
     """The number of a dead letter, as given. Raises `ValidationError`."""
     if event is not None:
-        at_least(1, "event", event)
+        at_least(1, "event", event, most=MAX_VERSION)
     return event
 
 

@@ -10,7 +10,7 @@ from typing import TypedDict, Unpack, cast
 
 from msgspec.structs import replace
 
-from wakelog.arguments import at_least
+from wakelog.bounds import at_least
 from wakelog.client.gateway import RequestGateway
 from wakelog.client.status import LESS_THAN_UNHANDLED, InstanceStatus, common_fields, status_word
 from wakelog.core.time import moment, moment_us
@@ -25,6 +25,7 @@ __all__ = [
     "Filters",
     "InstanceRow",
     "JobCount",
+    "check_filters",
     "count_jobs",
     "list_instances",
 ]
@@ -93,15 +94,22 @@ class JobCount:
     """How many dead letters its instances have, those included whose life has ended."""
 
 
+def check_filters(filters: Filters) -> None:
+    """Raise `ValidationError` for a name that is that of no filter."""
+    known = Filters.__annotations__
+    for what in filters:
+        if what not in known:
+            issue = Issue(loc=what, msg=f"give one of {', '.join(known)}", type="filter")
+            raise ValidationError(f"filter {quoted(what)}", [issue])
+
+
 async def list_instances(
     gateway: RequestGateway, *, limit: int, after: str | None, **filters: Unpack[Filters]
 ) -> list[InstanceRow]:
     """A page of living instances, by id. Raises `ValidationError` and `UnknownJobTypeError`."""
     gateway.check()
-    at_least(1, "limit", limit)
-    if limit > MAX_LIST:
-        issue = Issue(loc="limit", msg=f"it must be 1 to {MAX_LIST}", type="bound")
-        raise ValidationError(f"limit {quoted(limit)}", [issue])
+    at_least(1, "limit", limit, most=MAX_LIST)
+    check_filters(filters)
     app, status = gateway.app, filters.get("status")
     pauses = await app.job_pauses.now()
     listing = _listing(app.clock.now_us(), after=after, **filters)
@@ -129,6 +137,7 @@ async def count_jobs(gateway: RequestGateway, **filters: Unpack[Filters]) -> lis
     """How many living instances match, by job and status. One question to the store, which looks
     at each of them. Raises what `list_instances` raises."""
     gateway.check()
+    check_filters(filters)
     app, status = gateway.app, filters.get("status")
     now_us = app.clock.now_us()
     listing = _listing(now_us, **filters)

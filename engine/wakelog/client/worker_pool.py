@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar, cast
 
-from wakelog.arguments import at_least, check_key, reason_of, timeout_us
+from wakelog.arguments import check_key, reason_of, timeout_us
+from wakelog.bounds import at_least
 from wakelog.client.gateway import RequestGateway, origin_of
 from wakelog.client.pool.arguments import (
     check_choice,

@@ -38,8 +38,8 @@ class Field(NamedTuple):
     """A field of a cron string."""
 
     unit: str
-    size: int
-    """How many values it has."""
+    cycle: int
+    """The step over all its values that is as regular as it looks; 0 if none is."""
     values: str
     """The attribute of `CronSim` with the values of the string."""
     every: str
@@ -49,8 +49,8 @@ class Field(NamedTuple):
 FIELDS = (
     Field("minute", 60, "minutes", "m"),
     Field("hour", 24, "hours", "h"),
-    Field("day", 31, "days", "d"),
-    Field("month", 12, "months", ""),
+    Field("day", 0, "days", "d"),
+    Field("month", 0, "months", ""),
     Field("weekday", 7, "weekdays", "d"),
 )
 
@@ -151,16 +151,23 @@ def cron_of(text: str, zone: str) -> Cron:
 def _check_steps(text: str, fields: list[str]) -> None:
     """Refuse a step that reaches no second value of its field: `*/90` would run each hour.
 
-    A step over the whole field says what it does: `*/60` is each hour. Raises `ValidationError`.
+    Taken are `*/60` minutes, `*/24` hours and `*/7` weekdays: each hour, day and week, as they say.
+    Raises `ValidationError`.
     """
     for index, (field, parts) in enumerate(zip(FIELDS, fields, strict=True)):
         for part in parts.split(","):
-            _, has_step, step = part.partition("/")
-            if not has_step or int(step) == field.size:
+            values, has_step, step = part.partition("/")
+            if not has_step or int(step) == field.cycle:
                 continue
-            alone = CronSim(" ".join([*"*" * index, part, *"*" * (4 - index)]), EPOCH)
-            if len(getattr(alone, field.values)) == 1:
+            is_point = "-" in values and _how_many(index, values) == 1  # to `cronsim` 5-5/2 is 5/2
+            if is_point or _how_many(index, part) == 1:
                 raise refused(f"cron {quoted(text)}", _advice(field, part, int(step)))
+
+
+def _how_many(index: int, part: str) -> int:
+    """How many values a part of a field has."""
+    alone = CronSim(" ".join([*"*" * index, part, *"*" * (4 - index)]), EPOCH)
+    return len(getattr(alone, FIELDS[index].values))
 
 
 def _advice(field: Field, part: str, step: int) -> str:

@@ -14,6 +14,7 @@ from typing import Literal, cast
 
 from msgspec import Struct
 
+from wakelog.bounds import at_least
 from wakelog.core.time import Duration, duration_us
 from wakelog.errors import Issue, JobError, ValidationError, quoted
 from wakelog.functions import why_unfit
@@ -115,10 +116,7 @@ class Retry:
     on_exhausted: OnExhausted | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise _invalid("max_attempts", self.max_attempts, "must be a whole number")
-        if self.max_attempts < 1:
-            raise _invalid("max_attempts", self.max_attempts, "must be at least 1")
+        at_least(1, "max_attempts", self.max_attempts)
         is_number = isinstance(self.jitter, int | float) and not isinstance(self.jitter, bool)  # pyright: ignore[reportUnnecessaryIsInstance]
         if not is_number or not 0 <= self.jitter <= 1:
             raise _invalid("jitter", self.jitter, "must be a number from 0 to 1")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, NoReturn, Self
 
 from typing_extensions import TypeForm
 
-from wakelog.arguments import at_least
+from wakelog.bounds import at_least
 from wakelog.core.calls import HandlerCall
 from wakelog.core.commands import HandlerName, Stop
 from wakelog.core.instance import Instance

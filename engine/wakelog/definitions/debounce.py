@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, get_args, overload
 
 from typing_extensions import TypeForm
 
-from wakelog.arguments import at_least
+from wakelog.bounds import at_least
 from wakelog.core.calls import HandlerCall
 from wakelog.core.commands import HandlerName
 from wakelog.core.events import FlushReason
@@ -262,10 +262,7 @@ def _rule(
         raise ValidationError(f"mode {quoted(mode)}", [issue])
     flush_after_us = _positive_us(flush_after, "flush_after")
     max_wait_us = None if max_wait is None else _positive_us(max_wait, "max_wait")
-    at_least(1, "max_events", max_events)
-    if max_events > MAX_WINDOW_EVENTS:
-        issue = Issue(loc="max_events", msg=f"must be 1 to {MAX_WINDOW_EVENTS}", type="bound")
-        raise ValidationError(f"max_events {quoted(max_events)}", [issue])
+    at_least(1, "max_events", max_events, most=MAX_WINDOW_EVENTS)
     return WindowRule(flush_after_us, mode, max_wait_us, max_events)
 
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
-from wakelog.arguments import at_least
+from wakelog.bounds import at_least
 from wakelog.core.calls import HandlerCall
 from wakelog.core.commands import HandlerName
 from wakelog.core.instance import Instance

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, cast
 
 from typing_extensions import TypeForm
 
-from wakelog.arguments import at_least
+from wakelog.bounds import at_least
 from wakelog.core.calls import HandlerCall, PoolPlace
 from wakelog.core.commands import HandlerName, KeepResult
 from wakelog.core.instance import Instance

@@ -23,7 +23,7 @@ from wakelog.core.calls import (
     RunGivenBack,
 )
 from wakelog.core.instance import Instance
-from wakelog.core.retry import Advice, Retry
+from wakelog.core.retry import Advice
 from wakelog.definitions.context import CURRENT, Context
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.handlers import Handler
@@ -37,6 +37,7 @@ from wakelog.execution.outliving import in_a_task, is_outliving
 from wakelog.execution.retry_advice import advice, cause_of
 from wakelog.execution.thread_pool import HandlerPool, Returned
 from wakelog.execution.time_limit import in_time
+from wakelog.functions import place_of
 
 __all__ = ["HandlerRunner"]
 
@@ -120,22 +121,22 @@ class HandlerRunner:
                 await self._raise_own_cancellation()
             if not ctx.cleared:
                 if error is not None:
-                    return self._failed(error, definition.retry, call)
+                    return self._failed(error, definition, call)
                 ctx.returned(result)
         except asyncio.CancelledError as error:
             if not ctx.cleared:
-                outcome = self._cancelled(definition.retry, call, error)
+                outcome = self._cancelled(definition, call, error)
                 is_given_back = isinstance(outcome, RunGivenBack)
                 return outcome
         except ThreadsExhaustedError as error:  # it has not begun; one of the handler's is a value
             if call.is_epilogue:
-                return self._failed(error, definition.retry, call)
+                return self._failed(error, definition, call)
             if call.run is None:
                 raise
             return RunGivenBack()
         except BaseException as error:
             if not ctx.cleared:
-                return self._failed(error, definition.retry, call)
+                return self._failed(error, definition, call)
         finally:
             ctx.close(is_given_back=is_given_back)
             _reset(token)
@@ -261,28 +262,29 @@ class HandlerRunner:
         return False if self.inline else self._owned.get(task)
 
     def _cancelled(
-        self, retry: Retry | None, call: HandlerCall, error: asyncio.CancelledError
+        self, definition: Definition, call: HandlerCall, error: asyncio.CancelledError
     ) -> Outcome:
         """The outcome of a handler that raised `CancelledError` (U6): see `call`."""
         task = asyncio.current_task()
         if task is None or not task.cancelling():
-            return self._failed(error, retry, call)
+            return self._failed(error, definition, call)
         is_stopped = self._is_stopped(task)
         if is_stopped is None or (is_stopped and call.run is None and not call.is_epilogue):
             raise error
         _uncancel(task)
         if is_stopped and call.run is not None:
             return RunGivenBack()
-        return self._failed(error, retry, call)
+        return self._failed(error, definition, call)
 
     def _failed(
-        self, raised: BaseException, retry: Retry | None, call: HandlerCall
+        self, raised: BaseException, definition: Definition, call: HandlerCall
     ) -> HandlerFailed:
         if self.inline and isinstance(raised, KeyboardInterrupt):
             raise raised  # Ctrl-C ends the simulation, not the handler
         error = cause_of(raised)
         kind, message, trace, where = error_text(error, raised)
-        hint = advice(retry, raised, call.attempt) if call.may_be_repeated else Advice()
+        where = where or place_of(definition.handlers[call.handler].fn)
+        hint = advice(definition.retry, raised, call.attempt) if call.may_be_repeated else Advice()
         return HandlerFailed(error, kind, message, trace, self._clock.now_us(), hint, where)
 
 

@@ -6,6 +6,7 @@ import logging
 
 from wakelog.core.retry import Advice, Backoff, GiveUp, Retry, RetryAfter
 from wakelog.core.time import duration_us
+from wakelog.errors import quoted
 from wakelog.functions import plain_result
 
 __all__ = ["advice", "cause_of"]
@@ -50,5 +51,8 @@ def _is_retryable(retry: Retry, error: BaseException) -> bool:
     if wanted is None:
         return True
     if callable(wanted) and not isinstance(wanted, type):
-        return bool(plain_result(wanted(error)))
+        answer = plain_result(wanted(error))
+        if not isinstance(answer, bool):
+            raise TypeError(f"retry_if returned {quoted(answer)}: return True or False")
+        return answer
     return isinstance(error, wanted)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from wakelog.arguments import at_least
+from wakelog.bounds import at_least
 from wakelog.core.instance import Instance
 from wakelog.core.time import moment
 from wakelog.errors import (
@@ -78,13 +78,12 @@ def state_at(
 def at_version(store: Store, id: InstanceId, version: int) -> Head:
     """The instance at `version`, and its hash. Raises what `state_at` raises."""
     stream = str(id)
-    at_least(0, "version", version)
-    upto = min(version, MAX_VERSION)
-    nearest = store.snapshot_before(stream, upto)
+    at_least(0, "version", version, most=MAX_VERSION)
+    nearest = store.snapshot_before(stream, version)
     after = nearest.version - 1 if nearest else 0
-    loaded = Loaded(nearest, store.events(stream, after=after, upto=upto))
-    head = rebuilt(store, stream, loaded, upto=upto)
-    following = store.events(stream, after=upto, limit=1)
+    loaded = Loaded(nearest, store.events(stream, after=after, upto=version))
+    head = rebuilt(store, stream, loaded, upto=version)
+    following = store.events(stream, after=version, limit=1)
     if following:  # it names the hash of the one before it, if it can be read
         with suppress(UnreadableEventError):
             list(replayed(head, following))

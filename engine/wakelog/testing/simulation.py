@@ -12,8 +12,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from wakelog.app import App
 from wakelog.application import Application
-from wakelog.arguments import at_least, check_type
+from wakelog.arguments import check_type
 from wakelog.blocking import BlockingCalls
+from wakelog.bounds import at_least
 from wakelog.client.gateway import refuse_in_handler
 from wakelog.core.time import Duration, as_datetime, duration_us, moment_us
 from wakelog.definitions.steps import is_on_a_loop
@@ -152,10 +153,9 @@ class Simulation(BlockingCalls):
         return fired
 
     def run_until_idle(self, *, limit: int = 100_000) -> int:
-        """Fire alarms, however far away, until none is left; answers how many.
-
-        Raises `InvalidStateError` after `limit`: a job that always sets its next alarm has no end.
-        """
+        """Fire alarms, however far away, until none is left; answers how many. Raises
+        `InvalidStateError` after `limit`: a job that always sets its next alarm has no end."""
+        at_least(1, "limit", limit, most=MAX_FIRED)
         return self.run(self._fire_until(None, limit))
 
     def fire(self, instance_id: str) -> bool:

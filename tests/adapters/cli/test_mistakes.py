@@ -81,6 +81,20 @@ class TestJobs:
         )
         assert wakelog.answer(*SEND, "--jobs", "local_jobs:mine")["created"]
 
+    @pytest.mark.parametrize("words", [SEND, ("worker",), ("trigger", "parcel", "p-1")], ids=str)
+    def test_in_a_folder_that_is_gone(
+        self,
+        wakelog: CommandLine,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        words: tuple[str, ...],
+    ) -> None:
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        said = wakelog.refusal(2, *words)
+        assert said.startswith("Error: the current folder cannot be read (No such file")
+
     def test_that_are_not_named(self, sqlite_url: str) -> None:
         said = CommandLine(sqlite_url, jobs="").refusal(2, *SEND)
         assert "give --jobs orders:jobs, or set WAKELOG_JOBS" in said

@@ -114,6 +114,15 @@ def test_P7_status_needs_no_jobs(with_dead: CommandLine, shared_url: str) -> Non
     assert "no pool 'parcels'" in alone.refusal(2, "pool", "status", "parcels")
 
 
+def test_H1_an_event_has_its_history_without_jobs(with_dead: CommandLine, shared_url: str) -> None:
+    alone = CommandLine(shared_url, "")
+    assert alone.answer("history", "workerPool:letters:l-1")["entries"]
+    for words in (["get", "l-1"], ["why", "l-1"], ["history", "l-1"], ["dead"]):
+        said = alone.refusal(2, "pool", words[0], "letters", *words[1:])
+        assert "give --jobs orders:jobs" in said
+        assert "'wakelog history workerPool:letters:EVENT' need none" in said
+
+
 def test_P7_is_paused_resumed_and_drained(wakelog: CommandLine, shared_url: str) -> None:
     wakelog.answer("enqueue", "letters", ANN, "--id", "l-1")
     assert pool(wakelog, "pause", "--reason", "lunch", "--actor", "ann")["done"] is True

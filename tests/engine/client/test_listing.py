@@ -119,7 +119,10 @@ def test_A6_a_wrong_filter_is_refused(ask: str, wrong: dict[str, Any]) -> None:
 
 
 def test_A6_a_filter_that_is_none_is_a_mistake() -> None:
-    with Jobs(job=task_of()).open("memory://") as app, pytest.raises(TypeError, match="stauts"):
+    with (
+        Jobs(job=task_of()).open("memory://") as app,
+        pytest.raises(ValidationError, match="stauts"),
+    ):
         app.count(stauts="failed")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 

@@ -191,6 +191,15 @@ def test_C3_both_days_must_match_if_one_field_begins_with_a_star(
         ("0 0 * JAN-MAR/4 *", "name the months"),
         ("0 0 * * */8", "every='8d'"),
         ("0 0 * * MON-WED/3", "every='3d'"),
+        ("5-5/2 * * * *", "every='2m'"),
+        ("0,5-5/2 * * * *", "every='2m'"),
+        ("0 5-5/3 * * *", "every='3h'"),
+        ("0 0 15-15/2 * *", "every='2d'"),
+        ("0 0 * MAR-3/3 *", "name the months"),
+        ("0 0 * * 1-mon/2", "every='2d'"),
+        ("0 0 LW/31 * *", "every='31d'"),
+        ("0 0 */31 * *", "every='31d'"),
+        ("0 0 1 */12 *", "name the months"),
     ],
 )
 def test_C3_a_step_that_reaches_no_second_value_is_refused(text: str, instead: str) -> None:
@@ -200,7 +209,7 @@ def test_C3_a_step_that_reaches_no_second_value_is_refused(text: str, instead: s
 
 @pytest.mark.parametrize(
     "text",
-    ["*/60 * * * *", "5/60 * * * *", "0 */24 * * *", "0 0 */30 * *", "0 0 1 */12 *", "0 0 * * */7",
+    ["*/60 * * * *", "5/60 * * * *", "0 */24 * * *", "0 0 */30 * *", "0 0 * * */7", "0 0 * * 1/7",
      "*/7 * * * *", "0-30/30 * * * *", "0,45-59/14 1-23/22 * * mon-fri/2", "0 0 1-31/30 * *"],
 )  # fmt: skip
 def test_C3_a_step_that_is_as_large_as_its_field_says_what_it_does(text: str) -> None:

@@ -214,6 +214,14 @@ def test_I5_a_function_that_returns_a_coroutine_says_no(caplog: pytest.LogCaptur
     assert caplog.text.count("TypeError: the function returned a coroutine") == 2
 
 
+@pytest.mark.parametrize("answer", [(x for x in "ab"), None, 1, "yes", object()], ids=type)
+def test_I5_a_retry_if_that_answers_neither_yes_nor_no_says_no(
+    answer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert advice(Retry(retry_if=lambda error: answer), Cross(), 1) == Advice(retryable=False)
+    assert "TypeError" in caplog.text
+
+
 def test_R1_a_function_may_say_the_delay() -> None:
     retry = Retry(delay=lambda attempt: f"{attempt}m", jitter=0, max_attempts=9)
     said = advice(retry, Cross(), 3)

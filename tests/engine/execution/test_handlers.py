@@ -130,8 +130,11 @@ def test_U10_every_handler_takes_a_timeout_in_virtual_time(stage: Staging, where
         job.send()
     # then
     if where in ("execute", "on_idle"):
-        assert job.status().last_error is not None
+        error = job.status().last_error
+        assert error is not None
         assert job.names().count("ExecutionFailed") == 1
+        assert error.where.startswith(f"{__file__}:")
+        assert error.where.endswith(" in slow")
     assert job.state() is None
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wakelog.arguments import at_least, check_key
+from wakelog.arguments import check_key
+from wakelog.bounds import at_least
 from wakelog.errors import Issue, ValidationError, quoted
 from wakelog.pools.items import looks_like_place
 
@@ -45,7 +46,4 @@ def check_id(id: str) -> None:
 
 def check_priority(priority: int) -> None:
     """Raises `ValidationError`."""
-    at_least(-MAX_PRIORITY, "priority", priority)
-    if priority > MAX_PRIORITY:
-        issue = Issue(loc="priority", msg=f"must be at most {MAX_PRIORITY}", type="bound")
-        raise ValidationError(f"priority {quoted(priority)}", [issue])
+    at_least(-MAX_PRIORITY, "priority", priority, most=MAX_PRIORITY)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from wakelog.application import Application
+from wakelog.arguments import check_key
 from wakelog.client.pool.oldest import OLDEST_LIMIT, oldest_pending_us
 from wakelog.client.pool.results import (
     ItemStatus,
@@ -64,7 +65,7 @@ class Located(NamedTuple):
 async def locate(app: Application, job: str, event_id: str) -> Located:
     """The event of that id, given by its caller or its place. Raises `InstanceNotFoundError`, and
     `ValidationError` for what is no id."""
-    check_text(event_id, "event id")
+    check_key(event_id, "event id")
     place = place_of(event_id)
     if place is not None:
         return Located(event_id, *place)
