@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import stat
@@ -15,7 +16,7 @@ import pytest
 
 from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
-from wakelog import Jobs, StoreUnavailableError, Task, WakelogError, WorkerPool
+from wakelog import Continuous, Jobs, StoreUnavailableError, Task, WakelogError, WorkerPool
 from wakelog.jobs import open_store
 from wakelog_adapters.postgres.url import parse
 from wakelog_adapters.sqlite.admin import open_admin
@@ -161,6 +162,44 @@ def test_E6_a_client_puts_into_a_pool_what_a_worker_works_on(roles: dict[str, st
     assert set(ran) <= {1, 2}
 
 
+def test_E6_a_client_ends_what_lives_and_what_runs(roles: dict[str, str]) -> None:
+    begun: Queue[str] = Queue()
+
+    async def stay(ctx: Any) -> None:
+        begun.put(ctx.id)
+        await asyncio.sleep(WAIT_S)
+
+    tick: Continuous[Any] = Continuous(state=int, every="1h")
+    tick.execute(stay)
+    task: Task[Any, Any] = Task(state=int, event=int)
+    task.execute(stay)
+
+    @task.on_event
+    def told(ctx: Any, event: int) -> None:
+        ctx.set_state(event)
+        if event:
+            ctx.schedule(0)
+
+    jobs = Jobs(task=task, tick=tick)
+    with (
+        jobs.open(roles["jobs_worker"], worker=True, grace=0) as worker,
+        jobs.open(roles["jobs_client"], handlers=False) as client,
+    ):
+        # given one that lives, and two that run
+        worker.task(task).send("lives", 0)
+        worker.task(task).send("runs", 1)
+        client.continuous(tick).start("ticks", 1, wait=False)
+        assert {begun.get(timeout=WAIT_S) for _ in range(2)} == {"runs", "ticks"}
+        # when a client clears and terminates, then they have ended
+        assert client.task(task).clear("lives").cleared
+        assert client.task(task).clear("runs").cleared
+        assert client.continuous(tick).terminate("ticks").terminated
+        assert [client.task(task).status(each).status for each in ("lives", "runs")] == [
+            "not_found",
+            "not_found",
+        ]
+
+
 def test_E6_a_client_and_a_worker_cannot_change_what_is_recorded(roles: dict[str, str]) -> None:
     schema = parse(roles["jobs_client"]).schema
     for name in ROLES:
@@ -181,6 +220,8 @@ def test_E6_a_client_can_neither_take_nor_prolong_a_lease(roles: dict[str, str])
         for what in (
             f"INSERT INTO {schema}.leases SELECT 's', 'j', 'o', 1, 1, false",
             f"UPDATE {schema}.leases SET until_us = 0",
+            f"UPDATE {schema}.leases SET owner = 'o'",
+            f"UPDATE {schema}.leases SET token = 0",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 role.execute(what.encode())
