@@ -17,7 +17,9 @@ import pytest
 from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
 from wakelog import Continuous, Jobs, StoreUnavailableError, Task, WakelogError, WorkerPool
+from wakelog.clock import SystemClock
 from wakelog.jobs import open_store
+from wakelog_adapters.postgres.admin import open_admin as open_postgres_admin
 from wakelog_adapters.postgres.url import parse
 from wakelog_adapters.sqlite.admin import open_admin
 
@@ -143,7 +145,7 @@ def test_E6_a_worker_a_client_and_a_reader_have_the_rights_they_need(roles: dict
         assert client.task("order").clear("b").cleared is False
     with jobs.open(roles["jobs_worker"], worker=True) as worker:
         assert worker.task("order").send("c", 1, delay=0, wait=True, timeout=20).version
-        assert worker.task("order").trigger("a", timeout=20).triggered
+        assert not worker.task("order").trigger("a", timeout=20).failed  # or it was running
     with jobs.open(with_options(roles["jobs_reader"], migrate="off"), handlers=False) as reader:
         assert reader.count(type="task") == 2
         assert len(reader.history("task:order:a")) > 3
@@ -207,6 +209,37 @@ def test_E6_a_client_ends_what_lives_and_what_runs(roles: dict[str, str]) -> Non
             "not_found",
             "not_found",
         ]
+
+
+def test_E6_doctor_knows_the_roles_and_what_each_needs(
+    roles: dict[str, str], postgres_url: str
+) -> None:
+    def said(role: str) -> tuple[str, str]:
+        admin = open_postgres_admin(roles[role])
+        with admin.connected() as connection:
+            found = list(admin.check_database(connection, SystemClock()))
+        [rights] = [each for each in found if each.check == "rights"]
+        return rights.level, rights.text
+
+    assert said("jobs_worker") == ("ok", "this user has all the rights that it needs")
+    for name in ("client", "reader"):
+        assert said(f"jobs_{name}")[0] == "ok"
+        assert f"the rights of a {name}" in said(f"jobs_{name}")[1]
+    # and each right that the script gives to a client or a reader is needed
+    schema = parse(postgres_url).schema
+    with bare_connection(postgres_url) as owner:
+        for rights, table, name in (
+            ("UPDATE (run)", "leases", "client"),
+            ("UPDATE (reason)", "job_pauses", "client"),
+            ("DELETE", "pool_states", "client"),
+            ("SELECT", "status", "reader"),
+        ):
+            changed = f"{rights} ON {schema}.{table}"
+            owner.execute(f"REVOKE {changed} FROM jobs_{name}".encode())
+            lacks = f"this user lacks rights of a {name} to {table}"
+            assert said(f"jobs_{name}") == ("problem", lacks)
+            owner.execute(f"GRANT {changed} TO jobs_{name}".encode())
+    assert said("jobs_stranger")[0] == "problem"
 
 
 def test_E6_a_client_and_a_worker_cannot_change_what_is_recorded(roles: dict[str, str]) -> None:
