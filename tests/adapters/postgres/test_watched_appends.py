@@ -61,6 +61,8 @@ class NoLane:
 
     def close(self, timeout_s: float = 0) -> None: ...
 
+    def join(self, until_s: float) -> None: ...
+
 
 @asynccontextmanager
 async def appends_to(
