@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
@@ -21,7 +20,8 @@ R = TypeVar("R")
 CLOSE_S = 0.5
 """How long closing waits for calls that are running although nothing waits for their results."""
 JOIN_S = 0.25
-"""How long it waits for those that the closing of the store has ended, then."""
+"""How long closing then waits for a thread whose call the closing of the store ends; once in vain,
+and it waits for no other."""
 HAND_OVER_S = 0.005
 """The longest that the event loop blocks until a call has started: as long as it would keep the
 GIL otherwise (`sys.getswitchinterval()`)."""
@@ -39,8 +39,8 @@ class StoreExecutor(Protocol):
         raise `InvalidStateError`. Safe to call twice."""
         ...
 
-    def join(self, until_s: float) -> None:
-        """After `close`: wait for the end of the threads, until this moment of `time.monotonic`."""
+    def join(self, timeout_s: float) -> bool:
+        """After `close`: wait for the end of each thread; False if one takes longer than that."""
         ...
 
 
@@ -61,8 +61,9 @@ class InlineExecutor:
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Nothing to wait for."""
 
-    def join(self, until_s: float) -> None:
+    def join(self, timeout_s: float) -> bool:
         """No threads."""
+        return True
 
 
 class ThreadExecutor:
@@ -125,10 +126,13 @@ class ThreadExecutor:
             all_are_free.wait(timeout_s)
         self._threads.shutdown(wait=not all_are_free.broken, cancel_futures=True)
 
-    def join(self, until_s: float) -> None:
-        """After `close`: wait for the end of the threads, until this moment of `time.monotonic`."""
+    def join(self, timeout_s: float) -> bool:
+        """See `StoreExecutor.join`."""
         for thread in self._started:
-            thread.join(max(0.0, until_s - time.monotonic()))
+            thread.join(timeout_s)
+            if thread.is_alive():
+                return False
+        return True
 
 
 class StoreThreads:
@@ -177,10 +181,10 @@ class StoreThreads:
 
     def join(self) -> None:
         """Once the store is closed: calls that waited for it end now, and so do their threads. Wait
-        for them, `JOIN_S` at most."""
-        until_s = time.monotonic() + JOIN_S
+        for them, see `JOIN_S`."""
         for executor in self._executors():
-            executor.join(until_s)
+            if not executor.join(JOIN_S):
+                break
 
     def _executors(self) -> Iterator[StoreExecutor]:
         if self.writes is not None:

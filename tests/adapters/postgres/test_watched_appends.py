@@ -61,7 +61,8 @@ class NoLane:
 
     def close(self, timeout_s: float = 0) -> None: ...
 
-    def join(self, until_s: float) -> None: ...
+    def join(self, timeout_s: float) -> bool:
+        return True
 
 
 @asynccontextmanager
