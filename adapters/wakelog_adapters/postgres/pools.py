@@ -12,9 +12,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites, SegmentRow
@@ -58,6 +60,19 @@ class _Attempt:
     """What was sent to be written and committed."""
     raised: BaseException | None = None
     """What the plan has raised."""
+    commit: psycopg.Cursor[Any] | None = None
+    """By which it was committed."""
+    read: psycopg.Cursor[Any] | None = None
+    """By which the slices were read after it."""
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether the server has said so: then what failed is the reading after it."""
+        return self.commit is not None and self.commit.statusmessage == "COMMIT"
+
+    def slices(self) -> Sequence[tuple[SegmentRow, bytes]]:
+        """What was to be read."""
+        return () if self.read is None else slices_in(self.read.fetchall())
 
     def evidence(self) -> Evidence | None:
         """An event that is in the log if, and only if, the attempt was committed."""
@@ -104,8 +119,10 @@ class PoolCaller:
             with self._datastore.lend(after=failed) as connection:
                 try:
                     self._run(attempt, connection, look, plan)
-                    return attempt.sent, self._slices(connection, look, attempt.sent)
+                    return attempt.sent, attempt.slices()
                 except (psycopg.Error, OSError) as error:
+                    if attempt.is_committed:
+                        return attempt.sent, ()
                     if error is attempt.raised:
                         raise
                     if isinstance(error, OSError):  # while it waited: the answer is lost
@@ -119,17 +136,6 @@ class PoolCaller:
                     raise failed
             self._datastore.count("store_retries")
         raise AssertionError("the last try returns or raises")
-
-    def _slices(
-        self, connection: Connection, look: PoolLook, sent: PoolWrites | None
-    ) -> Sequence[tuple[SegmentRow, bytes]]:
-        """What is to be read after it, on the same connection: nothing if that fails, since it is
-        committed."""
-        if sent is not None and sent.read:
-            with suppress(psycopg.Error, OSError):
-                params = slice_params(look.pool, sent.read)
-                return slices_in(rows_of(connection, self._queries.pool_slices, params))
-        return ()
 
     def _was_recorded(self, attempt: _Attempt, look: PoolLook, lost: Exception) -> bool:
         """After the connection broke. What has no events is not looked for: the next attempt waits
@@ -171,7 +177,11 @@ class PoolCaller:
             with connection.pipeline():
                 connection.execute(self._queries.pool_write, arguments)
                 # if the write fails this is not executed, nor would it be prepared
-                connection.execute(b"COMMIT", prepare=False)
+                attempt.commit = connection.execute(b"COMMIT", prepare=False)
+                if writes.read:
+                    params = slice_params(look.pool, writes.read)
+                    attempt.read = connection.cursor(binary=True, row_factory=tuple_row)
+                    attempt.read.execute(self._queries.pool_slices, params)
         except ValueError as error:
             message = f"{self._location.label}: a call of {look.pool}: {error}"
             raise StoreUnavailableError("refused", message) from error

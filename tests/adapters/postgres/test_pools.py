@@ -233,6 +233,23 @@ def test_the_locks_of_a_process_that_stops_while_it_plans_are_released(
     assert number_in(seen_by(store).state) == 8
 
 
+def test_what_cannot_be_read_after_the_commit_is_recorded_once(
+    store: PostgresStore, bare: psycopg.Connection
+) -> None:
+    plan = Counting(
+        lambda seen: PoolWrites(
+            state=document(number=1), segments=[segment(1, 1, 1, 1)], read=[(1, 0, 1)]
+        )
+    )
+    bare.execute("DROP FUNCTION pool_slices_1")
+    assert store.pool_call(pool_look(), plan) == ()
+    assert plan.seen == [0]
+    assert seen_by(store).number == 1
+    # and the connection can be used again
+    store.pool_call(pool_look(), count_up)
+    assert number_in(seen_by(store).state) == 2
+
+
 # -- other processes
 
 
