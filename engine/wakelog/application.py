@@ -156,6 +156,7 @@ class Application(library.Application[str]):
         self.threads.close()
         self.handler_runner.close()
         self.store.close()
+        self.threads.join()
 
     def __del__(self) -> None:
         """Unlike the library's: the store may have a new application by now."""

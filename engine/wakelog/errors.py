@@ -189,8 +189,8 @@ class WaitTimeoutError(RequestError, TimeoutError):
 
     def __str__(self) -> str:
         return (
-            f"{self.instance_id} was not done within {self.timeout_s:g} s; the request stays "
-            f"recorded: look at its status, and at whether a worker is running"
+            f"{self.instance_id} was not done within {self.timeout_s:g} s; what was accepted stays "
+            f"accepted: look at its status, and at whether a worker is running"
         )
 
 

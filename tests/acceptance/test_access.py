@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import stat
@@ -15,8 +16,10 @@ import pytest
 
 from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
-from wakelog import Jobs, StoreUnavailableError, Task, WakelogError, WorkerPool
+from wakelog import Continuous, Jobs, StoreUnavailableError, Task, WakelogError, WorkerPool
+from wakelog.clock import SystemClock
 from wakelog.jobs import open_store
+from wakelog_adapters.postgres.admin import open_admin as open_postgres_admin
 from wakelog_adapters.postgres.url import parse
 from wakelog_adapters.sqlite.admin import open_admin
 
@@ -50,6 +53,15 @@ URLS = [
     "postgresql://me:hush@127.0.0.1:1/db?pool=1",
     "postgresql://me:hush?pool=1&x=@127.0.0.1:1/db",
     "host=127.0.0.1 password=hush",
+    "postgresql://127.0.0.1:1/db;password=hush",
+    "postgresql://127.0.0.1:1/db?oauth_client_secret=a&hush=b",
+    "postgresql://hush/db?schema=9",
+    "sqlite://me:hush@file/db",
+    "sqlite:///file.db?password=hush",
+    "sqlite:///file.db?password=a&hush",
+    "sqlite:///file.db?timeout=hush",
+    "memory://me:hush@name?pool=1",
+    "mysql://me:hush@db/shop",
 ]
 
 
@@ -58,7 +70,7 @@ def test_E6_no_error_log_or_repr_shows_a_password(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(0)
-    opening = Jobs(order=order()).open(with_options(url, connect_timeout=2))
+    opening = Jobs(order=order()).open(url)
     with pytest.raises(WakelogError) as raised, opening:
         pass
     shown = [str(raised.value), repr(raised.value), repr(opening), caplog.text]
@@ -133,7 +145,7 @@ def test_E6_a_worker_a_client_and_a_reader_have_the_rights_they_need(roles: dict
         assert client.task("order").clear("b").cleared is False
     with jobs.open(roles["jobs_worker"], worker=True) as worker:
         assert worker.task("order").send("c", 1, delay=0, wait=True, timeout=20).version
-        assert worker.task("order").trigger("a", timeout=20).triggered
+        assert not worker.task("order").trigger("a", timeout=20).failed  # or it was running
     with jobs.open(with_options(roles["jobs_reader"], migrate="off"), handlers=False) as reader:
         assert reader.count(type="task") == 2
         assert len(reader.history("task:order:a")) > 3
@@ -161,6 +173,75 @@ def test_E6_a_client_puts_into_a_pool_what_a_worker_works_on(roles: dict[str, st
     assert set(ran) <= {1, 2}
 
 
+def test_E6_a_client_ends_what_lives_and_what_runs(roles: dict[str, str]) -> None:
+    begun: Queue[str] = Queue()
+
+    async def stay(ctx: Any) -> None:
+        begun.put(ctx.id)
+        await asyncio.sleep(WAIT_S)
+
+    tick: Continuous[Any] = Continuous(state=int, every="1h")
+    tick.execute(stay)
+    task: Task[Any, Any] = Task(state=int, event=int)
+    task.execute(stay)
+
+    @task.on_event
+    def told(ctx: Any, event: int) -> None:
+        ctx.set_state(event)
+        if event:
+            ctx.schedule(0)
+
+    jobs = Jobs(task=task, tick=tick)
+    with (
+        jobs.open(roles["jobs_worker"], worker=True, grace=0) as worker,
+        jobs.open(roles["jobs_client"], handlers=False) as client,
+    ):
+        # given one that lives, and two that run
+        worker.task(task).send("lives", 0)
+        worker.task(task).send("runs", 1)
+        client.continuous(tick).start("ticks", 1, wait=False)
+        assert {begun.get(timeout=WAIT_S) for _ in range(2)} == {"runs", "ticks"}
+        # when a client clears and terminates, then they have ended
+        assert client.task(task).clear("lives").cleared
+        assert client.task(task).clear("runs").cleared
+        assert client.continuous(tick).terminate("ticks").terminated
+        assert [client.task(task).status(each).status for each in ("lives", "runs")] == [
+            "not_found",
+            "not_found",
+        ]
+
+
+def test_E6_doctor_knows_the_roles_and_what_each_needs(
+    roles: dict[str, str], postgres_url: str
+) -> None:
+    def said(role: str) -> tuple[str, str]:
+        admin = open_postgres_admin(roles[role])
+        with admin.connected() as connection:
+            found = list(admin.check_database(connection, SystemClock()))
+        [rights] = [each for each in found if each.check == "rights"]
+        return rights.level, rights.text
+
+    assert said("jobs_worker") == ("ok", "this user has all the rights that it needs")
+    for name in ("client", "reader"):
+        assert said(f"jobs_{name}")[0] == "ok"
+        assert f"the rights of a {name}" in said(f"jobs_{name}")[1]
+    # and each right that the script gives to a client or a reader is needed
+    schema = parse(postgres_url).schema
+    with bare_connection(postgres_url) as owner:
+        for rights, table, name in (
+            ("UPDATE (run)", "leases", "client"),
+            ("UPDATE (reason)", "job_pauses", "client"),
+            ("DELETE", "pool_states", "client"),
+            ("SELECT", "status", "reader"),
+        ):
+            changed = f"{rights} ON {schema}.{table}"
+            owner.execute(f"REVOKE {changed} FROM jobs_{name}".encode())
+            lacks = f"this user lacks rights of a {name} to {table}"
+            assert said(f"jobs_{name}") == ("problem", lacks)
+            owner.execute(f"GRANT {changed} TO jobs_{name}".encode())
+    assert said("jobs_stranger")[0] == "problem"
+
+
 def test_E6_a_client_and_a_worker_cannot_change_what_is_recorded(roles: dict[str, str]) -> None:
     schema = parse(roles["jobs_client"]).schema
     for name in ROLES:
@@ -181,6 +262,8 @@ def test_E6_a_client_can_neither_take_nor_prolong_a_lease(roles: dict[str, str])
         for what in (
             f"INSERT INTO {schema}.leases SELECT 's', 'j', 'o', 1, 1, false",
             f"UPDATE {schema}.leases SET until_us = 0",
+            f"UPDATE {schema}.leases SET owner = 'o'",
+            f"UPDATE {schema}.leases SET token = 0",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 role.execute(what.encode())

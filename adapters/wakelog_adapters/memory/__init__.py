@@ -8,7 +8,7 @@ from __future__ import annotations
 from eventsourcing import popo
 
 from wakelog.affinity import forks
-from wakelog.errors import ValidationError
+from wakelog.errors import Issue, ValidationError
 from wakelog_adapters.memory.store import MemoryStore
 
 __all__ = ["MemoryFactory", "MemoryStore", "open_store"]
@@ -26,7 +26,8 @@ def open_store(url: str) -> MemoryFactory:
     name = url.partition("memory://")[2]
     if "?" in name:
         message = "a store in memory has no options"
-        raise ValidationError(f"store URL {url!r}", [{"loc": "", "msg": message, "type": "url"}])
+        issue: Issue = {"loc": "", "msg": message, "type": "url"}
+        raise ValidationError("store URL 'memory://***'", [issue])
     if not name:
         return MemoryFactory(MemoryStore())
     return MemoryFactory(_shared.setdefault((forks(), name), MemoryStore(is_shared=True)))

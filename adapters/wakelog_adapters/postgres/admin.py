@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -35,17 +36,49 @@ _NO_STANDBY = ("local", "remote_write")
 _RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
 _SCHEMA_FORBIDDEN = b"""SELECT FROM pg_namespace
     WHERE nspname = %s AND NOT has_schema_privilege(oid, 'USAGE')"""
+_MAY = b"""SELECT
+        bool_or(c.relname = 'leases' AND has_table_privilege(c.oid, 'INSERT')),
+        bool_or(c.relname = 'stored_events' AND has_table_privilege(c.oid, 'INSERT')),
+        bool_or(c.relname = 'stored_events' AND has_table_privilege(c.oid, 'SELECT'))
+            AND NOT bool_or(has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE'))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relkind = 'r'"""
+"""Whether this user takes leases, whether it appends, and whether it only reads."""
 _LACKING = b"""SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
-        LATERAL unnest(CASE
-            WHEN c.relkind = 'S' THEN '{USAGE}'
-            WHEN c.relname = 'migrations' THEN '{SELECT}'
-            WHEN c.relname = 'stored_events' THEN '{SELECT,INSERT}'
-            ELSE '{SELECT,INSERT,UPDATE,DELETE}' END::text[]) AS r (needed)
+        (SELECT %s::jsonb) AS role (tables),
+        LATERAL jsonb_array_elements_text(CASE
+            WHEN c.relkind = 'S' THEN role.tables -> 'SEQUENCES'
+            ELSE coalesce(role.tables -> c.relname::text, role.tables -> 'TABLES')
+            END) AS r (needed),
+        LATERAL split_part(r.needed, ' ', 1) AS what, LATERAL split_part(r.needed, ' ', 2) AS part
     WHERE n.nspname = %s AND c.relkind IN ('r', 'S')
-    AND NOT CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, r.needed)
-        ELSE has_table_privilege(c.oid, r.needed) END
+    AND NOT CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, what)
+        WHEN part <> '' THEN has_column_privilege(c.oid, part, what)
+        ELSE has_table_privilege(c.oid, what) END
     GROUP BY c.relname ORDER BY c.relname"""
 """Tables and sequences for which this user lacks a right that it needs."""
+_WORKER = {
+    "TABLES": ["SELECT", "INSERT", "UPDATE", "DELETE"],
+    "SEQUENCES": ["USAGE"],
+    "migrations": ["SELECT"],
+    "stored_events": ["SELECT", "INSERT"],
+}
+_CLIENT = {
+    "TABLES": ["SELECT"],
+    "SEQUENCES": ["USAGE"],
+    **dict.fromkeys(
+        ("stored_events", "pool_segments", "pool_ids", "pool_skips", "pool_trail"),
+        _WORKER["stored_events"],
+    ),
+    **{key: ["SELECT", "INSERT", "UPDATE"] for key in ("status", "snapshots")},
+    **{key: ["SELECT", "INSERT", "DELETE"] for key in ("abandoned_appends", "pool_states")},
+    **dict.fromkeys(("alarms", "kept_replies", "pool_exceptions"), _WORKER["TABLES"]),
+    "leases": ["SELECT", "DELETE", "UPDATE run"],
+    "ordering": ["SELECT", "UPDATE"],
+    "job_pauses": ["SELECT", "UPDATE reason"],
+}
+_READER: dict[str, list[str]] = {"TABLES": ["SELECT"], "SEQUENCES": []}
+"""What the roles of docs/deploying.md may do, with tables by name; a right may be to one column."""
 
 
 def open_admin(url: str) -> PostgresAdmin:
@@ -151,12 +184,26 @@ def _rights(connection: Connection, location: StoreLocation) -> Finding:
     if rows_of(connection, _SCHEMA_FORBIDDEN, (schema,)):
         advice = f"let its owner GRANT USAGE ON SCHEMA {schema}, and rights to what is in it"
         return problem("rights", f"this user may not use the schema {schema}", advice)
-    lacking = [name for (name,) in rows_of(connection, _LACKING, (schema,))]
+    role, needs = _role(connection, schema)
+    lacking = [name for (name,) in rows_of(connection, _LACKING, (json.dumps(needs), schema))]
+    if lacking and role:
+        text = f"this user lacks rights of a {role} to {', '.join(lacking)}"
+        return problem("rights", text, "run the script for roles in docs/deploying.md again")
     if lacking:
         text = f"this user lacks rights to {', '.join(lacking)}"
         advice = f"let their owner GRANT {_RIGHTS} ON ALL TABLES, and USAGE ON ALL SEQUENCES"
         return problem("rights", text, f"{advice}, IN SCHEMA {schema}")
+    if role:
+        return ok("rights", f"this user has the rights of a {role}, and not those of a worker")
     return ok("rights", "this user has all the rights that it needs")
+
+
+def _role(connection: Connection, schema: str) -> tuple[str, dict[str, list[str]]]:
+    """Which role of fewer rights than a worker's the user has, if any, and what that needs."""
+    [(takes_leases, appends, only_reads)] = rows_of(connection, _MAY, (schema,))
+    if appends and not takes_leases:
+        return "client", _CLIENT
+    return ("reader", _READER) if only_reads else ("", _WORKER)
 
 
 def _clock(connection: Connection, clock: Clock) -> Finding:

@@ -20,8 +20,15 @@ _MAX_POOL = 1000
 _POOL = 8
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _OURS = ("schema", "pool", "timeout", "wait", "pooler", "clock", "migrate")
+_SPECIAL = re.compile(r"[@;=\s]")
+"""What the name of a database may hold encoded only: options that were put there, with a password
+among them, would be taken for a name, and shown."""
+_SECRET = re.compile(r"pass|secret", re.IGNORECASE)
 _PORTS = re.compile(r"[0-9,]*")
-_ENCODED = "percent-encode what is special in the user and password: / is %2F, @ is %40, : is %3A"
+_ENCODED = (
+    "percent-encode what is special in the user, the password and the name of the database: "
+    "/ is %2F, @ is %40, : is %3A, ; is %3B"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +68,9 @@ def parse(url: str) -> StoreLocation:
     base, _, query = url.partition("?")
     pairs = [(part, *part.partition("=")[::2]) for part in query.split("&") if part]
     ours = {name: unquote(value) for _, name, value in pairs if name in _OURS}
-    options = UrlOptions(_without_secrets(base, ours), ours)
+    options = UrlOptions(url, ours)
     authority, _, path = base.partition("://")[2].partition("/")
-    if "@" in path or authority.count("@") > 1:
+    if _SPECIAL.search(path) or authority.count("@") > 1:
         raise options.invalid(_ENCODED)
     others = "&".join(part for part, name, _ in pairs if name not in _OURS)
     conninfo = f"{base}?{others}" if others else base
@@ -96,7 +103,7 @@ def _read(conninfo: str) -> dict[str, Any] | Exception:
 
 def _without_password(message: str, query: str) -> str:
     """libpq's own message, unless it could be quoting a password."""
-    if message.startswith("invalid URI query parameter") and "pass" not in query.lower():
+    if message.startswith("invalid URI query parameter") and not _SECRET.search(query):
         return message
     return (
         "libpq cannot read it: percent signs, brackets and colons must be encoded, and the names of"
@@ -123,13 +130,3 @@ def _pooled(options: UrlOptions) -> bool | None:
     if word not in (None, "session", "transaction"):
         raise options.invalid("pooler must be session or transaction; left out it is detected")
     return None if word is None else word == "transaction"
-
-
-def _without_secrets(base: str, ours: dict[str, str]) -> str:
-    """The URL as errors show it: of what may hold a password nothing, wherever it may end."""
-    scheme, _, rest = base.partition("://")
-    user, at, place = rest.rpartition("@")
-    is_clear = "/" not in user and "@" not in user and (at or ":" not in rest)
-    shown = f"{'***' + at if at else ''}{place}" if is_clear else "***"
-    options = "&".join(f"{name}={value}" for name, value in ours.items() if "@" not in value)
-    return f"{scheme}://{shown}{'?' if options else ''}{options}"

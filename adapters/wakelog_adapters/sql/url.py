@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from wakelog.errors import Issue, ValidationError
 
-__all__ = ["UrlOptions", "check_characters"]
+__all__ = ["UrlOptions", "check_characters", "hidden"]
 
 MAX_SECONDS = 3600
 
@@ -21,12 +21,19 @@ def check_characters(url: str) -> None:
         raise ValidationError("store URL", [Issue(loc="", msg=message, type="url")])
 
 
+def hidden(url: str) -> str:
+    """A URL that is refused, as errors show it: its scheme, for anything behind it may be a secret
+    that was put in the wrong place."""
+    scheme, behind, _ = url.partition("://")
+    return f"{scheme}://***" if behind else "***"
+
+
 @dataclass(frozen=True, slots=True)
 class UrlOptions:
     """What a URL has behind its question mark. Every method that reads raises `ValidationError`."""
 
     url: str
-    """The URL as errors show it: without its password."""
+    """Errors show its scheme only: see `hidden`."""
     values: Mapping[str, str]
     """The options by name, decoded."""
 
@@ -60,4 +67,6 @@ class UrlOptions:
 
     def invalid(self, message: str) -> ValidationError:
         """The error that says what is wrong with the URL."""
-        return ValidationError(f"store URL {self.url!r}", [Issue(loc="", msg=message, type="url")])
+        return ValidationError(
+            f"store URL '{hidden(self.url)}'", [Issue(loc="", msg=message, type="url")]
+        )

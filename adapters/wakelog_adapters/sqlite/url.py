@@ -44,10 +44,9 @@ def parse(url: str) -> StoreLocation:
     rest = url.partition("sqlite://")[2]
     raw_path, _, query = rest.partition("?")
     options = UrlOptions(url, dict(parse_qsl(query, keep_blank_values=True)))
-    unknown = options.values.keys() - set(_KNOWN)
-    if unknown:
+    if not options.values.keys() <= set(_KNOWN):  # not shown: it may be a part of a secret
         known = f"{', '.join(_KNOWN[:-1])} and {_KNOWN[-1]}"
-        raise options.invalid(f"unknown option {min(unknown)!r}; the options are {known}")
+        raise options.invalid(f"it has an unknown option; the options are {known}")
     return StoreLocation(
         path=_path(raw_path, options),
         prefix=_prefix(options),

@@ -18,8 +18,9 @@ from wakelog.core.calls import HandlerFailed
 from wakelog.core.requests import Request
 from wakelog.definitions.context import context_of_caller
 from wakelog.definitions.definition import Definition
-from wakelog.errors import ExecutionError, InvalidStateError
+from wakelog.errors import ExecutionError, InvalidStateError, WaitTimeoutError
 from wakelog.execution.outliving import outliving
+from wakelog.execution.time_limit import CLEANUP_S
 from wakelog.ids import InstanceId, check_text
 from wakelog.ports.rows import StatusRow
 from wakelog.runtime.unit_of_work import IdempotencyKey, RequestOutcome
@@ -64,6 +65,8 @@ class RequestGateway:
         self._threads = not app.handler_runner.inline
         self._tasks: set[asyncio.Task[RequestOutcome]] = set()
         """Requests that go on if their callers are cancelled."""
+        self._replies: set[asyncio.Task[Any]] = set()
+        """Requests that go on if the time of their callers is over."""
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -102,6 +105,30 @@ class RequestGateway:
             definition, id, request, make_reply=kind.make_reply, key=key, origin=origin
         )
         return self._reply(definition, id, kind, running)
+
+    async def within(self, id: InstanceId, reply: Coroutine[Any, Any, R], limit_us: int) -> R:
+        """Await the reply to a request, which goes on when its time is over, or when its caller is
+        cancelled and the handler catches that. Raises `WaitTimeoutError`."""
+        if not self._threads:  # a simulation, in which no time passes outside of a handler
+            return await reply
+        task = asyncio.create_task(reply)
+        self.app.handler_runner.own(task)
+        self._replies.add(task)
+        task.add_done_callback(self._replied)
+        try:
+            await asyncio.wait([task], timeout=limit_us / 1_000_000)
+        except asyncio.CancelledError:
+            self.app.handler_runner.stop(task)
+            await asyncio.wait([task], timeout=CLEANUP_S)
+            raise
+        if not task.done():
+            raise WaitTimeoutError(str(id), limit_us / 1_000_000)
+        return task.result()
+
+    def _replied(self, task: asyncio.Task[Any]) -> None:
+        self._replies.discard(task)
+        if not task.cancelled():
+            task.exception()  # as in `_ended`
 
     async def _reply(
         self,

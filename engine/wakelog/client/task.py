@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from wakelog.arguments import timeout_us
 from wakelog.client.base import EventClient
@@ -19,6 +20,7 @@ from wakelog.core.requests import Receive
 from wakelog.core.time import Duration, duration_us, later_us, moment, moment_us
 from wakelog.definitions.task import Task
 from wakelog.errors import Issue, ValidationError
+from wakelog.ids import InstanceId
 from wakelog.ports.rows import StatusRow
 from wakelog.turn import Turn
 
@@ -86,10 +88,11 @@ class TaskClient(EventClient[S, TaskStatus], Generic[S, E]):
         """Send `event` to instance `id`; the first event begins its life.
 
         With `delay` or `at` the event is accepted now and handled then. `event_id` makes the call
-        repeatable: the same key again gets the same reply. `wait` waits, at most `timeout`, until a
-        deferred or delayed event has been handled. Raises `ValidationError` for an event that does
-        not fit, `ExecutionError` if `on_event` refused it (the event was not accepted),
-        `QueueFullError` and `WaitTimeoutError`.
+        repeatable: the same key again gets the same reply. `wait` waits, at most `timeout`, until
+        the event has been handled; a handler that runs in this call goes on after that, and the
+        event is accepted if it ends well. Raises `ValidationError` for an event that does not fit,
+        `ExecutionError` if `on_event` refused it (the event was not accepted), `QueueFullError`
+        and `WaitTimeoutError`.
         """
         instance = self._id(id)
         payload, copy = self._definition.event.dump(event, self._definition.name)
@@ -98,7 +101,7 @@ class TaskClient(EventClient[S, TaskStatus], Generic[S, E]):
         handle_at_us = at_us
         if delay is not None:
             handle_at_us = later_us(delay, self._gateway.app.clock.now_us(), "delay")
-        result = await self._request(
+        request = self._request(
             instance,
             Receive(payload, event_id, handle_at_us, not self._gateway.handlers, EventCopy(copy)),
             _SEND,
@@ -107,8 +110,19 @@ class TaskClient(EventClient[S, TaskStatus], Generic[S, E]):
             actor,
             correlation_id,
         )
-        if wait and result.deferred:
-            await wait_until_handled(self._gateway.app, instance, result.version, longest_us)
+        if not wait:
+            return await request
+        handled = self._handled(instance, request, longest_us)
+        if longest_us is None:
+            return await handled
+        return await self._gateway.within(instance, handled, longest_us)
+
+    async def _handled(
+        self, id: InstanceId, request: Coroutine[Any, Any, SendResult], longest_us: int | None
+    ) -> SendResult:
+        result = await request
+        if result.deferred:
+            await wait_until_handled(self._gateway.app, id, result.version, longest_us)
         return result
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from wakelog.execution.pool_task import Returned
 
-__all__ = ["InTime", "in_time"]
+__all__ = ["CLEANUP_S", "InTime", "in_time"]
 
 CLEANUP_S = 1.0
 """How long a handler whose time is over may take to end, in its `finally` for example."""

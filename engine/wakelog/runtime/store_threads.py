@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from typing import NoReturn, ParamSpec, Protocol, TypeVar
@@ -19,6 +19,9 @@ R = TypeVar("R")
 
 CLOSE_S = 0.5
 """How long closing waits for calls that are running although nothing waits for their results."""
+JOIN_S = 0.25
+"""How long closing then waits for a thread whose call the closing of the store ends; once in vain,
+and it waits for no other."""
 HAND_OVER_S = 0.005
 """The longest that the event loop blocks until a call has started: as long as it would keep the
 GIL otherwise (`sys.getswitchinterval()`)."""
@@ -34,6 +37,10 @@ class StoreExecutor(Protocol):
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Wait for the calls that are running, at most `timeout_s`, then end. Calls from now on
         raise `InvalidStateError`. Safe to call twice."""
+        ...
+
+    def join(self, timeout_s: float) -> bool:
+        """After `close`: wait for the end of each thread; False if one takes longer than that."""
         ...
 
 
@@ -54,6 +61,10 @@ class InlineExecutor:
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Nothing to wait for."""
 
+    def join(self, timeout_s: float) -> bool:
+        """No threads."""
+        return True
+
 
 class ThreadExecutor:
     """Calls on a few threads of its own, so that the event loop goes on meanwhile.
@@ -68,7 +79,13 @@ class ThreadExecutor:
 
     def __init__(self, name: str, threads: int = 1, *, hands_over: bool = False) -> None:
         """Raises `ThreadsExhaustedError`."""
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"wakelog-{name}")
+        started: list[threading.Thread] = []
+        self._started = started
+        self._threads = ThreadPoolExecutor(
+            threads,
+            thread_name_prefix=f"wakelog-{name}",
+            initializer=lambda: started.append(threading.current_thread()),
+        )
         _start_all(self._threads, name, threads)
         self._size = self._free = threads
         self._hands_over = hands_over
@@ -108,6 +125,14 @@ class ThreadExecutor:
         with suppress(threading.BrokenBarrierError):
             all_are_free.wait(timeout_s)
         self._threads.shutdown(wait=not all_are_free.broken, cancel_futures=True)
+
+    def join(self, timeout_s: float) -> bool:
+        """See `StoreExecutor.join`."""
+        for thread in self._started:
+            thread.join(timeout_s)
+            if thread.is_alive():
+                return False
+        return True
 
 
 class StoreThreads:
@@ -151,9 +176,20 @@ class StoreThreads:
 
     def close(self) -> None:
         """End the executors, each as `StoreExecutor.close` does. Safe to call twice."""
-        for executor in (self.writes, self.waits, self.reads, self._long_reads):
-            if executor is not None:
-                executor.close()
+        for executor in self._executors():
+            executor.close()
+
+    def join(self) -> None:
+        """Once the store is closed: calls that waited for it end now, and so do their threads. Wait
+        for them, see `JOIN_S`."""
+        for executor in self._executors():
+            if not executor.join(JOIN_S):
+                break
+
+    def _executors(self) -> Iterator[StoreExecutor]:
+        if self.writes is not None:
+            yield self.writes
+        yield from (self.waits, self.reads, self._long_reads)
 
 
 def _start_all(pool: ThreadPoolExecutor, name: str, count: int) -> None:

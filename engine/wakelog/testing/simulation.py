@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
@@ -119,6 +119,7 @@ class Simulation(BlockingCalls):
     def alarms(self) -> list[Alarm]:
         """All pending wake-ups, the earliest first; also those for events that wait though the
         life before them was ended."""
+        self._loop.check_process()
         rows = [row for page in self._pages() for row in page]
         found = [Alarm(r.stream, as_datetime(r.wake_us)) for r in rows if r.wake_us is not None]
         found += [Alarm(job_stream(job), as_datetime(us)) for job, us in self._pools.due().items()]
@@ -126,6 +127,7 @@ class Simulation(BlockingCalls):
 
     def events(self, instance_id: str) -> list[Recorded]:
         """Every event of an instance, as recorded."""
+        self._loop.check_process()
         stream = str(InstanceId.parse(instance_id))
         return [decode(stored) for stored in self.application.store.events(stream)]
 
@@ -171,6 +173,7 @@ class Simulation(BlockingCalls):
 
     def crash_next(self, point: CrashPoint) -> None:
         """Let the process die before or after its next write: that call raises `SimulatedCrash`."""
+        self._loop.check_process()
         crash_next(self.application.store, point)
 
     def restart(self) -> None:
@@ -179,6 +182,7 @@ class Simulation(BlockingCalls):
         A run that the old one had claimed and not begun is due at once, one that it had begun to
         recover is to be recovered at once; a real one would leave both until its lease ends.
         """
+        self._loop.check_process()
         revive(self.application.store)
         self._release_pools()
         lost = self._release_claims()
@@ -219,8 +223,8 @@ class Simulation(BlockingCalls):
             self.application.store.append([unit])
 
     def close(self) -> None:
-        """Let go of the store and the loop."""
-        if not self._loop.is_closed():
+        """Let go of the store and the loop. Nothing happens in a forked process."""
+        if not (self._loop.is_closed() or self._loop.is_inherited):
             revive(self.application.store)
             self._release_pools()
             self.application.store.remove_worker(self._worker.worker)
@@ -293,7 +297,8 @@ class Simulation(BlockingCalls):
 
     def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine to its end on the simulation's event loop."""
-        with _closing(coroutine):
+        with contextlib.closing(coroutine):
+            self._loop.check_process()
             refuse_in_handler()
             _refuse_in_loop()
             return self._loop.run_until_complete(coroutine)
@@ -383,14 +388,6 @@ def _is_owed(row: StatusRow, now_us: int) -> bool:
     events that wait after one that was given up."""
     due = [at_us for at_us in (row.due_us, row.retry_us) if at_us is not None and at_us <= now_us]
     return not row.executing and (bool(due) or not row.deferred_count)
-
-
-@contextlib.contextmanager
-def _closing(coroutine: Coroutine[Any, Any, Any]) -> Generator[None]:
-    try:
-        yield
-    finally:
-        coroutine.close()
 
 
 def _refuse_in_loop() -> None:

@@ -13,6 +13,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from wakelog.affinity import forks
+from wakelog.errors import InvalidStateError
+
 __all__ = ["VirtualClock", "VirtualLoop"]
 
 
@@ -46,7 +49,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: VirtualClock) -> None:
         self._virtual = clock
         self._began_us = clock.now_us()
+        self._forks = forks()
         super().__init__(_JumpingSelector(clock))
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked after the loop was made."""
+        return self._forks != forks()
+
+    def check_process(self) -> None:
+        """Raise `InvalidStateError` in a process that was forked after the loop was made."""
+        if self.is_inherited:
+            text = "this process was forked after the simulation was made: make one here"
+            raise InvalidStateError(text)
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""

@@ -103,6 +103,7 @@ class BegunWork:
         elif claimed.is_stopped and inspect.getcoroutinestate(step) == inspect.CORO_CREATED:
             self._go_on(claimed, step)  # it had not begun: it gives back what it holds
         else:
+            step.close()  # it may not have begun
             self._end(claimed)
 
     def _end(self, claimed: Claimed) -> None:

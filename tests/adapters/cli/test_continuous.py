@@ -77,7 +77,7 @@ class TestStart:
 
     def test_says_that_no_worker_is_running(self, wakelog: CommandLine) -> None:
         said = wakelog.refusal(1, "start", "lamp", "l-1", WHOLE, "--timeout", "0.01")
-        assert "the request stays recorded" in said
+        assert "what was accepted stays accepted" in said
 
 
 class TestStop:

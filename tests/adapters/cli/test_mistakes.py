@@ -147,7 +147,7 @@ class TestStores:
             ("redis://localhost", "unknown_scheme"),
             ("orders.db", "unknown_scheme"),
             ("sqlite://orders.db", "three slashes come before a path"),
-            ("sqlite:///orders.db?mode=ro", "unknown option 'mode'"),
+            ("sqlite:///orders.db?mode=ro", "unknown option"),
         ],
     )
     def test_whose_url_cannot_be_one(self, wakelog: CommandLine, url: str, said: str) -> None:

@@ -82,4 +82,4 @@ class TestSend:
     def test_says_that_no_worker_is_running(self, wakelog: CommandLine) -> None:
         wait = ("--defer", "--wait", "--timeout", "0.01")
         said = wakelog.refusal(1, "send", "parcel", "p-1", WEIGHED, *wait)
-        assert "the request stays recorded" in said
+        assert "what was accepted stays accepted" in said

@@ -61,6 +61,9 @@ class NoLane:
 
     def close(self, timeout_s: float = 0) -> None: ...
 
+    def join(self, timeout_s: float) -> bool:
+        return True
+
 
 @asynccontextmanager
 async def appends_to(

@@ -53,7 +53,7 @@ def test_urls_name_files_and_options(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("sqlite:///a.db?timeout=soon", "timeout"),
         ("sqlite:///a.db?timeout=nan", "timeout"),
         ("sqlite:///a.db?max_mib=0", "max_mib"),
-        ("sqlite:///a.db?mode=ro", "unknown option 'mode'"),
+        ("sqlite:///a.db?mode=ro", "unknown option"),
     ],
 )
 def test_an_invalid_url_is_refused_with_a_hint(url: str, hint: str) -> None:

@@ -88,7 +88,7 @@ EXAMPLES: list[tuple[WakelogError, str]] = [
     ),
     (
         WaitTimeoutError(ID, 2.5),
-        "task:order:o-17 was not done within 2.5 s; the request stays recorded: "
+        "task:order:o-17 was not done within 2.5 s; what was accepted stays accepted: "
         "look at its status, and at whether a worker is running",
     ),
     (

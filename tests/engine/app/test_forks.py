@@ -15,6 +15,7 @@ import pytest
 from tests.forking import in_forked_process
 from tests.support import WAIT_S, task_of
 from wakelog import Jobs, WorkerPool
+from wakelog.testing import Simulation
 
 pool: WorkerPool[int] = WorkerPool(event=int, concurrency=2)
 
@@ -135,6 +136,43 @@ def test_E3_multiprocessing_that_forks_is_told_so(shared_url: str) -> None:
         process.join(WAIT_S)
         # then
         assert (process.exitcode, answers.get()) == (0, "InvalidStateError")
+
+
+def closed_simulation(sim: Simulation) -> str:
+    sim.close()
+    return "closed" if sim.is_closed else "still open"
+
+
+USES: dict[str, Callable[[Simulation], Any]] = {
+    "advance": lambda sim: sim.advance("1h"),
+    "advance_to": lambda sim: sim.advance_to(sim.now),
+    "run_until_idle": lambda sim: sim.run_until_idle(),
+    "fire": lambda sim: sim.fire("task:job:a"),
+    "alarms": lambda sim: sim.alarms(),
+    "events": lambda sim: sim.events("task:job:a"),
+    "crash_next": lambda sim: sim.crash_next("before_write"),
+    "restart": lambda sim: sim.restart(),
+    "send": lambda sim: sim.task("job").send("a", {}),
+    "metrics": lambda sim: sim.metrics(),
+}
+
+
+def test_E3_a_simulation_too_is_of_the_process_that_made_it(store_url: str) -> None:
+    if store_url.startswith("postgres"):
+        store_url += "&clock=given"
+    # given a simulation with an alarm
+    with Simulation(make_jobs(), url=store_url) as sim:
+        sim.task("job").send("a", {"schedule": "1m"})
+        # when it is used in a forked process
+        for use in USES.values():
+            said = in_forked_process(lambda use=use: str(use(sim)))  # type: ignore[misc]
+            # then that is refused
+            assert said.startswith("InvalidStateError: this process was forked after"), said
+        # and there is nothing to close in it
+        assert in_forked_process(lambda: closed_simulation(sim)) == "still open"
+        # and the simulation goes on as if nothing had been
+        assert sim.advance("1h") == 1
+        assert sim.task("job").status("a").execute_count == 1
 
 
 LEAVES = """

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import WAIT_S, Ctx, Staging, task_of
-from wakelog import ExecutionError, InvalidStateError, Jobs
+from wakelog import ExecutionError, InvalidStateError, Jobs, WaitTimeoutError
 
 ASKS: dict[str, Callable[[Any], Any]] = {
     "send": lambda app: app.task("job").send("b", {}),
@@ -137,3 +137,51 @@ def test_an_opening_is_used_once_and_jobs_many_times(shared_url: str) -> None:
         pass
     with jobs.open(shared_url) as app:
         assert app.task("job").status("a").event_count == 1
+
+
+# -- timeouts
+
+
+@pytest.mark.anyio
+async def test_T1_a_send_that_waits_ends_at_its_timeout_though_its_handler_goes_on(
+    shared_url: str,
+) -> None:
+    # given a handler that runs in the call, and takes longer
+    go_on = asyncio.Event()
+
+    async def slow(ctx: Ctx, event: Any) -> None:
+        await go_on.wait()
+        ctx.set_state(event)
+
+    async with Jobs(job=task_of(slow)).open(shared_url) as app:
+        # when
+        with pytest.raises(WaitTimeoutError, match="what was accepted stays accepted"):
+            await app.task("job").send("a", 1, wait=True, timeout="50ms")
+        # then the event is accepted once the handler has ended
+        go_on.set()
+        assert (await app.task("job").send("a", 2, wait=True, timeout=WAIT_S)).event_count == 2
+        assert await app.task("job").get_state("a") == 2
+
+
+@pytest.mark.anyio
+async def test_T1_its_cancellation_ends_it_though_its_handler_catches_that(shared_url: str) -> None:
+    begun, caught, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stubborn(ctx: Ctx, event: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            caught.set()
+            await go_on.wait()
+
+    async with Jobs(job=task_of(stubborn)).open(shared_url) as app:
+        sending = asyncio.create_task(app.task("job").send("a", 1, wait=True, timeout=WAIT_S))
+        await begun.wait()
+        # when
+        sending.cancel()
+        # then
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert caught.is_set()
+        go_on.set()

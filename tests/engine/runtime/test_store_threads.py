@@ -80,6 +80,33 @@ async def test_closing_waits_for_a_call_no_longer_than_it_is_told(lane: ThreadEx
     assert not made.is_set()
 
 
+async def test_a_call_that_ends_once_the_store_is_closed_is_waited_for() -> None:
+    # given a call that waits for the store when the threads are closed
+    before = set(threading.enumerate())
+    closed = threading.Event()
+    threads = lanes.StoreThreads(blocking=True, inline=False)
+    call = asyncio.ensure_future(threads.read(closed.wait, WAIT_S))
+    await asyncio.sleep(0)
+    threads.close()
+    assert set(threading.enumerate()) > before
+    # when the store is closed
+    closed.set()
+    threads.join()
+    # then no thread is left
+    assert set(threading.enumerate()) == before
+    assert await call
+
+
+async def test_joining_ends_though_a_call_does_not(lane: ThreadExecutor) -> None:
+    go_on = threading.Event()
+    call = lane.run(go_on.wait, WAIT_S)
+    lane.close(0.01)
+    assert not lane.join(0)
+    assert not go_on.is_set()
+    go_on.set()
+    assert await call
+
+
 async def test_a_call_needs_no_thread_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is refused a thread when it is queued would be made, and its caller told that it
     was not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import AsyncIterator
 
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from tests.support import WAIT_S, Ctx, task_of
 from wakelog import Jobs, LeaseLostError
 from wakelog.app import App
+from wakelog.ports.rows import Due
 from wakelog.worker.begun import BegunWork
 from wakelog.worker.claims import Claimed, claim_due
 from wakelog.worker.leases import LeaseKey
@@ -134,3 +136,23 @@ async def test_K2_what_waits_for_an_older_handler_gives_its_lease_up(store_url: 
         # then the claim is not held
         assert held == (1, 0)
         await work.settled()
+
+
+async def test_K2_a_step_that_is_abandoned_before_it_has_begun_is_closed() -> None:
+    async def nothing() -> Appending | None:
+        return None
+
+    async def guarded(_: Claimed, step: Step) -> Appending | None:
+        return await step
+
+    async with Jobs(job=task_of()).open("memory://") as app:
+        # given a step whose task has not run yet
+        step = nothing()
+        ended = asyncio.Event()
+        work = BegunWork(app.application, lambda _: step, guarded, lambda _: ended.set())
+        work.begin(Claimed(STREAM, Due(STREAM, 0, 3, "hash", None), "w1", -1, 0))
+        # when
+        work.abandon()
+        await ended.wait()
+    # then Python has nothing to warn of
+    assert inspect.getcoroutinestate(step) == inspect.CORO_CLOSED

@@ -414,6 +414,8 @@ BEGIN
             SELECT t.stream FROM json_to_recordset(taken) AS t (stream text)))
             ORDER BY l.stream FOR UPDATE;
         DELETE FROM {schema}.leases WHERE stream = ANY (dropped);
+    END IF;
+    IF taken IS NOT NULL THEN  -- apart: a client may end leases, and has no right to take one
         INSERT INTO {schema}.leases (stream, job, owner, until_us, token, run)
             SELECT t.stream, t.job, t.owner,
                 t.until_us + coalesce(clock_us, {schema}.server_us()), t.token, t.run
