@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from wakelog.arguments import at_least, reason_of
+from wakelog.arguments import at_least, check_type, reason_of
 from wakelog.client.dead_letters import request_about
 from wakelog.client.gateway import RequestGateway
 from wakelog.client.listing import Filters, InstanceRow, list_instances
@@ -118,6 +118,7 @@ async def bulk(
     Raises `ValidationError` before anything is done, and `StoreUnavailableError`: then what was
     done before stays done, and asking again does the rest.
     """
+    check_type(bool, "dry_run", dry_run)
     kind = _request_kind(action)
     asked = _Asked(action, _request(action, reason), reason_of(reason))
     if action in ABOUT_DEAD_LETTERS:
