@@ -218,7 +218,7 @@ def test_P8_dead_events_are_requeued(with_dead: CommandLine) -> None:
     assert pool(with_dead, "requeue", "l-2")["events"] == ["l-2"]
     again = with_dead("pool", "requeue", "letters", "l-2", "l-9")
     assert again.exit_code == 1
-    assert "l-2 skipped: it is so already" in again.stdout
+    assert "l-2 skipped: there is nothing to change" in again.stdout
     assert "l-9 skipped: there is no such event here" in again.stdout
     assert pool(with_dead, "requeue", "--error", "LookupError", "--yes")["events"] == ["l-3"]
     assert pool(with_dead, "status")["pending"] == 2
