@@ -140,7 +140,7 @@ def priority(
     target = find_pool(where, job)
 
     act = functools.partial(target.run, "set_priority", to, ids, actor=actor, **filters)
-    call = functools.partial(act, dry_run=events.dry_run)
+    call: Callable[[], ItemsResult] = functools.partial(act, dry_run=events.dry_run)
     if not events.dry_run and ids is None and not events.yes:
         call = _confirmed(f"Move {{}} to priority {to}?", "waiting event", act)
     result = print_result(
@@ -255,7 +255,7 @@ def _act(
     ids = events.chosen()
     target = find_pool(where, job)
     act = functools.partial(target.run, action, ids, error=events.error, **origin)
-    call = functools.partial(act, dry_run=events.dry_run)
+    call: Callable[[], ItemsResult] = functools.partial(act, dry_run=events.dry_run)
     if not events.dry_run and ids is None and not events.yes:
         call = _confirmed(f"{action.capitalize()} {{}}?", "dead event", act)
     elif not events.dry_run and action == "discard":
