@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from wakelog.client.bulk import BulkAction, BulkResult
@@ -67,7 +68,11 @@ def _change_all(
         return
     if not selection.yes:
         with stdout_to_stderr():
-            matched = count_of(preview().matched, "instance")
+            found = preview()
+        if not found.matched:  # there is nothing to ask about, and nothing to do
+            print_result(lambda: replace(found, dry_run=False), render.result, json)
+            return
+        matched = count_of(found.matched, "instance")
         ask_or_refuse(f"{action.capitalize()} {matched}?", yes=False)
     result = print_result(
         lambda: _call(action, where, matching, **record.origin()), render.result, json

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from wakelog.arguments import reason_of
+from wakelog.arguments import check_type, reason_of
 from wakelog.bounds import at_least
 from wakelog.client.dead_letters import request_about
 from wakelog.client.gateway import RequestGateway
@@ -119,6 +119,7 @@ async def bulk(
     Raises `ValidationError` before anything is done, and `StoreUnavailableError`: then what was
     done before stays done, and asking again does the rest.
     """
+    check_type(bool, "dry_run", dry_run)
     kind = _request_kind(action)
     asked = _Asked(action, _request(action, reason), reason_of(reason))
     check_filters(filters)

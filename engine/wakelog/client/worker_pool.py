@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar, cast
 
-from wakelog.arguments import check_key, reason_of, timeout_us
+from wakelog.arguments import check_key, check_type, reason_of, timeout_us
 from wakelog.bounds import at_least
 from wakelog.client.gateway import RequestGateway, origin_of
 from wakelog.client.pool.arguments import (
@@ -304,6 +304,7 @@ class WorkerPoolClient(Generic[E]):
         may leave some of them moved and others not: then call it again.
         """
         self._gateway.check()
+        check_type(bool, "dry_run", dry_run)
         check_priority(priority)
         if from_priority is not None:
             check_priority(from_priority)
@@ -327,6 +328,7 @@ class WorkerPoolClient(Generic[E]):
         """Let dead events wait again: these, or all, or all with this error type. They keep their
         ids and histories. With `dry_run` it says what it would do."""
         self._gateway.check()
+        check_type(bool, "dry_run", dry_run)
         check_choice(event_ids, error)
         return await self._operator.dead("requeue", event_ids, error, None, actor, dry_run=dry_run)
 
@@ -342,6 +344,7 @@ class WorkerPoolClient(Generic[E]):
         """Drop dead events for good, and those that wait for code that can read them: these, or all
         dead ones, or all with this error type. With `dry_run` it says what it would do."""
         self._gateway.check()
+        check_type(bool, "dry_run", dry_run)
         said = reason_of(reason)
         check_choice(event_ids, error)
         return await self._operator.dead("discard", event_ids, error, said, actor, dry_run=dry_run)
@@ -357,6 +360,7 @@ class WorkerPoolClient(Generic[E]):
         what is behind them goes on. `on_dead_letter` is not called: there is no code that can read
         its event. With `dry_run` it says what it would do."""
         self._gateway.check()
+        check_type(bool, "dry_run", dry_run)
         if event_ids is not None:
             check_list("event_ids", event_ids)
         return await self._operator.give_up_unread(event_ids, actor, dry_run=dry_run)
@@ -370,6 +374,7 @@ class WorkerPoolClient(Generic[E]):
         nothing is changed.
         """
         self._gateway.check()
+        check_type(bool, "dry_run", dry_run)
         rules = PoolRules.of(self._definition, self._gateway.app.settings.max_lost)
         return await self._operator.rebuild(rules, dry_run=dry_run)
 

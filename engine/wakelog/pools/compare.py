@@ -60,7 +60,7 @@ def _plainly(newest_us: int) -> Callable[[ExceptionRow], ExceptionRow]:
         if due_us is not None:
             due_us = 0 if row.why == "behind" else max(due_us, newest_us)
         detail = replace(detail_of(row), at_us=0)
-        if row.why == "unread":  # what its code has said is not recorded
+        if detail.reason == "unread":  # what its code has said is not recorded
             detail = replace(detail, error_type="", message="")
         return row._replace(due_us=due_us, detail=detail.dumped())
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from wakelog.errors import StoreUnavailableError
 from wakelog.pools.state import (
@@ -129,10 +131,11 @@ class FoldedTables:
         """All tables.
 
         What no event says comes from what is stored, if that can be read: what ids were asked with
-        and answered, the shares of fair sharing, the counter of lease tokens, how often a take was
-        taken over, and what operators want of it. Otherwise a repetition of an id is
-        answered without a comparison, all fair keys begin anew with equal shares, and tokens go on
-        at a number that none has reached.
+        and answered, why items wait for code, the shares of fair sharing, the counter of lease
+        tokens, how often a take was taken over, and what operators want of it. Otherwise a
+        repetition of an id is answered without a comparison, nothing is said about what waits for
+        code, all fair keys begin anew with equal shares, and tokens go on at a number that none has
+        reached.
         """
         state = self._state
         for partition in state.partitions:
@@ -152,10 +155,21 @@ class FoldedTables:
             segments=[row for rows in self._segments.values() for row in rows],
             taken=self._taken,
             ids=[IdRow(*row[:3], said[0], row.at_us, said[1]) for row, said in ids],
-            exceptions=[*self._rows.values()],
+            exceptions=[*self._told(stored)],
             skips=self._skips,
             trail=self._trail,
         )
+
+    def _told(self, stored: PoolRows | None) -> Iterator[ExceptionRow]:
+        """The table of exceptions, with what the code has said of items that it could not read."""
+        rows = stored.exceptions if stored else ()
+        old = {ExceptionKey(row.lane, row.off): detail_of(row) for row in rows}
+        for key, row in self._rows.items():
+            detail, said = detail_of(row), old.get(key)
+            if said is not None and detail.reason == said.reason == "unread":
+                detail = replace(detail, error_type=said.error_type, message=said.message)
+                row = row._replace(detail=detail.dumped())
+            yield row
 
     def _open_take(self, opened: OpenTake) -> Take:
         take = opened.take

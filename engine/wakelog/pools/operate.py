@@ -34,8 +34,8 @@ __all__ = [
 
 Found = Literal["done", "not_found", "taken", "recalled", "dead", "unchanged"]
 """What an act found: it was done; there is no such item waiting or dead; it is being worked on; it
-was taken, and is done to it if it has not begun; it is dead, and so does not wait; there is nothing
-to change."""
+was taken, and is done to it if it has not begun; it is dead, and so does not wait; it waits or is
+dead, and there is nothing to change."""
 
 DEAD = "dead"
 
@@ -112,12 +112,12 @@ def _act_on_row(writing: Writing, row: ExceptionRow, act: ItemAct) -> Found:
             state.requeued += 1
         case "discard":
             if not is_dead and row.why != "unread":
-                return "not_found"
+                return "unchanged"
             writing.remove(row)
             state.discarded += 1
         case "dead_letter":
             if row.why != "unread":
-                return "unchanged" if is_dead else "not_found"
+                return "unchanged"
             writing.remove(row)
             writing.put(_given_up(row, now_us))
         case "cancel":
@@ -143,7 +143,7 @@ def _act_on_waiting(
     segment_of: Callable[[ExceptionKey], tuple[SegmentRow, str | None] | None],
 ) -> Found:
     if act.act in ("requeue", "discard", "dead_letter"):
-        return "unchanged" if act.act == "requeue" else "not_found"
+        return "unchanged"
     if act.act == "prioritize":
         found = segment_of(key)
         if lane.priority == act.priority:

@@ -307,7 +307,7 @@ class Simulation(BlockingCalls):
         before, empty = self.fired, 0
         sweep_us: int | None = self.clock.now_us() + WorkerSettings().sweep_us
         while True:
-            due_us = self._next_due_us()
+            due_us = self._next_due_us(to_idle=until_us is None and sweep_us is None)
             target_us = until_us if due_us is None else due_us
             if sweep_us is not None and target_us is not None and target_us > sweep_us:
                 if until_us is None or until_us > sweep_us:
@@ -344,14 +344,15 @@ class Simulation(BlockingCalls):
         await self._pools.idle()
         return self._pools.worked > before
 
-    def _next_due_us(self) -> int | None:
-        """When an instance or a pool has something to do next."""
+    def _next_due_us(self, *, to_idle: bool = False) -> int | None:
+        """When an instance or a pool is next; `to_idle`: without those pools that are held back."""
         now_us = self.clock.now_us()
         self._pools.notice()  # it looks before each step, and so never for what others may do
         self._pools.claim(now_us)
-        looks = (next_due_us(self.application, self._jobs_claimed, now_us),
-                 *self._pools.due().values())  # fmt: skip
-        return min((at_us for at_us in looks if at_us is not None), default=None)
+        held_back = self._pools.held_back(now_us) if to_idle else set[str]()
+        looks = [at_us for job, at_us in self._pools.due().items() if job not in held_back]
+        at_us = next_due_us(self.application, self._jobs_claimed, now_us)
+        return min(looks if at_us is None else [*looks, at_us], default=None)
 
     async def _work(self, claimed: Claimed) -> None:
         self._fired += 1

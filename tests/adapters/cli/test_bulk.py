@@ -49,6 +49,10 @@ class TestAllThatMatch:
         assert "Clear 1 instance? No terminal to ask on" in said
         assert len(wakelog.answer("ls")["instances"]) == 2
 
+    def test_need_no_answer_if_there_are_none(self, wakelog: CommandLine) -> None:
+        answer = wakelog.answer("clear", "--error", "KeyError")
+        assert (answer["matched"], answer["done"], answer["dry_run"]) == (0, 0, False)
+
     @pytest.mark.parametrize(("typed", "left"), [(b"y\n", 1), (b"n\n", 2)])
     def test_are_confirmed_on_a_terminal(
         self, wakelog: CommandLine, tmp_path: Path, typed: bytes, left: int

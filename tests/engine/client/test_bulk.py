@@ -139,6 +139,7 @@ def test_A6_what_makes_no_sense_is_refused_before_anything_is_done(stage: Stagin
     wrong: list[dict[str, Any]] = [
         {"action": "explode"},
         {"action": "pause", "limit": 0},
+        {"action": "pause", "dry_run": ""},
         {"action": "pause", "status": "tired"},
         {"action": "pause", "reason": "\ud800"},
         {"action": "pause", "actor": "\ud800"},

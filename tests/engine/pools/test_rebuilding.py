@@ -20,7 +20,7 @@ from wakelog.errors import IntegrityError, StoreUnavailableError
 from wakelog.jobs import open_store
 from wakelog.pools.operate import ItemAct, plan_drain, plan_pause
 from wakelog.pools.rebuild import check_tables
-from wakelog.pools.state import PoolState
+from wakelog.pools.state import PoolState, detail_of
 from wakelog.ports.pools import ExceptionKey, PoolRows, Positioned
 from wakelog.ports.store import Store
 from wakelog_adapters.memory.store import MemoryStore
@@ -211,6 +211,32 @@ def test_I1_ids_keep_what_was_asked_and_one_without_it_is_a_duplicate(in_memory:
     pool.rebuild()
     [again] = pool.accept(item("anything", id="well"))
     assert (again.place, again.duplicate) == ((1, 1), True)
+
+
+def test_K4_H5_why_an_item_waits_for_code_is_kept_if_it_can_be_read(store: Store) -> None:
+    pool = Played(store)
+    pool.accept("old")
+    hand = pool.hand()
+    hand.take()
+    hand.unread(hand.items[0])
+    hand.take(0)
+
+    def said() -> list[str]:
+        return [detail_of(row).error_type for row in rows_of(pool).exceptions]
+
+    # then the rebuild keeps what its code has said
+    pool.rebuild()
+    assert said() == ["V"]
+    # also once another worker has taken it, and given it back without having begun
+    pool.reads_all = True
+    hand.take()
+    hand.gives_back("shutdown")
+    assert pool.rebuild().differences == []
+    assert said() == ["V"]
+    # and if that is lost, the rest is made good
+    spoil(pool, lambda rows: replace(rows, exceptions=[]))
+    pool.rebuild()
+    assert said() == [""]
 
 
 def test_P7_a_drain_and_its_reason_are_folded(store: Store) -> None:

@@ -24,6 +24,11 @@ BAD: dict[str, Callable[[Any], object]] = {
     "a text for a partition": lambda pool: pool.pause("0"),
     "a truth for a partition": lambda pool: pool.pause(True),
     "a fraction for a partition": lambda pool: pool.resume(0.0),
+    "no text for a dry run": lambda pool: pool.rebuild(dry_run=""),
+    "nothing for a dry run": lambda pool: pool.discard(dry_run=None),
+    "a number for a dry run of requeue": lambda pool: pool.requeue(dry_run=0),
+    "a number for a dry run of dead_letter": lambda pool: pool.dead_letter(dry_run=0),
+    "a number for a dry run of set_priority": lambda pool: pool.set_priority(1, dry_run=0),
     "a partition that is not there": lambda pool: pool.pause(5),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,7 +44,7 @@ def requeue(
 ) -> None:
     """Let dead events wait again: those named, all of an --error, or --all.
 
-    They keep their ids and histories. Exits with 1 if there are none, or one was skipped.
+    They keep their ids and histories. Exits with 1 if one was skipped.
     """
     _act("requeue", where, job, events, {"actor": actor}, json)
 
@@ -61,7 +62,7 @@ def discard(
     """Drop dead events for good: those named, all of an --error, or --all.
 
     Of those named also events that wait for code that can read them. Asks first if stdin is a
-    terminal. Exits with 1 if there are none, or one was skipped.
+    terminal. Exits with 1 if one was skipped.
     """
     _act("discard", where, job, events, {"actor": actor, "reason": reason}, json)
 
@@ -79,7 +80,7 @@ def dead_letter(
 ) -> None:
     """Make dead letters of events that wait for code to read them: those named, or --all.
 
-    What is behind them goes on. Exits with 1 if there are none, or one was skipped.
+    What is behind them goes on. Exits with 1 if one was skipped.
     """
     from wakelog_adapters.cli.pool_target import find_pool
     from wakelog_adapters.cli.render import worker_pool as render
@@ -91,7 +92,7 @@ def dead_letter(
         lambda result: render.items(target.name, "given up", result),
         json,
     )
-    exit_unless(bool(result.events) and not result.skipped)
+    exit_unless(not result.skipped)
 
 
 @subcommand(pool)
@@ -130,7 +131,7 @@ def priority(
     """Move waiting events in their queue: those named, all of a --partition-key or --from a
     priority, or --all.
 
-    Exits with 1 if there are none, or one was skipped.
+    Exits with 1 if one was skipped.
     """
     from wakelog_adapters.cli.pool_target import find_pool
     from wakelog_adapters.cli.render import worker_pool as render
@@ -138,20 +139,16 @@ def priority(
     ids, filters = events.chosen(), events.filters()
     target = find_pool(where, job)
 
-    def call(*, dry_run: bool) -> ItemsResult:
-        result: ItemsResult = target.run(
-            "set_priority", to, ids, actor=actor, dry_run=dry_run, **filters
-        )
-        return result
-
+    act = functools.partial(target.run, "set_priority", to, ids, actor=actor, **filters)
+    call: Callable[[], ItemsResult] = functools.partial(act, dry_run=events.dry_run)
     if not events.dry_run and ids is None and not events.yes:
-        _confirm(f"Move {{}} to priority {to}?", "waiting event", lambda: call(dry_run=True))
+        call = _confirmed(f"Move {{}} to priority {to}?", "waiting event", act)
     result = print_result(
-        lambda: call(dry_run=events.dry_run),
+        call,
         lambda result: render.items(target.name, f"moved to priority {to}", result),
         json,
     )
-    exit_unless(bool(result.events) and not result.skipped)
+    exit_unless(not result.skipped)
 
 
 # -- pools -------------------------------------------------------------------------
@@ -250,35 +247,36 @@ def _control(where: Where, job: str, verb: str, arguments: dict[str, Any], json:
 def _act(
     action: str, where: Where, job: str, events: Events, origin: dict[str, Any], json: bool
 ) -> None:
-    """Exits with 1 if nothing was done, or something was skipped."""
+    """Exits with 1 if something was skipped."""
     from wakelog_adapters.cli.confirmation import ask_or_proceed
     from wakelog_adapters.cli.pool_target import find_pool
     from wakelog_adapters.cli.render import worker_pool as render
 
     ids = events.chosen()
     target = find_pool(where, job)
-    arguments = {"error": events.error, **origin}
+    act = functools.partial(target.run, action, ids, error=events.error, **origin)
+    call: Callable[[], ItemsResult] = functools.partial(act, dry_run=events.dry_run)
     if not events.dry_run and ids is None and not events.yes:
-        would = functools.partial(target.run, action, None, error=events.error, dry_run=True)
-        _confirm(f"{action.capitalize()} {{}}?", "dead event", would)
+        call = _confirmed(f"{action.capitalize()} {{}}?", "dead event", act)
     elif not events.dry_run and action == "discard":
         ask_or_proceed(f"Drop dead events of {target.name} for good?", yes=events.yes)
     done = {"requeue": "to be worked on again", "discard": "dropped for good"}[action]
-
-    def call() -> ItemsResult:
-        result: ItemsResult = target.run(action, ids, dry_run=events.dry_run, **arguments)
-        return result
-
     result = print_result(call, lambda result: render.items(target.name, done, result), json)
-    exit_unless(bool(result.events) and not result.skipped)
+    exit_unless(not result.skipped)
 
 
-def _confirm(question: str, what: str, would: Callable[[], ItemsResult]) -> None:
-    """Ask, with how many it would be done to."""
+def _confirmed(
+    question: str, what: str, act: Callable[..., ItemsResult]
+) -> Callable[[], ItemsResult]:
+    """The act, after a question with how many it would be done to; if there are none, without a
+    question, only that."""
     from wakelog_adapters.cli.app import stdout_to_stderr
     from wakelog_adapters.cli.confirmation import ask_or_refuse
     from wakelog_adapters.cli.render.parts import count_of
 
     with stdout_to_stderr():
-        matching = len(would().events)
-    ask_or_refuse(question.format(count_of(matching, what)), yes=False)
+        would = act(dry_run=True)
+    if not would.events:
+        return lambda: replace(would, dry_run=False)
+    ask_or_refuse(question.format(count_of(len(would.events), what)), yes=False)
+    return functools.partial(act, dry_run=False)

@@ -71,7 +71,7 @@ _SKIPPED = {
     "not_found": "there is no such event here",
     "already_processing": "a partition is working on it",
     "dead": "it is a dead letter",
-    "unchanged": "it is so already",
+    "unchanged": "there is nothing to change",
 }
 
 

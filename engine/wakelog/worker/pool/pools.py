@@ -109,6 +109,12 @@ class Pools:
         with self._lock:
             return {job: at_us for job, at_us in self._next_us.items() if at_us is not None}
 
+    def held_back(self, now_us: int) -> set[str]:
+        """The pools with nothing to take now, in which all waits for code, or behind an event that
+        does. Blocks."""
+        later = (job for job, at_us in self.due().items() if at_us > now_us)
+        return {job for job in later if self._workers[job].unread.hold_back_all()}
+
     @property
     def _poll_us(self) -> int:
         """How often to look for what other processes have changed."""

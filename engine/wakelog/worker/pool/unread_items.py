@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from wakelog.application import Application
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.log.batches import read_item
 from wakelog.pools.items import Slices
-from wakelog.pools.state import loaded
+from wakelog.pools.state import READY, loaded
 from wakelog.ports.pools import ExceptionKey, ExceptionRow, PoolFilter, PoolLook
 
 __all__ = ["UnreadItems"]
@@ -52,6 +52,35 @@ class UnreadItems:
             after = ExceptionKey(rows[-1].lane, rows[-1].off)
         self._readable = {**self._readable, **found}
         return len(found)
+
+    def hold_back_all(self) -> bool:
+        """Whether all that the pool could take waits behind them, in the order of its key, and none
+        can be read: then nothing happens before an operator acts, or other code comes. Blocks."""
+        app, job = self._app, self._definition.job
+        state = loaded(app.store.pool_look(PoolLook(job, app.clock.now_us())).state)
+        if self._readable or not state.counts.get("unread"):
+            return False
+        if any(each.waiting > 0 for each in state.lanes):
+            return False
+        first: dict[str | None, int] = {}
+        waiting: list[ExceptionRow] = []
+        for row in self._waiting():
+            if row.why == "unread":
+                first[row.key] = min(row.seq, first.get(row.key, row.seq))
+            else:
+                waiting.append(row)
+        return all(r.why == "behind" and first.get(r.key, r.seq) < r.seq for r in waiting)
+
+    def _waiting(self) -> Iterator[ExceptionRow]:
+        """What waits out of turn."""
+        after, why = ExceptionKey(0, 0), (*READY, "delayed", "retrying")
+        while True:
+            filter = PoolFilter(why=why, after=after, limit=PAGE)
+            rows = self._app.store.pool_exceptions(self._definition.job, filter)
+            yield from rows
+            if len(rows) < PAGE:
+                return
+            after = ExceptionKey(rows[-1].lane, rows[-1].off)
 
     async def _read(self, rows: Collection[ExceptionRow]) -> dict[ExceptionKey, int]:
         """Those of these that can be read."""
