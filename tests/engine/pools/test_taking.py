@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from tests.engine.pools.played import JOB, SECOND, Hand, Played, item
 from wakelog.core.pool.events import RunsLost, RunsStarted
@@ -116,6 +117,31 @@ def test_P2_a_key_keeps_its_order_and_is_in_one_partition_when_their_number_chan
         hands[3].ends(each)
     assert hands[3].take() == []
     assert hands[1].take() == ["2", "3"]
+
+
+def test_P2_what_is_left_beyond_the_number_is_taken_over_whatever_the_share_of_a_worker() -> None:
+    # given a worker that is gone with all of its partitions, and fewer in the new code
+    pool = Played(concurrency=4)
+    pool.accept(*map(item, "abcd"))
+    assert [len(hand.take(1)) for hand in pool.hands("old")] == [1] * 4
+    pool.now_us += 60 * SECOND
+    pool.rules = replace(pool.rules, concurrency=2)
+    # when
+    [acquired] = [pool.acquire("new", 1)]
+    # then
+    assert sorted(each.partition for each in acquired) == [0, 2, 3]
+    assert all(each.open_take is not None for each in acquired)
+    # and those beyond the number do not count towards the share of the next one
+    assert [each.partition for each in pool.acquire("other", 1)] == [1]
+
+
+def test_P2_a_lane_in_which_all_was_cancelled_is_dropped() -> None:
+    pool = Played(concurrency=1)
+    accepted = pool.accept(*(item(name, fair=name) for name in "abc"))
+    pool.act(ItemAct("cancel"), *accepted)
+    assert pool.state.lanes == []
+    pool.accept(item("d", fair="a"))
+    assert pool.hand().take() == ["d"]
 
 
 def test_P2_partitions_beyond_the_number_drain_and_count_towards_it() -> None:
