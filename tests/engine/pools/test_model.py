@@ -206,6 +206,8 @@ class PoolMachine(RuleBasedStateMachine):
         if each.key is None:
             return
         done = self.done.setdefault(each.key, [])
+        if each.seq in done:  # its worker died before its end was recorded
+            del done[done.index(each.seq) :]
         if self.pool.rules.ordered and each.key not in self.moved:
             assert not done or each.seq > done[-1], f"{each.seq} after {done}"
         done.append(each.seq)

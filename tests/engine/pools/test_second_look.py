@@ -86,7 +86,7 @@ async def test_I1_an_id_stands_for_an_event_and_what_its_options_mean(pool_url: 
         assert (await client.enqueue(1, id="dated", at=other)).duplicate
 
 
-@pytest.mark.parametrize("id", ["#1.0", "#01.1", "#\u0661.\u0661", "#1." + "9" * 5_000])
+@pytest.mark.parametrize("id", ["#1.0", "#01.1", "#\u0661.\u0661", "#1." + "9" * 200])
 async def test_P8_what_only_looks_like_a_place_names_nothing(pool_url: str, id: str) -> None:
     async with opened(pool_url, pool_of(_done), worker=False) as client:
         await client.enqueue(1)
