@@ -27,11 +27,12 @@ __all__ = [
     "PartitionAnswer",
     "PartitionRequest",
     "Recalled",
-    "free_partitions",
+    "Unheld",
     "next_us",
     "plan_requests",
     "ranges_of",
     "recalled",
+    "unheld_partitions",
 ]  # fmt: skip
 
 
@@ -173,7 +174,7 @@ def plan_requests(
             take = taking.take(each[1], each[0].want)
             answer.answers.append(PartitionAnswer(each[1].head.version, take))
     if acquire is not None:
-        answer.acquired = _acquire(writing, acquire, leases, taking.rules)
+        answer.acquired = _acquire(writing, acquire, seen.leases, taking.rules)
     answer.recalls = recalled(state, is_job_paused=seen.is_paused)
     return answer
 
@@ -242,72 +243,60 @@ def _carry_out(writing: Writing, row: ExceptionRow, recall: Recall) -> None:
     record_act(writing, [ExceptionKey(*row[:2])], act, {})
 
 
-def _acquire(
-    writing: Writing, acquire: Acquire, leases: dict[str, PartitionLease], rules: PoolRules
-) -> list[Acquired]:
-    """Partitions that are free, or whose lease has ended; those with an open take first, and those
-    beyond the concurrency whatever its share: what is left there keeps all others from taking."""
-    state = writing.state
-    free: list[Partition] = []
-    surplus: list[Partition] = []
-    mine = 0
+class Unheld(NamedTuple):
+    """A partition that no worker holds."""
+
+    partition: Partition
+    ended: PartitionLease | None
+    """Its lease, of a worker that is gone; None: nobody has one."""
+    is_surplus: bool
+    """It is beyond the concurrency: what is left there keeps all others from taking."""
+
+
+def unheld_partitions(
+    state: PoolState, job: str, worker: str, leases: Sequence[PartitionLease], rules: PoolRules
+) -> list[Unheld]:
+    """Those that a worker may acquire: of those beyond the concurrency the ones with an open take,
+    which any worker settles, whatever its share."""
+    of_stream = {lease.stream: lease for lease in leases}
+    found: list[Unheld] = []
     for number in range(max(rules.concurrency, len(state.partitions))):
         partition = state.partition(number)
-        lease = leases.get(partition_stream(writing.job, number))
-        is_needed = number < rules.concurrency or partition.take is not None
-        is_free = lease is None or (lease.has_ended and lease.owner != acquire.worker)
-        if is_needed and is_free and (lease is None or acquire.may_take_over()):
-            (free if number < rules.concurrency else surplus).append(partition)
-        elif number < rules.concurrency and lease is not None and lease.owner == acquire.worker:
-            mine += 1
-    free.sort(key=lambda each: (each.take is None, each.number))
+        lease = of_stream.get(partition_stream(job, number))
+        is_surplus = number >= rules.concurrency
+        is_free = lease is None or (lease.has_ended and lease.owner != worker)
+        if is_free and (not is_surplus or partition.take is not None):
+            found.append(Unheld(partition, lease, is_surplus))
+    return found
+
+
+def _acquire(
+    writing: Writing, acquire: Acquire, leases: Sequence[PartitionLease], rules: PoolRules
+) -> list[Acquired]:
+    """Those with an open take first."""
+    state, worker = writing.state, acquire.worker
+    own = {lease.stream for lease in leases if lease.owner == worker}
+    mine = sum(partition_stream(writing.job, n) in own for n in range(rules.concurrency))
+    unheld = [
+        each
+        for each in unheld_partitions(state, writing.job, worker, leases, rules)
+        if each.ended is None or acquire.may_take_over()
+    ]
+    surplus = [each for each in unheld if each.is_surplus]
+    free = [each for each in unheld if not each.is_surplus]
+    free.sort(key=lambda each: (each.partition.take is None, each.partition.number))
     acquired: list[Acquired] = []
-    for partition in [*surplus, *free[: max(0, acquire.share - mine)]]:
+    for partition, ended, _ in [*surplus, *free[: max(0, acquire.share - mine)]]:
         state.next_token += 1
         token = -state.next_token  # no version, so that nobody looks for its event
         stream = partition_stream(writing.job, partition.number)
-        writing.leases.append((stream, acquire.worker, token, acquire.lease_us))
+        writing.leases.append((stream, worker, token, acquire.lease_us))
         head = partition.head.version
         if partition.take is not None:
             partition.take.takeovers += 1
-        ended = leases.get(stream)
         last_holder = "" if ended is None else ended.owner
         acquired.append(Acquired(partition.number, token, head, partition.take, last_holder))
     return acquired
-
-
-class Free(NamedTuple):
-    """Partitions that a worker may acquire."""
-
-    numbers: set[int]
-    has_ended: bool
-    """The lease of one has ended."""
-    has_takes: bool
-    """One has what a worker that is gone had taken."""
-    has_surplus: bool
-    """One of those beyond the concurrency has."""
-
-
-def free_partitions(
-    state: PoolState, worker: str, leases: Sequence[PartitionLease], rules: PoolRules, room: int
-) -> Free:
-    """`room`: how many more the worker may hold; but any worker may settle what is left in those
-    beyond the concurrency, which none holds any longer than that takes."""
-    of_partition = {int(lease.stream.rpartition(":")[2]): lease for lease in leases}
-    free = Free(set(), has_ended=False, has_takes=False, has_surplus=False)
-    for number in range(max(rules.concurrency, len(state.partitions))):
-        lease = of_partition.get(number)
-        is_free = lease is None or (lease.has_ended and lease.owner != worker)
-        has_take = state.partition(number).take is not None
-        is_surplus = number >= rules.concurrency and has_take
-        if is_free and (is_surplus or (room > 0 and number < rules.concurrency)):
-            free = Free(
-                free.numbers | {number},
-                has_ended=free.has_ended or lease is not None,
-                has_takes=free.has_takes or has_take,
-                has_surplus=free.has_surplus or is_surplus,
-            )
-    return free
 
 
 def next_us(

@@ -23,10 +23,10 @@ from wakelog.pools.settle import (
     PartitionAnswer,
     PartitionRequest,
     Recalled,
-    free_partitions,
     next_us,
     plan_requests,
     ranges_of,
+    unheld_partitions,
 )
 from wakelog.pools.state import PoolState, loaded
 from wakelog.pools.takes import PoolRules, Taking
@@ -86,8 +86,6 @@ class PoolWorker:
         self._calls: set[asyncio.Task[None]] = set()
         self._wants_more = False
         """Partitions are to be acquired with the next call."""
-        self._sees_surplus = False
-        """Something is left in partitions beyond the concurrency."""
         self._is_closing = False
         self._changed = asyncio.Event()
         self._crash: BaseException | None = None
@@ -115,11 +113,15 @@ class PoolWorker:
         if seen.state is None or seen.is_paused:
             return None
         state = loaded(seen.state)
-        free = free_partitions(state, self.worker, seen.leases, self.rules, self._room)
-        self._sees_surplus = free.has_surplus
-        if free.has_ended and not self._may_take_over():
+        unheld = unheld_partitions(state, self.job, self.worker, seen.leases, self.rules)
+        free = [each for each in unheld if each.is_surplus or self._room > 0]
+        if any(each.is_surplus for each in free):
+            self._wants_more = True
+        if any(each.ended for each in free) and not self._may_take_over():
             return now_us + AGAIN_US
-        return now_us if free.has_takes else self._next_us(state, now_us, mine | free.numbers)
+        if any(each.partition.take for each in free):
+            return now_us  # what a worker that is gone had taken
+        return self._next_us(state, now_us, mine | {each.partition.number for each in free})
 
     def has_seen(self, number: int) -> bool:
         """Whether this worker holds all that it may, and a call has seen this document."""
@@ -146,7 +148,7 @@ class PoolWorker:
         for held in self._held.values():
             if held.is_idle:
                 self._ask_next(held)
-        if self._room > 0 or self._sees_surplus:
+        if self._room > 0:
             self._wants_more = True
         self._pump()
 
@@ -233,7 +235,6 @@ class PoolWorker:
         except Exception:
             _LOG.exception("a call of %s failed: what it was about is taken up again", self.job)
             for held, _ in asking:
-                held.is_lost = True
                 held.answered(None)
                 if not held.is_working:
                     self._drop(held)
@@ -322,8 +323,7 @@ class PoolWorker:
             self._watch.look()
 
     def _look_again(self, asked: Collection[HeldPartition], next_us: int | None) -> None:
-        """A partition was left without anything: let others take what it may not, and see to it
-        that what is due later is looked at then."""
+        """Partitions were left without anything: see to it that what is due is looked at."""
         idle = [held for held in self._held.values() if held.is_idle]
         if not idle or self._is_closing:
             return
