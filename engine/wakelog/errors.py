@@ -284,7 +284,8 @@ class StoreUnavailableError(WorldError):
     """The store cannot be used. `reason` is a word for programs, `detail` the driver's message."""
 
     def __init__(self, reason: StoreReason, detail: str) -> None:
-        self.reason, self.detail = reason, detail
+        self.reason: StoreReason = reason
+        self.detail = detail
         super().__init__(reason, detail)
 
     def __str__(self) -> str:

@@ -74,6 +74,9 @@ class _Attempt:
         """What was to be read."""
         return () if self.read is None else slices_in(self.read.fetchall())
 
+    may_be_recorded: bool = False
+    """Its answer was lost, and nothing in the log would tell whether it was recorded."""
+
     def evidence(self) -> Evidence | None:
         """An event that is in the log if, and only if, the attempt was committed."""
         if self.sent is None or not self.sent.events:
@@ -111,11 +114,24 @@ class PoolCaller:
 
         Looks and plans again if the connection broke and nothing was recorded, or if the server
         undid it because of other transactions' locks. Raises what `plan` raises, and
-        `StoreUnavailableError`.
+        `StoreUnavailableError`, which says so if it is not known whether it was recorded.
         """
+        attempts: list[_Attempt] = []
+        try:
+            return self._tried(attempts, look, plan)
+        except StoreUnavailableError as error:
+            if not any(each.may_be_recorded for each in attempts):
+                raise
+            detail = f"it is not known whether {_what(look)}: {error.detail}"
+            raise StoreUnavailableError(error.reason, detail) from error
+
+    def _tried(
+        self, attempts: list[_Attempt], look: PoolLook, plan: Plan
+    ) -> tuple[PoolWrites | None, Sequence[tuple[SegmentRow, bytes]]]:
         failed: psycopg.Error | OSError | None = None
         for tries_left in reversed(range(TRIES)):
             attempt = _Attempt(self._appender.new_id())
+            attempts.append(attempt)
             with self._datastore.lend(after=failed) as connection:
                 try:
                     self._run(attempt, connection, look, plan)
@@ -140,8 +156,8 @@ class PoolCaller:
     def _was_recorded(self, attempt: _Attempt, look: PoolLook, lost: Exception) -> bool:
         """After the connection broke. What has no events is not looked for: the next attempt waits
         for the lock that this one may still hold, and its plan sees what this one has written."""
-        what = f"a call of {look.pool} was recorded"
-        return self._appender.look_up(attempt.id, attempt.evidence(), lost, what)
+        attempt.may_be_recorded = attempt.sent is not None and attempt.evidence() is None
+        return self._appender.look_up(attempt.id, attempt.evidence(), lost, _what(look))
 
     def _run(self, attempt: _Attempt, connection: Connection, look: PoolLook, plan: Plan) -> None:
         """Raises psycopg's errors, and what the plan raises: then it is undone."""
@@ -225,6 +241,10 @@ class PoolCaller:
             _json(events),
             blob.joined(),
         )
+
+
+def _what(look: PoolLook) -> str:
+    return f"a call of {look.pool} was recorded"
 
 
 def _json(rows: Sequence[Mapping[str, object]]) -> str | None:

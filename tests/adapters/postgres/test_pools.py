@@ -122,6 +122,25 @@ def test_a_call_without_events_whose_answer_was_lost_is_planned_anew(
     assert number_in(seen_by(store).state) == plan.seen[-1] + 1
 
 
+def test_a_call_without_events_whose_answer_was_lost_is_not_said_to_be_unrecorded(
+    cuttable: tuple[Wire, PostgresStore],
+) -> None:
+    wire, store = cuttable
+    wire.cut_at("silent-1", "after", for_good=True)
+    with pytest.raises(StoreUnavailableError, match=f"not known whether a call of {POOL}"):
+        store.pool_call(pool_look(), Counting(counted_silently))
+
+
+def test_a_call_that_was_never_sent_is_not_recorded(
+    cuttable: tuple[Wire, PostgresStore],
+) -> None:
+    wire, store = cuttable
+    wire.cut_at("pool_look_1", "before", for_good=True)
+    with pytest.raises(StoreUnavailableError) as raised:
+        store.pool_call(pool_look(), Counting(counted_silently))
+    assert "not known" not in str(raised.value)
+
+
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_a_call_whose_look_was_lost_looks_again(
     cuttable: tuple[Wire, PostgresStore], where: Literal["before", "after"]

@@ -3,12 +3,14 @@ replaced."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.adapters.postgres.started_appends import StartingStore, opened
 from tests.adapters.postgres.test_settings import alter, database
+from tests.support import WAIT_S
 from tests.support_postgres import bare_connection
 from wakelog_adapters.conformance.pool_units import count_up, pool_look
 from wakelog_adapters.conformance.units import NOW, UnitBuilder, claim_request
@@ -37,6 +39,14 @@ def store(database: str) -> Iterator[StartingStore]:
     store.close()
 
 
+def all_have_begun(store: PostgresStore) -> None:
+    """None of its sessions is still on its way: one that began before the end of that time would
+    come after the others were replaced."""
+    deadline_s = time.monotonic() + WAIT_S
+    while (found := store.datastore.pool.get_stats())["pool_available"] < found["pool_size"]:
+        assert time.monotonic() < deadline_s, found
+
+
 @pytest.mark.parametrize("name", WRITES)
 def test_K3_a_server_that_was_read_only_is_written_to_once_it_is_not(
     database: str, store: StartingStore, name: str
@@ -48,4 +58,5 @@ def test_K3_a_server_that_was_read_only_is_written_to_once_it_is_not(
         connection.execute(
             f"ALTER DATABASE {connection.info.dbname} RESET default_transaction_read_only".encode()
         )
+    all_have_begun(store)
     WRITES[name](store)

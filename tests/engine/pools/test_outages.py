@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.engine.pools.live import audited, ended, pool_of, until
+from tests.support import WAIT_S
 from wakelog import Jobs, NewEvent
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.pools import SegmentRow
@@ -88,3 +91,34 @@ async def test_K3_P6_what_the_store_refuses_to_read_waits_and_holds_up_no_other(
     audit = audited(sqlite_url)
     assert audit.ends() == {"completed": 2}
     assert sum(fate.dead for fate in audit.fates.values()) == 0
+
+
+async def test_P6_K3_a_cancellation_that_is_recorded_is_not_said_to_have_failed(
+    sqlite_url: str,
+) -> None:
+    """The store goes away while the worker is waited for that has taken the event."""
+    began, go = asyncio.Event(), asyncio.Event()
+
+    async def execute(ctx: Any, event: int) -> None:
+        began.set()
+        await go.wait()
+
+    pool = pool_of(execute, concurrency=1)
+    async with (
+        Jobs(pool=pool).open(sqlite_url, worker=True) as app,
+        Jobs(pool=pool).open(sqlite_url) as other,
+    ):
+        one = await app.worker_pool(pool).enqueue(1)
+        await asyncio.wait_for(began.wait(), WAIT_S)
+        store: Any = other.application.store
+        call, calls = store.pool_call, itertools.count()
+
+        def away(look: Any, plan: Any) -> Any:
+            if next(calls):
+                raise StoreUnavailableError("unreachable", "it is away")
+            return call(look, plan)
+
+        store.pool_call = away
+        with pytest.raises(StoreUnavailableError, match=f"not known whether {one.event_id} was"):
+            await other.worker_pool(pool).cancel_event(one.event_id)
+        go.set()

@@ -12,7 +12,7 @@ from wakelog.client.gateway import origin_of
 from wakelog.client.pool.reading import Located, dead_letters, locate, pool_event
 from wakelog.client.pool.results import CancelResult, ItemsResult, PoolControl, RebuildResult
 from wakelog.client.pool.waiting_events import PAGE, WaitingFilter, unread_events, waiting_events
-from wakelog.errors import InstanceNotFoundError
+from wakelog.errors import InstanceNotFoundError, StoreUnavailableError
 from wakelog.log.batches import read_item
 from wakelog.pools.items import Slices
 from wakelog.pools.operate import (
@@ -121,16 +121,20 @@ class Operator:
 
     async def _given_back(self, located: Located, act: ItemAct) -> Found:
         """Wait until the worker that has taken it has given it back for that; what was found at the
-        end. One that has begun by then is let go."""
+        end. One that has begun by then is let go. Raises `StoreUnavailableError`."""
         tries = 1 if self._app.handler_runner.inline else TRIES
+        over = {"cancel": "cancelled", "discard": "discarded"}[act.act]
         found: Found = "recalled"
         for left in reversed(range(tries)):
             if left:
                 await asyncio.sleep(PAUSE_S)
-            [found] = await self._act([located], act._replace(is_last=not left), dry_run=False)
+            try:
+                [found] = await self._act([located], act._replace(is_last=not left), dry_run=False)
+            except StoreUnavailableError as error:  # what was asked for is recorded
+                detail = f"it is not known whether {located.event_id} was {over}: {error.detail}"
+                raise StoreUnavailableError(error.reason, detail) from error
             if found != "recalled":
                 break
-        over = {"cancel": "cancelled", "discard": "discarded"}[act.act]
         if found == "not_found":
             event = await pool_event(self._app, self._job, located)
             return "done" if event.status == over else found
