@@ -259,6 +259,8 @@ class StepRecorder:
         verdict = judge(step.retry, wish, attempt, began_us, now_us, seed)
         if not isinstance(verdict, Again):
             raise error
+        stream, failures = str(self._base.id), self._app.handler_runner.failures
+        failures.try_failed(stream, self._run, step.name, attempt, error, verdict.due_us)
         return verdict.due_us - now_us
 
     async def _record(self, step: Step, text: str, check: Check) -> None:
