@@ -32,6 +32,7 @@ from wakelog.core.pool.events import RunsLost
 from wakelog.core.time import as_datetime
 from wakelog.execution.error_text import error_text
 from wakelog.execution.retry_advice import cause_of
+from wakelog.pools.items import item_name
 
 __all__ = ["FailureLog"]
 
@@ -101,10 +102,16 @@ class FailureLog:
             self.log(instance, events, failures)
 
     def log(
-        self, instance: str, events: Sequence[Event], failures: Sequence[HandlerFailed] = ()
+        self,
+        instance: str,
+        events: Sequence[Event],
+        failures: Sequence[HandlerFailed] = (),
+        *,
+        attempts: Sequence[int] = (),
     ) -> None:
         """Log what failed; `failures` are what the events of failed handlers are about, in the same
-        order. Never raises: a handler or filter of the user's may fail."""
+        order, and `attempts` those of events of a pool that were lost. Never raises: a handler or
+        filter of the user's may fail."""
         left = iter(failures)
         for event in events:
             if isinstance(event, ExecutionFailed):
@@ -115,7 +122,7 @@ class FailureLog:
                 if event.reason != "shutdown":
                     self._lost(instance, event, _next(events))
             elif isinstance(event, RunsLost):
-                self._runs_lost(instance, event)
+                self._runs_lost(instance, event, attempts, _next(events))
             elif isinstance(event, DeadLettered) and event.reason != "waiting_for_code":
                 self._dead(instance, event)
 
@@ -163,25 +170,38 @@ class FailureLog:
         self._line(
             logging.ERROR if then.is_end else logging.WARNING,
             (instance, "lost", event.reason),
-            "run %d of %s, attempt %d, was lost with worker %s (%s)%s",
-            (event.run, instance, event.attempt, event.worker, event.reason.replace("_", " "),
-             then.words and f"; {then.words}"),
+            "run %d of %s, attempt %d, was lost with %s (%s)%s",
+            (event.run, instance, event.attempt,
+             f"worker {event.worker}" if event.worker else "its worker",
+             event.reason.replace("_", " "), then.words and f"; {then.words}"),
             {"instance": instance, "run": event.run, "attempt": event.attempt},
         )  # fmt: skip
 
-    def _runs_lost(self, partition: str, event: RunsLost) -> None:
+    def _runs_lost(
+        self, partition: str, event: RunsLost, attempts: Sequence[int], then: _Next
+    ) -> None:
+        if len(attempts) == 1:
+            [(lane, off)], [attempt] = event.items, attempts
+            one = ExecutionLost(
+                run=1,
+                attempt=attempt,
+                worker=event.worker,
+                reason="lease_expired" if event.worker else "no_lease",
+            )
+            self._lost(_item_of(partition, item_name(lane, off)), one, then)
+            return
         self._line(
             logging.WARNING,
             (partition, "lost", ""),
-            "the worker of %s was lost with %d events that it had taken; they are taken again",
-            (partition, len(event.items)),
-            {"instance": partition, "run": event.run, "attempt": None},
+            "the worker of %s%s was lost with %d events that it had taken; they are taken again",
+            (partition, event.worker and f" ({event.worker})", len(event.items)),
+            {"instance": partition, "run": None, "attempt": None},
         )
 
     def _dead(self, instance: str, event: DeadLettered) -> None:
         what = f"batch of {len(event.events)} events" if event.events else "event"
         if event.item is not None:  # of a take that was lost
-            instance = f"{instance.rpartition(':')[0]}:{event.item}"
+            instance = _item_of(instance, event.item)
         error = f"{event.error_type}: {event.message}" if event.error_type else ""
         self._line(
             logging.ERROR,
@@ -265,6 +285,10 @@ def _next(events: Iterable[Event]) -> _Next:
             case _:
                 pass
     return _Next()
+
+
+def _item_of(partition: str, name: str) -> str:
+    return f"{partition.rpartition(':')[0]}:{name}"
 
 
 def _shown(due_us: int) -> str:

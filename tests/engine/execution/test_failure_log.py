@@ -23,12 +23,17 @@ from wakelog import (
     RetryAfter,
     WorkerPool,
 )
+from wakelog.clock import SystemClock
+from wakelog.core.pool.events import RunsLost
+from wakelog.execution.failure_log import FailureLog
 from wakelog.settings import Settings
 from wakelog.testing import SimulatedCrash, Simulation
 
 TWICE = Retry(max_attempts=2, delay="1m", jitter=0)
 THRICE = Retry(max_attempts=3, delay="1s", jitter=0)
 AT_ONCE = Retry(max_attempts=2, delay=0, jitter=0)
+LAST_OF_MANY = 6
+"""An event that is taken together with the one before it."""
 OTHER_LINES = 300
 """More than are logged of one kind at once."""
 
@@ -294,7 +299,7 @@ def test_I4_tries_of_steps_of_events_of_pools(store_url: str, lines: Lines, way:
     else:
         pool.execute(lambda ctx, event: handler(ctx))
     with Simulation(Jobs(mail=pool), url=store_url) as sim:
-        sim.worker_pool(pool).enqueue(1)
+        sim.worker_pool(pool).enqueue(1, id="m-1")
         sim.advance("5m")
     item = "workerPool:mail:#1.1"
     assert lines.about[:2] == [("WARNING", item, 1, 1), ("ERROR", item, 1, 1)]
@@ -314,6 +319,59 @@ async def test_I4_tries_of_steps_in_threads(sqlite_url: str, lines: Lines) -> No
         await app.task(task).trigger("a", timeout=WAIT_S)
     said = {vars(each)["step"] for each in lines.records}
     assert said == {f"step {number}" for number in range(8)}
+
+
+@pytest.mark.parametrize("losses", [1, 2, 3])
+def test_R6_events_of_pools_that_are_lost_with_their_worker(
+    store_url: str, lines: Lines, losses: int
+) -> None:
+    # given an event that kills its worker: first with another one that was taken, then alone
+    left = iter(range(losses))
+
+    def execute(ctx: Ctx, event: int) -> None:
+        if event == LAST_OF_MANY - 1 and next(left, None) is not None:
+            sim.crash_next("before_write")
+
+    pool = WorkerPool(event=int, concurrency=1)
+    pool.execute(execute)
+    with Simulation(Jobs(mail=pool), url=store_url, settings=Settings(max_lost=2)) as sim:
+        sim.worker_pool(pool).enqueue_many(range(1, LAST_OF_MANY + 1))
+        for _ in range(losses):
+            with pytest.raises(SimulatedCrash):
+                sim.advance("1h")
+            sim.restart()
+        sim.advance("1h")
+        assert sim.worker_pool(pool).status().dead == (losses == 3)
+    # then both are told of, and each loss of one alone is that of its run
+    killer = f"workerPool:mail:#1.{LAST_OF_MANY - 1}"
+    assert (
+        lines.about
+        == [
+            ("WARNING", "workerPool:mail:0", None, None),
+            ("WARNING", killer, 1, 1),
+            ("ERROR", killer, 1, 2),
+            ("ERROR", killer, None, 2),
+        ][: losses + (losses == 3)]
+    )
+    assert lines.texts[0] == (
+        "the worker of workerPool:mail:0 was lost with 2 events that it had taken; "
+        "they are taken again"
+    )
+    lost = f"run 1 of {killer}, attempt {{}}, was lost with its worker (no lease)"
+    assert lines.texts[1:3] == [lost.format(1), lost.format(2)][: losses - 1]
+    assert all(" was dead-lettered after attempt 2 (lost)" in each for each in lines.texts[3:])
+
+
+def test_R6_the_worker_that_had_taken_events_of_a_pool_is_named(lines: Lines) -> None:
+    failures = FailureLog(SystemClock())
+    for items in [((1, 5),), ((1, 5), (1, 6))]:
+        lost = RunsLost(run=7, items=items, worker="vm:2801")
+        failures.log("workerPool:mail:0", [lost], attempts=[2] * len(items))
+    assert lines.texts == [
+        "run 1 of workerPool:mail:#1.5, attempt 2, was lost with worker vm:2801 (lease expired)",
+        "the worker of workerPool:mail:0 (vm:2801) was lost with 2 events that it had taken; "
+        "they are taken again",
+    ]
 
 
 def test_a_storm_of_failures_is_cut_short(lines: Lines) -> None:
