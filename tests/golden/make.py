@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from tests.support import Paid, Placed, Stage, order_task, scripted, staged, task_of
 from wakelog import ExecutionError
@@ -213,7 +213,7 @@ def main() -> None:
             "version": record.version,
             "topic": record.topic,
             "state": record.state.decode(),
-            "event": event.model_dump(mode="json") | payload(event),
+            "event": said_by(event),
         }
         _write(HERE / "events" / f"{name}.json", example)
     for name, (make, tell) in HISTORIES.items():
@@ -223,11 +223,14 @@ def main() -> None:
             _write(HERE / "histories" / f"{name}.json", _history(job))
 
 
-def payload(event: e.Event) -> dict[str, Any]:
-    """What of an event is not on its first line, as texts."""
-    names = [name for name in (event.PAYLOAD, *SAID[type(event)]) if name]
-    said = {name: getattr(event, name) for name in names}
-    return said | ({"lines": event.lines.decode()} if isinstance(event, p.Batch) else {})
+def said_by(event: e.Event) -> dict[str, Any]:
+    """All fields of an event; what is not on its first line, at the end and as texts."""
+    apart = [name for name in (event.PAYLOAD, *SAID[type(event)]) if name]
+    said = {name: getattr(event, name) for name in apart}
+    if isinstance(event, p.Batch):
+        said["lines"] = event.lines.decode()
+    own: dict[str, Any] = msgspec.to_builtins(event)
+    return {name: value for name, value in own.items() if name not in said} | said
 
 
 def _history(job: Stage) -> dict[str, Any]:
@@ -256,7 +259,7 @@ def _without_paths(records: Sequence[StoredEvent]) -> list[StoredEvent]:
         said = decode(stored)
         event = said.event
         if isinstance(event, e.ExecutionFailed):
-            event = event.model_copy(update={"traceback": "Traceback …\n", "where": ""})
+            event = replace(event, traceback="Traceback …\n", where="")
         meta = Meta(said.at_us, said.commit, said.cause, said.correlation, said.actor)
         [record], prev = encode(stored.stream, stored.version - 1, prev, [event], meta, salts)
         rewritten.append(record)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.golden.make import EXAMPLES, HERE, HISTORIES, folded, payload
+from tests.golden.make import EXAMPLES, HERE, HISTORIES, folded, said_by
 from wakelog.core.events import EVENTS
 from wakelog.core.evolve import evolve
 from wakelog.core.instance import Instance
@@ -49,8 +49,7 @@ def test_a_golden_record_is_read_as_it_was_meant(path: Path) -> None:
     recorded = decode(stored)
     # then every field that it had has the value that it had
     event = recorded.event
-    now = event.model_dump(mode="json")
-    now |= payload(event)
+    now = said_by(event)
     assert {name: now[name] for name in said["event"]} == said["event"]
     assert (recorded.at_us, recorded.commit) == (1_795_449_240_123_456, "5f0c1a2b3c4d5e6f1")
     assert (recorded.cause, recorded.correlation) == ("task:order:b@7", "c-1")

@@ -60,7 +60,7 @@ class Told(NamedTuple):
     pool: str = ""
     """It is of this pool alone; empty: of anything."""
     number: int = 0
-    """Of the document of the pool that shows it."""
+    """Of the document of the pool that shows it; 0: it is about to be written."""
 
     def joined(self, other: Told) -> Told:
         """Both in one."""

@@ -2,15 +2,15 @@
 
 One statement takes the locks of an append and looks, another one writes. Between them the plan is
 made here, while all other writers wait. So the server ends the session of a process that is stopped
-there; and the commit is sent together with what it commits, so that nobody waits for a round trip
-more, and no process can die between the two.
+there; and the transaction is begun together with the look, the commit is sent together with what it
+commits, so that nobody waits for a round trip more, and no process can die between the two.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites, SegmentRow
 from wakelog_adapters.postgres.append import TRIES, Appender, Evidence
 from wakelog_adapters.postgres.append_call import MAX_BLOB, dumps
 from wakelog_adapters.postgres.append_run import LockWaits
-from wakelog_adapters.postgres.connections import Connection, Datastore, rows_of
+from wakelog_adapters.postgres.connections import Connection, Datastore
 from wakelog_adapters.postgres.errors import (
     is_locked,
     is_silence,
@@ -162,16 +162,17 @@ class PoolCaller:
     def _run(self, attempt: _Attempt, connection: Connection, look: PoolLook, plan: Plan) -> None:
         """Raises psycopg's errors, and what the plan raises: then it is undone."""
         try:
-            seen = self._begin(attempt, connection, look)
-            try:
-                writes = plan(seen)
-            except BaseException as error:
-                attempt.raised = error
-                raise
-            if writes.is_empty:
-                connection.execute(b"ROLLBACK")
-            else:
-                self._write(attempt, connection, look, seen.number, writes)
+            with _pipelined(connection) as pipeline:
+                seen = self._begin(attempt, connection, pipeline, look)
+                try:
+                    writes = plan(seen)
+                except BaseException as error:
+                    attempt.raised = error
+                    raise
+                if writes.is_empty:
+                    connection.execute(b"ROLLBACK")
+                else:
+                    self._write(attempt, connection, look, seen.number, writes)
         except BaseException:
             if connection.pgconn.transaction_status in _OPEN:
                 with suppress(psycopg.Error, OSError):
@@ -190,24 +191,30 @@ class PoolCaller:
         try:
             arguments = self._arguments(look, number, writes)
             attempt.sent = writes
-            with connection.pipeline():
-                connection.execute(self._queries.pool_write, arguments)
-                # if the write fails this is not executed, nor would it be prepared
-                attempt.commit = connection.execute(b"COMMIT", prepare=False)
-                if writes.read:
-                    params = slice_params(look.pool, writes.read)
-                    attempt.read = connection.cursor(binary=True, row_factory=tuple_row)
-                    attempt.read.execute(self._queries.pool_slices, params)
+            connection.execute(self._queries.pool_write, arguments)
+            # if the write fails this is not executed, nor would it be prepared
+            attempt.commit = connection.execute(b"COMMIT", prepare=False)
+            if writes.read:
+                params = slice_params(look.pool, writes.read)
+                attempt.read = connection.cursor(binary=True, row_factory=tuple_row)
+                attempt.read.execute(self._queries.pool_slices, params)
         except ValueError as error:
             message = f"{self._location.label}: a call of {look.pool}: {error}"
             raise StoreUnavailableError("refused", message) from error
 
-    def _begin(self, attempt: _Attempt, connection: Connection, look: PoolLook) -> PoolSeen:
+    def _begin(
+        self, attempt: _Attempt, connection: Connection, pipeline: psycopg.Pipeline, look: PoolLook
+    ) -> PoolSeen:
         params = look_params(look, server_clock=self._datastore.server_clock)
         locks = attempt.id, self._waits.full, PLAN_TIMEOUT
         connection.execute(self._queries.begin)
+        with connection.cursor(binary=True, row_factory=tuple_row) as looked:
+            looked.execute(self._queries.pool_look, (*locks, *params))
+            # the last message before the plan: one after it would stop the clock of `PLAN_TIMEOUT`
+            pipeline.sync()
+            [row] = looked.fetchall()
         with document_of(look.pool):
-            return seen_in(rows_of(connection, self._queries.pool_look, (*locks, *params))[0])
+            return seen_in(row)
 
     def _arguments(self, look: PoolLook, number: int, writes: PoolWrites) -> tuple[object, ...]:
         """What `pool_write_1` takes, in its order. Raises `ValueError`."""
@@ -241,6 +248,22 @@ class PoolCaller:
             _json(events),
             blob.joined(),
         )
+
+
+@contextmanager
+def _pipelined(connection: Connection) -> Generator[psycopg.Pipeline]:
+    """What is executed is sent, and answered, when the pipeline is synced or ends.
+
+    What was raised first says why: what its end raises after that is neither raised nor logged.
+    """
+    with ExitStack() as stack:
+        pipeline = stack.enter_context(connection.pipeline())
+        try:
+            yield pipeline
+        except BaseException:
+            with suppress(psycopg.Error, OSError):
+                stack.close()
+            raise
 
 
 def _what(look: PoolLook) -> str:

@@ -140,17 +140,16 @@ class PostgresStore(SmallWrites, PostgresPools):
         """All other writers wait for the plan, `pools.PLAN_TIMEOUT` at most. Killed here: all of it
         was written, or nothing.
 
-        Other processes hear of work while it is being written, so that they wait for the lock of
-        the log meanwhile; and once more after the commit, if they could not."""
+        Other processes hear of work to come at once, so that they wait for the lock of the log
+        behind this call; and once more after the commit, if they came too early."""
         number = 0
+        if look.brings_work:
+            self._notify_of_pool(look.pool, 0, 0)
 
         def planned(seen: PoolSeen) -> PoolWrites:
             nonlocal number
             writes = plan(seen)
             number = seen.number + 1
-            due_us = writes.due_us
-            if writes.state is not None and due_us is not None and due_us <= look.now_us:
-                self._notify_of_pool(look.pool, number, due_us)
             return writes
 
         writes, slices = self._pools.call(look, planned)

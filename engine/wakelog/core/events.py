@@ -16,19 +16,22 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta, Struct
 
 __all__ = [
-    "EVENTS", "Archived", "By", "Cancelled", "Cleared", "DeadLettered", "Discarded", "Erased",
-    "Event", "EventHandled", "EventReceived", "Executed", "ExecutionFailed", "ExecutionLost",
-    "Flushed", "MessageSent", "Missed", "Parked", "Paused", "Requeued", "Resumed", "RetryExhausted",
-    "RetryScheduled", "Returned", "RunStarted", "Said", "ScheduleCancelled", "Scheduled", "Started",
-    "StateSet", "StepCompleted", "Stopped",
+    "APART", "EVENTS", "Archived", "By", "Cancelled", "Cleared", "DeadLettered", "Discarded",
+    "Erased", "Event", "EventHandled", "EventReceived", "Executed", "ExecutionFailed",
+    "ExecutionLost", "Flushed", "MessageSent", "Missed", "Parked", "Paused", "Requeued", "Resumed",
+    "RetryExhausted", "RetryScheduled", "Returned", "RunStarted", "Said", "ScheduleCancelled",
+    "Scheduled", "Started", "StateSet", "StepCompleted", "Stopped",
 ]  # fmt: skip
 
-Payload = Annotated[str | None, Field(exclude=True)]
+APART = Meta(extra={"apart": True})
+"""Of a field that is not on the first line of a record."""
+
+Payload = Annotated[str | None, APART]
 """The user's raw JSON text, or None if there is none."""
-Said = Annotated[str, Field(exclude=True)]
+Said = Annotated[str, APART]
 """What an error said. It may quote the user's data: pydantic's messages do."""
 
 WakeAction = Literal["execute", "flush", "clear", "trigger", "deferred"]
@@ -41,15 +44,12 @@ Trigger = Literal["alarm", "manual", "start", "max_events", "retry", "recovery"]
 FlushReason = Literal["flush_after", "max_wait", "max_events", "manual"]
 """Why a window is flushed: its time had come, it was full, or an operator asked for it."""
 
-
 EVENTS: dict[str, type[Event]] = {}
 """Topic -> class. A topic is a chosen string, never a module path, so that files may move."""
 
 
-class Event(BaseModel):
+class Event(Struct, frozen=True, kw_only=True, gc=False):
     """The base of all events: immutable, each with a topic of its own."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     TOPIC: ClassVar[str] = ""
     PAYLOAD: ClassVar[str | None] = None
@@ -58,13 +58,13 @@ class Event(BaseModel):
     item: str | None = None
     """The item of a pool that it is about, as in `#3.17`, or its partition, as in `2`."""
 
-    @classmethod
-    def __pydantic_init_subclass__(cls, **_: object) -> None:
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         if cls.TOPIC:
             EVENTS[cls.TOPIC] = cls
 
 
-class Started(Event):
+class Started(Event, frozen=True, kw_only=True):
     """A life begins; an input is its first state."""
 
     TOPIC = "wakelog.Started"
@@ -76,7 +76,7 @@ class Started(Event):
     input: Payload = None
 
 
-class EventReceived(Event):
+class EventReceived(Event, frozen=True, kw_only=True):
     """An event from outside was accepted. Deferred: accepted now, to be handled later."""
 
     TOPIC = "wakelog.EventReceived"
@@ -91,7 +91,7 @@ class EventReceived(Event):
     payload: Payload = None
 
 
-class EventHandled(Event):
+class EventHandled(Event, frozen=True, kw_only=True):
     """A deferred event was handled."""
 
     TOPIC = "wakelog.EventHandled"
@@ -100,7 +100,7 @@ class EventHandled(Event):
     """The version of its `EventReceived`."""
 
 
-class StateSet(Event):
+class StateSet(Event, frozen=True, kw_only=True):
     """The state is now this; or, unset, there is none."""
 
     TOPIC = "wakelog.StateSet"
@@ -111,7 +111,7 @@ class StateSet(Event):
     """The whole state; None means unset (a state that is JSON `null` is the text `null`)."""
 
 
-class Scheduled(Event):
+class Scheduled(Event, frozen=True, kw_only=True):
     """There is a wake-up at `due_us`."""
 
     TOPIC = "wakelog.Scheduled"
@@ -130,7 +130,7 @@ class Scheduled(Event):
     """For an occurrence in a time zone: what the clock there shows then (`2026-07-01T09:00`)."""
 
 
-class ScheduleCancelled(Event):
+class ScheduleCancelled(Event, frozen=True, kw_only=True):
     """This wake-up was removed."""
 
     TOPIC = "wakelog.ScheduleCancelled"
@@ -139,7 +139,7 @@ class ScheduleCancelled(Event):
     by: By = "handler"
 
 
-class RunStarted(Event):
+class RunStarted(Event, frozen=True, kw_only=True):
     """`execute` is about to be called. Its version in the stream is the run's fencing token."""
 
     TOPIC = "wakelog.RunStarted"
@@ -154,7 +154,7 @@ class RunStarted(Event):
     """The versions of the events that the run has taken, for a flush or a pool."""
 
 
-class StepCompleted(Event):
+class StepCompleted(Event, frozen=True, kw_only=True):
     """A named step of a run ended with this result."""
 
     TOPIC = "wakelog.StepCompleted"
@@ -165,7 +165,7 @@ class StepCompleted(Event):
     result: Payload = None
 
 
-class MessageSent(Event):
+class MessageSent(Event, frozen=True, kw_only=True):
     """The handler sent an event to another instance (`to`) or to the outside (`topic`)."""
 
     TOPIC = "wakelog.MessageSent"
@@ -176,7 +176,7 @@ class MessageSent(Event):
     payload: Payload = None
 
 
-class Executed(Event):
+class Executed(Event, frozen=True, kw_only=True):
     """The run ended well."""
 
     TOPIC = "wakelog.Executed"
@@ -189,7 +189,7 @@ class Executed(Event):
     result: Payload = None
 
 
-class ExecutionFailed(Event):
+class ExecutionFailed(Event, frozen=True, kw_only=True):
     """A handler failed; what it asked for was dropped."""
 
     TOPIC = "wakelog.ExecutionFailed"
@@ -212,7 +212,7 @@ class ExecutionFailed(Event):
     """The event that was refused, if there was one."""
 
 
-class RetryScheduled(Event):
+class RetryScheduled(Event, frozen=True, kw_only=True):
     """The next attempt of a failed run, or of handling a deferred event, is at `due_us`.
 
     Attempt 1: an operator asked for it, and the run is started anew.
@@ -229,7 +229,7 @@ class RetryScheduled(Event):
     by: By = "policy"
 
 
-class RetryExhausted(Event):
+class RetryExhausted(Event, frozen=True, kw_only=True):
     """No attempt of the run is left."""
 
     TOPIC = "wakelog.RetryExhausted"
@@ -241,7 +241,7 @@ class RetryExhausted(Event):
     """What the policy does then."""
 
 
-class ExecutionLost(Event):
+class ExecutionLost(Event, frozen=True, kw_only=True):
     """A run's worker died, stalled, lost its lease or gave the run back: the outcome is unknown."""
 
     TOPIC = "wakelog.ExecutionLost"
@@ -252,7 +252,7 @@ class ExecutionLost(Event):
     reason: Literal["lease_expired", "shutdown", "no_lease"] = "lease_expired"
 
 
-class Returned(Event):
+class Returned(Event, frozen=True, kw_only=True):
     """What was taken was given back: this code cannot read it, so it waits for code that can."""
 
     TOPIC = "wakelog.Returned"
@@ -266,7 +266,7 @@ class Returned(Event):
     message: Said = ""
 
 
-class Flushed(Event):
+class Flushed(Event, frozen=True, kw_only=True):
     """A debounce batch was handed over."""
 
     TOPIC = "wakelog.Flushed"
@@ -275,7 +275,7 @@ class Flushed(Event):
     reason: FlushReason
 
 
-class Missed(Event):
+class Missed(Event, frozen=True, kw_only=True):
     """Occurrences passed while nothing ran, and what the policy did about them."""
 
     TOPIC = "wakelog.Missed"
@@ -285,7 +285,7 @@ class Missed(Event):
     policy: Literal["once", "all", "skip"]
 
 
-class Paused(Event):
+class Paused(Event, frozen=True, kw_only=True):
     """Alarms wait and events are deferred until `Resumed`."""
 
     TOPIC = "wakelog.Paused"
@@ -294,7 +294,7 @@ class Paused(Event):
     by: By = "operator"
 
 
-class Resumed(Event):
+class Resumed(Event, frozen=True, kw_only=True):
     """Work continues."""
 
     TOPIC = "wakelog.Resumed"
@@ -303,7 +303,7 @@ class Resumed(Event):
     by: By = "operator"
 
 
-class Stopped(Event):
+class Stopped(Event, frozen=True, kw_only=True):
     """Recurring work ended; the state is kept."""
 
     TOPIC = "wakelog.Stopped"
@@ -312,7 +312,7 @@ class Stopped(Event):
     by: By = "operator"
 
 
-class DeadLettered(Event):
+class DeadLettered(Event, frozen=True, kw_only=True):
     """An event, or a whole batch, was given up; it is kept for an operator."""
 
     TOPIC = "wakelog.DeadLettered"
@@ -326,7 +326,7 @@ class DeadLettered(Event):
     """The versions of the batch's events, if it is a batch; `event_version` is the first."""
 
 
-class Requeued(Event):
+class Requeued(Event, frozen=True, kw_only=True):
     """A dead letter waits again."""
 
     TOPIC = "wakelog.Requeued"
@@ -340,7 +340,7 @@ class Requeued(Event):
     """The window of its own that it has now, if events are handed over in batches."""
 
 
-class Discarded(Event):
+class Discarded(Event, frozen=True, kw_only=True):
     """A dead letter, or an event or batch that waited for code to read it, was dropped for good."""
 
     TOPIC = "wakelog.Discarded"
@@ -352,7 +352,7 @@ class Discarded(Event):
     events: tuple[int, ...] = ()
 
 
-class Cancelled(Event):
+class Cancelled(Event, frozen=True, kw_only=True):
     """A waiting event was removed."""
 
     TOPIC = "wakelog.Cancelled"
@@ -361,7 +361,7 @@ class Cancelled(Event):
     reason: str | None = None
 
 
-class Parked(Event):
+class Parked(Event, frozen=True, kw_only=True):
     """This instance cannot be read or run, and why."""
 
     TOPIC = "wakelog.Parked"
@@ -371,7 +371,7 @@ class Parked(Event):
     message: Said = ""
 
 
-class Cleared(Event):
+class Cleared(Event, frozen=True, kw_only=True):
     """The life ended. Its history stays, its id may be used again."""
 
     TOPIC = "wakelog.Cleared"
@@ -383,7 +383,7 @@ class Cleared(Event):
     are kept for the next life."""
 
 
-class Archived(Event):
+class Archived(Event, frozen=True, kw_only=True):
     """Events up to this version were moved elsewhere."""
 
     TOPIC = "wakelog.Archived"
@@ -392,7 +392,7 @@ class Archived(Event):
     location: str
 
 
-class Erased(Event):
+class Erased(Event, frozen=True, kw_only=True):
     """Payloads up to this version were destroyed on request."""
 
     TOPIC = "wakelog.Erased"

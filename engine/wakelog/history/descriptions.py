@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from wakelog.core import events as e
 from wakelog.history.pool_descriptions import POOL_WORDS, describe_for
 from wakelog.history.words import because, counted, error_words, length, moment, shown
@@ -26,7 +28,7 @@ def describe(recorded: Recorded) -> str:
     """An event in plain words; for one of an unknown type its name."""
     event = recorded.event
     if recorded.erased and event.PAYLOAD and not SAID[type(event)]:
-        event = event.model_copy(update={event.PAYLOAD: ERASED})
+        event = replace(event, **{event.PAYLOAD: ERASED})
     words = _WORDS.get(type(event))
     text = words(event) if words else type(event).__name__
     if event.item is None:

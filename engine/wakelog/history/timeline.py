@@ -13,7 +13,7 @@ from wakelog.core.time import as_datetime
 from wakelog.errors import InstanceNotFoundError, IntegrityError, UnreadableEventError
 from wakelog.history.descriptions import describe, describe_item
 from wakelog.ids import InstanceId
-from wakelog.log.payloads import SAID
+from wakelog.log.payloads import SAID, own_fields
 from wakelog.log.rebuild import GENESIS, Head, check_newest, replayed
 from wakelog.log.records import Recorded, decode
 from wakelog.ports.records import Newest, StoredEvent
@@ -133,7 +133,7 @@ def _entry(
         raise UnreadableEventError(
             recorded.stream, recorded.version, event.TOPIC, f"a time in it: {error}"
         ) from error
-    data = event.model_dump(exclude_defaults=True)
+    data = own_fields(event)
     data |= {name: said for name in SAID[type(event)] if (said := getattr(event, name))}
     if event.PAYLOAD and (text := getattr(event, event.PAYLOAD)) is not None:
         try:

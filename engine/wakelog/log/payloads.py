@@ -16,14 +16,19 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, cast, get_args
 
-from wakelog.core.events import EVENTS, Event
+from msgspec.structs import fields
+
+from wakelog.core.events import APART, EVENTS, Event, Payload
 from wakelog.core.pool.events import Batch
 from wakelog.errors import IntegrityError
 from wakelog.ports.records import StoredEvent
 
-__all__ = ["ERASED", "SAID", "Salts", "check", "opened", "payload_of", "put_payload", "sealed"]
+__all__ = [
+    "ERASED", "SAID", "Salts", "check", "opened", "own_fields", "payload_of", "put_payload",
+    "sealed",
+]  # fmt: skip
 
 ERASED = "(erased)"
 """What stands for the message of an error that was destroyed."""
@@ -34,11 +39,19 @@ SALTS_DRAWN = 1_024
 _NOT_PLAIN = ("codec", "key")
 """What says, beside the salt, that an item is not plain text."""
 
-SAID = {
+_OWN: dict[type[Event], tuple[tuple[str, Any], ...]] = {
     cls: tuple(
-        name
-        for name, field in cls.model_fields.items()
-        if field.exclude and name != cls.PAYLOAD and not issubclass(cls, Batch)
+        (field.name, field.default) for field in fields(cls) if APART not in get_args(field.type)
+    )
+    for cls in EVENTS.values()
+}
+"""The fields of an event that are on the first line of its record, with their defaults."""
+
+SAID: dict[type[Event], tuple[str, ...]] = {
+    cls: tuple(
+        field.name
+        for field in fields(cls)
+        if APART in get_args(field.type) and field.type != Payload and not issubclass(cls, Batch)
     )
     for cls in EVENTS.values()
 }
@@ -67,6 +80,15 @@ class Salts:
             except IndexError:
                 digits = self._entropy.randbytes(16 * SALTS_DRAWN).hex()
                 self._drawn.extend(digits[at : at + 32] for at in range(0, len(digits), 32))
+
+
+def own_fields(event: Event) -> dict[str, Any]:
+    """What an event says on the first line of its record; defaults are left out."""
+    return {
+        name: value
+        for name, default in _OWN[type(event)]
+        if (value := getattr(event, name)) != default
+    }
 
 
 def payload_of(event: Event) -> str | Sequence[str] | None:

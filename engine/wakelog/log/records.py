@@ -22,14 +22,15 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert
+from msgspec.json import Encoder
 
 from wakelog.core.events import EVENTS, Event
 from wakelog.core.pool.events import Batch
 from wakelog.core.time import MAX_US, MIN_US
 from wakelog.errors import UnreadableEventError
 from wakelog.log.batches import check_root
-from wakelog.log.payloads import Salts, check, opened, payload_of, put_payload, sealed
+from wakelog.log.payloads import Salts, check, opened, own_fields, payload_of, put_payload, sealed
 from wakelog.ports.records import StoredEvent
 
 __all__ = ["Meta", "Recorded", "decode", "encode", "hash_of", "whole"]
@@ -102,7 +103,7 @@ def encode(
     version = base_version
     for event in events:
         version += 1
-        own: bytes = event.__pydantic_serializer__.to_json(event, exclude_defaults=True)
+        own = _fields_json(own_fields(event))
         comma = b"," if own != b"{}" else b""
         payload = payload_of(event)
         if isinstance(event, Batch):
@@ -150,12 +151,19 @@ def decode(stored: StoredEvent) -> Recorded:
             actor=fields.get("actor"),
             prev=fields["prev"],
             hash=_hash(stored.stream, stored.version, stored.topic, line),
-            event=cls.model_validate(fields),
+            event=convert(fields, cls),
             clock_us=fields.get("clock_us"),
             trace=fields.get("trace"),
             erased=erased,
         )
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        ValidationError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         detail = f"{type(error).__name__}: {error}"
         raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail) from error
 
@@ -186,6 +194,7 @@ def hash_of(stored: StoredEvent) -> str:
         raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail) from error
 
 
+_fields_json = Encoder().encode
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 

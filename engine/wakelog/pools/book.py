@@ -19,7 +19,7 @@ from wakelog.core.events import (
     RetryScheduled,
     Returned,
 )
-from wakelog.core.pool.events import RunsExecuted, RunsLost, RunsReturned
+from wakelog.core.pool.events import GivenBack, RunsExecuted, RunsLost, RunsReturned
 from wakelog.core.retry import Advice, Over, Retry, judge
 from wakelog.log.batches import digest_of, root_of
 from wakelog.log.payloads import Salts
@@ -49,7 +49,7 @@ class Book:
         self._is_ordered = is_ordered
         self._lines: list[bytes] = []
         self._singles: list[Event] = []
-        self._returned: dict[str, list[TakenItem]] = {}
+        self._returned: dict[GivenBack, list[TakenItem]] = {}
         self._outcome = Outcome()
         self.blocked: set[str] = set()
         """Keys of which an item waits for its next attempt."""
@@ -109,7 +109,7 @@ class Book:
     def _single(self, item: TakenItem, event: Event) -> None:
         """An event about one item alone."""
         if not isinstance(event, Returned):
-            self._singles.append(event.model_copy(update={"item": item.name}))
+            self._singles.append(replace(event, item=item.name))
         self._follow(item, event)
 
     def _follow(self, item: TakenItem, event: Event) -> None:
@@ -143,7 +143,7 @@ class Book:
         self._returned.setdefault("unread", []).append(item)
         self._outcome.put.append(item.put("unread", None, detail))
 
-    def given_back(self, items: Sequence[TakenItem], why: str, now_us: int) -> None:
+    def given_back(self, items: Sequence[TakenItem], why: GivenBack, now_us: int) -> None:
         """Items that did not begin: others may take them, unless an operator wants them."""
         for item in items:
             self._outcome.settled += 1
@@ -218,9 +218,7 @@ class Book:
         outcome.events += self._singles
         for why, items in self._returned.items():
             places = tuple((item.lane, item.off) for item in items)
-            outcome.events.append(
-                RunsReturned.model_validate({"run": run, "items": places, "reason": why})
-            )
+            outcome.events.append(RunsReturned(run=run, items=places, reason=why))
         return outcome
 
 

@@ -151,6 +151,9 @@ class PoolLook(Struct, frozen=True):
     leases: bool = False
     firsts: Literal["none", "lanes", "all"] = "none"
     """Of which lanes in which items wait to look for the first segment; `all`: of `fair` too."""
+    brings_work: bool = False
+    """The plan will most likely add what can be taken at once: a store may tell other processes
+    before it is written, so that they wait for the lock behind this call."""
 
 
 class PoolSeen(Struct, frozen=True):

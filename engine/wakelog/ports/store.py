@@ -91,8 +91,8 @@ class ClaimQueue(Protocol):
     ) -> Callable[[], None]:
         """Call `on_alarm`, on any thread, with the due time of each alarm set by other processes;
         and `on_pool`, if it is given, with each pool that has got work for now, and the number of
-        the document that shows it (`PoolSeen.number`), which may not be committed yet: whoever
-        waits for the lock of the log sees it.
+        the document that shows it (`PoolSeen.number`); 0: of one that another process is about to
+        write (`PoolLook.brings_work`), which whoever waits for the lock of the log will see.
 
         A hint, which may come late or never: look every `poll_us` too. A due time of 0 means:
         look now, an alarm may have been missed. Returns the function that ends it.

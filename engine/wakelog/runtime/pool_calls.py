@@ -132,7 +132,8 @@ class PoolCalls:
         accepts = [accept for accept, _ in group]
         meta = self.meta()
         ids = [item.id for accept in accepts for item in accept.items if item.id is not None]
-        look = PoolLook(job, meta.now_us, ids=ids)
+        for_now = any(item.due_us is None for accept in accepts for item in accept.items)
+        look = PoolLook(job, meta.now_us, ids=ids, brings_work=for_now)
         try:
             answers = await self.call(
                 look, lambda writing, seen: plan_accepts(writing, seen, accepts), meta=meta

@@ -347,11 +347,12 @@ class Simulation(BlockingCalls):
     def _next_due_us(self, *, to_idle: bool = False) -> int | None:
         """When an instance or a pool is next; `to_idle`: without those pools that are held back."""
         now_us = self.clock.now_us()
-        self._pools.notice()  # it looks before each step, and so never for what others may do
+        at_us = next_due_us(self.application, self._jobs_claimed, now_us)
+        if not self._pools.notice():  # before each step, and so never for what others may do
+            return at_us
         self._pools.claim(now_us)
         held_back = self._pools.held_back(now_us) if to_idle else set[str]()
         looks = [at_us for job, at_us in self._pools.due().items() if job not in held_back]
-        at_us = next_due_us(self.application, self._jobs_claimed, now_us)
         return min(looks if at_us is None else [*looks, at_us], default=None)
 
     async def _work(self, claimed: Claimed) -> None:

@@ -72,7 +72,8 @@ async def work(app: Application, claimed: Claimed) -> None:
     step: Appending | Step | None = begin(app, claimed, _unnoted, _unnoted)
     while step is not None:
         if isinstance(step, Appending):
-            await asyncio.wait([step.appending])
+            if not step.appending.done():
+                await asyncio.wait([step.appending])
             step = step.then(error_of(step.appending))
         else:
             step = await in_context(step, context)

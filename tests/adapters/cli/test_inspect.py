@@ -106,7 +106,7 @@ class TestHistory:
         times = {
             field
             for event in EVENTS.values()
-            for field in event.model_fields
+            for field in event.__struct_fields__
             if field.endswith("_us")
         }
         lengths = {"late_us", "duration_us"}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from psycopg.types.json import Json
 
 from tests.adapters.postgres.network_cuts import Wire, wired
@@ -288,7 +289,7 @@ def test_other_processes_are_notified_of_work_in_a_pool(
     other.close()
 
 
-def test_other_processes_are_notified_while_a_call_is_being_written(
+def test_other_processes_are_notified_of_work_before_it_is_written(
     postgres_url: str, store: PostgresStore, bare: psycopg.Connection
 ) -> None:
     """So that they wait for the lock, and look as soon as it is committed."""
@@ -296,20 +297,21 @@ def test_other_processes_are_notified_while_a_call_is_being_written(
     told: list[tuple[str, int]] = []
     stop = other.watch_alarms(lambda due_us: None, lambda pool, number: told.append((pool, number)))
     until(lambda: other.poll_us == POLL_WITH_LISTENER_US)
-    # given a call that waits for its own row to be written
+    # given a call that waits for the lock of the log
     with bare.transaction(force_rollback=True):
-        bare.execute("INSERT INTO pool_states (pool, n, state) VALUES (%s, 1, '')", [POOL])
-        writes = PoolWrites(state=document(), due_us=NOW)
-        calling = threading.Thread(target=call, args=(store, writes))
+        bare.execute(ORDERING)
+        look = replace(pool_look(), brings_work=True)
+        plan = Counting(lambda seen: PoolWrites(state=document(), due_us=NOW))
+        calling = threading.Thread(target=store.pool_call, args=(look, plan))
         calling.start()
         # then
         until(lambda: told)
         assert calling.is_alive()
     calling.join(WAIT_S)
     assert seen_by(other).number == 1
-    # and once more after the commit, for those who could not wait
+    # and once more after the commit, for those who came before the call
     until(lambda: len(told) > 1)
-    assert told == [(POOL, 1)] * 2
+    assert told == [(POOL, 0), (POOL, 1)]
     stop()
     other.close()
 

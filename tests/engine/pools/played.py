@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from tests.auditing_pools import PoolAudit, audit_pool
 from wakelog.core.events import DeadLettered, Executed, ExecutionFailed, RetryScheduled, Returned
+from wakelog.core.pool.events import GivenBack
 from wakelog.core.retry import Retry
 from wakelog.log.batches import digest_of, item_line, read_item
 from wakelog.log.payloads import Salts
@@ -320,7 +321,7 @@ class Hand:
         event = Returned(run=1, attempt=each.detail.attempt, error_type="V", message="")
         self._pop(each).ended(each, [event], self.pool.now_us)
 
-    def gives_back(self, why: str = "overstay", rest: Sequence[TakenItem] = ()) -> None:
+    def gives_back(self, why: GivenBack = "overstay", rest: Sequence[TakenItem] = ()) -> None:
         """Give back what has not begun, all but `rest`, and record that."""
         assert self.book is not None
         assert self.open is not None

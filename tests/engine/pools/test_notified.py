@@ -17,7 +17,10 @@ from wakelog_adapters.alarm_scheduler import open_alarm_clock
 pytestmark = pytest.mark.anyio
 
 
-async def test_P7_a_worker_that_has_seen_what_it_hears_of_does_not_look_again() -> None:
+@pytest.mark.parametrize("is_to_come", [False, True])
+async def test_P7_a_worker_that_has_seen_what_it_hears_of_does_not_look_again(
+    is_to_come: bool,
+) -> None:
     pool = pool_of(lambda ctx, event: None, concurrency=1)
     async with Jobs(pool=pool).open("memory://notified") as app:
         store: Any = app.application.store
@@ -47,7 +50,7 @@ async def test_P7_a_worker_that_has_seen_what_it_hears_of_does_not_look_again() 
             await asyncio.sleep(0)
         # then
         assert calls == []
-        told[0](JOB, seen + 2)
+        told[0](JOB, 0 if is_to_come else seen + 2)
 
         async def has_looked() -> bool:
             return bool(calls)

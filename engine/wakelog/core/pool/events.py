@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
-
-from wakelog.core.events import By, Event
+from wakelog.core.events import APART, By, Event
 
 __all__ = [
-    "Batch", "EventsCancelled", "EventsDiscarded", "EventsReceived", "EventsRequeued", "Lines",
-    "PrioritiesChanged", "RunsExecuted", "RunsLost", "RunsReturned", "RunsStarted",
+    "Batch", "EventsCancelled", "EventsDiscarded", "EventsReceived", "EventsRequeued", "GivenBack",
+    "Lines", "PrioritiesChanged", "RunsExecuted", "RunsLost", "RunsReturned", "RunsStarted",
 ]  # fmt: skip
 
-Lines = Annotated[bytes, Field(exclude=True)]
+Lines = Annotated[bytes, APART]
 """The record's body: a line for each item, see `wakelog.log.batches`."""
 
 AcceptedLane = tuple[int, int, int, int, int, str | None]
@@ -27,7 +25,11 @@ Range = tuple[int, int, int]
 """A lane, and the items `after + 1` to `upto` of it."""
 
 
-class Batch(Event):
+GivenBack = Literal["overstay", "shutdown", "behind", "paused", "cancelled", "unread"]
+"""Why what was taken and had not begun was given back."""
+
+
+class Batch(Event, frozen=True, kw_only=True):
     """An event with a line for each item, of which `root` is the digest."""
 
     count: int
@@ -35,7 +37,7 @@ class Batch(Event):
     lines: Lines = b""
 
 
-class EventsReceived(Batch):
+class EventsReceived(Batch, frozen=True, kw_only=True):
     """Events from outside were accepted into the pool."""
 
     TOPIC = "wakelog.EventsReceived"
@@ -47,7 +49,7 @@ class EventsReceived(Batch):
     """Those that wait first: place in lane 0, due time, priority."""
 
 
-class RunsStarted(Event):
+class RunsStarted(Event, frozen=True, kw_only=True):
     """A partition has taken items, and `execute` is about to be called with one after the other."""
 
     TOPIC = "wakelog.RunsStarted"
@@ -63,7 +65,7 @@ class RunsStarted(Event):
     worker: str
 
 
-class RunsExecuted(Batch):
+class RunsExecuted(Batch, frozen=True, kw_only=True):
     """Runs of a take ended well. A line is a JSON array: lane, place, start after the take and
     duration in microseconds; and a salt and the result, if results are kept."""
 
@@ -73,7 +75,7 @@ class RunsExecuted(Batch):
     """The version of the take's `RunsStarted`."""
 
 
-class RunsLost(Event):
+class RunsLost(Event, frozen=True, kw_only=True):
     """The worker that had taken these items died, stalled, or lost its lease. Which of them it was
     working on is not known, unless it was one alone: that counts as an attempt of it."""
 
@@ -85,7 +87,7 @@ class RunsLost(Event):
     """Whose lease on the partition has ended; empty if it was given up, not lost."""
 
 
-class RunsReturned(Event):
+class RunsReturned(Event, frozen=True, kw_only=True):
     """Items that were taken and had not begun were given back: for others to take, or until there
     is code that can read them."""
 
@@ -93,34 +95,34 @@ class RunsReturned(Event):
 
     run: int
     items: tuple[tuple[int, int], ...]
-    reason: Literal["overstay", "shutdown", "behind", "paused", "cancelled", "unread"]
+    reason: GivenBack
 
 
-class _ByOperator(Event):
+class _ByOperator(Event, frozen=True, kw_only=True):
     items: tuple[str, ...]
     reason: str | None = None
     by: By = "operator"
 
 
-class EventsCancelled(_ByOperator):
+class EventsCancelled(_ByOperator, frozen=True, kw_only=True):
     """Waiting items were removed."""
 
     TOPIC = "wakelog.EventsCancelled"
 
 
-class EventsRequeued(_ByOperator):
+class EventsRequeued(_ByOperator, frozen=True, kw_only=True):
     """Dead items wait again."""
 
     TOPIC = "wakelog.EventsRequeued"
 
 
-class EventsDiscarded(_ByOperator):
+class EventsDiscarded(_ByOperator, frozen=True, kw_only=True):
     """Dead items, or items that waited for code to read them, were dropped for good."""
 
     TOPIC = "wakelog.EventsDiscarded"
 
 
-class PrioritiesChanged(_ByOperator):
+class PrioritiesChanged(_ByOperator, frozen=True, kw_only=True):
     """Waiting items were moved in their queue."""
 
     TOPIC = "wakelog.PrioritiesChanged"

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from wakelog.core.calls import HandlerCall, HandlerFailed, Settle
 from wakelog.core.events import StepCompleted
 from wakelog.core.instance import Instance
+from wakelog.core.pool.events import GivenBack
 from wakelog.errors import IntegrityError, LeaseLostError, RetryExhaustedError
 from wakelog.ids import InstanceId
 from wakelog.pools.book import Book
@@ -66,7 +67,7 @@ class HeldPartition:
         self._task: asyncio.Task[None] | None = None
         self._current: TakenItem | None = None
         self._asked = asyncio.Event()
-        self._gives_back: tuple[str, Recalled] | None = None
+        self._gives_back: tuple[GivenBack, Recalled] | None = None
         """Why what has not begun, and which of it, is to be given back with the next request."""
 
     @property
@@ -184,7 +185,7 @@ class HeldPartition:
 
     # -- giving back
 
-    def give_back(self, why: str, only: Recalled = None) -> None:
+    def give_back(self, why: GivenBack, only: Recalled = None) -> None:
         """Give back what has not begun, all or only these; once the step that is being recorded
         is."""
         items = [each for each in self._waiting if only is None or each.place in only]

@@ -138,9 +138,10 @@ class Pools:
         return bool(self._workers)
 
     def has_seen(self, job: str, number: int) -> bool:
-        """Whether a document of a pool, or a later one, was seen by this worker."""
+        """Whether a document of a pool, or a later one, was seen by this worker; never 0, which is
+        about to be written."""
         pool = self._workers.get(job)
-        return pool is None or pool.has_seen(number)
+        return pool is None or (number > 0 and pool.has_seen(number))
 
     # -- on the event loop
 
