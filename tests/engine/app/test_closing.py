@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
@@ -177,6 +179,25 @@ def test_an_opening_that_fails_late_closes_what_it_has_opened(
     # then it has left no row either
     with Runs().jobs.open(shared_url) as app:
         assert app.workers() == []
+
+
+LEFT_OPEN = """
+from wakelog import Jobs, Task
+job = Task(state=int, event=int)
+job.on_event(lambda ctx, event: ctx.set_state(event))
+app = Jobs(job=job).open({url!r}, worker={worker}).__enter__()
+app.task(job).send("a", 7)
+print(app.task(job).get_state("a"))
+"""
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_K2_a_process_that_closes_nothing_ends_at_once(shared_url: str, worker: bool) -> None:
+    source = LEFT_OPEN.format(url=shared_url, worker=worker)
+    left = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, timeout=WAIT_S / 2
+    )
+    assert (left.returncode, left.stdout, left.stderr) == (0, "7\n", "")
 
 
 def test_what_closing_raises_is_added_to_the_exception_of_the_caller(
