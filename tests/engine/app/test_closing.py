@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.adapters.postgres.network_cuts import wired
@@ -163,6 +164,45 @@ def test_K2_an_interrupt_while_it_closes_ends_it_at_once(store_url: str) -> None
     # when, then
     with pytest.raises(KeyboardInterrupt):
         use()
+
+
+def test_K2_an_interrupt_while_it_waits_for_its_threads_leaves_no_connection(
+    shared_url: str, interrupt: Callable[[], None]
+) -> None:
+    # given an async app that waits on the main thread for a call of its store
+    url = shared_url
+    if url.startswith("postgres"):
+        url = with_options(url, application_name="interrupted")
+    connected: list[Any] = []
+    go_on = threading.Event()
+
+    async def main() -> None:
+        nonlocal connected
+        async with Jobs(job=task_of()).open(url) as app:
+            await app.task("job").send("a", {})
+            call = asyncio.ensure_future(app.application.threads.write(go_on.wait, WAIT_S))
+            await asyncio.sleep(0)
+            connected = connections_of(shared_url)
+            interrupt()
+        await call
+
+    # when it is interrupted there
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    # then the store is closed nonetheless
+    go_on.set()
+    assert connected
+    assert not connections_of(shared_url)
+
+
+def connections_of(url: str) -> list[Any]:
+    """What of this process is open at the store."""
+    if url.startswith("sqlite:"):
+        path = url.removeprefix("sqlite:///")
+        return [each.path for each in psutil.Process().open_files() if each.path == path]
+    with bare_connection(url) as server:
+        sessions = b"SELECT pid FROM pg_stat_activity WHERE application_name = 'interrupted'"
+        return server.execute(sessions).fetchall()
 
 
 def test_an_opening_that_fails_late_closes_what_it_has_opened(
