@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, cast
 
 import eventsourcing.application as library
@@ -152,11 +153,13 @@ class Application(library.Application[str]):
         return await self.threads.read(self.store.events, stream, after=version)
 
     def close(self) -> None:
-        """Close the threads and the store. Await `commits.drained()` first. Safe to call twice."""
-        self.threads.close()
-        self.handler_runner.close()
-        self.store.close()
-        self.threads.join()
+        """Close the threads and the store, also if that is interrupted. Await `commits.drained()`
+        first. Safe to call twice."""
+        with ExitStack() as closing:
+            closing.callback(self.threads.join)
+            closing.callback(self.store.close)
+            closing.callback(self.handler_runner.close)
+            closing.callback(self.threads.close)
 
     def __del__(self) -> None:
         """Unlike the library's: the store may have a new application by now."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -14,3 +15,18 @@ def wind(store_url: str) -> Iterator[Winding]:
     """Builds simulations of a Continuous job on one store; at the end all must add up."""
     with winding(store_url) as wind:
         yield wind
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Interrupts the main thread, as Ctrl-C does, when it next waits for the threads of a store."""
+    due: list[KeyboardInterrupt] = []
+
+    class Interrupted(threading.Barrier):
+        def wait(self, timeout: float | None = None) -> int:
+            if due and threading.current_thread() is threading.main_thread():
+                raise due.pop()
+            return super().wait(timeout)
+
+    monkeypatch.setattr("wakelog.runtime.store_threads.Barrier", Interrupted)
+    return lambda: due.append(KeyboardInterrupt())

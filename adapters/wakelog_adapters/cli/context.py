@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import signal
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from wakelog.app import App
     from wakelog.jobs import Jobs
 
-__all__ = ["Where", "WhereToLook", "opened", "with_app", "without_secrets"]
+__all__ = ["Echoes", "Where", "WhereToLook", "opened", "with_app", "without_secrets"]
 
 _LOG = logging.getLogger("wakelog.cli")
 R = TypeVar("R")
@@ -79,10 +82,55 @@ def with_app(
     from wakelog.jobs import Jobs
 
     async def main() -> R:
-        async with opened(Jobs() if jobs is None else jobs, url, **settings) as app:
-            return await call(app)
+        with _without_echoes():
+            async with opened(Jobs() if jobs is None else jobs, url, **settings) as app:
+                return await call(app)
 
     return asyncio.run(main())
+
+
+ECHO_S = 0.2
+"""The same signal again within this time counts once: `timeout` and its like send it to a process
+and to its group."""
+
+
+class Echoes:
+    """Tells a signal from its echo."""
+
+    def __init__(self) -> None:
+        self.last: tuple[int, float] | None = None
+        """The last signal that was none, and its time by the monotonic clock."""
+
+    def is_one(self, number: int) -> bool:
+        """Whether the signal that has arrived is one."""
+        now_s = time.monotonic()
+        if self.last is not None and self.last[0] == number and now_s < self.last[1] + ECHO_S:
+            return True
+        self.last = number, now_s
+        return False
+
+
+@contextmanager
+def _without_echoes() -> Generator[None]:
+    """An interrupt cancels the call, and the store is closed; its echo must not break that off."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or before is signal.default_int_handler:  # it cancels nothing
+        yield
+        return
+    echoes, is_over = Echoes(), False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not echoes.is_one(number):
+            interrupt = signal.default_int_handler if is_over else before
+            interrupt(number, frame)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        is_over = True
+        if echoes.last is None:  # else one may still come
+            signal.signal(signal.SIGINT, before)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from typing import Any
 from wakelog.core.time import Duration
 from wakelog.jobs import Jobs
 from wakelog_adapters.cli.app import print_document
-from wakelog_adapters.cli.context import Where, opened, without_secrets
+from wakelog_adapters.cli.context import Echoes, Where, opened, without_secrets
 from wakelog_adapters.cli.exit_codes import UsageError, printable
 from wakelog_adapters.cli.streams import may_lose_stdout
 
@@ -95,9 +95,6 @@ def _announce(about: dict[str, Any], json: bool) -> None:
 
 
 ENDED_AT_ONCE = b"ended at once: other workers take over the open runs when their leases end\n"
-ECHO_S = 0.2
-"""The same signal again within this time counts once: `timeout` and its like send it to a process
-and to its group."""
 
 
 class OpeningStopped(BaseException):
@@ -119,8 +116,7 @@ class Signals:
         self.is_open = False
         """Whether there is a worker that can be stopped gracefully."""
         self._stopping = False
-        self._first = (0, 0.0)
-        """The signal that requested the stop, and its time by the monotonic clock."""
+        self._echoes = Echoes()
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -144,15 +140,13 @@ class Signals:
                 signal.signal(each, before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        first, first_s = self._first
-        if self._stopping and number == first and time.monotonic() < first_s + ECHO_S:
+        if self._echoes.is_one(number):
             return
         if self._stopping:
             with contextlib.suppress(OSError):
                 os.write(2, ENDED_AT_ONCE)
             os._exit(128 + number)
         self._stopping = True
-        self._first = number, time.monotonic()
         if not self.is_open:
             raise OpeningStopped
         self._loop.call_soon_threadsafe(self._stop.set)

@@ -10,6 +10,7 @@ are workers: if each had one and waited for a second, all would wait for ever.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections import Counter
@@ -81,6 +82,14 @@ class _LentHere(threading.local):
         self.connections: list[Connection] = []
 
 
+class _Pool(library.ConnectionPool[psycopg.Connection[DictRow]]):
+    def __del__(self) -> None:
+        """At the end of a process, where its threads have stopped, waiting for them takes 5 s for
+        each (Python 3.13)."""
+        if not sys.is_finalizing():
+            super().__del__()
+
+
 class Datastore(library.PostgresDatastore):
     """The library's datastore on our pool. To be opened before it is used."""
 
@@ -106,7 +115,7 @@ class Datastore(library.PostgresDatastore):
     def open(self, location: StoreLocation) -> None:
         """Begin to connect. By now `location.pooled` is known. Raises `ThreadsExhaustedError`."""
         self._location = self.waits.location = location
-        self.pool = library.ConnectionPool(
+        self.pool = _Pool(
             location.conninfo,
             connection_class=self.waits.connection_class,
             kwargs=arguments(location),
@@ -348,9 +357,10 @@ class Datastore(library.PostgresDatastore):
     def close(self) -> None:
         """Safe to call twice. A connection in use is closed when it is put back.
 
-        Nothing happens in a forked process: it would end the sessions of the one that opened it.
+        Nothing happens in a forked process: it would end the sessions of the one that opened it;
+        nor at the end of a process that has not closed it, which ends the sessions.
         """
-        if not self.is_inherited:
+        if not (self.is_inherited or sys.is_finalizing()):
             self._closed = True
             self.hurry()
             self.pool.close(_CLOSE_S)

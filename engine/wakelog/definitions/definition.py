@@ -118,8 +118,9 @@ class Definition:
         if self.needs not in self.handlers:
             message = f"decorate a function with @….{self.needs}"
             raise self._invalid(name, Issue(loc=self.needs, msg=message, type="missing"))
-        self.state.complete()
-        self.event.complete()
+        for schema in (self.event, self.state):
+            schema.complete()
+            schema.check_unions()
         behaviour = self.behaviour()
         on_exhausted = None if self.retry is None else self.retry.on_exhausted
         if on_exhausted == "dead_letter" and on_exhausted != behaviour.ON_EXHAUSTED:

@@ -7,18 +7,17 @@ one. Nor is it necessary: NaN does not equal itself, and some classes do not def
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
 
-from pydantic import TypeAdapter
-from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
-__all__ = ["RoundTrip", "alike", "decides_class", "differs_at", "equal", "nodes", "unwritable_at"]
+__all__ = [
+    "RoundTrip", "decides_class", "differs_at", "each_of", "equal", "nodes", "unwritable_at",
+]  # fmt: skip
 
 ATOMS = frozenset({str, int, float, bool, type(None)})
 ROWS = (list, tuple)
@@ -180,7 +179,7 @@ def decides_class(node: dict[str, Any]) -> bool:
             extra: object = node.get("extra_behavior") or config.get("extra_fields_behavior")
             return extra != "allow"
         case "union" | "tagged-union":
-            choices = _each(node["choices"])
+            choices = each_of(node["choices"])
             return all(_is(each, dict) and each["type"] in _APART for each in choices)
         case _:  # a node without a type is no schema, for example a configuration
             return not isinstance(kind, str) or kind in _DECIDED
@@ -193,7 +192,7 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
         yield node
         for key, part in node.items():
             if key in ("fields", "choices"):
-                yield from nodes(_each(part))
+                yield from nodes(each_of(part))
             elif key not in ("metadata", "default", "computed_fields"):
                 yield from nodes(part)
     elif isinstance(schema, list | tuple):
@@ -201,38 +200,6 @@ def nodes(schema: Any) -> Iterator[dict[str, Any]]:
             yield from nodes(part)
 
 
-def alike(schema: Any) -> Iterator[tuple[type, type]]:
-    """Classes in one union of a pydantic core schema whose values have the same JSON, so that those
-    of the second would be read back as the first."""
-    parts = list(nodes(schema))
-    known = {part["ref"]: part for part in parts if isinstance(part.get("ref"), str)}
-    for union in parts:
-        if union.get("type") == "union":
-            labelled = cast("list[Any]", union["choices"])
-            found = [each[0] if _is(each, tuple) else each for each in labelled]
-            choices: list[Any] = [known.get(each.get("schema_ref", ""), each) for each in found]
-            told: list[tuple[type, Any]] = [
-                (each["cls"], _form(each)) for each in choices if each["type"] in _CLASSES
-            ]
-            for (one, form), (other, same) in itertools.combinations(told, 2):
-                if one is not other and form is not None and form == same:
-                    yield one, other
-
-
-_CLASSES = ("model", "dataclass")
-
-
-def _form(choice: dict[str, Any]) -> dict[str, Any] | None:
-    """The JSON that values of a class may have; None if a validator of its own may narrow it."""
-    if any(str(node.get("type")).startswith("function-") for node in nodes(choice)):
-        return None
-    try:
-        form = TypeAdapter[Any](choice["cls"]).json_schema()
-    except PydanticUserError:
-        return None
-    return {key: part for key, part in form.items() if key not in ("title", "description")}
-
-
-def _each(parts: Any) -> list[Any]:
+def each_of(parts: Any) -> list[Any]:
     """The parts, also if they are stored under the user's names."""
     return list(parts.values() if _is(parts, dict) else parts)

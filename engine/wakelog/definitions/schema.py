@@ -13,13 +13,13 @@ from pydantic_core import from_json, to_json
 
 from wakelog.definitions.round_trip import (
     RoundTrip,
-    alike,
     decides_class,
     differs_at,
     equal,
     nodes,
     unwritable_at,
 )
+from wakelog.definitions.unions import alike, never_read_back
 from wakelog.errors import Issue, ValidationError
 
 __all__ = ["TypeSchema", "issues_of"]
@@ -57,6 +57,13 @@ class TypeSchema(Generic[S]):
             names = f"{one.__qualname__} and {other.__qualname__}"
             fault = f"{names} of a union look the same as JSON: {_TELL_APART}"
             raise self._no_type(ValueError(fault))
+
+    def check_unions(self) -> None:
+        """Raises `ValidationError` for a union with a member of which no value can be kept, since
+        each would be read back as another member."""
+        for one, other in never_read_back(self._adapter.core_schema):
+            fault = f"{one} and {other} of a union look the same as JSON, and each {one} would be"
+            raise self._no_type(ValueError(f"{fault} read back as {other}: {_NAME_ONE}"))
 
     def check_json(self) -> None:
         """Raises `ValidationError` for a type without a JSON form, for example a function."""
@@ -154,6 +161,7 @@ class _Silent(GenerateJsonSchema):
 
 
 _TELL_APART = 'give each class a field that tells it, as in kind: Literal["paid"] = "paid"'
+_NAME_ONE = 'name one of them, or put each into a class with a kind: Literal["a"] = "a" of its own'
 _CHANGED = (
     "does not read back as what was given: give each class of a union a literal `kind`, "
     "and keep secrets and infinities out"

@@ -1,4 +1,5 @@
-"""What failed is logged once it is recorded: failed attempts, lost runs, dead letters.
+"""What failed is logged once it is recorded: failed attempts, lost runs, dead letters. Failed tries
+of steps are not recorded, and logged at once.
 
 A storm of failures is in the log of events one by one; here it is cut short, so that it neither
 fills a disk nor holds up the event loop.
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -25,8 +27,12 @@ from wakelog.core.events import (
     RetryExhausted,
     RetryScheduled,
 )
+from wakelog.core.instance import OpenRun
 from wakelog.core.pool.events import RunsLost
 from wakelog.core.time import as_datetime
+from wakelog.execution.error_text import error_text
+from wakelog.execution.retry_advice import cause_of
+from wakelog.pools.items import item_name
 
 __all__ = ["FailureLog"]
 
@@ -60,10 +66,12 @@ class _Allowance(Struct):
 
 
 class FailureLog:
-    """Logs failures of one process. Used on its event loop."""
+    """Logs failures of one process. Any thread may use it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._lock = threading.Lock()
+        """Held while what may be logged is counted."""
         self._kinds: dict[Kind, _Allowance] = {}
         self._all = _Allowance(MAX_IN_ALL, clock.monotonic_us())
 
@@ -94,10 +102,16 @@ class FailureLog:
             self.log(instance, events, failures)
 
     def log(
-        self, instance: str, events: Sequence[Event], failures: Sequence[HandlerFailed] = ()
+        self,
+        instance: str,
+        events: Sequence[Event],
+        failures: Sequence[HandlerFailed] = (),
+        *,
+        attempts: Sequence[int] = (),
     ) -> None:
         """Log what failed; `failures` are what the events of failed handlers are about, in the same
-        order. Never raises: a handler or filter of the user's may fail."""
+        order, and `attempts` those of events of a pool that were lost. Never raises: a handler or
+        filter of the user's may fail."""
         left = iter(failures)
         for event in events:
             if isinstance(event, ExecutionFailed):
@@ -108,9 +122,30 @@ class FailureLog:
                 if event.reason != "shutdown":
                     self._lost(instance, event, _next(events))
             elif isinstance(event, RunsLost):
-                self._runs_lost(instance, event)
+                self._runs_lost(instance, event, attempts, _next(events))
             elif isinstance(event, DeadLettered) and event.reason != "waiting_for_code":
                 self._dead(instance, event)
+
+    def try_failed(
+        self, instance: str, run: OpenRun, step: str, nth: int, raised: Exception, due_us: int
+    ) -> None:
+        """Log try `nth` of a step, which is tried again: nothing is recorded of it. Never raises.
+
+        The last try of an attempt is not logged here: the handler gets its error.
+        """
+        if not _LOG.isEnabledFor(logging.WARNING):
+            return
+        error = error_text(cause_of(raised), raised)
+        where = f" ({error.where})" if error.where else ""
+        self._line(
+            logging.WARNING,
+            (instance, "step", error.error_type),
+            "step %r of %s failed in run %d, attempt %d, try %d: %s: %s%s; try %d is due at %s",
+            (step, instance, run.number, run.attempt, nth, error.error_type, error.message, where,
+             nth + 1, _shown(due_us)),
+            {"instance": instance, "run": run.number, "attempt": run.attempt,
+             "step": step, "step_try": nth},
+        )  # fmt: skip
 
     def _failed(
         self, instance: str, event: ExecutionFailed, failure: HandlerFailed | None, then: _Next
@@ -135,25 +170,38 @@ class FailureLog:
         self._line(
             logging.ERROR if then.is_end else logging.WARNING,
             (instance, "lost", event.reason),
-            "run %d of %s, attempt %d, was lost with worker %s (%s)%s",
-            (event.run, instance, event.attempt, event.worker, event.reason.replace("_", " "),
-             then.words and f"; {then.words}"),
+            "run %d of %s, attempt %d, was lost with %s (%s)%s",
+            (event.run, instance, event.attempt,
+             f"worker {event.worker}" if event.worker else "its worker",
+             event.reason.replace("_", " "), then.words and f"; {then.words}"),
             {"instance": instance, "run": event.run, "attempt": event.attempt},
         )  # fmt: skip
 
-    def _runs_lost(self, partition: str, event: RunsLost) -> None:
+    def _runs_lost(
+        self, partition: str, event: RunsLost, attempts: Sequence[int], then: _Next
+    ) -> None:
+        if len(attempts) == 1:
+            [(lane, off)], [attempt] = event.items, attempts
+            one = ExecutionLost(
+                run=1,
+                attempt=attempt,
+                worker=event.worker,
+                reason="lease_expired" if event.worker else "no_lease",
+            )
+            self._lost(_item_of(partition, item_name(lane, off)), one, then)
+            return
         self._line(
             logging.WARNING,
             (partition, "lost", ""),
-            "the worker of %s was lost with %d events that it had taken; they are taken again",
-            (partition, len(event.items)),
-            {"instance": partition, "run": event.run, "attempt": None},
+            "the worker of %s%s was lost with %d events that it had taken; they are taken again",
+            (partition, event.worker and f" ({event.worker})", len(event.items)),
+            {"instance": partition, "run": None, "attempt": None},
         )
 
     def _dead(self, instance: str, event: DeadLettered) -> None:
         what = f"batch of {len(event.events)} events" if event.events else "event"
         if event.item is not None:  # of a take that was lost
-            instance = f"{instance.rpartition(':')[0]}:{event.item}"
+            instance = _item_of(instance, event.item)
         error = f"{event.error_type}: {event.message}" if event.error_type else ""
         self._line(
             logging.ERROR,
@@ -181,7 +229,8 @@ class FailureLog:
         """Log a line, if its kind may have another one now; with the error, if there is one."""
         if not _LOG.isEnabledFor(level):
             return
-        left_out = self._left_out((kind[0].rpartition(":")[0], *kind[1:]))
+        with self._lock:
+            left_out = self._left_out((kind[0].rpartition(":")[0], *kind[1:]))
         if left_out is None:
             return
         if left_out:
@@ -227,8 +276,8 @@ def _next(events: Iterable[Event]) -> _Next:
     for event in events:
         match event:
             case RetryScheduled():
-                due = as_datetime(event.due_us).isoformat(sep=" ", timespec="milliseconds")
-                return _Next(f"attempt {event.attempt} is due at {due}", event.attempt - 1)
+                words = f"attempt {event.attempt} is due at {_shown(event.due_us)}"
+                return _Next(words, event.attempt - 1)
             case RetryExhausted():
                 return _Next(f"no attempt is left ({event.reason})", event.attempts, is_end=True)
             case DeadLettered():
@@ -236,6 +285,14 @@ def _next(events: Iterable[Event]) -> _Next:
             case _:
                 pass
     return _Next()
+
+
+def _item_of(partition: str, name: str) -> str:
+    return f"{partition.rpartition(':')[0]}:{name}"
+
+
+def _shown(due_us: int) -> str:
+    return as_datetime(due_us).isoformat(sep=" ", timespec="milliseconds")
 
 
 def _is_raised(event: ExecutionFailed) -> bool:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
+from threading import Barrier, BrokenBarrierError
 from typing import NoReturn, ParamSpec, Protocol, TypeVar
 
 from wakelog.errors import InvalidStateError
@@ -118,13 +119,18 @@ class ThreadExecutor:
         """A call that takes longer goes on on its thread, which ends after it; calls that wait
         behind it are not made."""
         self._closed = True
-        all_are_free = threading.Barrier(self._size + 1)
+        all_are_free = Barrier(self._size + 1)
         with suppress(RuntimeError):  # it was closed before
             for _ in range(self._size):
                 self._threads.submit(all_are_free.wait)
-        with suppress(threading.BrokenBarrierError):
-            all_are_free.wait(timeout_s)
-        self._threads.shutdown(wait=not all_are_free.broken, cancel_futures=True)
+        try:
+            with suppress(BrokenBarrierError):
+                all_are_free.wait(timeout_s)
+        except BaseException:  # an interrupt: the threads that are free must not wait on
+            all_are_free.abort()
+            raise
+        finally:
+            self._threads.shutdown(wait=not all_are_free.broken, cancel_futures=True)
 
     def join(self, timeout_s: float) -> bool:
         """See `StoreExecutor.join`."""
@@ -175,9 +181,11 @@ class StoreThreads:
         return await self.waits.run(fn, *args, **kwargs)
 
     def close(self) -> None:
-        """End the executors, each as `StoreExecutor.close` does. Safe to call twice."""
-        for executor in self._executors():
-            executor.close()
+        """End the executors, each as `StoreExecutor.close` does, also those after one in which it
+        is interrupted. Safe to call twice."""
+        with ExitStack() as closing_all:
+            for executor in reversed([*self._executors()]):
+                closing_all.callback(executor.close)
 
     def join(self) -> None:
         """Once the store is closed: calls that waited for it end now, and so do their threads. Wait

@@ -259,6 +259,8 @@ class StepRecorder:
         verdict = judge(step.retry, wish, attempt, began_us, now_us, seed)
         if not isinstance(verdict, Again):
             raise error
+        failures, who = self._app.handler_runner.failures, self._named()
+        failures.try_failed(who, self._run, step.name, attempt, error, verdict.due_us)
         return verdict.due_us - now_us
 
     async def _record(self, step: Step, text: str, check: Check) -> None:
@@ -269,7 +271,11 @@ class StepRecorder:
             self._lost = error
             raise
 
-    # -- where it is recorded
+    # -- whose steps they are, and where they are recorded
+
+    def _named(self) -> str:
+        """The instance, as failures are logged of it."""
+        return str(self._base.id)
 
     def _is_first_attempt(self) -> bool:
         """Whether no step of the run can be recorded yet."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.adapters.cli.command_line import CommandLine, process
 from tests.adapters.cli.parcel_jobs import WEIGHED
+from wakelog_adapters.cli.context import ECHO_S
 
 SEND = ("send", "parcel", "p-1", WEIGHED)
 
@@ -274,6 +276,21 @@ def test_an_interrupt_ends_with_130_and_takes_nothing_back(
         code, stdout, stderr = send.end()
     assert (code, stdout, stderr) == (130, "", "Error: interrupted\n")
     assert wakelog.answer("status", "parcel", "p-1")["deferred_count"] == 1
+
+
+def test_an_interrupt_that_comes_many_times_at_once_counts_once(
+    wakelog: CommandLine, tmp_path: Path
+) -> None:
+    """As `timeout` and its like send it: to a process, and to its group."""
+    env = {**wakelog.env, "PYTHONWARNINGS": "error"}
+    with process(*SEND, "--defer", "--wait", cwd=tmp_path, env=env) as send:
+        send.log_line("no living worker knows task:parcel")
+        until_s = time.monotonic() + ECHO_S / 2
+        while send.popen.poll() is None and time.monotonic() < until_s:
+            send.popen.send_signal(signal.SIGINT)
+        code, *said = send.end()
+    assert said == ["", "Error: interrupted\n"]
+    assert code in (130, -signal.SIGINT)  # the latter if one comes when Python is at its end
 
 
 def test_who_waits_for_a_server_is_told_what_for_once(

@@ -6,11 +6,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.adapters.postgres.network_cuts import wired
@@ -163,6 +166,45 @@ def test_K2_an_interrupt_while_it_closes_ends_it_at_once(store_url: str) -> None
         use()
 
 
+def test_K2_an_interrupt_while_it_waits_for_its_threads_leaves_no_connection(
+    shared_url: str, interrupt: Callable[[], None]
+) -> None:
+    # given an async app that waits on the main thread for a call of its store
+    url = shared_url
+    if url.startswith("postgres"):
+        url = with_options(url, application_name="interrupted")
+    connected: list[Any] = []
+    go_on = threading.Event()
+
+    async def main() -> None:
+        nonlocal connected
+        async with Jobs(job=task_of()).open(url) as app:
+            await app.task("job").send("a", {})
+            call = asyncio.ensure_future(app.application.threads.write(go_on.wait, WAIT_S))
+            await asyncio.sleep(0)
+            connected = connections_of(shared_url)
+            interrupt()
+        await call
+
+    # when it is interrupted there
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    # then the store is closed nonetheless
+    go_on.set()
+    assert connected
+    assert not connections_of(shared_url)
+
+
+def connections_of(url: str) -> list[Any]:
+    """What of this process is open at the store."""
+    if url.startswith("sqlite:"):
+        path = url.removeprefix("sqlite:///")
+        return [each.path for each in psutil.Process().open_files() if each.path == path]
+    with bare_connection(url) as server:
+        sessions = b"SELECT pid FROM pg_stat_activity WHERE application_name = 'interrupted'"
+        return server.execute(sessions).fetchall()
+
+
 def test_an_opening_that_fails_late_closes_what_it_has_opened(
     shared_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +219,25 @@ def test_an_opening_that_fails_late_closes_what_it_has_opened(
     # then it has left no row either
     with Runs().jobs.open(shared_url) as app:
         assert app.workers() == []
+
+
+LEFT_OPEN = """
+from wakelog import Jobs, Task
+job = Task(state=int, event=int)
+job.on_event(lambda ctx, event: ctx.set_state(event))
+app = Jobs(job=job).open({url!r}, worker={worker}).__enter__()
+app.task(job).send("a", 7)
+print(app.task(job).get_state("a"))
+"""
+
+
+@pytest.mark.parametrize("worker", [False, True])
+def test_K2_a_process_that_closes_nothing_ends_at_once(shared_url: str, worker: bool) -> None:
+    source = LEFT_OPEN.format(url=shared_url, worker=worker)
+    left = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, timeout=WAIT_S / 2
+    )
+    assert (left.returncode, left.stdout, left.stderr) == (0, "7\n", "")
 
 
 def test_what_closing_raises_is_added_to_the_exception_of_the_caller(

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.support import WAIT_S, Ctx, Staging, elsewhere, task_of
-from wakelog import Continuous, Debounce, ExecutionError, Jobs, Retry, WorkerPool
+from tests.support_steps import Way, both_ways, executing
+from wakelog import (
+    Continuous,
+    Debounce,
+    ExecutionError,
+    GiveUp,
+    Jobs,
+    Retry,
+    RetryAfter,
+    WorkerPool,
+)
+from wakelog.clock import SystemClock
+from wakelog.core.pool.events import RunsLost
+from wakelog.execution.failure_log import FailureLog
 from wakelog.settings import Settings
 from wakelog.testing import SimulatedCrash, Simulation
 
 TWICE = Retry(max_attempts=2, delay="1m", jitter=0)
+THRICE = Retry(max_attempts=3, delay="1s", jitter=0)
+AT_ONCE = Retry(max_attempts=2, delay=0, jitter=0)
+LAST_OF_MANY = 6
+"""An event that is taken together with the one before it."""
 OTHER_LINES = 300
 """More than are logged of one kind at once."""
 
@@ -202,6 +221,157 @@ def test_P5_events_of_pools(store_url: str, lines: Lines) -> None:
         ("ERROR", partition, None, None),
     ]
     assert [each.split()[0] for each in lines.texts][3:] == ["on_dead_letter", "on_empty"]
+
+
+@both_ways
+def test_I4_each_failed_try_of_a_step_that_is_tried_again_is_logged(
+    stage: Staging, lines: Lines, way: Way
+) -> None:
+    # given a step that may be tried three times, and fails in two attempts, each time as often
+    def charge() -> None:
+        raise LookupError("no answer")
+
+    def body(ctx: Ctx) -> Any:
+        yield lambda step: step("charge", charge, retry=THRICE)
+
+    job = stage(schedules, execute=executing(way, body), retry=TWICE)
+    job.send()
+    # when
+    job.sim.advance("5m")
+    # then each try is a line, and the last one of an attempt is that of the attempt
+    tries = [("WARNING", "task:job:a", 1, 1), ("WARNING", "task:job:a", 1, 2)]
+    ends = [("WARNING", "task:job:a", 1, 1), ("ERROR", "task:job:a", 1, 2)]
+    assert lines.about == [tries[0], tries[0], ends[0], tries[1], tries[1], ends[1]]
+    said = [vars(each) for each in lines.records]
+    assert [(each.get("step"), each.get("step_try")) for each in said] == [
+        *(("charge", 1), ("charge", 2), (None, None)),
+        *(("charge", 1), ("charge", 2), (None, None)),
+    ]
+    assert lines.texts[0].startswith(
+        "step 'charge' of task:job:a failed in run 1, attempt 1, try 1: LookupError: no answer "
+        f"({__file__}:"
+    )
+    assert lines.texts[0].endswith(" in charge); try 2 is due at 2026-01-01 00:00:01.000+00:00")
+
+
+@both_ways
+def test_I4_tries_of_a_step_that_end_well_or_are_given_up(
+    stage: Staging, lines: Lines, way: Way
+) -> None:
+    # given a step that asks for another try once, and one that is not worth another one
+    wishes = iter([RetryAfter("10s", TimeoutError("busy"))])
+
+    def asks() -> None:
+        for wish in wishes:
+            raise wish
+
+    def gives_up() -> None:
+        raise GiveUp(LookupError("gone"))
+
+    def body(ctx: Ctx) -> Any:
+        yield lambda step: step("asks", asks, retry=THRICE)
+        with contextlib.suppress(GiveUp):
+            yield lambda step: step("gives up", gives_up, retry=THRICE)
+
+    job = stage(schedules, execute=executing(way, body))
+    job.send()
+    # when
+    job.sim.advance("1m")
+    # then the cause is named, and what the handler has dealt with is its own affair
+    assert lines.about == [("WARNING", "task:job:a", 1, 1)]
+    assert ", try 1: TimeoutError: busy" in lines.texts[0]
+    assert lines.texts[0].endswith("; try 2 is due at 2026-01-01 00:00:10.000+00:00")
+    assert job.status().status == "idle"
+
+
+@both_ways
+def test_I4_tries_of_steps_of_events_of_pools(store_url: str, lines: Lines, way: Way) -> None:
+    def body(ctx: Ctx) -> Any:
+        yield lambda step: step("charge", fails, None, retry=TWICE)
+
+    handler = executing(way, body)
+    pool = WorkerPool(event=int, concurrency=1)
+    if way == "async":
+
+        @pool.execute
+        async def on_loop(ctx: Ctx, event: int) -> None:
+            await handler(ctx)
+    else:
+        pool.execute(lambda ctx, event: handler(ctx))
+    with Simulation(Jobs(mail=pool), url=store_url) as sim:
+        sim.worker_pool(pool).enqueue(1, id="m-1")
+        sim.advance("5m")
+    item = "workerPool:mail:#1.1"
+    assert lines.about[:2] == [("WARNING", item, 1, 1), ("ERROR", item, 1, 1)]
+    assert vars(lines.records[0])["step"] == "charge"
+
+
+@pytest.mark.anyio
+async def test_I4_tries_of_steps_in_threads(sqlite_url: str, lines: Lines) -> None:
+    def execute(ctx: Ctx) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            for number in range(8):
+                threads.submit(ctx.step_blocking, f"step {number}", fails, None, retry=AT_ONCE)
+
+    task = task_of(schedules, execute=execute)
+    async with Jobs(job=task).open(sqlite_url, worker=True) as app:
+        await app.task(task).send("a", {})
+        await app.task(task).trigger("a", timeout=WAIT_S)
+    said = {vars(each)["step"] for each in lines.records}
+    assert said == {f"step {number}" for number in range(8)}
+
+
+@pytest.mark.parametrize("losses", [1, 2, 3])
+def test_R6_events_of_pools_that_are_lost_with_their_worker(
+    store_url: str, lines: Lines, losses: int
+) -> None:
+    # given an event that kills its worker: first with another one that was taken, then alone
+    left = iter(range(losses))
+
+    def execute(ctx: Ctx, event: int) -> None:
+        if event == LAST_OF_MANY - 1 and next(left, None) is not None:
+            sim.crash_next("before_write")
+
+    pool = WorkerPool(event=int, concurrency=1)
+    pool.execute(execute)
+    with Simulation(Jobs(mail=pool), url=store_url, settings=Settings(max_lost=2)) as sim:
+        sim.worker_pool(pool).enqueue_many(range(1, LAST_OF_MANY + 1))
+        for _ in range(losses):
+            with pytest.raises(SimulatedCrash):
+                sim.advance("1h")
+            sim.restart()
+        sim.advance("1h")
+        assert sim.worker_pool(pool).status().dead == (losses == 3)
+    # then both are told of, and each loss of one alone is that of its run
+    killer = f"workerPool:mail:#1.{LAST_OF_MANY - 1}"
+    assert (
+        lines.about
+        == [
+            ("WARNING", "workerPool:mail:0", None, None),
+            ("WARNING", killer, 1, 1),
+            ("ERROR", killer, 1, 2),
+            ("ERROR", killer, None, 2),
+        ][: losses + (losses == 3)]
+    )
+    assert lines.texts[0] == (
+        "the worker of workerPool:mail:0 was lost with 2 events that it had taken; "
+        "they are taken again"
+    )
+    lost = f"run 1 of {killer}, attempt {{}}, was lost with its worker (no lease)"
+    assert lines.texts[1:3] == [lost.format(1), lost.format(2)][: losses - 1]
+    assert all(" was dead-lettered after attempt 2 (lost)" in each for each in lines.texts[3:])
+
+
+def test_R6_the_worker_that_had_taken_events_of_a_pool_is_named(lines: Lines) -> None:
+    failures = FailureLog(SystemClock())
+    for items in [((1, 5),), ((1, 5), (1, 6))]:
+        lost = RunsLost(run=7, items=items, worker="vm:2801")
+        failures.log("workerPool:mail:0", [lost], attempts=[2] * len(items))
+    assert lines.texts == [
+        "run 1 of workerPool:mail:#1.5, attempt 2, was lost with worker vm:2801 (lease expired)",
+        "the worker of workerPool:mail:0 (vm:2801) was lost with 2 events that it had taken; "
+        "they are taken again",
+    ]
 
 
 def test_a_storm_of_failures_is_cut_short(lines: Lines) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -121,3 +121,27 @@ async def test_a_call_needs_no_thread_that_is_not_there(monkeypatch: pytest.Monk
         assert await call(len, "abc") == 3
     assert set(threading.enumerate()) == before
     threads.close()
+
+
+def test_K2_an_interrupt_while_a_lane_closes_leaves_no_thread_that_waits_for_others(
+    lane: ThreadExecutor, interrupt: Callable[[], None]
+) -> None:
+    # given a call that does not end, and threads that are free
+    go_on, busy = threading.Event(), threading.Event()
+
+    def call() -> None:
+        busy.set()
+        go_on.wait(WAIT_S)
+
+    async def main() -> None:
+        _ = lane.run(call)
+        assert busy.wait(WAIT_S)
+
+    asyncio.run(main())
+    # when what waits for all of them is interrupted
+    interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        lane.close(WAIT_S)
+    # then all end that can, and so does the process
+    go_on.set()
+    assert lane.join(WAIT_S)

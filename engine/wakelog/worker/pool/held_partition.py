@@ -263,7 +263,8 @@ class HeldPartition:
         self._book = book = self._new_book(take)
         now_us, retry = self.app.clock.now_us(), self.definition.retry
         dead = book.lost(items, worker, max_lost, now_us, retry)
-        self.app.handler_runner.failures.log(self.key[0], book.events)
+        attempts = [item.detail.attempt for item in items]
+        self.app.handler_runner.failures.log(self.key[0], book.events, attempts=attempts)
         if dead is None or "on_dead_letter" not in self.definition.handlers:
             return
         if take.takeovers > max_lost:

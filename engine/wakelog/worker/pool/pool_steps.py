@@ -69,6 +69,9 @@ class _ItemSteps(StepRecorder):
         self._held = held
         self._item = item
 
+    def _named(self) -> str:
+        return f"{self._definition.job}:{self._item.name}"
+
     def _is_first_attempt(self) -> bool:
         return self._item.row is None
 
