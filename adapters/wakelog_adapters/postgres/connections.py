@@ -94,7 +94,6 @@ class Datastore(library.PostgresDatastore):
         """Whether recorders of the library's own share this datastore."""
         self._location = location
         self._forks = forks()
-        self._closed = False
         self._lock = threading.Lock()
         self._lent = 0
         self._lent_here = _LentHere()
@@ -158,7 +157,8 @@ class Datastore(library.PostgresDatastore):
     def retry_unreachable(self, connect: Callable[[], R]) -> R:
         """Call `connect`, again for `wait` seconds (of the URL) while the server is unreachable.
 
-        Raises the last `StoreUnavailableError`. Ends early when the store is closed.
+        Raises the last `StoreUnavailableError`. Ends early when the store is closed, or is to be
+        closed soon.
         """
         try:
             return connect()
@@ -181,7 +181,7 @@ class Datastore(library.PostgresDatastore):
 
     def _may_wait(self, error: Exception) -> bool:
         unreachable = isinstance(error, StoreUnavailableError) and error.reason == "unreachable"
-        return unreachable and self._location.wait_s > 0 and not self._closed
+        return unreachable and self._location.wait_s > 0 and not self.waits.hurries
 
     def count(self, name: CounterName) -> None:
         """Add one to a counter."""
@@ -351,7 +351,6 @@ class Datastore(library.PostgresDatastore):
         Nothing happens in a forked process: it would end the sessions of the one that opened it.
         """
         if not self.is_inherited:
-            self._closed = True
             self.hurry()
             self.pool.close(_CLOSE_S)
 
