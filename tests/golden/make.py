@@ -229,7 +229,7 @@ def said_by(event: e.Event) -> dict[str, Any]:
     said = {name: getattr(event, name) for name in apart}
     if isinstance(event, p.Batch):
         said["lines"] = event.lines.decode()
-    own: dict[str, Any] = msgspec.to_builtins(event)
+    own: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(event))
     return {name: value for name, value in own.items() if name not in said} | said
 
 

@@ -208,12 +208,14 @@ class PoolCaller:
         params = look_params(look, server_clock=self._datastore.server_clock)
         locks = attempt.id, self._waits.full, PLAN_TIMEOUT
         connection.execute(self._queries.begin)
-        with connection.cursor(binary=True, row_factory=tuple_row) as looked:
+        with (
+            document_of(look.pool),
+            connection.cursor(binary=True, row_factory=tuple_row) as looked,
+        ):
             looked.execute(self._queries.pool_look, (*locks, *params))
             # the last message before the plan: one after it would stop the clock of `PLAN_TIMEOUT`
             pipeline.sync()
             [row] = looked.fetchall()
-        with document_of(look.pool):
             return seen_in(row)
 
     def _arguments(self, look: PoolLook, number: int, writes: PoolWrites) -> tuple[object, ...]:

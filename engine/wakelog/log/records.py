@@ -194,7 +194,16 @@ def hash_of(stored: StoredEvent) -> str:
         raise UnreadableEventError(stored.stream, stored.version, stored.topic, detail) from error
 
 
-_fields_json = Encoder().encode
+def _plain(value: object) -> object:
+    """Libraries have classes of their own of texts and numbers."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    raise NotImplementedError(type(value))
+
+
+_fields_json = Encoder(enc_hook=_plain).encode
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
