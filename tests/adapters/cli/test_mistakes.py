@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -276,6 +277,25 @@ def test_an_interrupt_ends_with_130_and_takes_nothing_back(
         code, stdout, stderr = send.end()
     assert (code, stdout, stderr) == (130, "", "Error: interrupted\n")
     assert wakelog.answer("status", "parcel", "p-1")["deferred_count"] == 1
+
+
+INTERRUPTED_IMPORT = """
+import sys, types
+class Commands(types.ModuleType):
+    def __getattr__(self, name):
+        raise KeyboardInterrupt
+sys.modules["wakelog_adapters.cli.commands"] = Commands("commands")
+from wakelog_adapters.cli import main
+main()
+"""
+
+
+def test_an_interrupt_while_modules_are_imported_ends_with_130() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "Error: interrupted\n"
 
 
 def test_an_interrupt_that_comes_many_times_at_once_counts_once(
