@@ -34,6 +34,13 @@ class TestJobs:
             ("nowhere:jobs", "there is no module 'nowhere'"),
             ("tests.nowhere:jobs", "there is no module 'tests.nowhere'"),
             ("cli_jobs.py:jobs", "there is no module 'cli_jobs.py': write it without .py"),
+            (
+                "./cli_jobs:jobs",
+                "'./cli_jobs' is a path: write the module's name, as in orders:jobs",
+            ),
+            ("src/cli_jobs.py:jobs", "'src/cli_jobs.py' is a path: write the module's name"),
+            ("/srv/cli_jobs:jobs", "'/srv/cli_jobs' is a path: write the module's name"),
+            ("..cli_jobs:jobs", "'..cli_jobs' is a path: write the module's name"),
             ("jobs", "write MODULE:NAME, as in orders:jobs"),
             (":jobs", "write MODULE:NAME, as in orders:jobs"),
             ("json:jobs", "json has no 'jobs'; it needs a line such as: jobs = Jobs(order=order)"),
@@ -77,6 +84,12 @@ class TestJobs:
         assert "-c 'import broken_jobs'" in message
         if "(" in said:
             assert f"broken_jobs.py, line {source.count(chr(10)) + 1})" in message
+
+    def test_in_another_folder_are_said_to_be_looked_for_in_this_one(
+        self, wakelog: CommandLine, here: Path
+    ) -> None:
+        said = wakelog.refusal(2, "worker", "orders:jobs")
+        assert said == f"Error: there is no module 'orders' in {here}, or on the path\n"
 
     def test_are_found_in_the_current_folder(self, wakelog: CommandLine, here: Path) -> None:
         (here / "local_jobs.py").write_text(
@@ -182,7 +195,12 @@ class TestPayloads:
         ("payload", "said"),
         [
             ('{"kind": "weig', "is not JSON: EOF while parsing a string at line 1 column 14"),
-            ("hello", "is not JSON: expected value at line 1 column 1"),
+            ("hello", "is not JSON: expected value at line 1 column 1; a text is '\"hello\"'\n"),
+            (
+                "it's",
+                "is not JSON: expected value at line 1 column 1; a text is '\"it'\"'\"'s\"'\n",
+            ),
+            ("{'kind': 'lost'}", "is not JSON: key must be a string at line 1 column 2\n"),
             ("", "is not JSON"),
             ("[" * 5_000, "is not JSON: recursion limit exceeded"),
             ("@nowhere.json", "file 'nowhere.json' cannot be read: No such file or directory"),
