@@ -103,7 +103,6 @@ class Datastore(library.PostgresDatastore):
         """Whether recorders of the library's own share this datastore."""
         self._location = location
         self._forks = forks()
-        self._closed = False
         self._lock = threading.Lock()
         self._lent = 0
         self._lent_here = _LentHere()
@@ -167,7 +166,8 @@ class Datastore(library.PostgresDatastore):
     def retry_unreachable(self, connect: Callable[[], R]) -> R:
         """Call `connect`, again for `wait` seconds (of the URL) while the server is unreachable.
 
-        Raises the last `StoreUnavailableError`. Ends early when the store is closed.
+        Raises the last `StoreUnavailableError`. Ends early when the store is closed, or is to be
+        closed soon.
         """
         try:
             return connect()
@@ -190,7 +190,7 @@ class Datastore(library.PostgresDatastore):
 
     def _may_wait(self, error: Exception) -> bool:
         unreachable = isinstance(error, StoreUnavailableError) and error.reason == "unreachable"
-        return unreachable and self._location.wait_s > 0 and not self._closed
+        return unreachable and self._location.wait_s > 0 and not self.waits.hurries
 
     def count(self, name: CounterName) -> None:
         """Add one to a counter."""
@@ -361,7 +361,6 @@ class Datastore(library.PostgresDatastore):
         nor at the end of a process that has not closed it, which ends the sessions.
         """
         if not (self.is_inherited or sys.is_finalizing()):
-            self._closed = True
             self.hurry()
             self.pool.close(_CLOSE_S)
 

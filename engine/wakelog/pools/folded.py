@@ -205,7 +205,7 @@ def _keep(state: PoolState, stored: PoolRows | None, now_us: int) -> None:
         same = None if partition.take is None else takes.get(partition.take.version)
         if partition.take is not None and same is not None:
             partition.take.takeovers, partition.take.recalls = same.takeovers, same.recalls
-    state.virtual, state.rows_tag = old.virtual, old.rows_tag
+    state.virtual, state.others_tag = old.virtual, old.others_tag
     state.finished, state.recent = old.finished, old.recent
     tags = {lane.number: lane.tag for lane in old.lanes}
     for lane in state.lanes:

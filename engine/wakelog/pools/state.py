@@ -199,9 +199,9 @@ class PoolState(Struct):
     """How often items were requeued."""
     virtual: float = 0.0
     """The virtual time of fair sharing."""
-    rows_tag: float = 0.0
-    """The start tag of the items in the table of exceptions: beside lanes that share fairly they
-    are one more key."""
+    others_tag: float = 0.0
+    """The start tag of the items that are not shared fairly: beside those that are they are one
+    more key."""
     finished: dict[str, float] = {}
     """The tags of keys that have nothing waiting and had their share already: an event that comes
     now waits for its turn as if the key had had one all the time."""

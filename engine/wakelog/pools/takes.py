@@ -129,7 +129,9 @@ class Taking:
             return self._take_fairly(partition, lane.priority, want)
         if not self._is_seen(lane):
             return None
-        return self._take_ranges(partition, {lane.number: self._cut(lane, want)})
+        after, upto, without = self._cut(lane, want)
+        self._count_others(lane.priority, upto - after - len(without))
+        return self._take_ranges(partition, {lane.number: (after, upto, without)})
 
     # -- what there is
 
@@ -157,18 +159,24 @@ class Taking:
         first = self._firsts.get(lane.number)
         place = 0 if first is None else lane.taken + 1 - (first.upto - first.n + 1)
         seq = self.state.accepted if first is None else first.seq + place
-        return -lane.priority, lane.tag if lane.fair is not None else 0.0, seq
+        tag = lane.tag if lane.fair is not None else self._tag_of_others(lane.priority)
+        return -lane.priority, tag, seq
 
     def _rank_of(self, row: ExceptionRow) -> tuple[int, float, int]:
-        return -row.priority, self._tag_of_rows(row.priority) or 0.0, row.seq
+        return -row.priority, self._tag_of_others(row.priority), row.seq
 
-    def _tag_of_rows(self, priority: int) -> float | None:
-        """Beside lanes that share fairly, what was delayed or failed is one more key: else a key
-        could go before all others with delays of a moment. None if there are no such lanes."""
+    def _tag_of_others(self, priority: int) -> float:
+        """Beside lanes that share fairly all others are one more key, in the order of acceptance:
+        what has a partition key, was delayed or failed. Else a key could go before all others with
+        those."""
         state = self.state
-        if not self._fair.get(priority):
-            return None
-        return max(state.virtual, state.rows_tag)
+        return max(state.virtual, state.others_tag) if self._fair.get(priority) else 0.0
+
+    def _count_others(self, priority: int, count: int) -> None:
+        """So many of the others are taken."""
+        if self._fair.get(priority):
+            self.state.virtual = self._tag_of_others(priority)
+            self.state.others_tag = self.state.virtual + count
 
     def _best_due(self, served: frozenset[int], want: int) -> list[ExceptionRow]:
         """Items of one priority. What was lost with others is taken alone, so that one that kills
@@ -202,10 +210,7 @@ class Taking:
         for row in rows:
             self.writing.remove(row)
         state = self.state
-        tag = self._tag_of_rows(rows[0].priority)
-        if tag is not None:
-            state.virtual = max(state.virtual, tag)
-            state.rows_tag = tag + len(rows)
+        self._count_others(rows[0].priority, len(rows))
         for slot in {row.slot for row in rows}:
             group = state.group_for(slot, rows[0].priority)
             upto_us = max(row.due_us or 0 for row in rows if row.slot == slot)

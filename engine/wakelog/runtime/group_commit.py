@@ -121,13 +121,17 @@ class GroupCommit:
         self._appending.add_done_callback(lambda done: self._ended(group, done))
 
     def _ended(self, group: list[Entry], done: asyncio.Future[Appended]) -> None:
+        appended = appended_of(done, len(group))
+        if self._queue and not any(appended.errors):
+            self._start()  # the store goes on while the callers of this one are told
+            self._settle(group, appended.errors, appended.next_due_us)
+            return
         try:
-            self._settle_ended(group, done)
+            self._settle_ended(group, appended)
         finally:
             self._start()
 
-    def _settle_ended(self, group: list[Entry], done: asyncio.Future[Appended]) -> None:
-        appended = appended_of(done, len(group))
+    def _settle_ended(self, group: list[Entry], appended: Appended) -> None:
         errors = appended.errors
         if self._lane is not None and any(errors):
             group, errors = self._without_locked(self._lane, group, errors)

@@ -24,7 +24,7 @@ from tests.support import WAIT_S
 from tests.support_postgres import Server, Stop, bare_connection, running_server, with_options
 from wakelog import BlockingApp, Jobs, StoreUnavailableError, Task, TaskContext
 from wakelog_adapters.conformance.units import NOW, UnitBuilder, claim_request
-from wakelog_adapters.postgres import open_store
+from wakelog_adapters.postgres import PostgresStore, open_store
 
 QUIET = 2
 """An event that asks for no run."""
@@ -241,7 +241,10 @@ def test_K3_no_call_waits_longer_than_the_url_says(postgres_url: str) -> None:
         store.close()
 
 
-def test_K3_a_waiting_call_ends_when_the_store_is_closed(postgres_url: str) -> None:
+@pytest.mark.parametrize("end", [PostgresStore.close, PostgresStore.hurry])
+def test_K3_a_waiting_call_ends_when_the_store_is_closed_or_soon_to_be(
+    postgres_url: str, end: Callable[[PostgresStore], None]
+) -> None:
     with wired(with_options(postgres_url, timeout=0.1, wait=3600)) as (wire, url):
         store = open_store(url).application_recorder()
         wire.close()
@@ -252,13 +255,14 @@ def test_K3_a_waiting_call_ends_when_the_store_is_closed(postgres_url: str) -> N
                 store.status(["task:job:a"])
             errors.append(caught.value)
 
-        asking = threading.Thread(target=ask)
+        asking = threading.Thread(target=ask, daemon=True)
         asking.start()
         while store.counters["store_waits"] == 0:
             assert asking.is_alive()
-        store.close()
+        end(store)
         asking.join(WAIT_S)
         assert [error.reason for error in errors] == ["unreachable"]
+        store.close()
 
 
 # -- a server whose disk is full -------------------------------------------------------------------

@@ -6,12 +6,14 @@ TCP is no help: all is acknowledged. So each wait for an answer has an end.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
 
@@ -112,10 +114,21 @@ def test_K3_each_call_of_a_silent_server_ends(line: tuple[Wire, PostgresStore]) 
     assert store.datastore.lent == 0
 
 
-def test_K3_opening_ends(postgres_url: str) -> None:
-    with wired(with_options(postgres_url, timeout=0.3)) as (wire, url):
-        wire.silent = "requests"
-        assert "timeout" in refused(lambda: open_store(url)).detail
+def test_K3_opening_ends_and_leaves_no_connection(postgres_url: str) -> None:
+    gc.disable()  # it would close what was left
+    try:
+        with wired(with_options(postgres_url, timeout=0.3)) as (wire, url):
+            wire.silent = "requests"
+            assert "timeout" in refused(lambda: open_store(url)).detail
+            assert not connections_to(wire.port)
+    finally:
+        gc.enable()
+
+
+def connections_to(port: int) -> list[object]:
+    """Those that this process has open."""
+    found = psutil.Process().net_connections("tcp")
+    return [each for each in found if each.raddr and each.raddr.port == port]
 
 
 @pytest.mark.parametrize("silent", BOTH)

@@ -151,3 +151,28 @@ def test_P11_a_lonely_key_is_tried_again_before_what_came_later() -> None:
     hand.fails(hand.items[0], delay_us=0)
     hand.take(0)
     assert hand.work(want=1) == ["a0", "a1", "a2"]
+
+
+@pytest.mark.parametrize("key", ["k", None])
+def test_P11_what_is_not_shared_fairly_does_not_go_before_all_others(key: str | None) -> None:
+    # given many events with a partition key, or without a key of fair sharing
+    pool = Played(check=False)
+    pool.accept(*(item(f"a{n}", key=key) for n in range(100)))
+    pool.accept(*of("b", 100))
+    # then neither waits for the other
+    shares = Counter(name[0] for name in work_one(pool, 40))
+    assert min(shares["a"], shares["b"]) >= 19
+    # and a newcomer is served at once
+    pool.accept(item("new", fair="new"))
+    assert "new" in work_one(pool, 3)
+
+
+def test_P11_what_is_not_shared_fairly_pays_for_a_long_take() -> None:
+    pool = Played(check=False)
+    pool.accept(*(item(f"a{n}", key="k") for n in range(100)))
+    pool.accept(*of("b", 40))
+    hand = pool.hand()
+    assert hand.take(20) == [f"a{n}" for n in range(20)]
+    for each in list(hand.items):
+        hand.ends(each)
+    assert {name[0] for name in hand.take(20)} == {"b"}

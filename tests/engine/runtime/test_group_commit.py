@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -44,9 +44,14 @@ class Held(AppendDriver):
         self._ends[-1].set_result(Appended([error] * self.sizes[-1], None))
 
 
-def committer_of(appends: AppendDriver) -> GroupCommit:
+def committer_of(
+    appends: AppendDriver, on_appended: Callable[[], None] = lambda: None
+) -> GroupCommit:
     return GroupCommit(
-        MemoryStore(), appends, on_refused=lambda unit: None, on_appended=lambda units, due_us: None
+        MemoryStore(),
+        appends,
+        on_refused=lambda unit: None,
+        on_appended=lambda units, due_us: on_appended(),
     )
 
 
@@ -71,6 +76,31 @@ async def test_K5_what_becomes_ready_during_an_append_goes_with_the_next() -> No
         await turns()
     assert appends.sizes == [1, MAX_UNITS_PER_APPEND, MAX_UNITS_PER_APPEND]
     assert all(future.done() for future in late)
+
+
+async def test_the_store_gets_the_next_append_before_the_callers_of_the_last_one_are_told() -> None:
+    appends = Held()
+    begun: list[int] = []
+    committer = committer_of(appends, lambda: begun.append(len(appends.sizes)))
+    committer.submit(UnitBuilder("o-0").begin())
+    await turns()
+    committer.submit(UnitBuilder("o-1").begin())
+    appends.end()
+    await turns()
+    assert begun == [2]
+
+
+async def test_a_unit_built_on_a_refused_one_does_not_go_with_the_next_append() -> None:
+    appends = Held()
+    committer = committer_of(appends)
+    builder = UnitBuilder("o-0")
+    futures = [committer.submit(builder.begin())]
+    await turns()
+    futures.append(committer.submit(builder.begin()))
+    appends.end(VersionConflict("o-0"))
+    await turns()
+    assert appends.sizes == [1]
+    assert all(isinstance(future.exception(), VersionConflict) for future in futures)
 
 
 async def test_callers_are_told_some_at_a_time_and_the_loop_goes_on_in_between() -> None:

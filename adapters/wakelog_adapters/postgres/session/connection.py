@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -53,7 +54,8 @@ class Waits:
         """How long the server may be silent while an answer is due."""
         self.are_over = False
         """No connection waits any longer."""
-        self._hurries = False
+        self.hurries = False
+        """They wait for a moment only: the store is to be closed."""
         made = type("Connection", (Connection,), {"waits": self})
         self.connection_class = cast("type[Connection]", made)
         """The class of these connections."""
@@ -61,7 +63,7 @@ class Waits:
     def hurry(self) -> None:
         """Wait for a moment only, and no longer at all once that was in vain."""
         self.answer_s = min(self.answer_s, HURRY_S)
-        self._hurries = True
+        self.hurries = True
 
     def end(self) -> None:
         """End all waits now."""
@@ -70,7 +72,7 @@ class Waits:
     def is_too_long(self, waited_s: float, allowed_s: float | None = None) -> bool:
         """Whether a wait for an answer has lasted long enough."""
         allowed_s = self.answer_s if allowed_s is None else min(allowed_s, self.answer_s)
-        if waited_s >= allowed_s and self._hurries:
+        if waited_s >= allowed_s and self.hurries:
             self.end()
         return self.are_over or waited_s >= allowed_s
 
@@ -81,7 +83,7 @@ class Waits:
             awaited = next(steps)
             while True:
                 ready = yield awaited
-                if not ready and (self.are_over or self._hurries):
+                if not ready and (self.are_over or self.hurries):
                     waited_s = time.monotonic() - began_s
                     if self.is_too_long(waited_s):
                         raise NoAnswerError(waited_s)
@@ -105,6 +107,16 @@ class Connection(psycopg.Connection[DictRow]):
         """Whether another connection may do better: it is broken, or its session takes no writes,
         perhaps only because the server took none when it began."""
         return self.closed or self.was_read_only
+
+    @classmethod
+    def connect(cls, *args: Any, **kwargs: Any) -> Self:
+        """psycopg's, which leaves open what it has given up: its error and the frame that raises it
+        refer to each other, and that frame to the attempt. Here it is closed."""
+        try:
+            return super().connect(*args, **kwargs)
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)
+            raise
 
     @classmethod
     def _connect_gen(cls, *args: Any, **kwargs: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple
 
 from wakelog.application import Application
@@ -56,12 +56,10 @@ async def waiting_events(
         chosen = [row for row in rows if filter.has_priority(row.priority)]
         if chosen:
             yield await _located(app, job, _places(chosen), key)
-    for lane in lanes:
-        for at in range(lane.taken, lane.received, PAGE):
-            here = lane.number, at, min(at + PAGE, lane.received)
-            located = await _located(app, job, [here], key)
-            if left := await _in_lane(app, job, located):
-                yield left
+    for ranges in _pages(lanes):
+        located = await _located(app, job, ranges, key)
+        if left := await _in_lanes(app, job, located):
+            yield left
 
 
 async def unread_events(app: Application, job: str) -> AsyncIterator[list[Located]]:
@@ -84,8 +82,26 @@ def _places(rows: Sequence[ExceptionRow]) -> list[_Range]:
     return [(row.lane, row.off - 1, row.off) for row in rows]
 
 
-async def _in_lane(app: Application, job: str, located: list[Located]) -> list[Located]:
-    """Those that were not cancelled or moved out of their lane."""
+def _pages(lanes: Sequence[Lane]) -> Iterator[list[_Range]]:
+    """All places of the lanes that were not taken, `PAGE` at a time."""
+    page: list[_Range] = []
+    room = PAGE
+    for lane in lanes:
+        at = lane.taken
+        while at < lane.received:
+            upto = min(at + room, lane.received)
+            page.append((lane.number, at, upto))
+            room -= upto - at
+            at = upto
+            if not room:
+                yield page
+                page, room = [], PAGE
+    if page:
+        yield page
+
+
+async def _in_lanes(app: Application, job: str, located: list[Located]) -> list[Located]:
+    """Those that were not cancelled or moved out of their lanes."""
     keys = [ExceptionKey(each.lane, each.off) for each in located]
     seen = await app.pools.look(PoolLook(job, app.clock.now_us(), keys=keys))
     gone = {*seen.skips}
