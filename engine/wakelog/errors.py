@@ -284,7 +284,7 @@ _STORE_ADVICE: dict[str, str] = {
     "unreachable": "check that the path or host exists and may be opened",
     "full": "free some space, then try again: nothing of this request was recorded",
     "not_a_database": "the file is something else: give a wakelog database, or a new path",
-    "wrong_version": "upgrade the older of the two: a schema with wakelog migrate",
+    "wrong_version": "upgrade the older of the two, if it can be: a schema with wakelog migrate",
     "wrong_settings": "have it changed for this user (ALTER ROLE … SET …), or use no such pooler",
     "locked": "another process has kept a lock for too long: look for a long transaction",
     "read_only": "check its permissions, the rights of this user, and that it is not a standby",
