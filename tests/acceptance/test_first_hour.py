@@ -67,7 +67,7 @@ def ended(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
 
 
 def wakelog(start: Start, *words: str) -> subprocess.Popen[str]:
-    return start("-m", "wakelog_adapters.cli", *words)
+    return start("-m", "wakelog", *words)
 
 
 def test_the_examples_of_the_first_pages_run_on_the_wheel(
