@@ -7,6 +7,7 @@ the data, so each error pickles with its type, and each message says what to do 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
@@ -64,15 +65,31 @@ class RequestError(WakelogError):
 
 
 class UnknownJobError(RequestError):
-    """No definition of this kind is registered under this name."""
+    """No definition of this kind is registered under this name; empty: the given one is not."""
 
-    def __init__(self, name: str, known: Sequence[str], kind: str = "job") -> None:
+    def __init__(
+        self,
+        name: str,
+        known: Sequence[str],
+        kind: str = "job",
+        registered_as: str | None = None,
+    ) -> None:
+        """`registered_as`: the type of job that the name is registered for."""
         self.name = name if isinstance(name, str) else quoted(name)  # pyright: ignore[reportUnnecessaryIsInstance]
-        self.known, self.kind = tuple(known), kind
-        super().__init__(self.name, self.known, kind)
+        self.known, self.kind, self.registered_as = tuple(known), kind, registered_as
+        super().__init__(self.name, self.known, kind, registered_as)
 
     def __str__(self) -> str:
         known = ", ".join(self.known) or "none"
+        if not self.name:
+            return f"this {self.kind} is not registered (registered: {known}); pass it to Jobs(...)"
+        if self.registered_as is not None:
+            client = re.sub("([A-Z])", r"_\1", self.registered_as).lower()
+            return (
+                f"{quoted(self.name)} is registered as a {self.registered_as}, not as a "
+                f"{self.kind} (registered: {known}); ask for it by its own type, as in "
+                f"app.{client}({quoted(self.name)})"
+            )
         return (
             f"no {self.kind} is registered as {quoted(self.name)} (registered: {known}); "
             f"pass it to Jobs(...) under that name, or use one of those"
@@ -267,7 +284,7 @@ _STORE_ADVICE: dict[str, str] = {
     "unreachable": "check that the path or host exists and may be opened",
     "full": "free some space, then try again: nothing of this request was recorded",
     "not_a_database": "the file is something else: give a wakelog database, or a new path",
-    "wrong_version": "upgrade the older of the two: a schema with wakelog migrate",
+    "wrong_version": "upgrade the older of the two, if it can be: a schema with wakelog migrate",
     "wrong_settings": "have it changed for this user (ALTER ROLE … SET …), or use no such pooler",
     "locked": "another process has kept a lock for too long: look for a long transaction",
     "read_only": "check its permissions, the rights of this user, and that it is not a standby",

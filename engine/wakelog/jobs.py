@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wakelog.affinity import refuse_in_loop
 from wakelog.app import App
@@ -123,6 +123,16 @@ class Opening:
         self._app: App | None = None
         self._blocking: BlockingApp | None = None
         self._thread: LoopThread | None = None
+
+    if not TYPE_CHECKING:  # for a type checker there is no attribute of an app
+
+        def __getattr__(self, name: str) -> Any:
+            if hasattr(BlockingApp, name) and not name.startswith("_"):
+                raise AttributeError(
+                    f"this is no app yet that has {name!r}: write "
+                    f"`with jobs.open(...) as app:`, or `async with` on an event loop"
+                )
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     async def __aenter__(self) -> App:
         if self._entered:

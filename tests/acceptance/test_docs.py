@@ -15,49 +15,22 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from tests.acceptance.pages import PAGES, ROOT, blocks, pairs, prose
 from wakelog import DebounceContext, Jobs, TaskContext, WorkerPoolContext, errors
 from wakelog.client.worker_pool import WorkerPoolClient
 from wakelog.core.events import EVENTS
 from wakelog_adapters.cli.commands import app
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)(?P<file>[^)#\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
 README_LINES = 15
 """The first example of the README stays under this."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-
-
-class Block(NamedTuple):
-    """A fenced block of a page: what stands behind the fence, its text, and its line."""
-
-    info: str
-    text: str
-    line: int
-
-
-def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page, in order."""
-    text = page.read_text(encoding="utf-8")
-    return [
-        Block(found["info"].strip(), found["text"], text.count("\n", 0, found.start()) + 2)
-        for found in FENCE.finditer(text)
-    ]
-
-
-def prose(page: Path) -> str:
-    """A page without its fenced blocks."""
-    return FENCE.sub("", page.read_text(encoding="utf-8"))
 
 
 def anchors(page: Path) -> set[str]:
@@ -69,14 +42,6 @@ def anchors(page: Path) -> set[str]:
 def pattern(expected: str) -> re.Pattern[str]:
     """What is expected, with `…` for anything on one line."""
     return re.compile("[^\n]*".join(map(re.escape, expected.rstrip().split("…"))))
-
-
-def pairs(page: Path) -> Iterator[tuple[Block, Block | None]]:
-    """Each block to run, with the block that shows its output, where one follows."""
-    found = blocks(page)
-    for block, after in zip_longest(found, found[1:]):
-        if block.info == "python run":
-            yield block, after if after and after.info == "text output" else None
 
 
 @every_page

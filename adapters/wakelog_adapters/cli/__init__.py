@@ -6,14 +6,22 @@ see. For programs (`--json`) the same result is printed by `render.json_output`.
 
 from __future__ import annotations
 
+import sys
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command that `sys.argv` names, and exit with its code (see `wakelog --help`)."""
-    from wakelog_adapters.cli.streams import standard_streams
+    try:
+        from wakelog_adapters.cli.streams import standard_streams
 
-    with standard_streams():
-        from wakelog_adapters.cli.commands import app
+        with standard_streams():
+            from wakelog_adapters.cli.commands import app
 
-        app(prog_name="wakelog")
+            app(prog_name="wakelog")
+    except KeyboardInterrupt:  # modules are still being imported
+        from wakelog_adapters.cli.exit_codes import INTERRUPTED, complain
+
+        complain(["interrupted"])
+        sys.exit(INTERRUPTED)

@@ -35,6 +35,9 @@ def load_jobs(reference: str) -> Jobs:
     module_name, _, attribute = reference.partition(":")
     if not module_name or not attribute:
         raise UsageError(f"{reference!r} names no jobs: write MODULE:NAME, as in orders:jobs")
+    if "/" in module_name or os.sep in module_name or module_name.startswith("."):
+        said = "write the module's name, as in orders:jobs, in the folder of orders.py"
+        raise UsageError(f"{module_name!r} is a path: {said}")
     module = _module(module_name)
     try:
         value: Any = operator.attrgetter(attribute)(module)
@@ -59,7 +62,8 @@ def _module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise _broken(name, error) from None
-        hint = ": write it without .py" if name.endswith(".py") else " here or on the path"
+        where = f" in {folder}, or on the path"
+        hint = ": write it without .py" if name.endswith(".py") else where
         raise UsageError(f"there is no module {name!r}{hint}") from None
     except (Exception, SystemExit) as error:
         raise _broken(name, error) from None

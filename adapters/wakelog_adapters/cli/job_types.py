@@ -102,7 +102,7 @@ def check_verb(id: InstanceId, verb: str) -> None:
     check_instances(id, verb)
     client = JOB_TYPES[id.kind].client
     if not hasattr(client, verb):
-        known = ", ".join(each for each in VERBS if hasattr(client, each))
+        known = ", ".join(each for each in VERBS if hasattr(client, each)).replace("_", "-")
         raise UnknownActionError(verb, id.kind, f"of these commands it knows {known}")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -127,8 +129,14 @@ def payload(word: str) -> str:
         raise UsageError(f"the payload is not UTF-8 text: {error}") from None
     except ValueError as error:
         shown = word if len(word) <= MAX_SHOWN else word[: MAX_SHOWN - 1] + "…"
-        raise UsageError(f"the payload {shown!r} is not JSON: {error}") from None
+        hint = f"; a text is {shlex.quote(json.dumps(word))}" if _is_words(word) else ""
+        raise UsageError(f"the payload {shown!r} is not JSON: {error}{hint}") from None
     return text
+
+
+def _is_words(word: str) -> bool:
+    """Whether it looks like a text without its quotation marks."""
+    return word[:1].isalpha() and len(word) <= MAX_SHOWN
 
 
 def _seconds(word: str) -> Duration:

@@ -101,8 +101,13 @@ class OpeningStopped(BaseException):
     """A signal has arrived while the store was being opened, which may wait for it for long."""
 
 
+HANGUP = getattr(signal, "SIGHUP", None)
+"""The terminal was closed. Windows has no such signal, and under `nohup` it is ignored."""
+
+
 class Signals:
-    """SIGINT and SIGTERM: the first requests a stop, the second ends the process at once.
+    """SIGINT and SIGTERM: the first requests a stop, the second ends the process at once. A hangup
+    requests a stop, too.
 
     Until `is_open` is set the first raises `OpeningStopped` on the main thread.
 
@@ -120,7 +125,10 @@ class Signals:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Signals:
-        for each in (signal.SIGINT, signal.SIGTERM):
+        handled = [signal.SIGINT, signal.SIGTERM]
+        if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
+            handled.append(HANGUP)
+        for each in handled:
             self._before[each] = signal.getsignal(each)
             with contextlib.suppress(
                 NotImplementedError
@@ -140,7 +148,7 @@ class Signals:
                 signal.signal(each, before)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._echoes.is_one(number):
+        if self._echoes.is_one(number) or (self._stopping and number == HANGUP):
             return
         if self._stopping:
             with contextlib.suppress(OSError):

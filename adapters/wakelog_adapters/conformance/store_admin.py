@@ -241,3 +241,28 @@ class StoreAdminExam:
         assert found["schema"].level == "problem"
         assert "workers" not in found  # its tables may have changed
         assert admin.schema_version() == version
+
+    # -- schemas of builds between releases, whose migrations were changed in place
+
+    def test_a_schema_that_another_build_has_made_is_left_alone(self, tmp_path: Path) -> None:
+        admin = self.admin(tmp_path)
+        first = admin.migrations[0]
+        other = first._replace(sql="CREATE TABLE {t}of_another_build (x INTEGER);\n")
+        self.run_script(self.url(tmp_path), admin.script([other]))
+        version = admin.schema_version()
+        assert version.others == [first]
+        for refused in (version.check, admin.migrate, lambda: open_store(self.url(tmp_path))):
+            assert reason_of_refusal(refused) == "wrong_version"
+        found = self.check(tmp_path)
+        assert found["schema"].level == "problem"
+        assert "workers" not in found
+        assert admin.schema_version() == version
+
+    def test_what_is_said_in_a_migration_may_change(self, tmp_path: Path) -> None:
+        admin = self.admin(tmp_path)
+        first, *others = admin.migrations
+        said = first._replace(sql=f"-- another comment\n\n  {first.sql}")
+        self.run_script(self.url(tmp_path), admin.script([said, *others]))
+        assert admin.schema_version().others == []
+        with self.opened(tmp_path) as store:
+            self.append_one(store)

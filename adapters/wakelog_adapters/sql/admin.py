@@ -115,7 +115,7 @@ class SqlStoreAdmin(ABC, Generic[ConnectionT]):
                 return
             version = self._schema.version(connection)
             yield schema_finding(version)
-            if version.number and not version.is_too_new:
+            if version.number and version.is_usable:
                 yield from _told(check_jobs(self._queries(connection, clock.now_us())))
 
     def _queries(self, connection: ConnectionT, now_us: int) -> HealthQueries:

@@ -46,6 +46,11 @@ def schema_finding(version: SchemaVersion) -> Finding:
     if version.is_too_new:
         text = f"at migration {version.number}; this wakelog knows {version.newest}"
         return problem("schema", text, "upgrade this wakelog: it cannot open the store")
+    if version.others:
+        text = (
+            f"made by another build of wakelog: its {', '.join(map(str, version.others))} differs"
+        )
+        return problem("schema", text, "begin with a new file or schema, or use that build")
     if version.missing:
         text = f"the schema lacks {', '.join(map(str, version.missing))}"
         advice = "run wakelog migrate (opening the store does it too, unless its URL has"

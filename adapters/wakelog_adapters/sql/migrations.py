@@ -5,10 +5,14 @@ work on one store. So the first line of each file says which migration a package
 on the result, `-- compatible since: 1`, and the store records it. A migration that only adds
 something names an earlier migration; one that removes something names the migration that replaced
 it, and comes a release later.
+
+A released migration never changes. Between releases the newest one does, in place: so the store
+also records a digest of its statements, and what another build has made is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +38,13 @@ class Migration(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.number:04}_{self.name}"
+
+    @property
+    def recorded(self) -> str:
+        """How a store names it once it is applied: with a digest, which comments do not change."""
+        lines = [line.strip() for line in self.sql.splitlines()]
+        code = "\n".join(line for line in lines if line and not line.startswith("--"))
+        return f"{self.name} {hashlib.sha256(code.encode()).hexdigest()[:12]}"
 
 
 @cache
@@ -65,6 +76,8 @@ class SchemaVersion:
     compatible_since: int
     """The migration that a package must know to work on it, by the record of those applied."""
     known: Sequence[Migration]
+    others: Sequence[Migration] = ()
+    """Those that were applied, but not as this package knows them."""
 
     @property
     def missing(self) -> Sequence[Migration]:
@@ -81,8 +94,20 @@ class SchemaVersion:
         """Whether a newer package has changed the schema so that this one cannot work on it."""
         return self.newest < self.compatible_since
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether this package can work on it, once what is missing is applied."""
+        return not (self.is_too_new or self.others)
+
     def check(self) -> None:
-        """Raise `StoreUnavailableError` ("wrong_version") if it is too new."""
+        """Raise `StoreUnavailableError` ("wrong_version") if it is not usable."""
+        if self.others:
+            names = ", ".join(map(str, self.others))
+            raise StoreUnavailableError(
+                "wrong_version",
+                f"{self.store} was made by another build of wakelog (its {names} differs), and no "
+                f"migration leads here: begin with a new file or schema, or use that build",
+            )
         if self.is_too_new:
             raise StoreUnavailableError(
                 "wrong_version",

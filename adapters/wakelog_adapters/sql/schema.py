@@ -14,8 +14,8 @@ __all__ = ["ConnectionT", "SqlSchema"]
 
 ConnectionT = TypeVar("ConnectionT")
 
-_APPLIED = """SELECT coalesce(max(number), 0), coalesce(max(coalesce(compatible_since, number)), 0)
-    FROM {t}migrations"""
+_APPLIED = """SELECT number, coalesce(compatible_since, number), name FROM {t}migrations
+    ORDER BY number"""
 
 
 class SqlSchema(ABC, Generic[ConnectionT]):
@@ -74,13 +74,20 @@ class SqlSchema(ABC, Generic[ConnectionT]):
         Raises `StoreUnavailableError`: "not_a_database" if there can be no such schema, "damaged"
         if that cannot be told.
         """
-        number = compatible_since = 0
+        applied: Sequence[Sequence[Any]] = ()
         if self.rows(connection, self.has_table_sql):
-            [(number, compatible_since)] = self.rows(connection, _APPLIED)
-            if not (isinstance(number, int) and isinstance(compatible_since, int)):
-                detail = f"{self.label}: the table of migrations is not as it was written"
-                raise StoreUnavailableError("damaged", detail)
-        return SchemaVersion(self.label, number, compatible_since, self.known)
+            applied = self.rows(connection, _APPLIED)
+        if not all(isinstance(each, int) for row in applied for each in row[:2]):
+            detail = f"{self.label}: the table of migrations is not as it was written"
+            raise StoreUnavailableError("damaged", detail)
+        names = {row[0]: row[2] for row in applied}
+        return SchemaVersion(
+            self.label,
+            number=max(names, default=0),
+            compatible_since=max((row[1] for row in applied), default=0),
+            known=self.known,
+            others=[m for m in self.known if names.get(m.number, m.recorded) != m.recorded],
+        )
 
     def prepare(self, connection: ConnectionT) -> None:
         """What opening a store does: apply what is missing, unless the URL has migrate=off.
@@ -98,7 +105,8 @@ class SqlSchema(ABC, Generic[ConnectionT]):
     def migrate(self, connection: ConnectionT) -> Sequence[Migration]:
         """Apply what is missing, in one transaction under the lock; return what was applied.
 
-        Raises `StoreUnavailableError` ("wrong_version") for a schema that is too new.
+        Raises `StoreUnavailableError` ("wrong_version") for a schema that this package
+        cannot work on.
         """
         with self.transaction(connection):
             version = self.version(connection)  # under the lock, so that it is still true below
@@ -113,7 +121,7 @@ class SqlSchema(ABC, Generic[ConnectionT]):
     def script(self, migrations: Sequence[Migration]) -> str:
         """Consecutive migrations as SQL to run by hand, as one transaction under the same lock."""
         parts = list(self.begin_sql)
-        if migrations and migrations[0] == self.known[0]:
+        if migrations and migrations[0].number == self.known[0].number:
             parts += self.create_sql
         parts += [f"-- {each}\n\n" + ";\n\n".join(self._steps(each)) for each in migrations]
         return self.filled_in("".join(f"{part};\n\n" for part in parts) + "COMMIT;\n")
@@ -124,9 +132,9 @@ class SqlSchema(ABC, Generic[ConnectionT]):
 
     def _steps(self, migration: Migration) -> Sequence[str]:
         """The statements of a migration and the one that records it."""
-        number, name, compatible_since, sql = migration
+        number, _, compatible_since, sql = migration
         record = (
             "INSERT INTO {t}migrations (number, name, applied_at, compatible_since)"
-            f" VALUES ({number}, '{name}', {self.now_sql}, {compatible_since})"
+            f" VALUES ({number}, '{migration.recorded}', {self.now_sql}, {compatible_since})"
         )
         return [*self.statements(sql), record]

@@ -126,7 +126,7 @@ class DebounceClient(EventClient[S, DebounceStatus], Generic[S, E]):
         result, app = reply.flush, self._gateway.app
         if reply.window is None or not wait:
             return result
-        await warn_without_worker(app, instance)
+        await warn_without_worker(app, str(instance), instance.job)
         watcher = FlushWatcher(result, *reply.window)
         stream = result.instance_id
         result = await app.stream_watch.watch(stream, result.version, watcher, longest_us)

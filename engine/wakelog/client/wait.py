@@ -42,7 +42,7 @@ async def wait_until_handled(
     Raises `ExecutionError` if its handler failed or its life was ended first, and
     `WaitTimeoutError`.
     """
-    await warn_without_worker(app, id)
+    await warn_without_worker(app, str(id), id.job)
 
     def find(recorded: Recorded) -> DeadLettered | Discarded | EventHandled | Cleared | None:
         event = recorded.event
@@ -75,7 +75,7 @@ async def wait_for_run(
 ) -> R:
     """Wait for the outcome of the run that was requested: the next one with that trigger, or with
     any. A stop before it begins ends the wait. Raises `WaitTimeoutError`."""
-    await warn_without_worker(app, id)
+    await warn_without_worker(app, str(id), id.job)
     stream, watcher = str(id), _RunWatcher(requested, trigger)
     result = await app.stream_watch.watch(stream, requested.version, watcher, timeout_us)
     stored = await app.threads.read(app.store.events, stream, after=result.version - 1)
@@ -148,14 +148,14 @@ async def end_of_unit(app: Application, id: InstanceId, version: int) -> int:
     return version
 
 
-async def warn_without_worker(app: Application, id: InstanceId) -> None:
-    """Log a warning if no worker is running that could bring the outcome."""
+async def warn_without_worker(app: Application, what: str, job: str) -> None:
+    """Log a warning if no worker of `job` is running that could bring the outcome of `what`."""
     workers = await app.threads.read(app.store.workers, app.clock.now_us())
-    if app.stream_watch.drive is None and all(id.job not in worker.jobs for worker in workers):
+    if app.stream_watch.drive is None and all(job not in worker.jobs for worker in workers):
         _LOG.warning(
             "waiting for %s, but no living worker knows %s: start one (wakelog worker "
             "MODULE:jobs, or jobs.open(url, worker=True))",
-            id,
-            id.job,
-            extra={"instance": str(id)},
+            what,
+            job,
+            extra={"instance": what},
         )

@@ -93,10 +93,11 @@ class Registry:
         if not isinstance(job, Definition | str):  # pyright: ignore[reportUnnecessaryIsInstance]
             issue = Issue(loc="", msg="expected a definition, or its name", type="type")
             raise ValidationError(f"job {quoted(job)}", [issue])
-        return job if isinstance(job, str) else self._sources.get(id(job), "an unregistered one")
+        return job if isinstance(job, str) else self._sources.get(id(job), "")
 
     def _named(self, name: str, kind: str) -> Definition:
         found = self._by_name.get(name)
         if found is None or found.kind != kind:
-            raise UnknownJobError(name, self.names(kind), kind)
+            other = None if found is None else found.kind
+            raise UnknownJobError(name, self.names(kind), kind, other)
         return found

@@ -34,6 +34,8 @@ class RoundTrip:
         self.is_opaque = False
         """Some part has no `==`: only the JSON texts can be compared."""
         self._path: deque[str] = deque()
+        self.classes: tuple[type, type] | None = None
+        """Those of the first part that differs; None if it is the whole."""
 
     @property
     def loc(self) -> str:
@@ -69,6 +71,7 @@ class RoundTrip:
         """Whether each part, under its name, is the same as the other one."""
         for (name, a), b in zip(parts, others, strict=True):
             if not self.same(a, b):
+                self.classes = self.classes or (type(a), type(b))
                 self._path.appendleft(str(name))
                 return False
         return True

@@ -86,8 +86,7 @@ class TypeSchema(Generic[S]):
         """
         data, valid, again = self._through(value, name)
         likely = type(again) is type(valid) and self._decides_classes and equal(again, valid)
-        if not likely and (loc := self._changed_at(data, valid, again)) is not None:
-            issue = Issue(loc=loc, msg=_CHANGED, type="round_trip")
+        if not likely and (issue := self._change(data, valid, again)) is not None:
             raise ValidationError(f"{self.what} of {name!r}", [issue])
         return data.decode(), again
 
@@ -131,15 +130,15 @@ class TypeSchema(Generic[S]):
         named = (node.get("cls") for node in nodes(self._adapter.core_schema))
         return frozenset(each for each in named if isinstance(each, type))
 
-    def _changed_at(self, data: bytes, valid: S, again: S) -> str | None:
-        """Where the value read back is another one, compared part by part; None if it is the same.
+    def _change(self, data: bytes, valid: S, again: S) -> Issue | None:
+        """How the value read back is another one, compared part by part; None if it is the same.
         The slow path."""
         comparison = RoundTrip(self._declared)
         if not comparison.same(valid, again):
-            return comparison.loc
+            return _changed(comparison.loc, *(comparison.classes or (type(valid), type(again))))
         if not comparison.is_opaque or (text := self._text(again)) == data:
             return None
-        return differs_at(from_json(data), from_json(text))
+        return _changed(differs_at(from_json(data), from_json(text)))
 
     def load(self, text: str) -> S:
         """A new value of recorded JSON text. Raises pydantic's error if it does not fit."""
@@ -162,10 +161,22 @@ class _Silent(GenerateJsonSchema):
 
 _TELL_APART = 'give each class a field that tells it, as in kind: Literal["paid"] = "paid"'
 _NAME_ONE = 'name one of them, or put each into a class with a kind: Literal["a"] = "a" of its own'
-_CHANGED = (
-    "does not read back as what was given: give each class of a union a literal `kind`, "
-    "and keep secrets and infinities out"
-)
+
+
+def _changed(loc: str, given: type = object, read: type = object) -> Issue:
+    """That a part of a value would be changed, and what to do about it."""
+    message = "does not read back as what was given"
+    if read in (given, type(None)):  # an infinity has no JSON, and is written as null
+        message += ": keep secrets and infinities out"
+    else:
+        message += f", {_one(given)} as {_one(read)}: name its type (Any, dict and list keep plain "
+        message += "JSON only), and give each class of a union a literal `kind`"
+    return Issue(loc=loc, msg=message, type="round_trip")
+
+
+def _one(class_: type) -> str:
+    name = class_.__name__
+    return f"{'an' if name[:1] in 'aeiouAEIO' else 'a'} {name}"
 
 
 def _sets_in_order(value: Any, data: Any) -> Any:

@@ -13,6 +13,8 @@ import types
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from wakelog.functions import place_of
+
 __all__ = ["MAX_MESSAGE", "ErrorText", "clean", "error_text"]
 
 MAX_NAME = 255
@@ -39,14 +41,15 @@ class ErrorText(NamedTuple):
     """As in `/srv/orders.py:41 in charge`; empty if no code of the user's raised it."""
 
 
-def error_text(error: BaseException, raised: BaseException) -> ErrorText:
-    """The words of `error`, which is what was `raised`, or is the cause that that was for."""
+def error_text(error: BaseException, raised: BaseException, function: object = None) -> ErrorText:
+    """The words of `error`, which is what was `raised` by the user's `function`, or is the cause
+    that that was for."""
     trace = _of_user(error.__traceback__) or _of_user(raised.__traceback__)
     return ErrorText(
         clean(type(error).__qualname__)[:MAX_NAME],
         clean(_message(error))[:MAX_MESSAGE],
         clean(_traceback(error, trace))[-MAX_TRACEBACK:],
-        clean(_where(trace))[:MAX_WHERE],
+        clean(_where(trace) or _written(function))[:MAX_WHERE],
     )
 
 
@@ -67,6 +70,12 @@ def _where(trace: types.TracebackType | None) -> str:
     places = list(_places(trace))
     own = [each for each in places if not each.startswith((_OURS, *_LIBRARIES))]
     return next(iter([*own[-1:], *places[:1]]), "")
+
+
+def _written(function: object) -> str:
+    """Where the function is; empty for one of ours, which stands for one that there is not."""
+    place = place_of(function)
+    return "" if place.startswith(_OURS) else place
 
 
 def _places(trace: types.TracebackType | None) -> Iterator[str]:

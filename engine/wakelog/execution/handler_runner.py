@@ -37,7 +37,6 @@ from wakelog.execution.outliving import in_a_task, is_outliving
 from wakelog.execution.retry_advice import advice, cause_of
 from wakelog.execution.thread_pool import HandlerPool, Returned
 from wakelog.execution.time_limit import in_time
-from wakelog.functions import place_of
 
 __all__ = ["HandlerRunner"]
 
@@ -282,8 +281,8 @@ class HandlerRunner:
         if self.inline and isinstance(raised, KeyboardInterrupt):
             raise raised  # Ctrl-C ends the simulation, not the handler
         error = cause_of(raised)
-        kind, message, trace, where = error_text(error, raised)
-        where = where or place_of(definition.handlers[call.handler].fn)
+        handler = definition.handlers[call.handler].fn
+        kind, message, trace, where = error_text(error, raised, handler)
         hint = advice(definition.retry, raised, call.attempt) if call.may_be_repeated else Advice()
         return HandlerFailed(error, kind, message, trace, self._clock.now_us(), hint, where)
 

@@ -394,5 +394,7 @@ def _is_owed(row: StatusRow, now_us: int) -> bool:
 
 def _refuse_in_loop() -> None:
     if is_on_a_loop():
-        text = "a simulation runs its own event loop: use it in a plain def, not async def"
-        raise InvalidStateError(text)
+        raise InvalidStateError(
+            "a simulation runs its own event loop: use it in a plain def, not async def, and where "
+            "a loop runs already, as in a notebook, in a thread (asyncio.to_thread)"
+        )

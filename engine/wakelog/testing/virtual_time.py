@@ -51,6 +51,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._began_us = clock.now_us()
         self._forks = forks()
         super().__init__(_JumpingSelector(clock))
+        self.slow_callback_duration = math.inf  # else asyncio's debug mode logs what time passes
 
     @property
     def is_inherited(self) -> bool:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from wakelog_adapters.cli.commands import app
 
-__all__ = ["JOBS", "CommandLine", "Process", "process"]
+__all__ = ["JOBS", "PATIENCE_S", "CommandLine", "Process", "process"]
 
 JOBS = "tests.adapters.cli.parcel_jobs:jobs"
 ROOT = Path(__file__).parents[3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -33,6 +34,13 @@ class TestJobs:
             ("nowhere:jobs", "there is no module 'nowhere'"),
             ("tests.nowhere:jobs", "there is no module 'tests.nowhere'"),
             ("cli_jobs.py:jobs", "there is no module 'cli_jobs.py': write it without .py"),
+            (
+                "./cli_jobs:jobs",
+                "'./cli_jobs' is a path: write the module's name, as in orders:jobs",
+            ),
+            ("src/cli_jobs.py:jobs", "'src/cli_jobs.py' is a path: write the module's name"),
+            ("/srv/cli_jobs:jobs", "'/srv/cli_jobs' is a path: write the module's name"),
+            ("..cli_jobs:jobs", "'..cli_jobs' is a path: write the module's name"),
             ("jobs", "write MODULE:NAME, as in orders:jobs"),
             (":jobs", "write MODULE:NAME, as in orders:jobs"),
             ("json:jobs", "json has no 'jobs'; it needs a line such as: jobs = Jobs(order=order)"),
@@ -76,6 +84,12 @@ class TestJobs:
         assert "-c 'import broken_jobs'" in message
         if "(" in said:
             assert f"broken_jobs.py, line {source.count(chr(10)) + 1})" in message
+
+    def test_in_another_folder_are_said_to_be_looked_for_in_this_one(
+        self, wakelog: CommandLine, here: Path
+    ) -> None:
+        said = wakelog.refusal(2, "worker", "orders:jobs")
+        assert said == f"Error: there is no module 'orders' in {here}, or on the path\n"
 
     def test_are_found_in_the_current_folder(self, wakelog: CommandLine, here: Path) -> None:
         (here / "local_jobs.py").write_text(
@@ -181,7 +195,12 @@ class TestPayloads:
         ("payload", "said"),
         [
             ('{"kind": "weig', "is not JSON: EOF while parsing a string at line 1 column 14"),
-            ("hello", "is not JSON: expected value at line 1 column 1"),
+            ("hello", "is not JSON: expected value at line 1 column 1; a text is '\"hello\"'\n"),
+            (
+                "it's",
+                "is not JSON: expected value at line 1 column 1; a text is '\"it'\"'\"'s\"'\n",
+            ),
+            ("{'kind': 'lost'}", "is not JSON: key must be a string at line 1 column 2\n"),
             ("", "is not JSON"),
             ("[" * 5_000, "is not JSON: recursion limit exceeded"),
             ("@nowhere.json", "file 'nowhere.json' cannot be read: No such file or directory"),
@@ -276,6 +295,25 @@ def test_an_interrupt_ends_with_130_and_takes_nothing_back(
         code, stdout, stderr = send.end()
     assert (code, stdout, stderr) == (130, "", "Error: interrupted\n")
     assert wakelog.answer("status", "parcel", "p-1")["deferred_count"] == 1
+
+
+INTERRUPTED_IMPORT = """
+import sys, types
+class Commands(types.ModuleType):
+    def __getattr__(self, name):
+        raise KeyboardInterrupt
+sys.modules["wakelog_adapters.cli.commands"] = Commands("commands")
+from wakelog_adapters.cli import main
+main()
+"""
+
+
+def test_an_interrupt_while_modules_are_imported_ends_with_130() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "Error: interrupted\n"
 
 
 def test_an_interrupt_that_comes_many_times_at_once_counts_once(

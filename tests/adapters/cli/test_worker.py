@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.cli.command_line import CommandLine, process
+from tests.adapters.cli.command_line import PATIENCE_S, CommandLine, process
 from tests.support_stores import writes_blocked
 from wakelog_adapters.cli.context import without_secrets
 
@@ -80,7 +81,7 @@ def test_says_what_it_works_on_and_stops_with_0(sender: CommandLine, tmp_path: P
     assert stderr.splitlines()[-1].endswith("stopped")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_lets_a_run_end_when_it_is_stopped(
     sender: CommandLine, tmp_path: Path, stop: signal.Signals
 ) -> None:
@@ -111,6 +112,49 @@ def test_gives_a_run_back_when_the_grace_is_over(sender: CommandLine, tmp_path: 
     assert last["data"]["reason"] == "shutdown"
 
 
+IN_A_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "wakelog_adapters.cli", "worker", "depot:jobs"])
+"""
+
+
+def test_K2_it_stops_when_its_terminal_is_closed(sender: CommandLine, tmp_path: Path) -> None:
+    # given a worker in the foreground of a terminal
+    terminal, inside = pty.openpty()
+    worker = subprocess.Popen(
+        [sys.executable, "-c", IN_A_TERMINAL],
+        env={**os.environ, **sender.env, "PYTHONWARNINGS": "error"},
+        cwd=tmp_path,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+    )
+    os.close(inside)
+    with open(terminal, "rb") as shown:
+        assert b"working on" in shown.readline()
+        # when that is closed
+    # then it ends as it does if it is asked to
+    assert worker.wait(PATIENCE_S) == 0
+    assert sender.answer("workers")["workers"] == []
+
+
+def test_K2_under_nohup_it_goes_on(sender: CommandLine, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which processes inherit
+    try:
+        with process("worker", "depot:jobs", cwd=tmp_path, env=sender.env) as worker:
+            worker.log_line("working on")
+            worker.popen.send_signal(signal.SIGHUP)
+            sender("send", "gate", "g-1", '"open"')
+            (tmp_path / "gate").write_text("7")
+            assert worker.line() == "at the gate\n"
+            worker.popen.terminate()
+            assert worker.end()[0] == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("job", ["gate", "stuck"])
 def test_a_second_signal_ends_it_at_once(sender: CommandLine, tmp_path: Path, job: str) -> None:
     sender("send", job, "x", '"go"')
@@ -118,6 +162,7 @@ def test_a_second_signal_ends_it_at_once(sender: CommandLine, tmp_path: Path, jo
         assert worker.line() in ("at the gate\n", "stuck\n")
         worker.popen.terminate()
         worker.log_line("a second signal ends at once")
+        worker.popen.send_signal(signal.SIGHUP)  # the terminal is closed: that is no haste
         worker.popen.send_signal(signal.SIGINT)
         code, _, stderr = worker.end()
     assert code == 130

@@ -17,7 +17,14 @@ from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
 
 from tests.support import WAIT_S, Ctx, order_task, task_of
-from wakelog import Jobs, StoreUnavailableError, Task, UnknownJobError, ValidationError
+from wakelog import (
+    Jobs,
+    StoreUnavailableError,
+    Task,
+    UnknownJobError,
+    ValidationError,
+    WorkerPool,
+)
 
 
 def test_E3_two_jobs_on_two_stores_in_one_process_know_nothing_of_each_other(
@@ -38,8 +45,34 @@ def test_E3_two_jobs_on_two_stores_in_one_process_know_nothing_of_each_other(
         assert second.task("job").get_state("a") == "two"
         with pytest.raises(UnknownJobError):
             second.task("only_here")
-        with pytest.raises(UnknownJobError):
+        with pytest.raises(
+            UnknownJobError, match=r"this task is not registered .*: job, only_here"
+        ):
             first.task(two)
+
+
+def test_U11_a_job_of_another_type_is_told_from_one_that_there_is_not() -> None:
+    pool: WorkerPool[int] = WorkerPool(event=int)
+    pool.execute(lambda ctx, event: None)
+    with Jobs(job=task_of(), mail=pool).open("memory://") as app:
+        either: list[Any] = ["mail", pool]
+        for job in either:
+            with pytest.raises(UnknownJobError, match=r"as in app\.worker_pool\('mail'\)"):
+                app.task(job)
+        with pytest.raises(UnknownJobError, match=r"as in app\.task\('job'\)"):
+            app.worker_pool("job")
+
+
+def test_E3_what_was_not_entered_says_how_to() -> None:
+    opening: Any = Jobs(job=task_of()).open("memory://")
+    with pytest.raises(
+        AttributeError,
+        match=r"no app yet that has 'task': write `with jobs\.open\(\.\.\.\) as app:`",
+    ):
+        opening.task("job")
+    assert not hasattr(opening, "__fspath__")
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        opening.nonsense()
 
 
 def test_E3_two_jobs_share_a_file_by_table_prefix(tmp_path: Path) -> None:

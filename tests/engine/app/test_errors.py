@@ -51,6 +51,15 @@ EXAMPLES: list[tuple[WakelogError, str]] = [
         "pass it to Jobs(...) under that name, or use one of those",
     ),
     (
+        UnknownJobError("", ["order"], "task"),
+        "this task is not registered (registered: order); pass it to Jobs(...)",
+    ),
+    (
+        UnknownJobError("mail", ["order"], "task", registered_as="workerPool"),
+        "'mail' is registered as a workerPool, not as a task (registered: order); "
+        "ask for it by its own type, as in app.worker_pool('mail')",
+    ),
+    (
         UnknownJobTypeError("cron", ["task", "debounce"]),
         "'cron' is not a type of job; the types are task, debounce",
     ),

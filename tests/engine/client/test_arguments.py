@@ -239,6 +239,27 @@ def test_U4_the_refusal_of_what_does_not_read_back_names_the_field(
     assert "hunter2" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("type_", "value", "said"),
+    [
+        (dict, {"at": datetime(2026, 1, 1)}, "at: {}, a datetime as a str: name its type (Any"),  # noqa: DTZ001
+        (Any, {"deep": [{1}]}, "deep.0: {}, a set as a list: name its type (Any"),
+        (dict, {1: "a"}, "1: {}, an int as a str: name its type (Any"),
+        (Any, Open(), "{}, an Open as a dict: name its type (Any"),
+        (Approve | Reject, Reject(by="me"), "{}, a Reject as an Approve: name its type (Any"),
+        (Any, {"a": float("nan")}, "a: {}: keep secrets and infinities out"),
+        (Login, Login(password=SecretStr("x")), "password: {}: keep secrets and infinities out"),
+    ],
+)
+def test_U4_the_refusal_says_as_what_it_would_be_read_back(
+    type_: Any, value: Any, said: str
+) -> None:
+    with pytest.raises(ValidationError) as raised:
+        TypeSchema(type_, "event").dump(value, "job")
+    start = said.format("does not read back as what was given")
+    assert str(raised.value).startswith(f"event of 'job' is not valid: {start}")
+
+
 def test_a_state_or_event_that_does_not_read_back_leaves_nothing_behind(stage: Staging) -> None:
     # given
     job = stage(event=str | UUID, on_event=lambda ctx, event: ctx.set_state(float("inf")))

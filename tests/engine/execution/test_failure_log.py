@@ -108,6 +108,16 @@ def test_R8_the_place_is_the_users_even_if_a_library_raises(stage: Staging, line
     assert f" ({error.where})" in lines.texts[0]
 
 
+def test_R8_what_no_code_of_the_users_raised_has_no_place(stage: Staging, lines: Lines) -> None:
+    job = stage(schedules, execute=None)
+    job.send()
+    job.sim.advance(0)
+    error = job.status().last_error
+    assert error is not None
+    assert (error.type, error.where) == ("UnknownActionError", "")
+    assert lines.texts[0].endswith(" then trigger the instance")
+
+
 def test_R5_a_recovered_failure_is_a_warning(stage: Staging, lines: Lines) -> None:
     job = stage(schedules, execute=fails, on_error=lambda ctx, error: None)
     job.send()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.auditing_pools import PoolAudit
-from tests.engine.pools.live import AGAIN, audited, ended, opened, pool_of, until, warm
+from tests.engine.pools.live import AGAIN, JOB, audited, ended, opened, pool_of, until, warm
 from tests.support import WAIT_S
 from wakelog import (
     Backoff,
@@ -20,6 +20,7 @@ from wakelog import (
     QueueFullError,
     Retry,
     ValidationError,
+    WaitTimeoutError,
 )
 from wakelog.core.pool.events import RunsReturned
 
@@ -598,3 +599,28 @@ async def test_K2_what_does_not_end_within_the_grace_is_stopped_and_is_no_attemp
         [event] = await ended(client, [one.event_id])
         assert event.status == "completed"
     assert attempts == [1, 1]
+
+
+async def test_P8_who_waits_without_a_worker_is_told_that_there_is_none(
+    pool_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given an event that is over, and one that no worker will take
+    async def execute(ctx: Any, event: Any) -> None:
+        """Nothing."""
+
+    pool = pool_of(execute)
+    async with opened(pool_url, pool) as client:
+        over = await client.enqueue(1)
+        await client.wait(over.event_id, timeout=WAIT_S)
+    async with opened(pool_url, pool, worker=False) as client:
+        waiting = await client.enqueue(2)
+        # when both are waited for
+        await client.wait(over.event_id)
+        with pytest.raises(WaitTimeoutError):
+            await client.wait(waiting.event_id, timeout=0.01)
+    # then
+    said = [each.getMessage() for each in caplog.records if each.name == "wakelog.client"]
+    assert said == [
+        f"waiting for {JOB}:{waiting.event_id}, but no living worker knows {JOB}: start one "
+        "(wakelog worker MODULE:jobs, or jobs.open(url, worker=True))"
+    ]

@@ -120,6 +120,16 @@ def test_H6_a_sleep_in_a_handler_costs_nothing_and_moves_the_clock(stage: Stagin
     assert (executed.at, executed.data["duration_us"]) == (START + 2 * HOUR, 3_600_000_000)
 
 
+def test_H6_in_asyncios_debug_mode_the_time_that_passes_is_not_taken_for_slowness(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PYTHONASYNCIODEBUG", "1")
+    with Simulation(Jobs(order=order_task())) as sim:
+        sim.task("order").send("o-1", {"kind": "placed"})
+        sim.advance("1d")
+    assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == []
+
+
 def test_H6_the_same_seed_gives_the_same_log_byte_for_byte() -> None:
     # given handlers that use chance
     def told(seed: int) -> list[Any]:
@@ -207,7 +217,7 @@ def test_H6_without_handlers_everything_is_deferred() -> None:
 
 @pytest.mark.anyio
 async def test_H6_in_an_async_def_it_says_what_to_do_instead() -> None:
-    with pytest.raises(InvalidStateError, match="async def"):
+    with pytest.raises(InvalidStateError, match=r"async def.* in a notebook, .*to_thread"):
         Simulation(Jobs(job=task_of()))
     sim = await asyncio.to_thread(Simulation, Jobs(job=task_of()))
     with pytest.raises(InvalidStateError, match="async def"):

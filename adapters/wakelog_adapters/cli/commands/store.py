@@ -98,7 +98,7 @@ def _admin(url: str | None) -> Generator[tuple[str, StoreAdmin]]:
 
 
 def _schema(store: str, admin: StoreAdmin, applied: list[str] | None = None) -> SchemaReport:
-    """Raises `StoreUnavailableError`, also for a schema that is too new."""
+    """Raises `StoreUnavailableError`, also for a schema that this wakelog cannot work on."""
     version = admin.schema_version()
     version.check()
     return SchemaReport(
