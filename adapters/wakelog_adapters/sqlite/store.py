@@ -34,6 +34,8 @@ from wakelog_adapters.sqlite.url import StoreLocation
 
 __all__ = ["SQLiteStore"]
 
+HURRY_S = 1.0
+"""How long a write waits for one of another process while the store is being closed."""
 _POLL_US = 100_000
 _NOTHING = Appended((), None)
 _UNKNOWN = "; it is not known whether the last write was recorded"
@@ -67,6 +69,8 @@ class SQLiteStore(SmallWrites, SQLitePools):
         super().__init__(datastore, location, file)
         self._library_pool = pool
         self._write_lock = FairLock()
+        self._hurry_s: float | None = None
+        """How long a write waits for another process's, if that is less than usual."""
         self._listeners = LogListeners()
         register(self)
 
@@ -100,8 +104,21 @@ class SQLiteStore(SmallWrites, SQLitePools):
         """
         with self._write_lock:
             self.file.check()
-            yield self._writer
+            if self._hurry_s is None:
+                yield self._writer
+            else:
+                yield from self._hurried(self._hurry_s)
             self.file.check(_UNKNOWN)
+
+    def _hurried(self, wait_s: float) -> Generator[sqlite3.Connection, None, None]:
+        """The connection that writes; if it waits in vain, no other write waits."""
+        self._writer.execute(f"PRAGMA busy_timeout = {round(wait_s * 1_000)}")
+        try:
+            yield self._writer
+        except StoreUnavailableError as error:
+            if error.reason == "locked":
+                self._hurry_s = 0
+            raise
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection, None, None]:
@@ -259,7 +276,9 @@ class SQLiteStore(SmallWrites, SQLitePools):
         return self._write_lock.is_free and all(each.are_idle for each in pools)
 
     def hurry(self) -> None:
-        """There is no server: a call waits for another process's write, `timeout` at most."""
+        """Only a write that is waiting for another process's goes on, `timeout` at most."""
+        if self._hurry_s is None:
+            self._hurry_s = HURRY_S
 
     def close(self) -> None:
         """Waits for the write that is under way. Reads under way end by themselves.

@@ -226,8 +226,9 @@ class Store(
         ...
 
     def hurry(self) -> None:
-        """This process is closing: from now on wait for a server for a moment only, and refuse all
-        further calls once that was in vain. Never blocks; any thread may call."""
+        """This process is closing: from now on wait for a server, or for what another process
+        writes, for a moment only; once that was in vain, wait no more. Never blocks; any thread may
+        call."""
         ...
 
     def close(self) -> None:

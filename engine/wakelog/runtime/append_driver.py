@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from wakelog.ports.store import StartedAppend, StartsAppends, Store
 from wakelog.ports.units import Appended, Unit
-from wakelog.runtime.store_threads import StoreExecutor
+from wakelog.runtime.store_threads import StoreExecutor, closed_meanwhile
 
 __all__ = ["MAX_UNITS_PER_APPEND", "AppendDriver", "appended_of"]
 
@@ -54,11 +54,11 @@ class AppendDriver:
 
 def appended_of(done: asyncio.Future[Appended], units: int) -> Appended:
     """The result of an append of so many units that has ended; if it failed, each has its error."""
-    error = asyncio.CancelledError() if done.cancelled() else done.exception()
+    error = closed_meanwhile() if done.cancelled() else done.exception()
     if error is None:
         return done.result()
-    cancelled = RuntimeError("the append was cancelled")
-    return Appended([error if isinstance(error, Exception) else cancelled] * units, None)
+    ended = error if isinstance(error, Exception) else closed_meanwhile()
+    return Appended([ended] * units, None)
 
 
 class _WatchedAppend:

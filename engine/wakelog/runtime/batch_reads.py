@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-from wakelog.runtime.store_threads import StoreExecutor
+from wakelog.runtime.store_threads import StoreExecutor, closed_meanwhile
 
 __all__ = ["BatchReader"]
 
@@ -75,7 +75,7 @@ class BatchReader(Generic[K, V]):
         done: asyncio.Future[Sequence[V | Exception]],
     ) -> None:
         if done.cancelled():
-            error: BaseException | None = RuntimeError("the read was cancelled")
+            error: BaseException | None = closed_meanwhile()
         else:
             error = done.exception()
         values = [error] * len(waiting) if error else done.result()

@@ -13,7 +13,13 @@ from typing import NoReturn, ParamSpec, Protocol, TypeVar
 from wakelog.errors import InvalidStateError
 from wakelog.threads import START_ERRORS, no_thread_for
 
-__all__ = ["InlineExecutor", "StoreExecutor", "StoreThreads", "ThreadExecutor"]
+__all__ = [
+    "InlineExecutor",
+    "StoreExecutor",
+    "StoreThreads",
+    "ThreadExecutor",
+    "closed_meanwhile",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -169,16 +175,29 @@ class StoreThreads:
             self.writes = None
 
     async def read(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a reading method of the store off the event loop."""
-        return await self.reads.run(fn, *args, **kwargs)
+        """Call a reading method of the store off the event loop. Raises `InvalidStateError` if it
+        is not made any longer, because these threads were closed."""
+        try:
+            return await self.reads.run(fn, *args, **kwargs)
+        except asyncio.CancelledError:
+            _raise_if_not_made()
+            raise
 
     async def browse(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """As `read`, for calls that may take long: no request waits behind them."""
-        return await self._long_reads.run(fn, *args, **kwargs)
+        try:
+            return await self._long_reads.run(fn, *args, **kwargs)
+        except asyncio.CancelledError:
+            _raise_if_not_made()
+            raise
 
     async def write(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a writing method of the store, other than `append`, off the event loop."""
-        return await self.waits.run(fn, *args, **kwargs)
+        """As `read`, for a writing method of the store, other than `append`."""
+        try:
+            return await self.waits.run(fn, *args, **kwargs)
+        except asyncio.CancelledError:
+            _raise_if_not_made()
+            raise
 
     def close(self) -> None:
         """End the executors, each as `StoreExecutor.close` does, also those after one in which it
@@ -214,7 +233,19 @@ def _start_all(pool: ThreadPoolExecutor, name: str, count: int) -> None:
         go_on.set()
 
 
-async def _refused() -> NoReturn:
-    raise InvalidStateError(
+def closed_meanwhile() -> InvalidStateError:
+    """The error of a call that was not made, because the threads were closed."""
+    return InvalidStateError(
         "the app was closed meanwhile: open it again, and look at what was recorded"
     )
+
+
+async def _refused() -> NoReturn:
+    raise closed_meanwhile()
+
+
+def _raise_if_not_made() -> None:
+    """After a call was cancelled: by closing, unless its caller was."""
+    task = asyncio.current_task()
+    if task is not None and not task.cancelling():
+        raise closed_meanwhile() from None

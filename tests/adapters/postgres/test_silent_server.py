@@ -9,7 +9,7 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ from tests.adapters.postgres.test_trouble import ORDERING, Running, bare, signed
 from tests.auditing import audit_all
 from tests.support import WAIT_S
 from tests.support_postgres import with_options
-from wakelog.errors import StoreUnavailableError
+from wakelog.errors import InvalidStateError, StoreUnavailableError
 from wakelog.ports.pools import PoolSeen, PoolWrites
 from wakelog.ports.rows import Listing
 from wakelog.ports.units import Appended
@@ -275,3 +275,37 @@ def test_K2_closing_ends_soon_after_its_grace(postgres_url: str, *, worker: bool
     with wired(with_options(postgres_url, timeout=30)) as (wire, url):
         asyncio.run(main(wire, url))
     until(lambda: not [each for each in threading.enumerate() if each.name.startswith("wakelog")])
+
+
+def test_K2_each_call_that_a_close_meets_ends_with_a_typed_error(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that waits for a thread until there is none. Others wait for a connection, which
+    takes longer than the close."""
+    monkeypatch.setattr("wakelog.app.END_S", 0.1)
+
+    async def main(wire: Wire, url: str) -> None:
+        async with jobs.open(url) as app:
+            client = app.task(task)
+            await client.send("a", 1)
+            wire.silent = "answers"
+            asks: list[Callable[[], Awaitable[object]]] = [
+                lambda: client.send("a", 1),
+                lambda: client.send("b", 1, wait=False),
+                lambda: client.status("a"),
+                lambda: app.history("task:job:a"),
+                lambda: client.pause("a"),
+                app.count,
+                app.list,
+                app.workers,
+                lambda: app.pause(task),
+            ]
+            calls = [asyncio.ensure_future(ask()) for ask in asks for _ in range(3)]
+            await asyncio.to_thread(wire.was_silent.wait, WAIT_S)
+            await app.close(grace=0)
+            errors = await asyncio.gather(*calls, return_exceptions=True)
+            expected = {StoreUnavailableError, InvalidStateError}
+            assert {type(error) for error in errors} <= expected, errors
+
+    with wired(with_options(postgres_url, timeout=30)) as (wire, url):
+        asyncio.run(main(wire, url))

@@ -1,4 +1,4 @@
-"""A file in which nobody can write for longer than a lease lasts (U2, K3)."""
+"""A file in which nobody can write for a while."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.auditing import audit_all
 from tests.support import WAIT_S
 from tests.support_stores import writes_blocked
-from wakelog import Jobs, Task, TaskContext
+from wakelog import Jobs, StoreUnavailableError, Task, TaskContext
+from wakelog_adapters.sqlite import open_store
 
 
 class MissedBeats(logging.Handler):
@@ -64,3 +67,39 @@ def test_U2_K3_a_worker_keeps_its_runs_while_it_cannot_renew(tmp_path: Path) -> 
             assert names.count("RunStarted") == names.count("Executed") == 1
         audit_all(app.app.application.store)
     log.removeHandler(missed)
+
+
+def test_K2_while_an_app_is_closed_one_write_waits_and_for_a_moment_only(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All others would wait after it, for `timeout` each."""
+    monkeypatch.setattr("wakelog_adapters.sqlite.store.HURRY_S", 0.2)
+    store = open_store(f"{sqlite_url}?timeout={WAIT_S}").application_recorder()
+    errors: list[StoreUnavailableError] = []
+
+    def remove() -> None:
+        with pytest.raises(StoreUnavailableError) as caught:
+            store.remove_worker("w")
+        errors.append(caught.value)
+
+    began_s = time.monotonic()
+    with writes_blocked(sqlite_url):
+        # given a file that is locked, when the app is about to be closed
+        store.hurry()
+        removing = [threading.Thread(target=remove, daemon=True) for _ in range(30)]
+        for thread in removing:
+            thread.start()
+        for thread in removing:
+            thread.join(WAIT_S / 2)
+        store.close()
+    # then
+    assert [error.reason for error in errors] == ["locked"] * 30
+    assert time.monotonic() - began_s < 30 * 0.2
+
+
+def test_K2_while_an_app_is_closed_what_can_be_written_is_written(sqlite_url: str) -> None:
+    store = open_store(sqlite_url).application_recorder()
+    store.hurry()
+    for _ in range(2):
+        store.remove_worker("w")
+    store.close()

@@ -97,6 +97,25 @@ async def test_a_call_that_ends_once_the_store_is_closed_is_waited_for() -> None
     assert await call
 
 
+async def test_a_call_that_is_not_made_any_longer_is_refused() -> None:
+    # given calls that do not end, on each thread, and as many that wait for one
+    go_on = threading.Event()
+    threads = lanes.StoreThreads(blocking=True, inline=False)
+    kinds = (threads.read, threads.browse, threads.write)
+    calls = [asyncio.create_task(kind(go_on.wait, WAIT_S)) for kind in kinds for _ in range(4)]
+    await asyncio.sleep(0)
+    # when one caller stops waiting, and then the threads are closed
+    calls[-1].cancel()
+    threads.close()
+    go_on.set()
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    # then only that one was cancelled
+    assert isinstance(ends[-1], asyncio.CancelledError)
+    expected = [True, True, InvalidStateError, InvalidStateError] * len(kinds)
+    assert [end if end is True else type(end) for end in ends[:-1]] == expected[:-1]
+    threads.join()
+
+
 async def test_joining_ends_though_a_call_does_not(lane: ThreadExecutor) -> None:
     go_on = threading.Event()
     call = lane.run(go_on.wait, WAIT_S)
