@@ -250,7 +250,7 @@ class StoreAdminExam:
         other = first._replace(sql="CREATE TABLE {t}of_another_build (x INTEGER);\n")
         self.run_script(self.url(tmp_path), admin.script([other]))
         version = admin.schema_version()
-        assert version.others == [first]
+        assert version.changed == [first]
         for refused in (version.check, admin.migrate, lambda: open_store(self.url(tmp_path))):
             assert reason_of_refusal(refused) == "wrong_version"
         found = self.check(tmp_path)
@@ -263,6 +263,6 @@ class StoreAdminExam:
         first, *others = admin.migrations
         said = first._replace(sql=f"-- another comment\n\n  {first.sql}")
         self.run_script(self.url(tmp_path), admin.script([said, *others]))
-        assert admin.schema_version().others == []
+        assert admin.schema_version().changed == []
         with self.opened(tmp_path) as store:
             self.append_one(store)

@@ -64,6 +64,8 @@ class _Attempt:
     """By which it was committed."""
     read: psycopg.Cursor[Any] | None = None
     """By which the slices were read after it."""
+    may_be_recorded: bool = False
+    """Its answer was lost, and nothing in the log would tell whether it was recorded."""
 
     @property
     def is_committed(self) -> bool:
@@ -73,9 +75,6 @@ class _Attempt:
     def slices(self) -> Sequence[tuple[SegmentRow, bytes]]:
         """What was to be read."""
         return () if self.read is None else slices_in(self.read.fetchall())
-
-    may_be_recorded: bool = False
-    """Its answer was lost, and nothing in the log would tell whether it was recorded."""
 
     def evidence(self) -> Evidence | None:
         """An event that is in the log if, and only if, the attempt was committed."""

@@ -46,9 +46,9 @@ def schema_finding(version: SchemaVersion) -> Finding:
     if version.is_too_new:
         text = f"at migration {version.number}; this wakelog knows {version.newest}"
         return problem("schema", text, "upgrade this wakelog: it cannot open the store")
-    if version.others:
+    if version.changed:
         text = (
-            f"made by another build of wakelog: its {', '.join(map(str, version.others))} differs"
+            f"made by another build of wakelog: its {', '.join(map(str, version.changed))} differs"
         )
         return problem("schema", text, "begin with a new file or schema, or use that build")
     if version.missing:

@@ -76,7 +76,7 @@ class SchemaVersion:
     compatible_since: int
     """The migration that a package must know to work on it, by the record of those applied."""
     known: Sequence[Migration]
-    others: Sequence[Migration] = ()
+    changed: Sequence[Migration] = ()
     """Those that were applied, but not as this package knows them."""
 
     @property
@@ -97,12 +97,12 @@ class SchemaVersion:
     @property
     def is_usable(self) -> bool:
         """Whether this package can work on it, once what is missing is applied."""
-        return not (self.is_too_new or self.others)
+        return not (self.is_too_new or self.changed)
 
     def check(self) -> None:
         """Raise `StoreUnavailableError` ("wrong_version") if it is not usable."""
-        if self.others:
-            names = ", ".join(map(str, self.others))
+        if self.changed:
+            names = ", ".join(map(str, self.changed))
             raise StoreUnavailableError(
                 "wrong_version",
                 f"{self.store} was made by another build of wakelog (its {names} differs), and no "

@@ -86,7 +86,7 @@ class SqlSchema(ABC, Generic[ConnectionT]):
             number=max(names, default=0),
             compatible_since=max((row[1] for row in applied), default=0),
             known=self.known,
-            others=[m for m in self.known if names.get(m.number, m.recorded) != m.recorded],
+            changed=[m for m in self.known if names.get(m.number, m.recorded) != m.recorded],
         )
 
     def prepare(self, connection: ConnectionT) -> None:

@@ -177,27 +177,15 @@ class StoreThreads:
     async def read(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a reading method of the store off the event loop. Raises `InvalidStateError` if it
         is not made any longer, because these threads were closed."""
-        try:
-            return await self.reads.run(fn, *args, **kwargs)
-        except asyncio.CancelledError:
-            _raise_if_not_made()
-            raise
+        return await _unless_closed(self.reads.run(fn, *args, **kwargs))
 
     async def browse(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """As `read`, for calls that may take long: no request waits behind them."""
-        try:
-            return await self._long_reads.run(fn, *args, **kwargs)
-        except asyncio.CancelledError:
-            _raise_if_not_made()
-            raise
+        return await _unless_closed(self._long_reads.run(fn, *args, **kwargs))
 
     async def write(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """As `read`, for a writing method of the store, other than `append`."""
-        try:
-            return await self.waits.run(fn, *args, **kwargs)
-        except asyncio.CancelledError:
-            _raise_if_not_made()
-            raise
+        return await _unless_closed(self.waits.run(fn, *args, **kwargs))
 
     def close(self) -> None:
         """End the executors, each as `StoreExecutor.close` does, also those after one in which it
@@ -244,8 +232,12 @@ async def _refused() -> NoReturn:
     raise closed_meanwhile()
 
 
-def _raise_if_not_made() -> None:
-    """After a call was cancelled: by closing, unless its caller was."""
-    task = asyncio.current_task()
-    if task is not None and not task.cancelling():
-        raise closed_meanwhile() from None
+async def _unless_closed(call: Awaitable[R]) -> R:
+    """What the call answers. If it is cancelled and its caller is not, closing has cancelled it."""
+    try:
+        return await call
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            raise closed_meanwhile() from None
+        raise

@@ -30,6 +30,18 @@ def of(tenant: str, count: int) -> list[NewItem]:
     return [item(f"{tenant}{n}", fair=tenant) for n in range(count)]
 
 
+def neither_waits_for_another_key(pool: Played) -> None:
+    """The events of `a`, which wait, and those of a tenant that are shared fairly."""
+    # when another one has events too
+    pool.accept(*of("b", 100))
+    shares = Counter(name[0] for name in work_one(pool, 40))
+    # then neither waits for the other
+    assert min(shares["a"], shares["b"]) >= 19
+    # and a newcomer is served at once
+    pool.accept(item("new", fair="new"))
+    assert "new" in work_one(pool, 3)
+
+
 def test_P11_a_newcomer_waits_for_at_most_one_event_of_each_active_key() -> None:
     pool = Played(check=False)
     for tenant in "abc":
@@ -133,14 +145,7 @@ def test_P11_what_was_delayed_does_not_go_before_all_others() -> None:
     pool = Played(check=False)
     pool.accept(*(item(f"a{n}", fair="a", due_us=pool.now_us + 1) for n in range(100)))
     pool.now_us += 1
-    # when another one has events too
-    pool.accept(*of("b", 100))
-    shares = Counter(name[0] for name in work_one(pool, 40))
-    # then neither waits for the other
-    assert min(shares["a"], shares["b"]) >= 19
-    # and a newcomer is served at once
-    pool.accept(item("new", fair="new"))
-    assert "new" in work_one(pool, 3)
+    neither_waits_for_another_key(pool)
 
 
 def test_P11_a_lonely_key_is_tried_again_before_what_came_later() -> None:
@@ -158,13 +163,7 @@ def test_P11_what_is_not_shared_fairly_does_not_go_before_all_others(key: str | 
     # given many events with a partition key, or without a key of fair sharing
     pool = Played(check=False)
     pool.accept(*(item(f"a{n}", key=key) for n in range(100)))
-    pool.accept(*of("b", 100))
-    # then neither waits for the other
-    shares = Counter(name[0] for name in work_one(pool, 40))
-    assert min(shares["a"], shares["b"]) >= 19
-    # and a newcomer is served at once
-    pool.accept(item("new", fair="new"))
-    assert "new" in work_one(pool, 3)
+    neither_waits_for_another_key(pool)
 
 
 def test_P11_what_is_not_shared_fairly_pays_for_a_long_take() -> None:
