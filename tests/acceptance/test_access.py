@@ -104,6 +104,16 @@ def test_E6_a_new_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert migrated == 0o600
 
 
+def test_E6_so_is_one_that_a_link_names_before_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "jobs.db").symlink_to(tmp_path / "disk.db")
+    before = os.umask(0)
+    try:
+        open_store(f"sqlite:///{tmp_path}/jobs.db").close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "disk.db").stat().st_mode) == 0o600
+
+
 def test_E6_the_rights_of_a_file_that_is_there_are_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "jobs.db"
     file.touch()

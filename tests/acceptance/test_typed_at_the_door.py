@@ -139,6 +139,8 @@ def test_U4_definitions_with_strange_values(name: str) -> None:
         lambda: Backoff.exponential(value, value, value),
         lambda: Debounce(event=int, flush_after=value, max_events=value),
         lambda: Fair(value),
+        lambda: Fair("tenant", weights=value),
+        lambda: Fair("tenant", weights={"big": value}),
         lambda: Jobs(job=value),
         lambda: order().execute(timeout=value),
         lambda: Simulation(value),

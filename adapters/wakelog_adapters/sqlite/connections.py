@@ -243,6 +243,7 @@ def _make_private(path: str) -> None:
     """Make a new file that its owner alone can read: events may be secrets. SQLite gives the files
     beside it the same rights. It is not opened where that can be avoided: see `check_file`."""
     with suppress(OSError):  # it exists, or SQLite gives the reason
+        path = os.path.realpath(path)  # a link may name a file that is not there
         if hasattr(os, "mknod"):
             os.mknod(path, stat.S_IFREG | 0o600)
         else:

@@ -39,8 +39,8 @@ class Fair:
 
         WorkerPool(event=Mail, fair=Fair("tenant", weights={"big": 3}))
 
-    A key without a weight has 1. Raises `ValidationError` for a weight that is not above 0, and for
-    a function that is an `async def`.
+    A key without a weight has 1. Raises `ValidationError` for weights that are no mapping, a weight
+    that is not above 0, and a function that is an `async def`.
     """
 
     by: str | Callable[[Any], str]
@@ -49,8 +49,10 @@ class Fair:
     def __post_init__(self) -> None:
         if not isinstance(self.by, str) and (unfit := why_unfit(self.by, 1)):
             raise _unfit("fair", unfit)
+        if not isinstance(self.weights, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise _unfit("fair", "weights= must be a mapping, as in {'big': 3}")
         for key, weight in self.weights.items():
-            if not 0 < weight <= 1_000:
+            if not (isinstance(weight, int | float) and 0 < weight <= 1_000):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise _unfit("fair", f"the weight of {quoted(key)} must be above 0, at most 1000")
 
     def key_of(self, event: Any) -> str:

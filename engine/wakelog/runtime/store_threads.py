@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from threading import Barrier, BrokenBarrierError
-from typing import NoReturn, ParamSpec, Protocol, TypeVar
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar
 
-from wakelog.errors import InvalidStateError
+from wakelog.errors import InvalidStateError, StoreUnavailableError
 from wakelog.threads import START_ERRORS, no_thread_for
 
 __all__ = [
@@ -82,6 +82,9 @@ class ThreadExecutor:
     A worker thread needs the GIL to start. With `hands_over` the event loop blocks until the call
     has started, at most `HAND_OVER_S`, instead of keeping the GIL for a whole switch interval. It
     gets the GIL back when the call waits for the store (decision 14).
+
+    A call that waited for a thread while another one ran into its timeout ends as that did. Each
+    would run into a timeout of its own, one after the other.
     """
 
     def __init__(self, name: str, threads: int = 1, *, hands_over: bool = False) -> None:
@@ -97,12 +100,17 @@ class ThreadExecutor:
         self._size = self._free = threads
         self._hands_over = hands_over
         self._closed = False
+        self._asked = 0
+        """How many calls were asked for."""
+        self._away: tuple[int, str] | None = None
+        """How many were when the last call began that found the store unreachable; what it said."""
 
     def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         if self._closed:
             return _refused()
         if not self._hands_over:
-            return asyncio.wrap_future(self._threads.submit(fn, *args, **kwargs))
+            self._asked = number = self._asked + 1
+            return asyncio.wrap_future(self._threads.submit(self._made, number, fn, args, kwargs))
         started = threading.Lock()
         started.acquire()
 
@@ -116,6 +124,20 @@ class ThreadExecutor:
         if self._free >= 0:
             started.acquire(timeout=HAND_OVER_S)
         return ended
+
+    def _made(
+        self, number: int, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> R:
+        if self._away is not None and number <= self._away[0]:
+            detail = f"not tried, since a call before it failed: {self._away[1]}"
+            raise StoreUnavailableError("unreachable", detail)
+        asked = self._asked
+        try:
+            return fn(*args, **kwargs)
+        except StoreUnavailableError as error:
+            if error.reason == "unreachable":
+                self._away = asked, error.detail
+            raise
 
     def _ended(self, _: object) -> None:
         """Also if the caller was cancelled and the call goes on: then one wait is in vain."""

@@ -90,6 +90,7 @@ class StepRecorder:
 
     async def run(self, step: Step, check: Check) -> Any:
         """Do the step, or return its recorded result. See `StepMethods.step`."""
+        self._app.affinity.check_process()
         schema = self._schema(step)
         recorded = await self._begun(step)
         if recorded is not None:
@@ -188,6 +189,11 @@ class StepRecorder:
         self._pauses.remove(pause)
 
     def _wait(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        try:
+            self._app.affinity.check_process()
+        except InvalidStateError:
+            coroutine.close()
+            raise
         if self._app.handler_runner.inline:
             return _at_once(coroutine)
         try:

@@ -143,6 +143,33 @@ def closed_simulation(sim: Simulation) -> str:
     return "closed" if sim.is_closed else "still open"
 
 
+def test_I4_a_step_in_a_process_that_a_handler_forked_is_refused(store_url: str) -> None:
+    """Its result could not be recorded: the event loop that does it is in the other process."""
+    # given handlers that fork, each with a step
+    task, said = task_of(), {}
+    forking: WorkerPool[int] = WorkerPool(event=int)
+
+    @task.execute
+    def in_a_run(ctx: Any) -> None:
+        said["task"] = in_forked_process(lambda: str(ctx.step_blocking("step", lambda: 1)))
+
+    @forking.execute
+    def of_a_pool(ctx: Any, event: int) -> None:
+        said["pool"] = in_forked_process(lambda: str(ctx.step_blocking("step", lambda: event)))
+        said["here"] = str(ctx.step_blocking("step", lambda: event))
+
+    with Jobs(job=task, pool=forking).open(store_url, worker=True) as app:
+        # when they are called
+        app.task("job").send("a", {})
+        app.task("job").trigger("a", timeout=WAIT_S)
+        item = app.worker_pool("pool").enqueue(7).event_id
+        app.worker_pool("pool").wait(item, timeout=WAIT_S)
+    # then the forked process is told so, and the other goes on
+    for key in ("task", "pool"):
+        assert said[key].startswith("InvalidStateError: this process was forked after"), said
+    assert said["here"] == "7"
+
+
 USES: dict[str, Callable[[Simulation], Any]] = {
     "advance": lambda sim: sim.advance("1h"),
     "advance_to": lambda sim: sim.advance_to(sim.now),

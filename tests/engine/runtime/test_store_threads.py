@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support import WAIT_S
-from wakelog.errors import InvalidStateError
+from wakelog.errors import InvalidStateError, StoreUnavailableError
 from wakelog.runtime import store_threads as lanes
 from wakelog.runtime.store_threads import ThreadExecutor
 
@@ -114,6 +114,34 @@ async def test_a_call_that_is_not_made_any_longer_is_refused() -> None:
     expected = [True, True, InvalidStateError, InvalidStateError] * len(kinds)
     assert [end if end is True else type(end) for end in ends[:-1]] == expected[:-1]
     threads.join()
+
+
+async def test_K3_calls_that_waited_while_the_store_was_away_do_not_each_find_it_out() -> None:
+    # given a store that does not answer, and calls that wait for a thread meanwhile
+    silent, begun = threading.Event(), []
+
+    def give_up() -> None:
+        begun.append(silent.wait(WAIT_S))
+        raise StoreUnavailableError("unreachable", "no answer")
+
+    threads = lanes.StoreThreads(blocking=True, inline=False)
+    for kind in (threads.read, threads.browse, threads.write):
+        calls = [asyncio.create_task(kind(give_up)) for _ in range(20)]
+        await asyncio.sleep(0)
+        # when the first ones give up
+        silent.set()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        # then the others end as those, and at most one more on each thread has tried
+        errors = [end for end in ends if isinstance(end, StoreUnavailableError)]
+        assert {error.reason for error in errors} == {"unreachable"}
+        not_tried = [error for error in errors if "not tried" in error.detail]
+        assert len(not_tried) == 20 - len(begun) >= 16
+        assert all("no answer" in error.detail for error in errors)
+        # and a call that is asked for now is made
+        assert await kind(len, "abc") == 3
+        silent.clear()
+        begun.clear()
+    threads.close()
 
 
 async def test_joining_ends_though_a_call_does_not(lane: ThreadExecutor) -> None:
