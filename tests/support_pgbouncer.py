@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 
 import psycopg
@@ -30,21 +30,25 @@ needs_pgbouncer = pytest.mark.skipif(
 
 
 @contextmanager
-def pgbouncer(server: Server, *, connections: int) -> Generator[str]:
-    """The URL of `server` behind PgBouncer in transaction mode with so many connections to it."""
+def pgbouncer(server: Server, *, connections: int, roles: Sequence[str] = ()) -> Generator[str]:
+    """The URL of `server` behind PgBouncer in transaction mode with so many connections to it: for
+    its owner, and for each of `roles`."""
     assert _PROGRAM is not None
     behind = conninfo_to_dict(server.url)
     owner = pwd.getpwuid(server.data_folder.stat().st_uid).pw_name
     port = _free_port()
     settings = server.data_folder.parent / f"pgbouncer-{port}.ini"
+    users = settings.with_suffix(".users")
+    users.write_text("".join(f'"{name}" ""\n' for name in (behind["user"], *roles)))
     settings.write_text(
         f"""[databases]
-* = host={behind["host"]} user={behind["user"]}
+* = host={behind["host"]}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
-auth_type = any
+auth_type = trust
+auth_file = {users}
 pool_mode = transaction
 default_pool_size = {connections}
 max_client_conn = 300

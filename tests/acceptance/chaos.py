@@ -1,7 +1,8 @@
 """Chaos: workers are killed and the server is restarted, at random, while clients go on calling.
 
-`storm(server, …)` runs four worker processes and two client processes on one PostgreSQL, and when
-it has passed holds what they saw against what is recorded. What it answers are the figures.
+`storm(server, …)` runs four worker processes and two client processes on one PostgreSQL, all with
+least rights and with `troubles`, and when it has passed holds what they saw against what is
+recorded. What it answers are the figures.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -17,9 +18,11 @@ from tests.acceptance.jobs_under_kill import Chore, Done, chore, jobs
 from tests.acceptance.linearizable import Call, check_counter
 from tests.acceptance.processes import LOOK_S, Child, Children, Said, audited, is_quiet, wait_until
 from tests.acceptance.recorded import check_alarms, check_runs, check_waiting
+from tests.acceptance.troubles import GRACE_S, Troubled, Troubles
 from tests.adapters.postgres.network_cuts import Where, Wire, wired
 from tests.auditing import runs_of
 from tests.support_postgres import Server, Stop, with_options
+from tests.support_roles import ROLES, as_role, make_roles
 from wakelog import BlockingApp
 from wakelog.core.events import EventReceived, Executed, ExecutionLost
 from wakelog.log.records import Recorded
@@ -29,7 +32,8 @@ __all__ = ["Report", "storm"]
 WORKERS = 4
 CLIENTS = 2
 INSTANCES = 12
-PATIENT = {"timeout": 2, "wait": 60}
+TIMEOUT_S = 2
+PATIENT = {"timeout": TIMEOUT_S, "wait": 60}
 IMPATIENT = {"timeout": 0.3}
 """One client is told when the server is away, all others wait for it."""
 LEASE = "2s"
@@ -70,6 +74,7 @@ class Report:
     overlaps: int = 0
     """Of user code: an attempt began before a lost one of a living worker had noticed."""
     events: int = 0
+    troubles: Troubled = field(default_factory=Troubled)
 
     def __str__(self) -> str:
         return "\n".join(
@@ -82,14 +87,18 @@ def storm(server: Server, *, seconds: float, seed: int) -> Report:
     """Kill and restart for so long, let all come to rest, check it all. Prints the seed first."""
     print(f"chaos: seed {seed}, {seconds:g} s")
     url = with_options(server.url, schema="chaos")
+    patient = with_options(url, **PATIENT)
     with (
-        wired(with_options(url, **PATIENT)) as (wire, wired_url),
-        jobs.open(with_options(url, **PATIENT)) as app,
+        wired(url) as (wire, on_wire),
+        jobs.open(patient) as app,
         Children(url) as children,
     ):
-        urls = with_options(url, **IMPATIENT), wired_url
-        over = _Storm(server, children, url, random.Random(seed), Report(seed), wire)
-        over.begin(urls)
+        make_roles(url, *ROLES)
+        rng = random.Random(seed)
+        troubles = Troubles(rng, wire, timeout_s=TIMEOUT_S)
+        report = Report(seed, troubles=troubles.report)
+        over = _Storm(server, children, (url, on_wire), rng, report, wire, troubles)
+        over.begin()
         over.blow(seconds)
         over.calm(app)
         ids = [row.instance_id.split(":")[2] for row in app.list()]
@@ -98,22 +107,29 @@ def storm(server: Server, *, seconds: float, seed: int) -> Report:
     _check_recorded(histories, states, over)
     _check_sends(histories, over)
     _check_notes(histories, over)
-    return over.report
+    impatient = over.calls[over.clients[0].pid]
+    troubles.check_tries(tried for call in impatient for tried in call.tries)
+    return report
 
 
 @dataclass
 class _Storm:
     server: Server
     children: Children
-    url: str
+    urls: tuple[str, str]
+    """Of the server, and of the same on the wire."""
     rng: random.Random
     report: Report
     wire: Wire
+    troubles: Troubles
     workers: list[Child] = field(default_factory=list[Child])
     clients: list[Child] = field(default_factory=list[Child])
     owed: Counter[int] = field(default_factory=Counter[int])
     """Calls that each client was told to make and has not printed."""
-    calls: list[Call] = field(default_factory=list[Call])
+    calls: dict[int, list[Call]] = field(default_factory=lambda: defaultdict(list))
+    """What each client has printed."""
+    started: int = 0
+    """How many workers."""
     notes: list[Said] = field(default_factory=list[Said])
     killed_us: dict[int, int] = field(default_factory=dict[int, int])
     """By which monotonic instant a worker was surely dead."""
@@ -121,44 +137,55 @@ class _Storm:
     """The same by the clock that the log tells."""
     restarted_us: int = 0
 
-    def begin(self, urls: Sequence[str]) -> None:
-        """Clients on these URLs, and workers that wait for the server where it is away."""
+    def begin(self) -> None:
+        """Workers that wait for the server where it is away, and clients on the wire: an impatient
+        one that calls `on_event`, as a worker may, and a patient one that leaves it to them."""
         for _ in range(WORKERS):
             self._start_worker()
-        for number, url in enumerate(urls):
-            words = (str(number + 1), str(self.rng.randrange(1 << 30)), str(INSTANCES))
-            self.clients.append(self.children.start("caller", *words, url=url))
+        self._start_client("jobs_worker", "handlers", IMPATIENT)
+        self.troubles.impatient = self.clients[0]
+        self._start_client("jobs_client", "none", PATIENT)
         for child in [*self.workers, *self.clients]:
-            child.ready()
+            self.troubles.has_heard(child, child.line())
+        self._await(lambda: self.troubles.has_sessions(self.urls[0]))
 
     def blow(self, seconds: float) -> None:
+        self.troubles.begin()
         began_s = now_s = time.monotonic()
         kill_s, turn_s = now_s, now_s + self.rng.uniform(*STAYS_S)
         while now_s < began_s + seconds:
             self._tell()
             self._listen()
+            self.troubles.turn(self.clients, self.workers)
             now_s = time.monotonic()
             if now_s >= kill_s:
                 self._kill_one()
                 kill_s = now_s + self.rng.uniform(*KILL_S)
-            if now_s >= turn_s:
-                self._stop() if self.server.is_running else self._start()
+            if now_s >= turn_s and self._turn():
                 turn_s = now_s + self.rng.uniform(*(STAYS_S if self.server.is_running else AWAY_S))
         self.report.duration_s = round(now_s - began_s, 1)
 
     def calm(self, app: BlockingApp) -> None:
         """Each client calls once more; then whatever was begun comes to its end."""
-        if not self.server.is_running:
-            self._start()
+        self.troubles.end()
+        self._await(self._is_calm)
         for client in self.clients:
             self._tell_one(client, CALLS)
-        deadline_s = time.monotonic() + PATIENCE_S
-        while self.owed.total():
-            self._listen()
-            assert time.monotonic() < deadline_s, f"calls without an end: {self._logged()}"
+        self._await(lambda: not self.owed.total())
         wait_until(lambda: is_quiet(app), self.clients[0], PATIENCE_S)
         for worker in self.workers:
-            self._hear(worker.kill())
+            self._hear(worker, worker.kill())
+
+    def _is_calm(self) -> bool:
+        """Whether the server is there, and nothing else the matter."""
+        self.troubles.turn([], [])
+        return (self.server.is_running or self._turn()) and self.troubles.are_over
+
+    def _await(self, is_so: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not is_so():
+            self._listen()
+            assert time.monotonic() < deadline_s, f"not within {PATIENCE_S} s: {self._logged()}"
 
     def _tell(self) -> None:
         if not self.wire.is_to_be_cut:
@@ -174,38 +201,71 @@ class _Storm:
             self.owed[client.pid] += 1
 
     def _listen(self) -> None:
-        for client in self.clients:
-            for line in client.lines_so_far():
-                self.calls.append(Call.of(line))
-                self.owed[client.pid] -= 1
-        for worker in self.workers:
-            self._hear(worker.lines_so_far())
-        awaited = self.rng.choice(self.workers).line_if_any(LOOK_S)
-        self._hear([] if awaited is None else [awaited])
+        for child in [*self.clients, *self.workers]:
+            self._hear(child, child.lines_so_far())
+        gone = [client.logged for client in self.clients if client.has_ended]
+        assert not gone, f"a client has ended: {gone}"
+        worker = self.rng.choice(self.workers)
+        awaited = worker.line_if_any(LOOK_S)
+        self._hear(worker, [] if awaited is None else [awaited])
 
-    def _hear(self, lines: Sequence[str]) -> None:
-        self.notes += [Said.of(line) for line in lines if not line.startswith("ready ")]
+    def _hear(self, child: Child, lines: Sequence[str]) -> None:
+        for line in lines:
+            if self.troubles.has_heard(child, line):
+                continue
+            if child in self.clients:
+                self.calls[child.pid].append(Call.of(line))
+                self.owed[child.pid] -= 1
+            else:
+                self.notes.append(Said.of(line))
+
+    def _start_client(self, role: str, handlers: str, options: Mapping[str, object]) -> None:
+        number, seed = str(len(self.clients) + 1), str(self.rng.randrange(1 << 30))
+        words = (number, seed, str(INSTANCES), f"{GRACE_S:g}s", handlers)
+        url = as_role(with_options(self.urls[1], **options), role)
+        client = self.children.start("caller", *words, url=url)
+        self.clients.append(client)
+        self.troubles.on_wire.add(client.pid)
 
     def _start_worker(self) -> None:
-        url = with_options(self.url, **PATIENT)
-        self.workers.append(self.children.start("worker", LEASE, str(SLOTS), url=url))
+        """Every second one on the wire."""
+        is_on_wire = self.started % 2 == 0
+        url = as_role(with_options(self.urls[is_on_wire], **PATIENT), "jobs_worker")
+        words = (LEASE, str(SLOTS), f"grace={GRACE_S:g}s")
+        worker = self.children.start("worker", *words, url=url)
+        self.started += 1
+        self.workers.append(worker)
+        if is_on_wire:
+            self.troubles.on_wire.add(worker.pid)
 
     def _kill_one(self) -> None:
-        worker = self.workers.pop(self.rng.randrange(WORKERS))
-        self._hear(worker.kill())
+        able = [worker for worker in self.workers if self.troubles.may_kill(worker)]
+        if not able:
+            return
+        worker = self.rng.choice(able)
+        self.workers.remove(worker)
+        self._hear(worker, worker.kill())
         self.killed_us[worker.pid] = time.monotonic_ns() // 1000
         self.killed_at_us[worker.pid] = time.time_ns() // 1000
         self.report.kills += 1
         self._start_worker()
 
-    def _stop(self) -> None:
-        how = self.rng.choice(STOPS)
-        self.server.stop(how)
-        self.report.restarts[how] += 1
-
-    def _start(self) -> None:
-        self.server.start()
-        self.restarted_us = time.monotonic_ns() // 1000
+    def _turn(self) -> bool:
+        """Stop the server, or start it, if that may be."""
+        if self.server.is_running:
+            if not self.troubles.may_go(self.clients, self.workers):
+                return False
+            how = self.rng.choice(STOPS)
+            self.server.stop(how)
+            self.report.restarts[how] += 1
+            self.troubles.away(self.clients, self.workers)
+        else:
+            if not self.troubles.may_return():
+                return False
+            self.server.start()
+            self.troubles.back()
+            self.restarted_us = time.monotonic_ns() // 1000
+        return True
 
     def _logged(self) -> str:
         return "".join(line for client in self.clients for line in client.logged)
@@ -248,9 +308,10 @@ def _check_sends(histories: Mapping[str, Sequence[Recorded]], over: _Storm) -> N
     report = over.report
     tickets = {stream: _tickets(history) for stream, history in histories.items()}
     recorded = Counter(ticket for each in tickets.values() for ticket in each)
+    all_calls = [call for calls in over.calls.values() for call in calls]
     report.doubled += sum(times - 1 for times in recorded.values())
     assert report.doubled == 0, {ticket for ticket, times in recorded.items() if times > 1}
-    for call in over.calls:
+    for call in all_calls:
         report.errors.update(call.errors)
         report.reads += not call.ticket
         report.sends += bool(call.ticket)
@@ -260,13 +321,13 @@ def _check_sends(histories: Mapping[str, Sequence[Recorded]], over: _Storm) -> N
         elif recorded[call.ticket]:
             report.unacknowledged_but_recorded += 1
             assert "unknown" in call.errors, f"said not to be recorded, but is: {call}"
-    assert set(recorded) <= {call.ticket for call in over.calls}
+    assert set(recorded) <= {call.ticket for call in all_calls}
     for client in range(1, CLIENTS + 1):
-        late = [c for c in over.calls if c.ticket // 1_000_000 == client and c.answered_us]
+        late = [c for c in all_calls if c.ticket // 1_000_000 == client and c.answered_us]
         last_us = max(call.invoked_us for call in late)
         assert last_us > over.restarted_us, "it did not come back after the last restart"
     for stream, accepted in tickets.items():
-        calls = [call for call in over.calls if f"task:chore:{call.id}" == stream]
+        calls = [call for call in all_calls if f"task:chore:{call.id}" == stream]
         check_counter(calls, accepted)
 
 

@@ -6,9 +6,8 @@
                                   of its stdin asks nothing again
 
 Their clocks are AHEAD_S seconds ahead; a number on stdin sets them so many seconds on or back.
-A process whose store is away waits for it, prints `ready PID` once it is open, and ends when its
-stdin does. Runs print lines as those of `jobs_under_kill` do, and `step` when a step's function is
-called.
+They understand the lines of `reopening`, and end when their stdin does. Runs print lines as those
+of `jobs_under_kill` do, and `step` when a step's function is called.
 
 Version 2 has another rule for what recurs, and knows a kind of chore that version 1 cannot read.
 Its clients leave all events to the workers (`handlers=False`), and send that kind too: it
@@ -18,26 +17,19 @@ has to wait for code that can read it (K4).
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import sys
 import time
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from typing import Any, Literal, NamedTuple
 
 import time_machine
 
-from tests.acceptance.jobs_under_kill import Chore, Done, next_line, now_us, say, told, why
+from tests.acceptance.jobs_under_kill import CANNOT_NOW, Chore, Done, now_us, say, told, why
 from tests.acceptance.linearizable import Call
-from wakelog import (
-    App,
-    Continuous,
-    ContinuousContext,
-    Jobs,
-    StoreUnavailableError,
-    Task,
-    TaskContext,
-)
+from tests.acceptance.reopening import Reopening
+from wakelog import Continuous, ContinuousContext, Jobs, Task, TaskContext
+from wakelog.jobs import Opening
 
 __all__ = ["NEW", "OLD", "PULSES", "RARE_EVERY_S", "Version", "Versioned", "versions"]
 
@@ -128,19 +120,6 @@ def _versioned(version: Version) -> Versioned:
 versions: dict[str, Versioned] = {"1": _versioned("1"), "2": _versioned("2")}
 
 
-async def _opened(stack: AsyncExitStack, url: str, version: str, **options: Any) -> App:
-    """Open the store as soon as that can be done, and say so."""
-    while True:
-        try:
-            opening = versions[version].jobs.open(url, **options)
-            app = await stack.enter_async_context(opening)
-        except StoreUnavailableError:
-            await asyncio.sleep(PAUSE_S)
-        else:
-            print("ready", os.getpid(), flush=True)
-            return app
-
-
 class _Clock(ExitStack):
     """The wall clock of this process, which can be set; not so the monotonic one."""
 
@@ -153,24 +132,31 @@ async def worker(url: str, version: str, ahead_s: str) -> None:
     """With the default lease and timeouts."""
     with _Clock() as clock:
         clock.move(float(ahead_s))
-        async with AsyncExitStack() as stack:
-            await _opened(stack, url, version, worker=True)
-            while line := await next_line():
-                clock.move(float(line))
+
+        def opening() -> Opening:
+            return versions[version].jobs.open(url, worker=True)
+
+        async with Reopening(opening, lambda line: clock.move(float(line))) as process:
+            await process.over()
 
 
 async def client(url: str, version: str, ahead_s: str, *words: str) -> None:
     with _Clock() as clock:
         clock.move(float(ahead_s))
-        async with AsyncExitStack() as stack:
-            app = await _opened(stack, url, version, handlers=version == "1")
-            caller = _Caller(app, versions[version], *words)
+
+        def opening() -> Opening:
+            return versions[version].jobs.open(url, handlers=version == "1")
+
+        def hear(line: str) -> None:
+            if line == "call":
+                caller.tickets.release()
+            else:
+                clock.move(float(line))
+
+        async with Reopening(opening, hear) as process:
+            caller = _Caller(process, versions[version], *words)
             calling = asyncio.gather(*[caller.call_on() for _ in range(CALLERS)])
-            while not calling.done() and (line := await next_line()):
-                if line == "call\n":
-                    caller.tickets.release()
-                else:
-                    clock.move(float(line))
+            await process.over(calling)
             caller.end()
             await calling
 
@@ -178,8 +164,10 @@ async def client(url: str, version: str, ahead_s: str, *words: str) -> None:
 class _Caller:
     """Calls for each ticket, at most `CALLERS` at a time."""
 
-    def __init__(self, app: App, version: Versioned, number: str, seed: str, ids: str) -> None:
-        self._app = app
+    def __init__(
+        self, process: Reopening, version: Versioned, number: str, seed: str, ids: str
+    ) -> None:
+        self._process = process
         self._version = version
         self._rng = random.Random(int(seed))
         self._ids = int(ids)
@@ -207,8 +195,9 @@ class _Caller:
     async def _read(self, id: str) -> Call:
         asked_us = now_us()
         try:
-            status = await self._app.task(self._version.chore).status(id)
-        except StoreUnavailableError as error:
+            app = await self._process.app()
+            status = await app.task(self._version.chore).status(id)
+        except CANNOT_NOW as error:
             return Call(id, 0, asked_us, None, errors=(why(error),))
         return Call(id, 0, asked_us, now_us(), status.event_count)
 
@@ -223,16 +212,21 @@ class _Caller:
         }
         key = str(number) if keyed else None
         errors: list[str] = []
+        tries: list[tuple[int, int]] = []
         while not errors or (keyed and not self._is_ending):
+            tried_us = now_us()
             try:
-                sent = await self._app.task(self._version.chore).send(id, event, event_id=key)
-            except StoreUnavailableError as error:
+                app = await self._process.app()
+                tried_us = now_us()
+                sent = await app.task(self._version.chore).send(id, event, event_id=key)
+            except CANNOT_NOW as error:
                 errors.append(why(error))
+                tries.append((tried_us, now_us()))
                 await asyncio.sleep(PAUSE_S)
             else:
-                total = sent.event_count
-                return Call(id, number, asked_us, now_us(), total, keyed, tuple(errors))
-        return Call(id, number, asked_us, None, None, keyed, tuple(errors))
+                answer = now_us(), sent.event_count
+                return Call(id, number, asked_us, *answer, keyed, tuple(errors), tuple(tries))
+        return Call(id, number, asked_us, None, None, keyed, tuple(errors), tuple(tries))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@
                                 for each line of it its clock is set so many seconds on or back
     sender URL FIRST            sends FIRST, FIRST + 1, … and prints each number once acknowledged
     adder URL ID COUNT          on a line of its stdin, sends COUNT events at once
-    caller URL NUMBER SEED IDS  for each line of its stdin sends or reads, and prints the `Call`
+    caller URL NUMBER SEED IDS GRACE HANDLERS
+                                for each line of its stdin sends or reads, and prints the `Call`
 
-Each prints `ready PID` first. A run of a chore prints lines of six words: what it is at (`run`,
-`part`, `end`, or `left` however it came out), instance, run, attempt, monotonic microseconds, pid.
+Each prints `ready PID` first; worker and caller understand the lines of `reopening` too. A run of a
+chore prints lines of six words: what it is at (`run`, `part`, `end`, or `left` however it came
+out), instance, run, attempt, monotonic microseconds, pid.
 """
 
 from __future__ import annotations
@@ -26,20 +28,23 @@ import time_machine
 from pydantic import BaseModel
 
 from tests.acceptance.linearizable import Call
+from tests.acceptance.reopening import Reopening
 from wakelog import (
-    App,
     Continuous,
     ContinuousContext,
     Debounce,
     DebounceContext,
+    InvalidStateError,
     Jobs,
     StoreUnavailableError,
     Task,
     TaskContext,
 )
+from wakelog.jobs import Opening
 
 __all__ = [
     "AT_A_TIME",
+    "CANNOT_NOW",
     "MAX_BATCH",
     "PARTS",
     "Chore",
@@ -50,7 +55,6 @@ __all__ = [
     "hog",
     "jobs",
     "narrow",
-    "next_line",
     "now_us",
     "pulse",
     "say",
@@ -203,12 +207,6 @@ def say(
     print(what, ctx.id, ctx.run_count, ctx.attempt, now_us(), os.getpid(), flush=True)
 
 
-async def next_line() -> str:
-    """Of stdin; empty at its end."""
-    line: str = await asyncio.to_thread(sys.stdin.readline)
-    return line
-
-
 def now_us() -> int:
     """The same in all processes, whatever is done to their clocks."""
     return time.monotonic_ns() // 1000
@@ -221,22 +219,25 @@ async def worker(url: str, lease: str, slots: str, *more: str) -> None:
     """
     given = dict(word.split("=") for word in more)
     max_lost, grace = int(given.get("max_lost", 1_000_000)), given.get("grace", "30s")
-    opening = jobs.open(
-        url,
-        worker=True,
-        lease=lease,
-        concurrency=int(slots),
-        max_lost=max_lost,
-        grace=grace,
-        only=[given["only"]] if "only" in given else [],
-    )
+
+    def opening() -> Opening:
+        return jobs.open(
+            url,
+            worker=True,
+            lease=lease,
+            concurrency=int(slots),
+            max_lost=max_lost,
+            grace=grace,
+            only=[given["only"]] if "only" in given else [],
+        )
+
+    def set_clock(seconds: str) -> None:
+        travels.enter_context(time_machine.travel(time.time() + float(seconds), tick=True))
+        print("set", os.getpid(), flush=True)
+
     with ExitStack() as travels:
-        async with opening:
-            print("ready", os.getpid(), flush=True)
-            while line := await next_line():
-                there = time.time() + float(line)
-                travels.enter_context(time_machine.travel(there, tick=True))
-                print("set", os.getpid(), flush=True)
+        async with Reopening(opening, set_clock) as process:
+            await process.over()
 
 
 async def sender(url: str, first: str) -> None:
@@ -255,66 +256,76 @@ async def adder(url: str, id: str, count: str) -> None:
     """Send all at once, when told to."""
     async with jobs.open(url) as app:
         print("ready", os.getpid(), flush=True)
-        await next_line()
+        await asyncio.to_thread(sys.stdin.readline)
         sends = [app.task(counter).send(id, 1) for _ in range(int(count))]
         results = await asyncio.gather(*sends)
         print("added", sum(result.deferred for result in results), flush=True)
 
 
-async def caller(url: str, number: str, seed: str, ids: str) -> None:
+async def caller(url: str, number: str, seed: str, ids: str, grace: str, handlers: str) -> None:
     """Call for each line, at most CALLERS at a time."""
     rng = random.Random(int(seed))
     tickets = asyncio.Semaphore(0)
     numbers = iter(range(1_000_000 * int(number) + 1, 1_000_000 * (int(number) + 1)))
 
-    async def call_on(app: App) -> None:
+    async def call_on() -> None:
         while True:
             await tickets.acquire()
             id = f"c-{rng.randrange(int(ids))}"
             if rng.random() < READS:
-                called = await _read(app, id)
+                called = await _read(process, id)
             else:
                 after_s, work_s = rng.choice(AFTER_S), rng.choice(WORK_S)
                 event = Chore(number=next(numbers), after_s=after_s, work_s=work_s)
-                called = await _send(app, id, event, keyed=rng.random() < KEYED)
+                called = await _send(process, id, event, keyed=rng.random() < KEYED)
             print(called.line(), flush=True)
 
-    async with jobs.open(url) as app:
-        print("ready", os.getpid(), flush=True)
-        calling = asyncio.gather(*[call_on(app) for _ in range(CALLERS)])
-        while not calling.done() and await next_line():
-            tickets.release()
+    def opening() -> Opening:
+        return jobs.open(url, grace=grace, handlers=handlers == "handlers")
+
+    async with Reopening(opening, lambda line: tickets.release()) as process:
+        calling = asyncio.gather(*[call_on() for _ in range(CALLERS)])
+        await process.over(calling)
         calling.cancel()
 
 
-async def _read(app: App, id: str) -> Call:
-    asked_us = now_us()
+async def _read(process: Reopening, id: str) -> Call:
+    app, asked_us = await process.app(), now_us()
     try:
         status = await app.task(chore).status(id)
-    except StoreUnavailableError as error:
-        return Call(id, 0, asked_us, None, errors=(why(error),))
+    except CANNOT_NOW as error:
+        return Call(id, 0, asked_us, None, errors=(why(error),), tries=((asked_us, now_us()),))
     return Call(id, 0, asked_us, now_us(), status.event_count)
 
 
-async def _send(app: App, id: str, event: Chore, *, keyed: bool) -> Call:
+async def _send(process: Reopening, id: str, event: Chore, *, keyed: bool) -> Call:
     """Send, with a key again and again until it is answered, without one once."""
     asked_us = now_us()
     key = str(event.number) if keyed else None
     errors: list[str] = []
+    tries: list[tuple[int, int]] = []
     while keyed or not errors:
+        app, tried_us = await process.app(), now_us()
         try:
             sent = await app.task(chore).send(id, event, event_id=key)
-        except StoreUnavailableError as error:
+        except CANNOT_NOW as error:
             errors.append(why(error))
+            tries.append((tried_us, now_us()))
         else:
-            total = sent.event_count
-            return Call(id, event.number, asked_us, now_us(), total, keyed, tuple(errors))
-    return Call(id, event.number, asked_us, None, None, keyed, tuple(errors))
+            answer = now_us(), sent.event_count
+            return Call(id, event.number, asked_us, *answer, keyed, tuple(errors), tuple(tries))
+    return Call(id, event.number, asked_us, None, None, keyed, tuple(errors), tuple(tries))
 
 
-def why(error: StoreUnavailableError) -> str:
+CANNOT_NOW = (StoreUnavailableError, InvalidStateError)
+"""What a call may meet while its store is away, or its app is closed."""
+
+
+def why(error: Exception) -> str:
     """`unknown` where it was perhaps recorded, else the reason why it was not."""
-    return "unknown" if "is not known" in error.detail else error.reason
+    if isinstance(error, StoreUnavailableError):
+        return "unknown" if "is not known" in error.detail else error.reason
+    return "closed" if "the app is closed" in str(error) else "unknown"
 
 
 ROLES: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {

@@ -29,14 +29,17 @@ class Call(NamedTuple):
     keyed: bool = False
     errors: tuple[str, ...] = ()
     """What it met instead, try by try."""
+    tries: tuple[tuple[int, int], ...] = ()
+    """From when to when each of these tries lasted."""
 
     def line(self) -> str:
         return json.dumps(self)
 
     @classmethod
     def of(cls, line: str) -> Call:
-        id, ticket, invoked_us, answered_us, total, keyed, errors = json.loads(line)
-        return cls(id, ticket, invoked_us, answered_us, total, keyed, tuple(errors))
+        id, ticket, invoked_us, answered_us, total, keyed, errors, tries = json.loads(line)
+        spans = tuple((began_us, ended_us) for began_us, ended_us in tries)
+        return cls(id, ticket, invoked_us, answered_us, total, keyed, tuple(errors), spans)
 
 
 def check_counter(calls: Sequence[Call], accepted: Sequence[int]) -> None:

@@ -14,6 +14,7 @@ from tests.acceptance.jobs_under_kill import Chore, Done, now_us
 from tests.acceptance.linearizable import Call, check_counter
 from tests.acceptance.processes import Said
 from tests.acceptance.recorded import check_alarms, check_runs, check_waiting
+from tests.acceptance.troubles import Troubled
 from tests.auditing import runs_of
 from wakelog.core.events import (
     DeadLettered,
@@ -46,6 +47,9 @@ class Seen:
     """By which instant a worker was surely dead."""
     sleeps: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
     """Which worker was suspended, from when to when."""
+    closes: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
+    """Which process closed its app, from when to when."""
+    troubled: Troubled = field(default_factory=Troubled)
     back_us: int = 0
     """When the store came back for the last time."""
 
@@ -62,6 +66,7 @@ class Figures:
     seed: int
     seconds: float
     acts: Counter[str] = field(default_factory=Counter[str])
+    troubles: Troubled = field(default_factory=Troubled)
     away_s: int = 0
     sends: int = 0
     acknowledged: int = 0
@@ -226,6 +231,8 @@ def _check_lost(
                 how = "dead"
             elif any(p == pid and f < lost_us and begin_us < t for p, f, t in seen.sleeps):
                 how = "suspended"
+            elif any(p == pid and f < lost_us and begin_us < t for p, f, t in seen.closes):
+                how = "closed"
             else:
                 about = f"{lost} at {end.at_us}, {spans.get(which)}, then {follower}"
                 raise AssertionError(f"{stream}: lost by a living worker: {about}")

@@ -9,10 +9,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from tests.adapters.postgres.network_cuts import Wire, wired
 from tests.support_pgbouncer import pgbouncer
 from tests.support_postgres import Server, Stop, running_server, with_options
+from tests.support_roles import ROLES, as_role, make_roles
+from wakelog.jobs import open_store
 
-__all__ = ["AwayFile", "AwayServer", "AwayStore", "away_server"]
+__all__ = ["AwayFile", "AwayServer", "AwayStore", "RestartedServer", "away_server"]
 
 STOPS: tuple[Stop, ...] = ("fast", "immediate", "kill")
 CONNECTIONS = 3
@@ -20,6 +23,7 @@ CONNECTIONS = 3
 PLAIN, POOLED = 3, 2
 """How many workers there are of each sort."""
 PATIENCE_S = 60
+SCHEMA = "outages"
 
 
 class AwayStore(Protocol):
@@ -28,6 +32,10 @@ class AwayStore(Protocol):
     workers: list[str]
     """The URL of each worker."""
     clients: list[str]
+    """That of the one that calls handlers, and that of the other one."""
+    wire: Wire | None
+    """The first of the clients, and some workers, are on it: those with the URL of the first
+    worker."""
     patient: str
     """The URL of who waits for it."""
     is_of_one_machine: bool
@@ -40,17 +48,15 @@ class AwayStore(Protocol):
     def start(self) -> None: ...
 
 
-class AwayServer:
-    """PostgreSQL, which some reach through PgBouncer."""
+class RestartedServer:
+    """PostgreSQL, which ends in several ways."""
 
-    is_of_one_machine = False
-
-    def __init__(self, server: Server, pooled: str) -> None:
-        plain, pooled = (with_options(url, schema="outages") for url in (server.url, pooled))
+    def __init__(self, server: Server) -> None:
         self._server = server
-        self.workers = [plain] * PLAIN + [pooled] * POOLED
-        self.clients = [plain, pooled]
-        self.patient = with_options(plain, wait=PATIENCE_S)
+
+    @property
+    def is_running(self) -> bool:
+        return self._server.is_running
 
     def stop(self, rng: random.Random) -> str:
         how = rng.choice(STOPS)
@@ -61,13 +67,32 @@ class AwayServer:
         self._server.start()
 
 
+class AwayServer(RestartedServer):
+    """One which some reach through a wire, and others through PgBouncer; all with least rights."""
+
+    is_of_one_machine = False
+
+    def __init__(self, server: Server, wire: Wire, on_wire: str, pooled: str) -> None:
+        super().__init__(server)
+        self.wire: Wire | None = wire
+        worker, pooled_worker = as_role(on_wire, "jobs_worker"), as_role(pooled, "jobs_worker")
+        self.workers = [worker] * PLAIN + [pooled_worker] * POOLED
+        self.clients = [worker, as_role(pooled, "jobs_client")]
+        self.owner = with_options(server.url, schema=SCHEMA)
+        self.patient = with_options(self.owner, wait=PATIENCE_S)
+
+
 @contextmanager
 def away_server() -> Generator[AwayServer]:
     with (
         running_server(safe=True) as server,
-        pgbouncer(server, connections=CONNECTIONS) as pooled,
+        pgbouncer(server, connections=CONNECTIONS, roles=ROLES) as pooled,
+        wired(with_options(server.url, schema=SCHEMA)) as (wire, on_wire),
     ):
-        yield AwayServer(server, pooled)
+        store = AwayServer(server, wire, on_wire, with_options(pooled, schema=SCHEMA))
+        open_store(store.owner).close()
+        make_roles(store.owner, *ROLES)
+        yield store
 
 
 class AwayFile:
@@ -76,12 +101,17 @@ class AwayFile:
     is_of_one_machine = True
 
     def __init__(self, folder: Path) -> None:
+        self.wire: Wire | None = None
         self._path = folder / "jobs.db"
         url = f"sqlite:///{self._path}"
         self.workers = [url] * 4
         self.clients = [url] * 2
         self.patient = f"{url}?timeout={PATIENCE_S}"
         self._lock: sqlite3.Connection | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._lock is None
 
     def stop(self, rng: random.Random) -> str:
         self._lock = sqlite3.connect(self._path, timeout=PATIENCE_S, isolation_level=None)

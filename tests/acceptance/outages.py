@@ -2,8 +2,8 @@
 
 `storm_of_outages(store, …)` runs workers and clients with the default lease and timeouts. Meanwhile
 the store goes away for 10 to 60 s, clocks are stepped, workers are suspended, killed and replaced
-by those of the other version, and a file is moved or replaced. `outage_audits` then holds what the
-processes printed against what is recorded.
+by those of the other version, a file is moved or replaced, and there are `troubles`. Then
+`outage_audits` holds what the processes printed against what is recorded.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from tests.acceptance.jobs_in_outages import NEW, OLD, PULSES, Version, versions
 from tests.acceptance.jobs_under_kill import now_us
 from tests.acceptance.linearizable import Call
 from tests.acceptance.outage_audits import Seen
-from tests.acceptance.outage_stores import AwayFile, AwayStore
+from tests.acceptance.outage_stores import AwayFile, AwayServer, AwayStore
 from tests.acceptance.processes import LOOK_S, Child, Children, Said
+from tests.acceptance.troubles import Pace, Troubles
 from wakelog import BlockingApp
 
 __all__ = ["JOBS", "Storm", "Worker"]
@@ -45,6 +46,12 @@ WRONG_S, RIGHT_S = (3, 10), (5, 20)
 ASLEEP_S, AWAKE_S = (10, 60), (10, 30)
 MOVED_S, IN_PLACE_S = (2, 8), (20, 50)
 KILL_S, DEPLOY_S, REPLACE_ONE_S = (20, 60), (10, 30), (2, 6)
+PACE = Pace(answers_s=(10, 30), silent_s=(3, 8), starts_s=(5, 20), starves_s=(2, 8))
+"""No lease ends in a silence, which is why it lasts until no app is closed."""
+GRACE_S, TIMEOUT_S = 30, 5
+"""The defaults."""
+TRY_S = 30.0
+"""How long a call may take, behind an append, if each of its waits lasts for `TIMEOUT_S`."""
 
 
 @dataclass(eq=False)
@@ -87,6 +94,16 @@ class Storm:
         self._is_over = False
         self._first: Callable[[], None] | None = None
         """An act for which all others wait."""
+        self.troubles = Troubles(
+            rng,
+            store.wire,
+            timeout_s=TIMEOUT_S,
+            grace_s=GRACE_S,
+            pace=PACE,
+            try_s=TRY_S,
+            waits=("away",),
+        )
+        seen.troubled, seen.closes = self.troubles.report, self.troubles.closes
         self.seen = seen
 
     def begin(self, app: BlockingApp) -> None:
@@ -94,11 +111,15 @@ class Storm:
             self._start_worker(url, OLD)
         self._start_clients()
         self._await(lambda: not self._opening)
+        if isinstance(self._store, AwayServer):
+            owner = self._store.owner
+            self._await(lambda: self.troubles.has_sessions(owner))
         for number in range(PULSES):
             app.continuous(versions[NEW].pulse).start(f"p-{number}", 0, wait=False)
             app.continuous(versions[NEW].rare).start(f"r-{number}", 0, wait=False)
 
     def blow(self, seconds: float) -> None:
+        self.troubles.begin()
         self._later(STAYS_S, self._stop)
         self._later(RIGHT_S, self._step)
         self._later(AWAKE_S, self._suspend)
@@ -111,8 +132,21 @@ class Storm:
             self._listen()
             for client in self._clients:
                 self._tell_to_call(client, CALLS - self._owed[client.pid])
+            self._trouble()
             while self._turns[0][0] <= time.monotonic():
                 heapq.heappop(self._turns)[2]()
+
+    def _trouble(self) -> None:
+        """None begins while another act waits for all to hear what they are told."""
+        is_free = self._first is None and not self._is_moved
+        if is_free:
+            self.troubles.turn(self._clients, self._awake())
+        else:
+            self.troubles.turn([], [])
+        self._opening |= self.troubles.closing
+
+    def _awake(self) -> list[Child]:
+        return [each.child for each in self._workers if each.asleep_from_us is None]
 
     def calm(self, app: Callable[[], BlockingApp], is_quiet: Callable[[BlockingApp], bool]) -> None:
         """Undo what was done, deploy version 2 to all, let whatever was begun come to its end."""
@@ -120,6 +154,8 @@ class Storm:
         self.seen.note("calm", counts=False)
         while self._turns:
             heapq.heappop(self._turns)[2]()
+        self.troubles.end()
+        self._await(lambda: self.troubles.are_over)
         for worker in [each for each in self._workers if each.version == OLD]:
             self._replace_one(worker, NEW)
         self._await(lambda: not self._opening and not self._leaving)
@@ -143,6 +179,8 @@ class Storm:
         child = self._children.start("worker", version, str(self._ahead_s), url=url)
         self._workers.append(Worker(child, url, version))
         self._opening.add(child.pid)
+        if url == self._store.workers[0]:
+            self.troubles.on_wire.add(child.pid)
 
     def _start_clients(self) -> None:
         """One of each version."""
@@ -152,6 +190,8 @@ class Storm:
             child = self._children.start("client", *words, url=url)
             self._clients.append(child)
             self._opening.add(child.pid)
+        self.troubles.impatient = self._clients[0]
+        self.troubles.on_wire.add(self._clients[0].pid)
 
     def _tell_to_call(self, client: Child, calls: int) -> None:
         assert not client.has_ended, f"client {client.pid} has ended: {''.join(client.logged)}"
@@ -161,12 +201,14 @@ class Storm:
 
     def _leave(self, child: Child) -> None:
         child.finish()
+        self.troubles.forget(child)
         self._leaving.append(child)
         self.seen.note("told to end", child.pid, counts=False)
         self._owed.pop(child.pid, None)
 
     def _end(self, child: Child, lines: Sequence[str]) -> None:
         self._hear(child, lines)
+        self.troubles.forget(child)
         self._opening.discard(child.pid)
         self.seen.gone_us[child.pid] = now_us()
         self.seen.note("ended", child.pid, counts=False)
@@ -185,9 +227,10 @@ class Storm:
 
     def _hear(self, child: Child, lines: Sequence[str]) -> None:
         for line in lines:
-            if line.startswith("ready "):
-                self._opening.discard(child.pid)
-                self.seen.note("ready", child.pid, counts=False)
+            if self.troubles.has_heard(child, line):
+                self.seen.note(line, counts=False)
+                if line.startswith("ready "):
+                    self._opening.discard(child.pid)
             elif line.startswith("["):
                 self.seen.calls.append(Call.of(line))
                 self._owed[child.pid] -= child in self._clients
@@ -198,6 +241,8 @@ class Storm:
         deadline_s = time.monotonic() + PATIENCE_S
         while not is_so():
             self._listen()
+            if self._is_over:
+                self.troubles.turn([], [])
             if time.monotonic() > deadline_s:
                 raise AssertionError(f"not within {PATIENCE_S} s: {self._logged()}")
 
@@ -236,11 +281,16 @@ class Storm:
         if self._may(self._stop):
             self._away_from_s = time.monotonic()
             self.seen.note(f"outage: {self._store.stop(self._rng)}")
+            self.troubles.away(self._clients, self._awake())
             self._later(AWAY_S, self._start)
 
     def _start(self) -> None:
         assert self._away_from_s is not None
+        if not self.troubles.may_return() and not self._is_over:
+            self._later((POSTPONED_S, POSTPONED_S), self._start)
+            return
         self._store.start()
+        self.troubles.back()
         self.seen.note("back", counts=False)
         self.seen.away_s += time.monotonic() - self._away_from_s
         self.seen.back_us = now_us()
@@ -274,7 +324,11 @@ class Storm:
             child.tell(str(seconds))
 
     def _suspend(self) -> None:
-        awake = [each for each in self._workers if each.asleep_from_us is None]
+        awake = [
+            each
+            for each in self._workers
+            if each.asleep_from_us is None and self.troubles.may_kill(each.child)
+        ]
         if self._may(self._suspend, if_=bool(awake) and not self._ahead_s):
             worker = self._rng.choice(awake)
             worker.child.signal(signal.SIGSTOP)

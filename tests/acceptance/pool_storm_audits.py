@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from tests.acceptance.pools_in_storm import Asked, Noted, Parcel, Sort
+from tests.acceptance.troubles import Troubled
 from tests.auditing_pools import Fate, PoolAudit
 from wakelog.core.events import DeadLettered, ExecutionFailed
 from wakelog.core.pool.events import EventsReceived, RunsExecuted, RunsLost, RunsStarted
@@ -62,6 +63,7 @@ class PoolReport:
     returned: int = 0
     overlaps: int = 0
     """Runs of one key at once: a worker that lived had lost its lease."""
+    troubles: Troubled = field(default_factory=Troubled)
 
     def __str__(self) -> str:
         return "\n".join(

@@ -1,11 +1,13 @@
 """Two pools in a storm, and their processes: `python -m tests.acceptance.pools_in_storm`.
 
-    worker URL LEASE FOLDER      works until its stdin ends
-    client URL NUMBER SEED       puts events into the pools and cancels some, until there is a line
-                                 on its stdin; prints each `Asked`, and `over` when all are answered
+    worker URL GRACE LEASE FOLDER    works until its stdin ends
+    client URL GRACE HANDLERS NUMBER SEED
+                                     puts events into the pools and cancels some, until there is
+                                     `end` on its stdin; prints each `Asked`, and `over` when all
+                                     are answered
 
-Each prints `ready PID` first. A worker writes what its handlers do into a file of its own in
-FOLDER, as `Noted`: so what it did remains when it is killed.
+Each understands the lines of `reopening`. A worker writes what its handlers do into a file of its
+own in FOLDER, as `Noted`: so what it did remains when it is killed.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-from tests.acceptance.jobs_under_kill import next_line, now_us, why
+from tests.acceptance.jobs_under_kill import CANNOT_NOW, now_us, why
+from tests.acceptance.reopening import Reopening
 from wakelog import (
     App,
     Backoff,
@@ -30,10 +33,10 @@ from wakelog import (
     Jobs,
     NewEvent,
     Retry,
-    StoreUnavailableError,
     WorkerPool,
     WorkerPoolContext,
 )
+from wakelog.jobs import Opening
 
 __all__ = ["POOLS", "Asked", "Noted", "Parcel", "Sort", "jobs"]
 
@@ -55,6 +58,8 @@ FAILURES = 2
 
 Sort = Literal["ok", "flaky", "bad"]
 R = TypeVar("R")
+Met = tuple[tuple[str, ...], tuple[tuple[int, int], ...]]
+"""What a call met before it was answered, try by try, and from when to when each lasted."""
 
 
 class Parcel(BaseModel):
@@ -96,11 +101,14 @@ class Asked(NamedTuple):
     """Of a cancel: its status."""
     errors: tuple[str, ...] = ()
     """What it met instead, try by try."""
+    tries: tuple[tuple[int, int], ...] = ()
+    """From when to when each of these tries lasted."""
 
     @classmethod
     def of(cls, line: str) -> Asked:
-        pool, what, numbers, named, asked_us, answered_us, answer, errors = json.loads(line)
-        return cls(pool, what, tuple(numbers), named, asked_us, answered_us, answer, tuple(errors))
+        pool, what, numbers, named, asked_us, answered_us, answer, errors, tries = json.loads(line)
+        met = tuple(errors), tuple((began_us, ended_us) for began_us, ended_us in tries)
+        return cls(pool, what, tuple(numbers), named, asked_us, answered_us, answer, *met)
 
 
 # -- the pools -------------------------------------------------------------------------------------
@@ -166,27 +174,32 @@ def jobs(notes: _Notes | None = None) -> Jobs:
 # -- the processes ---------------------------------------------------------------------------------
 
 
-async def worker(url: str, lease: str, folder: str) -> None:
-    async with jobs(_Notes(Path(folder))).open(url, worker=True, lease=lease, max_lost=ANY):
-        print("ready", os.getpid(), flush=True)
-        while await next_line():
-            pass
+async def worker(url: str, grace: str, lease: str, folder: str) -> None:
+    notes = _Notes(Path(folder))
+
+    def opening() -> Opening:
+        return jobs(notes).open(url, worker=True, grace=grace, lease=lease, max_lost=ANY)
+
+    async with Reopening(opening, lambda line: None) as process:
+        await process.over()
 
 
-async def client(url: str, number: str, seed: str) -> None:
-    async with jobs().open(url) as app:
-        caller = _Caller(app, random.Random(int(seed)), 1_000_000 * int(number))
-        print("ready", os.getpid(), flush=True)
-        calling = asyncio.gather(*[caller.call_on() for _ in range(CALLERS)])
-        await next_line()
+async def client(url: str, grace: str, handlers: str, number: str, seed: str) -> None:
+    def opening() -> Opening:
+        return jobs().open(url, grace=grace, handlers=handlers == "handlers")
+
+    def end(_: str) -> None:
         caller.is_ending = True
-        await calling
+
+    async with Reopening(opening, end) as process:
+        caller = _Caller(process, random.Random(int(seed)), 1_000_000 * int(number))
+        await process.over(asyncio.gather(*[caller.call_on() for _ in range(CALLERS)]))
         print("over", flush=True)
 
 
 class _Caller:
-    def __init__(self, app: App, rng: random.Random, number: int) -> None:
-        self._app = app
+    def __init__(self, process: Reopening, rng: random.Random, number: int) -> None:
+        self._process = process
         self._rng = rng
         self._number = number
         self._named: list[tuple[str, int]] = []
@@ -207,13 +220,16 @@ class _Caller:
         is_named = rng.random() < NAMED
         events = [self._new(is_named) for _ in range(rng.choice((1, 1, MANY)))]
         numbers = tuple(each.event.number for each in events)
-        client = self._app.worker_pool(pool)
-        answers, errors = await _asked(lambda: client.enqueue_many(events), again=is_named)
+
+        def enqueue(app: App) -> Awaitable[object]:
+            return app.worker_pool(pool).enqueue_many(events)
+
+        answers, met = await self._asked(enqueue, again=is_named)
         if answers is None:
-            return Asked(pool, "enqueue", numbers, is_named, asked_us, None, None, errors)
+            return Asked(pool, "enqueue", numbers, is_named, asked_us, None, None, *met)
         if is_named:
             self._named += [(pool, number) for number in numbers]
-        return Asked(pool, "enqueue", numbers, is_named, asked_us, now_us(), None, errors)
+        return Asked(pool, "enqueue", numbers, is_named, asked_us, now_us(), None, *met)
 
     def _new(self, is_named: bool) -> NewEvent[Parcel]:
         """An event. With a key it has no delay and no priority: then there is an order."""
@@ -228,25 +244,28 @@ class _Caller:
         return NewEvent(event=parcel, id=id, priority=rng.choice((0, 0, 1)), delay=delay)
 
     async def _cancel(self, pool: str, number: int) -> Asked:
-        asked_us, client = now_us(), self._app.worker_pool(pool)
-        answer, errors = await _asked(lambda: client.cancel_event(f"n-{number}"), again=False)
+        asked_us = now_us()
+        answer, met = await self._asked(
+            lambda app: app.worker_pool(pool).cancel_event(f"n-{number}"), again=False
+        )
         if answer is None:
-            return Asked(pool, "cancel", (number,), True, asked_us, None, None, errors)
-        said = answer.status
-        return Asked(pool, "cancel", (number,), True, asked_us, now_us(), said, errors)
+            return Asked(pool, "cancel", (number,), True, asked_us, None, None, *met)
+        return Asked(pool, "cancel", (number,), True, asked_us, now_us(), answer.status, *met)
 
-
-async def _asked(
-    call: Callable[[], Awaitable[R]], *, again: bool
-) -> tuple[R | None, tuple[str, ...]]:
-    """What was answered, and what was met before that."""
-    errors: list[str] = []
-    while again or not errors:
-        try:
-            return await call(), tuple(errors)
-        except StoreUnavailableError as error:
-            errors.append(why(error))
-    return None, tuple(errors)
+    async def _asked(
+        self, call: Callable[[App], Awaitable[R]], *, again: bool
+    ) -> tuple[R | None, Met]:
+        """What was answered, what was met before that, and from when to when each time."""
+        errors: list[str] = []
+        tries: list[tuple[int, int]] = []
+        while again or not errors:
+            app, tried_us = await self._process.app(), now_us()
+            try:
+                return await call(app), (tuple(errors), tuple(tries))
+            except CANNOT_NOW as error:
+                errors.append(why(error))
+                tries.append((tried_us, now_us()))
+        return None, (tuple(errors), tuple(tries))
 
 
 ROLES: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {"worker": worker, "client": client}

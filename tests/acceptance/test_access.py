@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,15 +15,13 @@ import pytest
 
 from tests.support import WAIT_S
 from tests.support_postgres import bare_connection, with_options
+from tests.support_roles import ROLES, drop_roles, make_roles
 from wakelog import Continuous, Jobs, StoreUnavailableError, Task, WakelogError, WorkerPool
 from wakelog.clock import SystemClock
 from wakelog.jobs import open_store
 from wakelog_adapters.postgres.admin import open_admin as open_postgres_admin
 from wakelog_adapters.postgres.url import parse
 from wakelog_adapters.sqlite.admin import open_admin
-
-PAGE = Path(__file__).parents[2] / "docs/deploying.md"
-ROLES = ("jobs_worker", "jobs_client", "jobs_reader")
 
 
 def order(
@@ -129,22 +126,11 @@ def test_E6_the_rights_of_a_file_that_is_there_are_left_alone(tmp_path: Path) ->
 def roles(postgres_url: str) -> Iterator[dict[str, str]]:
     """The URLs of the roles that docs/deploying.md makes, by name, and that of a stranger."""
     open_store(postgres_url).close()
-    schema = parse(postgres_url).schema
-    script = re.findall(r"```sql\n(GRANT.*?)```", PAGE.read_text(), re.DOTALL)
     names = (*ROLES, "jobs_stranger")
-    with bare_connection(postgres_url) as owner:
-        for name in names:
-            owner.execute(f"CREATE ROLE {name} LOGIN".encode())
-        for statement in "".join(script).replace("SCHEMA jobs", f"SCHEMA {schema}").split(";"):
-            text = re.sub(r"\bjobs\.", f"{schema}.", statement)
-            if text.strip():
-                owner.execute(text.encode())
-        try:
-            yield {name: postgres_url.replace("postgres:@", f"{name}:@") for name in names}
-        finally:
-            for name in names:
-                owner.execute(f"DROP OWNED BY {name}".encode())
-                owner.execute(f"DROP ROLE {name}".encode())
+    try:
+        yield make_roles(postgres_url, *names)
+    finally:
+        drop_roles(postgres_url, *names)
 
 
 def test_E6_a_worker_a_client_and_a_reader_have_the_rights_they_need(roles: dict[str, str]) -> None:

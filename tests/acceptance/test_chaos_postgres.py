@@ -8,6 +8,7 @@ import secrets
 import pytest
 
 from tests.acceptance.chaos import storm
+from tests.acceptance.troubles import OF_A_SERVER
 from tests.support_postgres import running_server
 
 SHORT_S = 15.0
@@ -18,6 +19,7 @@ def test_K1_K3_a_short_storm() -> None:
         report = storm(server, seconds=SHORT_S, seed=1)
     print(report)
     assert min(report.kills, report.restarts.total(), report.lost_attempts, report.runs) > 0
+    assert min(report.troubles.counts[each] for each in OF_A_SERVER) > 0
 
 
 @pytest.mark.chaos

@@ -50,6 +50,7 @@ def storm_of_outages(store: AwayStore) -> Figures:
     try:
         states = weathered(store, seed, seconds, seen)
         figures.acts, figures.away_s = seen.acts, round(seen.away_s)
+        figures.troubles = seen.troubled
         check(audited(store.patient), states, seen, figures)
     except BaseException:
         print("\n".join(seen.diary))
@@ -72,6 +73,8 @@ def weathered(store: AwayStore, seed: int, seconds: float, seen: Seen) -> dict[s
             storm.begin(app)
         storm.blow(seconds)
         storm.calm(opened, is_quiet)
+        impatient = [call for call in seen.calls if call.ticket // 1_000_000 % 2]
+        storm.troubles.check_tries(tried for call in impatient for tried in call.tries)
         app = opened()
         ids = [row.instance_id for row in app.list() if row.instance_id.startswith("task:")]
         return {id: app.task(chore).get_state(id.split(":")[2]) for id in ids}

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.outage_stores import AwayFile, RestartedServer
 from tests.acceptance.pool_storm import LEASE, pool_storm
+from tests.acceptance.troubles import OF_A_FILE, OF_A_SERVER
 from tests.support_postgres import running_server, with_options
 
 SHORT_S = 8.0
@@ -22,18 +24,20 @@ DEFAULT_LEASE = "30s"
 def test_K1_K3_P5_P6_a_short_storm_over_pools_of_a_server(tmp_path: Path) -> None:
     with running_server() as server:
         url = with_options(server.url, schema="pools")
-        report = pool_storm(
-            url, tmp_path, seconds=SHORT_S, seed=1, server=server, lease=SHORT_LEASE
-        )
+        store = RestartedServer(server)
+        report = pool_storm(store, url, tmp_path, seconds=SHORT_S, seed=1, lease=SHORT_LEASE)
     print(report)
     assert min(report.kills, report.restarts.total(), report.cuts, report.lost) > 0
+    assert min(report.troubles.counts[each] for each in OF_A_SERVER) > 0
 
 
 def test_K1_P5_P6_a_short_storm_over_pools_of_a_file(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
-    report = pool_storm(url, tmp_path, seconds=SHORT_S / 2, seed=1, lease=SHORT_LEASE)
+    store = AwayFile(tmp_path)
+    report = pool_storm(store, url, tmp_path, seconds=SHORT_S / 2, seed=1, lease=SHORT_LEASE)
     print(report)
     assert min(report.kills, report.lost, report.ends["dead"], report.ends["completed"]) > 0
+    assert min(report.troubles.counts[each] for each in OF_A_FILE) > 0
 
 
 @pytest.mark.chaos
@@ -42,7 +46,8 @@ def test_K1_K3_P5_P6_a_storm_of_minutes_over_pools_of_a_server(tmp_path: Path, l
     seconds, seed = chosen()
     with running_server(safe=True) as server:
         url = with_options(server.url, schema="pools")
-        report = pool_storm(url, tmp_path, seconds=seconds, seed=seed, server=server, lease=lease)
+        store = RestartedServer(server)
+        report = pool_storm(store, url, tmp_path, seconds=seconds, seed=seed, lease=lease)
     print(report)
     assert report.kills >= 10
     assert set(report.restarts) == {"fast", "immediate", "kill"}
@@ -52,7 +57,7 @@ def test_K1_K3_P5_P6_a_storm_of_minutes_over_pools_of_a_server(tmp_path: Path, l
 def test_K1_P5_P6_a_storm_of_minutes_over_pools_of_a_file(tmp_path: Path) -> None:
     seconds, seed = chosen()
     url = f"sqlite:///{tmp_path / 'jobs.db'}"
-    report = pool_storm(url, tmp_path, seconds=seconds, seed=seed)
+    report = pool_storm(AwayFile(tmp_path), url, tmp_path, seconds=seconds, seed=seed)
     print(report)
     assert report.kills >= 10
 

@@ -54,7 +54,8 @@ class Wire:
         self.answering: Callable[[bytes], bytes] = lambda data: data
         """Changes what the server sends, before it is passed on."""
         self.silent: Silent | None = None
-        """What is taken and passed on to nobody; connections are accepted all the same."""
+        """What is taken and passed on to nobody; connections are accepted all the same. One from
+        which something was taken so stays silent: no network leaves out bytes and goes on."""
         self.was_silent = threading.Event()
         """Set when something was taken so."""
         self._silent_at: tuple[bytes, Silent] | None = None
@@ -148,6 +149,7 @@ class Wire:
     def _swallows(self, what: Silent, line: _Line) -> bool:
         is_swallowed = what in (self.silent, line.silent)
         if is_swallowed:
+            line.silent = what
             self.was_silent.set()
         return is_swallowed
 

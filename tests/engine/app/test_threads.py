@@ -1,7 +1,4 @@
-"""A process that can start no thread for a moment, and threads that are to last as long as an app.
-
-The limit of a user or a container is reached: here Python refuses to start any, as it does then.
-"""
+"""A process that can start no thread for a moment, and threads that last as long as an app."""
 
 from __future__ import annotations
 
@@ -9,39 +6,18 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.support import WAIT_S, Ctx, task_of
+from tests.support_threads import refusing_threads
 from wakelog import Jobs, ThreadsExhaustedError
 from wakelog.threads import LastingThread
 
 MANY = 50
 """More threads than an app has."""
-Refusing = Callable[[int], Any]
-
-
-@pytest.fixture
-def refusing(monkeypatch: pytest.MonkeyPatch) -> Refusing:
-    """A context in which no thread can be started, after so many more that can."""
-
-    @contextmanager
-    def refuse(after: int = 0) -> Iterator[None]:
-        left, start = itertools.count(after, -1), threading.Thread.start
-
-        def start_or_refuse(thread: threading.Thread) -> None:
-            if next(left) <= 0:
-                raise RuntimeError("can't start new thread")
-            start(thread)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", start_or_refuse)
-            yield
-
-    return refuse
 
 
 @pytest.fixture
@@ -56,16 +32,14 @@ def until(is_so: Callable[[], Any]) -> None:
         assert time.monotonic() < deadline_s
 
 
-def test_an_app_that_is_open_goes_on_without_new_threads(
-    store_url: str, refusing: Refusing
-) -> None:
+def test_an_app_that_is_open_goes_on_without_new_threads(store_url: str) -> None:
     # given an open app whose handlers are `def`, and which has called none of them yet
     ran = threading.Event()
     jobs = Jobs(job=task_of(execute=lambda ctx: ran.set()))
     with jobs.open(store_url, worker=True, threads=3) as app:
         client = app.task("job")
         # when no thread can be started
-        with refusing(0):
+        with refusing_threads(0):
             # then what is recorded is answered, alarms ring, and what is asked is answered
             sent = client.send("a", {"set_state": 1, "schedule": 0})
             assert sent.created
@@ -74,18 +48,16 @@ def test_an_app_that_is_open_goes_on_without_new_threads(
             assert client.get_state("a") == 1
         # and so it is afterwards
         assert client.send("b", {"set_state": 2}).created
-        with refusing(0):
+        with refusing_threads(0):
             app.close()
 
 
-def test_an_app_that_cannot_start_its_threads_is_not_opened_and_leaves_none(
-    store_url: str, refusing: Refusing
-) -> None:
+def test_an_app_that_cannot_start_its_threads_is_not_opened_and_leaves_none(store_url: str) -> None:
     before = set(threading.enumerate())
     refusals: list[str] = []
     while len(refusals) < MANY:
         # given a process in which so many threads can be started still
-        with refusing(len(refusals)):
+        with refusing_threads(len(refusals)):
             # when an app is opened
             try:
                 with Jobs(job=task_of()).open(store_url, worker=True) as app:
@@ -216,11 +188,11 @@ def test_a_loop_goes_on_if_not_even_logging_is_possible() -> None:
         logger.removeFilter(fail)
 
 
-def test_a_loop_is_started_again_only_while_it_is_wanted(refusing: Refusing) -> None:
+def test_a_loop_is_started_again_only_while_it_is_wanted() -> None:
     thread = LastingThread("looping", lambda: thread.stopped.wait())
     thread.keep_running()
     assert not thread.is_alive  # it has not been started
-    with refusing(0), pytest.raises(ThreadsExhaustedError, match="looping"):
+    with refusing_threads(0), pytest.raises(ThreadsExhaustedError, match="looping"):
         thread.start()
     thread.start()
     assert thread.is_alive
