@@ -139,6 +139,8 @@ class AppendCall:
             rows.dropped_leases or None,
             _json(replies),
             _json(self._snapshots),
+            _json([row._asdict() for row in rows.sent]),
+            _json([{"target": target, **of._asdict()} for target, of in rows.received]),
             self._blob.joined(),
         )
 

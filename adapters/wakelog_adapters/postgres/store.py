@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from eventsourcing import persistence
 
+from wakelog.ports.messages import Message
 from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites, Refold, SegmentRow
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, ClaimRequest, Unit
@@ -210,6 +211,10 @@ class PostgresStore(SmallWrites, PostgresPools):
     def _run(self, sql: bytes, *params: object) -> int:
         """One writing statement, and how many rows it changed."""
         return self._twice(lambda connection: connection.execute(sql, params).rowcount)
+
+    def forget_messages(self, messages: Sequence[Message]) -> None:
+        keys = [(each.sender, each.target, each.version) for each in messages]
+        self._run(self.queries.forget_messages, *map(list, zip(*keys, strict=True)))
 
     def pause_job(self, row: JobPauseRow) -> JobPauseRow:
         """Waits for claims and appends that are under way: see `Queries.lock_job_pauses`."""

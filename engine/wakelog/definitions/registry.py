@@ -28,6 +28,7 @@ class Registry:
             registered = definition.registered(check_name(name))
             if registered.resources is None:
                 registered.resources = resources
+            registered.targets = self
             self._by_name[name] = registered
             self._sources[id(definition)] = name
         self._limits = {
@@ -72,11 +73,16 @@ class Registry:
 
         Raises `UnknownJobError`, and `ValidationError` for anything else.
         """
+        return self.target(job).job
+
+    def target(self, job: Definition | str) -> Definition:
+        """The registered definition of a name or of the definition object that was given, of
+        whatever type. Raises as `job_of`."""
         name = self._name_of(job)
         found = self._by_name.get(name)
         if found is None:
             raise UnknownJobError(name, self.names())
-        return found.job
+        return found
 
     def find(self, job: Definition | str, kind: str) -> Definition:
         """The registered definition of a name or of the definition object that was given.

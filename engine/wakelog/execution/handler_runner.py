@@ -107,6 +107,7 @@ class HandlerRunner:
         """
         handler = definition.handlers[call.handler]
         ctx = definition.context(call, instance, now_us, steps)
+        ctx.targets = definition.targets
         token = CURRENT.set(ctx)
         is_given_back = False
         try:

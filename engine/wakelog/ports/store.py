@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from wakelog.ports.messages import Messages
 from wakelog.ports.pools import PoolTables
 from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import (
@@ -49,11 +50,12 @@ class EventLog(Protocol):
         A unit is refused alone, with its error in `errors`: `VersionConflict` if its stream is
         at another version than its base, or its status row has another hash there;
         `IntegrityError` if the log has events that the row does not show; `KeyTaken` if its key is
-        in use, `LeaseGone` if its lease is gone, `JobPaused` if it starts a run of a job that is
-        paused, `StoreUnavailableError` ("refused") if the database does not take one of its values,
-        `StreamLocked` if another session keeps its stream locked: that is waited for only a moment,
-        since the others would wait too. After a refused unit the later units of its stream are
-        refused too. A unit without events only sets the view rows and the lease.
+        in use, `LeaseGone` if its lease is gone, `AlreadyReceived` if its message was delivered,
+        `JobPaused` if it starts a run of a job that is paused, `StoreUnavailableError` ("refused")
+        if the database does not take one of its values, `StreamLocked` if another session keeps its
+        stream locked: that is waited for only a moment, since the others would wait too. After a
+        refused unit the later units of its stream are refused too. A unit without events only sets
+        the view rows and the lease.
         """
         ...
 
@@ -211,8 +213,9 @@ class JobPauseTable(Protocol):
 
 
 class Store(
-    EventLog, ClaimQueue, Views, KeptReplies, WorkerRegistry, JobPauseTable, PoolTables, Protocol
-):
+    EventLog, ClaimQueue, Views, KeptReplies, WorkerRegistry, JobPauseTable, Messages, PoolTables,
+    Protocol
+):  # fmt: skip
     """Everything the engine keeps, in one place."""
 
     @property

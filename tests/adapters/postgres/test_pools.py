@@ -18,7 +18,7 @@ from tests.support_pgbouncer import needs_pgbouncer, pgbouncer
 from tests.support_postgres import bare_connection, running_server, with_options
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.pools import PoolSeen, PoolWrites, TakenRow
-from wakelog_adapters.conformance.pool_units import (
+from wakelog_adapters.conformance.pool.units import (
     POOL,
     SHARED,
     call,
