@@ -36,6 +36,7 @@ from wakelog.history.past import PastState, state_at
 from wakelog.history.timeline import HistoryEntry
 from wakelog.ids import InstanceId, Kind
 from wakelog.messages.deliveries import Deliveries
+from wakelog.messages.followers import Followers
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import WorkerSettings
 from wakelog.threads import log_failure
@@ -64,6 +65,8 @@ class App:
         self._gateway = RequestGateway(application, handlers=handlers)
         self.deliveries = Deliveries(application, self._gateway)
         """Delivers messages between jobs; not part of the stable interface."""
+        self.followers = Followers(application)
+        """Wakes the jobs that follow other applications; not part of the stable interface."""
         self._closing: asyncio.Task[None] | None = None
         self._clients: dict[str, JobClient[Any, Any] | WorkerPoolClient[Any]] = {}
 
@@ -302,6 +305,7 @@ class App:
         self.worker = Worker(self.application, settings, make_clock)
         await self.worker.start()
         self.deliveries.poll()
+        self.followers.poll(self.application.registry.chosen(settings.only))
 
     @property
     def is_closed(self) -> bool:
@@ -356,6 +360,7 @@ class App:
 
     async def _end(self, grace_us: int) -> None:
         """Let everything end that can. What fails is logged, and hinders nothing else."""
+        self.followers.stop()
         closing = [self._gateway.close(grace_us), self.deliveries.close(grace_us)]
         if self.worker is not None:
             closing.append(self.worker.close(grace_us))

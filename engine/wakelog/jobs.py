@@ -17,8 +17,10 @@ from wakelog.application import Application
 from wakelog.blocking import BlockingApp
 from wakelog.bounds import at_least
 from wakelog.clock import SystemClock
+from wakelog.core.retry import Retry
 from wakelog.core.time import Duration, duration_us
 from wakelog.definitions.definition import Definition
+from wakelog.definitions.followed import Policy, Source, following
 from wakelog.definitions.registry import Registry
 from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError, quoted
 from wakelog.loop_thread import LoopThread
@@ -47,6 +49,25 @@ class Jobs:
 
     def __init__(self, *, resources: Any = None, **definitions: Definition) -> None:
         self.registry = Registry(definitions, resources)
+
+    def follow(
+        self, application: Source, policy: Policy, *, name: str, retry: Retry | None = None
+    ) -> None:
+        """Let the domain events of another `eventsourcing` application drive jobs: add a job that
+        calls `policy(ctx, event)` with each of them, in order, from the first one on.
+
+            jobs.follow(accounts, welcome, name="accounts")
+
+        `policy`, a `def`, sends with `ctx.send`, `ctx.start` and `ctx.enqueue`. What it sends and
+        how far the job has followed are recorded in one append, so it is sent once; the policy
+        itself may be called again if a worker was lost. One that fails is called again after a
+        while, by `retry` if given (without end, 1 s to 1 min apart), and holds back the events
+        behind it. Workers look for new events five times a second.
+
+        The job is a Task with one instance, `task:NAME:follower`, whose state is the position: look
+        at it, pause it and retry it as any other. Raises `ValidationError`.
+        """
+        self.registry.add(name, following(application, policy, retry))
 
     def __contains__(self, name: object) -> bool:
         return name in self.registry

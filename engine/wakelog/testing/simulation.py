@@ -252,7 +252,7 @@ class Simulation(BlockingCalls):
         self.application.stream_watch.drive = self._next
         opened = App(self.application, handlers=self._handlers)
         super().__init__(opened, self)
-        self._deliveries = opened.deliveries
+        self._deliveries, self._followers = opened.deliveries, opened.followers
         self._work_on = self._jobs.registry.jobs()
         self._jobs_claimed = tuple(d.job for d in self._jobs.registry if d.has_instances)
         self.run(autostart(self.application, self._work_on))
@@ -331,6 +331,7 @@ class Simulation(BlockingCalls):
 
     async def _deliver(self) -> bool:
         """Deliver the messages between jobs that are not held back; whether there were any."""
+        await self._followers.look(self._work_on)
         await self._deliveries.notice_due()
         return await self._deliveries.deliver_noticed()
 
