@@ -31,12 +31,14 @@ from wakelog.definitions.debounce import Debounce
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.task import Task
 from wakelog.definitions.worker_pool import WorkerPool
+from wakelog.follow.calls import FollowerCalls
+from wakelog.follow.followers import Followers
+from wakelog.follow.others import OtherProcesses
 from wakelog.history.deliveries import with_deliveries
 from wakelog.history.past import PastState, state_at
 from wakelog.history.timeline import HistoryEntry
 from wakelog.ids import InstanceId, Kind
 from wakelog.messages.deliveries import Deliveries
-from wakelog.messages.followers import Followers
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import WorkerSettings
 from wakelog.threads import log_failure
@@ -53,7 +55,7 @@ S = TypeVar("S")
 E = TypeVar("E")
 
 
-class App:
+class App(FollowerCalls):
     """An open app, async. Get one from `jobs.open(url)`; use it on the event loop that opened
     it."""
 
@@ -65,7 +67,8 @@ class App:
         self._gateway = RequestGateway(application, handlers=handlers)
         self.deliveries = Deliveries(application, self._gateway)
         """Delivers messages between jobs; not part of the stable interface."""
-        self.followers = Followers(application)
+        self.others = OtherProcesses(application)
+        self.followers = Followers(application, self.others.start)
         """Wakes the jobs that follow other applications; not part of the stable interface."""
         self._closing: asyncio.Task[None] | None = None
         self._clients: dict[str, JobClient[Any, Any] | WorkerPoolClient[Any]] = {}
@@ -361,6 +364,7 @@ class App:
     async def _end(self, grace_us: int) -> None:
         """Let everything end that can. What fails is logged, and hinders nothing else."""
         self.followers.stop()
+        await self.others.close()
         closing = [self._gateway.close(grace_us), self.deliveries.close(grace_us)]
         if self.worker is not None:
             closing.append(self.worker.close(grace_us))

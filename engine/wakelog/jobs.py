@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wakelog.affinity import refuse_in_loop
 from wakelog.app import App
@@ -20,15 +20,23 @@ from wakelog.clock import SystemClock
 from wakelog.core.retry import Retry
 from wakelog.core.time import Duration, duration_us
 from wakelog.definitions.definition import Definition
-from wakelog.definitions.followed import Policy, Source, following
 from wakelog.definitions.registry import Registry
 from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError, quoted
+from wakelog.follow.jobs import (
+    OnMessage,
+    Policy,
+    Source,
+    following_application,
+    following_own,
+)
 from wakelog.loop_thread import LoopThread
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import Settings, WorkerSettings
 from wakelog.threads import log_failure
 
 __all__ = ["Jobs", "Opening", "loaded", "open_store"]
+
+F = TypeVar("F", bound=OnMessage)
 
 _LOG = logging.getLogger("wakelog.jobs")
 
@@ -67,7 +75,28 @@ class Jobs:
         The job is a Task with one instance, `task:NAME:follower`, whose state is the position: look
         at it, pause it and retry it as any other. Raises `ValidationError`.
         """
-        self.registry.add(name, following(application, policy, retry))
+        self.registry.add(name, following_application(application, policy, retry))
+
+    def follower(
+        self, name: str, *, topics: Sequence[str] = (), retry: Retry | None = None
+    ) -> Callable[[F], F]:
+        """Decorate the handler of a follower: workers call it with each message that handlers emit
+        on these topics (`ctx.emit`), in order, from the first one on.
+
+            @jobs.follower("mailer", topics=["paid", "order.*"])
+            async def mail(ctx: TaskContext[int], message: CloudEvent) -> None: ...
+
+        At least once: after a crash a message may come again, with the same `id`. One that fails is
+        tried again after a while, by `retry` if given (without end, 1 s to 1 min apart), and holds
+        back those behind it. One worker at a time follows. The follower is a Task with one
+        instance, `task:NAME:follower`, whose state is the position. Raises `ValidationError`.
+        """
+
+        def registered(on_message: F) -> F:
+            self.registry.add(name, following_own(topics, on_message, retry))
+            return on_message
+
+        return registered
 
     def __contains__(self, name: object) -> bool:
         return name in self.registry

@@ -105,3 +105,13 @@ class MessagesExam(ExamBase):
         store.append([builder.receive()])
         assert kinds(store.append([late.unit(sent())])) == [VersionConflict]
         assert store.messages_of([builder.stream], 10) == []
+
+    def test_a_position_is_kept_and_never_goes_back(self, tmp_path: Path) -> None:
+        store = self.open(tmp_path)
+        assert store.positions() == {}
+        store.put_position("mailer", 5)
+        store.put_position("views", 7)
+        store.put_position("mailer", 3)
+        assert store.positions() == {"mailer": 5, "views": 7}
+        store.put_position("mailer", 9)
+        assert self.open(tmp_path).positions() == {"mailer": 9, "views": 7}

@@ -1,8 +1,8 @@
-"""The memory store's outbox: what is to be delivered, by pair of sender and target."""
+"""The memory store's outbox, by pair of sender and target; and the positions of followers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ __all__ = ["MemoryMessages"]
 
 
 class MemoryMessages(MemoryLog):
-    """Messages beside the log, under its lock."""
+    """Messages and positions beside the log, under its lock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,6 +24,8 @@ class MemoryMessages(MemoryLog):
         """By sender, target and version, in the order of versions."""
         self._received: dict[tuple[str, str], int] = {}
         """By target and sender."""
+        self._positions: dict[str, int] = {}
+        """Of followers, by name."""
 
     def _send(self, sender: str, sent: Sequence[Sent], now_us: int) -> None:
         """Put them into the outbox; their events are in the log."""
@@ -80,3 +82,13 @@ class MemoryMessages(MemoryLog):
         with self._database_lock:
             for message in messages:
                 self._forget(message)
+
+    # -- followers
+
+    def positions(self) -> Mapping[str, int]:
+        with self._database_lock:
+            return dict(self._positions)
+
+    def put_position(self, name: str, position: int) -> None:
+        with self._database_lock:
+            self._positions[name] = max(position, self._positions.get(name, 0))

@@ -103,6 +103,11 @@ class AppendCall:
         """The earliest alarm among the units."""
         return self._rows.next_due_us
 
+    @property
+    def emits(self) -> bool:
+        """Whether messages are among the events."""
+        return self._rows.emits
+
     def arguments(self, options: AppendOptions) -> tuple[Any, ...]:
         """What `append_1` takes, in its order."""
         rows, bases = self._rows, self._rows.bases

@@ -207,6 +207,15 @@ class Queries(Struct, frozen=True):
         WHERE o.sender = k.sender AND o.target = k.target AND o.version = k.version"""
     """(senders, targets, versions)"""
 
+    # -- followers
+
+    positions: bytes = b"SELECT name, position FROM {schema}.positions"
+    """() -> name, position"""
+    put_position: bytes = b"""INSERT INTO {schema}.positions AS p (name, position)
+        VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET position = excluded.position
+        WHERE p.position < excluded.position"""
+    """(name, position)"""
+
     # -- workers
 
     put_worker: bytes = f"""INSERT INTO {{schema}}.workers ({_WORKER})

@@ -132,6 +132,9 @@ class PostgresReads(library.PostgresApplicationRecorder):
     def job_pauses(self) -> Sequence[JobPauseRow]:
         return [JobPauseRow(*row) for row in self._rows(self.queries.job_pauses, ())]
 
+    def positions(self) -> Mapping[str, int]:
+        return {name: position for name, position in self._rows(self.queries.positions)}
+
     def messages_due(self, jobs: Sequence[str], now_us: int, limit: int) -> Sequence[str]:
         rows = self._rows(self.queries.messages_due, ([*jobs], now_us, limit, limit))
         return [sender for (sender,) in rows]

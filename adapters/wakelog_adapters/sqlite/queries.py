@@ -285,6 +285,16 @@ class Queries(Struct, frozen=True):
             json_extract(value, '$[2]') FROM json_each(?))"""
     """([sender, target, version] as JSON)"""
 
+    # -- followers
+
+    positions: str = """SELECT json_group_array(json_array(name, position))
+        FROM {prefix}positions"""
+    """() -> [[name, position], …]"""
+    put_position: str = """INSERT INTO {prefix}positions AS p (name, position)
+        VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position
+        WHERE p.position < excluded.position"""
+    """(name, position)"""
+
     # -- workers and job pauses
 
     put_worker: str = f"""INSERT OR REPLACE INTO {{prefix}}workers ({_WORKER})

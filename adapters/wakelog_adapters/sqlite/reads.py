@@ -154,6 +154,11 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
         ]
 
     @readable
+    def positions(self) -> Mapping[str, int]:
+        found: dict[str, int] = dict(json.loads(self._row(self.queries.positions)[0]))
+        return found
+
+    @readable
     def list(self, listing: Listing) -> Sequence[StatusRow]:
         where, params = listing_condition(listing, DIALECT)
         sql = self.queries.list_where.replace("{where}", where)

@@ -67,21 +67,10 @@ class Context(StepMethods, MessageMethods, Generic[S]):
     """
 
     __slots__ = (
-        "_call",
-        "_instance",
-        "_is_given_back",
-        "_now_us",
-        "_open",
-        "_random",
-        "_schema",
-        "_state",
-        "_steps",
-        "clear_reason",
-        "cleared",
-        "commands",
-        "resources",
+        "_call", "_instance", "_is_given_back", "_now_us", "_open", "_random", "_schema",
+        "_state", "_steps", "application", "clear_reason", "cleared", "commands", "resources",
         "targets",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -103,6 +92,8 @@ class Context(StepMethods, MessageMethods, Generic[S]):
         self._random: random.Random | None = None
         self.resources = resources
         """The argument of `Jobs(resources=…)` or `definition.with_resources(…)`."""
+        self.application: Any = None
+        """The engine that calls the handler; not part of the stable interface."""
         self.targets: Targets | None = None
         """The jobs that it can send messages to; set by the engine."""
         self.commands: list[Command] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Awaitable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from wakelog.bounds import at_least
 from wakelog.core.calls import HandlerCall
@@ -20,9 +20,6 @@ from wakelog.definitions.steps import StepRunner
 from wakelog.errors import InvalidStateError, Issue, UnknownActionError, ValidationError, quoted
 from wakelog.ids import Kind
 from wakelog.kinds.behaviour import Behaviour, BoundPolicy
-
-if TYPE_CHECKING:
-    from wakelog.definitions.followed import Followed
 
 __all__ = ["Definition", "Maybe"]
 
@@ -61,8 +58,8 @@ class Definition:
         self.resources: Any = None
         self.targets: Targets | None = None
         """The definitions that it is registered with, to send messages to."""
-        self.followed: Followed | None = None
-        """The application that it follows, if it does."""
+        self.followed: Any = None
+        """The log that it follows, if it does: see `wakelog.follow.jobs`."""
         self.has_threads = False
         """Whether a handler that a request may call is a `def`, which is called in a thread; known
         once it is registered."""

@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 
 from wakelog.ports.messages import Messages
 from wakelog.ports.pools import PoolTables
+from wakelog.ports.positions import Positions
 from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import (
     Due,
@@ -28,7 +29,12 @@ from wakelog.ports.rows import (
 )
 from wakelog.ports.units import Appended, ClaimRequest, KeptReply, NothingDue, Unit
 
+LOG = "log"
+"""What a store names to `on_pool` of `watch_alarms` in place of a pool: another process has
+recorded messages."""
+
 __all__ = [
+    "LOG",
     "ClaimQueue",
     "EventLog",
     "JobPauseTable",
@@ -94,7 +100,8 @@ class ClaimQueue(Protocol):
         """Call `on_alarm`, on any thread, with the due time of each alarm set by other processes;
         and `on_pool`, if it is given, with each pool that has got work for now, and the number of
         the document that shows it (`PoolSeen.number`); 0: of one that another process is about to
-        write (`PoolLook.brings_work`), which whoever waits for the lock of the log will see.
+        write (`PoolLook.brings_work`), which whoever waits for the lock of the log will see. `LOG`
+        in place of a pool: there are new messages.
 
         A hint, which may come late or never: look every `poll_us` too. A due time of 0 means:
         look now, an alarm may have been missed. Returns the function that ends it.
@@ -213,9 +220,17 @@ class JobPauseTable(Protocol):
 
 
 class Store(
-    EventLog, ClaimQueue, Views, KeptReplies, WorkerRegistry, JobPauseTable, Messages, PoolTables,
-    Protocol
-):  # fmt: skip
+    EventLog,
+    ClaimQueue,
+    Views,
+    KeptReplies,
+    WorkerRegistry,
+    JobPauseTable,
+    Messages,
+    Positions,
+    PoolTables,
+    Protocol,
+):
     """Everything the engine keeps, in one place."""
 
     @property

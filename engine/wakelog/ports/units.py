@@ -99,6 +99,8 @@ class Appended(NamedTuple):
     """For each unit, None or the error that refused it alone."""
     next_due_us: int | None
     """The earliest alarm among those written, for waking the alarm clock."""
+    emits: bool = False
+    """Whether messages are among the events, of which a store may notify other processes."""
 
 
 class NothingDue(NamedTuple):

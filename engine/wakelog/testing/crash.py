@@ -22,6 +22,7 @@ WRITES = (
     "forget_key",
     "hold_message",
     "forget_messages",
+    "put_position",
     "purge_kept_replies",
     "put_worker",
     "remove_worker",

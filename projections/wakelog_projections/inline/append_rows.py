@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from wakelog.core.events import MessageSent
 from wakelog.core.instance import next_wake
 from wakelog.ids import job_of
 from wakelog.log.rebuild import kept_head
@@ -116,6 +117,11 @@ class AppendRows:
             self._set_views(stream, unit)
         for stream, move in self._moves.items():
             self._set_lease(stream, move)
+
+    @property
+    def emits(self) -> bool:
+        """Whether messages are among the events."""
+        return any(event.topic == MessageSent.TOPIC for event in self.events)
 
     def _add(self, unit: Unit) -> None:
         stream, base = unit.stream, unit.base_version
