@@ -221,6 +221,7 @@ class BlockingCalls:
         self.bulk = wraps(app.bulk)
         self.position = wraps(app.position)
         self.until = wraps(app.until)
+        self.pending = wraps(app.pending)
 
     def follow(
         self, name: str, *, topics: Sequence[str] = (), wait: bool = True
