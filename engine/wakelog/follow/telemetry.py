@@ -42,27 +42,25 @@ def tracked(recorded: Recorded) -> Iterator[TrackedEvent]:
 
 def _started(event: e.Started, kind: str) -> _Parts:
     yield "job.started", {}
-    if kind in ("debounce", "continuous"):
-        yield f"{kind}.started", {}
+    yield f"{kind}.started", {}
 
 
 def _received(event: e.EventReceived, kind: str) -> _Parts:
-    if kind == "debounce":
-        yield "debounce.eventReceived", {"eventId": event.event_id}
+    yield f"{kind}.eventReceived", {"eventId": event.event_id}
 
 
 def _scheduled(event: e.Scheduled, kind: str) -> _Parts:
-    if event.action == "execute" and kind in ("task", "continuous"):
+    if event.action == "execute":
         yield f"{kind}.scheduled", {"nextRunAt": event.due_us // 1_000}
 
 
 def _run_started(event: e.RunStarted, kind: str) -> _Parts:
-    if kind == "debounce":
-        yield "debounce.flushing", {"eventCount": len(event.events), "reason": event.trigger}
+    if event.events:
+        yield f"{kind}.flushing", {"eventCount": len(event.events), "reason": event.trigger}
 
 
 def _flushed(event: e.Flushed, kind: str) -> _Parts:
-    yield "debounce.flushed", {"eventCount": len(event.events), "reason": event.reason}
+    yield f"{kind}.flushed", {"eventCount": len(event.events), "reason": event.reason}
 
 
 def _executed(event: e.Executed, kind: str) -> _Parts:
@@ -73,7 +71,7 @@ def _executed(event: e.Executed, kind: str) -> _Parts:
 def _failed(event: e.ExecutionFailed, kind: str) -> _Parts:
     error = {"error": event.message, "errorType": event.error_type, "attempt": event.attempt}
     if event.item is not None:
-        yield "workerPool.failed", {"eventId": event.item, **error, "willRetry": event.will_retry}
+        yield f"{kind}.failed", {"eventId": event.item, **error, "willRetry": event.will_retry}
     else:
         yield "job.failed", {**error, "handler": event.handler, "willRetry": event.will_retry}
 
@@ -84,26 +82,19 @@ def _exhausted(event: e.RetryExhausted, kind: str) -> _Parts:
 
 
 def _dead(event: e.DeadLettered, kind: str) -> _Parts:
-    if event.item is not None:
-        error = {"error": event.message, "errorType": event.error_type}
-        yield "workerPool.deadLettered", {"eventId": event.item, **error}
-
-
-def _stopped(event: e.Stopped, kind: str) -> _Parts:
-    if kind == "continuous":
-        yield "continuous.stopped", {"reason": event.reason}
+    about = {} if event.item is None else {"eventId": event.item}
+    error = {"error": event.message, "errorType": event.error_type}
+    yield f"{kind}.deadLettered", {**about, **error}
 
 
 def _cleared(event: e.Cleared, kind: str) -> _Parts:
     yield "job.terminated", {"reason": event.reason, "by": event.by}
-    if kind == "debounce":
-        yield "debounce.cleared", {"discardedEvents": event.discarded}
+    yield f"{kind}.cleared", {"discardedEvents": event.discarded}
 
 
 def _halt(word: str) -> Callable[[Any, str], _Parts]:
-    def say(event: e.Paused | e.Resumed, kind: str) -> _Parts:
-        if kind == "workerPool":
-            yield f"workerPool.{word}", {"reason": event.reason}
+    def say(event: e.Paused | e.Resumed | e.Stopped, kind: str) -> _Parts:
+        yield f"{kind}.{word}", {"reason": event.reason}
 
     return say
 
@@ -111,7 +102,7 @@ def _halt(word: str) -> Callable[[Any, str], _Parts]:
 def _enqueued(event: p.EventsReceived, kind: str) -> _Parts:
     for lane, first, count, priority, *_ in event.lanes:
         for off in range(first, first + count):
-            yield "workerPool.enqueued", {"eventId": f"#{lane}.{off}", "priority": priority}
+            yield f"{kind}.enqueued", {"eventId": f"#{lane}.{off}", "priority": priority}
 
 
 def _taken(event: p.RunsStarted, kind: str) -> _Parts:
@@ -119,22 +110,22 @@ def _taken(event: p.RunsStarted, kind: str) -> _Parts:
     for lane, after, upto in event.ranges:
         for off in range(after + 1, upto + 1):
             if (lane, off) not in without:
-                yield "workerPool.processing", {"eventId": f"#{lane}.{off}", "attempt": 1}
+                yield f"{kind}.processing", {"eventId": f"#{lane}.{off}", "attempt": 1}
     for lane, off, attempt in event.items:
-        yield "workerPool.processing", {"eventId": f"#{lane}.{off}", "attempt": attempt}
+        yield f"{kind}.processing", {"eventId": f"#{lane}.{off}", "attempt": attempt}
 
 
 def _completed(event: p.RunsExecuted, kind: str) -> _Parts:
     for line in event.lines.split(b"\n"):
         if line.startswith(b"["):
             lane, off, _, took_us, *_ = json.loads(line)
-            yield "workerPool.completed", {"eventId": f"#{lane}.{off}", "durationMs": took_us / 1e3}
+            yield f"{kind}.completed", {"eventId": f"#{lane}.{off}", "durationMs": took_us / 1e3}
 
 
 def _operated(word: str) -> Callable[[Any, str], _Parts]:
     def say(event: p.EventsCancelled | p.EventsRequeued | p.EventsDiscarded, kind: str) -> _Parts:
         for item in event.items:
-            yield f"workerPool.{word}", {"eventId": item, "reason": event.reason}
+            yield f"{kind}.{word}", {"eventId": item, "reason": event.reason}
 
     return say
 
@@ -149,7 +140,7 @@ _SAY: dict[type[e.Event], Callable[[Any, str], _Parts]] = {
     e.ExecutionFailed: _failed,
     e.RetryExhausted: _exhausted,
     e.DeadLettered: _dead,
-    e.Stopped: _stopped,
+    e.Stopped: _halt("stopped"),
     e.Cleared: _cleared,
     e.Paused: _halt("paused"),
     e.Resumed: _halt("resumed"),
