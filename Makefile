@@ -33,7 +33,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup pgbouncer demo test chaos check format bench peers bench-peers wheel constraints clean
+.PHONY: help setup pgbouncer demo test chaos check format blocking bench peers bench-peers wheel constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,9 @@ check: $(STAMP)  ## format, lint, types, layers and tests: all that must pass
 format: $(STAMP)  ## format the code and fix what the linter can
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+blocking: $(STAMP)  ## make the blocking clients anew from the async ones
+	@$(PY) -m tests.blocking_source
 
 bench: $(STAMP)  ## measure; W= some workloads, STORE= some stores
 	@$(PY) tests/bench/run.py $(if $(W),--workloads $(W)) $(if $(STORE),--stores $(STORE))

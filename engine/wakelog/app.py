@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
-from typing import Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from wakelog.application import Application
 from wakelog.client.base import JobClient
@@ -31,6 +31,7 @@ from wakelog.definitions.debounce import Debounce
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.task import Task
 from wakelog.definitions.worker_pool import WorkerPool
+from wakelog.errors import InvalidStateError
 from wakelog.history.past import PastState, state_at
 from wakelog.history.timeline import HistoryEntry
 from wakelog.ids import InstanceId, Kind
@@ -38,6 +39,9 @@ from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import WorkerSettings
 from wakelog.threads import log_failure
 from wakelog.worker.worker import Worker
+
+if TYPE_CHECKING:  # made over this class; `jobs` joins the two
+    from wakelog.blocking import BlockingApp
 
 __all__ = ["END_S", "App"]
 
@@ -54,12 +58,20 @@ class App:
     """An open app, async. Get one from `jobs.open(url)`; use it on the event loop that opened
     it."""
 
-    def __init__(self, application: Application, *, handlers: bool) -> None:
+    def __init__(
+        self,
+        application: Application,
+        *,
+        handlers: bool,
+        make_blocking: Callable[[App], BlockingApp] | None = None,
+    ) -> None:
+        """`make_blocking`: what makes `blocking`, where there is one."""
         self.application = application
         """The engine behind it, for tests and tools; not part of the stable interface."""
         self.worker: Worker | None = None
         """The worker of this process, if it is one; not part of the stable interface."""
         self._gateway = RequestGateway(application, handlers=handlers)
+        self._blocking = None if make_blocking is None else make_blocking(self)
         self._closing: asyncio.Task[None] | None = None
         self._clients: dict[str, JobClient[Any, Any] | WorkerPoolClient[Any]] = {}
 
@@ -122,6 +134,18 @@ class App:
             client = CLIENTS[kind].client(self._gateway, definition)
             self._clients[definition.name] = client
         return client
+
+    @property
+    def blocking(self) -> BlockingApp:
+        """The same app for `def` code in other threads, as a framework has them.
+
+        Its calls are made on the app's event loop, while their thread waits, and end with the app.
+        On that loop they raise `InvalidStateError`, since it would wait for itself. There is none
+        in a simulation, which is blocking as it is.
+        """
+        if self._blocking is None:
+            raise InvalidStateError("a simulation is blocking itself: call it, not its app")
+        return self._blocking
 
     # -- what there is
 

@@ -9,24 +9,32 @@ from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from wakelog.affinity import refuse_in_loop
 from wakelog.app import App
 from wakelog.application import Application
 from wakelog.blocking import BlockingApp
+from wakelog.blocking.portal import LoopPortal, ThreadPortal
 from wakelog.bounds import at_least
 from wakelog.clock import SystemClock
 from wakelog.core.time import Duration, duration_us
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.registry import Registry
-from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError, quoted
+from wakelog.errors import (
+    InvalidStateError,
+    Issue,
+    NotOpenedError,
+    StoreUnavailableError,
+    ValidationError,
+    quoted,
+)
 from wakelog.loop_thread import LoopThread
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import Settings, WorkerSettings
 from wakelog.threads import log_failure
 
-__all__ = ["Jobs", "Opening", "loaded", "open_store"]
+__all__ = ["Jobs", "OpenOptions", "Opening", "loaded", "open_store"]
 
 _LOG = logging.getLogger("wakelog.jobs")
 
@@ -34,6 +42,22 @@ STORES = "wakelog.stores"
 _FILE = re.compile(r"[\w./-]+\.(db|sqlite3?)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 ALARM_CLOCKS = "wakelog.alarm_clocks"
+
+
+class OpenOptions(TypedDict, total=False):
+    """The options of `Jobs.open`, which says what each is, as its two siblings take them."""
+
+    worker: bool
+    handlers: bool
+    concurrency: int
+    only: tuple[str, ...] | list[str]
+    grace: Duration
+    lease: Duration
+    max_lost: int
+    cache: int
+    threads: int
+    snapshot_every: int
+    idempotency_window: Duration
 
 
 class Jobs:
@@ -102,6 +126,20 @@ class Jobs:
         )
         return Opening(self.registry, url, settings, works if worker else None, handlers)
 
+    def open_blocking(self, url: str, **options: Unpack[OpenOptions]) -> BlockingApp:
+        """The blocking app, open, for places without `with`: end it with `app.close()`.
+
+        Any thread may use it. `atexit.register(app.close)` ends it with the process; a process that
+        is killed, or ends without that, has its runs taken over when their leases end. The options
+        are those of `open`, and so is what it raises; nothing is left open by a call that raises.
+        """
+        return self.open(url, **options).__enter__()
+
+    async def open_async(self, url: str, **options: Unpack[OpenOptions]) -> App:
+        """The async app, open on this event loop, for places without `async with`: end it there
+        with `await app.close()`. Otherwise as `open_blocking`."""
+        return await self.open(url, **options).__aenter__()
+
 
 class Opening:
     """An app about to be opened; each opening can be entered once."""
@@ -128,10 +166,7 @@ class Opening:
 
         def __getattr__(self, name: str) -> Any:
             if hasattr(BlockingApp, name) and not name.startswith("_"):
-                raise AttributeError(
-                    f"this is no app yet that has {name!r}: write "
-                    f"`with jobs.open(...) as app:`, or `async with` on an event loop"
-                )
+                raise NotOpenedError(name)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     async def __aenter__(self) -> App:
@@ -145,7 +180,7 @@ class Opening:
         except BaseException:
             factory.close()
             raise
-        self._app = app = App(application, handlers=self._handlers)
+        self._app = app = App(application, handlers=self._handlers, make_blocking=_beside)
         if self._worker is not None:
             try:
                 await app.start_worker(self._worker, _alarm_clock())
@@ -172,7 +207,7 @@ class Opening:
         except BaseException:
             thread.stop()
             raise
-        self._blocking = BlockingApp(app, thread)
+        self._blocking = BlockingApp(app, ThreadPortal(thread, app))
         return self._blocking
 
     def __exit__(
@@ -189,6 +224,10 @@ class Opening:
                 blocking.close()
         finally:
             thread.stop()
+
+
+def _beside(app: App) -> BlockingApp:
+    return BlockingApp(app, LoopPortal(app))
 
 
 @contextmanager
@@ -241,7 +280,7 @@ def unknown_scheme(url: str, known: Collection[str], fault: str = "") -> StoreUn
         given = f"{scheme}://; write {bare}://, without the name of a driver"
     else:
         given = f"{scheme}://{fault}"
-    schemes = ", ".join(f"{name}://" for name in sorted(known))
+    schemes = ", ".join(f"{name}://" for name in sorted(known) if "+" not in name)
     return StoreUnavailableError("unknown_scheme", f"{given} (expected {schemes})")
 
 
