@@ -21,9 +21,11 @@ from pathlib import Path
 __all__ = ["MODULES", "Module", "source_of"]
 
 ENGINE = Path(__file__).parents[1] / "engine"
-BY_HAND = {"own", "start_worker", "is_closed", "is_idle", "close", "blocking"}
+BY_HAND = {"own", "start_worker", "is_closed", "is_idle", "close", "blocking", "follow"}
 """What `blocking/app.py` has itself, or does not offer: what belongs to the life of the app, and
 what answers something to be awaited bit by bit."""
+AS_IT_IS = {"names", "metrics"}
+"""Methods that block on nothing: they are called where the caller is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,17 @@ MODULES = (
         )
     ),
     Module(
+        "wakelog.follow.calls",
+        "follower_calls",
+        "The calls of an app that are about followers of the log, blocking.",
+        {"FollowerCalls": "BlockingFollowerCalls"},
+    ),
+    Module(
         "wakelog.app",
         "questions",
         "What can be asked of all jobs of an app, and done to them, blocking.",
         {"App": "BlockingQuestions"},
+        "from wakelog.blocking.follower_calls import BlockingFollowerCalls",
     ),
 )
 RENAMED = {old: new for module in MODULES for old, new in module.classes.items() if old != "App"}
@@ -134,20 +143,18 @@ class Maker:
         bases = ", ".join(ast.unparse(base) for base in node.bases)
         for old, new in RENAMED.items():
             bases = re.sub(rf"\b{old}\b", new, bases)
-        own = next((b for b in node.bases if isinstance(b, ast.Subscript)), None)
         parameters = _parameters(node)
         client = f"{node.name}[{parameters}]" if parameters else node.name
         attribute = "app" if node.name == "App" else "_" + _snake(node.name)
-        begun = "" if own is None or "Client" not in ast.unparse(own.value) else (
-            "        super().__init__(client, portal)\n"
-        )  # fmt: skip
+        derived = any(re.search(rf"\b{new}\b", bases) for new in RENAMED.values())
         given = attribute if node.name == "App" else "client"
         init = (
-            f"    def __init__(self, {given}: {client}, portal: Portal) -> None:\n{begun}"
-            f"        self.{attribute} = {given}\n"
+            f"    def __init__(self, {given}: {client}, portal: Portal) -> None:\n"
+            + (f"        super().__init__({given}, portal)\n" if derived else "")
+            + f"        self.{attribute} = {given}\n"
             + ('        """The async app; not part of the stable interface."""\n'
                if node.name == "App" else "")
-            + ("" if begun else "        self._portal = portal\n")
+            + ("" if derived else "        self._portal = portal\n")
         )  # fmt: skip
         about = self.module.about if node.name == "App" else _docstring(node)
         doc = f'    """{about}"""\n\n'
@@ -159,10 +166,11 @@ class Maker:
         for each in _functions(node):
             if each.name.startswith("_") or each.name in overloaded | BY_HAND:
                 continue
-            answer = ast.unparse(each.returns) if each.returns else ""
-            assert not answer.startswith("Async"), (
-                f"{node.name}.{each.name} answers an {answer}: write its blocking one by hand, in "
-                f"blocking/app.py, and name it in BY_HAND of tests/blocking_source.py"
+            is_plain = isinstance(each, ast.FunctionDef) and not _decorated(each, "property")
+            assert not is_plain or each.name in AS_IT_IS, (
+                f"{node.name}.{each.name} is no coroutine function: write its blocking one by "
+                f"hand, in blocking/app.py, and name it in BY_HAND; or in AS_IT_IS, if it never "
+                f"waits"
             )
             yield self._method(each, attribute)
 

@@ -80,6 +80,8 @@ from wakelog.history.past import PastState
 from wakelog.history.timeline import HistoryEntry
 from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs
+from wakelog.log.cloud_event import CloudEvent
+from wakelog.log.position import Position
 
 __all__ = [
     "AddResult",
@@ -93,6 +95,7 @@ __all__ = [
     "BulkResult",
     "CancelResult",
     "ClearResult",
+    "CloudEvent",
     "ConflictError",
     "Continuous",
     "ContinuousClient",
@@ -135,6 +138,7 @@ __all__ = [
     "PoolDeadLetter",
     "PoolEvent",
     "PoolStatus",
+    "Position",
     "QueueFullError",
     "RebuildResult",
     "ResumeResult",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import logging
 from collections.abc import Callable
-from contextlib import ExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
@@ -25,6 +23,7 @@ from wakelog.client.pool.results import PoolStatus
 from wakelog.client.task import TaskClient
 from wakelog.client.worker_pool import WorkerPoolClient
 from wakelog.client.workers import WorkerStatus, list_workers
+from wakelog.closing import all_ended, ended_within, release_all
 from wakelog.core.time import Duration, duration_us, moment_us
 from wakelog.definitions.continuous import Continuous
 from wakelog.definitions.debounce import Debounce
@@ -32,29 +31,28 @@ from wakelog.definitions.definition import Definition
 from wakelog.definitions.task import Task
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import InvalidStateError
+from wakelog.follow.calls import FollowerCalls
+from wakelog.follow.followers import Followers
+from wakelog.follow.others import OtherProcesses
+from wakelog.history.deliveries import with_deliveries
 from wakelog.history.past import PastState, state_at
 from wakelog.history.timeline import HistoryEntry
 from wakelog.ids import InstanceId, Kind
+from wakelog.messages.deliveries import Deliveries
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import WorkerSettings
-from wakelog.threads import log_failure
 from wakelog.worker.worker import Worker
 
 if TYPE_CHECKING:  # made over this class; `jobs` joins the two
     from wakelog.blocking import BlockingApp
 
-__all__ = ["END_S", "App"]
-
-_LOG = logging.getLogger("wakelog.app")
-END_S = 6.0
-"""How long after the grace an app may take to end: what was not recorded by then is not recorded.
-"""
+__all__ = ["App"]
 
 S = TypeVar("S")
 E = TypeVar("E")
 
 
-class App:
+class App(FollowerCalls):
     """An open app, async. Get one from `jobs.open(url)`; use it on the event loop that opened
     it."""
 
@@ -72,6 +70,11 @@ class App:
         """The worker of this process, if it is one; not part of the stable interface."""
         self._gateway = RequestGateway(application, handlers=handlers)
         self._blocking = None if make_blocking is None else make_blocking(self)
+        self.deliveries = Deliveries(application, self._gateway)
+        """Delivers messages between jobs; not part of the stable interface."""
+        self.others = OtherProcesses(application)
+        self.followers = Followers(application, self.others.start)
+        """Wakes the jobs that follow other applications; not part of the stable interface."""
         self._closing: asyncio.Task[None] | None = None
         self._clients: dict[str, JobClient[Any, Any] | WorkerPoolClient[Any]] = {}
 
@@ -176,7 +179,11 @@ class App:
         """
         self._gateway.check()
         id = InstanceId.parse(instance_id)
-        return await CLIENTS[id.kind].history(self.application, id)
+        entries = await CLIENTS[id.kind].history(self.application, id)
+        if id.id.startswith("#") or not any(each.data.get("to") for each in entries):
+            return entries
+        browse, store = self.application.threads.browse, self.application.store
+        return await browse(with_deliveries, store, str(id), entries)
 
     async def state_at(
         self, instance_id: str, *, version: int | None = None, at: datetime | None = None
@@ -317,6 +324,8 @@ class App:
         """Work here too: called by `jobs.open(url, worker=…)`."""
         self.worker = Worker(self.application, settings, make_clock)
         await self.worker.start()
+        self.deliveries.poll()
+        self.followers.poll(self.application.registry.chosen(settings.only))
 
     @property
     def is_closed(self) -> bool:
@@ -357,40 +366,24 @@ class App:
         await asyncio.shield(self._closing)
 
     async def _close(self, grace_us: int) -> None:
-        """Cancelled, it does not wait any longer."""
-        grace_s = grace_us / 1_000_000
-        hurry = asyncio.get_running_loop().call_later(grace_s, self.application.store.hurry)
         try:
-            async with asyncio.timeout(grace_s + END_S):
-                await self._end(grace_us)
-        except TimeoutError:
-            _LOG.warning("closing took too long: what is still going on is abandoned")
+            await ended_within(grace_us, self.application.store.hurry, self._end(grace_us))
         finally:
-            hurry.cancel()
             self._release()
 
     async def _end(self, grace_us: int) -> None:
-        """Let everything end that can. What fails is logged, and hinders nothing else."""
-        closing = [self._gateway.close(grace_us)]
+        """Let everything end that can."""
+        self.followers.stop()
+        await self.others.close()
+        closing = [self._gateway.close(grace_us), self.deliveries.close(grace_us)]
         if self.worker is not None:
             closing.append(self.worker.close(grace_us))
-        for error in await asyncio.gather(*closing, return_exceptions=True):
-            if isinstance(error, Exception):
-                log_failure(_LOG, "closing: what was begun could not be ended", error=error)
+        await all_ended(*closing)
         self.application.store.hurry()
         await self.application.commits.drained()
         await self.application.pools.drained()
 
     def _release(self) -> None:
         """End all threads and close the store, whatever they are at. Blocks for a moment."""
-        with ExitStack() as releasing:
-            releasing.callback(_logged, self.application.close)
-            if self.worker is not None:
-                releasing.callback(_logged, self.worker.release)
-
-
-def _logged(release: Callable[[], None]) -> None:
-    try:
-        release()
-    except Exception as error:
-        log_failure(_LOG, "closing: something could not be released", error=error)
+        worker = [] if self.worker is None else [self.worker.release]
+        release_all(self.application.close, *worker)

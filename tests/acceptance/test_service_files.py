@@ -22,7 +22,7 @@ import yaml
 
 from tests.acceptance.servers import ROOT, Server, eventually
 from wakelog import Jobs
-from wakelog.app import END_S
+from wakelog.closing import END_S
 
 FOLDER = ROOT / "examples/deploying"
 JOBS = """

@@ -15,6 +15,7 @@ from wakelog.errors import StoreUnavailableError
 from wakelog.log.status_row import status_of, status_row
 from wakelog.ports.conflicts import (
     NO_EVENT,
+    already_received,
     conflict_of,
     follows_refused,
     has_expired,
@@ -106,6 +107,7 @@ class MemoryStore(MemoryPools):
         is_key_used = unit.kept_reply is not None and self._is_key_used(unit, unit.kept_reply)
         is_paused = unit.unless_paused and unit.after.id.job in self._job_pauses
         conflict = conflict_of(unit, newest, token, is_key_used, is_paused)
+        conflict = conflict or already_received(unit, self._received)
         if conflict is not None:
             return conflict
         events = self._streams.get(stream)
@@ -133,6 +135,10 @@ class MemoryStore(MemoryPools):
             self._kept_replies[stream, unit.kept_reply.key] = unit.kept_reply
         if unit.snapshot is not None:
             self._keep_snapshot(stream, unit.snapshot)
+        if unit.sent:
+            self._send(stream, unit.sent, unit.now_us)
+        if unit.received is not None:
+            self._receive(unit, unit.received)
         job, wake = after.id.job, next_wake(after)
         if unit.take is not None:
             self._claims.take(job, stream, unit.take)

@@ -79,11 +79,14 @@ def _facts(
     streams = [unit.stream for unit in units]
     keys = [(unit.stream, unit.kept_reply.key) for unit in units if unit.kept_reply is not None]
     row: tuple[str, ...]
-    row = executed(connection, queries.facts, _bindable(streams), _bindable(keys)).fetchone()
-    heads, tokens, replies, paused = (json.loads(text) for text in row)
+    pairs = [(unit.stream, unit.received.sender) for unit in units if unit.received is not None]
+    params = (_bindable(each) for each in (streams, keys, pairs))
+    row = executed(connection, queries.facts, *params).fetchone()
+    heads, tokens, replies, paused, taken = (json.loads(text) for text in row)
     newest = {stream: Newest(version, hash) for stream, version, hash in heads}
     expiries = {(stream, key): expires_us for stream, key, expires_us in replies}
-    return RecordedFacts(newest, dict(tokens), expiries, frozenset(paused))
+    received = {(target, sender): version for target, sender, version in taken}
+    return RecordedFacts(newest, dict(tokens), expiries, frozenset(paused), received)
 
 
 def _bindable(values: object) -> str:

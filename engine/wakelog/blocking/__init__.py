@@ -3,6 +3,7 @@
 from wakelog.blocking.app import BlockingApp, BlockingCalls
 from wakelog.blocking.continuous import BlockingContinuousClient
 from wakelog.blocking.debounce import BlockingDebounceClient
+from wakelog.blocking.following import BlockingFollowing
 from wakelog.blocking.task import BlockingTaskClient
 from wakelog.blocking.worker_pool import BlockingWorkerPoolClient
 
@@ -11,6 +12,7 @@ __all__ = [
     "BlockingCalls",
     "BlockingContinuousClient",
     "BlockingDebounceClient",
+    "BlockingFollowing",
     "BlockingTaskClient",
     "BlockingWorkerPoolClient",
 ]

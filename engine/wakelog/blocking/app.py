@@ -5,12 +5,13 @@ The calls are made from the source of the async ones (`make blocking`); here is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from wakelog.app import App
 from wakelog.blocking.continuous import BlockingContinuousClient
 from wakelog.blocking.debounce import BlockingDebounceClient
+from wakelog.blocking.following import BlockingFollowing
 from wakelog.blocking.portal import AppPortal, Portal
 from wakelog.blocking.questions import BlockingQuestions
 from wakelog.blocking.task import BlockingTaskClient
@@ -35,6 +36,13 @@ class BlockingCalls(BlockingQuestions):
     def __init__(self, app: App, portal: Portal) -> None:
         super().__init__(app, portal)
         self._clients: dict[str, Any] = {}
+
+    def follow(
+        self, name: str, *, topics: Sequence[str] = (), wait: bool = True
+    ) -> BlockingFollowing:
+        """The messages for the outside that the follower of this name has not handled yet; see
+        `App.follow`. Raises `ValidationError`."""
+        return BlockingFollowing(self.app.follow(name, topics=topics, wait=wait), self._portal)
 
     @overload
     def task(self, job: Task[S, E]) -> BlockingTaskClient[S, E]: ...

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Unpack
 
 from wakelog.app import App
+from wakelog.blocking.follower_calls import BlockingFollowerCalls
 from wakelog.blocking.portal import Portal
 from wakelog.client.bulk import BulkAction, BulkResult
 from wakelog.client.dead_letters import DeadLetter
@@ -25,13 +26,13 @@ from wakelog.history.timeline import HistoryEntry
 __all__ = ["BlockingQuestions"]
 
 
-class BlockingQuestions:
+class BlockingQuestions(BlockingFollowerCalls):
     """What can be asked of all jobs of an app, and done to them, blocking."""
 
     def __init__(self, app: App, portal: Portal) -> None:
+        super().__init__(app, portal)
         self.app = app
         """The async app; not part of the stable interface."""
-        self._portal = portal
 
     def names(self, kind: str | None = None) -> tuple[str, ...]:
         """The registered names, of one type of job or of all. Raises `UnknownJobTypeError`."""

@@ -32,6 +32,7 @@ from wakelog.errors import (
 from wakelog.execution.handler_runner import HandlerRunner
 from wakelog.ids import InstanceId
 from wakelog.log.rebuild import Head
+from wakelog.ports.messages import Received
 from wakelog.ports.store import Store
 from wakelog.ports.units import KeptReply, KeyTaken, Lease, LeaseGone, Refused, VersionConflict
 from wakelog.runtime.batch_reads import BatchReader
@@ -100,6 +101,7 @@ class _Work(Struct):
     ends_lease: Callable[[Instance], bool] | None
     outcomes: HandlerOutcomes | None = None
     appending: list[asyncio.Future[None]] | None = None
+    received: Received | None = None
     losses: int = 0
 
 
@@ -149,6 +151,7 @@ class UnitsOfWork:
         ends_lease: Callable[[Instance], bool] | None = None,
         outcomes: HandlerOutcomes | None = None,
         appending: list[asyncio.Future[None]] | None = None,
+        received: Received | None = None,
     ) -> RequestOutcome:
         """Put `request` to the instance and append what follows; `make_reply` makes the reply of
         the turn and the stream id.
@@ -156,31 +159,22 @@ class UnitsOfWork:
         Redone on the fresh instance if another process was faster; a run's handlers are not called
         again (`outcomes` has how they ended). `lease_token` is the lease under which the request
         works; it ends with the unit if `ends_lease` says so of the instance then. `claim` makes
-        the lease of the run that begins with a `Claim`, of the time and version of that. With
-        `appending` the append is not waited for, but added there: the caller looks how it ends.
-        Raises `ConflictError` if it lost too often, `LeaseLostError` if the run belongs to another
-        worker by now, `JobPaused` if one was to begin, `IdempotencyConflictError`, `HistoryError`
-        if the instance is damaged (it is parked then), and what `decide` and the store raise. A
-        crash before the append leaves nothing, a crash after it everything.
+        the lease of the run that begins with a `Claim`, of the time and version of that. `received`
+        is the message that it delivers. With `appending` the append is not waited for, but added
+        there: the caller looks how it ends. Raises `ConflictError` if it lost too often,
+        `LeaseLostError` if the run belongs to another worker by now, `JobPaused` if one was to
+        begin, `AlreadyReceived`, `IdempotencyConflictError`, `HistoryError` if the instance is
+        damaged (it is parked then), and what `decide` and the store raise. A crash before the
+        append leaves nothing, a crash after it everything.
         """
         if isinstance(request, Receive):
             pauses = self._job_pauses.fresh()
             if id.job in (await self._job_pauses.now() if pauses is None else pauses):
                 request = replace(request, defer=True)
         work = _Work(
-            definition,
-            id,
-            str(id),
-            request,
-            make_reply,
-            origin,
-            key,
-            lease_token,
-            claim,
-            ends_lease,
-            outcomes,
-            appending,
-        )
+            definition, id, str(id), request, make_reply, origin, key, lease_token, claim,
+            ends_lease, outcomes, appending, received,
+        )  # fmt: skip
         while True:
             try:
                 outcome = await self._try(work)
@@ -273,7 +267,8 @@ class UnitsOfWork:
             return self._claimed(cached, turn, work, now_us)
         reply = work.make_reply(turn, work.stream) if work.make_reply and not turn.raises else None
         outcome = RequestOutcome(turn.after if turn.events else None, reply, turn.raises)
-        if not turn.events and (work.key is None or turn.raises):
+        is_kept = work.received is not None or (work.key is not None and not turn.raises)
+        if not turn.events and not is_kept:
             await self._instances.check_fresh(cached)
             return outcome, None
         return outcome, self._submit(cached, turn, work, reply, now_us)
@@ -317,6 +312,7 @@ class UnitsOfWork:
             lease_token=work.lease_token,
             take=take,
             ends_lease=ends_lease or (work.lease_token is None and _ends_a_life(turn)),
+            received=work.received,
         )
         if unit.events:  # else only the reply is new
             cached.head = Head(after, unit.hash)

@@ -11,6 +11,8 @@
 -- Tables that no rebuild may touch
 --   leases             which worker works on which instance; they end by the clock of this server
 --   kept_replies       replies to requests with an idempotency key
+--   outbox             messages to other jobs that are to be delivered
+--   received           the newest message that each target has taken of each sender
 --   positions          how far the followers of the log are
 --   job_pauses         jobs that are paused as a whole
 --   workers            workers, and the jobs they can run
@@ -153,6 +155,27 @@ CREATE TABLE {schema}.kept_replies (
 );
 
 CREATE INDEX kept_replies_expire ON {schema}.kept_replies (expires_us) WHERE expires_us IS NOT NULL;
+
+-- Messages to other jobs that are still to be delivered, and of each pair which was taken last.
+CREATE TABLE {schema}.outbox (
+    sender text COLLATE "C" NOT NULL,
+    target text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    job text COLLATE "C" NOT NULL,
+    sent_us bigint NOT NULL,
+    due_us bigint NOT NULL,
+    held text,
+    PRIMARY KEY (sender, target, version)
+);
+
+CREATE INDEX outbox_due ON {schema}.outbox (job, due_us);
+
+CREATE TABLE {schema}.received (
+    target text COLLATE "C" NOT NULL,
+    sender text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    PRIMARY KEY (target, sender)
+);
 
 CREATE TABLE {schema}.positions (
     name text NOT NULL PRIMARY KEY,
@@ -315,6 +338,8 @@ CREATE FUNCTION {schema}.append_1(
     dropped text[],         -- streams whose lease is dropped
     replies json,
     snapshots json,
+    sent json,              -- messages to put into the outbox
+    received json,          -- messages that are delivered, by target and sender
     blob bytea              -- states of events and snapshots, one after the other
 ) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
@@ -442,6 +467,28 @@ BEGIN
         END IF;
     END IF;
 
+    IF received IS NOT NULL THEN
+        INSERT INTO {schema}.received AS r (target, sender, version)
+            SELECT n.target, n.sender, n.version
+            FROM json_to_recordset(received) AS n (target text, sender text, version bigint)
+            ORDER BY n.target COLLATE "C", n.sender COLLATE "C"
+            ON CONFLICT (target, sender) DO UPDATE SET version = excluded.version
+            WHERE r.version < excluded.version;
+        GET DIAGNOSTICS found_count = ROW_COUNT;
+        IF found_count <> json_array_length(received) THEN
+            RAISE EXCEPTION 'a message was taken before' USING ERRCODE = 'WK006';
+        END IF;
+        DELETE FROM {schema}.outbox o
+            USING json_to_recordset(received) AS n (target text, sender text, version bigint)
+            WHERE o.sender = n.sender AND o.target = n.target AND o.version <= n.version;
+    END IF;
+    IF sent IS NOT NULL THEN
+        INSERT INTO {schema}.outbox (sender, target, version, job, sent_us, due_us)
+            SELECT n.sender, n.target, n.version, n.job, n.sent_us, n.due_us
+            FROM json_to_recordset(sent) AS n (sender text, target text, version bigint, job text,
+                sent_us bigint, due_us bigint);
+    END IF;
+
     IF alarms IS NOT NULL THEN
         INSERT INTO {schema}.alarms AS a (stream, job, due_us, action)
             SELECT n.stream, n.job, n.due_us, n.action
@@ -485,10 +532,10 @@ BEGIN
 END $$;
 
 -- What the units of a refused append are judged by: the versions and hashes of the streams, the tokens of
--- their leases, when the replies under the keys expire, and which of the jobs are paused. Locks
--- nothing: the next append checks.
+-- their leases, when the replies under the keys expire, which of the jobs are paused, and which messages
+-- the targets have taken of the senders. Locks nothing: the next append checks.
 CREATE FUNCTION {schema}.facts_1(
-    streams text[], key_streams text[], keys text[], jobs text[]
+    streams text[], key_streams text[], keys text[], jobs text[], targets text[], senders text[]
 ) RETURNS json LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -500,7 +547,10 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
         ARRAY(SELECT json_build_array(r.stream, r.key, r.expires_us)
             FROM unnest(key_streams, keys) AS n (stream, key)
             JOIN {schema}.kept_replies r ON r.stream = n.stream AND r.key = n.key),
-        ARRAY(SELECT p.job FROM {schema}.job_pauses p WHERE p.job = ANY (jobs)))
+        ARRAY(SELECT p.job FROM {schema}.job_pauses p WHERE p.job = ANY (jobs)),
+        ARRAY(SELECT json_build_array(m.target, m.sender, m.version)
+            FROM unnest(targets, senders) AS n (target, sender)
+            JOIN {schema}.received m ON m.target = n.target AND m.sender = n.sender))
 $$;
 
 -- Which of these streams have a row that another session has locked. Takes free locks only, until
@@ -906,6 +956,7 @@ CREATE FUNCTION {schema}.pool_write_1(
     trail json,
     taken_leases json,
     dropped text[],
+    sent json,              -- messages to put into the outbox
     events json,            -- the events, and where in `blob` their states are
     blob bytea
 ) RETURNS void LANGUAGE plpgsql
@@ -981,6 +1032,12 @@ BEGIN
             VALUES (pool_write_1.pool, number + 1, document);
         DELETE FROM {schema}.pool_states s
             WHERE s.pool = pool_write_1.pool AND s.n = number - 1;
+    END IF;
+    IF sent IS NOT NULL THEN
+        INSERT INTO {schema}.outbox (sender, target, version, job, sent_us, due_us)
+            SELECT r.sender, r.target, r.version, r.job, r.sent_us, r.due_us
+            FROM json_to_recordset(sent) AS r (sender text, target text, version bigint, job text,
+                sent_us bigint, due_us bigint);
     END IF;
     IF events IS NOT NULL THEN  -- at last: what is refused has used no position
         INSERT INTO {schema}.stored_events (originator_id, originator_version, topic, state)
