@@ -24,6 +24,7 @@ __all__ = [
     "Issue",
     "JobError",
     "LeaseLostError",
+    "NotOpenedError",
     "QueueFullError",
     "RequestError",
     "RetryExhaustedError",
@@ -145,6 +146,21 @@ class InvalidIdError(ValidationError):
 
 class InvalidStateError(RequestError):
     """The call is not possible here or now (a closed context, a closed app, inside a handler)."""
+
+
+class NotOpenedError(InvalidStateError, AttributeError):
+    """What `jobs.open(...)` answers was used as an app, and is none before it is entered."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name  # after AttributeError, which has one too
+
+    def __str__(self) -> str:
+        return (
+            f"jobs.open(...) is no app yet that has {self.name!r}: write `with jobs.open(...) as "
+            f"app:` or `async with`; without a block, app = jobs.open_blocking(...) or app = await "
+            f"jobs.open_async(...), and close it at the end"
+        )
 
 
 class InstanceNotFoundError(RequestError):
