@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from wakelog.definitions.registry import Registry
 from wakelog.execution.handler_runner import HandlerRunner
 from wakelog.log.mapper import LogMapper
 from wakelog.pools.state import job_stream
+from wakelog.ports.inbox import InboxRow
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.store import Store
 from wakelog.ports.units import Unit
@@ -71,6 +72,8 @@ class Application(library.Application[str]):
         """Called with the earliest alarm of each append, in microseconds since 1970."""
         self.on_cleared: Callable[[str], None] = lambda stream: None
         """Called with each stream whose life was ended from outside."""
+        self.deliver: Callable[[Sequence[InboxRow]], Awaitable[None]] | None = None
+        """Makes events of rows of the inbox; set by who knows how each is sent."""
         self.stopping = False
         """This process is shutting down: begin nothing that can wait."""
         self.threads = StoreThreads(blocking=self.store.blocking, inline=inline)

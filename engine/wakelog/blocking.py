@@ -65,6 +65,8 @@ class ThreadPortal:
         @functools.wraps(method)
         def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
             self._affinity.check_process()
+            if kwargs.get("connection") is not None:
+                return _at_once(method(*args, **kwargs))
             refuse_in_handler()
             refuse_in_loop()
             try:
@@ -81,6 +83,20 @@ class ThreadPortal:
         if task is not None:
             self._app.own(task)
         return await method(*args, **kwargs)
+
+
+def _at_once(sending: Coroutine[Any, Any, R]) -> R:
+    """What is sent in a transaction of the caller's own, on the thread that may use the connection:
+    it waits for nothing of the app."""
+    refuse_in_loop()
+    try:
+        sending.send(None)
+    except StopIteration as done:
+        result: R = done.value
+        return result
+    finally:
+        sending.close()
+    raise AssertionError("it waits for something")
 
 
 class BlockingJobClient(Generic[S, Status]):

@@ -17,6 +17,7 @@ __all__ = [
     "HandlerTimeoutError",
     "HistoryError",
     "IdempotencyConflictError",
+    "InboxConnectionError",
     "InstanceNotFoundError",
     "IntegrityError",
     "InvalidIdError",
@@ -145,6 +146,17 @@ class InvalidIdError(ValidationError):
 
 class InvalidStateError(RequestError):
     """The call is not possible here or now (a closed context, a closed app, inside a handler)."""
+
+
+class InboxConnectionError(RequestError, ValueError):
+    """The connection cannot carry an event: nothing was sent on it but questions, if anything."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        self.reason, self.advice = reason, advice
+        super().__init__(reason, advice)
+
+    def __str__(self) -> str:
+        return f"connection= cannot be used: {self.reason}; {self.advice}"
 
 
 class InstanceNotFoundError(RequestError):

@@ -139,6 +139,7 @@ class AppendCall:
             rows.dropped_leases or None,
             _json(replies),
             _json(self._snapshots),
+            rows.inbox or None,
             self._blob.joined(),
         )
 

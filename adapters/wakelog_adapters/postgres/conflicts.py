@@ -137,8 +137,9 @@ def _facts(connection: Connection, sql: bytes, units: Sequence[Unit]) -> Recorde
         [stream for stream, _ in keys],
         [key for _, key in keys],
         sorted({unit.after.id.job for unit in known if unit.unless_paused}),
+        [n for unit in known for n in unit.inbox],
     )
-    heads, tokens, replies, paused = rows_of(connection, sql, params)[0][0]
+    heads, tokens, replies, paused, inbox = rows_of(connection, sql, params)[0][0]
     newest = {stream: Newest(version, hash) for stream, version, hash in heads}
     expiries = {(stream, key): expires_us for stream, key, expires_us in replies}
-    return RecordedFacts(newest, dict(tokens), expiries, frozenset(paused))
+    return RecordedFacts(newest, dict(tokens), expiries, frozenset(paused), frozenset(inbox))

@@ -246,6 +246,7 @@ class PoolCaller:
             _json([row._asdict() for row in writes.trail]),
             _json(leases),
             [*writes.dropped] or None,
+            [*writes.inbox] or None,
             _json(events),
             blob.joined(),
         )

@@ -43,7 +43,7 @@ class AppendStatement:
         self._connection = connection
         for template in (_VIEW, _TRIGGER):
             connection.execute(template.replace("{prefix}", prefix))
-        self._insert = f"INSERT INTO {prefix}append VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        self._insert = f"INSERT INTO {prefix}append VALUES ({', '.join('?' * 14)})"
 
     def write(self, units: Sequence[Unit]) -> int | None:
         """Write `units`, all or none; return the earliest alarm among them.
@@ -81,6 +81,7 @@ def packed(rows: AppendRows) -> tuple[str | bytes | None, ...]:
         rows.kept_replies and [_reply(each, blob) for each in rows.kept_replies],
         rows.snapshots
         and [(stream, each.version, *blob.put(each.state)) for stream, each in rows.snapshots],
+        rows.inbox,
     )
     return (*map(json_of, lists), blob.joined())
 
@@ -131,8 +132,8 @@ _SETS = ", ".join(
 
 _VIEW = """CREATE TEMP VIEW {prefix}append
     (bases, required, starts, events, status, rare, alarms, unset, taken, dropped, replies,
-        snapshots, blob)
-    AS SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"""
+        snapshots, inbox, blob)
+    AS SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"""
 
 _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}append_rows INSTEAD OF INSERT ON {{prefix}}append
     BEGIN
@@ -148,6 +149,10 @@ _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}append_rows INSTEAD OF INSERT ON {{
             FROM {rows_of("replies")} JOIN {{prefix}}kept_replies k
             ON k.stream = {field(0)} AND k.key = {field(1)}
             WHERE k.expires_us IS NULL OR k.expires_us > {field(7)};
+        SELECT RAISE(ABORT, 'inbox')
+            FROM json_each(NEW.inbox) j LEFT JOIN {{prefix}}inbox i ON i.n = j.value
+            WHERE i.n IS NULL;
+        DELETE FROM {{prefix}}inbox WHERE n IN (SELECT j.value FROM json_each(NEW.inbox) j);
         INSERT INTO {{prefix}}stored_events
             SELECT {fields(0, 3)}, {blob_at(3)} FROM {rows_of("events")};
         INSERT INTO {{prefix}}status ({", ".join((*_OFTEN, "state", "head", *_RARE))})

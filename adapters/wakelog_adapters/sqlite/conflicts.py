@@ -79,11 +79,13 @@ def _facts(
     streams = [unit.stream for unit in units]
     keys = [(unit.stream, unit.kept_reply.key) for unit in units if unit.kept_reply is not None]
     row: tuple[str, ...]
-    row = executed(connection, queries.facts, _bindable(streams), _bindable(keys)).fetchone()
-    heads, tokens, replies, paused = (json.loads(text) for text in row)
+    rows = dumps([n for unit in units for n in unit.inbox])
+    params = _bindable(streams), _bindable(keys), rows
+    row = executed(connection, queries.facts, *params).fetchone()
+    heads, tokens, replies, paused, inbox = (json.loads(text) for text in row)
     newest = {stream: Newest(version, hash) for stream, version, hash in heads}
     expiries = {(stream, key): expires_us for stream, key, expires_us in replies}
-    return RecordedFacts(newest, dict(tokens), expiries, frozenset(paused))
+    return RecordedFacts(newest, dict(tokens), expiries, frozenset(paused), frozenset(inbox))
 
 
 def _bindable(values: object) -> str:

@@ -5,13 +5,14 @@ Pure. A store hands in what it has recorded and applies what passes; it decides 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
 
 from wakelog.errors import IntegrityError
 from wakelog.ports.records import Newest
 from wakelog.ports.units import (
+    InboxGone,
     JobPaused,
     KeptReply,
     KeyTaken,
@@ -29,6 +30,7 @@ __all__ = [
     "follows_refused",
     "has_expired",
     "has_gap",
+    "inbox_conflict",
     "unseen_events",
 ]
 
@@ -48,6 +50,8 @@ class RecordedFacts(Struct, frozen=True):
     """By stream and key, when the kept replies expire (None: never)."""
     paused_jobs: frozenset[str] = frozenset()
     """The jobs that are paused as a whole."""
+    inbox: frozenset[int] = frozenset()
+    """Of the rows of the inbox that the units were made of, those that are there."""
 
 
 def find_conflicts(
@@ -62,6 +66,7 @@ def find_conflicts(
     newest, tokens = dict(facts.newest), dict(facts.lease_tokens)
     expiries = dict(facts.reply_expiries)
     refused: set[str] = set()
+    consumed: set[int] = set()
     errors: list[Exception | None] = []
     for index, unit in enumerate(units):
         stream, reply = unit.stream, unit.kept_reply
@@ -72,13 +77,15 @@ def find_conflicts(
             used = reply is not None and _is_used(unit, reply, expiries)
             before = newest.get(stream, NO_EVENT)
             paused = unit.unless_paused and unit.after.id.job in facts.paused_jobs
-            error = conflict_of(unit, before, tokens.get(stream), used, paused)
+            error = inbox_conflict(unit, facts.inbox - consumed)
+            error = error or conflict_of(unit, before, tokens.get(stream), used, paused)
             error = error or faults.get(index)
         errors.append(error)
         if error is not None:
             refused.add(stream)
             continue
         newest[stream] = Newest(unit.after.version, unit.hash)
+        consumed.update(unit.inbox)
         if unit.take is not None:
             tokens[stream] = unit.take.token
         elif unit.ends_lease:
@@ -109,6 +116,13 @@ def conflict_of(
     if newest.hash != unit.base_hash:
         return VersionConflict(f"version {newest.version} of {stream} has another hash")
     return None
+
+
+def inbox_conflict(unit: Unit, there: Collection[int]) -> InboxGone | None:
+    """Why `unit` cannot be appended while only these rows are in the inbox. To decide it anew would
+    not help, so this conflict comes before all others."""
+    gone = [n for n in unit.inbox if n not in there]
+    return InboxGone(f"row {gone[0]} of the inbox, for {unit.stream}, is gone") if gone else None
 
 
 def _is_used(unit: Unit, reply: KeptReply, expiries: Mapping[tuple[str, str], int | None]) -> bool:

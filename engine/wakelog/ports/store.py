@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from wakelog.ports.inbox import InboxTable
 from wakelog.ports.pools import PoolTables
 from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import (
@@ -92,7 +93,8 @@ class ClaimQueue(Protocol):
         """Call `on_alarm`, on any thread, with the due time of each alarm set by other processes;
         and `on_pool`, if it is given, with each pool that has got work for now, and the number of
         the document that shows it (`PoolSeen.number`); 0: of one that another process is about to
-        write (`PoolLook.brings_work`), which whoever waits for the lock of the log will see.
+        write (`PoolLook.brings_work`), which whoever waits for the lock of the log will see. The
+        name `INBOX` in place of a pool: rows may have come into the inbox.
 
         A hint, which may come late or never: look every `poll_us` too. A due time of 0 means:
         look now, an alarm may have been missed. Returns the function that ends it.
@@ -211,7 +213,15 @@ class JobPauseTable(Protocol):
 
 
 class Store(
-    EventLog, ClaimQueue, Views, KeptReplies, WorkerRegistry, JobPauseTable, PoolTables, Protocol
+    EventLog,
+    ClaimQueue,
+    Views,
+    KeptReplies,
+    WorkerRegistry,
+    JobPauseTable,
+    PoolTables,
+    InboxTable,
+    Protocol,
 ):
     """Everything the engine keeps, in one place."""
 

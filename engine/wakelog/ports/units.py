@@ -14,6 +14,7 @@ __all__ = [
     "ANY_ENDED",
     "Appended",
     "ClaimRequest",
+    "InboxGone",
     "JobPaused",
     "KeptReply",
     "KeyTaken",
@@ -83,6 +84,8 @@ class Unit(Struct, frozen=True, gc=False):
     """It starts a run: refused if its job is paused as a whole."""
     now_us: int = 0
     """The clock when it was decided; its events may have a later time (U9)."""
+    inbox: Sequence[int] = ()
+    """The rows of the inbox that it was made of: deleted with it, and refused if one is gone."""
 
 
 class Appended(NamedTuple):
@@ -166,6 +169,10 @@ class LeaseGone(Refused):
 
 class JobPaused(Refused):
     """The unit would start a run of a job that is paused as a whole."""
+
+
+class InboxGone(Refused):
+    """A row of the inbox is gone: another worker has appended what it became, or it was dropped."""
 
 
 class StreamLocked(Exception):

@@ -58,11 +58,12 @@ class UnitRecords:
         lease_token: int | None = None,
         take: Lease | None = None,
         ends_lease: bool = False,
+        inbox: Sequence[int] = (),
         is_whole: bool = True,
     ) -> Unit:
         """The unit of these events, which lead from `before` to `after`; with a snapshot if the
         next one is due, and `after` is the whole instance (a parked one is not). With `take` it
-        starts a run.
+        starts a run; it deletes the rows `inbox`.
 
         It is decided at `now_us` and recorded then, or at the time of the event before if that is
         later: a history never goes back (U9).
@@ -97,6 +98,7 @@ class UnitRecords:
             ends_lease,
             take is not None,  # unless_paused
             now_us,
+            inbox,
         )
 
 

@@ -235,7 +235,7 @@ def test_frequent_queries_scan_no_table(store: PostgresStore, bare: psycopg.Conn
         (queries.claim, (*first, [60], *then, False, *rules)),
         (queries.claim, (*first, [60], *then, True, *rules)),
         (queries.release_claim, ("w2", -1)),
-        (queries.facts, (streams, streams, ["k"] * 400, [ORDERS])),
+        (queries.facts, (streams, streams, ["k"] * 400, [ORDERS], [1, 2])),
         (queries.load, ([streams[3]],)),
         (queries.load, (streams,)),
         (queries.events, (streams[3], 0, 9, 9)),
