@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.aggregates_in_transactions import Parcel, parcels_beside
 from tests.acceptance.jobs_in_transactions import (
     batch,
     connected,
@@ -279,3 +280,31 @@ def test_E1_several_workers_take_up_each_row_once(
         until(lambda: sum(len(state(app, f"i-{number}")) for number in range(100)) == count)
     for number in range(100):
         assert state(app, f"i-{number}") == [*range(number, count, 100)]
+
+
+# -- the eventsourcing library, in the same database
+
+
+def test_E1_an_aggregate_is_saved_and_an_event_is_sent_in_one_transaction(
+    shared_url: str, app: BlockingApp, worker: BlockingApp
+) -> None:
+    def send(number: int) -> Callable[[Any], object]:
+        return lambda connection: app.task(numbers).send("a", number, connection=connection)
+
+    def fail(connection: object) -> None:
+        send(2)(connection)
+        raise ZeroDivisionError
+
+    parcels = parcels_beside(shared_url)
+    try:
+        one, two = Parcel("p-1"), Parcel("p-2")
+        parcels.save(one, send=send(1))
+        # when it fails after it was sent, nothing is left of both
+        with pytest.raises(ZeroDivisionError):
+            parcels.save(two, send=fail)
+        assert two.id not in parcels.repository
+        parcels.save(Parcel("p-3"), send=send(3))
+        until(lambda: state(app) == [1, 3])
+        assert one.id in parcels.repository
+    finally:
+        parcels.close()
