@@ -14,6 +14,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+from tests.auditing_messages import check_messages
 from wakelog.core.events import (
     Cleared,
     Executed,
@@ -183,7 +184,9 @@ def _alarm(instance: Instance) -> AlarmRow | None:
 
 def _check_tables(store: Store, rows: Rows) -> None:
     """Alarms, leases and snapshots of all streams, also cleared ones, are those of the events."""
-    streams = [s for (s,) in rows("SELECT DISTINCT originator_id FROM {at}stored_events")]
+    every = [s for (s,) in rows("SELECT DISTINCT originator_id FROM {at}stored_events")]
+    check_messages(store, {each: [*map(decode, store.events(each))] for each in every})
+    streams = [each for each in every if not each.startswith("workerPool:")]
     heads = {stream: fold_from_the_log(store, stream).instance for stream in streams}
     expected = {alarm for head in heads.values() if (alarm := _alarm(head)) is not None}
     found = {AlarmRow(*row) for row in rows("SELECT stream, job, due_us, action FROM {at}alarms")}

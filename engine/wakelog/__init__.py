@@ -81,6 +81,8 @@ from wakelog.history.past import PastState
 from wakelog.history.timeline import HistoryEntry
 from wakelog.ids import InstanceId
 from wakelog.jobs import Jobs
+from wakelog.log.cloud_event import CloudEvent
+from wakelog.log.position import Position
 
 __all__ = [
     "AddResult",
@@ -94,6 +96,7 @@ __all__ = [
     "BulkResult",
     "CancelResult",
     "ClearResult",
+    "CloudEvent",
     "ConflictError",
     "Continuous",
     "ContinuousClient",
@@ -137,6 +140,7 @@ __all__ = [
     "PoolDeadLetter",
     "PoolEvent",
     "PoolStatus",
+    "Position",
     "QueueFullError",
     "RebuildResult",
     "ResumeResult",

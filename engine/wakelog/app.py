@@ -32,9 +32,14 @@ from wakelog.definitions.debounce import Debounce
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.task import Task
 from wakelog.definitions.worker_pool import WorkerPool
+from wakelog.follow.calls import FollowerCalls
+from wakelog.follow.followers import Followers
+from wakelog.follow.others import OtherProcesses
+from wakelog.history.deliveries import with_deliveries
 from wakelog.history.past import PastState, state_at
 from wakelog.history.timeline import HistoryEntry
 from wakelog.ids import InstanceId, Kind
+from wakelog.messages.deliveries import Deliveries
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import WorkerSettings
 from wakelog.threads import log_failure
@@ -51,7 +56,7 @@ S = TypeVar("S")
 E = TypeVar("E")
 
 
-class App:
+class App(FollowerCalls):
     """An open app, async. Get one from `jobs.open(url)`; use it on the event loop that opened
     it."""
 
@@ -61,6 +66,11 @@ class App:
         self.worker: Worker | None = None
         """The worker of this process, if it is one; not part of the stable interface."""
         self._gateway = RequestGateway(application, handlers=handlers)
+        self.deliveries = Deliveries(application, self._gateway)
+        """Delivers messages between jobs; not part of the stable interface."""
+        self.others = OtherProcesses(application)
+        self.followers = Followers(application, self.others.start)
+        """Wakes the jobs that follow other applications; not part of the stable interface."""
         application.deliver = InboxDelivery(application)
         self._closing: asyncio.Task[None] | None = None
         self._clients: dict[str, JobClient[Any, Any] | WorkerPoolClient[Any]] = {}
@@ -154,7 +164,11 @@ class App:
         """
         self._gateway.check()
         id = InstanceId.parse(instance_id)
-        return await CLIENTS[id.kind].history(self.application, id)
+        entries = await CLIENTS[id.kind].history(self.application, id)
+        if id.id.startswith("#") or not any(each.data.get("to") for each in entries):
+            return entries
+        browse, store = self.application.threads.browse, self.application.store
+        return await browse(with_deliveries, store, str(id), entries)
 
     async def state_at(
         self, instance_id: str, *, version: int | None = None, at: datetime | None = None
@@ -295,6 +309,8 @@ class App:
         """Work here too: called by `jobs.open(url, worker=…)`."""
         self.worker = Worker(self.application, settings, make_clock)
         await self.worker.start()
+        self.deliveries.poll()
+        self.followers.poll(self.application.registry.chosen(settings.only))
 
     @property
     def is_closed(self) -> bool:
@@ -349,7 +365,9 @@ class App:
 
     async def _end(self, grace_us: int) -> None:
         """Let everything end that can. What fails is logged, and hinders nothing else."""
-        closing = [self._gateway.close(grace_us)]
+        self.followers.stop()
+        await self.others.close()
+        closing = [self._gateway.close(grace_us), self.deliveries.close(grace_us)]
         if self.worker is not None:
             closing.append(self.worker.close(grace_us))
         for error in await asyncio.gather(*closing, return_exceptions=True):

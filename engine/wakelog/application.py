@@ -45,6 +45,8 @@ class Application(library.Application[str]):
     """The parts of one process at work. Made, used and closed on its event loop."""
 
     name = "wakelog"
+    deliver: Callable[[Sequence[InboxRow]], Awaitable[None]] | None = None
+    """Makes events of rows of the inbox; set by what knows how each is sent."""
 
     def __init__(
         self,
@@ -72,12 +74,12 @@ class Application(library.Application[str]):
         """Called with the earliest alarm of each append, in microseconds since 1970."""
         self.on_cleared: Callable[[str], None] = lambda stream: None
         """Called with each stream whose life was ended from outside."""
-        self.deliver: Callable[[Sequence[InboxRow]], Awaitable[None]] | None = None
-        """Makes events of rows of the inbox; set by who knows how each is sent."""
+        self.on_sent: Callable[[Sequence[str]], None] = lambda senders: None
+        """Called with the streams that have sent messages to other jobs, once that is recorded."""
         self.stopping = False
         """This process is shutting down: begin nothing that can wait."""
         self.threads = StoreThreads(blocking=self.store.blocking, inline=inline)
-        self.handler_runner = HandlerRunner(clock, inline=inline, limit=settings.threads)
+        self.handler_runner = HandlerRunner(self, clock, inline=inline, limit=settings.threads)
         self.stream_watch = StreamWatch(clock, self._events_after)
         self.job_pauses = JobPauses(self.store, self.threads.reads, clock)
         self.instances = Instances(
@@ -99,7 +101,8 @@ class Application(library.Application[str]):
             idempotency_window_us=settings.idempotency_window_us,
         )
         self.pools = PoolCalls(self.store, self.threads, clock, entropy)
-        self.pools.on_call = lambda job: self.stream_watch.notify(job_stream(job))
+        self.pools.on_sent = lambda senders: self.on_sent(senders)
+        self.pools.on_call = self._pool_called
         self.request = self.units.run
         """Put a request to an instance: one unit of work; see `UnitsOfWork.run`."""
 
@@ -151,6 +154,14 @@ class Application(library.Application[str]):
                 self.on_cleared(unit.stream)
         if due_us is not None:
             self.on_wake(due_us)
+        self.stream_watch.notify("*")
+        senders = [unit.stream for unit in units if unit.sent]
+        if senders:
+            self.on_sent(senders)
+
+    def _pool_called(self, job: str) -> None:
+        self.stream_watch.notify(job_stream(job))
+        self.stream_watch.notify("*")
 
     async def _events_after(self, stream: str, version: int) -> Sequence[StoredEvent]:
         return await self.threads.read(self.store.events, stream, after=version)

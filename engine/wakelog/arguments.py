@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from types import UnionType
 
+from wakelog.bounds import at_least
 from wakelog.core.time import Duration, duration_us
 from wakelog.errors import InvalidIdError, Issue, ValidationError, quoted
 from wakelog.ids import check_id, check_text
 
-__all__ = ["check_key", "check_type", "reason_of", "timeout_us"]
+__all__ = ["MAX_PRIORITY", "check_key", "check_priority", "check_type", "reason_of", "timeout_us"]
+
+MAX_PRIORITY = 100
+"""Items of each priority are a lane of their own."""
 
 
 def check_type(expected: type | UnionType, what: str, value: object) -> None:
@@ -37,3 +41,9 @@ def check_key(key: str, what: str = "key") -> str:
     except InvalidIdError as error:
         named = f"{what} {error.what.removeprefix('instance id ')}"
         raise ValidationError(named, error.issues) from None
+
+
+def check_priority(priority: int) -> int:
+    """The priority of an event of a pool, unchanged. Raises `ValidationError`."""
+    at_least(-MAX_PRIORITY, "priority", priority, most=MAX_PRIORITY)
+    return priority

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from wakelog.affinity import refuse_in_loop
@@ -26,6 +26,8 @@ from wakelog.definitions.debounce import Debounce
 from wakelog.definitions.task import Task
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import InvalidStateError
+from wakelog.follow.following import Following
+from wakelog.log.cloud_event import CloudEvent
 from wakelog.loop_thread import LoopStopped, LoopThread
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "BlockingCalls",
     "BlockingContinuousClient",
     "BlockingDebounceClient",
+    "BlockingFollowing",
     "BlockingTaskClient",
     "BlockingWorkerPoolClient",
     "Portal",
@@ -177,6 +180,34 @@ class BlockingWorkerPoolClient(Generic[E]):
         self.name = client.name
 
 
+class BlockingFollowing(Iterator[CloudEvent]):
+    """The messages that a named follower has not handled yet; see `Following`.
+
+    with app.follow("mailer", topics=["paid"]) as events:
+        for event in events:
+            mail(event.data)
+    """
+
+    def __init__(self, following: Following, portal: Portal) -> None:
+        self._next = portal.wraps(following.next_if_any)
+        self.close = portal.wraps(following.aclose)
+
+    def __iter__(self) -> BlockingFollowing:
+        return self
+
+    def __enter__(self) -> BlockingFollowing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __next__(self) -> CloudEvent:
+        event = self._next()
+        if event is None:
+            raise StopIteration
+        return event
+
+
 class BlockingCalls:
     """The calls of an app and its clients, made blocking by a portal; see `App` for each method.
 
@@ -204,6 +235,15 @@ class BlockingCalls:
         self.resume = wraps(app.resume)
         self.job_pauses = wraps(app.job_pauses)
         self.bulk = wraps(app.bulk)
+        self.position = wraps(app.position)
+        self.until = wraps(app.until)
+        self.pending = wraps(app.pending)
+
+    def follow(
+        self, name: str, *, topics: Sequence[str] = (), wait: bool = True
+    ) -> BlockingFollowing:
+        """See `App.follow`."""
+        return BlockingFollowing(self.app.follow(name, topics=topics, wait=wait), self._portal)
 
     @overload
     def task(self, job: Task[S, E]) -> BlockingTaskClient[S, E]: ...

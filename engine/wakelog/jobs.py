@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wakelog.affinity import refuse_in_loop
 from wakelog.app import App
@@ -17,16 +17,27 @@ from wakelog.application import Application
 from wakelog.blocking import BlockingApp
 from wakelog.bounds import at_least
 from wakelog.clock import SystemClock
+from wakelog.core.retry import Retry
 from wakelog.core.time import Duration, duration_us
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.registry import Registry
 from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError, quoted
+from wakelog.follow.jobs import (
+    OnMessage,
+    Policy,
+    Source,
+    following_application,
+    following_own,
+)
+from wakelog.follow.tracker import Publisher, tracking
 from wakelog.loop_thread import LoopThread
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import Settings, WorkerSettings
 from wakelog.threads import log_failure
 
 __all__ = ["Jobs", "Opening", "loaded", "open_store"]
+
+F = TypeVar("F", bound=OnMessage)
 
 _LOG = logging.getLogger("wakelog.jobs")
 
@@ -47,6 +58,64 @@ class Jobs:
 
     def __init__(self, *, resources: Any = None, **definitions: Definition) -> None:
         self.registry = Registry(definitions, resources)
+
+    def follow(
+        self, application: Source, policy: Policy, *, name: str, retry: Retry | None = None
+    ) -> None:
+        """Let the domain events of another `eventsourcing` application drive jobs: add a job that
+        calls `policy(ctx, event)` with each of them, in order, from the first one on.
+
+            jobs.follow(accounts, welcome, name="accounts")
+
+        `policy`, a `def`, sends with `ctx.send`, `ctx.start` and `ctx.enqueue`. What it sends and
+        how far the job has followed are recorded in one append, so it is sent once; the policy
+        itself may be called again if a worker was lost. One that fails is called again after a
+        while, by `retry` if given (without end, 1 s to 1 min apart), and holds back the events
+        behind it. Workers look for new events five times a second.
+
+        The job is a Task with one instance, `task:NAME:follower`, whose state is the position: look
+        at it, pause it and retry it as any other. Raises `ValidationError`.
+        """
+        self.registry.add(name, following_application(application, policy, retry))
+
+    def follower(
+        self, name: str, *, topics: Sequence[str] = (), retry: Retry | None = None
+    ) -> Callable[[F], F]:
+        """Decorate the handler of a follower: workers call it with each message that handlers emit
+        on these topics (`ctx.emit`), in order, from the first one on.
+
+            @jobs.follower("mailer", topics=["paid", "order.*"])
+            async def mail(ctx: TaskContext[int], message: CloudEvent) -> None: ...
+
+        At least once: after a crash a message may come again, with the same `id`. One that fails is
+        tried again after a while, by `retry` if given (without end, 1 s to 1 min apart), and holds
+        back those behind it. One worker at a time follows. The follower is a Task with one
+        instance, `task:NAME:follower`, whose state is the position. Raises `ValidationError`.
+        """
+
+        def registered(on_message: F) -> F:
+            self.registry.add(name, following_own(topics, on_message, retry))
+            return on_message
+
+        return registered
+
+    def track(
+        self,
+        publisher: Publisher,
+        *,
+        name: str = "tracker",
+        env: str | None = None,
+        service_key: str | None = None,
+    ) -> None:
+        """Let workers tell a tracker what happens to jobs: `publisher.publish(batch)` is called
+        with batches of events such as `job.started`, in order, at least once, off every request's
+        path. `env` and `service_key` go with each event.
+
+        It is a Task with one instance, `task:NAME:follower`: pause it, look at its failures. `app.
+        until(position, "tracker")` waits until all is published, `app.pending("tracker")` is how
+        many events are not. Raises `ValidationError`.
+        """
+        self.registry.add(name, tracking(publisher, env, service_key))
 
     def __contains__(self, name: object) -> bool:
         return name in self.registry

@@ -168,7 +168,7 @@ def test_the_page_on_the_log_names_every_event_and_every_field() -> None:
 def test_the_guide_to_tasks_names_every_member_of_the_context() -> None:
     text = prose(ROOT / "docs" / "tasks.md")
     inside = {"cleared", "clear_reason", "close", "commands", "is_open", "returned"}
-    inside |= {"read_batch", "read_state"}
+    inside |= {"read_batch", "read_state", "targets", "application"}
     members = {name for name in dir(TaskContext) if not name.startswith("_")} - inside
     assert [name for name in sorted(members) if f"`{name}" not in text] == []
 
@@ -176,7 +176,7 @@ def test_the_guide_to_tasks_names_every_member_of_the_context() -> None:
 def test_the_guide_to_debounces_names_every_member_of_the_context() -> None:
     text = prose(ROOT / "docs" / "debounce.md")
     inside = {"cleared", "clear_reason", "close", "commands", "is_open", "returned"}
-    inside |= {"read_batch", "read_state"}
+    inside |= {"read_batch", "read_state", "targets", "application"}
     members = {name for name in dir(DebounceContext) if not name.startswith("_")} - inside
     assert [name for name in sorted(members) if f"`{name}" not in text] == []
 
@@ -184,7 +184,8 @@ def test_the_guide_to_debounces_names_every_member_of_the_context() -> None:
 def test_the_guide_to_worker_pools_names_every_member_of_the_context_and_of_the_client() -> None:
     text = prose(ROOT / "docs" / "worker_pool.md")
     inside = {"cleared", "clear", "clear_reason", "close", "commands", "is_open", "returned"}
-    inside |= {"read_batch", "read_state", "result_schema", "state", "error_source"}
+    inside |= {"read_batch", "read_state", "result_schema", "targets", "application"}
+    inside |= {"state", "error_source"}
     members = {name for name in dir(WorkerPoolContext) if not name.startswith("_")} - inside
     members |= {name for name in vars(WorkerPoolClient) if not name.startswith("_")} - {"name"}
     assert [name for name in sorted(members) if f"`{name}" not in text] == []

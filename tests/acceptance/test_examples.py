@@ -59,6 +59,36 @@ in autumn: 2026-10-25 02:30:00+02:00
 next: 2027-01-01 01:30:00+00:00
 """
 
+CHAINED = """\
+an order is placed:
+  the worker is killed
+  the worker is killed
+  09:01 charged 12
+  09:01 mailed 'o-17: thank you'
+the parcel service is back:
+  10:01 shipped to Ada: P-6
+  10:01 mailed 'o-17: on its way as P-6'
+order: shipped as P-6
+what it has sent:
+  sent {"amount":12} to task:payment:o-17: delivered
+  sent {"to":"Ada"} to task:shipment:o-17: delivered
+  sent "o-17: thank you" to workerPool:mails: delivered
+  sent "o-17: on its way as P-6" to workerPool:mails: delivered
+"""
+
+FOLLOWED = """\
+A1: paid
+A2: expired
+19:00  life began
+19:00  accepted event "reserved", to be handled later
+19:00  handled the event accepted as 2
+19:00  state set to "held"
+19:00  scheduled a run at 2026-03-02 19:15:00 UTC
+19:15  run 1 started (alarm) on simulation
+19:15  run 1 ended well after 0 ms
+19:15  cleared by handler: expired
+"""
+
 IN_BATCHES = """\
 a burst of three, and one of five:
   the fifth of zeta is the first of a new window: True
@@ -131,12 +161,15 @@ def test_with_a_url_the_order_is_kept_and_met_again(tmp_path: Path) -> None:
         ("daily_report.py", REPORTED),
         ("webhook_batcher.py", IN_BATCHES),
         ("email_pool.py", FROM_A_POOL),
+        ("order_chain.py", CHAINED),
+        ("cqrs_service.py", FOLLOWED),
     ],
 )
 def test_other_jobs_in_virtual_time(name: str, prints: str, tmp_path: Path) -> None:
     """A token that says when it is to be renewed, over an outage; a year of nights in Berlin, over
     both changes of its clock; webhooks in batches, over an outage of their receiver; mails of
-    several tenants, over an outage of their provider."""
+    several tenants, over an outage of their provider; an order that charges, ships and notifies;
+    the bookings of another application."""
     assert run(folder=tmp_path, name=name) == prints
 
 
@@ -144,7 +177,7 @@ def test_other_jobs_in_virtual_time(name: str, prints: str, tmp_path: Path) -> N
     "name",
     [
         *("orders.py", "token_refresher.py", "daily_report.py", "webhook_batcher.py"),
-        "email_pool.py",
+        *("email_pool.py", "order_chain.py", "cqrs_service.py"),
         "traffic_fines/fine.py",
     ],
 )

@@ -16,9 +16,10 @@ from wakelog_adapters.conformance.inbox import InboxExam
 from wakelog_adapters.conformance.job_pauses import JobPauseTableExam
 from wakelog_adapters.conformance.kept_replies import KeptRepliesExam
 from wakelog_adapters.conformance.leases import LeasesExam
-from wakelog_adapters.conformance.pool_reads import PoolReadsExam
-from wakelog_adapters.conformance.pool_rebuilds import PoolRebuildExam
-from wakelog_adapters.conformance.pools import PoolCallsExam
+from wakelog_adapters.conformance.messages import MessagesExam
+from wakelog_adapters.conformance.pool.calls import PoolCallsExam
+from wakelog_adapters.conformance.pool.reads import PoolReadsExam
+from wakelog_adapters.conformance.pool.rebuilds import PoolRebuildExam
 from wakelog_adapters.conformance.reads import EventReadsExam
 from wakelog_adapters.conformance.run_limits import RunLimitsExam
 from wakelog_adapters.conformance.units import UnitBuilder
@@ -31,6 +32,7 @@ __all__ = [
     "InboxTableExam",
     "JobPauseTableExam",
     "KeptRepliesExam",
+    "MessagesExam",
     "PoolTablesExam",
     "StoreExam",
     "UnitBuilder",
@@ -62,6 +64,7 @@ class StoreExam(
     KeptRepliesExam,
     WorkerRegistryExam,
     JobPauseTableExam,
+    MessagesExam,
     PoolTablesExam,
     InboxTableExam,
 ):

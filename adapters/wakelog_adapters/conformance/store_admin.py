@@ -22,7 +22,7 @@ from wakelog.errors import StoreUnavailableError
 from wakelog.jobs import open_store
 from wakelog.ports.pools import PoolWrites
 from wakelog.ports.store import Store
-from wakelog_adapters.conformance.pool_units import POOL, call, document, excepted, pool_event
+from wakelog_adapters.conformance.pool.units import POOL, call, document, excepted, pool_event
 from wakelog_adapters.conformance.units import UnitBuilder, in_parallel
 from wakelog_adapters.sql.admin import Finding, Migration, StoreAdmin, store_admin
 

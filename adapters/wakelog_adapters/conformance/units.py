@@ -13,6 +13,7 @@ from wakelog.core.instance import Instance, next_wake
 from wakelog.ids import InstanceId, Kind
 from wakelog.log.records import hash_of
 from wakelog.log.status_row import status_row
+from wakelog.ports.messages import sent_in
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.rows import StatusRow
 from wakelog.ports.units import Appended, ClaimRequest, KeptReply, Lease, Unit
@@ -47,10 +48,11 @@ class UnitBuilder:
         ]
         if stored:
             self.hash = hash_of(stored[-1])
-        after, hash = self.instance, self.hash
+        sent = sent_in(events, base)
         return Unit(
-            self.stream, base, base_hash, stored, after, hash, "commit", now_us=at_us, **extras
-        )
+            self.stream, base, base_hash, stored, self.instance, self.hash, "commit", now_us=at_us,
+            sent=sent, **extras,
+        )  # fmt: skip
 
     def begin(self, due_us: int | None = None, *, at_us: int = NOW, **extras: Any) -> Unit:
         """A first unit: started, with a state, and scheduled if `due_us` is given."""

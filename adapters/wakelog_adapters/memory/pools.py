@@ -31,7 +31,8 @@ from wakelog.ports.pools import (
 from wakelog.ports.rows import JobPauseRow
 from wakelog.ports.units import Lease
 from wakelog_adapters.memory.claims import MemoryClaims
-from wakelog_adapters.memory.event_log import MemoryLog, version_of
+from wakelog_adapters.memory.event_log import version_of
+from wakelog_adapters.memory.messages import MemoryMessages
 from wakelog_projections.inline.pool_document import PoolDocument
 
 __all__ = ["MemoryPools"]
@@ -124,7 +125,7 @@ def _remove(rows: list[tuple[int, int, int]], row: tuple[int, int, int]) -> None
     del rows[bisect_left(rows, row)]
 
 
-class MemoryPools(MemoryLog):
+class MemoryPools(MemoryMessages):
     """Pools beside the log, under its lock."""
 
     def __init__(self) -> None:
@@ -216,6 +217,8 @@ class MemoryPools(MemoryLog):
             self._log.append(event)
             positions[event.stream, event.version] = len(self._log)
             insort(self._streams.setdefault(event.stream, []), event, key=version_of)
+        for stream, sent in writes.sent:
+            self._send(stream, [sent], look.now_us)
         if writes.state is not None:
             pool.state = writes.state
             pool.number += 1

@@ -15,6 +15,7 @@ from wakelog.errors import StoreUnavailableError
 from wakelog.log.status_row import status_of, status_row
 from wakelog.ports.conflicts import (
     NO_EVENT,
+    already_received,
     conflict_of,
     follows_refused,
     has_expired,
@@ -110,6 +111,7 @@ class MemoryStore(MemoryPools, NoInbox):
         conflict = inbox_conflict(unit, ()) or conflict_of(
             unit, newest, token, is_key_used, is_paused
         )
+        conflict = conflict or already_received(unit, self._received)
         if conflict is not None:
             return conflict
         events = self._streams.get(stream)
@@ -137,6 +139,10 @@ class MemoryStore(MemoryPools, NoInbox):
             self._kept_replies[stream, unit.kept_reply.key] = unit.kept_reply
         if unit.snapshot is not None:
             self._keep_snapshot(stream, unit.snapshot)
+        if unit.sent:
+            self._send(stream, unit.sent, unit.now_us)
+        if unit.received is not None:
+            self._receive(unit, unit.received)
         job, wake = after.id.job, next_wake(after)
         if unit.take is not None:
             self._claims.take(job, stream, unit.take)

@@ -92,7 +92,8 @@ class Appender:
         half = len(units) // 2
         first, second = self.append(units[:half]), self.append(units[half:])
         dues = [each.next_due_us for each in (first, second) if each.next_due_us is not None]
-        return Appended([*first.errors, *second.errors], min(dues, default=None))
+        emits = first.emits or second.emits
+        return Appended([*first.errors, *second.errors], min(dues, default=None), emits)
 
     def settle(
         self, attempt: Attempt, lost: psycopg.Error | None, error: psycopg.Error | None

@@ -103,6 +103,11 @@ class AppendCall:
         """The earliest alarm among the units."""
         return self._rows.next_due_us
 
+    @property
+    def emits(self) -> bool:
+        """Whether messages are among the events."""
+        return self._rows.emits
+
     def arguments(self, options: AppendOptions) -> tuple[Any, ...]:
         """What `append_1` takes, in its order."""
         rows, bases = self._rows, self._rows.bases
@@ -139,6 +144,8 @@ class AppendCall:
             rows.dropped_leases or None,
             _json(replies),
             _json(self._snapshots),
+            _json([row._asdict() for row in rows.sent]),
+            _json([{"target": target, **of._asdict()} for target, of in rows.received]),
             rows.inbox or None,
             self._blob.joined(),
         )

@@ -86,7 +86,7 @@ class AppendRun:
         """Write `units`. `errors`: then the outcome of each unit of the group. `is_patient`: wait
         for rows as long as for the log."""
         call = AppendCall(units)
-        self.attempt.expected = Appended(errors, call.next_due_us)
+        self.attempt.expected = Appended(errors, call.next_due_us, call.emits)
         self.attempt.sent_s = time.monotonic()
         options = self._options
         if is_patient:

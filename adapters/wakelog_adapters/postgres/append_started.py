@@ -58,7 +58,7 @@ class AppendStarter:
         try:
             attempt = self.appender.attempt(units)
             call = AppendCall(units)
-            attempt.expected = Appended([None] * len(units), call.next_due_us)
+            attempt.expected = Appended([None] * len(units), call.next_due_us, call.emits)
             sent = SentAppend(self, attempt, connection)
             sent.send(self._sql, call.arguments(self.appender.options(attempt)))
         except Exception:  # whatever it is: `Appender.append` meets it too, and reports it

@@ -52,10 +52,10 @@ class Queries(Struct, frozen=True):
     # -- functions of the migrations: see there
 
     append: bytes = b"""SELECT {schema}.append_1(
-        %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bigint[],
-        %b)"""
+        %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+        %s::bigint[], %b)"""
     insert: bytes = b"SELECT {schema}.insert_1(%s, %s::bigint[], %s, %s::bytea[])"
-    facts: bytes = b"SELECT {schema}.facts_1(%s, %s, %s, %s, %s::bigint[])"
+    facts: bytes = b"SELECT {schema}.facts_1(%s, %s, %s, %s, %s, %s, %s::bigint[])"
     locked: bytes = b"SELECT {schema}.locked_1(%s, %s)"
     settle: bytes = b"SELECT {schema}.settle_1(%s, %s, %s, %s::bigint, %s)"
     claim: bytes = b"""SELECT {schema}.claim_1(
@@ -181,6 +181,43 @@ class Queries(Struct, frozen=True):
         ORDER BY expires_us LIMIT %s FOR UPDATE SKIP LOCKED))"""
     """(now, limit)"""
 
+    # -- messages
+
+    messages_due: bytes = b"""SELECT o.sender FROM unnest(%s::text[]) AS j (job), LATERAL (
+            SELECT sender, due_us FROM {schema}.outbox f
+            WHERE f.job = j.job AND f.due_us <= %s AND NOT EXISTS (
+                SELECT FROM {schema}.outbox e WHERE e.sender = f.sender
+                AND e.target = f.target AND e.version < f.version)
+            ORDER BY f.due_us LIMIT %s) o
+        GROUP BY o.sender ORDER BY min(o.due_us) LIMIT %s"""
+    """(jobs, now, limit, limit) -> senders"""
+    messages_of: bytes = b"""SELECT o.sender, o.version, o.target, o.sent_us, o.due_us, o.held,
+            e.topic, e.state
+        FROM (
+            SELECT o.* FROM unnest(%s::text[]) AS k (sender), LATERAL (
+                SELECT * FROM {schema}.outbox WHERE sender = k.sender OFFSET 0) o
+            ORDER BY o.sender, o.version LIMIT %s) o
+        JOIN LATERAL (SELECT topic, state FROM {schema}.stored_events
+            WHERE originator_id = o.sender AND originator_version = o.version OFFSET 0) e ON true
+        ORDER BY o.sender, o.version"""
+    """(senders, limit) -> the fields of `Message`, the event as topic and state"""
+    hold_message: bytes = b"""UPDATE {schema}.outbox SET held = %s, due_us = %s
+        WHERE sender = %s AND target = %s AND version = %s"""
+    """(why, until, sender, target, version)"""
+    forget_messages: bytes = b"""DELETE FROM {schema}.outbox o
+        USING unnest(%s::text[], %s::text[], %s::bigint[]) AS k (sender, target, version)
+        WHERE o.sender = k.sender AND o.target = k.target AND o.version = k.version"""
+    """(senders, targets, versions)"""
+
+    # -- followers
+
+    positions: bytes = b"SELECT name, position FROM {schema}.positions"
+    """() -> name, position"""
+    put_position: bytes = b"""INSERT INTO {schema}.positions AS p (name, position)
+        VALUES (%s, %s) ON CONFLICT (name) DO UPDATE SET position = excluded.position
+        WHERE p.position < excluded.position"""
+    """(name, position)"""
+
     # -- workers
 
     put_worker: bytes = f"""INSERT INTO {{schema}}.workers ({_WORKER})
@@ -254,8 +291,8 @@ class Queries(Struct, frozen=True):
         %s, %s, %s, %s, %s::bigint, %s::bigint, %s::text[], %s::int, %s::bigint[], %s::bigint[],
         %s, %s::text[], %s, %s::bigint[])"""
     pool_write: bytes = b"""SELECT {schema}.pool_write_1(
-        %s, %s, %s::bigint, %s::bigint, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bigint[], %s,
-        %b)"""
+        %s, %s, %s::bigint, %s::bigint, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bigint[],
+        %s, %b)"""
     pool_slices: bytes = f"""SELECT {SEGMENT}, s.lines FROM {{schema}}.pool_slices_1(
         %s, %s, %s::bigint[], %s::bigint[], %s::bigint[]) s""".encode()
     pool_jobs: bytes = b"""SELECT DISTINCT pool FROM {schema}.pool_states ORDER BY pool"""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from eventsourcing import postgres as library
 from msgspec.structs import replace
 
+from wakelog.ports.messages import Message
 from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import HeldLease, JobPauseRow, Listing, StatusCount, StatusRow, WorkerRow
 from wakelog.ports.units import KeptReply
@@ -16,7 +17,7 @@ from wakelog_adapters.postgres.errors import is_silence, translated
 from wakelog_adapters.postgres.queries import DIALECT, NO_LIMIT, PAGE, Queries
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.listing import listing_condition
-from wakelog_adapters.sql.rows import can_be_stored, lease, readable, worker_row
+from wakelog_adapters.sql.rows import can_be_stored, lease, message, readable, worker_row
 
 __all__ = ["PostgresReads"]
 
@@ -130,6 +131,21 @@ class PostgresReads(library.PostgresApplicationRecorder):
 
     def job_pauses(self) -> Sequence[JobPauseRow]:
         return [JobPauseRow(*row) for row in self._rows(self.queries.job_pauses, ())]
+
+    def positions(self) -> Mapping[str, int]:
+        return {name: position for name, position in self._rows(self.queries.positions)}
+
+    def messages_due(self, jobs: Sequence[str], now_us: int, limit: int) -> Sequence[str]:
+        rows = self._rows(self.queries.messages_due, ([*jobs], now_us, limit, limit))
+        return [sender for (sender,) in rows]
+
+    @readable
+    def messages_of(self, senders: Sequence[str], limit: int) -> Sequence[Message]:
+        rows = self._rows(self.queries.messages_of, ([*{*senders}], limit))
+        return [
+            message([*row, StoredEvent(row[0], row[1], topic, state)])
+            for *row, topic, state in rows
+        ]
 
     def list(self, listing: Listing) -> Sequence[StatusRow]:
         if not _can_match(listing):

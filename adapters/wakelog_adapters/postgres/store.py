@@ -11,8 +11,11 @@ from typing import Any, Literal
 
 from eventsourcing import persistence
 
+from wakelog.core.events import MessageSent
+from wakelog.ports.messages import Message
 from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites, Refold, SegmentRow
 from wakelog.ports.rows import Due, JobPauseRow
+from wakelog.ports.store import LOG
 from wakelog.ports.units import Appended, ClaimRequest, Unit
 from wakelog_adapters.inbox.postgres import PostgresInbox
 from wakelog_adapters.postgres.append import Appender
@@ -158,6 +161,8 @@ class PostgresStore(SmallWrites, PostgresInbox):
         self.listeners.notify()
         if writes.due_us is not None:
             self._notify_of_pool(look.pool, number, writes.due_us)
+        if any(event.topic == MessageSent.TOPIC for event in writes.events):
+            self._notify_of_pool(LOG, 0, 0)
         return slices
 
     def pool_rebuild(self, pool: str, after: int, refold: Refold) -> None:
@@ -178,6 +183,8 @@ class PostgresStore(SmallWrites, PostgresInbox):
 
     def _on_appended(self, appended: Appended) -> None:
         self.listeners.notify()
+        if appended.emits:
+            self._notify_of_pool(LOG, 0, 0)
         if appended.next_due_us is not None:
             self._notify_processes(appended.next_due_us)
 
@@ -210,6 +217,10 @@ class PostgresStore(SmallWrites, PostgresInbox):
     def _run(self, sql: bytes, *params: object) -> int:
         """One writing statement, and how many rows it changed."""
         return self._twice(lambda connection: connection.execute(sql, params).rowcount)
+
+    def forget_messages(self, messages: Sequence[Message]) -> None:
+        keys = [(each.sender, each.target, each.version) for each in messages]
+        self._run(self.queries.forget_messages, *map(list, zip(*keys, strict=True)))
 
     def pause_job(self, row: JobPauseRow) -> JobPauseRow:
         """Waits for claims and appends that are under way: see `Queries.lock_job_pauses`."""

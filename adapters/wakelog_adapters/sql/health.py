@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from wakelog_adapters.sql.findings import Finding, counted, duration, ok, problem, warning
 from wakelog_adapters.sql.log_check import check_log
+from wakelog_adapters.sql.message_health import check_messages
 from wakelog_adapters.sql.pool_health import check_pools
 
 __all__ = ["HealthQueries", "check_jobs"]
@@ -50,6 +51,7 @@ def check_jobs(queries: HealthQueries) -> Iterator[Finding]:
     yield from _failed(queries)
     yield _dead_letters(queries)
     yield _waiting_for_code(queries)
+    yield check_messages(queries.rows, queries.now_us)
     yield _inbox(queries, served)
     yield from check_pools(queries.rows, served)
 

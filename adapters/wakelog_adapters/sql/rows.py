@@ -13,10 +13,11 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 
 from wakelog.errors import StoreUnavailableError
+from wakelog.ports.messages import Message
 from wakelog.ports.rows import WorkerRow
 from wakelog.ports.units import Lease
 
-__all__ = ["can_be_stored", "damaged", "lease", "readable", "worker_row"]
+__all__ = ["can_be_stored", "damaged", "lease", "message", "readable", "worker_row"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,6 +55,12 @@ def lease(owner: object, until_us: object, token: object, run: object) -> Lease:
     """A row of the table `leases`. Raises `ValueError`."""
     fields = {"owner": owner, "until_us": until_us, "token": token, "run": bool(run)}
     return msgspec.convert(fields, Lease)
+
+
+def message(values: Sequence[Any]) -> Message:
+    """A row of the table `outbox`, and its event. Raises `ValueError`."""
+    *row, event = values
+    return Message(*msgspec.convert(row, tuple[str, int, str, int, int, str | None]), event)
 
 
 def can_be_stored(text: str) -> bool:

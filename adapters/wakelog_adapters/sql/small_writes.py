@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from wakelog.ports.messages import Message
 from wakelog.ports.rows import WorkerRow
 
 __all__ = ["SmallWrites"]
@@ -16,8 +17,8 @@ _FORGET_WORKERS_US = 86_400_000_000
 
 
 class SmallWrites(ABC):
-    """Kept replies and workers, for a store that can run a statement. A crash there leaves it
-    done or not done."""
+    """Kept replies, messages, positions and workers, for a store that can run a statement. A crash
+    there leaves it done or not done."""
 
     queries: Any
     """The store's statements: text, or bytes if the driver takes those."""
@@ -32,6 +33,13 @@ class SmallWrites(ABC):
 
     def purge_kept_replies(self, now_us: int, limit: int) -> int:
         return self._run(self.queries.purge_kept_replies, now_us, limit)
+
+    def hold_message(self, message: Message, held: str, due_us: int) -> None:
+        pair = message.sender, message.target
+        self._run(self.queries.hold_message, held, due_us, *pair, message.version)
+
+    def put_position(self, name: str, position: int) -> None:
+        self._run(self.queries.put_position, name, position)
 
     def put_worker(self, row: WorkerRow) -> None:
         """Deletes those that have been dead for a day too: a killed worker removes no row."""

@@ -43,7 +43,7 @@ class AppendStatement:
         self._connection = connection
         for template in (_VIEW, _TRIGGER):
             connection.execute(template.replace("{prefix}", prefix))
-        self._insert = f"INSERT INTO {prefix}append VALUES ({', '.join('?' * 14)})"
+        self._insert = f"INSERT INTO {prefix}append VALUES ({', '.join('?' * COLUMNS)})"
 
     def write(self, units: Sequence[Unit]) -> int | None:
         """Write `units`, all or none; return the earliest alarm among them.
@@ -81,6 +81,8 @@ def packed(rows: AppendRows) -> tuple[str | bytes | None, ...]:
         rows.kept_replies and [_reply(each, blob) for each in rows.kept_replies],
         rows.snapshots
         and [(stream, each.version, *blob.put(each.state)) for stream, each in rows.snapshots],
+        rows.sent,
+        rows.received and [(target, *received) for target, received in rows.received],
         rows.inbox,
     )
     return (*map(json_of, lists), blob.joined())
@@ -130,10 +132,11 @@ _SETS = ", ".join(
     if column not in ("stream", "kind", "name", "id")
 )
 
-_VIEW = """CREATE TEMP VIEW {prefix}append
+COLUMNS = 16
+_VIEW = f"""CREATE TEMP VIEW {{prefix}}append
     (bases, required, starts, events, status, rare, alarms, unset, taken, dropped, replies,
-        snapshots, inbox, blob)
-    AS SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"""
+        snapshots, sent, received, inbox, blob)
+    AS SELECT {", ".join(["NULL"] * COLUMNS)}"""
 
 _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}append_rows INSTEAD OF INSERT ON {{prefix}}append
     BEGIN
@@ -149,6 +152,9 @@ _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}append_rows INSTEAD OF INSERT ON {{
             FROM {rows_of("replies")} JOIN {{prefix}}kept_replies k
             ON k.stream = {field(0)} AND k.key = {field(1)}
             WHERE k.expires_us IS NULL OR k.expires_us > {field(7)};
+        SELECT RAISE(ABORT, 'received')
+            FROM {rows_of("received")} JOIN {{prefix}}received m
+            ON m.target = {field(0)} AND m.sender = {field(1)} WHERE m.version >= {field(2)};
         SELECT RAISE(ABORT, 'inbox')
             FROM json_each(NEW.inbox) j LEFT JOIN {{prefix}}inbox i ON i.n = j.value
             WHERE i.n IS NULL;
@@ -182,4 +188,12 @@ _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}append_rows INSTEAD OF INSERT ON {{
         INSERT INTO {{prefix}}snapshots (stream, version, state)
             SELECT {fields(0, 2)}, {blob_at(2)} FROM {rows_of("snapshots")} WHERE true
             ON CONFLICT (stream, version) DO UPDATE SET state = excluded.state;
+        INSERT INTO {{prefix}}outbox (sender, target, version, job, sent_us, due_us)
+            SELECT {fields(0, 6)} FROM {rows_of("sent")};
+        INSERT OR REPLACE INTO {{prefix}}received (target, sender, version)
+            SELECT {fields(0, 3)} FROM {rows_of("received")};
+        DELETE FROM {{prefix}}outbox WHERE (sender, target, version) IN (
+            SELECT o.sender, o.target, o.version
+            FROM {rows_of("received")} JOIN {{prefix}}outbox o
+            ON o.sender = {field(1)} AND o.target = {field(0)} AND o.version <= {field(2)});
     END"""

@@ -49,6 +49,7 @@ from wakelog_adapters.sqlite.errors import REFUSALS, translated
 from wakelog_adapters.sqlite.json_rows import blob_at, fields, json_of, rows_of
 from wakelog_adapters.sqlite.parameters import executed
 from wakelog_adapters.sqlite.reads import SQLiteReads
+from wakelog_projections.inline.append_rows import outbox_rows
 
 __all__ = ["PoolStatement", "SQLitePools"]
 
@@ -127,6 +128,7 @@ def _packed(look: PoolLook, number: int, writes: PoolWrites) -> Sequence[str | b
         json_of(writes.dropped),
         json_of(writes.inbox),
         json_of([(stream, owner, now_us + us, token) for stream, owner, token, us in leases]),
+        json_of([row for each in writes.sent for row in outbox_rows(each[0], each[1:], now_us)]),
         number,
         writes.state,
         blob.joined(),
@@ -314,7 +316,7 @@ _BLOCKED = """SELECT json_group_array(json_array(key, seq)) FROM (
 
 _COLUMNS = (
     *("pool", "events", "segments", "taken", "ids", "gone", "put"),
-    *("skips", "trail", "dropped", "inbox", "leases", "n", "state", "blob"),
+    *("skips", "trail", "dropped", "inbox", "leases", "sent", "n", "state", "blob"),
 )
 _VIEW = f"""CREATE TEMP VIEW {{prefix}}pool_write ({", ".join(_COLUMNS)})
     AS SELECT {", ".join(["NULL"] * len(_COLUMNS))}"""
@@ -341,6 +343,8 @@ _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}pool_write_rows
         DELETE FROM {{prefix}}inbox WHERE n IN (SELECT j.value FROM json_each(NEW.inbox) j);
         INSERT OR REPLACE INTO {{prefix}}leases (stream, job, owner, until_us, token, run)
             SELECT {fields(0, 1)}, NEW.pool, {fields(1, 4)}, 0 FROM {rows_of("leases")};
+        INSERT INTO {{prefix}}outbox (sender, target, version, job, sent_us, due_us)
+            SELECT {fields(0, 6)} FROM {rows_of("sent")};
         INSERT INTO {{prefix}}pool_states
             SELECT NEW.pool, NEW.n + 1, NEW.state WHERE NEW.state IS NOT NULL;
         DELETE FROM {{prefix}}pool_states

@@ -255,9 +255,48 @@ class Queries(Struct, frozen=True):
             ON k.stream = json_extract(j.value, '$[0]')
             AND k.key = json_extract(j.value, '$[1]')),
         (SELECT json_group_array(job) FROM {prefix}job_pauses),
-        (SELECT json_group_array(i.n) FROM {prefix}inbox i JOIN json_each(?3) j ON i.n = j.value)"""
-    """(streams, [stream, key] pairs, numbers of rows of the inbox, each as JSON) ->
-    the fields of `RecordedFacts`, as lists."""
+        (SELECT json_group_array(json_array(m.target, m.sender, m.version))
+            FROM json_each(?3) j JOIN {prefix}received m
+            ON m.target = json_extract(j.value, '$[0]')
+            AND m.sender = json_extract(j.value, '$[1]')),
+        (SELECT json_group_array(i.n) FROM {prefix}inbox i JOIN json_each(?4) j ON i.n = j.value)"""
+    """(streams, [stream, key] pairs, [target, sender] pairs, numbers of rows of the inbox, each as
+    JSON) -> the fields of `RecordedFacts`, as lists."""
+
+    # -- messages
+
+    messages_due: str = """SELECT json_group_array(sender) FROM (
+        SELECT f.sender FROM {prefix}outbox f
+        WHERE f.job IN (SELECT value FROM json_each(?1)) AND f.due_us <= ?2 AND NOT EXISTS (
+            SELECT 1 FROM {prefix}outbox e WHERE e.sender = f.sender
+            AND e.target = f.target AND e.version < f.version)
+        GROUP BY f.sender ORDER BY min(f.due_us) LIMIT ?3)"""
+    """(jobs as JSON, now, limit) -> senders"""
+    messages_of: str = """SELECT json_group_array(json_array(
+            sender, version, target, sent_us, due_us, held, topic, hex(state)))
+        FROM (SELECT o.sender, o.version, o.target, o.sent_us, o.due_us, o.held, e.topic, e.state
+            FROM {prefix}outbox o JOIN {prefix}stored_events e
+            ON e.originator_id = o.sender AND e.originator_version = o.version
+            WHERE o.sender IN (SELECT value FROM json_each(?1))
+            ORDER BY o.sender, o.version LIMIT ?2)"""
+    """(senders as JSON, limit) -> the fields of `Message`, the event as topic and state in hex"""
+    hold_message: str = """UPDATE {prefix}outbox SET held = ?, due_us = ?
+        WHERE sender = ? AND target = ? AND version = ?"""
+    """(why, until, sender, target, version)"""
+    forget_messages: str = """DELETE FROM {prefix}outbox WHERE (sender, target, version) IN (
+        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+            json_extract(value, '$[2]') FROM json_each(?))"""
+    """([sender, target, version] as JSON)"""
+
+    # -- followers
+
+    positions: str = """SELECT json_group_array(json_array(name, position))
+        FROM {prefix}positions"""
+    """() -> [[name, position], …]"""
+    put_position: str = """INSERT INTO {prefix}positions AS p (name, position)
+        VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position
+        WHERE p.position < excluded.position"""
+    """(name, position)"""
 
     # -- the inbox
 

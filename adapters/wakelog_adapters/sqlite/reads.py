@@ -9,11 +9,12 @@ from typing import Any
 from eventsourcing import sqlite as library
 from msgspec.structs import replace
 
+from wakelog.ports.messages import Message
 from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import HeldLease, JobPauseRow, Listing, StatusCount, StatusRow, WorkerRow
 from wakelog.ports.units import KeptReply
 from wakelog_adapters.sql.listing import listing_condition
-from wakelog_adapters.sql.rows import lease, readable, worker_row
+from wakelog_adapters.sql.rows import lease, message, readable, worker_row
 from wakelog_adapters.sqlite.append import dumps
 from wakelog_adapters.sqlite.connections import Readers
 from wakelog_adapters.sqlite.errors import translated
@@ -137,6 +138,25 @@ class SQLiteReads(library.SQLiteApplicationRecorder):
         rows = json.loads(self._row(self.queries.kept_replies, dumps(keys))[0])
         found = {(stream, reply[0]): KeptReply(*reply) for stream, *reply in rows}
         return [found.get(key) for key in keys]
+
+    @readable
+    def messages_due(self, jobs: Sequence[str], now_us: int, limit: int) -> Sequence[str]:
+        params = dumps([*jobs]), now_us, limit
+        senders: Sequence[str] = json.loads(self._row(self.queries.messages_due, *params)[0])
+        return senders
+
+    @readable
+    def messages_of(self, senders: Sequence[str], limit: int) -> Sequence[Message]:
+        packed = self._row(self.queries.messages_of, dumps([*senders]), limit)[0]
+        return [
+            message([*row, StoredEvent(row[0], row[1], topic, bytes.fromhex(state))])
+            for *row, topic, state in json.loads(packed)
+        ]
+
+    @readable
+    def positions(self) -> Mapping[str, int]:
+        found: dict[str, int] = dict(json.loads(self._row(self.queries.positions)[0]))
+        return found
 
     @readable
     def list(self, listing: Listing) -> Sequence[StatusRow]:

@@ -13,6 +13,7 @@ from eventsourcing import sqlite as library
 
 from wakelog.affinity import forks
 from wakelog.errors import StoreUnavailableError
+from wakelog.ports.messages import Message
 from wakelog.ports.pools import Plan, PoolLook, Refold, SegmentRow
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, ClaimRequest, NothingDue, Unit
@@ -210,6 +211,10 @@ class SQLiteStore(SmallWrites, SQLiteInbox):
             self._run(self.queries.release, owner, dumps(leases))
 
     # -- small writes
+
+    def forget_messages(self, messages: Sequence[Message]) -> None:
+        keys = [(each.sender, each.target, each.version) for each in messages]
+        self._run(self.queries.forget_messages, dumps(keys))
 
     def pause_job(self, row: JobPauseRow) -> JobPauseRow:
         """Waits for a claim that is under way: that has the write lock."""

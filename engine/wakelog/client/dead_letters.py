@@ -13,14 +13,14 @@ from wakelog.client.gateway import RequestGateway
 from wakelog.client.listing import Filters, list_instances
 from wakelog.client.request_kinds import RequestKind
 from wakelog.client.results import Result
-from wakelog.core.events import DeadLettered, Discarded, EventReceived, Requeued
+from wakelog.core.events import DeadLettered, Discarded, EventReceived, MessageSent, Requeued
 from wakelog.core.instance import Instance
 from wakelog.core.requests import DeadEvents, Discard, GiveUpUnread, Request, Requeue
 from wakelog.core.time import as_datetime
 from wakelog.errors import IntegrityError, UnreadableEventError
 from wakelog.history.past import MAX_VERSION
 from wakelog.ids import InstanceId
-from wakelog.log.records import Recorded, decode
+from wakelog.log.records import Recorded, decode, whole
 from wakelog.turn import Turn
 
 __all__ = [
@@ -124,7 +124,8 @@ def _dead_events(app: Application, instance: Instance, event: int | None) -> lis
     for version in instance.dead:
         dead = _dead(_recorded(app, instance.id, version))
         if event in (None, dead.event_version):
-            found.append(DeadEvents(version, dead.event_version, dead.events))
+            message = _message(app, instance.id, dead)
+            found.append(DeadEvents(version, dead.event_version, dead.events, message))
     return found
 
 
@@ -159,9 +160,19 @@ def _dead(recorded: Recorded) -> DeadLettered:
     return recorded.event
 
 
+def _message(app: Application, id: InstanceId, dead: DeadLettered) -> MessageSent | None:
+    """The message, if it is one that its target has refused."""
+    if dead.reason != "refused":
+        return None
+    sent = whole(_recorded(app, id, dead.event_version))
+    if not isinstance(sent.event, MessageSent):
+        raise _damaged(sent, "it is no message")
+    return sent.event
+
+
 def _payload(accepted: Recorded) -> Any:
-    if not isinstance(accepted.event, EventReceived):
-        raise _damaged(accepted, "it is no event received")
+    if not isinstance(accepted.event, EventReceived | MessageSent):
+        raise _damaged(accepted, "it is no event received, and no message")
     try:
         return json.loads(accepted.event.payload or "null")
     except (ValueError, RecursionError) as error:

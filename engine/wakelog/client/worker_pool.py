@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from wakelog.arguments import check_key, check_type, reason_of, timeout_us
+from wakelog.arguments import check_key, check_priority, check_type, reason_of, timeout_us
 from wakelog.bounds import at_least
 from wakelog.client.gateway import RequestGateway
 from wakelog.client.pool.accepting import NewEvent, PoolAccepts
-from wakelog.client.pool.arguments import (
-    check_choice,
-    check_list,
-    check_priority,
-    not_both,
-)
+from wakelog.client.pool.arguments import check_choice, check_list, not_both
 from wakelog.client.pool.histories import event_history
 from wakelog.client.pool.operating import Operator
 from wakelog.client.pool.reading import dead_letters, locate, pool_event, pool_status

@@ -14,6 +14,7 @@ __all__ = [
     "KeepResult",
     "Pause",
     "ScheduleAt",
+    "Send",
     "SetState",
     "Stop",
 ]
@@ -55,6 +56,15 @@ class Emit(Struct, frozen=True):
     payload: str
 
 
+class Send(Struct, frozen=True):
+    """Send a message to another job: see `MessageSent`."""
+
+    to: str
+    payload: str
+    partition_key: str | None = None
+    priority: int = 0
+
+
 class Pause(Struct, frozen=True):
     """Start nothing until an operator resumes the instance."""
 
@@ -73,4 +83,4 @@ class Stop(Struct, frozen=True):
     reason: str | None
 
 
-Command = SetState | ScheduleAt | CancelSchedule | Emit | Pause | Stop | KeepResult
+Command = SetState | ScheduleAt | CancelSchedule | Emit | Send | Pause | Stop | KeepResult

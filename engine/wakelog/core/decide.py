@@ -11,7 +11,14 @@ What is the same for all types of job is in the modules that this one imports: `
 from __future__ import annotations
 
 from wakelog.core.calls import Settle
-from wakelog.core.decide_events import discard, give_up_unread, handle_deferred, receive, requeue
+from wakelog.core.decide_events import (
+    discard,
+    give_up_unread,
+    handle_deferred,
+    receive,
+    refuse_message,
+    requeue,
+)
 from wakelog.core.decide_operations import (
     cancel_clear,
     clear,
@@ -36,6 +43,7 @@ from wakelog.core.requests import (
     Rearm,
     Receive,
     RecordStep,
+    RefuseMessage,
     Request,
     Requeue,
     Reread,
@@ -95,3 +103,5 @@ def decide(instance: Instance, request: Request, policy: Policy, now_us: int) ->
             return discard(instance, request, now_us)
         case GiveUpUnread():
             return give_up_unread(instance, request, now_us)
+        case RefuseMessage():
+            return refuse_message(instance, request, now_us)

@@ -20,11 +20,25 @@ from wakelog.core.events import (
 )
 from wakelog.core.instance import Instance
 from wakelog.core.policy import Decision, Policy, decided
-from wakelog.core.requests import Discard, GiveUpUnread, HandleDeferred, Receive, Requeue
+from wakelog.core.requests import (
+    Discard,
+    GiveUpUnread,
+    HandleDeferred,
+    Receive,
+    RefuseMessage,
+    Requeue,
+)
 from wakelog.core.windows import WindowSlot
 from wakelog.errors import QueueFullError
 
-__all__ = ["discard", "give_up_unread", "handle_deferred", "receive", "requeue"]
+__all__ = [
+    "discard",
+    "give_up_unread",
+    "handle_deferred",
+    "receive",
+    "refuse_message",
+    "requeue",
+]
 
 
 def receive(instance: Instance, request: Receive, policy: Policy, now_us: int) -> Decision:
@@ -68,24 +82,30 @@ def handle_deferred(
 
 def requeue(instance: Instance, request: Requeue, policy: Policy, now_us: int) -> Decision:
     """Let dead letters wait again, behind what waits already (A9). A batch, or an event of one,
-    gets a window of its own, which is due at once."""
+    gets a window of its own, which is due at once. A message is sent once more (I2)."""
     has_windows = policy.place(instance, now_us).number is not None
     number, events = instance.window_count, list[Event]()
     waiting = len(instance.deferred)
     for letter in request.letters:
         if letter.version not in instance.dead:
             continue
+        if letter.message is not None:
+            about, dead = letter.event_version, letter.version
+            again = Discarded(event_version=about, dead=dead, reason="sent again")
+            events += [letter.message, again]
+            continue
         waiting += len(letter.events) or 1
         if waiting > policy.max_waiting:
             raise _queue_full(instance, policy)
         number += 1
-        again = Requeued(
-            event_version=letter.event_version,
-            events=letter.events,
-            window=number if has_windows else None,
-            dead=letter.version,
+        events.append(
+            Requeued(
+                event_version=letter.event_version,
+                events=letter.events,
+                window=number if has_windows else None,
+                dead=letter.version,
+            )
         )
-        events.append(again)
         if has_windows:
             events.append(
                 Scheduled(
@@ -111,6 +131,17 @@ def discard(instance: Instance, request: Discard, now_us: int) -> Decision:
         gone = Discarded(event_version=version, events=batch, reason=reason)
         events += [gone, *_emptied(instance, batch)]
     return decided(instance, tuple(events), now_us)
+
+
+def refuse_message(instance: Instance, request: RefuseMessage, now_us: int) -> Decision:
+    """Make a dead letter of a message that its target will never take (I2)."""
+    dead = DeadLettered(
+        event_version=request.version,
+        reason="refused",
+        error_type=request.error_type,
+        message=request.message,
+    )
+    return decided(instance, (dead,), now_us)
 
 
 def give_up_unread(instance: Instance, request: GiveUpUnread, now_us: int) -> Decision:

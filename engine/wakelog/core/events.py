@@ -166,13 +166,16 @@ class StepCompleted(Event, frozen=True, kw_only=True):
 
 
 class MessageSent(Event, frozen=True, kw_only=True):
-    """The handler sent an event to another instance (`to`) or to the outside (`topic`)."""
+    """The handler sent an event, or the input of a start, to another job (`to`: an instance, or a
+    pool as in `workerPool:emails`), or a message to the outside (`topic`)."""
 
     TOPIC = "wakelog.MessageSent"
     PAYLOAD = "payload"
 
     to: str | None = None
     topic: str | None = None
+    partition_key: str | None = None
+    priority: int = 0
     payload: Payload = None
 
 
@@ -356,7 +359,6 @@ class Cancelled(Event, frozen=True, kw_only=True):
     """A waiting event was removed."""
 
     TOPIC = "wakelog.Cancelled"
-
     event_version: int
     reason: str | None = None
 
@@ -387,7 +389,6 @@ class Archived(Event, frozen=True, kw_only=True):
     """Events up to this version were moved elsewhere."""
 
     TOPIC = "wakelog.Archived"
-
     upto_version: int
     location: str
 
@@ -396,5 +397,4 @@ class Erased(Event, frozen=True, kw_only=True):
     """Payloads up to this version were destroyed on request."""
 
     TOPIC = "wakelog.Erased"
-
     upto_version: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from wakelog.core.calls import EventCopy, Settle
+from wakelog.core.events import MessageSent
 from wakelog.core.instance import OpenRun
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Rearm",
     "Receive",
     "RecordStep",
+    "RefuseMessage",
     "Request",
     "Requeue",
     "Reread",
@@ -104,6 +106,8 @@ class DeadEvents(Struct, frozen=True):
     event_version: int
     events: tuple[int, ...] = ()
     """The versions of its events, if it is a batch."""
+    message: MessageSent | None = None
+    """The message, if it is one that its target has refused."""
 
 
 class Requeue(Struct, frozen=True):
@@ -119,6 +123,15 @@ class Discard(Struct, frozen=True):
     unread: int | None = None
     """The version of the event that waits, for a batch of its first one."""
     reason: str | None = None
+
+
+class RefuseMessage(Struct, frozen=True):
+    """The target of a message will never take it: make a dead letter of it."""
+
+    version: int
+    """Of its `MessageSent`."""
+    error_type: str
+    message: str
 
 
 class GiveUpUnread(Struct, frozen=True):
@@ -195,6 +208,7 @@ Request = (
     | Requeue
     | Discard
     | GiveUpUnread
+    | RefuseMessage
     | TriggerRun
     | RetryRun
     | Start

@@ -26,6 +26,7 @@ from wakelog.core.commands import (
     KeepResult,
     Pause,
     ScheduleAt,
+    Send,
     SetState,
     Stop,
 )
@@ -182,7 +183,7 @@ def _cleared(
     after = fold(instance, events, now_us)
     then = policy.cleared(after, call)
     after = fold(after, then.events, now_us)
-    messages = (_message(each) for each in outcome.commands if isinstance(each, Emit))
+    messages = (_message(each) for each in outcome.commands if isinstance(each, Emit | Send))
     discarded = after.unfinished - len(after.deferred)
     cleared = Cleared(reason=outcome.reason, by="handler", discarded=discarded)
     return decided(instance, (*events, *then.events, *messages, cleared), now_us)
@@ -194,8 +195,11 @@ def _result(outcome: HandlerEnded) -> str | None:
     return next((c.result for c in outcome.commands if isinstance(c, KeepResult)), None)
 
 
-def _message(command: Emit) -> MessageSent:
-    return MessageSent(topic=command.topic, payload=command.payload)
+def _message(command: Emit | Send) -> MessageSent:
+    if isinstance(command, Emit):
+        return MessageSent(topic=command.topic, payload=command.payload)
+    to, key = command.to, command.partition_key
+    return MessageSent(to=to, partition_key=key, priority=command.priority, payload=command.payload)
 
 
 def _moves(instance: Instance, outcome: HandlerEnded) -> tuple[Event, ...]:
@@ -212,7 +216,7 @@ def _moves(instance: Instance, outcome: HandlerEnded) -> tuple[Event, ...]:
                 state = command
             case ScheduleAt() | CancelSchedule():
                 schedule = command
-            case Emit():
+            case Emit() | Send():
                 events.append(_message(command))
             case Pause() if not isinstance(halt, Stopped):
                 halt = Paused(reason=command.reason, by="handler")

@@ -27,6 +27,7 @@ from wakelog.core.commands import (
 )
 from wakelog.core.instance import Instance, OpenRun
 from wakelog.core.time import When, as_datetime, when_us
+from wakelog.definitions.messages import MessageMethods, Targets
 from wakelog.definitions.steps import StepMethods, StepRunner
 from wakelog.errors import InvalidStateError, Issue, ValidationError
 from wakelog.functions import plain_result
@@ -57,7 +58,7 @@ class _Log(logging.LoggerAdapter[logging.Logger]):
         return msg, {**kwargs, "extra": {**(kwargs.get("extra") or {}), **(self.extra or {})}}
 
 
-class Context(StepMethods, Generic[S]):
+class Context(StepMethods, MessageMethods, Generic[S]):
     """A job's view of itself during one call of one handler: what all types of job have.
 
     What a handler asks for takes effect when it ends well, all of it in one append, and not at all
@@ -66,20 +67,10 @@ class Context(StepMethods, Generic[S]):
     """
 
     __slots__ = (
-        "_call",
-        "_instance",
-        "_is_given_back",
-        "_now_us",
-        "_open",
-        "_random",
-        "_schema",
-        "_state",
-        "_steps",
-        "clear_reason",
-        "cleared",
-        "commands",
-        "resources",
-    )
+        "_call", "_instance", "_is_given_back", "_now_us", "_open", "_random", "_schema",
+        "_state", "_steps", "application", "clear_reason", "cleared", "commands", "resources",
+        "targets",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -101,6 +92,10 @@ class Context(StepMethods, Generic[S]):
         self._random: random.Random | None = None
         self.resources = resources
         """The argument of `Jobs(resources=…)` or `definition.with_resources(…)`."""
+        self.application: Any = None
+        """The engine that calls the handler; not part of the stable interface."""
+        self.targets: Targets | None = None
+        """The jobs that it can send messages to; set by the engine."""
         self.commands: list[Command] = []
         self.cleared = False
         self.clear_reason: str | None = None

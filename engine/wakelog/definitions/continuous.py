@@ -12,11 +12,13 @@ from wakelog.core.calls import HandlerCall
 from wakelog.core.commands import HandlerName, Stop
 from wakelog.core.instance import Instance
 from wakelog.core.recurrence import CatchUp, IntervalMode, recurrence
+from wakelog.core.requests import Start
 from wakelog.core.retry import Retry
 from wakelog.core.time import Duration, duration_us
 from wakelog.definitions.context import SettingContext
 from wakelog.definitions.definition import Definition, Maybe, S
 from wakelog.definitions.handlers import HandlerSlot
+from wakelog.definitions.messages import Accepts
 from wakelog.definitions.schema import TypeSchema
 from wakelog.definitions.steps import StepRunner
 from wakelog.errors import InvalidStateError, Issue, ValidationError, quoted
@@ -78,6 +80,7 @@ class Continuous(Definition, Generic[S]):
     """
 
     kind: ClassVar[Kind] = "continuous"
+    accepts: ClassVar[Accepts] = "start"
     needs: ClassVar[HandlerName] = "execute"
 
     def __init__(
@@ -129,6 +132,15 @@ class Continuous(Definition, Generic[S]):
         copied = super().registered(name)
         dict(copied.autostarted)
         return copied
+
+    def message(self, value: Any) -> str:
+        """The JSON text of an input that it is started with. Raises `ValidationError`."""
+        return self.state.dump(value, self.name)[0]
+
+    def delivery(self, text: str) -> Start:
+        """As for any definition: it is started."""
+        self.state.load(text)
+        return Start(text)
 
     def behaviour(self) -> Behaviour:
         """The answers of a Continuous job."""

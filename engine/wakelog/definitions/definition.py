@@ -10,9 +10,11 @@ from wakelog.bounds import at_least
 from wakelog.core.calls import HandlerCall
 from wakelog.core.commands import HandlerName
 from wakelog.core.instance import Instance
+from wakelog.core.requests import Receive, Start
 from wakelog.core.retry import Retry
 from wakelog.definitions.context import Context
 from wakelog.definitions.handlers import ARGUMENTS, Handler, HandlerSlot
+from wakelog.definitions.messages import Accepts, Targets
 from wakelog.definitions.schema import TypeSchema
 from wakelog.definitions.steps import StepRunner
 from wakelog.errors import InvalidStateError, Issue, UnknownActionError, ValidationError, quoted
@@ -34,6 +36,8 @@ class Definition:
     kind: ClassVar[Kind]
     has_instances: ClassVar[bool] = True
     """Whether its work is done by instances, each with a stream and alarms of its own."""
+    accepts: ClassVar[Accepts] = "send"
+    """By which call of a context it is sent messages."""
     needs: ClassVar[HandlerName]
     """The handler that a user must give."""
     state: TypeSchema[Any]
@@ -52,6 +56,10 @@ class Definition:
         self.max_waiting = max_waiting
         self.max_running = max_running
         self.resources: Any = None
+        self.targets: Targets | None = None
+        """The definitions that it is registered with, to send messages to."""
+        self.followed: Any = None
+        """The log that it follows, if it does: see `wakelog.follow.jobs`."""
         self.has_threads = False
         """Whether a handler that a request may call is a `def`, which is called in a thread; known
         once it is registered."""
@@ -77,6 +85,16 @@ class Definition:
     ) -> Context[Any]:
         """The context that its handler gets in this call; `steps` are its run's, if any."""
         raise NotImplementedError
+
+    def message(self, value: Any) -> str:
+        """The JSON text of an event that it is sent. Raises `ValidationError`."""
+        return self.event.dump(value, self.name)[0]
+
+    def delivery(self, text: str) -> Receive | Start:
+        """The request that delivers a message to one of its instances. Raises what its type raises
+        if that cannot be read."""
+        self.event.load(text)
+        return Receive(text, defer=True)
 
     def check_readable(self, state: str | None, events: Iterable[str]) -> Exception | None:
         """The error of its types, if they do not fit a recorded state or these events."""

@@ -18,21 +18,29 @@ class Registry:
     def __init__(self, definitions: Mapping[str, Definition], resources: Any) -> None:
         self._by_name: dict[str, Definition] = {}
         self._sources: dict[int, str] = {}
-        self._given = tuple(definitions.values())  # kept alive, so that their id() stays theirs
+        self._resources = resources
+        self._limits: dict[str, int] = {}
+        self._given: list[Definition] = []  # kept alive, so that their id() stays theirs
         for name, definition in definitions.items():
-            if not isinstance(definition, Definition):  # pyright: ignore[reportUnnecessaryIsInstance]
-                issue = Issue(
-                    loc=name, msg="expected a definition, such as a Task(...)", type="type"
-                )
-                raise ValidationError(f"job {quoted(name)}", [issue])
-            registered = definition.registered(check_name(name))
-            if registered.resources is None:
-                registered.resources = resources
-            self._by_name[name] = registered
-            self._sources[id(definition)] = name
-        self._limits = {
-            d.job: d.max_running for d in self._by_name.values() if d.max_running is not None
-        }
+            self.add(name, definition)
+
+    def add(self, name: str, definition: Definition) -> None:
+        """Register a definition. Raises `ValidationError`, also for a name that is in use."""
+        if not isinstance(definition, Definition):  # pyright: ignore[reportUnnecessaryIsInstance]
+            issue = Issue(loc=name, msg="expected a definition, such as a Task(...)", type="type")
+            raise ValidationError(f"job {quoted(name)}", [issue])
+        if check_name(name) in self._by_name:
+            issue = Issue(loc="name", msg="another job has this name", type="name")
+            raise ValidationError(f"job {quoted(name)}", [issue])
+        registered = definition.registered(name)
+        if registered.resources is None:
+            registered.resources = self._resources
+        registered.targets = self
+        if registered.max_running is not None:
+            self._limits[registered.job] = registered.max_running
+        self._by_name[name] = registered
+        self._sources[id(definition)] = name
+        self._given.append(definition)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._by_name
@@ -72,11 +80,16 @@ class Registry:
 
         Raises `UnknownJobError`, and `ValidationError` for anything else.
         """
+        return self.target(job).job
+
+    def target(self, job: Definition | str) -> Definition:
+        """The registered definition of a name or of the definition object that was given, of
+        whatever type. Raises as `job_of`."""
         name = self._name_of(job)
         found = self._by_name.get(name)
         if found is None:
             raise UnknownJobError(name, self.names())
-        return found.job
+        return found
 
     def find(self, job: Definition | str, kind: str) -> Definition:
         """The registered definition of a name or of the definition object that was given.

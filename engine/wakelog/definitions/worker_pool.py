@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, cast
 
 from typing_extensions import TypeForm
 
+from wakelog.arguments import check_key
 from wakelog.bounds import at_least
 from wakelog.core.calls import HandlerCall, PoolPlace
 from wakelog.core.commands import HandlerName, KeepResult
@@ -18,6 +19,7 @@ from wakelog.core.time import Duration, duration_us
 from wakelog.definitions.context import Context
 from wakelog.definitions.definition import Definition, E, Maybe
 from wakelog.definitions.handlers import HandlerSlot
+from wakelog.definitions.messages import Accepts
 from wakelog.definitions.return_type import result_schema
 from wakelog.definitions.schema import TypeSchema
 from wakelog.definitions.steps import StepRunner
@@ -141,6 +143,7 @@ class WorkerPool(Definition, Generic[E]):
 
     kind: ClassVar[Kind] = "workerPool"
     has_instances: ClassVar[bool] = False
+    accepts: ClassVar[Accepts] = "enqueue"
     needs: ClassVar[HandlerName] = "execute"
 
     def __init__(
@@ -177,6 +180,13 @@ class WorkerPool(Definition, Generic[E]):
         self.max_pending = max_pending
         self.keep_results = keep_results
         self.fair = fair if isinstance(fair, Fair) or fair is None else Fair(fair)
+
+    def message(self, value: Any) -> str:
+        """As for any definition, for an event whose key of fair sharing fits too."""
+        text, copy = self.event.dump(value, self.name)
+        if self.fair is not None:
+            check_key(self.fair.key_of(copy))
+        return text
 
     def behaviour(self) -> Behaviour:
         """The answers of a WorkerPool."""

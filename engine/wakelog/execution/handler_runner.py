@@ -47,10 +47,12 @@ R = TypeVar("R")
 class HandlerRunner:
     """Calls handlers: `async def` on the event loop, `def` in a thread, or all of them inline."""
 
-    def __init__(self, clock: Clock, *, inline: bool, limit: int) -> None:
+    def __init__(self, application: Any, clock: Clock, *, inline: bool, limit: int) -> None:
         self._clock = clock
         self.failures = FailureLog(clock)
         """To be told what has failed, once that is recorded."""
+        self.application = application
+        """Who calls handlers, for those of the engine itself."""
         self.inline = inline
         """Whether a `def` is called on the event loop too."""
         self._threads = HandlerPool(limit, starts=not inline)
@@ -107,6 +109,7 @@ class HandlerRunner:
         """
         handler = definition.handlers[call.handler]
         ctx = definition.context(call, instance, now_us, steps)
+        ctx.application, ctx.targets = self.application, definition.targets
         token = CURRENT.set(ctx)
         is_given_back = False
         try:

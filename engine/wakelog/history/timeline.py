@@ -49,6 +49,9 @@ class HistoryEntry:
     """The W3C `traceparent` of what led to it."""
     erased: bool = False
     """Its payload was destroyed on request."""
+    delivery: str | None = None
+    """Of a message to another job: `waiting`, `delivered`, or `dead` (its target has refused it,
+    and it is a dead letter here)."""
 
     def __str__(self) -> str:
         by = f" (by {self.actor})" if self.actor else ""

@@ -11,6 +11,7 @@ from wakelog.core.events import Event
 from wakelog.log.payloads import Salts
 from wakelog.log.records import Meta, encode
 from wakelog.pools.state import Head, Lane, PoolState, dumped, loaded
+from wakelog.ports.messages import Sent, sent_in
 from wakelog.ports.pools import (
     ExceptionKey,
     ExceptionRow,
@@ -45,6 +46,7 @@ class Writing:
         self.meta = meta
         self._salts = salts
         self.events: list[StoredEvent] = []
+        self.sent: list[tuple[str, Sent]] = []
         self.segments: list[SegmentRow] = []
         self.taken: list[TakenRow] = []
         self.ids: list[IdRow] = []
@@ -85,6 +87,7 @@ class Writing:
             trace=meta.trace,
         )
         first = head.version + 1
+        self.sent += [(stream, each) for each in sent_in(events, head.version)]
         records, head.hash = encode(stream, head.version, head.hash, events, around, self._salts)
         head.version += len(records)
         head.at_us = at_us
@@ -144,5 +147,6 @@ class Writing:
             inbox=self.inbox,
             read=self.read,
             due_us=self.meta.now_us if self.is_told else due_us,
+            sent=self.sent,
             commit=self.meta.commit,
         )

@@ -12,6 +12,7 @@ from msgspec import Struct
 from wakelog.errors import IntegrityError
 from wakelog.ports.records import Newest
 from wakelog.ports.units import (
+    AlreadyReceived,
     InboxGone,
     JobPaused,
     KeptReply,
@@ -25,6 +26,7 @@ from wakelog.ports.units import (
 __all__ = [
     "NO_EVENT",
     "RecordedFacts",
+    "already_received",
     "conflict_of",
     "find_conflicts",
     "follows_refused",
@@ -50,6 +52,8 @@ class RecordedFacts(Struct, frozen=True):
     """By stream and key, when the kept replies expire (None: never)."""
     paused_jobs: frozenset[str] = frozenset()
     """The jobs that are paused as a whole."""
+    received: Mapping[tuple[str, str], int] = {}
+    """By stream and sender, the version of the newest message that was taken."""
     inbox: frozenset[int] = frozenset()
     """Of the rows of the inbox that the units were made of, those that are there."""
 
@@ -64,7 +68,7 @@ def find_conflicts(
     unit takes precedence.
     """
     newest, tokens = dict(facts.newest), dict(facts.lease_tokens)
-    expiries = dict(facts.reply_expiries)
+    expiries, received = dict(facts.reply_expiries), dict(facts.received)
     refused: set[str] = set()
     consumed: set[int] = set()
     errors: list[Exception | None] = []
@@ -79,7 +83,7 @@ def find_conflicts(
             paused = unit.unless_paused and unit.after.id.job in facts.paused_jobs
             error = inbox_conflict(unit, facts.inbox - consumed)
             error = error or conflict_of(unit, before, tokens.get(stream), used, paused)
-            error = error or faults.get(index)
+            error = error or already_received(unit, received) or faults.get(index)
         errors.append(error)
         if error is not None:
             refused.add(stream)
@@ -92,7 +96,19 @@ def find_conflicts(
             tokens.pop(stream, None)
         if reply is not None:
             expiries[stream, reply.key] = reply.expires_us
+        if unit.received is not None:
+            received[stream, unit.received.sender] = unit.received.version
     return errors
+
+
+def already_received(unit: Unit, received: Mapping[tuple[str, str], int]) -> AlreadyReceived | None:
+    """Whether the message that it delivers was delivered, by stream and sender."""
+    if unit.received is None:
+        return None
+    sender, version = unit.received
+    if received.get((unit.stream, sender), 0) < version:
+        return None
+    return AlreadyReceived(f"{unit.stream} has taken {sender}@{version}")
 
 
 def conflict_of(

@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from wakelog.ports.messages import Sent
 from wakelog.ports.records import StoredEvent
 
 __all__ = [
@@ -212,6 +213,8 @@ class PoolWrites(Struct, frozen=True):
     """Ranges of lanes to be read after it: see `pool_slices`."""
     due_us: int | None = None
     """When the pool has work next, to notify other processes of; None: no notification."""
+    sent: Sequence[tuple[str, Sent]] = ()
+    """The messages to other jobs among the events, with their streams: put into the outbox."""
     commit: str = ""
     """The commit id of the events, by which a store finds out whether they were recorded."""
 

@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from wakelog.ports.inbox import InboxTable
+from wakelog.ports.messages import Messages
 from wakelog.ports.pools import PoolTables
+from wakelog.ports.positions import Positions
 from wakelog.ports.records import Loaded, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import (
     Due,
@@ -28,7 +30,12 @@ from wakelog.ports.rows import (
 )
 from wakelog.ports.units import Appended, ClaimRequest, KeptReply, NothingDue, Unit
 
+LOG = "log"
+"""What a store names to `on_pool` of `watch_alarms` in place of a pool: another process has
+recorded messages."""
+
 __all__ = [
+    "LOG",
     "ClaimQueue",
     "EventLog",
     "JobPauseTable",
@@ -50,11 +57,12 @@ class EventLog(Protocol):
         A unit is refused alone, with its error in `errors`: `VersionConflict` if its stream is
         at another version than its base, or its status row has another hash there;
         `IntegrityError` if the log has events that the row does not show; `KeyTaken` if its key is
-        in use, `LeaseGone` if its lease is gone, `JobPaused` if it starts a run of a job that is
-        paused, `StoreUnavailableError` ("refused") if the database does not take one of its values,
-        `StreamLocked` if another session keeps its stream locked: that is waited for only a moment,
-        since the others would wait too. After a refused unit the later units of its stream are
-        refused too. A unit without events only sets the view rows and the lease.
+        in use, `LeaseGone` if its lease is gone, `AlreadyReceived` if its message was delivered,
+        `JobPaused` if it starts a run of a job that is paused, `StoreUnavailableError` ("refused")
+        if the database does not take one of its values, `StreamLocked` if another session keeps its
+        stream locked: that is waited for only a moment, since the others would wait too. After a
+        refused unit the later units of its stream are refused too. A unit without events only sets
+        the view rows and the lease.
         """
         ...
 
@@ -93,8 +101,8 @@ class ClaimQueue(Protocol):
         """Call `on_alarm`, on any thread, with the due time of each alarm set by other processes;
         and `on_pool`, if it is given, with each pool that has got work for now, and the number of
         the document that shows it (`PoolSeen.number`); 0: of one that another process is about to
-        write (`PoolLook.brings_work`), which whoever waits for the lock of the log will see. The
-        name `INBOX` in place of a pool: rows may have come into the inbox.
+        write (`PoolLook.brings_work`), which whoever waits for the lock of the log will see. `LOG`
+        in place of a pool: there are new messages; `INBOX`: rows may have come into the inbox.
 
         A hint, which may come late or never: look every `poll_us` too. A due time of 0 means:
         look now, an alarm may have been missed. Returns the function that ends it.
@@ -219,6 +227,8 @@ class Store(
     KeptReplies,
     WorkerRegistry,
     JobPauseTable,
+    Messages,
+    Positions,
     PoolTables,
     InboxTable,
     Protocol,

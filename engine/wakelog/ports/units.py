@@ -8,10 +8,12 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from wakelog.core.instance import Instance
+from wakelog.ports.messages import Received, Sent
 from wakelog.ports.records import StoredEvent, StoredSnapshot
 
 __all__ = [
     "ANY_ENDED",
+    "AlreadyReceived",
     "Appended",
     "ClaimRequest",
     "InboxGone",
@@ -84,6 +86,11 @@ class Unit(Struct, frozen=True, gc=False):
     """It starts a run: refused if its job is paused as a whole."""
     now_us: int = 0
     """The clock when it was decided; its events may have a later time (U9)."""
+    sent: Sequence[Sent] = ()
+    """The messages to other jobs among its events: they are put into the outbox."""
+    received: Received | None = None
+    """The message that it delivers: refused if the stream has taken that, or a later one of its
+    sender. It leaves the outbox with the unit."""
     inbox: Sequence[int] = ()
     """The rows of the inbox that it was made of: deleted with it, and refused if one is gone."""
 
@@ -95,6 +102,8 @@ class Appended(NamedTuple):
     """For each unit, None or the error that refused it alone."""
     next_due_us: int | None
     """The earliest alarm among those written, for waking the alarm clock."""
+    emits: bool = False
+    """Whether messages are among the events, of which a store may notify other processes."""
 
 
 class NothingDue(NamedTuple):
@@ -165,6 +174,10 @@ class KeyTaken(Refused):
 
 class LeaseGone(Refused):
     """The lease that the unit works under has been dropped or taken over."""
+
+
+class AlreadyReceived(Refused):
+    """The stream has taken the message that the unit delivers."""
 
 
 class JobPaused(Refused):

@@ -93,7 +93,7 @@ class GroupCommit:
     def _append_at_once(self, entry: Entry) -> None:
         unit, future = entry
         try:
-            [error], due_us = self._store.append((unit,))
+            [error], due_us, _ = self._store.append((unit,))
         except Exception as raised:
             error, due_us = raised, None
         if error is not None:

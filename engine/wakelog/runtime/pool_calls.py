@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from wakelog.clock import Clock
@@ -54,6 +54,8 @@ class PoolCalls:
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_call: Callable[[str], None] = lambda job: None
         """Called with a pool after each call that has written."""
+        self.on_sent: Callable[[Sequence[str]], None] = lambda senders: None
+        """Called with the streams that have sent messages to other jobs, after such a call."""
         self.on_change: Callable[[str, int], None] = lambda job, due_us: None
         """Called with a pool and when it has work next, after such a call."""
 
@@ -85,6 +87,8 @@ class PoolCalls:
         slices = await self._threads.write(self._store.pool_call, look, planned)
         if written[0].state is not None:
             self.on_call(look.pool)
+            if written[0].sent:
+                self.on_sent([stream for stream, _ in written[0].sent])
             if written[0].due_us is not None:
                 self.on_change(look.pool, written[0].due_us)
         return answer[0], Slices(look.pool, slices)

@@ -32,6 +32,7 @@ from wakelog.errors import (
 from wakelog.execution.handler_runner import HandlerRunner
 from wakelog.ids import InstanceId
 from wakelog.log.rebuild import Head
+from wakelog.ports.messages import Received
 from wakelog.ports.store import Store
 from wakelog.ports.units import KeptReply, KeyTaken, Lease, LeaseGone, Refused, VersionConflict
 from wakelog.runtime.batch_reads import BatchReader
@@ -100,6 +101,7 @@ class _Work(Struct):
     ends_lease: Callable[[Instance], bool] | None
     outcomes: HandlerOutcomes | None = None
     appending: list[asyncio.Future[None]] | None = None
+    received: Received | None = None
     inbox: tuple[int, ...] = ()
     losses: int = 0
 
@@ -150,6 +152,7 @@ class UnitsOfWork:
         ends_lease: Callable[[Instance], bool] | None = None,
         outcomes: HandlerOutcomes | None = None,
         appending: list[asyncio.Future[None]] | None = None,
+        received: Received | None = None,
         inbox: tuple[int, ...] = (),
     ) -> RequestOutcome:
         """Put `request` to the instance and append what follows; `make_reply` makes the reply of
@@ -158,13 +161,14 @@ class UnitsOfWork:
         Redone on the fresh instance if another process was faster; a run's handlers are not called
         again (`outcomes` has how they ended). `lease_token` is the lease under which the request
         works; it ends with the unit if `ends_lease` says so of the instance then. `claim` makes
-        the lease of the run that begins with a `Claim`, of the time and version of that. With
-        `appending` the append is not waited for, but added there: the caller looks how it ends.
-        The append deletes the rows `inbox`. Raises `ConflictError` if it lost too often,
-        `LeaseLostError` if the run belongs to another worker by now, `InboxGone`, `JobPaused` if
-        one was to begin, `IdempotencyConflictError`, `HistoryError` if the instance is damaged (it
-        is parked then), and what `decide` and the store raise. A crash before the append leaves
-        nothing, a crash after it everything.
+        the lease of the run that begins with a `Claim`, of the time and version of that. `received`
+        is the message that it delivers, `inbox` the rows that it is made of. With `appending` the
+        append is not waited for, but added there: the caller looks how it ends. Raises
+        `ConflictError` if it lost too often, `LeaseLostError` if the run belongs to another worker
+        by now, `JobPaused` if one was to begin, `AlreadyReceived`, `InboxGone`,
+        `IdempotencyConflictError`, `HistoryError` if the instance is damaged (it is parked then),
+        and what `decide` and the store raise. A crash before the append leaves nothing, a crash
+        after it everything.
         """
         if isinstance(request, Receive):
             if (pauses := self._job_pauses.fresh()) is None:
@@ -173,7 +177,7 @@ class UnitsOfWork:
                 request = replace(request, defer=True)
         work = _Work(
             definition, id, str(id), request, make_reply, origin, key, lease_token, claim,
-            ends_lease, outcomes, appending, inbox,
+            ends_lease, outcomes, appending, received, inbox,
         )  # fmt: skip
         while True:
             try:
@@ -259,7 +263,8 @@ class UnitsOfWork:
             return self._claimed(cached, turn, work, now_us)
         reply = work.make_reply(turn, work.stream) if work.make_reply and not turn.raises else None
         outcome = RequestOutcome(turn.after if turn.events else None, reply, turn.raises)
-        if not turn.events and (work.key is None or turn.raises):
+        is_kept = work.received is not None or (work.key is not None and not turn.raises)
+        if not turn.events and not is_kept:
             await self._instances.check_fresh(cached)
             return outcome, None
         return outcome, self._submit(cached, turn, work, reply, now_us)
@@ -303,6 +308,7 @@ class UnitsOfWork:
             lease_token=work.lease_token,
             take=take,
             ends_lease=ends_lease or (work.lease_token is None and _ends_a_life(turn)),
+            received=work.received,
             inbox=work.inbox,
         )
         if unit.events:  # else only the reply is new

@@ -13,6 +13,7 @@ from wakelog.core.instance import Instance
 from wakelog.log.payloads import Salts
 from wakelog.log.rebuild import Head, snapshot
 from wakelog.log.records import Meta, encode
+from wakelog.ports.messages import Received, sent_in
 from wakelog.ports.units import KeptReply, Lease, Unit
 
 __all__ = ["NO_ORIGIN", "SNAPSHOT_SHARE", "Origin", "UnitRecords"]
@@ -60,6 +61,7 @@ class UnitRecords:
         ends_lease: bool = False,
         inbox: Sequence[int] = (),
         is_whole: bool = True,
+        received: Received | None = None,
     ) -> Unit:
         """The unit of these events, which lead from `before` to `after`; with a snapshot if the
         next one is due, and `after` is the whole instance (a parked one is not). With `take` it
@@ -98,6 +100,8 @@ class UnitRecords:
             ends_lease,
             take is not None,  # unless_paused
             now_us,
+            sent_in(events, base),
+            received,
             inbox,
         )
 

@@ -7,9 +7,10 @@ from typing import Any, Literal, NoReturn, get_args
 
 from wakelog.errors import Issue, ValidationError, quoted
 from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites
+from wakelog.ports.rows import StatusRow
 from wakelog.ports.store import Store
 
-__all__ = ["CrashPoint", "SimulatedCrash", "crash_next", "revive"]
+__all__ = ["CrashPoint", "SimulatedCrash", "crash_next", "is_owed", "revive"]
 
 CrashPoint = Literal["before_write", "after_write"]
 WRITES = (
@@ -19,6 +20,9 @@ WRITES = (
     "renew",
     "release",
     "forget_key",
+    "hold_message",
+    "forget_messages",
+    "put_position",
     "purge_kept_replies",
     "put_worker",
     "remove_worker",
@@ -101,3 +105,10 @@ def revive(store: Store) -> None:
     """Let the store write again; take back a crash that has not come yet."""
     for name in WRITES:
         vars(store).pop(name, None)
+
+
+def is_owed(row: StatusRow, now_us: int) -> bool:
+    """Whether what was claimed was a run that has not begun: not one to be recovered, and not the
+    events that wait after one that was given up."""
+    due = [at_us for at_us in (row.due_us, row.retry_us) if at_us is not None and at_us <= now_us]
+    return not row.executing and (bool(due) or not row.deferred_count)

@@ -17,7 +17,6 @@ from wakelog.blocking import BlockingCalls
 from wakelog.bounds import at_least
 from wakelog.client.gateway import refuse_in_handler
 from wakelog.core.time import Duration, as_datetime, duration_us, moment_us
-from wakelog.definitions.steps import is_on_a_loop
 from wakelog.errors import InvalidStateError
 from wakelog.ids import InstanceId, job_of
 from wakelog.jobs import Jobs, open_store
@@ -26,8 +25,8 @@ from wakelog.pools.state import job_stream
 from wakelog.ports.rows import HeldLease, Listing, StatusRow, WorkerRow
 from wakelog.ports.units import Lease, Unit
 from wakelog.settings import Settings, WorkerSettings
-from wakelog.testing.crash import CrashPoint, crash_next, revive
-from wakelog.testing.virtual_time import VirtualClock, VirtualLoop
+from wakelog.testing.crash import CrashPoint, crash_next, is_owed, revive
+from wakelog.testing.virtual_time import VirtualClock, VirtualLoop, refuse_on_a_loop
 from wakelog.worker.claims import Claimed, claim_due, next_due_us
 from wakelog.worker.leases import HeldLeases
 from wakelog.worker.pool.pools import Pools
@@ -88,7 +87,7 @@ class Simulation(BlockingCalls):
         handlers: bool = True,
         settings: Settings | None = None,
     ) -> None:
-        _refuse_in_loop()
+        refuse_on_a_loop()
         check_type(Jobs, "jobs", jobs)
         check_type(Settings | None, "settings", settings)
         at_least(0, "seed", seed, most=MAX_SEED)
@@ -208,7 +207,7 @@ class Simulation(BlockingCalls):
         rows = store.status([each.stream for each in claimed])
         paired = [(each, row) for each, row in zip(claimed, rows, strict=True) if row is not None]
         now_us = self.clock.now_us()
-        free = [each for each, row in paired if _is_owed(row, now_us)]
+        free = [each for each, row in paired if is_owed(row, now_us)]
         store.release(WORKER, [(each.stream, each.lease.token) for each in free])
         return [each.stream for each, row in paired if row.executing]
 
@@ -251,7 +250,9 @@ class Simulation(BlockingCalls):
     def _open(self) -> None:
         self.application = self.run(self._opened())
         self.application.stream_watch.drive = self._next
-        super().__init__(App(self.application, handlers=self._handlers), self)
+        opened = App(self.application, handlers=self._handlers)
+        super().__init__(opened, self)
+        self._deliveries, self._followers = opened.deliveries, opened.followers
         self._work_on = self._jobs.registry.jobs()
         self._jobs_claimed = tuple(d.job for d in self._jobs.registry if d.has_instances)
         self.run(autostart(self.application, self._work_on))
@@ -300,13 +301,14 @@ class Simulation(BlockingCalls):
         with contextlib.closing(coroutine):
             self._loop.check_process()
             refuse_in_handler()
-            _refuse_in_loop()
+            refuse_on_a_loop()
             return self._loop.run_until_complete(coroutine)
 
     async def _fire_until(self, until_us: int | None, limit: int = MAX_FIRED) -> int:
         before, empty = self.fired, 0
         sweep_us: int | None = self.clock.now_us() + WorkerSettings().sweep_us
         while True:
+            await self._deliver()
             due_us = self._next_due_us(to_idle=until_us is None and sweep_us is None)
             target_us = until_us if due_us is None else due_us
             if sweep_us is not None and target_us is not None and target_us > sweep_us:
@@ -316,13 +318,22 @@ class Simulation(BlockingCalls):
                 sweep_us = None
                 continue
             if due_us is None or (until_us is not None and due_us > until_us):
-                return self.fired - before
+                self.clock.move_to(until_us or 0)  # what is held back may not be by then
+                if not await self._deliver():
+                    return self.fired - before
+                continue
             self.clock.move_to(due_us)
             empty = 0 if await self._take() else empty + 1
             if self.fired - before > limit or empty > MAX_EMPTY:
                 raise InvalidStateError(
                     f"the simulation has fired {self.fired - before} alarms and is not done"
                 )
+
+    async def _deliver(self) -> bool:
+        """Deliver the messages between jobs that are not held back; whether there were any."""
+        await self._followers.look(self._work_on)
+        await self._deliveries.notice_due()
+        return await self._deliveries.deliver_noticed()
 
     async def _take(self) -> bool:
         claimed, _ = claim_due(
@@ -369,6 +380,7 @@ class Simulation(BlockingCalls):
 
     async def _next(self, until_us: int | None) -> None:
         """A caller waits for an outcome: go to the next alarm, or to the end of its patience."""
+        await self._deliver()
         due_us = self._next_due_us()
         if until_us is not None and (due_us is None or due_us > until_us):
             self.clock.move_to(until_us)
@@ -383,18 +395,3 @@ class Simulation(BlockingCalls):
         while page := self.application.store.list(Listing(waking=True, limit=1000, after=after)):
             yield page
             after = page[-1].stream
-
-
-def _is_owed(row: StatusRow, now_us: int) -> bool:
-    """Whether what was claimed was a run that has not begun: not one to be recovered, and not the
-    events that wait after one that was given up."""
-    due = [at_us for at_us in (row.due_us, row.retry_us) if at_us is not None and at_us <= now_us]
-    return not row.executing and (bool(due) or not row.deferred_count)
-
-
-def _refuse_in_loop() -> None:
-    if is_on_a_loop():
-        raise InvalidStateError(
-            "a simulation runs its own event loop: use it in a plain def, not async def, and where "
-            "a loop runs already, as in a notebook, in a thread (asyncio.to_thread)"
-        )

@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from wakelog.affinity import forks
+from wakelog.definitions.steps import is_on_a_loop
 from wakelog.errors import InvalidStateError
 
-__all__ = ["VirtualClock", "VirtualLoop"]
+__all__ = ["VirtualClock", "VirtualLoop", "refuse_on_a_loop"]
 
 
 class VirtualClock:
@@ -98,3 +99,12 @@ class _JumpingSelector(selectors.BaseSelector):
 
     def close(self) -> None:
         self._real.close()
+
+
+def refuse_on_a_loop() -> None:
+    """Raise `InvalidStateError` where an event loop runs: a simulation has one of its own."""
+    if is_on_a_loop():
+        raise InvalidStateError(
+            "a simulation runs its own event loop: use it in a plain def, not async def, and where "
+            "a loop runs already, as in a notebook, in a thread (asyncio.to_thread)"
+        )

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from wakelog.core.events import MessageSent
 from wakelog.core.instance import next_wake
+from wakelog.ids import job_of
 from wakelog.log.rebuild import kept_head
 from wakelog.log.status_row import status_row
 from wakelog.ports.conflicts import has_gap
+from wakelog.ports.messages import LEFT_US, Received, Sent
 from wakelog.ports.records import Newest, StoredEvent, StoredSnapshot
 from wakelog.ports.rows import StatusRow
 from wakelog.ports.units import KeptReply, Lease, Unit
 from wakelog_projections.inline.alarms import AlarmRow, alarm_row
 
-__all__ = ["SOON_US", "AppendRows", "ReplyRow", "TakenLease"]
+__all__ = ["SOON_US", "AppendRows", "OutboxRow", "ReplyRow", "TakenLease", "outbox_rows"]
 
 SOON_US = 10_000_000
 """The status row of an instance whose alarm is due so soon keeps its head, for the claim: if it is
@@ -42,6 +45,26 @@ class ReplyRow(NamedTuple):
     reply: KeptReply
     now_us: int
     """When: it may replace one that has expired by then, and no other."""
+
+
+class OutboxRow(NamedTuple):
+    """A message to put into the outbox."""
+
+    sender: str
+    target: str
+    version: int
+    job: str
+    """Of the target."""
+    sent_us: int
+    due_us: int
+    """Until then it is left to the process that sends it."""
+
+
+def outbox_rows(sender: str, sent: Sequence[Sent], now_us: int) -> list[OutboxRow]:
+    """The rows of messages that a stream sends now."""
+    return [
+        OutboxRow(sender, to, version, job_of(to), now_us, now_us + LEFT_US) for version, to in sent
+    ]
 
 
 class _LeaseMove(NamedTuple):
@@ -78,6 +101,9 @@ class AppendRows:
         self.dropped_leases: list[str] = []
         self.kept_replies: list[ReplyRow] = []
         self.snapshots: list[tuple[str, StoredSnapshot]] = []
+        self.sent: list[OutboxRow] = []
+        self.received: list[tuple[str, Received]] = []
+        """Streams, and what each takes of the outbox."""
         self.started_jobs: list[str] = []
         """Jobs of which a run starts: none of them may be paused."""
         self.inbox: list[int] = []
@@ -93,6 +119,11 @@ class AppendRows:
             self._set_views(stream, unit)
         for stream, move in self._moves.items():
             self._set_lease(stream, move)
+
+    @property
+    def emits(self) -> bool:
+        """Whether messages are among the events."""
+        return any(event.topic == MessageSent.TOPIC for event in self.events)
 
     def _add(self, unit: Unit) -> None:
         stream, base = unit.stream, unit.base_version
@@ -113,6 +144,10 @@ class AppendRows:
             self._keep(unit, unit.kept_reply)
         if unit.snapshot is not None:
             self.snapshots.append((stream, unit.snapshot))
+        if unit.sent:
+            self.sent += outbox_rows(stream, unit.sent, unit.now_us)
+        if unit.received is not None:
+            self._receive(stream, unit.received)
         if unit.inbox:
             self._consume(unit)
 
@@ -142,6 +177,11 @@ class AppendRows:
             raise ValueError(f"two units of {unit.stream} have the same key")
         self._keys.add(key)
         self.kept_replies.append(ReplyRow(unit.stream, reply, unit.now_us))
+
+    def _receive(self, stream: str, received: Received) -> None:
+        if any(each == stream and of.sender == received.sender for each, of in self.received):
+            raise ValueError(f"two units of {stream} take messages of {received.sender}")
+        self.received.append((stream, received))
 
     def _set_views(self, stream: str, unit: Unit) -> None:
         after = unit.after

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -19,7 +18,7 @@ JOBS = Jobs(counter=counter_task())
 
 
 @pytest.fixture
-def url(sqlite_url: str) -> Iterator[str]:
+def url(sqlite_url: str) -> str:
     """Two events are in the inbox, and the first one was refused."""
     path = sqlite_url.removeprefix("sqlite:///")
     with JOBS.open(sqlite_url) as app, closing(sqlite3.connect(path)) as connection:
@@ -29,7 +28,7 @@ def url(sqlite_url: str) -> Iterator[str]:
     with closing(open_store(sqlite_url)) as factory:
         store = factory.application_recorder()
         store.inbox_hold(InboxHold(store.inbox_list(0, 1)[0].n, 0, "KeyError: used", True))
-    yield sqlite_url
+    return sqlite_url
 
 
 def test_rows_are_listed_tried_again_and_dropped(wakelog: CommandLine, url: str) -> None:

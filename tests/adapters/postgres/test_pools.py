@@ -18,7 +18,7 @@ from tests.support_pgbouncer import needs_pgbouncer, pgbouncer
 from tests.support_postgres import bare_connection, running_server, with_options
 from wakelog.errors import StoreUnavailableError
 from wakelog.ports.pools import PoolSeen, PoolWrites, TakenRow
-from wakelog_adapters.conformance.pool_units import (
+from wakelog_adapters.conformance.pool.units import (
     POOL,
     SHARED,
     call,
@@ -440,9 +440,12 @@ def statements(store: PostgresStore) -> dict[str, tuple[bytes, Any]]:
     why = {"why": ["behind", "dead"], "pool": POOL, "lane": 0, "off": 0, "limit": 5}
     return {
         "look": (queries.pool_look, LOOK),
-        "put": (queries.pool_write, (*written, None, put, *nothing, None, None, b"")),
-        "gone": (queries.pool_write, (*written, gone, *nothing, None, None, None, b"")),
-        "leases": (queries.pool_write, (*written, *nothing, leases, [SHARED], [1], None, b"")),
+        "put": (queries.pool_write, (*written, None, put, *nothing, *nothing[:3], b"")),
+        "gone": (queries.pool_write, (*written, gone, *nothing, *nothing, b"")),
+        "leases": (
+            queries.pool_write,
+            (*written, *nothing, leases, [SHARED], None, [1], None, b""),
+        ),
         "slices": (queries.pool_slices, (POOL, SHARED, [1, 2, 1], [50, 0, 250], [260, 90, 420])),
         "taken": (queries.pool_taken, (POOL, 1, 3)),
         "trail": (queries.pool_trail, (POOL, 1, 3)),

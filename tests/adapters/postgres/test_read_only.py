@@ -12,7 +12,7 @@ from tests.adapters.postgres.started_appends import StartingStore, opened
 from tests.adapters.postgres.test_settings import alter, database
 from tests.support import WAIT_S
 from tests.support_postgres import bare_connection
-from wakelog_adapters.conformance.pool_units import count_up, pool_look
+from wakelog_adapters.conformance.pool.units import count_up, pool_look
 from wakelog_adapters.conformance.units import NOW, UnitBuilder, claim_request
 from wakelog_adapters.postgres import PostgresStore
 

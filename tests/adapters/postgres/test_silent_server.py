@@ -28,7 +28,7 @@ from wakelog.errors import InvalidStateError, StoreUnavailableError
 from wakelog.ports.pools import PoolSeen, PoolWrites
 from wakelog.ports.rows import Listing
 from wakelog.ports.units import Appended
-from wakelog_adapters.conformance.pool_units import pool_look
+from wakelog_adapters.conformance.pool.units import pool_look
 from wakelog_adapters.conformance.units import NOW, UnitBuilder, claim_request
 from wakelog_adapters.postgres import PostgresStore, notifications, open_store
 from wakelog_adapters.postgres import connections as pool

@@ -19,7 +19,7 @@ from wakelog.ports.pools import (
     TakenRow,
 )
 from wakelog.ports.records import StoredEvent
-from wakelog_adapters.conformance.pool_units import (
+from wakelog_adapters.conformance.pool.units import (
     POOL,
     SHARED,
     call,

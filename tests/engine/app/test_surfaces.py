@@ -14,6 +14,7 @@ from wakelog.ids import KINDS
 from wakelog.testing import Simulation
 
 OF_THE_ENGINE = {"own", "start_worker", "is_closed", "is_idle", "application", "worker", "app"}
+OF_THE_ENGINE |= {"deliveries", "followers", "others"}
 """What the engine's own parts call on an app; not offered to users."""
 
 

@@ -13,7 +13,7 @@ from wakelog.core.events import ExecutionLost, RunStarted
 from wakelog.ports.pools import PoolSeen, PoolWrites
 from wakelog.testing import SimulatedCrash
 from wakelog.testing.crash import crash_next, revive
-from wakelog_adapters.conformance.pool_units import call, count_up, number_in, pool_look
+from wakelog_adapters.conformance.pool.units import call, count_up, number_in, pool_look
 from wakelog_adapters.conformance.units import UnitBuilder
 from wakelog_adapters.memory import open_store
 

@@ -11,6 +11,8 @@
 -- Tables that no rebuild may touch
 --   leases             which worker works on which instance; they end by the clock of this server
 --   kept_replies       replies to requests with an idempotency key
+--   outbox             messages to other jobs that are to be delivered
+--   received           the newest message that each target has taken of each sender
 --   positions          how far the followers of the log are
 --   job_pauses         jobs that are paused as a whole
 --   workers            workers, and the jobs they can run
@@ -155,6 +157,27 @@ CREATE TABLE {schema}.kept_replies (
 );
 
 CREATE INDEX kept_replies_expire ON {schema}.kept_replies (expires_us) WHERE expires_us IS NOT NULL;
+
+-- Messages to other jobs that are still to be delivered, and of each pair which was taken last.
+CREATE TABLE {schema}.outbox (
+    sender text COLLATE "C" NOT NULL,
+    target text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    job text COLLATE "C" NOT NULL,
+    sent_us bigint NOT NULL,
+    due_us bigint NOT NULL,
+    held text,
+    PRIMARY KEY (sender, target, version)
+);
+
+CREATE INDEX outbox_due ON {schema}.outbox (job, due_us);
+
+CREATE TABLE {schema}.received (
+    target text COLLATE "C" NOT NULL,
+    sender text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    PRIMARY KEY (target, sender)
+);
 
 CREATE TABLE {schema}.positions (
     name text NOT NULL PRIMARY KEY,
@@ -334,6 +357,8 @@ CREATE FUNCTION {schema}.append_1(
     dropped text[],         -- streams whose lease is dropped
     replies json,
     snapshots json,
+    sent json,              -- messages to put into the outbox
+    received json,          -- messages that are delivered, by target and sender
     inbox bigint[],         -- rows of the inbox that must be there, and are deleted
     blob bytea              -- states of events and snapshots, one after the other
 ) RETURNS void LANGUAGE plpgsql
@@ -462,11 +487,32 @@ BEGIN
         END IF;
     END IF;
 
+    IF received IS NOT NULL THEN
+        INSERT INTO {schema}.received AS r (target, sender, version)
+            SELECT n.target, n.sender, n.version
+            FROM json_to_recordset(received) AS n (target text, sender text, version bigint)
+            ORDER BY n.target COLLATE "C", n.sender COLLATE "C"
+            ON CONFLICT (target, sender) DO UPDATE SET version = excluded.version
+            WHERE r.version < excluded.version;
+        GET DIAGNOSTICS found_count = ROW_COUNT;
+        IF found_count <> json_array_length(received) THEN
+            RAISE EXCEPTION 'a message was taken before' USING ERRCODE = 'WK006';
+        END IF;
+        DELETE FROM {schema}.outbox o
+            USING json_to_recordset(received) AS n (target text, sender text, version bigint)
+            WHERE o.sender = n.sender AND o.target = n.target AND o.version <= n.version;
+    END IF;
+    IF sent IS NOT NULL THEN
+        INSERT INTO {schema}.outbox (sender, target, version, job, sent_us, due_us)
+            SELECT n.sender, n.target, n.version, n.job, n.sent_us, n.due_us
+            FROM json_to_recordset(sent) AS n (sender text, target text, version bigint, job text,
+                sent_us bigint, due_us bigint);
+    END IF;
     IF inbox IS NOT NULL THEN
         DELETE FROM {schema}.inbox i WHERE i.n = ANY (append_1.inbox);
         GET DIAGNOSTICS found_count = ROW_COUNT;
         IF found_count <> cardinality(append_1.inbox) THEN
-            RAISE EXCEPTION 'a row of the inbox is gone' USING ERRCODE = 'WK006';
+            RAISE EXCEPTION 'a row of the inbox is gone' USING ERRCODE = 'WK007';
         END IF;
     END IF;
 
@@ -513,10 +559,12 @@ BEGIN
 END $$;
 
 -- What the units of a refused append are judged by: the versions and hashes of the streams, the tokens of
--- their leases, when the replies under the keys expire, which of the jobs are paused, and which of the
--- rows of the inbox are there. Locks nothing: the next append checks.
+-- their leases, when the replies under the keys expire, which of the jobs are paused, which messages
+-- the targets have taken of the senders, and which of the rows of the inbox are there. Locks nothing: the
+-- next append checks.
 CREATE FUNCTION {schema}.facts_1(
-    streams text[], key_streams text[], keys text[], jobs text[], inbox bigint[]
+    streams text[], key_streams text[], keys text[], jobs text[], targets text[], senders text[],
+    inbox bigint[]
 ) RETURNS json LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -529,6 +577,9 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
             FROM unnest(key_streams, keys) AS n (stream, key)
             JOIN {schema}.kept_replies r ON r.stream = n.stream AND r.key = n.key),
         ARRAY(SELECT p.job FROM {schema}.job_pauses p WHERE p.job = ANY (jobs)),
+        ARRAY(SELECT json_build_array(m.target, m.sender, m.version)
+            FROM unnest(targets, senders) AS n (target, sender)
+            JOIN {schema}.received m ON m.target = n.target AND m.sender = n.sender),
         ARRAY(SELECT i.n FROM {schema}.inbox i WHERE i.n = ANY (facts_1.inbox)))
 $$;
 
@@ -942,6 +993,7 @@ CREATE FUNCTION {schema}.pool_write_1(
     trail json,
     taken_leases json,
     dropped text[],
+    sent json,              -- messages to put into the outbox
     inbox bigint[],         -- rows of the inbox that are deleted
     events json,            -- the events, and where in `blob` their states are
     blob bytea
@@ -1021,6 +1073,12 @@ BEGIN
             VALUES (pool_write_1.pool, number + 1, document);
         DELETE FROM {schema}.pool_states s
             WHERE s.pool = pool_write_1.pool AND s.n = number - 1;
+    END IF;
+    IF sent IS NOT NULL THEN
+        INSERT INTO {schema}.outbox (sender, target, version, job, sent_us, due_us)
+            SELECT r.sender, r.target, r.version, r.job, r.sent_us, r.due_us
+            FROM json_to_recordset(sent) AS r (sender text, target text, version bigint, job text,
+                sent_us bigint, due_us bigint);
     END IF;
     IF events IS NOT NULL THEN  -- at last: what is refused has used no position
         INSERT INTO {schema}.stored_events (originator_id, originator_version, topic, state)

@@ -11,6 +11,8 @@
 -- Tables that no rebuild may touch
 --   leases          which worker works on which instance
 --   kept_replies    replies to requests with an idempotency key
+--   outbox          messages to other jobs that are to be delivered
+--   received        the newest message that each target has taken of each sender
 --   positions       how far the followers of the log are
 --   job_pauses      jobs that are paused as a whole
 --   workers         workers, and the jobs they can run
@@ -120,6 +122,27 @@ CREATE TABLE {prefix}kept_replies (
 );
 
 CREATE INDEX {prefix}kept_replies_expire ON {prefix}kept_replies (expires_us) WHERE expires_us IS NOT NULL;
+
+-- Messages to other jobs that are still to be delivered, and of each pair which was taken last.
+CREATE TABLE {prefix}outbox (
+    sender TEXT NOT NULL,
+    target TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    job TEXT NOT NULL,
+    sent_us INTEGER NOT NULL,
+    due_us INTEGER NOT NULL,
+    held TEXT,
+    PRIMARY KEY (sender, target, version)
+) WITHOUT ROWID;
+
+CREATE INDEX {prefix}outbox_due ON {prefix}outbox (job, due_us);
+
+CREATE TABLE {prefix}received (
+    target TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (target, sender)
+) WITHOUT ROWID;
 
 CREATE TABLE {prefix}positions (
     name TEXT NOT NULL PRIMARY KEY,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar, cast, overload
 
-from wakelog.arguments import check_key
+from wakelog.arguments import check_key, check_priority
 from wakelog.client.gateway import RequestGateway, origin_of
 from wakelog.client.inbox.messages import Message
 from wakelog.client.inbox.sending import InboxResult, put
-from wakelog.client.pool.arguments import check_id, check_list, check_priority, not_both
+from wakelog.client.pool.arguments import check_id, check_list, not_both
 from wakelog.client.pool.results import EnqueueResult
 from wakelog.core.time import Duration, duration_us, later_us, moment_us
 from wakelog.definitions.worker_pool import WorkerPool

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wakelog.arguments import check_key
-from wakelog.bounds import at_least
 from wakelog.errors import Issue, ValidationError, quoted
 from wakelog.pools.items import looks_like_place
 
-__all__ = ["MAX_PRIORITY", "check_choice", "check_id", "check_list", "check_priority", "not_both"]
-
-MAX_PRIORITY = 100
-"""Items of each priority are a lane of their own."""
+__all__ = ["check_choice", "check_id", "check_list", "not_both"]
 
 
 def check_list(what: str, given: object) -> None:
@@ -42,8 +38,3 @@ def check_id(id: str) -> None:
     if looks_like_place(id):
         issue = Issue(loc="id", msg="ids such as #3.17 are given by the pool", type="id")
         raise ValidationError(f"id {quoted(id)}", [issue])
-
-
-def check_priority(priority: int) -> None:
-    """Raises `ValidationError`."""
-    at_least(-MAX_PRIORITY, "priority", priority, most=MAX_PRIORITY)

@@ -17,7 +17,7 @@ from wakelog.ports.pools import PoolWrites
 from wakelog.ports.store import Store
 from wakelog.ports.units import InboxGone
 from wakelog_adapters.conformance.base import ExamBase
-from wakelog_adapters.conformance.pool_units import pool_look
+from wakelog_adapters.conformance.pool.units import pool_look
 from wakelog_adapters.conformance.units import NOW, ORDERS, UnitBuilder, kinds
 
 __all__ = ["InboxExam"]

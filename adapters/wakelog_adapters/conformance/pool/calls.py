@@ -24,7 +24,7 @@ from wakelog.ports.rows import JobPauseRow
 from wakelog.ports.store import Store
 from wakelog.ports.units import Lease
 from wakelog_adapters.conformance.base import ExamBase
-from wakelog_adapters.conformance.pool_units import (
+from wakelog_adapters.conformance.pool.units import (
     POOL,
     SHARED,
     call,

@@ -21,7 +21,7 @@ from wakelog.ports.pools import (
 )
 from wakelog.ports.store import Store
 from wakelog_adapters.conformance.base import ExamBase
-from wakelog_adapters.conformance.pool_units import (
+from wakelog_adapters.conformance.pool.units import (
     POOL,
     SHARED,
     call,

@@ -1,0 +1,1 @@
+"""The exams of a store's pools."""

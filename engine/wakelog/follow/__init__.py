@@ -1,0 +1,1 @@
+"""Followers of the log: messages for the outside, in order, with a recorded position (I3)."""

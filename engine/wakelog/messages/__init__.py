@@ -1,0 +1,1 @@
+"""Messages between jobs: those that were sent are delivered (I2)."""
