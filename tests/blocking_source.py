@@ -46,7 +46,9 @@ class Module:
         return ENGINE / "wakelog/blocking" / f"{self.name}.py"
 
 
-BASES = "from wakelog.blocking.instances import BlockingEventClient, BlockingJobClient"
+BASES = """\
+from wakelog.blocking.instances import BlockingEventClient, BlockingJobClient
+from wakelog.blocking.pool_accepting import BlockingPoolAccepts"""
 PORTAL = "from wakelog.blocking.portal import Portal"
 MODULES = (
     Module(
@@ -69,6 +71,12 @@ MODULES = (
             ("debounce", "Debounce"),
             ("worker_pool", "WorkerPool"),
         )
+    ),
+    Module(
+        "wakelog.client.pool.accepting",
+        "pool_accepting",
+        "What a WorkerPool accepts, blocking.",
+        {"PoolAccepts": "BlockingPoolAccepts"},
     ),
     Module(
         "wakelog.follow.calls",
@@ -124,7 +132,7 @@ class Maker:
     def _imports(self, body: str) -> str:
         """The lines that import what the body names, and from where the async module has it."""
         used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-        lines = [PORTAL]
+        lines = [PORTAL, "from typing import Any", "from wakelog.blocking.portal import at_once"]
         for node in self.tree.body:
             if isinstance(node, ast.ImportFrom) and node.module != "__future__":
                 found = [a.asname or a.name for a in node.names if (a.asname or a.name) in used]
@@ -164,7 +172,11 @@ class Maker:
     def _methods(self, node: ast.ClassDef, attribute: str) -> Iterator[str]:
         overloaded = {each.name for each in _functions(node) if _decorated(each, "overload")}
         for each in _functions(node):
-            if each.name.startswith("_") or each.name in overloaded | BY_HAND:
+            if each.name.startswith("_") or each.name in BY_HAND:
+                continue
+            if each.name in overloaded:
+                if isinstance(each, ast.AsyncFunctionDef):
+                    yield self._overloaded(each, attribute)
                 continue
             is_plain = isinstance(each, ast.FunctionDef) and not _decorated(each, "property")
             assert not is_plain or each.name in AS_IT_IS, (
@@ -173,6 +185,30 @@ class Maker:
                 f"waits"
             )
             yield self._method(each, attribute)
+
+    def _overloaded(self, node: ast.AsyncFunctionDef, attribute: str) -> str:
+        """An overload, or what they are of: it takes a connection of the caller's, and what is sent
+        by that is sent at once, on the thread that may use it."""
+        lines = self.text.splitlines()
+        first = node.body[0].lineno - 1
+        signature = "\n".join(lines[node.lineno - 1 : first]).replace("async def", "def", 1)
+        if _decorated(node, "overload"):
+            signature = "\n".join(lines[node.lineno - 1 : node.end_lineno])
+            signature = signature.replace("async def", "def", 1)
+            return f"    @overload\n{signature}\n"
+        assert node.returns is not None
+        assert "connection" in {each.arg for each in node.args.kwonlyargs}, node.name
+        made = f"call({_passed(node.args)})"
+        return (
+            f'{signature}\n        """{_docstring(node)}"""\n'
+            f"        call: Any = self.{attribute}.{node.name}\n"
+            f"        answer: {ast.unparse(node.returns)}\n"
+            f"        if connection is not None:\n"
+            f"            answer = at_once({made})\n"
+            f"        else:\n"
+            f"            answer = self._portal.call(lambda: {made})\n"
+            f"        return answer\n"
+        )
 
     def _method(self, node: ast.FunctionDef | ast.AsyncFunctionDef, attribute: str) -> str:
         lines = self.text.splitlines()

@@ -196,7 +196,9 @@ class Stage:
 
     def send(self, event: Any = None, id: str = "a", **options: Any) -> SendResult:
         """Send an event; None is one that asks for nothing."""
-        return self.sim.task(self.task).send(id, {} if event is None else event, **options)
+        given = {} if event is None else event
+        result: SendResult = self.sim.task(self.task).send(id, given, **options)
+        return result
 
     def trigger(self, id: str = "a", **options: Any) -> TriggerResult:
         return self.sim.task(self.task).trigger(id, **options)

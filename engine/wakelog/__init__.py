@@ -21,6 +21,7 @@ from wakelog.client.continuous import (
 )
 from wakelog.client.dead_letters import DeadLetter, DeadLetterResult
 from wakelog.client.debounce import AddResult, DebounceClient, DebounceStatus
+from wakelog.client.inbox.sending import InboxResult
 from wakelog.client.job_pause import JobPause
 from wakelog.client.listing import InstanceRow, JobCount
 from wakelog.client.pool.results import (
@@ -58,6 +59,7 @@ from wakelog.errors import (
     ExecutionError,
     HandlerTimeoutError,
     IdempotencyConflictError,
+    InboxConnectionError,
     InstanceNotFoundError,
     IntegrityError,
     InvalidIdError,
@@ -116,6 +118,8 @@ __all__ = [
     "HandlerTimeoutError",
     "HistoryEntry",
     "IdempotencyConflictError",
+    "InboxConnectionError",
+    "InboxResult",
     "InstanceId",
     "InstanceNotFoundError",
     "InstanceRow",

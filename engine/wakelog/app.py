@@ -15,6 +15,7 @@ from wakelog.client.continuous import ContinuousClient
 from wakelog.client.dead_letters import DeadLetter, list_dead_letters
 from wakelog.client.debounce import DebounceClient
 from wakelog.client.gateway import RequestGateway, origin_of, refuse_in_handler
+from wakelog.client.inbox.delivery import InboxDelivery
 from wakelog.client.job_pause import JobPause, list_job_pauses, pause_job, resume_job
 from wakelog.client.job_types import CLIENTS, Status, check_instances, make_status
 from wakelog.client.listing import Filters, InstanceRow, JobCount, count_jobs, list_instances
@@ -75,6 +76,7 @@ class App(FollowerCalls):
         self.others = OtherProcesses(application)
         self.followers = Followers(application, self.others.start)
         """Wakes the jobs that follow other applications; not part of the stable interface."""
+        application.deliver = InboxDelivery(application)
         self._closing: asyncio.Task[None] | None = None
         self._clients: dict[str, JobClient[Any, Any] | WorkerPoolClient[Any]] = {}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from wakelog.definitions.registry import Registry
 from wakelog.execution.handler_runner import HandlerRunner
 from wakelog.log.mapper import LogMapper
 from wakelog.pools.state import job_stream
+from wakelog.ports.inbox import InboxRow
 from wakelog.ports.records import StoredEvent
 from wakelog.ports.store import Store
 from wakelog.ports.units import Unit
@@ -44,6 +45,8 @@ class Application(library.Application[str]):
     """The parts of one process at work. Made, used and closed on its event loop."""
 
     name = "wakelog"
+    deliver: Callable[[Sequence[InboxRow]], Awaitable[None]] | None = None
+    """Makes events of rows of the inbox; set by what knows how each is sent."""
 
     def __init__(
         self,

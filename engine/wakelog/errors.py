@@ -12,33 +12,14 @@ from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 __all__ = [
-    "ConflictError",
-    "ExecutionError",
-    "HandlerTimeoutError",
-    "HistoryError",
-    "IdempotencyConflictError",
-    "InstanceNotFoundError",
-    "IntegrityError",
-    "InvalidIdError",
-    "InvalidStateError",
-    "Issue",
-    "JobError",
-    "LeaseLostError",
-    "NotOpenedError",
-    "QueueFullError",
-    "RequestError",
-    "RetryExhaustedError",
-    "StoreUnavailableError",
-    "ThreadsExhaustedError",
-    "UnknownActionError",
-    "UnknownJobError",
-    "UnknownJobTypeError",
-    "UnreadableEventError",
-    "ValidationError",
-    "WaitTimeoutError",
-    "WakelogError",
-    "WorldError",
-]
+    "ConflictError", "ExecutionError", "HandlerTimeoutError", "HistoryError",
+    "IdempotencyConflictError", "InboxConnectionError", "InstanceNotFoundError",
+    "IntegrityError", "InvalidIdError", "InvalidStateError", "Issue", "JobError",
+    "LeaseLostError", "NotOpenedError", "QueueFullError", "RequestError", "RetryExhaustedError",
+    "StoreUnavailableError", "ThreadsExhaustedError", "UnknownActionError", "UnknownJobError",
+    "UnknownJobTypeError", "UnreadableEventError", "ValidationError", "WaitTimeoutError",
+    "WakelogError", "WorldError",
+]  # fmt: skip
 
 _MAX_QUOTED = 60
 """How many characters of a value an error shows."""
@@ -161,6 +142,17 @@ class NotOpenedError(InvalidStateError, AttributeError):
             f"app:` or `async with`; without a block, app = jobs.open_blocking(...) or app = await "
             f"jobs.open_async(...), and close it at the end"
         )
+
+
+class InboxConnectionError(RequestError, ValueError):
+    """The connection cannot carry an event: nothing was sent on it but questions, if anything."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        self.reason, self.advice = reason, advice
+        super().__init__(reason, advice)
+
+    def __str__(self) -> str:
+        return f"connection= cannot be used: {self.reason}; {self.advice}"
 
 
 class InstanceNotFoundError(RequestError):

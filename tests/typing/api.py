@@ -224,9 +224,9 @@ async def asynchronous() -> None:
         assert_type(orders, TaskClient[Order, Placed | Paid])
         assert_type(app.task("order"), TaskClient[Any, Any])
         assert_type(await orders.send("o-17", Placed(), delay="5m", wait=True), SendResult)
-        await orders.send("o-17", "placed")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-        await orders.send("o-17")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-        await orders.send(17, Placed())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        await orders.send("o-17", "placed")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+        await orders.send("o-17")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+        await orders.send(17, Placed())  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
         assert_type(await orders.get_state("o-17"), Order | None)
         assert_type(await app.task(counts).get_state("a"), dict[str, int] | None)
         assert_type(await orders.status("o-17", stale_ok=True), TaskStatus)
@@ -246,7 +246,7 @@ async def asynchronous() -> None:
         assert_type(batches, DebounceClient[list[int], int])
         assert_type(app.debounce("batch"), DebounceClient[Any, Any])
         assert_type(await batches.add("a", 1, event_id="k"), AddResult)
-        await batches.add("a", "one")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        await batches.add("a", "one")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
         assert_type(await batches.flush("a", timeout="5s"), FlushResult)
         assert_type(await batches.status("a", stale_ok=True), DebounceStatus)
         assert_type(await batches.get_state("a"), list[int] | None)
@@ -261,7 +261,7 @@ def blocking() -> None:
         assert_type(orders, BlockingTaskClient[Order, Placed | Paid])
         assert_type(app.task("order"), BlockingTaskClient[Any, Any])
         assert_type(orders.send("o-17", Placed(), delay="5m", wait=True), SendResult)
-        orders.send("o-17", "placed")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        orders.send("o-17", "placed")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
         assert_type(orders.get_state("o-17"), Order | None)
         assert_type(app.task(counts).get_state("a"), dict[str, int] | None)
         assert_type(orders.status("o-17"), TaskStatus)
@@ -318,7 +318,7 @@ async def without_a_block(url: str) -> None:
     assert_type(app.blocking, BlockingApp)
     assert_type(app.blocking.task(order).send("a", Paid()), SendResult)
     assert_type(app.blocking.task(order).get_state("a"), Order | None)
-    app.blocking.task(order).send("a", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.blocking.task(order).send("a", 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     assert_type(Jobs(order=order).open_blocking(url), BlockingApp)
     Jobs(order=order).open_blocking(url, workers=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     Jobs(order=order).open(url).task(order)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
@@ -327,7 +327,7 @@ async def without_a_block(url: str) -> None:
 async def recurring(app: App, blocking: BlockingApp) -> None:
     client = app.continuous(refresh)
     assert_type(await client.start("a", Order(status="pending")), StartResult)
-    await client.start("a", "pending")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await client.start("a", "pending")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     assert_type(await client.get_state("a"), Order | None)
     assert_type(await client.status("a"), ContinuousStatus)
     standing = await app.status_of("continuous:refresh:a")

@@ -70,7 +70,7 @@ async def asynchronous() -> None:
         assert_type(pool, WorkerPoolClient[Mail])
         assert_type(app.worker_pool("emails"), WorkerPoolClient[Any])
         assert_type(await pool.enqueue(Mail(to="a"), id="1", priority=2), EnqueueResult)
-        await pool.enqueue("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        await pool.enqueue("a")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
         await pool.enqueue_many([Mail(to="a"), NewEvent(event=Mail(to="b"), delay="5m")])
         assert_type(await pool.enqueue_many([Mail(to="a")]), list[EnqueueResult])
         assert_type(await pool.status(), PoolStatus)

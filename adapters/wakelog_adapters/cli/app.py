@@ -80,11 +80,11 @@ def group(name: str, about: str) -> typer.Typer:
     return commands
 
 
-def subcommand(commands: typer.Typer) -> Callable[[F], F]:
-    """Register a command of a group, as `command` does."""
+def subcommand(commands: typer.Typer, name: str | None = None) -> Callable[[F], F]:
+    """Register a command of a group, as `command` does; by default under the function's name."""
 
     def register(function: F) -> F:
-        commands.command()(flattened(function))
+        commands.command(name)(flattened(function))
         return function
 
     return register

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from wakelog.client.dead_letters import DeadLetter
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from wakelog.client.pool.results import PoolDeadLetter, PoolStatus
     from wakelog.client.workers import WorkerStatus
     from wakelog.history.timeline import HistoryEntry
+    from wakelog.ports.inbox import InboxRow
     from wakelog_adapters.sql.findings import Finding
 
 __all__ = [
@@ -21,6 +23,9 @@ __all__ = [
     "DeadLettersReport",
     "HealthReport",
     "HistoryReport",
+    "InboxActReport",
+    "InboxReport",
+    "InboxRowReport",
     "JobPausesReport",
     "JobResumeReport",
     "PageReport",
@@ -122,6 +127,54 @@ class JobPausesReport:
     """The jobs that are paused as a whole."""
 
     pauses: list[JobPause]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxRowReport:
+    """An event that was sent in a transaction, and is not taken up yet."""
+
+    number: int
+    inbox_id: str
+    target: str
+    sent_at: datetime
+    status: Literal["waiting", "held back", "refused"]
+    error: str | None
+    """Why it is, or was last, held back or refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxReport:
+    """Rows of the inbox, by number."""
+
+    rows: list[InboxRowReport]
+
+    @classmethod
+    def of(cls, rows: Sequence[InboxRow]) -> InboxReport:
+        """These rows."""
+        from wakelog.client.results import stored_moment
+
+        return cls(
+            rows=[
+                InboxRowReport(
+                    number=row.n,
+                    inbox_id=row.id,
+                    target=row.stream,
+                    sent_at=stored_moment(row.at_us, f"row {row.n} of the inbox"),
+                    status="refused" if row.refused else "held back" if row.retry_us else "waiting",
+                    error=row.error,
+                )
+                for row in rows
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxActReport:
+    """What was done with a row of the inbox."""
+
+    number: int
+    action: Literal["retry", "drop"]
+    done: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

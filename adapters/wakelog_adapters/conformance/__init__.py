@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from wakelog_adapters.conformance.append import AppendExam
 from wakelog_adapters.conformance.claims import ClaimsExam
+from wakelog_adapters.conformance.inbox import InboxExam
 from wakelog_adapters.conformance.job_pauses import JobPauseTableExam
 from wakelog_adapters.conformance.kept_replies import KeptRepliesExam
 from wakelog_adapters.conformance.leases import LeasesExam
@@ -28,6 +29,7 @@ from wakelog_adapters.conformance.workers import WorkerRegistryExam
 __all__ = [
     "ClaimQueueExam",
     "EventLogExam",
+    "InboxTableExam",
     "JobPauseTableExam",
     "KeptRepliesExam",
     "MessagesExam",
@@ -51,6 +53,10 @@ class PoolTablesExam(PoolCallsExam, PoolReadsExam, PoolRebuildExam):
     """What `PoolTables` promises."""
 
 
+class InboxTableExam(InboxExam):
+    """What `InboxTable` promises."""
+
+
 class StoreExam(
     EventLogExam,
     ClaimQueueExam,
@@ -60,5 +66,6 @@ class StoreExam(
     JobPauseTableExam,
     MessagesExam,
     PoolTablesExam,
+    InboxTableExam,
 ):
     """What `Store` promises, as tests."""

@@ -20,6 +20,7 @@ from wakelog.ports.conflicts import (
     follows_refused,
     has_expired,
     has_gap,
+    inbox_conflict,
     unseen_events,
 )
 from wakelog.ports.records import Loaded, Newest, StoredEvent, StoredSnapshot
@@ -35,6 +36,7 @@ from wakelog.ports.rows import (
 from wakelog.ports.units import Appended, ClaimRequest, KeptReply, Lease, Takeover, Unit
 from wakelog_adapters.memory.event_log import version_of
 from wakelog_adapters.memory.filters import matches
+from wakelog_adapters.memory.inbox import NoInbox
 from wakelog_adapters.memory.pools import MemoryPools
 
 __all__ = ["MemoryStore"]
@@ -42,7 +44,7 @@ __all__ = ["MemoryStore"]
 _POLL_US = 20_000
 
 
-class MemoryStore(MemoryPools):
+class MemoryStore(MemoryPools, NoInbox):
     """All that a store promises, for as long as the process lives.
 
     The views are kept as the instances that they are made from, and made when they are read.
@@ -106,7 +108,9 @@ class MemoryStore(MemoryPools):
         token = None if lease is None else lease.token
         is_key_used = unit.kept_reply is not None and self._is_key_used(unit, unit.kept_reply)
         is_paused = unit.unless_paused and unit.after.id.job in self._job_pauses
-        conflict = conflict_of(unit, newest, token, is_key_used, is_paused)
+        conflict = inbox_conflict(unit, ()) or conflict_of(
+            unit, newest, token, is_key_used, is_paused
+        )
         conflict = conflict or already_received(unit, self._received)
         if conflict is not None:
             return conflict

@@ -67,7 +67,7 @@ _CLIENT = {
     "TABLES": ["SELECT"],
     "SEQUENCES": ["USAGE"],
     **dict.fromkeys(
-        ("stored_events", "pool_segments", "pool_ids", "pool_skips", "pool_trail"),
+        ("stored_events", "inbox", "pool_segments", "pool_ids", "pool_skips", "pool_trail"),
         _WORKER["stored_events"],
     ),
     **{key: ["SELECT", "INSERT", "UPDATE"] for key in ("status", "snapshots", "received")},

@@ -146,6 +146,7 @@ class AppendCall:
             _json(self._snapshots),
             _json([row._asdict() for row in rows.sent]),
             _json([{"target": target, **of._asdict()} for target, of in rows.received]),
+            rows.inbox or None,
             self._blob.joined(),
         )
 

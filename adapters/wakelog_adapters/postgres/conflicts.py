@@ -139,9 +139,11 @@ def _facts(connection: Connection, sql: bytes, units: Sequence[Unit]) -> Recorde
         sorted({unit.after.id.job for unit in known if unit.unless_paused}),
         [unit.stream for unit in known if unit.received is not None],
         [unit.received.sender for unit in known if unit.received is not None],
+        [n for unit in known for n in unit.inbox],
     )
-    heads, tokens, replies, paused, taken = rows_of(connection, sql, params)[0][0]
+    heads, tokens, replies, paused, taken, inbox = rows_of(connection, sql, params)[0][0]
     newest = {stream: Newest(version, hash) for stream, version, hash in heads}
     expiries = {(stream, key): expires_us for stream, key, expires_us in replies}
     received = {(target, sender): version for target, sender, version in taken}
-    return RecordedFacts(newest, dict(tokens), expiries, frozenset(paused), received)
+    paused_jobs, there = frozenset(paused), frozenset(inbox)
+    return RecordedFacts(newest, dict(tokens), expiries, paused_jobs, received, there)

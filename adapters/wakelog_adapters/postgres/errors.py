@@ -32,9 +32,9 @@ class NoAnswerError(psycopg.OperationalError):
         super().__init__(f"the server has not answered for {waited_s:.1f} s")
 
 
-_CONFLICTS = ("WK001", "WK002", "WK003", "WK005", "WK006")
+_CONFLICTS = ("WK001", "WK002", "WK003", "WK005", "WK006", "WK007")
 """Raised by our own functions: another version, a lease that is gone, a key that was used, a paused
-job, a message that was taken before."""
+job, a message that was taken before, a row of the inbox that is gone."""
 DUPLICATE = "23505"
 _LOCKED = "55P03"
 

@@ -46,6 +46,7 @@ def look_params(look: PoolLook, *, server_clock: bool) -> Sequence[object]:
         look.leases,
         findable(look.behind),
         look.firsts,
+        [*look.inbox] or None,
     )
 
 

@@ -249,6 +249,7 @@ class PoolCaller:
             _json(leases),
             [*writes.dropped] or None,
             _json([row._asdict() for row in sent]),
+            [*writes.inbox] or None,
             _json(events),
             blob.joined(),
         )

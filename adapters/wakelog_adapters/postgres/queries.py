@@ -13,6 +13,7 @@ import re
 from msgspec import Struct
 from msgspec.structs import astuple
 
+from wakelog.ports.inbox import InboxRow
 from wakelog.ports.rows import JobPauseRow, StatusRow, WorkerRow
 from wakelog_adapters.sql.listing import Dialect
 from wakelog_adapters.sql.pools import EXCEPTION, SEGMENT, TAKEN
@@ -27,6 +28,7 @@ PAGE = 1_000
 
 DIALECT = Dialect(placeholder="%s", has_id_prefix="starts_with(s.id, ?)")
 
+_INBOX = ", ".join(f"i.{column}" for column in InboxRow._fields)
 _JOB_PAUSE = ", ".join(JobPauseRow._fields)
 _WORKER = ", ".join(WorkerRow._fields)
 _STATUS = ", ".join(f"s.{column}" for column in StatusRow.__struct_fields__)
@@ -51,9 +53,9 @@ class Queries(Struct, frozen=True):
 
     append: bytes = b"""SELECT {schema}.append_1(
         %s, %s, %s, %s::bigint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
-        %b)"""
+        %s::bigint[], %b)"""
     insert: bytes = b"SELECT {schema}.insert_1(%s, %s::bigint[], %s, %s::bytea[])"
-    facts: bytes = b"SELECT {schema}.facts_1(%s, %s, %s, %s, %s, %s)"
+    facts: bytes = b"SELECT {schema}.facts_1(%s, %s, %s, %s, %s, %s, %s::bigint[])"
     locked: bytes = b"SELECT {schema}.locked_1(%s, %s)"
     settle: bytes = b"SELECT {schema}.settle_1(%s, %s, %s, %s::bigint, %s)"
     claim: bytes = b"""SELECT {schema}.claim_1(
@@ -244,6 +246,40 @@ class Queries(Struct, frozen=True):
     job_pauses: bytes = f"SELECT {_JOB_PAUSE} FROM {{schema}}.job_pauses".encode()
     """() -> the fields of `JobPauseRow`"""
 
+    # -- the inbox
+
+    inbox_rows: bytes = f"""SELECT {_INBOX} FROM {{schema}}.inbox i
+        WHERE i.job = ANY (%(jobs)s) AND i.retry_us <= %(now_us)s AND NOT i.refused
+        AND NOT EXISTS (SELECT FROM {{schema}}.inbox h
+            WHERE h.stream = i.stream AND h.n < i.n AND h.retry_us > %(now_us)s)
+        ORDER BY i.n LIMIT %(limit)s""".encode()
+    """(jobs, now_us, limit) -> the fields of `InboxRow`"""
+    inbox_list: bytes = f"""SELECT {_INBOX} FROM {{schema}}.inbox i
+        WHERE i.n > %s ORDER BY i.n LIMIT %s""".encode()
+    """(after, limit) -> the fields of `InboxRow`"""
+    inbox_hold: bytes = b"""UPDATE {schema}.inbox SET retry_us = %s, error = %s, refused = %s
+        WHERE n = %s"""
+    """(retry, error, refused, number)"""
+    inbox_retry: bytes = b"""UPDATE {schema}.inbox SET retry_us = 0, refused = false
+        WHERE n = %s"""
+    """(number)"""
+    inbox_drop: bytes = b"DELETE FROM {schema}.inbox WHERE n = %s"
+    """(number)"""
+    inbox_place: bytes = b"""SELECT (SELECT oid::bigint FROM pg_catalog.pg_database
+            WHERE datname = pg_catalog.current_database()),
+        (SELECT c.oid::bigint FROM pg_catalog.pg_class c
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = '{schema}' AND c.relname = 'inbox'),
+        (SELECT system_identifier FROM pg_catalog.pg_control_system())"""
+    """() -> what tells this inbox from those of all other servers, databases and schemas"""
+    inbox_put: bytes = b"""WITH put AS (
+            INSERT INTO {schema}.inbox (id, job, stream, body, at_us)
+            SELECT e.one ->> 0, e.one ->> 1, e.one ->> 2, e.one ->> 3, (e.one ->> 4)::bigint
+            FROM pg_catalog.json_array_elements(%s::json) WITH ORDINALITY AS e (one, at)
+            ORDER BY e.at)
+        SELECT 1 FROM pg_catalog.pg_notify('wakelog_{schema}', 'sent 0 inbox 0')"""
+    """([[id, job, stream, body, at], …]): the notification goes out with the commit"""
+
     # -- pools
 
     begin: bytes = b"BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -253,9 +289,10 @@ class Queries(Struct, frozen=True):
     lock_log: bytes = b"LOCK TABLE {schema}.ordering IN SHARE UPDATE EXCLUSIVE MODE"
     pool_look: bytes = b"""SELECT number, state, seen FROM {schema}.pool_look_1(
         %s, %s, %s, %s, %s::bigint, %s::bigint, %s::text[], %s::int, %s::bigint[], %s::bigint[],
-        %s, %s::text[], %s)"""
+        %s, %s::text[], %s, %s::bigint[])"""
     pool_write: bytes = b"""SELECT {schema}.pool_write_1(
-        %s, %s, %s::bigint, %s::bigint, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %b)"""
+        %s, %s, %s::bigint, %s::bigint, %b, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bigint[],
+        %s, %b)"""
     pool_slices: bytes = f"""SELECT {SEGMENT}, s.lines FROM {{schema}}.pool_slices_1(
         %s, %s, %s::bigint[], %s::bigint[], %s::bigint[]) s""".encode()
     pool_jobs: bytes = b"""SELECT DISTINCT pool FROM {schema}.pool_states ORDER BY pool"""

@@ -17,6 +17,7 @@ from wakelog.ports.pools import Plan, PoolLook, PoolSeen, PoolWrites, Refold, Se
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.store import LOG
 from wakelog.ports.units import Appended, ClaimRequest, Unit
+from wakelog_adapters.inbox.postgres import PostgresInbox
 from wakelog_adapters.postgres.append import Appender
 from wakelog_adapters.postgres.append_started import AppendStarter, SentAppend
 from wakelog_adapters.postgres.claims import Claimer, release
@@ -36,7 +37,6 @@ from wakelog_adapters.postgres.notifications import (
     Notifier,
     Told,
 )
-from wakelog_adapters.postgres.pool_reads import PostgresPools
 from wakelog_adapters.postgres.pools import PoolCaller
 from wakelog_adapters.postgres.schema import PostgresSchema
 from wakelog_adapters.postgres.session.settings import check_settings
@@ -56,7 +56,7 @@ _POOLER_FOUND = (
 )
 
 
-class PostgresStore(SmallWrites, PostgresPools):
+class PostgresStore(SmallWrites, PostgresInbox):
     """Events, views, leases and replies in one schema, each append in one transaction.
 
     A crash at any point leaves the transactions that were acknowledged, and no part of another. The

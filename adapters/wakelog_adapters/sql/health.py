@@ -52,6 +52,7 @@ def check_jobs(queries: HealthQueries) -> Iterator[Finding]:
     yield _dead_letters(queries)
     yield _waiting_for_code(queries)
     yield check_messages(queries.rows, queries.now_us)
+    yield _inbox(queries, served)
     yield from check_pools(queries.rows, served)
 
 
@@ -171,6 +172,34 @@ def _dead_letters(queries: HealthQueries) -> Finding:
     text = f"{counted(letters, 'dead letter')} of {counted(instances, 'instance')}"
     advice = "see wakelog dead-letters; then wakelog requeue, or wakelog discard"
     return warning("dead_letters", text, advice)
+
+
+def _inbox(queries: HealthQueries, served: frozenset[str]) -> Finding:
+    """What was sent in transactions and is not taken up: refused, of a job that no worker knows,
+    held back, or late."""
+    by_job = queries.rows(
+        """SELECT job, count(*), min(at_us), sum(CASE WHEN refused THEN 1 ELSE 0 END),
+            sum(CASE WHEN retry_us > 0 THEN 1 ELSE 0 END), max(error)
+        FROM {t}inbox GROUP BY job ORDER BY job"""
+    )
+    number = sum(count for _, count, *_ in by_job)
+    for job, _, _, refused, _, error in by_job:
+        if refused:
+            text = f"{counted(refused, 'event')} for {job} refused in the inbox ({error})"
+            return problem("inbox", text, "see wakelog inbox list; retry or drop them")
+    for job, count, *_ in by_job:
+        if job not in served:
+            text = f"{counted(count, 'event')} for {job} in the inbox: no running worker knows it"
+            return problem("inbox", text, f"start a worker that knows {job}: wakelog worker")
+    for job, _, _, _, held, error in by_job:
+        if held:
+            text = f"{counted(held, 'event')} for {job} held back in the inbox ({error})"
+            return warning("inbox", text, "they are tried again; see wakelog inbox list")
+    late_us = max((queries.now_us - at_us for _, _, at_us, *_ in by_job), default=0)
+    if late_us > LATE_US:
+        text = f"{counted(number, 'event')} in the inbox, the oldest for {duration(late_us)}"
+        return warning("inbox", text, "add workers: those that run are behind")
+    return ok("inbox", f"{counted(number, 'event')} in the inbox" if number else "it is empty")
 
 
 def _waiting_for_code(queries: HealthQueries) -> Finding:

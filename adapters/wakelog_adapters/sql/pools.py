@@ -55,6 +55,7 @@ class _Found(Struct, frozen=True):
     skips: list[list[ExceptionKey]]
     """Of each lane."""
     skipped: list[ExceptionKey]
+    inbox: list[int]
 
 
 _FOUND = msgspec.json.Decoder(_Found)
@@ -77,6 +78,7 @@ def seen_of(number: int, state: bytes | None, answer: str | bytes) -> PoolSeen:
         ],
         behind=[*chain.from_iterable(found.behind)],
         skips=[*dict.fromkeys([*chain.from_iterable(found.skips), *found.skipped])],
+        inbox=tuple(found.inbox),
     )
 
 

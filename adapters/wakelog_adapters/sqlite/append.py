@@ -83,6 +83,7 @@ def packed(rows: AppendRows) -> tuple[str | bytes | None, ...]:
         and [(stream, each.version, *blob.put(each.state)) for stream, each in rows.snapshots],
         rows.sent,
         rows.received and [(target, *received) for target, received in rows.received],
+        rows.inbox,
     )
     return (*map(json_of, lists), blob.joined())
 
@@ -131,10 +132,10 @@ _SETS = ", ".join(
     if column not in ("stream", "kind", "name", "id")
 )
 
-COLUMNS = 15
+COLUMNS = 16
 _VIEW = f"""CREATE TEMP VIEW {{prefix}}append
     (bases, required, starts, events, status, rare, alarms, unset, taken, dropped, replies,
-        snapshots, sent, received, blob)
+        snapshots, sent, received, inbox, blob)
     AS SELECT {", ".join(["NULL"] * COLUMNS)}"""
 
 _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}append_rows INSTEAD OF INSERT ON {{prefix}}append
@@ -154,6 +155,10 @@ _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}append_rows INSTEAD OF INSERT ON {{
         SELECT RAISE(ABORT, 'received')
             FROM {rows_of("received")} JOIN {{prefix}}received m
             ON m.target = {field(0)} AND m.sender = {field(1)} WHERE m.version >= {field(2)};
+        SELECT RAISE(ABORT, 'inbox')
+            FROM json_each(NEW.inbox) j LEFT JOIN {{prefix}}inbox i ON i.n = j.value
+            WHERE i.n IS NULL;
+        DELETE FROM {{prefix}}inbox WHERE n IN (SELECT j.value FROM json_each(NEW.inbox) j);
         INSERT INTO {{prefix}}stored_events
             SELECT {fields(0, 3)}, {blob_at(3)} FROM {rows_of("events")};
         INSERT INTO {{prefix}}status ({", ".join((*_OFTEN, "state", "head", *_RARE))})

@@ -80,13 +80,15 @@ def _facts(
     keys = [(unit.stream, unit.kept_reply.key) for unit in units if unit.kept_reply is not None]
     row: tuple[str, ...]
     pairs = [(unit.stream, unit.received.sender) for unit in units if unit.received is not None]
-    params = (_bindable(each) for each in (streams, keys, pairs))
+    rows = [n for unit in units for n in unit.inbox]
+    params = (_bindable(each) for each in (streams, keys, pairs, rows))
     row = executed(connection, queries.facts, *params).fetchone()
-    heads, tokens, replies, paused, taken = (json.loads(text) for text in row)
+    heads, tokens, replies, paused, taken, inbox = (json.loads(text) for text in row)
     newest = {stream: Newest(version, hash) for stream, version, hash in heads}
     expiries = {(stream, key): expires_us for stream, key, expires_us in replies}
     received = {(target, sender): version for target, sender, version in taken}
-    return RecordedFacts(newest, dict(tokens), expiries, frozenset(paused), received)
+    paused_jobs, there = frozenset(paused), frozenset(inbox)
+    return RecordedFacts(newest, dict(tokens), expiries, paused_jobs, received, there)
 
 
 def _bindable(values: object) -> str:

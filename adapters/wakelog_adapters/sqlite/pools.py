@@ -108,7 +108,8 @@ def look_params(look: PoolLook) -> Sequence[object]:
     """The parameters of a look."""
     ids, keys = dumps(findable(look.ids)), dumps(known(look))
     behind = dumps(findable(look.behind))
-    return look.pool, look.now_us, look.due_limit, ids, keys, look.leases, behind, look.firsts
+    looked = look.pool, look.now_us, look.due_limit, ids, keys, look.leases, behind, look.firsts
+    return *looked, dumps(look.inbox)
 
 
 def _packed(look: PoolLook, number: int, writes: PoolWrites) -> Sequence[str | bytes | int | None]:
@@ -125,6 +126,7 @@ def _packed(look: PoolLook, number: int, writes: PoolWrites) -> Sequence[str | b
         json_of(writes.skips),
         json_of(writes.trail),
         json_of(writes.dropped),
+        json_of(writes.inbox),
         json_of([(stream, owner, now_us + us, token) for stream, owner, token, us in leases]),
         json_of([row for each in writes.sent for row in outbox_rows(each[0], each[1:], now_us)]),
         number,
@@ -258,9 +260,11 @@ _LOOK = f"""WITH newest AS MATERIALIZED (
 },
         'skips', (SELECT json_group_array(json({_list("lane, off", _SKIPPED)}))
             FROM {_LANES} WHERE l.skips > 0),
+        'inbox', (SELECT json_group_array(n) FROM {{prefix}}inbox
+            WHERE n IN (SELECT value FROM json_each(?9))),
         'skipped', {_list("k.lane, k.off", _SKIPPED_KEYS)})"""
 """(pool, now, how many of each group, ids, [[lane, place], …], whether leases are wanted, keys, of
-which lanes the first segments) ->
+which lanes the first segments, rows of the inbox) ->
 the number of the newest document, the document, and the fields of a look as JSON"""
 
 _SLICES = f"""SELECT json_group_array(json_array(hex(
@@ -312,7 +316,7 @@ _BLOCKED = """SELECT json_group_array(json_array(key, seq)) FROM (
 
 _COLUMNS = (
     *("pool", "events", "segments", "taken", "ids", "gone", "put"),
-    *("skips", "trail", "dropped", "leases", "sent", "n", "state", "blob"),
+    *("skips", "trail", "dropped", "inbox", "leases", "sent", "n", "state", "blob"),
 )
 _VIEW = f"""CREATE TEMP VIEW {{prefix}}pool_write ({", ".join(_COLUMNS)})
     AS SELECT {", ".join(["NULL"] * len(_COLUMNS))}"""
@@ -336,6 +340,7 @@ _TRIGGER = f"""CREATE TEMP TRIGGER {{prefix}}pool_write_rows
             SELECT NEW.pool, {fields(0, 4)} FROM {rows_of("trail")};
         DELETE FROM {{prefix}}leases
             WHERE stream IN (SELECT j.value FROM json_each(NEW.dropped) j);
+        DELETE FROM {{prefix}}inbox WHERE n IN (SELECT j.value FROM json_each(NEW.inbox) j);
         INSERT OR REPLACE INTO {{prefix}}leases (stream, job, owner, until_us, token, run)
             SELECT {fields(0, 1)}, NEW.pool, {fields(1, 4)}, 0 FROM {rows_of("leases")};
         INSERT INTO {{prefix}}outbox (sender, target, version, job, sent_us, due_us)

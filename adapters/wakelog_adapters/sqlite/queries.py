@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import astuple
 
+from wakelog.ports.inbox import InboxRow
 from wakelog.ports.rows import JobPauseRow, StatusRow, WorkerRow
 from wakelog_adapters.sql.listing import Dialect
 from wakelog_projections.inline.alarms import NO_RUN
@@ -24,6 +25,7 @@ LARGE = 65_536
 
 DIALECT = Dialect(placeholder="?", has_id_prefix="instr(s.id, ?) = 1")
 
+_INBOX = ", ".join(f"i.{column}" for column in InboxRow._fields)
 _JOB_PAUSE = ", ".join(JobPauseRow._fields)
 _WORKER = ", ".join(WorkerRow._fields)
 _STATUS = ", ".join(f"s.{column}" for column in StatusRow.__struct_fields__)
@@ -256,9 +258,10 @@ class Queries(Struct, frozen=True):
         (SELECT json_group_array(json_array(m.target, m.sender, m.version))
             FROM json_each(?3) j JOIN {prefix}received m
             ON m.target = json_extract(j.value, '$[0]')
-            AND m.sender = json_extract(j.value, '$[1]'))"""
-    """(streams as JSON, [stream, key] pairs and [target, sender] pairs as JSON) -> the fields of
-    `RecordedFacts`, as lists."""
+            AND m.sender = json_extract(j.value, '$[1]')),
+        (SELECT json_group_array(i.n) FROM {prefix}inbox i JOIN json_each(?4) j ON i.n = j.value)"""
+    """(streams, [stream, key] pairs, [target, sender] pairs, numbers of rows of the inbox, each as
+    JSON) -> the fields of `RecordedFacts`, as lists."""
 
     # -- messages
 
@@ -294,6 +297,26 @@ class Queries(Struct, frozen=True):
         VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position
         WHERE p.position < excluded.position"""
     """(name, position)"""
+
+    # -- the inbox
+
+    inbox_rows: str = f"""SELECT json_group_array(json_array({_INBOX})) FROM (
+        SELECT * FROM {{prefix}}inbox i
+        WHERE i.job IN (SELECT value FROM json_each(?1)) AND i.retry_us <= ?2 AND NOT i.refused
+        AND NOT EXISTS (SELECT 1 FROM {{prefix}}inbox h
+            WHERE h.stream = i.stream AND h.n < i.n AND h.retry_us > 0 AND h.retry_us > ?2)
+        ORDER BY i.n LIMIT ?3) i"""
+    """(jobs as JSON, now, limit) -> rows of `InboxRow`"""
+    inbox_list: str = f"""SELECT json_group_array(json_array({_INBOX})) FROM (
+        SELECT * FROM {{prefix}}inbox WHERE n > ? ORDER BY n LIMIT ?) i"""
+    """(after, limit) -> rows of `InboxRow`"""
+    inbox_hold: str = "UPDATE {prefix}inbox SET retry_us = ?, error = ?, refused = ? WHERE n = ?"
+    inbox_retry: str = "UPDATE {prefix}inbox SET retry_us = 0, refused = 0 WHERE n = ?"
+    inbox_drop: str = "DELETE FROM {prefix}inbox WHERE n = ?"
+    inbox_put: str = """INSERT INTO {prefix}inbox (id, job, stream, body, at_us)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4
+        FROM json_each(?) ORDER BY key"""
+    """([[id, job, stream, body, at], …])"""
 
     # -- workers and job pauses
 

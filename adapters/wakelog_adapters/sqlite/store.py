@@ -17,6 +17,7 @@ from wakelog.ports.messages import Message
 from wakelog.ports.pools import Plan, PoolLook, Refold, SegmentRow
 from wakelog.ports.rows import Due, JobPauseRow
 from wakelog.ports.units import Appended, ClaimRequest, NothingDue, Unit
+from wakelog_adapters.inbox.sqlite import SQLiteInbox
 from wakelog_adapters.sql.pool_tables import rebuild
 from wakelog_adapters.sql.rows import readable
 from wakelog_adapters.sql.small_writes import SmallWrites
@@ -29,7 +30,7 @@ from wakelog_adapters.sqlite.errors import REFUSALS, translated
 from wakelog_adapters.sqlite.inherited import drop_inherited, register
 from wakelog_adapters.sqlite.open_file import OpenFile
 from wakelog_adapters.sqlite.parameters import executed
-from wakelog_adapters.sqlite.pools import PoolStatement, SQLitePools
+from wakelog_adapters.sqlite.pools import PoolStatement
 from wakelog_adapters.sqlite.schema import SQLiteSchema
 from wakelog_adapters.sqlite.url import StoreLocation
 
@@ -42,7 +43,7 @@ _NOTHING = Appended((), None)
 _UNKNOWN = "; it is not known whether the last write was recorded"
 
 
-class SQLiteStore(SmallWrites, SQLitePools):
+class SQLiteStore(SmallWrites, SQLiteInbox):
     """Events, views, leases and replies in one file, each append in one transaction.
 
     A crash at any point leaves the transactions that were acknowledged, and no part of another.

@@ -5,10 +5,10 @@ Made from wakelog.client.continuous by `make blocking`: change that one.
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from wakelog.blocking.instances import BlockingJobClient
-from wakelog.blocking.portal import Portal
+from wakelog.blocking.portal import Portal, at_once
 from wakelog.client.continuous import (
     ContinuousClient,
     ContinuousStatus,
@@ -16,6 +16,7 @@ from wakelog.client.continuous import (
     StopResult,
     TerminateResult,
 )
+from wakelog.client.inbox.sending import InboxResult
 from wakelog.core.time import Duration
 
 __all__ = ["BlockingContinuousClient"]
@@ -30,6 +31,7 @@ class BlockingContinuousClient(BlockingJobClient[S, ContinuousStatus], Generic[S
         super().__init__(client, portal)
         self._continuous_client = client
 
+    @overload
     def start(
         self,
         id: str,
@@ -41,7 +43,35 @@ class BlockingContinuousClient(BlockingJobClient[S, ContinuousStatus], Generic[S
         idempotency_key: str | None = None,
         actor: str | None = None,
         correlation_id: str | None = None,
-    ) -> StartResult:
+        connection: None = None,
+    ) -> StartResult: ...
+
+    @overload
+    def start(
+        self,
+        id: str,
+        input: S,
+        *,
+        replace: bool = False,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        connection: object,
+    ) -> InboxResult: ...
+
+    def start(
+        self,
+        id: str,
+        input: S,
+        *,
+        replace: bool = False,
+        wait: bool = True,
+        timeout: Duration | None = None,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        connection: object | None = None,
+    ) -> StartResult | InboxResult:
         """Begin recurring work, with `input` as its first state; `wait` for its first run, at
         most `timeout`.
 
@@ -49,19 +79,42 @@ class BlockingContinuousClient(BlockingJobClient[S, ContinuousStatus], Generic[S
         with the state that it has; with `replace` that becomes `input`. A first run that fails
         does not raise: the result says so. Raises `ValidationError` for an input that does not
         fit, and `WaitTimeoutError`.
+
+        With a `connection` to the store's own database it is a part of the transaction that is
+        open there: started after its commit, and never if it is rolled back. Nothing is waited
+        for. Raises `InboxConnectionError` then.
         """
-        return self._portal.call(
-            lambda: self._continuous_client.start(
-                id,
-                input,
-                replace=replace,
-                wait=wait,
-                timeout=timeout,
-                idempotency_key=idempotency_key,
-                actor=actor,
-                correlation_id=correlation_id,
+        call: Any = self._continuous_client.start
+        answer: StartResult | InboxResult
+        if connection is not None:
+            answer = at_once(
+                call(
+                    id,
+                    input,
+                    replace=replace,
+                    wait=wait,
+                    timeout=timeout,
+                    idempotency_key=idempotency_key,
+                    actor=actor,
+                    correlation_id=correlation_id,
+                    connection=connection,
+                )
             )
-        )
+        else:
+            answer = self._portal.call(
+                lambda: call(
+                    id,
+                    input,
+                    replace=replace,
+                    wait=wait,
+                    timeout=timeout,
+                    idempotency_key=idempotency_key,
+                    actor=actor,
+                    correlation_id=correlation_id,
+                    connection=connection,
+                )
+            )
+        return answer
 
     def stop(
         self,

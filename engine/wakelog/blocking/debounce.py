@@ -5,11 +5,12 @@ Made from wakelog.client.debounce by `make blocking`: change that one.
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from wakelog.blocking.instances import BlockingEventClient
-from wakelog.blocking.portal import Portal
+from wakelog.blocking.portal import Portal, at_once
 from wakelog.client.debounce import AddResult, DebounceClient, DebounceStatus
+from wakelog.client.inbox.sending import InboxResult
 from wakelog.client.results import TriggerResult
 from wakelog.client.wait_flush import FlushResult
 from wakelog.core.time import Duration
@@ -27,6 +28,7 @@ class BlockingDebounceClient(BlockingEventClient[S, DebounceStatus], Generic[S, 
         super().__init__(client, portal)
         self._debounce_client = client
 
+    @overload
     def add(
         self,
         id: str,
@@ -35,19 +37,67 @@ class BlockingDebounceClient(BlockingEventClient[S, DebounceStatus], Generic[S, 
         event_id: str | None = None,
         actor: str | None = None,
         correlation_id: str | None = None,
-    ) -> AddResult:
+        connection: None = None,
+    ) -> AddResult: ...
+
+    @overload
+    def add(
+        self,
+        id: str,
+        event: E,
+        *,
+        event_id: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        connection: object,
+    ) -> InboxResult: ...
+
+    def add(
+        self,
+        id: str,
+        event: E,
+        *,
+        event_id: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        connection: object | None = None,
+    ) -> AddResult | InboxResult:
         """Add `event` to the open window of instance `id`, or open one with it.
 
         Never fails because of a flush: that is a unit of work of its own. `event_id` makes the
         call repeatable: the same key again gets the same reply. Raises `ValidationError` for an
         event that does not fit, `ExecutionError` if the reducer refused it (it was not accepted),
         and `QueueFullError`.
+
+        With a `connection` to the store's own database the event is a part of the transaction that
+        is open there: added after its commit, and never if it is rolled back. Raises
+        `InboxConnectionError` then.
         """
-        return self._portal.call(
-            lambda: self._debounce_client.add(
-                id, event, event_id=event_id, actor=actor, correlation_id=correlation_id
+        call: Any = self._debounce_client.add
+        answer: AddResult | InboxResult
+        if connection is not None:
+            answer = at_once(
+                call(
+                    id,
+                    event,
+                    event_id=event_id,
+                    actor=actor,
+                    correlation_id=correlation_id,
+                    connection=connection,
+                )
             )
-        )
+        else:
+            answer = self._portal.call(
+                lambda: call(
+                    id,
+                    event,
+                    event_id=event_id,
+                    actor=actor,
+                    correlation_id=correlation_id,
+                    connection=connection,
+                )
+            )
+        return answer
 
     def flush(
         self,

@@ -15,7 +15,7 @@ from wakelog.core.time import Duration
 from wakelog.errors import InvalidStateError
 from wakelog.loop_thread import LoopStopped, LoopThread
 
-__all__ = ["AppPortal", "LoopPortal", "Portal", "ThreadPortal"]
+__all__ = ["AppPortal", "LoopPortal", "Portal", "ThreadPortal", "at_once"]
 
 R = TypeVar("R")
 
@@ -130,6 +130,20 @@ class LoopPortal:
             if not loop.is_closed():
                 future.cancel()
             raise
+
+
+def at_once(sending: Coroutine[Any, Any, R]) -> R:
+    """What is sent in a transaction of the caller's own, on the thread that may use the connection:
+    it waits for nothing of the app. Raises `InvalidStateError` on a thread that runs a loop."""
+    try:
+        refuse_in_loop()
+        sending.send(None)
+    except StopIteration as done:
+        result: R = done.value
+        return result
+    finally:
+        sending.close()
+    raise AssertionError("it waits for something")
 
 
 async def _owned(app: App, make: Callable[[], Coroutine[Any, Any, R]]) -> R:

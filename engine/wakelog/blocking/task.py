@@ -6,10 +6,11 @@ Made from wakelog.client.task by `make blocking`: change that one.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from wakelog.blocking.instances import BlockingEventClient
-from wakelog.blocking.portal import Portal
+from wakelog.blocking.portal import Portal, at_once
+from wakelog.client.inbox.sending import InboxResult
 from wakelog.client.task import SendResult, TaskClient, TaskStatus
 from wakelog.core.time import Duration
 
@@ -26,6 +27,7 @@ class BlockingTaskClient(BlockingEventClient[S, TaskStatus], Generic[S, E]):
         super().__init__(client, portal)
         self._task_client = client
 
+    @overload
     def send(
         self,
         id: str,
@@ -38,7 +40,37 @@ class BlockingTaskClient(BlockingEventClient[S, TaskStatus], Generic[S, E]):
         timeout: Duration | None = None,
         actor: str | None = None,
         correlation_id: str | None = None,
-    ) -> SendResult:
+        connection: None = None,
+    ) -> SendResult: ...
+
+    @overload
+    def send(
+        self,
+        id: str,
+        event: E,
+        *,
+        event_id: str | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        connection: object,
+    ) -> InboxResult: ...
+
+    def send(
+        self,
+        id: str,
+        event: E,
+        *,
+        event_id: str | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        wait: bool = False,
+        timeout: Duration | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        connection: object | None = None,
+    ) -> SendResult | InboxResult:
         """Send `event` to instance `id`; the first event begins its life.
 
         With `delay` or `at` the event is accepted now and handled then. `event_id` makes the call
@@ -47,17 +79,41 @@ class BlockingTaskClient(BlockingEventClient[S, TaskStatus], Generic[S, E]):
         event is accepted if it ends well. Raises `ValidationError` for an event that does not fit,
         `ExecutionError` if `on_event` refused it (the event was not accepted), `QueueFullError`
         and `WaitTimeoutError`.
+
+        With a `connection` to the store's own database the event is a part of the transaction that
+        is open there: accepted, deferred, after its commit, and never if it is rolled back. Raises
+        `InboxConnectionError` then.
         """
-        return self._portal.call(
-            lambda: self._task_client.send(
-                id,
-                event,
-                event_id=event_id,
-                delay=delay,
-                at=at,
-                wait=wait,
-                timeout=timeout,
-                actor=actor,
-                correlation_id=correlation_id,
+        call: Any = self._task_client.send
+        answer: SendResult | InboxResult
+        if connection is not None:
+            answer = at_once(
+                call(
+                    id,
+                    event,
+                    event_id=event_id,
+                    delay=delay,
+                    at=at,
+                    wait=wait,
+                    timeout=timeout,
+                    actor=actor,
+                    correlation_id=correlation_id,
+                    connection=connection,
+                )
             )
-        )
+        else:
+            answer = self._portal.call(
+                lambda: call(
+                    id,
+                    event,
+                    event_id=event_id,
+                    delay=delay,
+                    at=at,
+                    wait=wait,
+                    timeout=timeout,
+                    actor=actor,
+                    correlation_id=correlation_id,
+                    connection=connection,
+                )
+            )
+        return answer

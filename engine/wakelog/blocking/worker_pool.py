@@ -6,13 +6,12 @@ Made from wakelog.client.worker_pool by `make blocking`: change that one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Generic, TypeVar
+from typing import TypeVar
 
+from wakelog.blocking.pool_accepting import BlockingPoolAccepts
 from wakelog.blocking.portal import Portal
 from wakelog.client.pool.results import (
     CancelResult,
-    EnqueueResult,
     ItemsResult,
     PoolControl,
     PoolDeadLetter,
@@ -21,7 +20,7 @@ from wakelog.client.pool.results import (
     RebuildResult,
     Why,
 )
-from wakelog.client.worker_pool import NewEvent, WorkerPoolClient
+from wakelog.client.worker_pool import WorkerPoolClient
 from wakelog.core.time import Duration
 from wakelog.history.timeline import HistoryEntry
 
@@ -30,7 +29,7 @@ __all__ = ["BlockingWorkerPoolClient"]
 E = TypeVar("E")
 
 
-class BlockingWorkerPoolClient(Generic[E]):
+class BlockingWorkerPoolClient(BlockingPoolAccepts[E]):
     """What can be requested of one WorkerPool. All times are aware datetimes in UTC.
 
     Every call may raise `StoreUnavailableError`. A crash before a call returns leaves all of it or
@@ -38,65 +37,13 @@ class BlockingWorkerPoolClient(Generic[E]):
     """
 
     def __init__(self, client: WorkerPoolClient[E], portal: Portal) -> None:
+        super().__init__(client, portal)
         self._worker_pool_client = client
-        self._portal = portal
 
     @property
     def name(self) -> str:
         """The name under which the definition is registered."""
         return self._worker_pool_client.name
-
-    def enqueue(
-        self,
-        event: E,
-        *,
-        id: str | None = None,
-        partition_key: str | None = None,
-        priority: int = 0,
-        delay: Duration | None = None,
-        at: datetime | None = None,
-        actor: str | None = None,
-        correlation_id: str | None = None,
-    ) -> EnqueueResult:
-        """Accept an event: recorded when this returns, worked on when a partition is free.
-
-        Higher `priority` first, then in the order of acceptance. `partition_key`: events of one
-        key are worked on one at a time, in order. `delay` or `at`: not before then. `id` names the
-        event for ever, also after `idempotency_window`: the same id again is answered as the first
-        time, with `duplicate=True`, and raises `IdempotencyConflictError` for another event or
-        options. Raises `ValidationError`, `QueueFullError` (`max_pending`) and `InvalidStateError`
-        (drained).
-        """
-        return self._portal.call(
-            lambda: self._worker_pool_client.enqueue(
-                event,
-                id=id,
-                partition_key=partition_key,
-                priority=priority,
-                delay=delay,
-                at=at,
-                actor=actor,
-                correlation_id=correlation_id,
-            )
-        )
-
-    def enqueue_many(
-        self,
-        events: Sequence[E | NewEvent[E]],
-        *,
-        actor: str | None = None,
-        correlation_id: str | None = None,
-    ) -> list[EnqueueResult]:
-        """Accept many events, all of them or none, in one transaction; up to 100,000.
-
-        An event with an id that was used before is answered as a duplicate; the others are
-        accepted. Raises what `enqueue` raises: then none was accepted.
-        """
-        return self._portal.call(
-            lambda: self._worker_pool_client.enqueue_many(
-                events, actor=actor, correlation_id=correlation_id
-            )
-        )
 
     def status(self) -> PoolStatus:
         """The pool in numbers; costs the same at 10 and at 1,000,000 pending events."""

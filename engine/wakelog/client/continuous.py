@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from wakelog.arguments import reason_of, timeout_us
 from wakelog.client.base import JobClient
-from wakelog.client.gateway import RequestGateway
+from wakelog.client.gateway import RequestGateway, origin_of
+from wakelog.client.inbox.sending import InboxResult, check_no_wait, message_of, put_one
 from wakelog.client.request_kinds import RequestKind, first_event
 from wakelog.client.results import Result, RunResult
 from wakelog.client.status import InstanceStatus, common_fields, status_word
@@ -25,6 +26,7 @@ from wakelog.runtime.job_pauses import UNAFFECTED
 from wakelog.turn import Turn
 
 __all__ = [
+    "START",
     "ContinuousClient",
     "ContinuousStatus",
     "StartResult",
@@ -90,6 +92,7 @@ class ContinuousClient(JobClient[S, ContinuousStatus], Generic[S]):
     def __init__(self, gateway: RequestGateway, definition: Continuous[S]) -> None:
         super().__init__(gateway, definition, continuous_status)
 
+    @overload
     async def start(
         self,
         id: str,
@@ -101,7 +104,33 @@ class ContinuousClient(JobClient[S, ContinuousStatus], Generic[S]):
         idempotency_key: str | None = None,
         actor: str | None = None,
         correlation_id: str | None = None,
-    ) -> StartResult:
+        connection: None = None,
+    ) -> StartResult: ...
+    @overload
+    async def start(
+        self,
+        id: str,
+        input: S,
+        *,
+        replace: bool = False,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        connection: object,
+    ) -> InboxResult: ...
+    async def start(
+        self,
+        id: str,
+        input: S,
+        *,
+        replace: bool = False,
+        wait: bool = True,
+        timeout: Duration | None = None,
+        idempotency_key: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        connection: object | None = None,
+    ) -> StartResult | InboxResult:
         """Begin recurring work, with `input` as its first state; `wait` for its first run, at
         most `timeout`.
 
@@ -109,12 +138,21 @@ class ContinuousClient(JobClient[S, ContinuousStatus], Generic[S]):
         with the state that it has; with `replace` that becomes `input`. A first run that fails
         does not raise: the result says so. Raises `ValidationError` for an input that does not
         fit, and `WaitTimeoutError`.
+
+        With a `connection` to the store's own database it is a part of the transaction that is
+        open there: started after its commit, and never if it is rolled back. Nothing is waited
+        for. Raises `InboxConnectionError` then.
         """
         instance = self._id(id)
         text = self._definition.state.dump(input, self._definition.name)[0]
         longest_us = timeout_us(timeout)
         options, key, request = (text, replace), idempotency_key, Start(text, replace)
-        reply = await self._request(instance, request, _START, options, key, actor, correlation_id)
+        if connection is not None:
+            check_no_wait(False, timeout)
+            origin = origin_of(actor, correlation_id)
+            message = message_of(START, text, options, key, origin, replace=replace)
+            return await put_one(self._gateway, connection, instance, message)
+        reply = await self._request(instance, request, START, options, key, actor, correlation_id)
         app, result = self._gateway.app, reply.start
         is_paused = instance.job in await app.job_pauses.lately()  # then its first run waits
         if is_paused and result.status not in UNAFFECTED:
@@ -225,6 +263,6 @@ def _terminated(turn: Turn, stream: str) -> TerminateResult:
     )
 
 
-_START = RequestKind("start", _started, _StartReply)
+START = RequestKind("start", _started, _StartReply)
 _STOP = RequestKind("stop", _stopped, StopResult)
 _TERMINATE = RequestKind("terminate", _terminated, TerminateResult)

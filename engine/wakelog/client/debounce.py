@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from wakelog.arguments import timeout_us
 from wakelog.client.base import EventClient
-from wakelog.client.gateway import RequestGateway
+from wakelog.client.gateway import RequestGateway, origin_of
+from wakelog.client.inbox.sending import InboxResult, message_of, put_one
 from wakelog.client.request_kinds import RequestKind, first_event, why_held
 from wakelog.client.results import Result, TriggerResult
 from wakelog.client.status import InstanceStatus, common_fields
@@ -25,7 +26,7 @@ from wakelog.definitions.debounce import Debounce
 from wakelog.ports.rows import StatusRow
 from wakelog.turn import Turn
 
-__all__ = ["AddResult", "DebounceClient", "DebounceStatus", "FlushResult", "debounce_status"]
+__all__ = ["ADD", "AddResult", "DebounceClient", "DebounceStatus", "FlushResult", "debounce_status"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -80,6 +81,7 @@ class DebounceClient(EventClient[S, DebounceStatus], Generic[S, E]):
     def __init__(self, gateway: RequestGateway, definition: Debounce[S, E]) -> None:
         super().__init__(gateway, definition, debounce_status)
 
+    @overload
     async def add(
         self,
         id: str,
@@ -88,17 +90,47 @@ class DebounceClient(EventClient[S, DebounceStatus], Generic[S, E]):
         event_id: str | None = None,
         actor: str | None = None,
         correlation_id: str | None = None,
-    ) -> AddResult:
+        connection: None = None,
+    ) -> AddResult: ...
+    @overload
+    async def add(
+        self,
+        id: str,
+        event: E,
+        *,
+        event_id: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        connection: object,
+    ) -> InboxResult: ...
+    async def add(
+        self,
+        id: str,
+        event: E,
+        *,
+        event_id: str | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        connection: object | None = None,
+    ) -> AddResult | InboxResult:
         """Add `event` to the open window of instance `id`, or open one with it.
 
         Never fails because of a flush: that is a unit of work of its own. `event_id` makes the
         call repeatable: the same key again gets the same reply. Raises `ValidationError` for an
         event that does not fit, `ExecutionError` if the reducer refused it (it was not accepted),
         and `QueueFullError`.
+
+        With a `connection` to the store's own database the event is a part of the transaction that
+        is open there: added after its commit, and never if it is rolled back. Raises
+        `InboxConnectionError` then.
         """
         payload, copy = self._definition.event.dump(event, self._definition.name)
+        if connection is not None:
+            instance, origin = self._id(id), origin_of(actor, correlation_id)
+            message = message_of(ADD, payload, (payload,), event_id, origin)
+            return await put_one(self._gateway, connection, instance, message)
         request = Receive(payload, event_id, defer=not self._gateway.handlers, copy=EventCopy(copy))
-        return await self._request(id, request, _ADD, (payload,), event_id, actor, correlation_id)
+        return await self._request(id, request, ADD, (payload,), event_id, actor, correlation_id)
 
     async def flush(
         self,
@@ -244,5 +276,5 @@ def _flush_requested(turn: Turn, stream: str) -> _FlushReply:
     return _FlushReply(instance_id=stream, version=after.version, result=result, window=meant)
 
 
-_ADD = RequestKind("add", _added, AddResult)
+ADD = RequestKind("add", _added, AddResult)
 _FLUSH = RequestKind("flush", _flush_requested, _FlushReply)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from wakelog.arguments import timeout_us
 from wakelog.client.base import EventClient
-from wakelog.client.gateway import RequestGateway
+from wakelog.client.gateway import RequestGateway, origin_of
+from wakelog.client.inbox.sending import InboxResult, check_no_wait, message_of, put_one
 from wakelog.client.request_kinds import RequestKind
 from wakelog.client.results import Result
 from wakelog.client.status import InstanceStatus, common_fields, status_word
@@ -24,7 +25,7 @@ from wakelog.ids import InstanceId
 from wakelog.ports.rows import StatusRow
 from wakelog.turn import Turn
 
-__all__ = ["SendResult", "TaskClient", "TaskStatus", "task_status"]
+__all__ = ["SEND", "SendResult", "TaskClient", "TaskStatus", "task_status"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -72,6 +73,7 @@ class TaskClient(EventClient[S, TaskStatus], Generic[S, E]):
     def __init__(self, gateway: RequestGateway, definition: Task[S, E]) -> None:
         super().__init__(gateway, definition, task_status)
 
+    @overload
     async def send(
         self,
         id: str,
@@ -84,7 +86,35 @@ class TaskClient(EventClient[S, TaskStatus], Generic[S, E]):
         timeout: Duration | None = None,
         actor: str | None = None,
         correlation_id: str | None = None,
-    ) -> SendResult:
+        connection: None = None,
+    ) -> SendResult: ...
+    @overload
+    async def send(
+        self,
+        id: str,
+        event: E,
+        *,
+        event_id: str | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        connection: object,
+    ) -> InboxResult: ...
+    async def send(
+        self,
+        id: str,
+        event: E,
+        *,
+        event_id: str | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        wait: bool = False,
+        timeout: Duration | None = None,
+        actor: str | None = None,
+        correlation_id: str | None = None,
+        connection: object | None = None,
+    ) -> SendResult | InboxResult:
         """Send `event` to instance `id`; the first event begins its life.
 
         With `delay` or `at` the event is accepted now and handled then. `event_id` makes the call
@@ -93,6 +123,10 @@ class TaskClient(EventClient[S, TaskStatus], Generic[S, E]):
         event is accepted if it ends well. Raises `ValidationError` for an event that does not fit,
         `ExecutionError` if `on_event` refused it (the event was not accepted), `QueueFullError`
         and `WaitTimeoutError`.
+
+        With a `connection` to the store's own database the event is a part of the transaction that
+        is open there: accepted, deferred, after its commit, and never if it is rolled back. Raises
+        `InboxConnectionError` then.
         """
         instance = self._id(id)
         payload, copy = self._definition.event.dump(event, self._definition.name)
@@ -101,11 +135,17 @@ class TaskClient(EventClient[S, TaskStatus], Generic[S, E]):
         handle_at_us = at_us
         if delay is not None:
             handle_at_us = later_us(delay, self._gateway.app.clock.now_us(), "delay")
+        options = (payload, delay_us, at_us)
+        if connection is not None:
+            check_no_wait(wait, timeout)
+            origin = origin_of(actor, correlation_id)
+            message = message_of(SEND, payload, options, event_id, origin, due_us=handle_at_us)
+            return await put_one(self._gateway, connection, instance, message)
         request = self._request(
             instance,
             Receive(payload, event_id, handle_at_us, not self._gateway.handlers, EventCopy(copy)),
-            _SEND,
-            (payload, delay_us, at_us),
+            SEND,
+            options,
             event_id,
             actor,
             correlation_id,
@@ -157,7 +197,7 @@ def _sent(turn: Turn, stream: str) -> SendResult:
     )
 
 
-_SEND = RequestKind("send", _sent, SendResult)
+SEND = RequestKind("send", _sent, SendResult)
 
 
 def _delay(delay: Duration | None, at: datetime | None) -> tuple[int | None, int | None]:

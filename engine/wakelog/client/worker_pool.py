@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Generic, TypeVar, cast
+from typing import TypeVar
 
 from wakelog.arguments import check_key, check_priority, check_type, reason_of, timeout_us
 from wakelog.bounds import at_least
-from wakelog.client.gateway import RequestGateway, origin_of
-from wakelog.client.pool.arguments import check_choice, check_id, check_list, not_both
+from wakelog.client.gateway import RequestGateway
+from wakelog.client.pool.accepting import NewEvent, PoolAccepts
+from wakelog.client.pool.arguments import check_choice, check_list, not_both
 from wakelog.client.pool.histories import event_history
 from wakelog.client.pool.operating import Operator
 from wakelog.client.pool.reading import dead_letters, locate, pool_event, pool_status
 from wakelog.client.pool.results import (
     CancelResult,
-    EnqueueResult,
     ItemsResult,
     PoolControl,
     PoolDeadLetter,
@@ -29,13 +26,10 @@ from wakelog.client.pool.results import (
 from wakelog.client.pool.waiting import wait_until_over
 from wakelog.client.pool.waiting_events import WaitingFilter
 from wakelog.client.pool.why import why
-from wakelog.core.time import Duration, duration_us, later_us, moment_us
+from wakelog.core.time import Duration
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import Issue, ValidationError, quoted
 from wakelog.history.timeline import HistoryEntry
-from wakelog.log.batches import digest_of, item_line
-from wakelog.pools.accept import Accept, Accepted, NewItem, slot_of
-from wakelog.pools.items import item_name
 from wakelog.pools.takes import PoolRules
 
 __all__ = ["NewEvent", "WorkerPoolClient"]
@@ -46,19 +40,7 @@ MAX_MANY = 100_000
 """Events of one `enqueue_many`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEvent(Generic[E]):
-    """An event for `enqueue_many`, with what `enqueue` takes beside it."""
-
-    event: E
-    id: str | None = None
-    partition_key: str | None = None
-    priority: int = 0
-    delay: Duration | None = None
-    at: datetime | None = None
-
-
-class WorkerPoolClient(Generic[E]):
+class WorkerPoolClient(PoolAccepts[E]):
     """What can be requested of one WorkerPool. All times are aware datetimes in UTC.
 
     Every call may raise `StoreUnavailableError`. A crash before a call returns leaves all of it or
@@ -66,138 +48,13 @@ class WorkerPoolClient(Generic[E]):
     """
 
     def __init__(self, gateway: RequestGateway, definition: WorkerPool[E]) -> None:
-        self._gateway = gateway
-        self._definition = definition
+        super().__init__(gateway, definition)
         self._operator = Operator(gateway.app, definition.job)
 
     @property
     def name(self) -> str:
         """The name under which the definition is registered."""
         return self._definition.name
-
-    # -- accepting
-
-    async def enqueue(
-        self,
-        event: E,
-        *,
-        id: str | None = None,
-        partition_key: str | None = None,
-        priority: int = 0,
-        delay: Duration | None = None,
-        at: datetime | None = None,
-        actor: str | None = None,
-        correlation_id: str | None = None,
-    ) -> EnqueueResult:
-        """Accept an event: recorded when this returns, worked on when a partition is free.
-
-        Higher `priority` first, then in the order of acceptance. `partition_key`: events of one
-        key are worked on one at a time, in order. `delay` or `at`: not before then. `id` names the
-        event for ever, also after `idempotency_window`: the same id again is answered as the first
-        time, with `duplicate=True`, and raises `IdempotencyConflictError` for another event or
-        options. Raises `ValidationError`, `QueueFullError` (`max_pending`) and `InvalidStateError`
-        (drained).
-        """
-        check_priority(priority)
-        if id is None and partition_key is None and not priority and delay is None and at is None:
-            item = self._plain_item(event)
-        else:
-            item = self._item(
-                NewEvent(
-                    event=event, id=id, partition_key=partition_key, priority=priority,
-                    delay=delay, at=at,
-                )
-            )  # fmt: skip
-        [result] = await self._accept([item], actor, correlation_id)
-        return result
-
-    async def enqueue_many(
-        self,
-        events: Sequence[E | NewEvent[E]],
-        *,
-        actor: str | None = None,
-        correlation_id: str | None = None,
-    ) -> list[EnqueueResult]:
-        """Accept many events, all of them or none, in one transaction; up to 100,000.
-
-        An event with an id that was used before is answered as a duplicate; the others are
-        accepted. Raises what `enqueue` raises: then none was accepted.
-        """
-        check_list("events", events)
-        if len(events) > MAX_MANY:
-            issue = Issue(loc="", msg=f"at most {MAX_MANY} in one call", type="bound")
-            raise ValidationError(f"{len(events)} events for {self.name!r}", [issue])
-        items = [
-            self._item(cast("NewEvent[E]", each))
-            if isinstance(each, NewEvent)
-            else self._plain_item(each)
-            for each in events
-        ]
-        return await self._accept(items, actor, correlation_id) if items else []
-
-    def _plain_item(self, event: E) -> NewItem:
-        """As `_item`, for an event with nothing beside it."""
-        definition = self._definition
-        payload, copy = definition.event.dump(event, definition.name)
-        line = item_line(self._gateway.app.pools.salts.next(), payload, None, None)
-        fair = None if definition.fair is None else check_key(definition.fair.key_of(copy))
-        return NewItem(line, digest_of(line), 0, None, fair)
-
-    def _item(self, new: NewEvent[E]) -> NewItem:
-        definition, app = self._definition, self._gateway.app
-        payload, copy = definition.event.dump(new.event, definition.name)
-        key = None if new.partition_key is None else check_key(new.partition_key)
-        if new.id is not None:
-            check_id(new.id)
-        check_priority(new.priority)
-        due_us = None
-        if new.delay is not None and new.at is not None:
-            raise not_both("enqueue", "delay= or at=")
-        if new.delay is not None:
-            due_us = later_us(new.delay, app.clock.now_us(), "delay")
-        elif new.at is not None:
-            due_us = moment_us(new.at, "at")
-        fair = definition.fair
-        line = item_line(app.pools.salts.next(), payload, key, new.id)
-        fingerprint = ""
-        if new.id is not None:
-            delay_us = None if new.delay is None else duration_us(new.delay, "delay")
-            at_us = None if new.at is None else due_us
-            options = repr((key, new.priority, delay_us, at_us, payload))
-            fingerprint = hashlib.sha256(options.encode()).hexdigest()
-        return NewItem(
-            line,
-            digest_of(line),
-            new.priority,
-            key,
-            None if fair is None or key is not None else check_key(fair.key_of(copy)),
-            new.id,
-            fingerprint,
-            due_us,
-        )
-
-    async def _accept(
-        self, items: Sequence[NewItem], actor: str | None, correlation_id: str | None
-    ) -> list[EnqueueResult]:
-        self._gateway.check()
-        origin = origin_of(actor, correlation_id)
-        definition, pools = self._definition, self._gateway.app.pools
-        accept = Accept(
-            items, origin.actor, origin.correlation, origin.trace, definition.max_pending
-        )
-        accepted = await pools.accept(definition.job, accept)
-        return [self._enqueued(item, found) for item, found in zip(items, accepted, strict=True)]
-
-    def _enqueued(self, item: NewItem, found: Accepted) -> EnqueueResult:
-        partition = None
-        if item.key is not None:
-            partition = (slot_of(item.key) - 1) % self._definition.concurrency
-        return EnqueueResult(
-            event_id=item.id or item_name(found.lane, found.off),
-            partition=partition,
-            position=found.position,
-            duplicate=found.duplicate,
-        )
 
     # -- reading
 

@@ -19,6 +19,7 @@ from wakelog.log.batches import root_of
 from wakelog.pools.state import KEY_SLOTS, Lane, PoolState, job_stream
 from wakelog.pools.writing import CallMeta, Writing
 from wakelog.ports.pools import ExceptionRow, IdRow, PoolSeen, SegmentRow
+from wakelog.ports.units import InboxGone
 
 __all__ = [
     "DELAYED_LANE", "MAX_BATCH", "MAX_LANES", "Accept", "Accepted", "NewItem", "plan_accepts",
@@ -59,6 +60,8 @@ class Accept(Struct, frozen=True):
     correlation: str | None = None
     trace: str | None = None
     max_pending: int | None = None
+    inbox: tuple[int, ...] = ()
+    """The rows of the inbox that it is made of: deleted with it, and nothing without them."""
 
     @property
     def size(self) -> int:
@@ -91,7 +94,27 @@ def slot_of(key: str | None) -> int:
 def plan_accepts(
     writing: Writing, seen: PoolSeen, accepts: Sequence[Accept]
 ) -> list[list[Accepted] | Exception]:
-    """Plan all that can be accepted, in the order given; what became of each."""
+    """Plan all that can be accepted, in the order given; what became of each. One that is made of a
+    row of the inbox is refused with `InboxGone` if that is not there, and consumes it else."""
+    if not any(accept.inbox for accept in accepts):
+        return _planned(writing, seen, accepts)
+    there, gone = set(seen.inbox), list[bool]()
+    for accept in accepts:
+        gone.append(not there.issuperset(accept.inbox))
+        there.difference_update(accept.inbox)
+    mine = [accept for accept, is_gone in zip(accepts, gone, strict=True) if not is_gone]
+    planned = iter(_planned(writing, seen, mine) if mine else ())
+    answers: list[list[Accepted] | Exception] = []
+    for accept, is_gone in zip(accepts, gone, strict=True):
+        answers.append(InboxGone(writing.job) if is_gone else next(planned))
+        if not isinstance(answers[-1], Exception):
+            writing.inbox += accept.inbox
+    return answers
+
+
+def _planned(
+    writing: Writing, seen: PoolSeen, accepts: Sequence[Accept]
+) -> list[list[Accepted] | Exception]:
     known = {row.id: row for row in seen.ids}
     answers: list[list[Accepted] | Exception] = []
     for (has_ids, *_), same in groupby(accepts, _alike):

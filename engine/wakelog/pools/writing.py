@@ -54,6 +54,8 @@ class Writing:
         self.trail: list[TrailRow] = []
         self.leases: list[tuple[str, str, int, int]] = []
         self.dropped: list[str] = []
+        self.inbox: list[int] = []
+        """Rows of the inbox of which items were made."""
         self.read: list[tuple[int, int, int]] = []
         """Ranges of lanes to be read after it."""
         self.must_write = False
@@ -128,7 +130,7 @@ class Writing:
         """All of it; nothing if nothing has changed."""
         rows = self.segments or self._put or self._gone or self.leases or self.dropped
         if not (self.events or rows or self.must_write):
-            return PoolWrites()
+            return PoolWrites(inbox=self.inbox)
         self.state.tidy()
         return PoolWrites(
             events=self.events,
@@ -142,6 +144,7 @@ class Writing:
             trail=self.trail,
             leases=self.leases,
             dropped=self.dropped,
+            inbox=self.inbox,
             read=self.read,
             due_us=self.meta.now_us if self.is_told else due_us,
             sent=self.sent,

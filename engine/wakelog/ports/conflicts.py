@@ -5,7 +5,7 @@ Pure. A store hands in what it has recorded and applies what passes; it decides 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -13,6 +13,7 @@ from wakelog.errors import IntegrityError
 from wakelog.ports.records import Newest
 from wakelog.ports.units import (
     AlreadyReceived,
+    InboxGone,
     JobPaused,
     KeptReply,
     KeyTaken,
@@ -31,6 +32,7 @@ __all__ = [
     "follows_refused",
     "has_expired",
     "has_gap",
+    "inbox_conflict",
     "unseen_events",
 ]
 
@@ -52,6 +54,8 @@ class RecordedFacts(Struct, frozen=True):
     """The jobs that are paused as a whole."""
     received: Mapping[tuple[str, str], int] = {}
     """By stream and sender, the version of the newest message that was taken."""
+    inbox: frozenset[int] = frozenset()
+    """Of the rows of the inbox that the units were made of, those that are there."""
 
 
 def find_conflicts(
@@ -66,6 +70,7 @@ def find_conflicts(
     newest, tokens = dict(facts.newest), dict(facts.lease_tokens)
     expiries, received = dict(facts.reply_expiries), dict(facts.received)
     refused: set[str] = set()
+    consumed: set[int] = set()
     errors: list[Exception | None] = []
     for index, unit in enumerate(units):
         stream, reply = unit.stream, unit.kept_reply
@@ -76,13 +81,15 @@ def find_conflicts(
             used = reply is not None and _is_used(unit, reply, expiries)
             before = newest.get(stream, NO_EVENT)
             paused = unit.unless_paused and unit.after.id.job in facts.paused_jobs
-            error = conflict_of(unit, before, tokens.get(stream), used, paused)
+            error = inbox_conflict(unit, facts.inbox - consumed)
+            error = error or conflict_of(unit, before, tokens.get(stream), used, paused)
             error = error or already_received(unit, received) or faults.get(index)
         errors.append(error)
         if error is not None:
             refused.add(stream)
             continue
         newest[stream] = Newest(unit.after.version, unit.hash)
+        consumed.update(unit.inbox)
         if unit.take is not None:
             tokens[stream] = unit.take.token
         elif unit.ends_lease:
@@ -125,6 +132,13 @@ def conflict_of(
     if newest.hash != unit.base_hash:
         return VersionConflict(f"version {newest.version} of {stream} has another hash")
     return None
+
+
+def inbox_conflict(unit: Unit, there: Collection[int]) -> InboxGone | None:
+    """Why `unit` cannot be appended while only these rows are in the inbox. To decide it anew would
+    not help, so this conflict comes before all others."""
+    gone = [n for n in unit.inbox if n not in there]
+    return InboxGone(f"row {gone[0]} of the inbox, for {unit.stream}, is gone") if gone else None
 
 
 def _is_used(unit: Unit, reply: KeptReply, expiries: Mapping[tuple[str, str], int | None]) -> bool:

@@ -152,6 +152,8 @@ class PoolLook(Struct, frozen=True):
     leases: bool = False
     firsts: Literal["none", "lanes", "all"] = "none"
     """Of which lanes in which items wait to look for the first segment; `all`: of `fair` too."""
+    inbox: Sequence[int] = ()
+    """Look for these rows of the inbox."""
     brings_work: bool = False
     """The plan will most likely add what can be taken at once: a store may tell other processes
     before it is written, so that they wait for the lock behind this call."""
@@ -180,6 +182,9 @@ class PoolSeen(Struct, frozen=True):
     skips: Sequence[ExceptionKey] = ()
     """The places to skip in the lanes of the state that have any: the first 1,000 of each lane
     beyond what was taken; and those among `keys`."""
+    inbox: Sequence[int] = ()
+    """Those among the rows looked for that are there and that no other session changes: they stay
+    until the end of the call."""
 
 
 class PoolWrites(Struct, frozen=True):
@@ -202,6 +207,8 @@ class PoolWrites(Struct, frozen=True):
     another one."""
     dropped: Sequence[str] = ()
     """Streams whose lease is dropped."""
+    inbox: Sequence[int] = ()
+    """Rows of the inbox that are deleted."""
     read: Sequence[tuple[int, int, int]] = ()
     """Ranges of lanes to be read after it: see `pool_slices`."""
     due_us: int | None = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from wakelog.ports.inbox import InboxTable
 from wakelog.ports.messages import Messages
 from wakelog.ports.pools import PoolTables
 from wakelog.ports.positions import Positions
@@ -101,7 +102,7 @@ class ClaimQueue(Protocol):
         and `on_pool`, if it is given, with each pool that has got work for now, and the number of
         the document that shows it (`PoolSeen.number`); 0: of one that another process is about to
         write (`PoolLook.brings_work`), which whoever waits for the lock of the log will see. `LOG`
-        in place of a pool: there are new messages.
+        in place of a pool: there are new messages; `INBOX`: rows may have come into the inbox.
 
         A hint, which may come late or never: look every `poll_us` too. A due time of 0 means:
         look now, an alarm may have been missed. Returns the function that ends it.
@@ -229,6 +230,7 @@ class Store(
     Messages,
     Positions,
     PoolTables,
+    InboxTable,
     Protocol,
 ):
     """Everything the engine keeps, in one place."""

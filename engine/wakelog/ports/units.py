@@ -16,6 +16,7 @@ __all__ = [
     "AlreadyReceived",
     "Appended",
     "ClaimRequest",
+    "InboxGone",
     "JobPaused",
     "KeptReply",
     "KeyTaken",
@@ -90,6 +91,8 @@ class Unit(Struct, frozen=True, gc=False):
     received: Received | None = None
     """The message that it delivers: refused if the stream has taken that, or a later one of its
     sender. It leaves the outbox with the unit."""
+    inbox: Sequence[int] = ()
+    """The rows of the inbox that it was made of: deleted with it, and refused if one is gone."""
 
 
 class Appended(NamedTuple):
@@ -179,6 +182,10 @@ class AlreadyReceived(Refused):
 
 class JobPaused(Refused):
     """The unit would start a run of a job that is paused as a whole."""
+
+
+class InboxGone(Refused):
+    """A row of the inbox is gone: another worker has appended what it became, or it was dropped."""
 
 
 class StreamLocked(Exception):

@@ -108,7 +108,8 @@ class PoolCalls:
         """Accept items, all of them or none, together with what others wait to have accepted.
 
         Raises `QueueFullError`, `IdempotencyConflictError`, `InvalidStateError` (the pool is
-        drained), and `StoreUnavailableError`. A caller that is cancelled may have had it accepted.
+        drained), `InboxGone`, and `StoreUnavailableError`. A caller that is cancelled may have had
+        it accepted.
         """
         future: asyncio.Future[list[Accepted]] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(job, deque()).append((accept, future))
@@ -137,7 +138,8 @@ class PoolCalls:
         meta = self.meta()
         ids = [item.id for accept in accepts for item in accept.items if item.id is not None]
         for_now = any(item.due_us is None for accept in accepts for item in accept.items)
-        look = PoolLook(job, meta.now_us, ids=ids, brings_work=for_now)
+        inbox = [n for accept in accepts for n in accept.inbox]
+        look = PoolLook(job, meta.now_us, ids=ids, inbox=inbox, brings_work=for_now)
         try:
             answers = await self.call(
                 look, lambda writing, seen: plan_accepts(writing, seen, accepts), meta=meta

@@ -102,6 +102,7 @@ class _Work(Struct):
     outcomes: HandlerOutcomes | None = None
     appending: list[asyncio.Future[None]] | None = None
     received: Received | None = None
+    inbox: tuple[int, ...] = ()
     losses: int = 0
 
 
@@ -152,6 +153,7 @@ class UnitsOfWork:
         outcomes: HandlerOutcomes | None = None,
         appending: list[asyncio.Future[None]] | None = None,
         received: Received | None = None,
+        inbox: tuple[int, ...] = (),
     ) -> RequestOutcome:
         """Put `request` to the instance and append what follows; `make_reply` makes the reply of
         the turn and the stream id.
@@ -160,34 +162,36 @@ class UnitsOfWork:
         again (`outcomes` has how they ended). `lease_token` is the lease under which the request
         works; it ends with the unit if `ends_lease` says so of the instance then. `claim` makes
         the lease of the run that begins with a `Claim`, of the time and version of that. `received`
-        is the message that it delivers. With `appending` the append is not waited for, but added
-        there: the caller looks how it ends. Raises `ConflictError` if it lost too often,
-        `LeaseLostError` if the run belongs to another worker by now, `JobPaused` if one was to
-        begin, `AlreadyReceived`, `IdempotencyConflictError`, `HistoryError` if the instance is
-        damaged (it is parked then), and what `decide` and the store raise. A crash before the
-        append leaves nothing, a crash after it everything.
+        is the message that it delivers, `inbox` the rows that it is made of. With `appending` the
+        append is not waited for, but added there: the caller looks how it ends. Raises
+        `ConflictError` if it lost too often, `LeaseLostError` if the run belongs to another worker
+        by now, `JobPaused` if one was to begin, `AlreadyReceived`, `InboxGone`,
+        `IdempotencyConflictError`, `HistoryError` if the instance is damaged (it is parked then),
+        and what `decide` and the store raise. A crash before the append leaves nothing, a crash
+        after it everything.
         """
         if isinstance(request, Receive):
-            pauses = self._job_pauses.fresh()
-            if id.job in (await self._job_pauses.now() if pauses is None else pauses):
+            if (pauses := self._job_pauses.fresh()) is None:
+                pauses = await self._job_pauses.now()
+            if id.job in pauses:
                 request = replace(request, defer=True)
         work = _Work(
             definition, id, str(id), request, make_reply, origin, key, lease_token, claim,
-            ends_lease, outcomes, appending, received,
+            ends_lease, outcomes, appending, received, inbox,
         )  # fmt: skip
         while True:
             try:
                 outcome = await self._try(work)
             except (VersionConflict, KeyTaken):
                 await self._back_off(work)
+                continue
             except LeaseGone:
                 raise _lease_lost(work) from None
             except HistoryError as error:
                 await self.park(work.stream, error, again=claim is not None)
                 raise
-            else:
-                if outcome is not None:
-                    return outcome
+            if outcome is not None:
+                return outcome
 
     def claim_at_once(
         self,
@@ -205,17 +209,9 @@ class UnitsOfWork:
         cached = self._instances.at_hand(str(id))
         if cached is None:
             return None
+        stream = cached.stream
         work = _Work(
-            definition,
-            id,
-            cached.stream,
-            request,
-            None,
-            NO_ORIGIN,
-            None,
-            lease_token,
-            claim,
-            ends_lease,
+            definition, id, stream, request, None, NO_ORIGIN, None, lease_token, claim, ends_lease
         )
         now_us = self.clock.now_us()
         turn = claim_turn(definition, cached.head.instance, request, now_us)
@@ -313,6 +309,7 @@ class UnitsOfWork:
             take=take,
             ends_lease=ends_lease or (work.lease_token is None and _ends_a_life(turn)),
             received=work.received,
+            inbox=work.inbox,
         )
         if unit.events:  # else only the reply is new
             cached.head = Head(after, unit.hash)
@@ -384,8 +381,7 @@ def _forget_outdated(work: _Work, request: HandleDeferred, instance: Instance) -
 
 
 def _ends_a_life(turn: Turn) -> bool:
-    is_over = turn.after.started_us is None
-    return is_over and any(isinstance(event, Cleared) for event in turn.events)
+    return turn.after.started_us is None and any(isinstance(e, Cleared) for e in turn.events)
 
 
 def _lease_lost(work: _Work) -> LeaseLostError:

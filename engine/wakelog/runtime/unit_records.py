@@ -59,12 +59,13 @@ class UnitRecords:
         lease_token: int | None = None,
         take: Lease | None = None,
         ends_lease: bool = False,
+        inbox: Sequence[int] = (),
         is_whole: bool = True,
         received: Received | None = None,
     ) -> Unit:
         """The unit of these events, which lead from `before` to `after`; with a snapshot if the
         next one is due, and `after` is the whole instance (a parked one is not). With `take` it
-        starts a run.
+        starts a run; it deletes the rows `inbox`.
 
         It is decided at `now_us` and recorded then, or at the time of the event before if that is
         later: a history never goes back (U9).
@@ -101,6 +102,7 @@ class UnitRecords:
             now_us,
             sent_in(events, base),
             received,
+            inbox,
         )
 
 

@@ -28,6 +28,9 @@ WRITES = (
     "remove_worker",
     "pause_job",
     "resume_job",
+    "inbox_hold",
+    "inbox_retry",
+    "inbox_drop",
 )
 
 

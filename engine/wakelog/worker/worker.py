@@ -18,6 +18,7 @@ from wakelog.application import Application
 from wakelog.errors import LeaseLostError, StoreUnavailableError
 from wakelog.ids import job_of
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
+from wakelog.ports.inbox import INBOX
 from wakelog.ports.rows import WorkerRow
 from wakelog.runtime.store_threads import InlineExecutor, StoreExecutor, ThreadExecutor
 from wakelog.settings import WorkerSettings
@@ -27,6 +28,7 @@ from wakelog.worker.begun import BegunWork
 from wakelog.worker.claim_guard import ClaimGuard
 from wakelog.worker.claims import Claimed, GivenBack, claim_due
 from wakelog.worker.heartbeat import Heartbeat
+from wakelog.worker.inbox.inbox import DueRows, Inbox
 from wakelog.worker.leases import HeldLeases, LeaseKey
 from wakelog.worker.loop_watchdog import LoopWatchdog
 from wakelog.worker.next_look import NextLook
@@ -94,8 +96,7 @@ class Worker:
         self._heartbeat = self._new_heartbeat()
         self._is_registered = False
         self._closer: StoreExecutor | None = None
-        """Waits for the other threads when they are ended; started with them, as then a thread may
-        not be to be had."""
+        """Waits for the other threads when they are ended; started with them: later none may be."""
         self._guard = ClaimGuard(
             app.clock,
             self.name,
@@ -103,8 +104,9 @@ class Worker:
             beat_us=self._beat_us,
             renew=lambda: self._heartbeat.beat_now(),
         )
-        may_take_over = self._guard.may_take_over
-        self._pools = Pools(app, self._all_jobs, self.name, self._leases, may_take_over)
+        leases, may_take_over = self._leases, self._guard.may_take_over
+        self._pools = Pools(app, self._all_jobs, self.name, leases, may_take_over)
+        self._inbox = Inbox(app, self._all_jobs, self._wake)
         app.pools.on_change = self._on_pool_changed
         app.on_wake = self._on_alarm_set
         app.on_cleared = self.cancel
@@ -121,8 +123,8 @@ class Worker:
         self._closer = ThreadExecutor("closing")
         start_thread(self._heartbeat)
         self._clock.start()
-        watch = self._app.store.watch_alarms
-        self._stop_watching = watch(self._on_others_alarm, self._on_others_pool)
+        told = self._on_others_alarm, self._on_others_pool
+        self._stop_watching = self._app.store.watch_alarms(*told)
         self.sweep.reread()
         self._schedules.start()
 
@@ -139,6 +141,7 @@ class Worker:
         await asyncio.gather(
             closer.run(self._stop_claiming),
             self._pools.close(grace_s),
+            self._inbox.close(grace_s),
             self._begun.close(grace_s, LAST_S),
         )
         self._abandoned = True
@@ -181,8 +184,8 @@ class Worker:
         if not self._heartbeat.is_alive() and not self._closing:  # something has ended it
             self._heartbeat = self._new_heartbeat()
             start_thread(self._heartbeat)
-        pools = () if self._closing else self._pools.claim(now_us)
-        return [*pools, *self._claim_instances(now_us)]
+        found = () if self._closing else (*self._pools.claim(now_us), *self._inbox.claim(now_us))
+        return [*found, *self._claim_instances(now_us)]
 
     def _claim_instances(self, now_us: int) -> Sequence[Claimed]:
         self.next_look.begin()
@@ -192,8 +195,7 @@ class Worker:
         room = self.room
         if room <= 0 or self._closing or not self._watchdog.is_responsive():
             return ()
-        takeover = self._guard.takeover()
-        if takeover is None:
+        if (takeover := self._guard.takeover()) is None:
             self._awaits_beat = True
             return ()
         self._awaits_beat = False
@@ -223,20 +225,23 @@ class Worker:
         """Tell the event loop that something was claimed: once for each claim, since each hand-over
         is a system call after which the loop may keep the GIL."""
         pools = [each for each in claimed if isinstance(each, DuePool)]
+        rows = [each for each in claimed if isinstance(each, DueRows)]
         if pools:
             self._loop.call_soon_threadsafe(self._pools.begin, pools)
-        if not pools or len(pools) < len(claimed):
+        if rows:
+            self._loop.call_soon_threadsafe(self._inbox.begin, rows[0])
+        if not claimed or len(pools) + len(rows) < len(claimed):
             self._loop.call_soon_threadsafe(self._begin_next)
 
     def next_look_us(self, now_us: int) -> int | None:
         """When to look again: never while there is no room or the loop is blocked, except to give
         back what lies ahead for too long."""
-        looks = (self._next_look_us(now_us), self._pools.next_look_us())
+        presented = self._pools.next_look_us(), self._inbox.next_look_us()
+        looks = self._next_look_us(now_us), *presented
         return min((at_us for at_us in looks if at_us is not None), default=None)
 
     def _next_look_us(self, now_us: int) -> int | None:
-        late_in_us = self._ahead.late_in_us()
-        late_us = None if late_in_us is None else now_us + late_in_us
+        late_us = None if (in_us := self._ahead.late_in_us()) is None else now_us + in_us
         if self._closing or self._watchdog.found_blocked or self._awaits_beat:
             return late_us  # the event loop or the heartbeat wakes the alarm clock
         self._waits_for_room = True
@@ -267,8 +272,7 @@ class Worker:
         self._is_beginning = True
         try:
             while len(self._begun) < self._settings.concurrency and not self._closing:
-                claimed = self._ahead.take()
-                if claimed is None:
+                if (claimed := self._ahead.take()) is None:
                     break
                 self._begun.begin(claimed)
         finally:
@@ -290,11 +294,8 @@ class Worker:
             if self._abandoned:
                 _LOG.info("%s ended too late: %s", stream, error, extra={"instance": stream})
                 return None
-            _LOG.exception(
-                "%s could not be worked on; it is taken up again a little later",
-                stream,
-                extra={"instance": stream},
-            )
+            text = "%s could not be worked on; it is taken up again a little later"
+            _LOG.exception(text, stream, extra={"instance": stream})
         return None
 
     def _ended(self, claimed: Claimed) -> None:
@@ -331,8 +332,10 @@ class Worker:
             self._on_alarm_set(due_us)
 
     def _on_others_pool(self, job: str, number: int) -> None:
-        """Another process has put something into a pool; called on any thread."""
-        if not self._pools.has_seen(job, number):
+        """Another process has put something into a pool or the inbox; called on any thread."""
+        if job == INBOX:
+            self._inbox.notice()
+        elif not self._pools.has_seen(job, number):
             self._loop.call_soon_threadsafe(self._on_pool_changed, job, 0)
 
     def _wake(self) -> None:
@@ -377,8 +380,7 @@ class Worker:
 
     def _lease_lost(self, key: LeaseKey) -> None:
         self._pools.lost(key)
-        claimed = self._begun.under(key)
-        if claimed is not None:
+        if (claimed := self._begun.under(key)) is not None:
             stream = claimed.stream
             _LOG.warning("the lease on %s is lost: stopping", stream, extra={"instance": stream})
             self._begun.stop_if_possible(claimed)
@@ -393,5 +395,5 @@ class Worker:
         )
 
     def _row(self) -> WorkerRow:
-        size = self._settings.concurrency
-        return worker_row(self._app, self.name, self._all_jobs, size, self._started_us, self._rules)
+        about = self._settings.concurrency, self._started_us, self._rules
+        return worker_row(self._app, self.name, self._all_jobs, *about)

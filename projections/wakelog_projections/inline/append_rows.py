@@ -106,6 +106,8 @@ class AppendRows:
         """Streams, and what each takes of the outbox."""
         self.started_jobs: list[str] = []
         """Jobs of which a run starts: none of them may be paused."""
+        self.inbox: list[int] = []
+        """The rows of the inbox that must be there, and are deleted."""
         self.next_due_us: int | None = None
         """The earliest alarm among the units."""
         self._last: dict[str, Unit] = {}
@@ -146,6 +148,13 @@ class AppendRows:
             self.sent += outbox_rows(stream, unit.sent, unit.now_us)
         if unit.received is not None:
             self._receive(stream, unit.received)
+        if unit.inbox:
+            self._consume(unit)
+
+    def _consume(self, unit: Unit) -> None:
+        if not set(self.inbox).isdisjoint(unit.inbox):
+            raise ValueError(f"another unit is made of what the one of {unit.stream} is made of")
+        self.inbox += unit.inbox
 
     def _move_lease(self, unit: Unit) -> None:
         stream, token = unit.stream, unit.lease_token

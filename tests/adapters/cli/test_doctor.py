@@ -146,6 +146,7 @@ def test_nothing_is_found_where_all_is_well(url: str) -> None:
         "dead_letters",
         "waiting_for_code",
         "messages",
+        "inbox",
         "pools",
     }
     of_its_own = (

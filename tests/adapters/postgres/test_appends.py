@@ -235,7 +235,7 @@ def test_frequent_queries_scan_no_table(store: PostgresStore, bare: psycopg.Conn
         (queries.claim, (*first, [60], *then, False, *rules)),
         (queries.claim, (*first, [60], *then, True, *rules)),
         (queries.release_claim, ("w2", -1)),
-        (queries.facts, (streams, streams, ["k"] * 400, [ORDERS], streams, streams)),
+        (queries.facts, (streams, streams, ["k"] * 400, [ORDERS], streams, streams, [1, 2])),
         (queries.messages_due, ([ORDERS], NOW, 500, 500)),
         (queries.messages_of, (streams, 1000)),
         (queries.load, ([streams[3]],)),

@@ -144,7 +144,7 @@ def test_blocking_apps_on_loops_of_their_own_share_a_store(postgres_url: str) ->
     with ExitStack() as stack, ThreadPoolExecutor(12) as threads:
         apps = [stack.enter_context(jobs.open(postgres_url)) for _ in range(3)]
         sends = [
-            threads.submit(app.task(task).send, id, 1)
+            threads.submit(lambda app, id: app.task(task).send(id, 1), app, id)
             for _ in range(20)
             for id in ("a", "b")
             for app in apps

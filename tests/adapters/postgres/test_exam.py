@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.adapters.postgres.started_appends import StartingStore, opened
@@ -11,6 +14,7 @@ from tests.support_postgres import with_options
 from wakelog.ports.store import Store
 from wakelog_adapters.conformance import StoreExam
 from wakelog_adapters.postgres import open_store
+from wakelog_adapters.postgres.url import parse
 
 
 class TestPostgres(StoreExam):
@@ -22,6 +26,11 @@ class TestPostgres(StoreExam):
 
     def make_store(self, folder: Path) -> Store:
         return open_store(self._url).application_recorder()
+
+    @contextmanager
+    def caller(self, folder: Path) -> Generator[psycopg.Connection]:
+        with psycopg.connect(parse(self._url).conninfo) as connection:
+            yield connection
 
 
 class TestPostgresWithStartedAppends(TestPostgres):

@@ -159,7 +159,22 @@ def test_a_call_that_was_abandoned_is_refused_if_it_arrives_later(
     store: PostgresStore, bare: psycopg.Connection
 ) -> None:
     bare.execute("SELECT settle_1('late', '1s', NULL, NULL, NULL)")
-    look: tuple[Any, ...] = ("late", "1s", "1s", POOL, NOW, NOW, [], 0, [], [], False, [], "none")
+    look: tuple[Any, ...] = (
+        "late",
+        "1s",
+        "1s",
+        POOL,
+        NOW,
+        NOW,
+        [],
+        0,
+        [],
+        [],
+        False,
+        [],
+        "none",
+        None,
+    )
     with pytest.raises(psycopg.Error) as raised:
         bare.execute(store.queries.pool_look, look)
     assert raised.value.sqlstate == "WK004"
@@ -380,7 +395,7 @@ def test_a_pool_keeps_its_two_newest_documents(
 
 # -- what a call costs, with tables that the server has never analysed
 
-LOOK = (None, None, None, POOL, NOW, NOW, ["id-3"], 5, [2, 2], [3, 7], True, ["k8"], "all")
+LOOK = (None, None, None, POOL, NOW, NOW, ["id-3"], 5, [2, 2], [3, 7], True, ["k8"], "all", [1])
 EXPLAIN = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "
 
 
@@ -425,9 +440,12 @@ def statements(store: PostgresStore) -> dict[str, tuple[bytes, Any]]:
     why = {"why": ["behind", "dead"], "pool": POOL, "lane": 0, "off": 0, "limit": 5}
     return {
         "look": (queries.pool_look, LOOK),
-        "put": (queries.pool_write, (*written, None, put, *nothing, None, None, b"")),
-        "gone": (queries.pool_write, (*written, gone, *nothing, None, None, None, b"")),
-        "leases": (queries.pool_write, (*written, *nothing, leases, [SHARED], None, None, b"")),
+        "put": (queries.pool_write, (*written, None, put, *nothing, *nothing[:3], b"")),
+        "gone": (queries.pool_write, (*written, gone, *nothing, *nothing, b"")),
+        "leases": (
+            queries.pool_write,
+            (*written, *nothing, leases, [SHARED], None, [1], None, b""),
+        ),
         "slices": (queries.pool_slices, (POOL, SHARED, [1, 2, 1], [50, 0, 250], [260, 90, 420])),
         "taken": (queries.pool_taken, (POOL, 1, 3)),
         "trail": (queries.pool_trail, (POOL, 1, 3)),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from wakelog.ports.store import Store
@@ -12,3 +15,8 @@ from wakelog_adapters.sqlite import open_store
 class TestSQLite(StoreExam):
     def make_store(self, folder: Path) -> Store:
         return open_store(f"sqlite:///{folder}/jobs.db?prefix=exam_").application_recorder()
+
+    @contextmanager
+    def caller(self, folder: Path) -> Generator[sqlite3.Connection]:
+        with closing(sqlite3.connect(folder / "jobs.db")) as connection:
+            yield connection

@@ -16,6 +16,7 @@ from wakelog.errors import (
     HandlerTimeoutError,
     HistoryError,
     IdempotencyConflictError,
+    InboxConnectionError,
     InstanceNotFoundError,
     IntegrityError,
     InvalidIdError,
@@ -87,6 +88,10 @@ EXAMPLES: list[tuple[WakelogError, str]] = [
         InstanceNotFoundError(ID),
         "'task:order:o-17' has no history in this store; check the id "
         "(type:name:id, as in task:order:o-17) and the store's URL",
+    ),
+    (
+        InboxConnectionError("it is closed", "give one that is open, in its transaction"),
+        "connection= cannot be used: it is closed; give one that is open, in its transaction",
     ),
     (
         IdempotencyConflictError(ID, "k-1", "send", "send"),

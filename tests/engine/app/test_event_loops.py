@@ -131,7 +131,7 @@ async def test_E3_the_blocking_app_refuses_to_block_an_event_loop(shared_url: st
     with pytest.raises(InvalidStateError, match=r"asyncio\.to_thread"):
         app.task("job").send("a", {})
     # then a thread may use it, and closing is possible
-    assert (await asyncio.to_thread(app.task("job").send, "a", {})).created
+    assert (await asyncio.to_thread(lambda: app.task("job").send("a", {}))).created
     app.close()
     with pytest.raises(InvalidStateError, match="closed"):
         await asyncio.to_thread(app.list)

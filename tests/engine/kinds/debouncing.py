@@ -100,7 +100,8 @@ class Stage:
 
     def add(self, *events: Any, id: str = "a", **options: Any) -> AddResult:
         """Add events; the answer to the last one."""
-        return [self.client.add(id, event, **options) for event in events][-1]
+        result: AddResult = [self.client.add(id, event, **options) for event in events][-1]
+        return result
 
     def status(self, id: str = "a") -> DebounceStatus:
         return self.client.status(id)

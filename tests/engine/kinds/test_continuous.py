@@ -67,7 +67,7 @@ def test_C1_a_stopped_one_is_resumed_with_its_state_or_with_the_input(wind: Wind
 def test_U4_an_input_that_does_not_fit_leaves_no_zombie(wind: Winding) -> None:
     job = wind(every="30m")
     with pytest.raises(ValidationError, match="state of 'job'"):
-        job.client.start("a", "five")  # type: ignore[arg-type]
+        job.client.start("a", "five")  # type: ignore[call-overload]
     assert job.status().status == "not_found"
     assert job.client.start("a", 1).created is True
 

@@ -15,7 +15,7 @@ __all__ = ["app"]
 MODULES = (
     *("demo", "worker"),
     *("task", "debounce", "continuous", "worker_pool", "pool_acts"),
-    *("lifecycle", "dead_letters", "pause", "inspect", "store"),
+    *("lifecycle", "dead_letters", "pause", "inbox", "inspect", "store"),
 )
 """In this order `wakelog --help` lists the commands: each module registers its own."""
 

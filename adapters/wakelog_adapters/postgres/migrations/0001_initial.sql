@@ -19,6 +19,8 @@
 --   run_limits         the jobs with a limit on their runs, whose leases one claim at a time counts
 --   ordering           what a writer of events locks; empty
 --   abandoned_appends  calls of append_1 and pool_look_1 that must be refused if they still arrive
+--   inbox              events that callers have sent in transactions of their own, until they are taken
+--                      up
 --   pool_states        of each pool the document that its calls are planned by
 --   pool_segments      where in the log the items of each lane are
 --   pool_taken         which take had which items of a lane
@@ -213,6 +215,23 @@ CREATE TABLE {schema}.abandoned_appends (
     at timestamptz NOT NULL DEFAULT now()
 );
 
+-- Only ever read by presence: rows commit in any order. A number is never given again, since a unit
+-- that was made of a row deletes it by its number. An identity, so that a caller needs a right to
+-- insert into this table, and no other.
+CREATE TABLE {schema}.inbox (
+    n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id text COLLATE "C" NOT NULL,
+    job text COLLATE "C" NOT NULL,
+    stream text COLLATE "C" NOT NULL,
+    body text NOT NULL,
+    at_us bigint NOT NULL,
+    retry_us bigint NOT NULL DEFAULT 0,
+    error text,
+    refused boolean NOT NULL DEFAULT false
+);
+
+CREATE INDEX inbox_held ON {schema}.inbox (stream, n) WHERE retry_us > 0;
+
 -- Pools: see `wakelog.ports.pools`. What is in these tables is in the log too. They are changed under
 -- the ordering lock only. A pool's document has a new row for each call that changes it, the newest
 -- with the highest number: while an old snapshot is held, one row that is updated again and again is
@@ -340,6 +359,7 @@ CREATE FUNCTION {schema}.append_1(
     snapshots json,
     sent json,              -- messages to put into the outbox
     received json,          -- messages that are delivered, by target and sender
+    inbox bigint[],         -- rows of the inbox that must be there, and are deleted
     blob bytea              -- states of events and snapshots, one after the other
 ) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
@@ -488,6 +508,13 @@ BEGIN
             FROM json_to_recordset(sent) AS n (sender text, target text, version bigint, job text,
                 sent_us bigint, due_us bigint);
     END IF;
+    IF inbox IS NOT NULL THEN
+        DELETE FROM {schema}.inbox i WHERE i.n = ANY (append_1.inbox);
+        GET DIAGNOSTICS found_count = ROW_COUNT;
+        IF found_count <> cardinality(append_1.inbox) THEN
+            RAISE EXCEPTION 'a row of the inbox is gone' USING ERRCODE = 'WK007';
+        END IF;
+    END IF;
 
     IF alarms IS NOT NULL THEN
         INSERT INTO {schema}.alarms AS a (stream, job, due_us, action)
@@ -532,10 +559,12 @@ BEGIN
 END $$;
 
 -- What the units of a refused append are judged by: the versions and hashes of the streams, the tokens of
--- their leases, when the replies under the keys expire, which of the jobs are paused, and which messages
--- the targets have taken of the senders. Locks nothing: the next append checks.
+-- their leases, when the replies under the keys expire, which of the jobs are paused, which messages
+-- the targets have taken of the senders, and which of the rows of the inbox are there. Locks nothing: the
+-- next append checks.
 CREATE FUNCTION {schema}.facts_1(
-    streams text[], key_streams text[], keys text[], jobs text[], targets text[], senders text[]
+    streams text[], key_streams text[], keys text[], jobs text[], targets text[], senders text[],
+    inbox bigint[]
 ) RETURNS json LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET jit = off
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -550,7 +579,8 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
         ARRAY(SELECT p.job FROM {schema}.job_pauses p WHERE p.job = ANY (jobs)),
         ARRAY(SELECT json_build_array(m.target, m.sender, m.version)
             FROM unnest(targets, senders) AS n (target, sender)
-            JOIN {schema}.received m ON m.target = n.target AND m.sender = n.sender))
+            JOIN {schema}.received m ON m.target = n.target AND m.sender = n.sender),
+        ARRAY(SELECT i.n FROM {schema}.inbox i WHERE i.n = ANY (facts_1.inbox)))
 $$;
 
 -- Which of these streams have a row that another session has locked. Takes free locks only, until
@@ -843,6 +873,7 @@ CREATE FUNCTION {schema}.pool_look_1(
     with_leases boolean,
     behind text[],          -- the keys behind which items wait
     firsts text,            -- of which lanes the first segment: none, lanes, all
+    inbox bigint[],         -- rows of the inbox to look for, and to lock
     OUT number bigint, OUT state bytea, OUT seen text
 ) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan
@@ -850,6 +881,7 @@ SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     lease_us bigint;
+    arrived bigint[];
 BEGIN
     IF append_id IS NOT NULL THEN
         PERFORM set_config('lock_timeout', pool_look_1.lock_timeout, true),
@@ -862,6 +894,10 @@ BEGIN
             RAISE EXCEPTION 'this append was abandoned' USING ERRCODE = 'WK004';
         END IF;
         LOCK TABLE {schema}.ordering IN SHARE UPDATE EXCLUSIVE MODE;
+    END IF;
+    IF inbox IS NOT NULL THEN  -- free ones: nothing is waited for under the lock of the log
+        arrived := ARRAY(SELECT i.n FROM {schema}.inbox i
+            WHERE i.n = ANY (pool_look_1.inbox) FOR UPDATE SKIP LOCKED);
     END IF;
     lease_us := CASE WHEN with_leases THEN coalesce(clock_us, {schema}.server_us()) END;
     WITH newest AS MATERIALIZED (
@@ -931,6 +967,7 @@ BEGIN
                 WHERE k.pool = pool_look_1.pool AND k.lane = l.lane AND k.off > l.taken
                 ORDER BY k.off LIMIT 1000))
             FROM lanes l WHERE l.skips > 0),
+        'inbox', coalesce(arrived, ARRAY[]::bigint[]),
         'skipped', ARRAY(
             SELECT json_build_array(s.lane, s.off)
             FROM unnest(key_lanes, key_offs) AS k (lane, off), LATERAL (
@@ -957,6 +994,7 @@ CREATE FUNCTION {schema}.pool_write_1(
     taken_leases json,
     dropped text[],
     sent json,              -- messages to put into the outbox
+    inbox bigint[],         -- rows of the inbox that are deleted
     events json,            -- the events, and where in `blob` their states are
     blob bytea
 ) RETURNS void LANGUAGE plpgsql
@@ -1026,6 +1064,9 @@ BEGIN
             ORDER BY r.stream COLLATE "C"
             ON CONFLICT (stream) DO UPDATE SET owner = excluded.owner,
                 until_us = excluded.until_us, token = excluded.token, run = excluded.run;
+    END IF;
+    IF inbox IS NOT NULL THEN
+        DELETE FROM {schema}.inbox i WHERE i.n = ANY (pool_write_1.inbox);
     END IF;
     IF document IS NOT NULL THEN
         INSERT INTO {schema}.pool_states (pool, n, state)

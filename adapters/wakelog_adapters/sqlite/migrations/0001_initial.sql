@@ -16,6 +16,7 @@
 --   positions       how far the followers of the log are
 --   job_pauses      jobs that are paused as a whole
 --   workers         workers, and the jobs they can run
+--   inbox           events that callers have sent in transactions of their own, until they are taken up
 --   pool_states     of each pool the document that its calls are planned by
 --   pool_segments   where in the log the items of each lane are
 --   pool_taken      which take had which items of a lane
@@ -166,6 +167,22 @@ CREATE TABLE {prefix}workers (
     until_us INTEGER NOT NULL,
     rules TEXT NOT NULL
 ) WITHOUT ROWID;
+
+-- Only ever read by presence: rows commit in any order. A number is never given again, since a unit
+-- that was made of a row deletes it by its number.
+CREATE TABLE {prefix}inbox (
+    n INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL,
+    job TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    body TEXT NOT NULL,
+    at_us INTEGER NOT NULL,
+    retry_us INTEGER NOT NULL DEFAULT 0,
+    error TEXT,
+    refused INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE INDEX {prefix}inbox_held ON {prefix}inbox (stream, n) WHERE retry_us > 0;
 
 -- Pools: see `wakelog.ports.pools`. What is in these tables is in the log too. A pool's document has
 -- a new row for each call that changes it; the newest has the highest number.

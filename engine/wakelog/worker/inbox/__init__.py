@@ -1,0 +1,1 @@
+"""The inbox, as a worker presents and delivers it (E1)."""
