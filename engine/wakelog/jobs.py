@@ -37,6 +37,7 @@ from wakelog.follow.jobs import (
     following_application,
     following_own,
 )
+from wakelog.follow.tracker import Publisher, tracking
 from wakelog.loop_thread import LoopThread
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import Settings, WorkerSettings
@@ -121,6 +122,24 @@ class Jobs:
             return on_message
 
         return registered
+
+    def track(
+        self,
+        publisher: Publisher,
+        *,
+        name: str = "tracker",
+        env: str | None = None,
+        service_key: str | None = None,
+    ) -> None:
+        """Let workers tell a tracker what happens to jobs: `publisher.publish(batch)` is called
+        with batches of events such as `job.started`, in order, at least once, off every request's
+        path. `env` and `service_key` go with each event.
+
+        It is a Task with one instance, `task:NAME:follower`: pause it, look at its failures. `app.
+        until(position, "tracker")` waits until all is published, `app.pending("tracker")` is how
+        many events are not. Raises `ValidationError`.
+        """
+        self.registry.add(name, tracking(publisher, env, service_key))
 
     def __contains__(self, name: object) -> bool:
         return name in self.registry

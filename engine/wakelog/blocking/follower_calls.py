@@ -35,3 +35,8 @@ class BlockingFollowerCalls:
         return self._portal.call(
             lambda: self._follower_calls.until(position, follower, timeout=timeout)
         )
+
+    def pending(self, follower: str) -> int:
+        """How much a follower that workers call (`jobs.follower`, `jobs.track`, `jobs.follow`) has
+        not handled yet, by its name. Reads it all. Raises `UnknownJobError`."""
+        return self._portal.call(lambda: self._follower_calls.pending(follower))

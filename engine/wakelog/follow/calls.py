@@ -9,7 +9,7 @@ from wakelog.arguments import timeout_us
 from wakelog.client.gateway import RequestGateway
 from wakelog.core.time import Duration
 from wakelog.follow.feed import newest
-from wakelog.follow.following import Following, until
+from wakelog.follow.following import Following, pending, until
 from wakelog.follow.others import OtherProcesses
 from wakelog.log.position import Position
 
@@ -55,3 +55,10 @@ class FollowerCalls:
         self._gateway.check()
         self.others.start()
         await until(self.application, position, follower, timeout_us(timeout))
+
+    async def pending(self, follower: str) -> int:
+        """How much a follower that workers call (`jobs.follower`, `jobs.track`, `jobs.follow`) has
+        not handled yet, by its name. Reads it all. Raises `UnknownJobError`."""
+        self._gateway.check()
+        app = self.application
+        return await app.threads.browse(pending, app, follower)

@@ -6,17 +6,18 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
+from typing import Any
 
 from wakelog.application import Application
 from wakelog.arguments import check_type
 from wakelog.client.gateway import RequestGateway
-from wakelog.errors import WaitTimeoutError
+from wakelog.errors import UnknownJobError, WaitTimeoutError
 from wakelog.follow.feed import FOLLOWER, read_page
 from wakelog.ids import check_name
 from wakelog.log.cloud_event import CloudEvent, Topics
 from wakelog.log.position import Position
 
-__all__ = ["EVERY", "RECORD_S", "Following", "until"]
+__all__ = ["EVERY", "RECORD_S", "Following", "pending", "until"]
 
 RECORD_S = 0.1
 """How often a position is recorded, at most, while there is more to handle at once."""
@@ -139,6 +140,22 @@ class Following(AsyncIterator[CloudEvent]):
             self._recorded_upto, self._recorded_s = self._handled_upto, now_s
 
 
+def _followed(app: Application, name: str) -> tuple[Any, int]:
+    """What a job follows, and how far it is. Raises `UnknownJobError`."""
+    definition = app.registry.target(name)
+    if definition.followed is None:
+        raise UnknownJobError(name, [each.name for each in app.registry if each.followed])
+    [row] = app.store.status([f"{definition.job}:{FOLLOWER}"])
+    return definition.followed, 0 if row is None or row.state is None else int(row.state)
+
+
+def pending(app: Application, name: str) -> int:
+    """How much a job has not followed yet. Blocks. Raises `UnknownJobError`."""
+    followed, at = _followed(app, name)
+    count: int = followed.pending(app, at)
+    return count
+
+
 async def until(app: Application, position: Position, name: str, timeout_us: int | None) -> None:
     """Wait until a follower has handled everything up to a position. Raises `WaitTimeoutError`."""
     check_type(Position, "position", position)
@@ -146,10 +163,8 @@ async def until(app: Application, position: Position, name: str, timeout_us: int
 
     def has_come() -> bool | None:
         if name in app.registry:
-            definition = app.registry.target(name)
-            [row] = app.store.status([f"{definition.job}:{FOLLOWER}"])
-            at = 0 if row is None or row.state is None else int(row.state)
-            first = None if definition.followed is None else definition.followed.first(app, at)
+            followed, at = _followed(app, name)
+            first = followed.first(app, at)
             return first is None or first > position.at or None
         return app.store.positions().get(name, 0) >= position.at or None
 

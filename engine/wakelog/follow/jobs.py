@@ -78,6 +78,13 @@ class FollowedApplication:
         found = self.page(app, after)
         return found[0][0] if found else None
 
+    def pending(self, app: Application, after: int) -> int:
+        """How many there are after a position."""
+        count = 0
+        while page := self.page(app, after):
+            count, after = count + len(page), page[-1][0]
+        return count
+
     def page(self, app: Application, after: int) -> list[tuple[int, Any]]:
         """The domain events after a position, each with its own, up to `PAGE`."""
         found = self._log.select_notifications(after + 1, PAGE)
@@ -99,6 +106,13 @@ class FollowedMessages:
         """The position of the first after another one; None: there is none."""
         found = self.page(app, after)
         return found[0][0] if found else None
+
+    def pending(self, app: Application, after: int) -> int:
+        """How many there are after a position."""
+        count = 0
+        while page := self.page(app, after):
+            count, after = count + len(page), page[-1][0]
+        return count
 
     def page(self, app: Application, after: int) -> list[tuple[int, Any]]:
         """The messages after a position, each with its own, up to `PAGE`."""

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from tests.support import WAIT_S, task_of
-from wakelog import Continuous, Debounce, InvalidStateError, Jobs, WorkerPool
+from wakelog import Continuous, Debounce, InvalidStateError, Jobs, Position, WorkerPool
 
 GIVEN: dict[str, Any] = {
+    "position": Position.parse("w1-0"),
+    "follower": "mailer",
     "action": "pause",
     "event": {},
     "event_id": "e",
