@@ -15,7 +15,7 @@ from tests.forking import in_forked_process
 from wakelog import Jobs
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.frameworks)])
 def test_E3_each_process_of_multiprocessing_opens_its_own(sqlite_url: str, method: str) -> None:
     with Server("examples.embedding.processes", method, env={"SHOP_URL": sqlite_url}) as process:
         assert process.ended() == 0, process.said

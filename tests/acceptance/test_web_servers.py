@@ -59,6 +59,7 @@ def test_E3_fastapi_under_uvicorn_with_two_workers(sqlite_url: str) -> None:
     assert workers_of(sqlite_url) == []
 
 
+@pytest.mark.frameworks
 def test_E3_fastapi_under_uvicorn_that_reloads(sqlite_url: str, tmp_path: Path) -> None:
     # given a copy that may be edited
     shutil.copytree(ROOT / "examples", tmp_path / "examples")

@@ -20,7 +20,7 @@ __all__ = ["AppPortal", "LoopPortal", "Portal", "ThreadPortal", "at_once"]
 R = TypeVar("R")
 
 LOOK_S = 0.5
-"""How often a caller looks whether the app, or its event loop, has ended under it."""
+"""How often a caller looks whether the app's event loop has ended under it."""
 _OWN_LOOP = (
     "app.blocking is for other threads: on its own event loop the app would wait for itself; await "
     "the app's own method there"
@@ -122,8 +122,6 @@ class LoopPortal:
                 if loop.is_closed():  # it ended before it began this: nothing ends it
                     coroutine.close()
                     raise InvalidStateError(_ENDED)
-                if self._app.is_closed:  # what it waits for does not come
-                    raise InvalidStateError(CLOSED)
         except concurrent.futures.CancelledError:
             raise InvalidStateError(CLOSED) from None
         except BaseException:

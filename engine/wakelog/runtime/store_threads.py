@@ -59,14 +59,18 @@ class InlineExecutor:
 
     def __init__(self, *, yields: bool = False) -> None:
         self._yields = yields
+        self._closed = False
 
     async def run(self, fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         if self._yields:
             await asyncio.sleep(0)
+        if self._closed:  # else a caller that looks again and again would do so for ever
+            return await _refused()
         return fn(*args, **kwargs)
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Nothing to wait for."""
+        self._closed = True
 
     def join(self, timeout_s: float) -> bool:
         """No threads."""

@@ -123,9 +123,12 @@ async def test_E3_a_handler_of_the_app_is_refused_too() -> None:
     assert "must not wait for the app" in said[0]
 
 
+@pytest.mark.parametrize("is_in_thread", [True, False])
 @pytest.mark.anyio
-async def test_E3_it_ends_with_the_app_also_for_a_caller_that_waits() -> None:
-    # given a thread that waits for a run that is going on
+async def test_E3_it_ends_with_the_app_also_for_a_caller_that_waits(
+    store_url: str, is_in_thread: bool
+) -> None:
+    # given a thread, or a task of the loop, that waits for a run that is going on
     begun, task = asyncio.Event(), task_of()
 
     @task.execute
@@ -133,15 +136,19 @@ async def test_E3_it_ends_with_the_app_also_for_a_caller_that_waits() -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    app = await Jobs(job=task).open_async("memory://", worker=True, grace=0)
+    app = await Jobs(job=task).open_async(store_url, worker=True, grace=0)
     await app.task("job").send("a", {})
     client = app.blocking.task("job")
-    waiting = asyncio.create_task(asyncio.to_thread(lambda: client.trigger("a", timeout="1h")))
+    waiting = asyncio.create_task(
+        asyncio.to_thread(lambda: client.trigger("a", timeout="1h"))
+        if is_in_thread
+        else app.task("job").trigger("a", timeout="1h")
+    )
     await asyncio.wait_for(begun.wait(), WAIT_S)
     # when
     await app.close()
     # then
-    with pytest.raises(InvalidStateError, match="the app is closed"):
+    with pytest.raises(InvalidStateError, match=r"the app (was|is) closed"):
         await asyncio.wait_for(waiting, WAIT_S)
     with pytest.raises(InvalidStateError, match="the app is closed"):
         await asyncio.to_thread(lambda: client.send("a", {}))
