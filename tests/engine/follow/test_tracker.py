@@ -28,6 +28,8 @@ class Endpoint:
         self.events: list[dict[str, Any]] = []
         self.headers: dict[str, str] = {}
         self.refusals: list[int] = []
+        self.silent_until: threading.Event | None = None
+        """The first answer waits for it, and what was posted is forgotten."""
         self.sizes: list[int] = []
         self.came = threading.Event()
         self.url = ""
@@ -35,6 +37,10 @@ class Endpoint:
     def take(self, headers: Any, body: bytes) -> int:
         if self.refusals:
             return self.refusals.pop(0)
+        if self.silent_until is not None:
+            ends, self.silent_until = self.silent_until, None
+            ends.wait(WAIT_S)
+            return 204
         events = json.loads(body)["events"]
         self.headers = dict(headers)
         self.events += events
@@ -182,6 +188,16 @@ def test_A8_what_is_refused_comes_again_in_its_order(endpoint: Endpoint, store_u
         assert (endpoint.events, sim.pending("tracker")) == ([], 5)
         sim.advance("1m")
         assert endpoint.types == SHORT
+
+
+def test_A8_what_is_not_answered_in_time_comes_again(endpoint: Endpoint, store_url: str) -> None:
+    ends = endpoint.silent_until = threading.Event()
+    with Simulation(tracked(endpoint, timeout_s=0.1), url=store_url, start=START) as sim:
+        sim.task("order").send("x", "clear")
+        sim.advance("10s")
+        ends.set()
+        assert endpoint.types == SHORT
+        assert sim.pending("tracker") == 0
 
 
 def test_A8_a_tracker_that_is_away_holds_up_nothing(store_url: str) -> None:
