@@ -33,7 +33,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup pgbouncer demo test chaos check format bench peers bench-peers wheel constraints clean
+.PHONY: help setup pgbouncer demo test chaos frameworks check format blocking bench peers bench-peers wheel constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ test: $(STAMP)  ## run the tests; ARGS="-k name" to choose, JOBS=0 for one at a 
 
 chaos: $(STAMP)  ## run the minutes-long tests that kill processes
 	@$(PY) -m pytest -m chaos -rP $(ARGS)
+
+frameworks: $(STAMP)  ## run the tests with frameworks that are too slow for `make test`
+	@$(PY) -m pytest -m frameworks $(ARGS)
 
 check: $(STAMP)  ## format, lint, types, layers and tests: all that must pass
 	@echo "== format"
@@ -72,6 +75,9 @@ check: $(STAMP)  ## format, lint, types, layers and tests: all that must pass
 format: $(STAMP)  ## format the code and fix what the linter can
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+blocking: $(STAMP)  ## make the blocking clients anew from the async ones
+	@$(PY) -m tests.blocking_source
 
 bench: $(STAMP)  ## measure; W= some workloads, STORE= some stores
 	@$(PY) tests/bench/run.py $(if $(W),--workloads $(W)) $(if $(STORE),--stores $(STORE))
@@ -102,7 +108,7 @@ endef
 
 constraints:  ## remake constraints.txt and constraints-peers.txt with the newest versions allowed
 	$(NEED_PYTHON)
-	$(call PIN,--group dev .,.venv,constraints.txt)
+	$(call PIN,--group dev --group frameworks .,.venv,constraints.txt)
 	$(call PIN,--group peers,.venv-peers,constraints-peers.txt)
 
 clean:  ## remove .venv and all that was built
@@ -117,7 +123,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (about a minute, once) ..."
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PY) -m pip install -qq -c constraints.txt pip
-	@$(PY) -m pip install -qq -c constraints.txt --group dev
+	@$(PY) -m pip install -qq -c constraints.txt --group dev --group frameworks
 	@$(PY) -m pip install -qq -c constraints.txt --no-build-isolation -e .
 	@touch $@
 

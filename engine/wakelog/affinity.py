@@ -20,9 +20,8 @@ _FORKED = (
     "or the initializer)"
 )
 _OTHER_LOOP = (
-    "the app belongs to the event loop that opened it: await it there (from elsewhere by "
-    "asyncio.run_coroutine_threadsafe), or open one on this loop; any thread may use the blocking "
-    "app, `with jobs.open(...)`"
+    "the app belongs to the event loop that opened it: await it there, or open one on this loop; "
+    "other threads call app.blocking (from another loop: asyncio.to_thread)"
 )
 _ENDED_LOOP = (
     "the event loop that opened the app has ended: close the app, and open one on this loop with "

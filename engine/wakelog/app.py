@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import logging
 from collections.abc import Callable
-from contextlib import ExitStack
 from datetime import datetime
-from typing import Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from wakelog.application import Application
 from wakelog.client.base import JobClient
@@ -26,12 +24,14 @@ from wakelog.client.pool.results import PoolStatus
 from wakelog.client.task import TaskClient
 from wakelog.client.worker_pool import WorkerPoolClient
 from wakelog.client.workers import WorkerStatus, list_workers
+from wakelog.closing import all_ended, ended_within, release_all
 from wakelog.core.time import Duration, duration_us, moment_us
 from wakelog.definitions.continuous import Continuous
 from wakelog.definitions.debounce import Debounce
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.task import Task
 from wakelog.definitions.worker_pool import WorkerPool
+from wakelog.errors import InvalidStateError
 from wakelog.follow.calls import FollowerCalls
 from wakelog.follow.followers import Followers
 from wakelog.follow.others import OtherProcesses
@@ -42,15 +42,12 @@ from wakelog.ids import InstanceId, Kind
 from wakelog.messages.deliveries import Deliveries
 from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import WorkerSettings
-from wakelog.threads import log_failure
 from wakelog.worker.worker import Worker
 
-__all__ = ["END_S", "App"]
+if TYPE_CHECKING:  # made over this class; `jobs` joins the two
+    from wakelog.blocking import BlockingApp
 
-_LOG = logging.getLogger("wakelog.app")
-END_S = 6.0
-"""How long after the grace an app may take to end: what was not recorded by then is not recorded.
-"""
+__all__ = ["App"]
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -60,12 +57,20 @@ class App(FollowerCalls):
     """An open app, async. Get one from `jobs.open(url)`; use it on the event loop that opened
     it."""
 
-    def __init__(self, application: Application, *, handlers: bool) -> None:
+    def __init__(
+        self,
+        application: Application,
+        *,
+        handlers: bool,
+        make_blocking: Callable[[App], BlockingApp] | None = None,
+    ) -> None:
+        """`make_blocking`: what makes `blocking`, where there is one."""
         self.application = application
         """The engine behind it, for tests and tools; not part of the stable interface."""
         self.worker: Worker | None = None
         """The worker of this process, if it is one; not part of the stable interface."""
         self._gateway = RequestGateway(application, handlers=handlers)
+        self._blocking = None if make_blocking is None else make_blocking(self)
         self.deliveries = Deliveries(application, self._gateway)
         """Delivers messages between jobs; not part of the stable interface."""
         self.others = OtherProcesses(application)
@@ -134,6 +139,18 @@ class App(FollowerCalls):
             client = CLIENTS[kind].client(self._gateway, definition)
             self._clients[definition.name] = client
         return client
+
+    @property
+    def blocking(self) -> BlockingApp:
+        """The same app for `def` code in other threads, as a framework has them.
+
+        Its calls are made on the app's event loop, while their thread waits, and end with the app.
+        On that loop they raise `InvalidStateError`, since it would wait for itself. There is none
+        in a simulation, which is blocking as it is.
+        """
+        if self._blocking is None:
+            raise InvalidStateError("a simulation is blocking itself: call it, not its app")
+        return self._blocking
 
     # -- what there is
 
@@ -351,42 +368,24 @@ class App(FollowerCalls):
         await asyncio.shield(self._closing)
 
     async def _close(self, grace_us: int) -> None:
-        """Cancelled, it does not wait any longer."""
-        grace_s = grace_us / 1_000_000
-        hurry = asyncio.get_running_loop().call_later(grace_s, self.application.store.hurry)
         try:
-            async with asyncio.timeout(grace_s + END_S):
-                await self._end(grace_us)
-        except TimeoutError:
-            _LOG.warning("closing took too long: what is still going on is abandoned")
+            await ended_within(grace_us, self.application.store.hurry, self._end(grace_us))
         finally:
-            hurry.cancel()
             self._release()
 
     async def _end(self, grace_us: int) -> None:
-        """Let everything end that can. What fails is logged, and hinders nothing else."""
+        """Let everything end that can."""
         self.followers.stop()
         await self.others.close()
         closing = [self._gateway.close(grace_us), self.deliveries.close(grace_us)]
         if self.worker is not None:
             closing.append(self.worker.close(grace_us))
-        for error in await asyncio.gather(*closing, return_exceptions=True):
-            if isinstance(error, Exception):
-                log_failure(_LOG, "closing: what was begun could not be ended", error=error)
+        await all_ended(*closing)
         self.application.store.hurry()
         await self.application.commits.drained()
         await self.application.pools.drained()
 
     def _release(self) -> None:
         """End all threads and close the store, whatever they are at. Blocks for a moment."""
-        with ExitStack() as releasing:
-            releasing.callback(_logged, self.application.close)
-            if self.worker is not None:
-                releasing.callback(_logged, self.worker.release)
-
-
-def _logged(release: Callable[[], None]) -> None:
-    try:
-        release()
-    except Exception as error:
-        log_failure(_LOG, "closing: something could not be released", error=error)
+        worker = [] if self.worker is None else [self.worker.release]
+        release_all(self.application.close, *worker)

@@ -45,11 +45,14 @@ def why_unfit(fn: object, arguments: int) -> str | None:
 
 
 def plain_result(answer: Any) -> Any:
-    """What a `def` has returned. Raises `TypeError` for a coroutine or generator: it is not awaited
-    or read, and counts as true."""
-    if inspect.iscoroutine(answer):
-        answer.close()
-        raise TypeError("the function returned a coroutine, which is not awaited: give a `def`")
+    """What a `def` has returned. Raises `TypeError` for something to be awaited, and for a
+    generator: it is not awaited or read, and counts as true."""
+    if inspect.isawaitable(answer):
+        what = f"something to be awaited, a {type(answer).__name__}"
+        if inspect.iscoroutine(answer):
+            answer.close()
+            what = "a coroutine"
+        raise TypeError(f"the function returned {what}, which is not awaited: give a `def`")
     if inspect.isgenerator(answer) or inspect.isasyncgen(answer):
         raise TypeError("the function returned a generator, which is not read: return the answer")
     return answer

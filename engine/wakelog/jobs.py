@@ -9,19 +9,27 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from wakelog.affinity import refuse_in_loop
 from wakelog.app import App
 from wakelog.application import Application
 from wakelog.blocking import BlockingApp
+from wakelog.blocking.portal import LoopPortal, ThreadPortal
 from wakelog.bounds import at_least
 from wakelog.clock import SystemClock
 from wakelog.core.retry import Retry
 from wakelog.core.time import Duration, duration_us
 from wakelog.definitions.definition import Definition
 from wakelog.definitions.registry import Registry
-from wakelog.errors import InvalidStateError, Issue, StoreUnavailableError, ValidationError, quoted
+from wakelog.errors import (
+    InvalidStateError,
+    Issue,
+    NotOpenedError,
+    StoreUnavailableError,
+    ValidationError,
+    quoted,
+)
 from wakelog.follow.jobs import (
     OnMessage,
     Policy,
@@ -35,7 +43,7 @@ from wakelog.ports.alarm_clock import AlarmClock, Claimant
 from wakelog.settings import Settings, WorkerSettings
 from wakelog.threads import log_failure
 
-__all__ = ["Jobs", "Opening", "loaded", "open_store"]
+__all__ = ["Jobs", "OpenOptions", "Opening", "loaded", "open_store"]
 
 F = TypeVar("F", bound=OnMessage)
 
@@ -45,6 +53,22 @@ STORES = "wakelog.stores"
 _FILE = re.compile(r"[\w./-]+\.(db|sqlite3?)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 ALARM_CLOCKS = "wakelog.alarm_clocks"
+
+
+class OpenOptions(TypedDict, total=False):
+    """The options of `Jobs.open`, which says what each is, as its two siblings take them."""
+
+    worker: bool
+    handlers: bool
+    concurrency: int
+    only: tuple[str, ...] | list[str]
+    grace: Duration
+    lease: Duration
+    max_lost: int
+    cache: int
+    threads: int
+    snapshot_every: int
+    idempotency_window: Duration
 
 
 class Jobs:
@@ -171,6 +195,20 @@ class Jobs:
         )
         return Opening(self.registry, url, settings, works if worker else None, handlers)
 
+    def open_blocking(self, url: str, **options: Unpack[OpenOptions]) -> BlockingApp:
+        """The blocking app, open, for places without `with`: end it with `app.close()`.
+
+        Any thread may use it. `atexit.register(app.close)` ends it with the process; a process that
+        is killed, or ends without that, has its runs taken over when their leases end. The options
+        are those of `open`, and so is what it raises; nothing is left open by a call that raises.
+        """
+        return self.open(url, **options).__enter__()
+
+    async def open_async(self, url: str, **options: Unpack[OpenOptions]) -> App:
+        """The async app, open on this event loop, for places without `async with`: end it there
+        with `await app.close()`. Otherwise as `open_blocking`."""
+        return await self.open(url, **options).__aenter__()
+
 
 class Opening:
     """An app about to be opened; each opening can be entered once."""
@@ -197,10 +235,7 @@ class Opening:
 
         def __getattr__(self, name: str) -> Any:
             if hasattr(BlockingApp, name) and not name.startswith("_"):
-                raise AttributeError(
-                    f"this is no app yet that has {name!r}: write "
-                    f"`with jobs.open(...) as app:`, or `async with` on an event loop"
-                )
+                raise NotOpenedError(name)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     async def __aenter__(self) -> App:
@@ -214,7 +249,7 @@ class Opening:
         except BaseException:
             factory.close()
             raise
-        self._app = app = App(application, handlers=self._handlers)
+        self._app = app = App(application, handlers=self._handlers, make_blocking=_beside)
         if self._worker is not None:
             try:
                 await app.start_worker(self._worker, _alarm_clock())
@@ -241,7 +276,7 @@ class Opening:
         except BaseException:
             thread.stop()
             raise
-        self._blocking = BlockingApp(app, thread)
+        self._blocking = BlockingApp(app, ThreadPortal(thread, app))
         return self._blocking
 
     def __exit__(
@@ -258,6 +293,10 @@ class Opening:
                 blocking.close()
         finally:
             thread.stop()
+
+
+def _beside(app: App) -> BlockingApp:
+    return BlockingApp(app, LoopPortal(app))
 
 
 @contextmanager
@@ -310,7 +349,7 @@ def unknown_scheme(url: str, known: Collection[str], fault: str = "") -> StoreUn
         given = f"{scheme}://; write {bare}://, without the name of a driver"
     else:
         given = f"{scheme}://{fault}"
-    schemes = ", ".join(f"{name}://" for name in sorted(known))
+    schemes = ", ".join(f"{name}://" for name in sorted(known) if "+" not in name)
     return StoreUnavailableError("unknown_scheme", f"{given} (expected {schemes})")
 
 

@@ -408,7 +408,7 @@ def test_an_unknown_scheme_says_which_there_are(url: str) -> None:
         ("orders.db", "write sqlite:///orders.db"),
         ("/var/lib/jobs.sqlite3", "write sqlite:////var/lib/jobs.sqlite3"),
         ("me:hunter2@host/jobs.db", "write sqlite:///orders.db"),
-        ("postgresql+psycopg://me:hunter2@host/jobs", "write postgresql://, without"),
+        ("postgresql+psycopg2://me:hunter2@host/jobs", "write postgresql://, without"),
         ("postgres+asyncpg://me:hunter2@host/jobs", "write postgres://, without"),
         ("sqlite+aiosqlite:///jobs.db", "write sqlite://, without"),
     ],

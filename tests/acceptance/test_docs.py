@@ -60,6 +60,14 @@ def test_what_a_page_shows_runs_and_prints_what_it_says(
             assert pattern(output.text).fullmatch(said), f"{page.name}:{output.line}: {said}"
 
 
+def test_E3_what_the_page_of_embedding_shows_is_in_the_examples_that_are_run() -> None:
+    examples = [path.read_text("utf-8") for path in (ROOT / "examples/embedding").rglob("*.py")]
+    shown = [block for block in blocks(ROOT / "docs/embedding.md") if block.info == "python"]
+    assert len(shown) >= 8
+    for block in shown:
+        assert any(block.text in text for text in examples), f"embedding.md:{block.line}"
+
+
 @every_page
 def test_fragments_parse_and_outputs_belong_to_what_is_run(page: Path) -> None:
     known = {"python run", "python", "text output", "text", "sh", "sql", "json", "toml"}

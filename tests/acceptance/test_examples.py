@@ -173,6 +173,12 @@ def test_other_jobs_in_virtual_time(name: str, prints: str, tmp_path: Path) -> N
     assert run(folder=tmp_path, name=name) == prints
 
 
+def test_E3_sqlalchemy_comes_by_resources_and_shares_the_database() -> None:
+    command = [sys.executable, "-W", "error", "-m", "examples.embedding.sqlalchemy_service"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "ann: 2, bob: 1\n"), ran.stderr
+
+
 @pytest.mark.parametrize(
     "name",
     [

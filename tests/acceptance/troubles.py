@@ -18,7 +18,7 @@ from tests.acceptance.jobs_under_kill import now_us
 from tests.acceptance.processes import Child
 from tests.adapters.postgres.network_cuts import Silent, Wire
 from tests.support_postgres import bare_connection
-from wakelog.app import END_S
+from wakelog.closing import END_S
 
 __all__ = ["GRACE_S", "OF_A_FILE", "OF_A_SERVER", "Pace", "Troubled", "Troubles"]
 

@@ -312,6 +312,18 @@ def token_shown(ctx: ContinuousContext[Order], state: Order) -> Order | None:
     return None
 
 
+async def without_a_block(url: str) -> None:
+    app = await Jobs(order=order).open_async(url, worker=True, grace="5s")
+    assert_type(app, App)
+    assert_type(app.blocking, BlockingApp)
+    assert_type(app.blocking.task(order).send("a", Paid()), SendResult)
+    assert_type(app.blocking.task(order).get_state("a"), Order | None)
+    app.blocking.task(order).send("a", 5)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    assert_type(Jobs(order=order).open_blocking(url), BlockingApp)
+    Jobs(order=order).open_blocking(url, workers=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Jobs(order=order).open(url).task(order)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
 async def recurring(app: App, blocking: BlockingApp) -> None:
     client = app.continuous(refresh)
     assert_type(await client.start("a", Order(status="pending")), StartResult)

@@ -7,19 +7,21 @@ see. For programs (`--json`) the same result is printed by `render.json_output`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 __all__ = ["main"]
 
 
-def main() -> None:
-    """Run the command that `sys.argv` names, and exit with its code (see `wakelog --help`)."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command of these words, or of `sys.argv`, and exit with its code (see `wakelog
+    --help`)."""
     try:
         from wakelog_adapters.cli.streams import standard_streams
 
         with standard_streams():
             from wakelog_adapters.cli.commands import app
 
-            app(prog_name="wakelog")
+            app(words, prog_name="wakelog")
     except KeyboardInterrupt:  # modules are still being imported
         from wakelog_adapters.cli.exit_codes import INTERRUPTED, complain
 

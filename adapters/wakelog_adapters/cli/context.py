@@ -170,7 +170,7 @@ def _masked_option(option: re.Match[str]) -> str:
 
 def _check_exists(url: str) -> None:
     """A typing error in a file's name must not yield "not_found", and leave an empty file."""
-    if not url.startswith("sqlite:"):
+    if not url.startswith(("sqlite:", "sqlite+pysqlite:")):
         return
     from wakelog.errors import StoreUnavailableError
     from wakelog_adapters.sqlite.url import parse

@@ -65,7 +65,7 @@ def parse(url: str) -> StoreLocation:
     Raises `ValidationError`.
     """
     check_characters(url)
-    base, _, query = url.partition("?")
+    base, _, query = url.replace("postgresql+psycopg://", "postgresql://", 1).partition("?")
     pairs = [(part, *part.partition("=")[::2]) for part in query.split("&") if part]
     ours = {name: unquote(value) for _, name, value in pairs if name in _OURS}
     options = UrlOptions(url, ours)

@@ -41,7 +41,7 @@ def parse(url: str) -> StoreLocation:
     `StoreUnavailableError` for a relative path in a folder that was deleted.
     """
     check_characters(url)
-    rest = url.partition("sqlite://")[2]
+    rest = url.partition("://")[2]
     raw_path, _, query = rest.partition("?")
     options = UrlOptions(url, dict(parse_qsl(query, keep_blank_values=True)))
     if not options.values.keys() <= set(_KNOWN):  # not shown: it may be a part of a secret

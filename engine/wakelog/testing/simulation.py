@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from wakelog.app import App
 from wakelog.application import Application
@@ -37,7 +36,6 @@ from wakelog.worker.unread import Rereader
 
 __all__ = ["Alarm", "Simulation"]
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 WORKER = "simulation"
@@ -236,14 +234,11 @@ class Simulation(BlockingCalls):
         """Whether `close` was called."""
         return self._loop.is_closed()
 
-    def wraps(self, method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, R]:
-        """`method`, run to its end on the simulation's loop."""
+    def call(self, make: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """What `make` makes, run to its end on the simulation's loop: its clients call this."""
+        return self.run(make())
 
-        @functools.wraps(method)
-        def blocking(*args: P.args, **kwargs: P.kwargs) -> R:
-            return self.run(method(*args, **kwargs))
-
-        return blocking
+    at_once = call
 
     # -- inside
 

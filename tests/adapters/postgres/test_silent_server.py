@@ -282,7 +282,7 @@ def test_K2_each_call_that_a_close_meets_ends_with_a_typed_error(
 ) -> None:
     """Also one that waits for a thread until there is none. Others wait for a connection, which
     takes longer than the close."""
-    monkeypatch.setattr("wakelog.app.END_S", 0.1)
+    monkeypatch.setattr("wakelog.closing.END_S", 0.1)
 
     async def main(wire: Wire, url: str) -> None:
         async with jobs.open(url) as app:

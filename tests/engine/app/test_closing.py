@@ -67,7 +67,7 @@ class Runs:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be recorded is given up soon."""
-    monkeypatch.setattr("wakelog.app.END_S", 0.3)
+    monkeypatch.setattr("wakelog.closing.END_S", 0.3)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import pickle
 import signal
 import sys
 import threading
@@ -19,12 +20,14 @@ from eventsourcing.domain import Aggregate, event
 from tests.support import WAIT_S, Ctx, order_task, task_of
 from wakelog import (
     Jobs,
+    NotOpenedError,
     StoreUnavailableError,
     Task,
     UnknownJobError,
     ValidationError,
     WorkerPool,
 )
+from wakelog_adapters.sql.admin import store_admin
 
 
 def test_E3_two_jobs_on_two_stores_in_one_process_know_nothing_of_each_other(
@@ -66,10 +69,12 @@ def test_U11_a_job_of_another_type_is_told_from_one_that_there_is_not() -> None:
 def test_E3_what_was_not_entered_says_how_to() -> None:
     opening: Any = Jobs(job=task_of()).open("memory://")
     with pytest.raises(
-        AttributeError,
-        match=r"no app yet that has 'task': write `with jobs\.open\(\.\.\.\) as app:`",
-    ):
+        NotOpenedError, match=r"write `with jobs\.open\(\.\.\.\) as app:`"
+    ) as raised:
         opening.task("job")
+    assert "app = jobs.open_blocking(...)" in str(raised.value)
+    assert pickle.loads(pickle.dumps(raised.value)).name == "task"
+    assert not hasattr(opening, "task"), "to those who ask, it is an AttributeError"
     assert not hasattr(opening, "__fspath__")
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         opening.nonsense()
@@ -254,3 +259,18 @@ def test_a_type_that_pydantic_cannot_validate_is_refused_at_the_definition() -> 
 def test_a_duration_that_is_too_short_is_named_in_words_of_the_caller(what: str) -> None:
     with pytest.raises(ValidationError, match=rf"^{what} 0 s is not valid: it must be at least"):
         Jobs(job=task_of()).open("memory://", **{what: "0s"})  # type: ignore[arg-type]
+
+
+def test_E3_a_url_as_sqlalchemy_writes_it_is_that_of_the_same_store(shared_url: str) -> None:
+    # given one setting for both
+    theirs = shared_url.replace("sqlite:", "sqlite+pysqlite:").replace(
+        "postgresql:", "postgresql+psycopg:"
+    )
+    assert theirs != shared_url
+    # when
+    with Jobs(job=task_of()).open(theirs) as app:
+        app.task("job").send("a", {"set_state": 1})
+    # then
+    with Jobs(job=task_of()).open(shared_url) as app:
+        assert app.task("job").get_state("a") == 1
+    assert store_admin(theirs).schema_version() == store_admin(shared_url).schema_version()

@@ -24,6 +24,7 @@ from wakelog.errors import (
     Issue,
     JobError,
     LeaseLostError,
+    NotOpenedError,
     QueueFullError,
     RequestError,
     RetryExhaustedError,
@@ -46,6 +47,12 @@ ISSUES: list[Issue] = [
 ]
 
 EXAMPLES: list[tuple[WakelogError, str]] = [
+    (
+        NotOpenedError("task"),
+        "jobs.open(...) is no app yet that has 'task': write `with jobs.open(...) as app:` or "
+        "`async with`; without a block, app = jobs.open_blocking(...) or app = await "
+        "jobs.open_async(...), and close it at the end",
+    ),
     (
         UnknownJobError("ordr", ["order", "invoice"], "task"),
         "no task is registered as 'ordr' (registered: order, invoice); "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from wakelog import Backoff, GiveUp, Retry, RetryAfter, ValidationError
 from wakelog.core.retry import MAX_DELAY_US, Advice, Again, Over, judge
 from wakelog.execution.retry_advice import advice
+from wakelog.functions import plain_result
 
 SECOND = 1_000_000
 NOW = 1_000_000 * SECOND
@@ -270,3 +272,15 @@ def test_R1_a_factor_that_makes_no_sense_is_refused(factor: Any) -> None:
 def test_R3_a_delay_that_is_none_is_refused_where_it_is_given() -> None:
     with pytest.raises(ValidationError):
         RetryAfter(-1)
+
+
+class Later:
+    """Something to be awaited that is no coroutine, as a future is."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+def test_what_is_to_be_awaited_is_no_answer() -> None:
+    with pytest.raises(TypeError, match="something to be awaited, a Later, which is not awaited"):
+        plain_result(Later())

@@ -1,0 +1,1 @@
+"""wakelog inside other applications, one file for each: see docs/embedding.md."""
