@@ -46,8 +46,7 @@ class Module:
         return ENGINE / "wakelog/blocking" / f"{self.name}.py"
 
 
-BASES = """\
-from wakelog.blocking.instances import BlockingEventClient, BlockingJobClient
+BASES = """from wakelog.blocking.instances import BlockingEventClient, BlockingJobClient
 from wakelog.blocking.pool_accepting import BlockingPoolAccepts"""
 PORTAL = "from wakelog.blocking.portal import Portal"
 MODULES = (
@@ -56,6 +55,12 @@ MODULES = (
         "instances",
         "What can be requested of the instances of any job, blocking.",
         {"JobClient": "BlockingJobClient", "EventClient": "BlockingEventClient"},
+    ),
+    Module(
+        "wakelog.client.pool.accepting",
+        "pool_accepting",
+        "The part of a blocking pool client that accepts events.",
+        {"PoolAccepts": "BlockingPoolAccepts"},
     ),
     *(
         Module(
@@ -71,12 +76,6 @@ MODULES = (
             ("debounce", "Debounce"),
             ("worker_pool", "WorkerPool"),
         )
-    ),
-    Module(
-        "wakelog.client.pool.accepting",
-        "pool_accepting",
-        "What a WorkerPool accepts, blocking.",
-        {"PoolAccepts": "BlockingPoolAccepts"},
     ),
     Module(
         "wakelog.follow.calls",
@@ -132,7 +131,9 @@ class Maker:
     def _imports(self, body: str) -> str:
         """The lines that import what the body names, and from where the async module has it."""
         used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-        lines = [PORTAL, "from typing import Any", "from wakelog.blocking.portal import at_once"]
+        lines = [PORTAL]
+        if "Coroutine" in used:
+            lines += ["from collections.abc import Coroutine", "from typing import Any"]
         for node in self.tree.body:
             if isinstance(node, ast.ImportFrom) and node.module != "__future__":
                 found = [a.asname or a.name for a in node.names if (a.asname or a.name) in used]
@@ -170,13 +171,13 @@ class Maker:
         return f"class {made}{f'({bases})' if bases else ''}:\n{doc}{init}\n{methods}"
 
     def _methods(self, node: ast.ClassDef, attribute: str) -> Iterator[str]:
-        overloaded = {each.name for each in _functions(node) if _decorated(each, "overload")}
+        overloaded = {
+            each.name
+            for each in _functions(node)
+            if isinstance(each, ast.FunctionDef) and _decorated(each, "overload")
+        }
         for each in _functions(node):
-            if each.name.startswith("_") or each.name in BY_HAND:
-                continue
-            if each.name in overloaded:
-                if isinstance(each, ast.AsyncFunctionDef):
-                    yield self._overloaded(each, attribute)
+            if each.name.startswith("_") or each.name in overloaded | BY_HAND:
                 continue
             is_plain = isinstance(each, ast.FunctionDef) and not _decorated(each, "property")
             assert not is_plain or each.name in AS_IT_IS, (
@@ -186,32 +187,11 @@ class Maker:
             )
             yield self._method(each, attribute)
 
-    def _overloaded(self, node: ast.AsyncFunctionDef, attribute: str) -> str:
-        """An overload, or what they are of: it takes a connection of the caller's, and what is sent
-        by that is sent at once, on the thread that may use it."""
-        lines = self.text.splitlines()
-        first = node.body[0].lineno - 1
-        signature = "\n".join(lines[node.lineno - 1 : first]).replace("async def", "def", 1)
-        if _decorated(node, "overload"):
-            signature = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-            signature = signature.replace("async def", "def", 1)
-            return f"    @overload\n{signature}\n"
-        assert node.returns is not None
-        assert "connection" in {each.arg for each in node.args.kwonlyargs}, node.name
-        made = f"call({_passed(node.args)})"
-        return (
-            f'{signature}\n        """{_docstring(node)}"""\n'
-            f"        call: Any = self.{attribute}.{node.name}\n"
-            f"        answer: {ast.unparse(node.returns)}\n"
-            f"        if connection is not None:\n"
-            f"            answer = at_once({made})\n"
-            f"        else:\n"
-            f"            answer = self._portal.call(lambda: {made})\n"
-            f"        return answer\n"
-        )
-
     def _method(self, node: ast.FunctionDef | ast.AsyncFunctionDef, attribute: str) -> str:
         lines = self.text.splitlines()
+        if _decorated(node, "overload"):
+            stub = "\n".join(lines[node.lineno - 1 : node.end_lineno])
+            return f"    @overload\n{stub.replace('async def', 'def', 1)}"
         first = node.body[0].lineno - 1
         signature = "\n".join(lines[node.lineno - 1 : first]).replace("async def", "def", 1)
         call = f"self.{attribute}.{node.name}"
@@ -221,7 +201,24 @@ class Maker:
             call += f"({_passed(node.args)})"
         if isinstance(node, ast.AsyncFunctionDef):
             call = f"self._portal.call(lambda: {call})"
-        return f'{signature}\n        """{_docstring(node)}"""\n        return {call}\n'
+        about = f'{signature}\n        """{_docstring(node)}"""\n'
+        if any(each.arg == "connection" for each in node.args.kwonlyargs):
+            return about + _sending(node, f"self.{attribute}.{node.name}")
+        return f"{about}        return {call}\n"
+
+
+def _sending(node: ast.FunctionDef | ast.AsyncFunctionDef, call: str) -> str:
+    """The body of a method with a `connection`: with one, the call is made on this thread."""
+    assert node.returns is not None
+    answer = f"Coroutine[Any, Any, {ast.unparse(node.returns)}]"
+    return (
+        f"        call: Any = {call}\n\n"
+        f"        def make() -> {answer}:\n"
+        f"            sending: {answer} = call({_passed(node.args)})\n"
+        f"            return sending\n\n"
+        f"        portal = self._portal\n"
+        f"        return portal.call(make) if connection is None else portal.at_once(make)\n"
+    )
 
 
 def _functions(node: ast.ClassDef) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -12,14 +12,34 @@ from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 __all__ = [
-    "ConflictError", "ExecutionError", "HandlerTimeoutError", "HistoryError",
-    "IdempotencyConflictError", "InboxConnectionError", "InstanceNotFoundError",
-    "IntegrityError", "InvalidIdError", "InvalidStateError", "Issue", "JobError",
-    "LeaseLostError", "NotOpenedError", "QueueFullError", "RequestError", "RetryExhaustedError",
-    "StoreUnavailableError", "ThreadsExhaustedError", "UnknownActionError", "UnknownJobError",
-    "UnknownJobTypeError", "UnreadableEventError", "ValidationError", "WaitTimeoutError",
-    "WakelogError", "WorldError",
-]  # fmt: skip
+    "ConflictError",
+    "ExecutionError",
+    "HandlerTimeoutError",
+    "HistoryError",
+    "IdempotencyConflictError",
+    "InboxConnectionError",
+    "InstanceNotFoundError",
+    "IntegrityError",
+    "InvalidIdError",
+    "InvalidStateError",
+    "Issue",
+    "JobError",
+    "LeaseLostError",
+    "NotOpenedError",
+    "QueueFullError",
+    "RequestError",
+    "RetryExhaustedError",
+    "StoreUnavailableError",
+    "ThreadsExhaustedError",
+    "UnknownActionError",
+    "UnknownJobError",
+    "UnknownJobTypeError",
+    "UnreadableEventError",
+    "ValidationError",
+    "WaitTimeoutError",
+    "WakelogError",
+    "WorldError",
+]
 
 _MAX_QUOTED = 60
 """How many characters of a value an error shows."""
@@ -72,10 +92,8 @@ class UnknownJobError(RequestError):
                 f"{self.kind} (registered: {known}); ask for it by its own type, as in "
                 f"app.{client}({quoted(self.name)})"
             )
-        return (
-            f"no {self.kind} is registered as {quoted(self.name)} (registered: {known}); "
-            f"pass it to Jobs(...) under that name, or use one of those"
-        )
+        text = f"no {self.kind} is registered as {quoted(self.name)} (registered: {known}); "
+        return text + "pass it to Jobs(...) under that name, or use one of those"
 
 
 class UnknownJobTypeError(RequestError):
@@ -129,6 +147,17 @@ class InvalidStateError(RequestError):
     """The call is not possible here or now (a closed context, a closed app, inside a handler)."""
 
 
+class InboxConnectionError(RequestError, ValueError):
+    """The connection cannot carry an event: nothing was sent on it but questions, if anything."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        self.reason, self.advice = reason, advice
+        super().__init__(reason, advice)
+
+    def __str__(self) -> str:
+        return f"connection= cannot be used: {self.reason}; {self.advice}"
+
+
 class NotOpenedError(InvalidStateError, AttributeError):
     """What `jobs.open(...)` answers was used as an app, and is none before it is entered."""
 
@@ -144,17 +173,6 @@ class NotOpenedError(InvalidStateError, AttributeError):
         )
 
 
-class InboxConnectionError(RequestError, ValueError):
-    """The connection cannot carry an event: nothing was sent on it but questions, if anything."""
-
-    def __init__(self, reason: str, advice: str) -> None:
-        self.reason, self.advice = reason, advice
-        super().__init__(reason, advice)
-
-    def __str__(self) -> str:
-        return f"connection= cannot be used: {self.reason}; {self.advice}"
-
-
 class InstanceNotFoundError(RequestError):
     """The instance has never existed: it has no history."""
 
@@ -163,10 +181,8 @@ class InstanceNotFoundError(RequestError):
         super().__init__(instance_id)
 
     def __str__(self) -> str:
-        return (
-            f"{self.instance_id!r} has no history in this store; check the id "
-            f"(type:name:id, as in task:order:o-17) and the store's URL"
-        )
+        text = f"{self.instance_id!r} has no history in this store; check the id "
+        return text + "(type:name:id, as in task:order:o-17) and the store's URL"
 
 
 class IdempotencyConflictError(RequestError):
@@ -246,10 +262,8 @@ class HandlerTimeoutError(JobError, TimeoutError):
         super().__init__(handler, timeout_s)
 
     def __str__(self) -> str:
-        return (
-            f"{self.handler} took longer than its timeout of {self.timeout_s:g} s; "
-            f"make it faster, or give its decorator a longer timeout="
-        )
+        text = f"{self.handler} took longer than its timeout of {self.timeout_s:g} s; "
+        return text + "make it faster, or give its decorator a longer timeout="
 
 
 class RetryExhaustedError(JobError):
@@ -260,10 +274,8 @@ class RetryExhaustedError(JobError):
         super().__init__(instance_id, reason, attempts)
 
     def __str__(self) -> str:
-        return (
-            f"{self.instance_id} gave up after {self.attempts} attempts ({self.reason}); "
-            f"see its history, then trigger it again"
-        )
+        text = f"{self.instance_id} gave up after {self.attempts} attempts ({self.reason}); "
+        return text + "see its history, then trigger it again"
 
 
 # -- errors of the environment --------------------------------------------------------------------
@@ -347,10 +359,8 @@ class LeaseLostError(WorldError):
         super().__init__(instance_id, run)
 
     def __str__(self) -> str:
-        return (
-            f"run {self.run} of {self.instance_id} no longer belongs to this worker: "
-            f"its history shows what cleared it or took it over"
-        )
+        text = f"run {self.run} of {self.instance_id} no longer belongs to this worker: "
+        return text + "its history shows what cleared it or took it over"
 
 
 # -- errors of the history ------------------------------------------------------------------------

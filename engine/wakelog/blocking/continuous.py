@@ -5,10 +5,11 @@ Made from wakelog.client.continuous by `make blocking`: change that one.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar, overload
 
 from wakelog.blocking.instances import BlockingJobClient
-from wakelog.blocking.portal import Portal, at_once
+from wakelog.blocking.portal import Portal
 from wakelog.client.continuous import (
     ContinuousClient,
     ContinuousStatus,
@@ -45,7 +46,6 @@ class BlockingContinuousClient(BlockingJobClient[S, ContinuousStatus], Generic[S
         correlation_id: str | None = None,
         connection: None = None,
     ) -> StartResult: ...
-
     @overload
     def start(
         self,
@@ -58,7 +58,6 @@ class BlockingContinuousClient(BlockingJobClient[S, ContinuousStatus], Generic[S
         correlation_id: str | None = None,
         connection: object,
     ) -> InboxResult: ...
-
     def start(
         self,
         id: str,
@@ -85,36 +84,23 @@ class BlockingContinuousClient(BlockingJobClient[S, ContinuousStatus], Generic[S
         for. Raises `InboxConnectionError` then.
         """
         call: Any = self._continuous_client.start
-        answer: StartResult | InboxResult
-        if connection is not None:
-            answer = at_once(
-                call(
-                    id,
-                    input,
-                    replace=replace,
-                    wait=wait,
-                    timeout=timeout,
-                    idempotency_key=idempotency_key,
-                    actor=actor,
-                    correlation_id=correlation_id,
-                    connection=connection,
-                )
+
+        def make() -> Coroutine[Any, Any, StartResult | InboxResult]:
+            sending: Coroutine[Any, Any, StartResult | InboxResult] = call(
+                id,
+                input,
+                replace=replace,
+                wait=wait,
+                timeout=timeout,
+                idempotency_key=idempotency_key,
+                actor=actor,
+                correlation_id=correlation_id,
+                connection=connection,
             )
-        else:
-            answer = self._portal.call(
-                lambda: call(
-                    id,
-                    input,
-                    replace=replace,
-                    wait=wait,
-                    timeout=timeout,
-                    idempotency_key=idempotency_key,
-                    actor=actor,
-                    correlation_id=correlation_id,
-                    connection=connection,
-                )
-            )
-        return answer
+            return sending
+
+        portal = self._portal
+        return portal.call(make) if connection is None else portal.at_once(make)
 
     def stop(
         self,

@@ -5,10 +5,11 @@ Made from wakelog.client.debounce by `make blocking`: change that one.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any, Generic, TypeVar, overload
 
 from wakelog.blocking.instances import BlockingEventClient
-from wakelog.blocking.portal import Portal, at_once
+from wakelog.blocking.portal import Portal
 from wakelog.client.debounce import AddResult, DebounceClient, DebounceStatus
 from wakelog.client.inbox.sending import InboxResult
 from wakelog.client.results import TriggerResult
@@ -39,7 +40,6 @@ class BlockingDebounceClient(BlockingEventClient[S, DebounceStatus], Generic[S, 
         correlation_id: str | None = None,
         connection: None = None,
     ) -> AddResult: ...
-
     @overload
     def add(
         self,
@@ -51,7 +51,6 @@ class BlockingDebounceClient(BlockingEventClient[S, DebounceStatus], Generic[S, 
         correlation_id: str | None = None,
         connection: object,
     ) -> InboxResult: ...
-
     def add(
         self,
         id: str,
@@ -74,30 +73,20 @@ class BlockingDebounceClient(BlockingEventClient[S, DebounceStatus], Generic[S, 
         `InboxConnectionError` then.
         """
         call: Any = self._debounce_client.add
-        answer: AddResult | InboxResult
-        if connection is not None:
-            answer = at_once(
-                call(
-                    id,
-                    event,
-                    event_id=event_id,
-                    actor=actor,
-                    correlation_id=correlation_id,
-                    connection=connection,
-                )
+
+        def make() -> Coroutine[Any, Any, AddResult | InboxResult]:
+            sending: Coroutine[Any, Any, AddResult | InboxResult] = call(
+                id,
+                event,
+                event_id=event_id,
+                actor=actor,
+                correlation_id=correlation_id,
+                connection=connection,
             )
-        else:
-            answer = self._portal.call(
-                lambda: call(
-                    id,
-                    event,
-                    event_id=event_id,
-                    actor=actor,
-                    correlation_id=correlation_id,
-                    connection=connection,
-                )
-            )
-        return answer
+            return sending
+
+        portal = self._portal
+        return portal.call(make) if connection is None else portal.at_once(make)
 
     def flush(
         self,

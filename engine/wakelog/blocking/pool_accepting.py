@@ -1,15 +1,15 @@
-"""What a WorkerPool accepts, blocking.
+"""The part of a blocking pool client that accepts events.
 
 Made from wakelog.client.pool.accepting by `make blocking`: change that one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar, overload
 
-from wakelog.blocking.portal import Portal, at_once
+from wakelog.blocking.portal import Portal
 from wakelog.client.inbox.sending import InboxResult
 from wakelog.client.pool.accepting import NewEvent, PoolAccepts
 from wakelog.client.pool.results import EnqueueResult
@@ -41,7 +41,6 @@ class BlockingPoolAccepts(Generic[E]):
         correlation_id: str | None = None,
         connection: None = None,
     ) -> EnqueueResult: ...
-
     @overload
     def enqueue(
         self,
@@ -56,7 +55,6 @@ class BlockingPoolAccepts(Generic[E]):
         correlation_id: str | None = None,
         connection: object,
     ) -> InboxResult: ...
-
     def enqueue(
         self,
         event: E,
@@ -84,36 +82,23 @@ class BlockingPoolAccepts(Generic[E]):
         `InboxConnectionError` then.
         """
         call: Any = self._pool_accepts.enqueue
-        answer: EnqueueResult | InboxResult
-        if connection is not None:
-            answer = at_once(
-                call(
-                    event,
-                    id=id,
-                    partition_key=partition_key,
-                    priority=priority,
-                    delay=delay,
-                    at=at,
-                    actor=actor,
-                    correlation_id=correlation_id,
-                    connection=connection,
-                )
+
+        def make() -> Coroutine[Any, Any, EnqueueResult | InboxResult]:
+            sending: Coroutine[Any, Any, EnqueueResult | InboxResult] = call(
+                event,
+                id=id,
+                partition_key=partition_key,
+                priority=priority,
+                delay=delay,
+                at=at,
+                actor=actor,
+                correlation_id=correlation_id,
+                connection=connection,
             )
-        else:
-            answer = self._portal.call(
-                lambda: call(
-                    event,
-                    id=id,
-                    partition_key=partition_key,
-                    priority=priority,
-                    delay=delay,
-                    at=at,
-                    actor=actor,
-                    correlation_id=correlation_id,
-                    connection=connection,
-                )
-            )
-        return answer
+            return sending
+
+        portal = self._portal
+        return portal.call(make) if connection is None else portal.at_once(make)
 
     @overload
     def enqueue_many(
@@ -124,7 +109,6 @@ class BlockingPoolAccepts(Generic[E]):
         correlation_id: str | None = None,
         connection: None = None,
     ) -> list[EnqueueResult]: ...
-
     @overload
     def enqueue_many(
         self,
@@ -134,7 +118,6 @@ class BlockingPoolAccepts(Generic[E]):
         correlation_id: str | None = None,
         connection: object,
     ) -> list[InboxResult]: ...
-
     def enqueue_many(
         self,
         events: Sequence[E | NewEvent[E]],
@@ -150,15 +133,12 @@ class BlockingPoolAccepts(Generic[E]):
         `enqueue`.
         """
         call: Any = self._pool_accepts.enqueue_many
-        answer: list[EnqueueResult] | list[InboxResult]
-        if connection is not None:
-            answer = at_once(
-                call(events, actor=actor, correlation_id=correlation_id, connection=connection)
+
+        def make() -> Coroutine[Any, Any, list[EnqueueResult] | list[InboxResult]]:
+            sending: Coroutine[Any, Any, list[EnqueueResult] | list[InboxResult]] = call(
+                events, actor=actor, correlation_id=correlation_id, connection=connection
             )
-        else:
-            answer = self._portal.call(
-                lambda: call(
-                    events, actor=actor, correlation_id=correlation_id, connection=connection
-                )
-            )
-        return answer
+            return sending
+
+        portal = self._portal
+        return portal.call(make) if connection is None else portal.at_once(make)

@@ -15,12 +15,12 @@ from wakelog.core.time import Duration
 from wakelog.errors import InvalidStateError
 from wakelog.loop_thread import LoopStopped, LoopThread
 
-__all__ = ["AppPortal", "LoopPortal", "Portal", "ThreadPortal", "at_once"]
+__all__ = ["AppPortal", "CallsAtOnce", "LoopPortal", "Portal", "ThreadPortal"]
 
 R = TypeVar("R")
 
 LOOK_S = 0.5
-"""How often a caller looks whether the app's event loop has ended under it."""
+"""How often a caller looks whether the app, or its event loop, has ended under it."""
 _OWN_LOOP = (
     "app.blocking is for other threads: on its own event loop the app would wait for itself; await "
     "the app's own method there"
@@ -36,6 +36,11 @@ class Portal(Protocol):
         here. `make` is called on the app's loop, if at all."""
         ...
 
+    def at_once(self, make: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """The result of what waits for nothing of the app, on the calling thread: what is sent in a
+        transaction, on a connection that only this thread may use."""
+        ...
+
 
 class AppPortal(Portal, Protocol):
     """The portal of an app, which has an end."""
@@ -45,7 +50,24 @@ class AppPortal(Portal, Protocol):
         ...
 
 
-class ThreadPortal:
+class CallsAtOnce:
+    """What needs no event loop, on the thread that calls."""
+
+    def at_once(self, make: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Raises `InvalidStateError` on a thread that runs an event loop."""
+        refuse_in_loop()
+        sending = make()
+        try:
+            sending.send(None)
+        except StopIteration as done:
+            result: R = done.value
+            return result
+        finally:
+            sending.close()
+        raise AssertionError("it waits for something")
+
+
+class ThreadPortal(CallsAtOnce):
     """Calls on a loop that runs in a thread of its own."""
 
     def __init__(self, thread: LoopThread, app: App) -> None:
@@ -77,7 +99,7 @@ class ThreadPortal:
                 self._thread.stop()
 
 
-class LoopPortal:
+class LoopPortal(CallsAtOnce):
     """Calls from other threads on the loop that an async app was opened on: `app.blocking`."""
 
     def __init__(self, app: App) -> None:
@@ -122,26 +144,14 @@ class LoopPortal:
                 if loop.is_closed():  # it ended before it began this: nothing ends it
                     coroutine.close()
                     raise InvalidStateError(_ENDED)
+                if self._app.is_closed:  # what it waits for does not come
+                    raise InvalidStateError(CLOSED)
         except concurrent.futures.CancelledError:
             raise InvalidStateError(CLOSED) from None
         except BaseException:
             if not loop.is_closed():
                 future.cancel()
             raise
-
-
-def at_once(sending: Coroutine[Any, Any, R]) -> R:
-    """What is sent in a transaction of the caller's own, on the thread that may use the connection:
-    it waits for nothing of the app. Raises `InvalidStateError` on a thread that runs a loop."""
-    try:
-        refuse_in_loop()
-        sending.send(None)
-    except StopIteration as done:
-        result: R = done.value
-        return result
-    finally:
-        sending.close()
-    raise AssertionError("it waits for something")
 
 
 async def _owned(app: App, make: Callable[[], Coroutine[Any, Any, R]]) -> R:

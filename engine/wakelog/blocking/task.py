@@ -5,11 +5,12 @@ Made from wakelog.client.task by `make blocking`: change that one.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from datetime import datetime
 from typing import Any, Generic, TypeVar, overload
 
 from wakelog.blocking.instances import BlockingEventClient
-from wakelog.blocking.portal import Portal, at_once
+from wakelog.blocking.portal import Portal
 from wakelog.client.inbox.sending import InboxResult
 from wakelog.client.task import SendResult, TaskClient, TaskStatus
 from wakelog.core.time import Duration
@@ -42,7 +43,6 @@ class BlockingTaskClient(BlockingEventClient[S, TaskStatus], Generic[S, E]):
         correlation_id: str | None = None,
         connection: None = None,
     ) -> SendResult: ...
-
     @overload
     def send(
         self,
@@ -56,7 +56,6 @@ class BlockingTaskClient(BlockingEventClient[S, TaskStatus], Generic[S, E]):
         correlation_id: str | None = None,
         connection: object,
     ) -> InboxResult: ...
-
     def send(
         self,
         id: str,
@@ -85,35 +84,21 @@ class BlockingTaskClient(BlockingEventClient[S, TaskStatus], Generic[S, E]):
         `InboxConnectionError` then.
         """
         call: Any = self._task_client.send
-        answer: SendResult | InboxResult
-        if connection is not None:
-            answer = at_once(
-                call(
-                    id,
-                    event,
-                    event_id=event_id,
-                    delay=delay,
-                    at=at,
-                    wait=wait,
-                    timeout=timeout,
-                    actor=actor,
-                    correlation_id=correlation_id,
-                    connection=connection,
-                )
+
+        def make() -> Coroutine[Any, Any, SendResult | InboxResult]:
+            sending: Coroutine[Any, Any, SendResult | InboxResult] = call(
+                id,
+                event,
+                event_id=event_id,
+                delay=delay,
+                at=at,
+                wait=wait,
+                timeout=timeout,
+                actor=actor,
+                correlation_id=correlation_id,
+                connection=connection,
             )
-        else:
-            answer = self._portal.call(
-                lambda: call(
-                    id,
-                    event,
-                    event_id=event_id,
-                    delay=delay,
-                    at=at,
-                    wait=wait,
-                    timeout=timeout,
-                    actor=actor,
-                    correlation_id=correlation_id,
-                    connection=connection,
-                )
-            )
-        return answer
+            return sending
+
+        portal = self._portal
+        return portal.call(make) if connection is None else portal.at_once(make)

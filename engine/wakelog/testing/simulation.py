@@ -238,6 +238,10 @@ class Simulation(BlockingCalls):
         """What `make` makes, run to its end on the simulation's loop: its clients call this."""
         return self.run(make())
 
+    def at_once(self, make: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """As `call`: there is no other thread."""
+        return self.call(make)
+
     # -- inside
 
     def _open(self) -> None:
