@@ -198,6 +198,7 @@ def _leave(ctx: TaskContext[int], number: int, mark: int) -> None:
     one is the first of the next run, and what the function had asked for is dropped."""
     if not number:
         raise
+    ctx.log.warning("what is followed could not be handled: it comes again at once", exc_info=True)
     del ctx.commands[mark:]
     ctx.schedule(0)
 

@@ -194,13 +194,16 @@ def test_I3_workers_call_a_follower_in_order(shop: Shop, store_url: str, is_asyn
         assert len(sim.events("task:mailer:follower")) == before
 
 
-def test_I3_one_that_fails_holds_back_those_behind_it_alone(shop: Shop, store_url: str) -> None:
+def test_I3_one_that_fails_holds_back_those_behind_it_alone(
+    shop: Shop, store_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     shop.broken_at = 2
     with Simulation(shop.follow(), url=store_url) as sim:
         emit(sim, "paid", 1, 2, 3)
         sim.advance("10m")
         assert shop.seen == [1]
         assert sim.task("mailer").status("follower").status == "retrying"
+        assert "could not be handled: it comes again at once" in caplog.text
         with pytest.raises(WaitTimeoutError):
             sim.until(sim.position(), "mailer", timeout="1s")
         shop.broken_at = None
