@@ -272,9 +272,14 @@ def test_K2_closing_ends_soon_after_its_grace(postgres_url: str, *, worker: bool
             with pytest.raises(StoreUnavailableError):
                 await sending
 
+    before = set(threading.enumerate())
     with wired(with_options(postgres_url, timeout=30)) as (wire, url):
         asyncio.run(main(wire, url))
-    until(lambda: not [each for each in threading.enumerate() if each.name.startswith("wakelog")])
+    until(lambda: not [each for each in {*threading.enumerate()} - before if is_ours(each)])
+
+
+def is_ours(thread: threading.Thread) -> bool:
+    return thread.name.startswith("wakelog")
 
 
 def test_K2_each_call_that_a_close_meets_ends_with_a_typed_error(

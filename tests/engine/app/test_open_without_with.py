@@ -171,6 +171,7 @@ def test_E3_a_loop_that_ended_under_it_is_told() -> None:
     asyncio.run(main())
     with pytest.raises(InvalidStateError, match="the event loop of the app has ended"):
         opened[0].blocking.task("job").send("a", {})
+    asyncio.run(opened[0].close())
 
 
 def test_E3_a_call_that_the_loop_did_not_begin_ends_with_it() -> None:
