@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 
 from wakelog.core.events import DeadLettered, EventReceived, MessageSent, Resumed, Started
 from wakelog.log.records import Recorded
@@ -74,7 +75,8 @@ def _is_taken(
     assert event.to is not None
     name = f"{at[0]}@{at[1]}"
     if event.to.startswith("workerPool:"):
-        return bool(store.pool_look(PoolLook(event.to, 0, ids=[name])).ids)
+        id = name if len(name) < 256 else f"message-{sha256(name.encode()).hexdigest()}"
+        return bool(store.pool_look(PoolLook(event.to, 0, ids=[id])).ids)
     if event.to.startswith("continuous:"):  # nothing is recorded if it was going on
         return is_over
     return name in taken.get(event.to, [])

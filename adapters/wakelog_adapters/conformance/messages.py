@@ -37,6 +37,14 @@ class MessagesExam(ExamBase):
         assert store.messages_of([builder.stream], 1) == [first]
         assert store.messages_of([], 1) == []
 
+    def test_a_page_has_the_first_ones_of_each_pair(self, tmp_path: Path) -> None:
+        store, builder = self.open(tmp_path), UnitBuilder()
+        other = "task:other:t"
+        store.append([builder.begin(), builder.unit(*[sent()] * 5, sent(other), sent(other))])
+        found = store.messages_of([builder.stream], 3)
+        assert [message.target for message in found] == ["task:order:t", "task:order:t", other]
+        assert [each.version for each in found] == sorted(each.version for each in found)
+
     def test_the_first_of_a_pair_says_when_a_sender_is_due(self, tmp_path: Path) -> None:
         store, one, two = self.open(tmp_path), UnitBuilder(), UnitBuilder("o-2")
         store.append([one.begin(), one.unit(sent(), sent("task:other:t"), at_us=NOW + 5)])

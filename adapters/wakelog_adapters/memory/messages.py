@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from heapq import nsmallest
 from itertools import islice
 
 from msgspec.structs import replace
@@ -64,13 +65,14 @@ class MemoryMessages(MemoryLog):
 
     def messages_of(self, senders: Sequence[str], limit: int) -> Sequence[Message]:
         with self._database_lock:
-            found = [
-                message
+            placed = [
+                (place, sender, version, message)
                 for sender in {*senders}
                 for pair in self._outbox.get(sender, {}).values()
-                for message in pair.values()
+                for place, (version, message) in enumerate(pair.items())
             ]
-        return sorted(found, key=lambda message: (message.sender, message.version))[:limit]
+        found = nsmallest(limit, placed, key=lambda each: each[:3])
+        return [message for *_, message in sorted(found, key=lambda each: each[1:3])]
 
     def hold_message(self, message: Message, held: str, due_us: int) -> None:
         with self._database_lock:

@@ -195,8 +195,9 @@ class Queries(Struct, frozen=True):
             e.topic, e.state
         FROM (
             SELECT o.* FROM unnest(%s::text[]) AS k (sender), LATERAL (
-                SELECT * FROM {schema}.outbox WHERE sender = k.sender OFFSET 0) o
-            ORDER BY o.sender, o.version LIMIT %s) o
+                SELECT *, row_number() OVER (PARTITION BY target ORDER BY version) AS place
+                FROM {schema}.outbox WHERE sender = k.sender OFFSET 0) o
+            ORDER BY o.place, o.sender, o.version LIMIT %s) o
         JOIN LATERAL (SELECT topic, state FROM {schema}.stored_events
             WHERE originator_id = o.sender AND originator_version = o.version OFFSET 0) e ON true
         ORDER BY o.sender, o.version"""

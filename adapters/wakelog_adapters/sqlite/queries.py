@@ -274,11 +274,14 @@ class Queries(Struct, frozen=True):
     """(jobs as JSON, now, limit) -> senders"""
     messages_of: str = """SELECT json_group_array(json_array(
             sender, version, target, sent_us, due_us, held, topic, hex(state)))
-        FROM (SELECT o.sender, o.version, o.target, o.sent_us, o.due_us, o.held, e.topic, e.state
-            FROM {prefix}outbox o JOIN {prefix}stored_events e
+        FROM (SELECT o.*, e.topic, e.state
+            FROM (SELECT *, row_number() OVER (PARTITION BY sender, target ORDER BY version)
+                AS place FROM {prefix}outbox
+                WHERE sender IN (SELECT value FROM json_each(?1))
+                ORDER BY place, sender, version LIMIT ?2) o
+            JOIN {prefix}stored_events e
             ON e.originator_id = o.sender AND e.originator_version = o.version
-            WHERE o.sender IN (SELECT value FROM json_each(?1))
-            ORDER BY o.sender, o.version LIMIT ?2)"""
+            ORDER BY o.sender, o.version)"""
     """(senders as JSON, limit) -> the fields of `Message`, the event as topic and state in hex"""
     hold_message: str = """UPDATE {prefix}outbox SET held = ?, due_us = ?
         WHERE sender = ? AND target = ? AND version = ?"""

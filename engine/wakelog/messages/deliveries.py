@@ -96,7 +96,8 @@ class Deliveries:
         except StoreUnavailableError as error:
             _LOG.warning("messages are delivered a little later: %s", error)
         except Exception as error:
-            log_failure(_LOG, "messages are delivered a little later", error=error)
+            if not self._is_closing:
+                log_failure(_LOG, "messages are delivered a little later", error=error)
 
     async def _poll(self) -> None:
         while not self._is_closing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, cast
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ from wakelog.definitions.definition import Definition
 from wakelog.definitions.worker_pool import WorkerPool
 from wakelog.errors import (
     HistoryError,
+    IdempotencyConflictError,
     InvalidStateError,
     QueueFullError,
     StoreUnavailableError,
@@ -55,8 +57,9 @@ Outcome = Delivered | Held
 
 
 async def deliver(app: Application, gateway: RequestGateway, message: Message) -> Outcome:
-    """Deliver one message. Raises `StoreUnavailableError` and `ConflictError`; killed here: it is
-    in the outbox still, or the target has it, and another delivery does nothing."""
+    """Deliver one message. Raises `StoreUnavailableError`, `ConflictError`, and `InvalidStateError`
+    if the app is closed. Killed here: it is in the outbox still, or the target has it, and another
+    delivery does nothing."""
     try:
         recorded = whole(decode(message.event))
         definition = _target(app, message.target)
@@ -74,8 +77,10 @@ async def deliver(app: Application, gateway: RequestGateway, message: Message) -
             return await _to_instance(app, definition, message, recorded, sent.payload)
         return await _to_pool(gateway, definition, message, recorded, sent)
     except (QueueFullError, InvalidStateError, HistoryError) as error:
+        if gateway.closed:  # that is not the target's fault
+            raise
         return Held(str(error))
-    except ValidationError as error:
+    except (ValidationError, IdempotencyConflictError) as error:
         return await _refuse(app, message, error)
     except StoreUnavailableError as error:
         if error.reason != "refused":
@@ -129,8 +134,11 @@ async def _to_pool(
 
 
 def _event_id(message: Message) -> str:
-    """What names it in the pool; two of them differ also if they are cut."""
-    return f"{message.sender}@{message.version}"[-MAX_ID_LENGTH:]
+    """What names it in the pool, and no other message."""
+    name = f"{message.sender}@{message.version}"
+    if len(name) <= MAX_ID_LENGTH:
+        return name
+    return f"message-{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 def _origin(recorded: Recorded) -> Origin:

@@ -74,8 +74,8 @@ class Messages(Protocol):
         ...
 
     def messages_of(self, senders: Sequence[str], limit: int) -> Sequence[Message]:
-        """What these have sent that is to be delivered, up to `limit`: by sender, in the order of
-        versions."""
+        """What these have sent that is to be delivered, by sender, in the order of versions. Up to
+        `limit`: the first ones of all pairs, before the second ones of any."""
         ...
 
     def hold_message(self, message: Message, held: str, due_us: int) -> None:

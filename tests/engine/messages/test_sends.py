@@ -318,3 +318,28 @@ def test_I2_an_instance_may_send_to_itself(store_url: str) -> None:
         sim.task("count").send("x", 3)
         sim.run_until_idle()
         assert sim.task("count").get_state("x") == 0
+
+
+def test_I2_what_is_held_back_does_not_hold_up_messages_to_others(
+    sim: Simulation, town: Town
+) -> None:
+    sim.pause("till")
+    for _ in range(13):
+        ask(sim, *[charge(1)] * 100)
+    ask(sim, ["enqueue", "post", "dear"])
+    sim.advance("5s")
+    assert town.seen == ["dear"]
+
+
+def test_I2_senders_with_the_longest_ids_are_told_apart(store_url: str) -> None:
+    seen: list[str] = []
+    post: WorkerPool[str] = WorkerPool(event=str)
+    post.execute(lambda ctx, letter: seen.append(letter))
+    shop: Task[int, str] = Task(state=int, event=str)
+    shop.on_event(lambda ctx, event: ctx.enqueue("post", event))
+    with Simulation(Jobs(post=post, a=shop, b=shop), url=store_url) as sim:
+        for name in ("a", "b"):
+            sim.task(name).send("x" * 255, f"from {name}")
+        sim.advance("1s")
+        audit_all(sim.application.store)
+    assert sorted(seen) == ["from a", "from b"]
