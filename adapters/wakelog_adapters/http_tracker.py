@@ -6,11 +6,12 @@ jobs.track(HttpTracker("https://events.example.com/ingest", token="…"), env="p
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from wakelog.errors import Issue, ValidationError
 
@@ -46,17 +47,31 @@ class HttpTracker:
         return f"HttpTracker({parts.scheme}://{parts.hostname})"
 
     def publish(self, batch: Sequence[Mapping[str, Any]]) -> None:
-        """Raises `OSError` if the endpoint does not answer in time or with a status from 400 on:
-        the batch comes again, from its beginning."""
+        """Raises `OSError` if the endpoint does not answer in time, or with another status than
+        2xx, a redirect too: the batch comes again, from its beginning."""
         for first in range(0, len(batch), BATCH):
             body = json.dumps({"events": [*batch[first : first + BATCH]]}, ensure_ascii=False)
             self._post(body.encode())
 
     def _post(self, body: bytes) -> None:
-        request = urllib.request.Request(self._endpoint, body, {**self._headers}, method="POST")
+        request = Request(self._endpoint, body, {**self._headers}, method="POST")
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:
-                answer.read()
+            with _OPENER.open(request, timeout=self._timeout_s):
+                return
         except HTTPError as error:
             with error:
-                raise ConnectionError(f"{self!r} answered {error.code}") from None
+                moved = error.headers.get("Location")
+                advice = f": give the address that it names, {moved}" if moved else ""
+                raise ConnectionError(f"{self!r} answered {error.code}{advice}") from None
+        except HTTPException as error:
+            raise ConnectionError(f"{self!r} gave no HTTP answer: {error!r}") from error
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """A redirected POST would be a GET without the events, and take the token to another host."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """None: the answer is an error."""
+
+
+_OPENER = build_opener(_NoRedirects)

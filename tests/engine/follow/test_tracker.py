@@ -33,6 +33,8 @@ class Endpoint:
         self.sizes: list[int] = []
         self.came = threading.Event()
         self.url = ""
+        self.moved_to: str | None = None
+        self.asked = 0
 
     def take(self, headers: Any, body: bytes) -> int:
         if self.refusals:
@@ -63,8 +65,16 @@ def endpoint() -> Iterator[Endpoint]:
 def serving(endpoint: Endpoint) -> Iterator[Endpoint]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            endpoint.asked += 1
             body = self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(endpoint.take(self.headers, body))
+            if endpoint.moved_to is not None:
+                self.send_header("Location", endpoint.moved_to)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            endpoint.asked += 1
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
@@ -198,6 +208,18 @@ def test_A8_what_is_not_answered_in_time_comes_again(endpoint: Endpoint, store_u
         ends.set()
         assert endpoint.types == SHORT
         assert sim.pending("tracker") == 0
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_A8_a_redirect_is_not_followed_and_loses_nothing(status: int) -> None:
+    """It would be a GET without the events, and take the token elsewhere."""
+    with serving(Endpoint()) as endpoint, serving(Endpoint()) as other:
+        endpoint.refusals, endpoint.moved_to = [status], other.url
+        tracker = HttpTracker(endpoint.url, token="s3cret")
+        with pytest.raises(ConnectionError, match=f"answered {status}: give the address"):
+            tracker.publish([{"id": "1"}])
+        tracker.publish([{"id": "1"}])
+        assert (endpoint.events, other.asked) == ([{"id": "1"}], 0)
 
 
 def test_A8_a_tracker_that_is_away_holds_up_nothing(store_url: str) -> None:
