@@ -51,7 +51,7 @@ def test_I2_K1_many_messages_over_workers_that_are_killed_come_once_and_in_order
 
 @pytest.mark.chaos
 def test_I2_K1_ten_thousand_messages_over_workers_that_are_killed(shared_url: str) -> None:
-    storm(shared_url, 2_500, 5 * MANY_S)
+    storm(shared_url, 700, 5 * MANY_S)  # each further on with all before it: 14,000 messages
 
 
 def storm(shared_url: str, sent: int, within_s: float) -> None:
