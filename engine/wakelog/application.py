@@ -33,7 +33,7 @@ from wakelog.runtime.instances import Instances
 from wakelog.runtime.job_pauses import JobPauses
 from wakelog.runtime.pool_calls import PoolCalls
 from wakelog.runtime.store_threads import StoreThreads
-from wakelog.runtime.stream_watch import StreamWatch
+from wakelog.runtime.stream_watch import EVERY_STREAM, StreamWatch
 from wakelog.runtime.unit_of_work import UnitsOfWork
 from wakelog.runtime.unit_records import UnitRecords
 from wakelog.settings import Settings
@@ -154,14 +154,14 @@ class Application(library.Application[str]):
                 self.on_cleared(unit.stream)
         if due_us is not None:
             self.on_wake(due_us)
-        self.stream_watch.notify("*")
+        self.stream_watch.notify(EVERY_STREAM)
         senders = [unit.stream for unit in units if unit.sent]
         if senders:
             self.on_sent(senders)
 
     def _pool_called(self, job: str) -> None:
         self.stream_watch.notify(job_stream(job))
-        self.stream_watch.notify("*")
+        self.stream_watch.notify(EVERY_STREAM)
 
     async def _events_after(self, stream: str, version: int) -> Sequence[StoredEvent]:
         return await self.threads.read(self.store.events, stream, after=version)

@@ -40,7 +40,7 @@ from wakelog_adapters.postgres.pool_reads import (
 from wakelog_adapters.postgres.queries import Queries
 from wakelog_adapters.postgres.url import StoreLocation
 from wakelog_adapters.sql.blob import Blob
-from wakelog_projections.inline.append_rows import outbox_rows
+from wakelog_projections.inline.append_rows import outbox_row
 
 __all__ = ["PLAN_TIMEOUT", "PoolCaller"]
 
@@ -230,7 +230,7 @@ class PoolCaller:
             {"stream": stream, "owner": owner, "token": token, "lasts_us": lasts_us}
             for stream, owner, token, lasts_us in writes.leases
         ]
-        sent = [r for each in writes.sent for r in outbox_rows(each[0], each[1:], look.now_us)]
+        sent = [outbox_row(sender, each, look.now_us) for sender, each in writes.sent]
         if blob.size > MAX_BLOB:
             raise ValueError(f"more than {MAX_BLOB >> 20} MiB in one call")
         return (

@@ -49,7 +49,7 @@ from wakelog_adapters.sqlite.errors import REFUSALS, translated
 from wakelog_adapters.sqlite.json_rows import blob_at, fields, json_of, rows_of
 from wakelog_adapters.sqlite.parameters import executed
 from wakelog_adapters.sqlite.reads import SQLiteReads
-from wakelog_projections.inline.append_rows import outbox_rows
+from wakelog_projections.inline.append_rows import outbox_row
 
 __all__ = ["PoolStatement", "SQLitePools"]
 
@@ -128,7 +128,7 @@ def _packed(look: PoolLook, number: int, writes: PoolWrites) -> Sequence[str | b
         json_of(writes.dropped),
         json_of(writes.inbox),
         json_of([(stream, owner, now_us + us, token) for stream, owner, token, us in leases]),
-        json_of([row for each in writes.sent for row in outbox_rows(each[0], each[1:], now_us)]),
+        json_of([outbox_row(sender, each, now_us) for sender, each in writes.sent]),
         number,
         writes.state,
         blob.joined(),

@@ -11,8 +11,8 @@ from wakelog.core.requests import Receive
 from wakelog.definitions.definition import Definition
 from wakelog.errors import WakelogError
 from wakelog.follow.feed import FOLLOWER
-from wakelog.follow.following import EVERY
 from wakelog.ids import InstanceId
+from wakelog.runtime.stream_watch import EVERY_STREAM
 from wakelog.runtime.unit_of_work import IdempotencyKey
 from wakelog.threads import PAUSE_S, log_failure
 
@@ -60,7 +60,7 @@ class Followers:
 
         while True:
             try:
-                await self._app.stream_watch.until(EVERY, look, None)
+                await self._app.stream_watch.until(EVERY_STREAM, look, None)
             except WakelogError as error:
                 _LOG.debug("what is followed is looked at a little later: %s", error)
             except Exception as error:

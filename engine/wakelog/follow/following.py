@@ -16,13 +16,12 @@ from wakelog.follow.feed import FOLLOWER, read_page
 from wakelog.ids import check_name
 from wakelog.log.cloud_event import CloudEvent, Topics
 from wakelog.log.position import Position
+from wakelog.runtime.stream_watch import EVERY_STREAM
 
-__all__ = ["EVERY", "RECORD_S", "Following", "pending", "until"]
+__all__ = ["RECORD_S", "Following", "pending", "until"]
 
 RECORD_S = 0.1
 """How often a position is recorded, at most, while there is more to handle at once."""
-EVERY = "*"
-"""The stream by whose name whoever waits for any append is woken."""
 
 
 class Following(AsyncIterator[CloudEvent]):
@@ -111,7 +110,7 @@ class Following(AsyncIterator[CloudEvent]):
             await self._record(now=True)
             if self._wait:
                 self._on_wait()
-                await app.stream_watch.until(EVERY, self._found, None)
+                await app.stream_watch.until(EVERY_STREAM, self._found, None)
 
     async def _found(self) -> bool | None:
         self._gateway.check()
@@ -172,6 +171,6 @@ async def until(app: Application, position: Position, name: str, timeout_us: int
         return await app.threads.browse(has_come)
 
     try:
-        await app.stream_watch.until(EVERY, look, timeout_us)
+        await app.stream_watch.until(EVERY_STREAM, look, timeout_us)
     except WaitTimeoutError as error:
         raise WaitTimeoutError(f"the follower {name}", error.timeout_s) from None

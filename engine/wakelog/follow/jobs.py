@@ -8,6 +8,7 @@ same run is recorded, and the next run begins with it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -61,17 +62,16 @@ class News(NamedTuple):
     """The position up to which that was looked for."""
 
 
-class FollowedApplication:
-    """The log of another application. Its calls block."""
+class FollowedLog(ABC):
+    """What a job follows. Its calls block."""
 
-    def __init__(self, source: Source) -> None:
-        self._log: _Recorder = source.recorder
-        self._mapper = source.mapper
-
+    @abstractmethod
     def news(self, app: Application, after: int) -> News:
         """Whether there is something after a position."""
-        newest = self._log.max_notification_id() or 0
-        return News(newest, newest) if newest > after else News(None, after)
+
+    @abstractmethod
+    def page(self, app: Application, after: int) -> list[tuple[int, Any]]:
+        """What there is after a position, each with its own, up to `PAGE`."""
 
     def first(self, app: Application, after: int) -> int | None:
         """The position of the first after another one; None: there is none."""
@@ -84,6 +84,18 @@ class FollowedApplication:
         while page := self.page(app, after):
             count, after = count + len(page), page[-1][0]
         return count
+
+
+class FollowedApplication(FollowedLog):
+    """The log of another application."""
+
+    def __init__(self, source: Source) -> None:
+        self._log: _Recorder = source.recorder
+        self._mapper = source.mapper
+
+    def news(self, app: Application, after: int) -> News:
+        newest = self._log.max_notification_id() or 0
+        return News(newest, newest) if newest > after else News(None, after)
 
     def page(self, app: Application, after: int) -> list[tuple[int, Any]]:
         """The domain events after a position, each with its own, up to `PAGE`."""
@@ -91,28 +103,15 @@ class FollowedApplication:
         return [(int(each.id), self._mapper.to_domain_event(each)) for each in found]
 
 
-class FollowedMessages:
-    """The messages for the outside in our own log. Its calls block."""
+class FollowedMessages(FollowedLog):
+    """The messages for the outside in our own log."""
 
     def __init__(self, topics: Sequence[str]) -> None:
         self._topics = Topics(topics)
 
     def news(self, app: Application, after: int) -> News:
-        """Whether there is something after a position."""
         page = read_page(app, after, self._topics)
         return News(page.events[-1].position.at if page.events else None, page.upto)
-
-    def first(self, app: Application, after: int) -> int | None:
-        """The position of the first after another one; None: there is none."""
-        found = self.page(app, after)
-        return found[0][0] if found else None
-
-    def pending(self, app: Application, after: int) -> int:
-        """How many there are after a position."""
-        count = 0
-        while page := self.page(app, after):
-            count, after = count + len(page), page[-1][0]
-        return count
 
     def page(self, app: Application, after: int) -> list[tuple[int, Any]]:
         """The messages after a position, each with its own, up to `PAGE`."""
@@ -148,7 +147,7 @@ def following_own(
 
 
 def _following(
-    followed: FollowedApplication | FollowedMessages,
+    followed: FollowedLog,
     call: Callable[[TaskContext[int], Any], Any],
     retry: Retry | None,
 ) -> Task[int, int]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from wakelog.application import Application
-from wakelog.follow.following import EVERY
+from wakelog.runtime.stream_watch import EVERY_STREAM
 
 __all__ = ["OtherProcesses"]
 
@@ -29,7 +29,7 @@ class OtherProcesses:
 
         def wake(*_: object) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(notify, EVERY)
+                loop.call_soon_threadsafe(notify, EVERY_STREAM)
 
         self._stop = self._app.store.watch_alarms(wake, wake)
 

@@ -61,12 +61,12 @@ class _TrackedLog:
         return _Batch(events, last if is_full else max(end, last, after), is_full)
 
     def news(self, app: Application, after: int) -> News:
-        """See `FollowedMessages.news`."""
+        """See `FollowedLog.news`."""
         batch = self.batch(app, after)
         return News(batch.upto if batch.events else None, batch.upto)
 
     def first(self, app: Application, after: int) -> int | None:
-        """See `FollowedMessages.first`."""
+        """See `FollowedLog.first`."""
         batch = self.batch(app, after)
         while batch.is_full and not batch.events:
             after = batch.upto
@@ -74,7 +74,7 @@ class _TrackedLog:
         return after + 1 if batch.events else None
 
     def pending(self, app: Application, after: int) -> int:
-        """See `FollowedMessages.pending`."""
+        """See `FollowedLog.pending`."""
         count, is_full = 0, True
         while is_full:
             batch = self.batch(app, after)

@@ -13,9 +13,12 @@ from wakelog.errors import WaitTimeoutError
 from wakelog.log.records import Recorded, decode
 from wakelog.ports.records import StoredEvent
 
-__all__ = ["StreamWatch"]
+__all__ = ["EVERY_STREAM", "StreamWatch"]
 
 R = TypeVar("R")
+
+EVERY_STREAM = "*"
+"""In place of a stream: whichever is appended to."""
 
 
 class StreamWatch:

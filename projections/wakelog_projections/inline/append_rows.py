@@ -21,7 +21,7 @@ from wakelog.ports.rows import StatusRow
 from wakelog.ports.units import KeptReply, Lease, Unit
 from wakelog_projections.inline.alarms import AlarmRow, alarm_row
 
-__all__ = ["SOON_US", "AppendRows", "OutboxRow", "ReplyRow", "TakenLease", "outbox_rows"]
+__all__ = ["SOON_US", "AppendRows", "OutboxRow", "ReplyRow", "TakenLease", "outbox_row"]
 
 SOON_US = 10_000_000
 """The status row of an instance whose alarm is due so soon keeps its head, for the claim: if it is
@@ -60,11 +60,10 @@ class OutboxRow(NamedTuple):
     """Until then it is left to the process that sends it."""
 
 
-def outbox_rows(sender: str, sent: Sequence[Sent], now_us: int) -> list[OutboxRow]:
-    """The rows of messages that a stream sends now."""
-    return [
-        OutboxRow(sender, to, version, job_of(to), now_us, now_us + LEFT_US) for version, to in sent
-    ]
+def outbox_row(sender: str, sent: Sent, now_us: int) -> OutboxRow:
+    """The row of a message that a stream sends now."""
+    version, target = sent
+    return OutboxRow(sender, target, version, job_of(target), now_us, now_us + LEFT_US)
 
 
 class _LeaseMove(NamedTuple):
@@ -145,7 +144,7 @@ class AppendRows:
         if unit.snapshot is not None:
             self.snapshots.append((stream, unit.snapshot))
         if unit.sent:
-            self.sent += outbox_rows(stream, unit.sent, unit.now_us)
+            self.sent += [outbox_row(stream, each, unit.now_us) for each in unit.sent]
         if unit.received is not None:
             self._receive(stream, unit.received)
         if unit.inbox:

@@ -15,7 +15,7 @@ from wakelog.application import Application
 from wakelog.client.continuous import START
 from wakelog.client.debounce import ADD
 from wakelog.client.gateway import origin_of
-from wakelog.client.inbox.messages import Message, loaded
+from wakelog.client.inbox.requests import InboxRequest, loaded
 from wakelog.client.request_kinds import RequestKind, encode
 from wakelog.client.task import SEND
 from wakelog.core.requests import Receive, Request, Start
@@ -93,7 +93,7 @@ class InboxDelivery:
             return await self._held(row, error, for_good=False)
         return True
 
-    async def _received(self, row: InboxRow, message: Message) -> None:
+    async def _received(self, row: InboxRow, message: InboxRequest) -> None:
         id = InstanceId.parse(row.stream)
         kind, key = _KINDS[message.action], None
         if message.key is not None:
@@ -110,7 +110,7 @@ class InboxDelivery:
         if outcome.kept_reply is not None or outcome.after is None:  # nothing was to be appended
             await self._app.threads.write(self._app.store.inbox_drop, row.n)
 
-    async def _enqueued(self, row: InboxRow, message: Message) -> None:
+    async def _enqueued(self, row: InboxRow, message: InboxRequest) -> None:
         pools, (kind, _, name) = self._app.pools, row.job.partition(":")
         definition = cast("WorkerPool[Any]", self._app.registry.find(name, kind))
         line = message.payload.encode()
@@ -148,7 +148,7 @@ class InboxDelivery:
         return for_good
 
 
-def _request(message: Message) -> Request:
+def _request(message: InboxRequest) -> Request:
     if message.action == "start":
         return Start(message.payload, message.replace)
     return Receive(message.payload, message.key, message.due_us, defer=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from wakelog.client.gateway import CLOSED, RequestGateway
-from wakelog.client.inbox.messages import Action, Message
+from wakelog.client.inbox.requests import Action, InboxRequest
 from wakelog.client.request_kinds import RequestKind
 from wakelog.errors import InboxConnectionError, InvalidStateError, Issue, ValidationError
 from wakelog.ids import InstanceId
@@ -38,7 +38,7 @@ async def put(
     gateway: RequestGateway,
     connection: object,
     job: str,
-    messages: Sequence[tuple[str, Message]],
+    messages: Sequence[tuple[str, InboxRequest]],
 ) -> list[InboxResult]:
     """Insert rows for these targets, in this order. With a blocking connection this never waits
     for the event loop.
@@ -72,7 +72,7 @@ async def put(
 
 
 async def put_one(
-    gateway: RequestGateway, connection: object, id: InstanceId, message: Message
+    gateway: RequestGateway, connection: object, id: InstanceId, message: InboxRequest
 ) -> InboxResult:
     """`put` for one row, to an instance."""
     [result] = await put(gateway, connection, id.job, [(str(id), message)])
@@ -88,9 +88,9 @@ def message_of(
     *,
     due_us: int | None = None,
     replace: bool = False,
-) -> Message:
+) -> InboxRequest:
     """The message for a request of this kind; its key is what the request itself would have."""
-    return Message(
+    return InboxRequest(
         cast("Action", kind.action),
         payload,
         key,

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar, cast, overload
 
 from wakelog.arguments import check_key, check_priority
 from wakelog.client.gateway import RequestGateway, origin_of
-from wakelog.client.inbox.messages import Message
+from wakelog.client.inbox.requests import InboxRequest
 from wakelog.client.inbox.sending import InboxResult, put
 from wakelog.client.pool.arguments import check_id, check_list, not_both
 from wakelog.client.pool.results import EnqueueResult
@@ -225,7 +225,7 @@ class PoolAccepts(Generic[E]):
     ) -> list[InboxResult]:
         job, origin = self._definition.job, origin_of(actor, correlation_id)
         messages = [
-            Message(
+            InboxRequest(
                 "enqueue",
                 item.line.decode(),
                 item.id,

@@ -7,12 +7,12 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-__all__ = ["Action", "Message", "loaded"]
+__all__ = ["Action", "InboxRequest", "loaded"]
 
 Action = Literal["send", "add", "start", "enqueue"]
 
 
-class Message(Struct, frozen=True, omit_defaults=True):
+class InboxRequest(Struct, frozen=True, omit_defaults=True):
     """A request that was checked when it was sent. Its fields may grow: rows outlive a deploy."""
 
     action: Action
@@ -38,9 +38,9 @@ class Message(Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
-_DECODER = msgspec.json.Decoder(Message)
+_DECODER = msgspec.json.Decoder(InboxRequest)
 
 
-def loaded(body: str) -> Message:
+def loaded(body: str) -> InboxRequest:
     """Raises `ValueError` for what this code does not know."""
     return _DECODER.decode(body)
